@@ -1,0 +1,165 @@
+//! Settings: `config/default.toml`, then a file, then the environment, then flags, checked before anything runs.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+
+/// Every setting, checked. The shape mirrors `config/default.toml`, which documents each key.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How to reach Redis.
+    pub redis: Redis,
+    /// The queue's shape.
+    pub queue: Queue,
+    /// How a worker behaves.
+    pub worker: Worker,
+    /// The rules of an attempt.
+    pub delivery: Delivery,
+    /// What an event may be.
+    pub event: Event,
+    /// Limits on webhooks.
+    pub webhooks: Webhooks,
+    /// Bounds on held deliveries.
+    pub held: Bounds,
+    /// Bounds on failed deliveries.
+    pub failed: Bounds,
+    /// Bounds on rejected entries.
+    pub rejected: Bounds,
+    /// Which addresses requests may go to.
+    pub egress: Egress,
+    /// Who resolves names.
+    pub dns: Dns,
+    /// Keys that seal customers' secrets at rest.
+    pub secrets: Secrets,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// `[redis]`
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// `redis://`, `rediss://` or `redis+unix:///path`; may hold a password.
+    pub url: SecretString,
+    /// What every key begins with.
+    pub prefix: String,
+    /// Time limit of opening a connection.
+    pub connect_timeout: Duration,
+    /// Time limit of one command.
+    pub response_timeout: Duration,
+}
+
+/// `[queue]`
+#[derive(Debug, Clone)]
+pub struct Queue {
+    /// Number of partitions, 1 to 1024.
+    pub partitions: u16,
+}
+
+/// `[worker]`
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// Attempts in flight at once.
+    pub concurrency: usize,
+    /// An entry idle this long is taken over by another worker.
+    pub lease: Duration,
+    /// How often a worker renews what it holds (± 20 %).
+    pub renew_every: Duration,
+    /// No request starts on a lease last renewed longer ago than this.
+    pub start_within: Duration,
+    /// How often a worker looks for entries whose worker died (± 50 %).
+    pub claim_every: Duration,
+    /// An entry lost by its worker this many times is set aside.
+    pub max_losses: u32,
+    /// How long a stopping worker waits for what is in flight.
+    pub shutdown_grace: Duration,
+}
+
+/// `[delivery]`
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// One deadline over DNS, connect, TLS, request, headers and the part of the body that is read.
+    pub timeout: Duration,
+    /// Delays before the second, third, … attempt.
+    pub retry_delays: Vec<Duration>,
+    /// At most this much of a response body is read.
+    pub response_max_bytes: u64,
+}
+
+/// `[event]`
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The largest envelope.
+    pub max_bytes: u64,
+    /// The catalogue: event types by name.
+    pub types: BTreeMap<String, EventType>,
+}
+
+/// `[event.types."…"]`
+#[derive(Debug, Clone)]
+pub struct EventType {
+    /// One line for people.
+    pub description: String,
+    /// Identifier's name → JSON pointer into `data`.
+    pub identifiers: BTreeMap<String, String>,
+}
+
+/// `[webhooks]`
+#[derive(Debug, Clone)]
+pub struct Webhooks {
+    /// At most this many an account.
+    pub limit_per_account: usize,
+}
+
+/// `[held]`, `[failed]`, `[rejected]`: how much is kept beside the queue, and how long.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// At most this many entries a key.
+    pub limit: u64,
+    /// At most this many bytes a key, as Redis counts them.
+    pub max_bytes: u64,
+    /// Entries older than this are dropped and counted.
+    pub retention: Duration,
+}
+
+/// `[egress]`
+#[derive(Debug, Clone)]
+pub struct Egress {
+    /// Networks and host names allowed although not public, as written.
+    pub allow: Vec<String>,
+    /// A CA file (PEM) to trust besides the system's.
+    pub extra_ca: Option<PathBuf>,
+}
+
+/// `[dns]`
+#[derive(Debug, Clone)]
+pub struct Dns {
+    /// Name servers instead of the system's.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// `[secrets]`
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    /// The sealing key, read from `key` or `key_file`; `None` when neither is set.
+    pub key: Option<SecretString>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A tracing filter, e.g. `info` or `lynkhook=debug`.
+    pub filter: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,6 @@
+//! What Lynkhook means by its words, and every rule that can be decided without the world.
+//!
+//! Pure: no I/O, no clock, no randomness, no async. Whoever needs the time or a random number passes it in as
+//! an argument, so each rule here is a function that a table of cases can test.
+
+pub mod outcome;

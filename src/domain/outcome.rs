@@ -1,0 +1,114 @@
+//! What one attempt met, as a value: never an error, because a customer's broken endpoint is an expected result.
+//!
+//! The texts here are shown to customers in the delivery log. They name what went wrong at *their* endpoint and
+//! never carry a path, a query or a secret.
+
+use std::{fmt, time::Duration};
+
+/// What an attempt met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Complete response headers arrived with this status, whatever the body did afterwards.
+    Response {
+        /// The HTTP status code, 200 to 999.
+        status: u16,
+    },
+    /// No complete response headers within the attempt's time limit.
+    NetworkError(NetworkFault),
+    /// The egress policy refused to connect; the text says to whom and why.
+    Refused(String),
+}
+
+/// Why no complete response headers arrived. Its `Display` is what the customer reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NetworkFault {
+    /// The attempt's one deadline passed.
+    #[error("timed out after {} while {phase}", seconds(*after))]
+    TimedOut {
+        /// The time limit of the attempt.
+        after: Duration,
+        /// What the attempt was doing when time ran out.
+        phase: Phase,
+    },
+    /// The name does not exist (NXDOMAIN).
+    #[error("DNS: no such host {host}")]
+    NoSuchHost {
+        /// The host of the webhook's URL.
+        host: String,
+    },
+    /// The name exists and has neither an A nor an AAAA record.
+    #[error("DNS: {host} has no address")]
+    NoAddress {
+        /// The host of the webhook's URL.
+        host: String,
+    },
+    /// The name servers failed or gave no usable answer.
+    #[error("DNS: looking up {host} failed ({reason})")]
+    LookupFailed {
+        /// The host of the webhook's URL.
+        host: String,
+        /// What the name servers did, in a few words.
+        reason: String,
+    },
+    /// Nothing listens at the endpoint's address and port.
+    #[error("connection refused")]
+    ConnectionRefused,
+    /// No route, network down, or the like.
+    #[error("endpoint unreachable ({0})")]
+    Unreachable(String),
+    /// The endpoint reset the connection.
+    #[error("connection reset while {0}")]
+    Reset(Phase),
+    /// The endpoint closed the connection before its headers were complete.
+    #[error("connection closed while {0}")]
+    Closed(Phase),
+    /// The TLS handshake failed.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// What came back is not HTTP, or breaks a limit on it.
+    #[error("invalid HTTP response ({0})")]
+    InvalidResponse(String),
+}
+
+/// What an attempt is doing, in the words of `timed out after 10 s while …`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Looking up the host's addresses.
+    Resolving,
+    /// Opening the TCP connection.
+    Connecting,
+    /// Negotiating TLS.
+    Handshaking,
+    /// Sending the request and waiting for complete response headers.
+    Waiting,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolving => "looking up the host name",
+            Self::Connecting => "connecting",
+            Self::Handshaking => "negotiating TLS",
+            Self::Waiting => "waiting for the response",
+        })
+    }
+}
+
+/// How long each phase of an attempt took; `None` where it did not happen (a kept-alive connection has no
+/// `dns`, `connect` or `tls`) or was not finished.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Looking up the host's addresses.
+    pub dns: Option<Duration>,
+    /// Opening the TCP connection.
+    pub connect: Option<Duration>,
+    /// Negotiating TLS.
+    pub tls: Option<Duration>,
+    /// From the request's start on a ready connection to complete response headers.
+    pub first_byte: Option<Duration>,
+}
+
+/// `10 s`, `1.5 s`: a time limit as people write it.
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}

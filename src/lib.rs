@@ -1,0 +1,4 @@
+//! Lynkhook: webhook delivery over Redis.
+
+pub mod config;
+pub mod domain;
