@@ -3,4 +3,10 @@
 //! Pure: no I/O, no clock, no randomness, no async. Whoever needs the time or a random number passes it in as
 //! an argument, so each rule here is a function that a table of cases can test.
 
+pub mod account;
+pub mod delivery;
+pub mod event;
+pub mod log_entry;
 pub mod outcome;
+pub mod retry;
+pub mod webhook;

@@ -1,0 +1,140 @@
+//! Deliveries: one event for one webhook, as text that Redis keeps and operators read.
+//!
+//! A delivery is one line of JSON, a newline, then the envelope's bytes as the producer pushed them. Scripts and
+//! people read the line; nobody rewrites the envelope.
+
+use serde::{Deserialize, Serialize};
+
+use super::{account::AccountId, event::EventId, webhook::WebhookId};
+
+/// The longest line that is read, in bytes; a longer one is no delivery of ours.
+const LINE_MAX_BYTES: usize = 1024;
+
+/// One event for one webhook: the line before the envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    /// `<event_id>.<webhook>`.
+    pub id: String,
+    /// The event's id, sent as `webhook-id`.
+    pub event_id: EventId,
+    /// The webhook's account.
+    pub account: AccountId,
+    /// The webhook.
+    pub webhook: WebhookId,
+    /// Which attempt comes next, from 1.
+    pub attempt: u8,
+    /// How often this delivery was redelivered by hand; absent before the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redelivery: Option<u32>,
+    /// The producer's W3C trace context, if it gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+/// Why bytes are not a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryFault {
+    /// There is no first line of a sensible length.
+    #[error("the delivery has no first line")]
+    NoLine,
+    /// The first line is not the JSON object it should be.
+    #[error("the delivery's first line is not a delivery: {0}")]
+    NotADelivery(String),
+    /// The id does not go with event and webhook.
+    #[error("the delivery's id is not <event_id>.<webhook>")]
+    WrongId,
+    /// Attempts count from 1.
+    #[error("the delivery's attempt is 0; attempts count from 1")]
+    AttemptZero,
+}
+
+impl Delivery {
+    /// An event's delivery to a webhook, before its first attempt.
+    pub fn first(event_id: &EventId, account: &AccountId, webhook: WebhookId, traceparent: Option<String>) -> Self {
+        let id = format!("{event_id}.{webhook}");
+        let (event_id, account) = (event_id.clone(), account.clone());
+        Self { id, event_id, account, webhook, attempt: 1, redelivery: None, traceparent }
+    }
+
+    /// The same delivery, one attempt later.
+    pub fn next_attempt(&self) -> Self {
+        Self { attempt: self.attempt.saturating_add(1), ..self.clone() }
+    }
+
+    /// The line that stands before the envelope, without its newline.
+    pub fn line(&self) -> String {
+        serde_json::to_string(self).expect("a delivery is plain JSON")
+    }
+
+    /// Takes a delivery's text apart into the delivery and the envelope's bytes.
+    pub fn parse(text: &[u8]) -> Result<(Self, &[u8]), DeliveryFault> {
+        let head = &text[..text.len().min(LINE_MAX_BYTES)];
+        let end = head.iter().position(|&b| b == b'\n').ok_or(DeliveryFault::NoLine)?;
+        let delivery: Self = serde_json::from_slice(&text[..end])
+            .map_err(|e| DeliveryFault::NotADelivery(format!("column {}", e.column())))?;
+        if delivery.id != format!("{}.{}", delivery.event_id, delivery.webhook) {
+            return Err(DeliveryFault::WrongId);
+        }
+        if delivery.attempt == 0 {
+            return Err(DeliveryFault::AttemptZero);
+        }
+        Ok((delivery, &text[end + 1..]))
+    }
+}
+
+/// A producer's `traceparent` if it has the W3C form, else nothing: tracing is no reason to refuse an event.
+pub fn traceparent(text: &str) -> Option<String> {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &&str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+    (lengths == [2, 32, 16, 2] && parts.iter().all(hex)).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivery() -> Delivery {
+        let webhook = "wh_019a1b2c-0000-7000-8000-000000000001".parse().unwrap();
+        Delivery::first(&"e1".parse().unwrap(), &"acme".parse().unwrap(), webhook, None)
+    }
+
+    #[test]
+    fn a_delivery_is_a_readable_line_then_the_envelope_untouched() {
+        let text = format!("{}\n{{\"a\": 1}}\n\n", delivery().line());
+        assert!(text.starts_with(
+            r#"{"id":"e1.wh_019a1b2c-0000-7000-8000-000000000001","event_id":"e1","account":"acme","webhook":"wh_019a1b2c-0000-7000-8000-000000000001","attempt":1}"#
+        ));
+        let (parsed, envelope) = Delivery::parse(text.as_bytes()).unwrap();
+        assert_eq!(parsed, delivery());
+        assert_eq!(envelope, b"{\"a\": 1}\n\n");
+    }
+
+    #[test]
+    fn a_broken_line_is_refused_with_the_fault_named() {
+        let line = delivery().line();
+        for (text, fault) in [
+            (String::new(), "the delivery has no first line"),
+            (line.clone(), "the delivery has no first line"),
+            (format!("{}\n{{}}", "x".repeat(2000)), "the delivery has no first line"),
+            ("{}\n{}".to_owned(), "the delivery's first line is not a delivery: column 2"),
+            (format!("{}\n", line.replace("e1.wh", "e2.wh")), "the delivery's id is not <event_id>.<webhook>"),
+            (
+                format!("{}\n", line.replace("\"attempt\":1", "\"attempt\":0")),
+                "the delivery's attempt is 0; attempts count from 1",
+            ),
+        ] {
+            assert_eq!(Delivery::parse(text.as_bytes()).unwrap_err().to_string(), fault, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_w3c_form_counts_as_traceparent() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(traceparent(good), Some(good.to_owned()));
+        for bad in ["", "00-xyz-00f067aa0ba902b7-01", &good.to_uppercase(), &format!("{good}-aa")] {
+            assert_eq!(traceparent(bad), None);
+        }
+    }
+}

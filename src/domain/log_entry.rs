@@ -1,0 +1,244 @@
+//! The delivery log's entries: one for every attempt, in the words that customers are promised. The same JSON in
+//! Redis, on the command line and in answers.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    delivery::Delivery,
+    event::{EnvelopeFacts, Identifiers},
+    outcome::{Outcome, Phases},
+};
+
+/// A log holds the newest this many entries.
+pub const LOG_LIMIT: usize = 50;
+
+/// Nothing older than this is ever shown.
+pub const LOG_RETENTION: Duration = Duration::from_hours(24 * 90);
+
+/// One attempt, as the customer reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogEntry {
+    /// Whether the receiver acknowledged it.
+    pub status: Status,
+    /// The event type.
+    pub event: String,
+    /// The response's status, or "Network Error".
+    pub http_status: HttpStatus,
+    /// Which attempt this was, from 1.
+    pub attempt: u8,
+    /// How long the round trip took, in milliseconds.
+    pub duration_ms: u64,
+    /// What went wrong, if it failed.
+    pub error: Option<String>,
+    /// Related entity ids.
+    pub identifiers: Identifiers,
+    /// When the attempt was made: RFC 3339, UTC, milliseconds, by the clock of Redis.
+    pub time: String,
+    /// The delivery's id.
+    pub delivery_id: String,
+    /// Whether no further attempt follows.
+    #[serde(rename = "final")]
+    pub last: bool,
+    /// How often the delivery had been redelivered by hand; absent before the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redelivery: Option<u32>,
+    /// Where the time went, in milliseconds; absent where no request was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phases_ms: Option<PhasesMs>,
+}
+
+/// Whether an attempt succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// A 2xx answer.
+    Success,
+    /// Anything else.
+    Failed,
+}
+
+/// The response's status, or that there was none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum HttpStatus {
+    /// The status code of a response.
+    Code(u16),
+    /// No complete response headers arrived.
+    NoResponse(NetworkError),
+}
+
+/// The words "Network Error".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkError {
+    /// "Network Error".
+    #[serde(rename = "Network Error")]
+    NetworkError,
+}
+
+impl std::fmt::Display for HttpStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "{code}"),
+            Self::NoResponse(_) => f.write_str("Network Error"),
+        }
+    }
+}
+
+/// Milliseconds by phase; a phase that did not happen is absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PhasesMs {
+    /// Looking up the host's addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<u64>,
+    /// Opening the TCP connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<u64>,
+    /// Negotiating TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<u64>,
+    /// From the request to complete response headers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_byte: Option<u64>,
+}
+
+impl From<Phases> for PhasesMs {
+    fn from(phases: Phases) -> Self {
+        let ms = |phase: Option<Duration>| phase.map(milliseconds);
+        Self {
+            dns: ms(phases.dns),
+            connect: ms(phases.connect),
+            tls: ms(phases.tls),
+            first_byte: ms(phases.first_byte),
+        }
+    }
+}
+
+impl LogEntry {
+    /// The entry of an attempt that was made at `time`, took `duration`, met `outcome` and is or is not the last.
+    pub fn of_attempt(
+        delivery: &Delivery,
+        facts: EnvelopeFacts,
+        time: DateTime<Utc>,
+        (outcome, duration, phases): (&Outcome, Duration, Phases),
+        last: bool,
+    ) -> Self {
+        let (http_status, error) = match outcome {
+            Outcome::Response { status } => (HttpStatus::Code(*status), refused_by_receiver(*status)),
+            Outcome::NetworkError(fault) => (no_response(), Some(fault.to_string())),
+            Outcome::Refused(reason) => (no_response(), Some(reason.clone())),
+        };
+        Self {
+            status: if error.is_none() { Status::Success } else { Status::Failed },
+            http_status,
+            error,
+            duration_ms: milliseconds(duration),
+            phases_ms: Some(phases.into()),
+            ..Self::of_no_request(delivery, facts, time, String::new(), last)
+        }
+    }
+
+    /// The entry of an attempt of which no request is known to have ended, and why.
+    pub fn of_no_request(
+        delivery: &Delivery,
+        facts: EnvelopeFacts,
+        time: DateTime<Utc>,
+        error: String,
+        last: bool,
+    ) -> Self {
+        Self {
+            status: Status::Failed,
+            event: facts.event,
+            http_status: no_response(),
+            attempt: delivery.attempt,
+            duration_ms: 0,
+            error: Some(error),
+            identifiers: facts.identifiers,
+            time: timestamp(time),
+            delivery_id: delivery.id.clone(),
+            last,
+            redelivery: delivery.redelivery,
+            phases_ms: None,
+        }
+    }
+
+    /// The entry as its value in Redis.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a log entry is plain JSON")
+    }
+}
+
+/// RFC 3339, UTC, milliseconds: the one form of times in Redis and answers. Its texts sort as the times do.
+pub fn timestamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn no_response() -> HttpStatus {
+    HttpStatus::NoResponse(NetworkError::NetworkError)
+}
+
+/// `HTTP 503 Service Unavailable`; nothing for 2xx.
+fn refused_by_receiver(status: u16) -> Option<String> {
+    let reason = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason());
+    let text = reason.map_or_else(|| format!("HTTP {status}"), |reason| format!("HTTP {status} {reason}"));
+    (!(200..=299).contains(&status)).then_some(text)
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::outcome::{NetworkFault, Phase};
+
+    fn entry(outcome: &Outcome) -> serde_json::Value {
+        let webhook = "wh_019a1b2c-0000-7000-8000-000000000001".parse().unwrap();
+        let delivery = Delivery::first(&"e1".parse().unwrap(), &"acme".parse().unwrap(), webhook, None);
+        let identifiers = Identifiers::from([("messageId".to_owned(), "m1".into())]);
+        let facts = EnvelopeFacts { event: "transcript.created".to_owned(), identifiers };
+        let phases = Phases { dns: Some(Duration::from_micros(1900)), ..Phases::default() };
+        let time = "2026-03-26T14:32:00.0459Z".parse().unwrap();
+        let seen = (outcome, Duration::from_millis(12), phases);
+        serde_json::from_str(&LogEntry::of_attempt(&delivery, facts, time, seen, true).to_json()).unwrap()
+    }
+
+    #[test]
+    fn an_entry_has_every_field_in_its_promised_form() {
+        assert_eq!(
+            entry(&Outcome::Response { status: 200 }),
+            serde_json::json!({
+                "status": "success", "event": "transcript.created", "httpStatus": 200, "attempt": 1,
+                "durationMs": 12, "error": null, "identifiers": {"messageId": "m1"},
+                "time": "2026-03-26T14:32:00.045Z",
+                "deliveryId": "e1.wh_019a1b2c-0000-7000-8000-000000000001", "final": true, "phasesMs": {"dns": 1}
+            })
+        );
+    }
+
+    #[test]
+    fn errors_are_written_for_a_customer() {
+        for (outcome, status, error) in [
+            (Outcome::Response { status: 503 }, serde_json::json!(503), "HTTP 503 Service Unavailable"),
+            (Outcome::Response { status: 499 }, serde_json::json!(499), "HTTP 499"),
+            (
+                Outcome::NetworkError(NetworkFault::TimedOut {
+                    after: Duration::from_secs(10),
+                    phase: Phase::Connecting,
+                }),
+                serde_json::json!("Network Error"),
+                "timed out after 10 s while connecting",
+            ),
+        ] {
+            let entry = entry(&outcome);
+            assert_eq!(entry["httpStatus"], status);
+            assert_eq!(entry["error"], error);
+            assert_eq!(entry["status"], "failed");
+        }
+    }
+}

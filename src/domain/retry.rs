@@ -1,0 +1,117 @@
+//! What follows an attempt. The seed's table, as one pure function.
+//!
+//! | attempt | when |
+//! |---|---|
+//! | 1st | at once |
+//! | 2nd | 2 s after the end of the first failure |
+//! | 3rd | 4 s after the end of the second |
+//!
+//! Retries only for 5xx and network errors; never earlier than said; jitter only adds.
+
+use std::time::Duration;
+
+use super::outcome::Outcome;
+
+/// Jitter adds at most this fraction of a delay: enough to spread a burst of failures over the promoter's
+/// batches, little enough that a customer sees the delays that were promised.
+const JITTER_MAX: f64 = 0.05;
+
+/// The delays before the second, third, … attempt. One attempt more than delays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule(Vec<Duration>);
+
+/// What follows an attempt; one variant for each branch of `settle.lua`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The receiver acknowledged it.
+    Delivered,
+    /// Attempt it again this long after the end of this attempt.
+    Retry {
+        /// Measured from the end of the failed attempt.
+        after: Duration,
+    },
+    /// Failed for good.
+    Failed,
+}
+
+impl Schedule {
+    /// A schedule of these delays.
+    pub fn new(delays: Vec<Duration>) -> Self {
+        Self(delays)
+    }
+
+    /// How many attempts there are in all.
+    pub fn attempts(&self) -> usize {
+        self.0.len() + 1
+    }
+
+    /// Decides what follows the attempt numbered `attempt` (from 1) that met `outcome`; `jitter` is a random
+    /// number from 0 to 1.
+    ///
+    /// ```
+    /// # use lynkhook::domain::{outcome::Outcome, retry::{Next, Schedule}};
+    /// # use std::time::Duration;
+    /// let schedule = Schedule::new(vec![Duration::from_secs(2), Duration::from_secs(4)]);
+    /// let unavailable = Outcome::Response { status: 503 };
+    /// assert_eq!(schedule.decide(&unavailable, 1, 0.0), Next::Retry { after: Duration::from_secs(2) });
+    /// assert_eq!(schedule.decide(&unavailable, 2, 0.0), Next::Retry { after: Duration::from_secs(4) });
+    /// assert_eq!(schedule.decide(&unavailable, 3, 0.0), Next::Failed);
+    /// ```
+    pub fn decide(&self, outcome: &Outcome, attempt: u8, jitter: f64) -> Next {
+        match outcome {
+            Outcome::Response { status: 200..=299 } => return Next::Delivered,
+            Outcome::Response { status: 500..=599 } | Outcome::NetworkError(_) => {}
+            Outcome::Response { .. } | Outcome::Refused(_) => return Next::Failed,
+        }
+        let delay = usize::from(attempt).checked_sub(1).and_then(|i| self.0.get(i));
+        delay.map_or(Next::Failed, |delay| {
+            let after = delay.mul_f64(1.0 + JITTER_MAX * jitter.clamp(0.0, 1.0));
+            Next::Retry { after: after.max(*delay) }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::outcome::NetworkFault;
+
+    fn schedule() -> Schedule {
+        Schedule::new(vec![Duration::from_secs(2), Duration::from_secs(4)])
+    }
+
+    #[test]
+    fn every_row_of_the_outcome_table_holds() {
+        let network = || Outcome::NetworkError(NetworkFault::ConnectionRefused);
+        let retry = Next::Retry { after: Duration::from_secs(2) };
+        for status in 100..1000 {
+            let expected = match status {
+                200..=299 => Next::Delivered,
+                500..=599 => retry,
+                _ => Next::Failed,
+            };
+            assert_eq!(schedule().decide(&Outcome::Response { status }, 1, 0.0), expected, "{status}");
+        }
+        assert_eq!(schedule().decide(&network(), 1, 0.0), retry);
+        assert_eq!(schedule().decide(&network(), 3, 0.0), Next::Failed);
+        assert_eq!(schedule().decide(&Outcome::Refused(String::new()), 1, 0.0), Next::Failed);
+    }
+
+    proptest! {
+        #[test]
+        fn jitter_only_adds_and_at_most_a_tenth(attempt in 1u8..=2, jitter in 0.0f64..=1.0) {
+            let delay = Duration::from_secs(u64::from(attempt) * 2);
+            let Next::Retry { after } = schedule().decide(&Outcome::Response { status: 500 }, attempt, jitter) else {
+                panic!("attempts are left");
+            };
+            prop_assert!(after >= delay && after <= delay.mul_f64(1.1));
+        }
+
+        #[test]
+        fn no_attempt_ever_follows_the_last(attempt in 3u8.., status in 500u16..600) {
+            prop_assert_eq!(schedule().decide(&Outcome::Response { status }, attempt, 0.5), Next::Failed);
+        }
+    }
+}

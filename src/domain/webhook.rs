@@ -1,0 +1,158 @@
+//! Webhooks: a customer's subscription, as it lies in Redis.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A webhook's id: `wh_` and a UUIDv7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WebhookId(uuid::Uuid);
+
+/// A text that is no webhook id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a webhook id is wh_ and a UUID, e.g. wh_019a1b2c-3d4e-7f00-8000-0123456789ab")]
+pub struct NotAWebhookId;
+
+impl WebhookId {
+    /// The id made of this UUID (version 7, so that ids sort by age).
+    pub fn new(uuid: uuid::Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl std::str::FromStr for WebhookId {
+    type Err = NotAWebhookId;
+
+    fn from_str(text: &str) -> Result<Self, NotAWebhookId> {
+        let uuid = text.strip_prefix("wh_").and_then(|t| t.parse().ok()).map(Self).ok_or(NotAWebhookId)?;
+        // One spelling only: the key in Redis is this text.
+        if uuid.to_string() == text { Ok(uuid) } else { Err(NotAWebhookId) }
+    }
+}
+
+impl TryFrom<String> for WebhookId {
+    type Error = NotAWebhookId;
+
+    fn try_from(text: String) -> Result<Self, NotAWebhookId> {
+        text.parse()
+    }
+}
+
+impl From<WebhookId> for String {
+    fn from(id: WebhookId) -> Self {
+        id.to_string()
+    }
+}
+
+impl fmt::Display for WebhookId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wh_{}", self.0)
+    }
+}
+
+/// A customer's subscription. Its JSON is the value in `webhooks:<account>`; `url` is canonical.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Webhook {
+    /// Its id.
+    pub id: WebhookId,
+    /// Where its events go; path and query count as secret in logs.
+    pub url: Url,
+    /// The event types it is subscribed to.
+    pub events: Vec<String>,
+    /// How its requests prove where they come from.
+    pub authentication: Authentication,
+    /// The customer's own label; may be empty.
+    pub description: String,
+    /// Whether it gets its deliveries now, or they are held.
+    pub active: bool,
+    /// Counts its edits, from 1: an edit names the revision it was made on.
+    pub revision: u64,
+    /// When it was added (RFC 3339, UTC, ms).
+    pub created_at: String,
+    /// When it was last edited (RFC 3339, UTC, ms).
+    pub updated_at: String,
+}
+
+/// A webhook's URL as it is stored. Not printed by `Debug` beyond its host.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Url(pub url::Url);
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}/…", self.0.host_str().unwrap_or_default())
+    }
+}
+
+/// How a webhook's requests prove where they come from. A type that cannot hold two ways at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Authentication {
+    /// They do not.
+    None,
+    /// `Authorization: Bearer <token>`.
+    Bearer {
+        /// The token, sealed.
+        token: Sealed,
+    },
+    /// One header of the customer's choosing.
+    Header {
+        /// The header's name.
+        name: String,
+        /// The header's value, sealed.
+        value: Sealed,
+    },
+}
+
+/// A secret as it lies in Redis: sealed by an AEAD, readable text, useless without the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sealed(pub String);
+
+impl Webhook {
+    /// The webhook as its value in Redis.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a webhook is plain JSON")
+    }
+
+    /// Whether it is subscribed to this event type.
+    pub fn wants(&self, event: &str) -> bool {
+        self.events.iter().any(|e| e == event)
+    }
+}
+
+/// A secret as people see it afterwards: `••••`, with the last 4 characters only from 16 characters on.
+pub fn mask(secret: &str) -> String {
+    let length = secret.chars().count();
+    let tail: String = if length >= 16 { secret.chars().skip(length - 4).collect() } else { String::new() };
+    format!("••••{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_id_has_one_spelling() {
+        let id = "wh_019a1b2c-3d4e-7f00-8000-0123456789ab";
+        assert_eq!(id.parse::<WebhookId>().unwrap().to_string(), id);
+        for bad in ["019a1b2c-3d4e-7f00-8000-0123456789ab", "wh_019A1B2C-3D4E-7F00-8000-0123456789AB", "wh_", "wh_1"] {
+            assert!(bad.parse::<WebhookId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_a_secret_of_16_characters_shows_its_last_4() {
+        assert_eq!(mask("123456789012345"), "••••");
+        assert_eq!(mask("1234567890123456"), "••••3456");
+        assert_eq!(mask(""), "••••");
+    }
+
+    #[test]
+    fn debug_shows_neither_path_nor_query() {
+        let url = Url("https://hooks.example.com/T0KEN?k=v".parse().unwrap());
+        assert_eq!(format!("{url:?}"), "https://hooks.example.com/…");
+    }
+}

@@ -1,0 +1,116 @@
+//! Connections: one shared by all short commands, and one of its own for each blocking reader, because a blocked
+//! read stalls every command behind it.
+//!
+//! A connection is given up on the first sign that it no longer serves: an I/O error, a timeout (its reply may come
+//! later, out of step with what the caller believes), or a server that turned read-only. The next caller opens a new
+//! one; callers that come meanwhile wait for that one. Nothing is resent here: who repeats a step knows why it may.
+
+use std::{sync::Mutex, time::Duration};
+
+use redis::{
+    AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, ScriptInvocation,
+    aio::MultiplexedConnection, io::tcp::TcpSettings,
+};
+use secrecy::ExposeSecret;
+
+use super::StoreError;
+use crate::config;
+
+/// Data that is sent and not acknowledged for this long breaks the connection.
+const DEAD_PEER: Duration = Duration::from_secs(20);
+
+/// The way to Redis.
+pub(super) struct Link {
+    client: redis::Client,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+    shared: Mutex<Option<Shared>>,
+    connecting: tokio::sync::Mutex<()>,
+}
+
+/// The connection that short commands share, with a number that tells it from its successors.
+#[derive(Clone)]
+struct Shared {
+    number: u64,
+    connection: MultiplexedConnection,
+}
+
+impl Link {
+    pub(super) fn new(settings: &config::Redis) -> Result<Self, StoreError> {
+        let unfit = |e: redis::RedisError| StoreError::Unfit(format!("redis.url cannot be used: {}", e.category()));
+        let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(DEAD_PEER);
+        let info = settings.url.expose_secret().into_connection_info().map_err(unfit)?.set_tcp_settings(tcp);
+        Ok(Self {
+            client: redis::Client::open(info).map_err(unfit)?,
+            connect_timeout: settings.connect_timeout,
+            response_timeout: settings.response_timeout,
+            shared: Mutex::new(None),
+            connecting: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// Runs one command on the shared connection.
+    pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+        let mut shared = self.shared().await?;
+        let answer = command.query_async(&mut shared.connection).await;
+        self.judge(shared.number, answer)
+    }
+
+    /// Runs several commands in one round trip.
+    pub(super) async fn run_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
+        let mut shared = self.shared().await?;
+        let answer = pipeline.query_async(&mut shared.connection).await;
+        self.judge(shared.number, answer)
+    }
+
+    /// Runs a script, loading it first where the server does not know it.
+    pub(super) async fn run_script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
+        let mut shared = self.shared().await?;
+        let answer = script.invoke_async(&mut shared.connection).await;
+        self.judge(shared.number, answer)
+    }
+
+    /// A connection of one's own, for reads that block for up to `blocking`.
+    pub(super) async fn dedicated(&self, blocking: Duration) -> Result<MultiplexedConnection, StoreError> {
+        self.open(blocking + self.response_timeout).await
+    }
+
+    async fn shared(&self) -> Result<Shared, StoreError> {
+        if let Some(shared) = self.present() {
+            return Ok(shared);
+        }
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some(shared) = self.present() {
+            return Ok(shared);
+        }
+        let connection = self.open(self.response_timeout).await?;
+        let shared = Shared { number: rand::random(), connection };
+        *self.shared.lock().expect("never poisoned") = Some(shared.clone());
+        Ok(shared)
+    }
+
+    fn present(&self) -> Option<Shared> {
+        self.shared.lock().expect("never poisoned").clone()
+    }
+
+    fn judge<T>(&self, number: u64, answer: redis::RedisResult<T>) -> Result<T, StoreError> {
+        answer.map_err(StoreError::from).inspect_err(|error| {
+            if matches!(error, StoreError::Unreachable(_)) {
+                let mut shared = self.shared.lock().expect("never poisoned");
+                shared.take_if(|present| present.number == number);
+            }
+        })
+    }
+
+    async fn open(&self, response_timeout: Duration) -> Result<MultiplexedConnection, StoreError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(Some(response_timeout));
+        let opened = self.client.get_multiplexed_async_connection_with_config(&config);
+        // The handshake (AUTH, SELECT) is inside too: a server that accepts and never answers must not hold us.
+        match tokio::time::timeout(self.connect_timeout, opened).await {
+            Ok(connection) => Ok(connection?),
+            Err(_) => Err(StoreError::Unreachable(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
+        }
+    }
+}

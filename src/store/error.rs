@@ -1,0 +1,67 @@
+//! What can go wrong with Redis, sorted by what the caller does next.
+
+use redis::{ErrorKind, ServerErrorKind};
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No answer came, or the server is not ready. Worth repeating: every step is safe to repeat.
+    #[error("Redis is unreachable: {0}")]
+    Unreachable(#[source] redis::RedisError),
+    /// The queue's consumer group is gone (the stream was deleted, or the group destroyed): create it and go on.
+    #[error("the queue's consumer group is gone")]
+    NoGroup,
+    /// Redis is at `maxmemory`.
+    #[error(
+        "Redis is full (maxmemory reached), so the event was not accepted: let workers drain the queue, or raise maxmemory"
+    )]
+    Full,
+    /// This Redis, or what lies in it, cannot serve. The text says what to do.
+    #[error("{0}")]
+    Unfit(String),
+    /// A value that is not what this program writes.
+    #[error("the value at `{key}` is not what Lynkhook writes there: {reason}")]
+    Corrupt {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Redis answered with an error that repeating does not mend.
+    #[error("Redis refused: {0}")]
+    Refused(#[source] redis::RedisError),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anyone's doing.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::NoGroup)
+    }
+}
+
+impl From<redis::RedisError> for StoreError {
+    fn from(error: redis::RedisError) -> Self {
+        match error.code() {
+            // UNBLOCKED: the stream was deleted under a blocked reader.
+            Some("NOGROUP" | "UNBLOCKED") => return Self::NoGroup,
+            Some("OOM") => return Self::Full,
+            // MISCONF: it cannot persist just now.
+            Some("MISCONF") => return Self::Unreachable(error),
+            _ => {}
+        }
+        match error.kind() {
+            ErrorKind::Io | ErrorKind::Parse => Self::Unreachable(error),
+            ErrorKind::Server(
+                ServerErrorKind::BusyLoading
+                | ServerErrorKind::ReadOnly
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::TryAgain,
+            ) => Self::Unreachable(error),
+            ErrorKind::AuthenticationFailed => {
+                Self::Unfit("Redis refused the user name or password in redis.url".to_owned())
+            }
+            _ => Self::Refused(error),
+        }
+    }
+}

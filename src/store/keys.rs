@@ -1,0 +1,112 @@
+//! Every key, made here and nowhere else.
+//!
+//! `{p}` is the partition's hash tag: all that belongs to an account lies in one Redis hash slot, so that each step
+//! is one atomic script on one node.
+
+use crate::domain::{account::AccountId, webhook::WebhookId};
+
+/// The keys of one installation.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    prefix: String,
+    partitions: u16,
+}
+
+impl Keys {
+    /// Keys that begin with `prefix`, over this many partitions.
+    pub fn new(prefix: &str, partitions: u16) -> Self {
+        Self { prefix: prefix.to_owned(), partitions }
+    }
+
+    /// How many partitions there are.
+    pub fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    /// The partition of an account.
+    pub fn partition(&self, account: &AccountId) -> u16 {
+        account.partition(self.partitions)
+    }
+
+    /// Stream: what is to be delivered now.
+    pub fn queue(&self, partition: u16) -> String {
+        self.of(partition, "queue")
+    }
+
+    /// Sorted set: failed attempts by due time.
+    pub fn retries(&self, partition: u16) -> String {
+        self.of(partition, "retries")
+    }
+
+    /// Sorted set: which webhook a worker next looks after, and when.
+    pub fn visits(&self, partition: u16) -> String {
+        self.of(partition, "visits")
+    }
+
+    /// Stream: entries that are no event.
+    pub fn rejected(&self, partition: u16) -> String {
+        self.of(partition, "rejected")
+    }
+
+    /// Hash: what was dropped, by cause.
+    pub fn counts(&self, partition: u16) -> String {
+        self.of(partition, "counts")
+    }
+
+    /// Hash: an account's webhooks.
+    pub fn webhooks(&self, account: &AccountId) -> String {
+        self.of(self.partition(account), &format!("webhooks:{account}"))
+    }
+
+    /// List: a webhook's delivery log.
+    pub fn logs(&self, partition: u16, webhook: WebhookId) -> String {
+        self.of(partition, &format!("logs:{webhook}"))
+    }
+
+    /// Stream: a webhook's held deliveries.
+    pub fn held(&self, partition: u16, webhook: WebhookId) -> String {
+        self.of(partition, &format!("held:{webhook}"))
+    }
+
+    /// Stream: a webhook's deliveries that failed for good.
+    pub fn failed(&self, partition: u16, webhook: WebhookId) -> String {
+        self.of(partition, &format!("failed:{webhook}"))
+    }
+
+    /// String: a live worker's figures.
+    pub fn worker(&self, name: &str) -> String {
+        format!("{}:workers:{name}", self.prefix)
+    }
+
+    /// Hash: schema version and number of partitions.
+    pub fn meta(&self) -> String {
+        format!("{}:meta", self.prefix)
+    }
+
+    /// A webhook's member in `visits`.
+    pub fn visit(account: &AccountId, webhook: WebhookId) -> String {
+        format!("{account}/{webhook}")
+    }
+
+    fn of(&self, partition: u16, rest: &str) -> String {
+        format!("{}:{{{partition}}}:{rest}", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_the_contract() {
+        let keys = Keys::new("lynkhook", 16);
+        let acme: AccountId = "acme".parse().unwrap();
+        let webhook = "wh_019a1b2c-3d4e-7f00-8000-0123456789ab".parse().unwrap();
+        assert_eq!(keys.queue(0), "lynkhook:{0}:queue");
+        assert_eq!(keys.webhooks(&acme), "lynkhook:{14}:webhooks:acme");
+        assert_eq!(keys.logs(14, webhook), "lynkhook:{14}:logs:wh_019a1b2c-3d4e-7f00-8000-0123456789ab");
+        assert_eq!(keys.worker("w1"), "lynkhook:workers:w1");
+        assert_eq!(keys.meta(), "lynkhook:meta");
+        assert_eq!(Keys::visit(&acme, webhook), "acme/wh_019a1b2c-3d4e-7f00-8000-0123456789ab");
+    }
+}

@@ -1,0 +1,32 @@
+-- leave: entries that `consumer` took and did not start -> queue, as new entries (an event keeps its id); then
+-- consumers with nothing pending are removed: this one if it is leaving, any that was idle for `idle_ms`.
+-- KEYS  1 queue
+-- ARGV  1 consumer  2 leaving (1|0)  3 idle in ms, then for each entry: entry id, delivery count, event id
+-- Answers how many entries were given back.
+local queue, consumer, given = KEYS[1], ARGV[1], 0
+for i = 4, #ARGV, 3 do
+  local entry = ARGV[i]
+  if holds(queue, entry, consumer, ARGV[i + 1]) then
+    local taken = fields(queue, entry)
+    if taken and taken.delivery then
+      redis.call('XADD', queue, '*', 'delivery', taken.delivery)
+    elseif taken then
+      taken.id = ARGV[i + 2]
+      local copy = {}
+      for name, value in pairs(taken) do copy[#copy + 1] = name copy[#copy + 1] = value end
+      redis.call('XADD', queue, '*', unpack(copy))
+    end
+    done(queue, entry)
+    given = given + 1
+  end
+end
+
+local consumers = redis.pcall('XINFO', 'CONSUMERS', queue, 'workers')
+for _, found in ipairs(consumers.err and {} or consumers) do
+  local name, pending, idle_ms = found[2], found[4], found[6]
+  local leaves = name == consumer and ARGV[2] == '1'
+  if pending == 0 and (leaves or idle_ms > tonumber(ARGV[3])) then
+    redis.call('XGROUP', 'DELCONSUMER', queue, 'workers', name)
+  end
+end
+return given

@@ -1,0 +1,60 @@
+#!lua flags=allow-oom
+-- Stands before every script. allow-oom: a full Redis must not stop the queue from draining.
+-- The clock is Redis's own. The fence decides who may move an entry.
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Whether `consumer` holds `entry` under this very delivery count. A group that is gone holds nothing.
+local function holds(queue, entry, consumer, deliveries)
+  local pending = redis.pcall('XPENDING', queue, 'workers', entry, entry, 1)
+  local lease = not pending.err and pending[1]
+  return lease and lease[2] == consumer and lease[4] == tonumber(deliveries)
+end
+
+-- Ends an entry's stay in the queue.
+local function done(queue, entry)
+  redis.call('XACK', queue, 'workers', entry)
+  redis.call('XDEL', queue, entry)
+end
+
+-- An entry's fields as a table, or nil where the entry is gone.
+local function fields(queue, entry)
+  local found = redis.call('XRANGE', queue, entry, entry)[1]
+  if not found then return nil end
+  local named = {}
+  for i = 1, #found[2], 2 do named[found[2][i]] = found[2][i + 1] end
+  return named
+end
+
+-- The envelope's bytes, whether the entry is an event or a delivery. Never looked into.
+local function envelope(entry)
+  if entry.delivery then return string.sub(entry.delivery, string.find(entry.delivery, '\n', 1, true) + 1) end
+  return entry.envelope
+end
+
+-- Keeps a stream within `limit` entries and `max_bytes` bytes: the oldest go, counted under `cause`.
+local function bound(key, limit, max_bytes, counts, cause)
+  local dropped = redis.call('XTRIM', key, 'MAXLEN', '=', limit)
+  local length = redis.call('XLEN', key)
+  while length > 1 and redis.call('MEMORY', 'USAGE', key) > tonumber(max_bytes) do
+    length = length - 1
+    dropped = dropped + redis.call('XTRIM', key, 'MAXLEN', '=', length)
+  end
+  if dropped > 0 then redis.call('HINCRBY', counts, cause, dropped) end
+end
+
+-- Sees to it that a webhook is visited at `at_ms` or sooner.
+local function visit_by(visits, member, at_ms)
+  redis.call('ZADD', visits, 'LT', at_ms, member)
+end
+
+-- The newest first, at most `limit`, gone after `ttl_s` without a new one. Guarded: Lua never rolls back, so a
+-- log key of a wrong type must not undo a move that was made.
+local function write_log(key, entry, limit, ttl_s)
+  if redis.pcall('LPUSH', key, entry).err then return end
+  redis.call('LTRIM', key, 0, limit - 1)
+  redis.call('EXPIRE', key, ttl_s)
+end

@@ -1,0 +1,41 @@
+-- settle (leased, several at once): an attempted entry -> delivered | retries | failed, with its log entry.
+-- Repeating it is harmless: what was settled is no longer pending, and answers LOST.
+-- KEYS  1 queue  2 retries  3 visits  4 counts, then for each attempt: webhooks, logs, failed
+-- ARGV  1 consumer  2 log limit (entries)  3 log TTL in s  4 failed limit (entries)  5 failed limit (bytes), then for
+--       each attempt: entry id, delivery count, account, webhook, next (delivered|retry|failed), delivery line as it
+--       goes on, delay in ms from now (retry), log entry
+-- Answers for each attempt: SETTLED, LOST (the lease is another's; nothing changed), GONE (the webhook is deleted), or
+-- the error that kept it where it was (a key of a wrong type), without holding up its neighbours.
+local queue, retries, visits, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local consumer, now = ARGV[1], now_ms()
+
+local function settle(webhooks, logs, failed, entry, deliveries, account, webhook, next, line, delay_ms, log)
+  if not holds(queue, entry, consumer, deliveries) then return 'LOST' end
+  if redis.call('HEXISTS', webhooks, webhook) == 0 then
+    redis.call('HINCRBY', counts, 'deliveries_of_deleted_webhook', 1)
+    done(queue, entry)
+    return 'GONE'
+  end
+  local event = next ~= 'delivered' and fields(queue, entry)
+  if event then
+    local delivery = line .. '\n' .. envelope(event)
+    if next == 'retry' then
+      redis.call('ZADD', retries, now + delay_ms, delivery)
+    else
+      redis.call('XADD', failed, '*', 'delivery', delivery, 'log', log)
+      bound(failed, ARGV[4], ARGV[5], counts, 'failed_overflow')
+    end
+  end
+  done(queue, entry)
+  visit_by(visits, account .. '/' .. webhook, now + 3600000)
+  write_log(logs, log, ARGV[2], ARGV[3])
+  return 'SETTLED'
+end
+
+local answers = {}
+for i = 0, (#KEYS - 4) / 3 - 1 do
+  local keys = 5 + i * 3
+  local ok, answer = pcall(settle, KEYS[keys], KEYS[keys + 1], KEYS[keys + 2], unpack(ARGV, 6 + i * 8, 13 + i * 8))
+  answers[i + 1] = ok and answer or (type(answer) == 'table' and answer.err or tostring(answer))
+end
+return answers

@@ -1,0 +1,131 @@
+//! The only place that knows Redis: one method for each script, one place for keys, one for connections.
+//!
+//! State moves only in the scripts of `lua/`; each states its change, its keys, its arguments with units, and its
+//! answers as words. `prelude.lua` stands before every one of them and holds the fence: only who holds an entry
+//! under its present delivery count may move it.
+//!
+//! The scripts carry `allow-oom`, so that a full Redis refuses producers and never the draining of the queue
+//! (design by flag rather than by the order of first writes; it is why Redis 7.0 is the oldest that serves).
+
+mod connect;
+mod error;
+pub mod keys;
+mod queue;
+mod scripts;
+mod webhooks;
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeZone, Utc};
+
+pub use self::{
+    error::StoreError,
+    queue::{Attempted, Entry, EntryId, Held, Promoted, Reader, Settled, Visited},
+    webhooks::{Deleted, Put},
+};
+use self::{connect::Link, keys::Keys, scripts::Scripts};
+use crate::config::{Bounds, Settings};
+
+/// The version of the keys' layout; a process of another version refuses to start.
+const SCHEMA: u32 = 1;
+
+/// The oldest Redis that serves (script flags, `XAUTOCLAIM`-era pending lists, `EXPIRE` options).
+const OLDEST_REDIS: (u32, u32) = (7, 0);
+
+/// Lynkhook's state in Redis. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    link: Link,
+    keys: Keys,
+    scripts: Scripts,
+    held: Bounds,
+    failed: Bounds,
+    rejected: Bounds,
+}
+
+impl Store {
+    /// Connects, and makes sure that this Redis and what lies in it fit these settings.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`] where no connection comes about in time; [`StoreError::Unfit`] where the server
+    /// is too old, or its data was written with another schema or another number of partitions.
+    pub async fn open(settings: &Settings) -> Result<Self, StoreError> {
+        let link = Link::new(&settings.redis)?;
+        let keys = Keys::new(&settings.redis.prefix, settings.queue.partitions);
+        let store = Self(Arc::new(Inner {
+            link,
+            keys,
+            scripts: Scripts::new(),
+            held: settings.held.clone(),
+            failed: settings.failed.clone(),
+            rejected: settings.rejected.clone(),
+        }));
+        store.check_version().await?;
+        store.check_meta().await?;
+        Ok(store)
+    }
+
+    /// The keys of this installation.
+    pub fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    /// The clock of Redis.
+    pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
+        let (seconds, micros): (i64, i64) = self.0.link.run(&redis::cmd("TIME")).await?;
+        Ok(Utc.timestamp_millis_opt(seconds * 1000 + micros / 1000).single().unwrap_or_default())
+    }
+
+    /// Publishes a live worker's figures for half a minute.
+    pub async fn publish_worker(&self, name: &str, figures: &str) -> Result<(), StoreError> {
+        let mut set = redis::cmd("SET");
+        set.arg(self.0.keys.worker(name)).arg(figures).arg("EX").arg(30);
+        self.0.link.run(&set).await
+    }
+
+    /// Withdraws a worker's figures, when it leaves.
+    pub async fn withdraw_worker(&self, name: &str) -> Result<(), StoreError> {
+        self.0.link.run::<()>(redis::cmd("DEL").arg(self.0.keys.worker(name))).await
+    }
+
+    async fn check_version(&self) -> Result<(), StoreError> {
+        let info: String = self.0.link.run(redis::cmd("INFO").arg("server")).await?;
+        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("0.0").trim();
+        let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+        let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        if found < OLDEST_REDIS {
+            return Err(StoreError::Unfit(format!("Redis {version} is too old; Lynkhook needs 7.0 or newer")));
+        }
+        Ok(())
+    }
+
+    async fn check_meta(&self) -> Result<(), StoreError> {
+        let meta = self.0.keys.meta();
+        let partitions = self.0.keys.partitions();
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HSETNX").arg(&meta).arg("schema").arg(SCHEMA).ignore();
+        pipeline.cmd("HSETNX").arg(&meta).arg("partitions").arg(partitions).ignore();
+        pipeline.cmd("HMGET").arg(&meta).arg("schema").arg("partitions");
+        let ((schema, found),): ((String, String),) = self.0.link.run_pipeline(&pipeline).await?;
+        if schema != SCHEMA.to_string() {
+            return Err(StoreError::Unfit(format!(
+                "the data under `{meta}` has schema {schema} and this program writes schema {SCHEMA}; \
+                 use a program of the same schema, or another redis.prefix"
+            )));
+        }
+        if found != partitions.to_string() {
+            return Err(StoreError::Unfit(format!(
+                "`{meta}` says that this queue has {found} partitions and queue.partitions is {partitions}; \
+                 set queue.partitions = {found}, or use another redis.prefix"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A time span in whole milliseconds, as the scripts take it.
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

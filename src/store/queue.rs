@@ -1,0 +1,327 @@
+//! The queue's steps: read, claim, fan out, settle, hold, reject, renew, leave, promote, visit.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::{Value, aio::MultiplexedConnection};
+
+use super::{Store, StoreError, keys::Keys, ms};
+use crate::domain::{
+    account::AccountId,
+    delivery::Delivery,
+    log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry},
+    retry::Next,
+    webhook::WebhookId,
+};
+
+/// One script moves at most this many bytes between keys (at least one delivery): 50 of 1 MB would block Redis for
+/// 0.4 s.
+const BATCH_MAX_BYTES: usize = 4 << 20;
+/// One script moves at most this many deliveries between keys.
+const BATCH_MAX: usize = 50;
+/// The pace at which a webhook's held deliveries come back.
+const VISIT_PACE: Duration = Duration::from_millis(50);
+/// A consumer with nothing pending that was idle this long is removed.
+const CONSUMER_IDLE: Duration = Duration::from_hours(1);
+
+/// A queue entry's id, as Redis made it: `<ms>-<sequence>`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EntryId(pub String);
+
+/// An entry as it was taken from the queue.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its id.
+    pub id: EntryId,
+    /// How often it was given to a worker, this time included.
+    pub deliveries: u32,
+    /// Its fields, in order.
+    pub fields: Vec<(Bytes, Bytes)>,
+}
+
+/// The fence: an entry that `consumer` holds under a delivery count.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The queue's partition.
+    pub partition: u16,
+    /// The entry.
+    pub entry: EntryId,
+    /// The delivery count under which it is held.
+    pub deliveries: u32,
+}
+
+/// An attempt that is to be settled.
+#[derive(Debug, Clone)]
+pub struct Attempted {
+    /// The lease.
+    pub held: Held,
+    /// The delivery as it was attempted.
+    pub delivery: Delivery,
+    /// What follows.
+    pub next: Next,
+    /// Its log entry.
+    pub log: LogEntry,
+}
+
+/// What a leased step answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// It is done.
+    Done,
+    /// The lease is another's; nothing changed.
+    Lost,
+    /// The webhook is deleted; the delivery was dropped and counted.
+    Gone,
+    /// The webhook is on after all: attempt it.
+    Active,
+    /// Redis could not; the entry stays where it was.
+    Broken(String),
+}
+
+/// What promoting did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promoted {
+    /// How many retries became due and moved to the queue.
+    pub moved: usize,
+    /// When the next is due; `None` where none waits.
+    pub next_in: Option<Duration>,
+    /// The clock of Redis, in Unix ms.
+    pub now_ms: i64,
+}
+
+/// What a visit did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visited {
+    /// How many held deliveries went back to the queue.
+    pub moved: usize,
+}
+
+impl Store {
+    /// Creates the consumer group where it is missing. What is settled is gone from the stream, so that reading from
+    /// the beginning repeats nothing that is done.
+    pub async fn ensure_group(&self, partition: u16) -> Result<(), StoreError> {
+        let mut create = redis::cmd("XGROUP");
+        create.arg("CREATE").arg(self.0.keys.queue(partition)).arg("workers").arg("0").arg("MKSTREAM");
+        match self.0.link.run::<Value>(&create).await {
+            Err(StoreError::Refused(error)) if error.code() == Some("BUSYGROUP") => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// A reader of one partition, on a connection of its own, whose reads block for up to `blocking`.
+    pub async fn reader(&self, partition: u16, consumer: &str, blocking: Duration) -> Result<Reader, StoreError> {
+        let connection = self.0.link.dedicated(blocking).await?;
+        Ok(Reader { connection, queue: self.0.keys.queue(partition), consumer: consumer.to_owned(), blocking })
+    }
+
+    /// Takes over entries whose worker died: up to `room`, of which up to `suspects` were claimed before.
+    pub async fn claim(
+        &self,
+        partition: u16,
+        consumer: &str,
+        lease: Duration,
+        (room, suspects): (usize, usize),
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut script = self.0.scripts.claim.key(self.0.keys.queue(partition));
+        script.arg(consumer).arg(ms(lease)).arg(room).arg(suspects).arg(BATCH_MAX_BYTES);
+        let claimed: Vec<(String, u32, Value)> = self.0.link.run_script(&script).await?;
+        let entries = claimed.into_iter().map(|(id, deliveries, fields)| Entry {
+            id: EntryId(id),
+            deliveries,
+            fields: pairs(fields),
+        });
+        Ok(entries.collect())
+    }
+
+    /// Ends an event: one delivery entry for each line, or, without any, done and counted.
+    pub async fn fan_out(&self, consumer: &str, held: &Held, lines: &[String]) -> Result<Settled, StoreError> {
+        let keys = &self.0.keys;
+        let mut script = self.0.scripts.fan_out.key(keys.queue(held.partition));
+        script.key(keys.counts(held.partition));
+        script.arg(consumer).arg(&held.entry.0).arg(held.deliveries).arg(lines);
+        self.0.link.run_script(&script).await.map(answer)
+    }
+
+    /// Settles attempts of one partition, several in one script.
+    pub async fn settle(
+        &self,
+        partition: u16,
+        consumer: &str,
+        attempts: &[Attempted],
+    ) -> Result<Vec<Settled>, StoreError> {
+        let keys = &self.0.keys;
+        let mut script = self.0.scripts.settle.key(keys.queue(partition));
+        script.key(keys.retries(partition)).key(keys.visits(partition)).key(keys.counts(partition));
+        script.arg(consumer).arg(LOG_LIMIT).arg(LOG_RETENTION.as_secs());
+        script.arg(self.0.failed.limit).arg(self.0.failed.max_bytes);
+        for attempt in attempts {
+            let Delivery { account, webhook, .. } = &attempt.delivery;
+            script.key(keys.webhooks(account)).key(keys.logs(partition, *webhook));
+            script.key(keys.failed(partition, *webhook));
+            let (next, line, delay_ms) = match attempt.next {
+                Next::Delivered => ("delivered", String::new(), 0),
+                Next::Retry { after } => ("retry", attempt.delivery.next_attempt().line(), ms(after)),
+                Next::Failed => ("failed", attempt.delivery.line(), 0),
+            };
+            script.arg(&attempt.held.entry.0).arg(attempt.held.deliveries).arg(account.as_str());
+            script.arg(webhook.to_string()).arg(next).arg(line).arg(delay_ms).arg(attempt.log.to_json());
+        }
+        let answers: Vec<String> = self.0.link.run_script(&script).await?;
+        Ok(answers.into_iter().map(answer).collect())
+    }
+
+    /// Puts a delivery aside because its webhook is off.
+    pub async fn hold(&self, consumer: &str, held: &Held, delivery: &Delivery) -> Result<Settled, StoreError> {
+        let (keys, partition) = (&self.0.keys, held.partition);
+        let Delivery { account, webhook, .. } = delivery;
+        let mut script = self.0.scripts.hold.key(keys.queue(partition));
+        script.key(keys.webhooks(account)).key(keys.held(partition, *webhook));
+        script.key(keys.visits(partition)).key(keys.counts(partition));
+        script.arg(consumer).arg(&held.entry.0).arg(held.deliveries).arg(account.as_str()).arg(webhook.to_string());
+        script.arg("off").arg(delivery.line()).arg(ms(VISIT_PACE));
+        script.arg(self.0.held.limit).arg(self.0.held.max_bytes);
+        self.0.link.run_script(&script).await.map(answer)
+    }
+
+    /// Sets an entry that is no event aside, whole, with the reason.
+    pub async fn reject(&self, consumer: &str, held: &Held, reason: &str) -> Result<Settled, StoreError> {
+        let (keys, partition) = (&self.0.keys, held.partition);
+        let mut script = self.0.scripts.reject.key(keys.queue(partition));
+        script.key(keys.rejected(partition)).key(keys.counts(partition));
+        script.arg(consumer).arg(&held.entry.0).arg(held.deliveries).arg(reason);
+        script.arg(self.0.rejected.limit).arg(self.0.rejected.max_bytes);
+        self.0.link.run_script(&script).await.map(answer)
+    }
+
+    /// Counts these leases from now; answers the entries that are no longer held.
+    pub async fn renew(&self, partition: u16, consumer: &str, leases: &[Held]) -> Result<Vec<EntryId>, StoreError> {
+        let mut script = self.0.scripts.renew.key(self.0.keys.queue(partition));
+        script.arg(consumer);
+        for held in leases {
+            script.arg(&held.entry.0).arg(held.deliveries);
+        }
+        let lost: Vec<String> = self.0.link.run_script(&script).await?;
+        Ok(lost.into_iter().map(EntryId).collect())
+    }
+
+    /// Gives entries that were not started back to the queue, each with its event's id (empty for deliveries), and
+    /// removes consumers with nothing pending: this one if `leaving`, any that has long been idle.
+    pub async fn leave(
+        &self,
+        partition: u16,
+        consumer: &str,
+        leaving: bool,
+        unstarted: &[(Held, String)],
+    ) -> Result<usize, StoreError> {
+        let mut script = self.0.scripts.leave.key(self.0.keys.queue(partition));
+        script.arg(consumer).arg(u8::from(leaving)).arg(ms(CONSUMER_IDLE));
+        for (held, event_id) in unstarted {
+            script.arg(&held.entry.0).arg(held.deliveries).arg(event_id);
+        }
+        self.0.link.run_script(&script).await
+    }
+
+    /// Moves retries that are due to the queue.
+    pub async fn promote(&self, partition: u16) -> Result<Promoted, StoreError> {
+        let keys = &self.0.keys;
+        let mut script = self.0.scripts.promote.key(keys.retries(partition));
+        script.key(keys.queue(partition)).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
+        let (moved, wait_ms, now_ms): (usize, i64, i64) = self.0.link.run_script(&script).await?;
+        let next_in = u64::try_from(wait_ms).ok().map(Duration::from_millis);
+        Ok(Promoted { moved, next_in, now_ms })
+    }
+
+    /// The webhooks whose visit is due, oldest first, at most `most`.
+    pub async fn due_visits(
+        &self,
+        partition: u16,
+        now_ms: i64,
+        most: usize,
+    ) -> Result<Vec<(AccountId, WebhookId)>, StoreError> {
+        let mut due = redis::cmd("ZRANGE");
+        due.arg(self.0.keys.visits(partition)).arg("-inf").arg(now_ms).arg("BYSCORE").arg("LIMIT").arg(0).arg(most);
+        let members: Vec<String> = self.0.link.run(&due).await?;
+        let parsed = members.iter().filter_map(|member| {
+            let (account, webhook) = member.rsplit_once('/')?;
+            Some((account.parse().ok()?, webhook.parse().ok()?))
+        });
+        Ok(parsed.collect())
+    }
+
+    /// Looks after one webhook's held, failed and log. `oldest_log` is the time before which log entries go.
+    pub async fn visit(
+        &self,
+        account: &AccountId,
+        webhook: WebhookId,
+        oldest_log: &str,
+    ) -> Result<Visited, StoreError> {
+        let keys = &self.0.keys;
+        let partition = keys.partition(account);
+        let mut script = self.0.scripts.visit.key(keys.visits(partition));
+        script.key(keys.webhooks(account)).key(keys.held(partition, webhook)).key(keys.failed(partition, webhook));
+        script.key(keys.logs(partition, webhook)).key(keys.queue(partition)).key(keys.counts(partition));
+        script.arg(Keys::visit(account, webhook)).arg(webhook.to_string()).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
+        script.arg(ms(VISIT_PACE)).arg(ms(self.0.held.retention)).arg(ms(self.0.failed.retention)).arg(oldest_log);
+        let (moved, _wait_ms): (usize, i64) = self.0.link.run_script(&script).await?;
+        Ok(Visited { moved })
+    }
+}
+
+/// Reads new entries of one partition.
+pub struct Reader {
+    connection: MultiplexedConnection,
+    queue: String,
+    consumer: String,
+    blocking: Duration,
+}
+
+impl Reader {
+    /// Takes up to `most` new entries, waiting for the first.
+    ///
+    /// Never put this where a `select!` may drop it: the command goes on without its future, and what it takes would
+    /// be held by nobody until the lease ends. After an error the reader is of no use; open another.
+    pub async fn read(&mut self, most: usize) -> Result<Vec<Entry>, StoreError> {
+        let mut read = redis::cmd("XREADGROUP");
+        read.arg("GROUP").arg("workers").arg(&self.consumer).arg("COUNT").arg(most);
+        read.arg("BLOCK").arg(ms(self.blocking)).arg("STREAMS").arg(&self.queue).arg(">");
+        let answer: Value = read.query_async(&mut self.connection).await?;
+        // [[queue, [[id, [field, value, …]], …]]], or nothing.
+        let Some(Value::Array(stream)) = first(answer) else { return Ok(Vec::new()) };
+        let Some(Value::Array(entries)) = stream.into_iter().nth(1) else { return Ok(Vec::new()) };
+        let parsed = entries.into_iter().filter_map(|entry| {
+            let Value::Array(entry) = entry else { return None };
+            let mut parts = entry.into_iter();
+            let id = EntryId(redis::from_redis_value(parts.next()?).ok()?);
+            Some(Entry { id, deliveries: 1, fields: pairs(parts.next()?) })
+        });
+        Ok(parsed.collect())
+    }
+}
+
+fn first(answer: Value) -> Option<Value> {
+    if let Value::Array(items) = answer { items.into_iter().next() } else { None }
+}
+
+/// `[field, value, …]` as pairs, without copying what they hold.
+fn pairs(fields: Value) -> Vec<(Bytes, Bytes)> {
+    let Value::Array(items) = fields else { return Vec::new() };
+    let mut texts = items.into_iter().map(|item| match item {
+        Value::BulkString(bytes) => Bytes::from(bytes),
+        _ => Bytes::new(),
+    });
+    let mut pairs = Vec::with_capacity(texts.len() / 2);
+    while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
+        pairs.push((name, value));
+    }
+    pairs
+}
+
+fn answer(word: String) -> Settled {
+    match word.as_str() {
+        "DONE" | "SETTLED" | "HELD" => Settled::Done,
+        "LOST" => Settled::Lost,
+        "GONE" => Settled::Gone,
+        "ACTIVE" => Settled::Active,
+        _ => Settled::Broken(word),
+    }
+}

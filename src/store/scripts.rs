@@ -1,0 +1,44 @@
+//! The scripts, each with the prelude before it.
+
+use redis::Script;
+
+/// Every script, hashed once.
+pub(super) struct Scripts {
+    pub(super) claim: Script,
+    pub(super) delete_webhook: Script,
+    pub(super) fan_out: Script,
+    pub(super) hold: Script,
+    pub(super) leave: Script,
+    pub(super) log: Script,
+    pub(super) promote: Script,
+    pub(super) put_webhook: Script,
+    pub(super) reject: Script,
+    pub(super) renew: Script,
+    pub(super) settle: Script,
+    pub(super) visit: Script,
+}
+
+macro_rules! script {
+    ($file:literal) => {
+        Script::new(concat!(include_str!("lua/prelude.lua"), "\n", include_str!(concat!("lua/", $file, ".lua"))))
+    };
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            claim: script!("claim"),
+            delete_webhook: script!("delete_webhook"),
+            fan_out: script!("fan_out"),
+            hold: script!("hold"),
+            leave: script!("leave"),
+            log: script!("log"),
+            promote: script!("promote"),
+            put_webhook: script!("put_webhook"),
+            reject: script!("reject"),
+            renew: script!("renew"),
+            settle: script!("settle"),
+            visit: script!("visit"),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Webhooks, their logs, and the plain commands that people's surfaces need.
+
+use super::{Store, StoreError, keys::Keys};
+use crate::domain::{
+    account::AccountId,
+    event::EventId,
+    log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry, timestamp},
+    webhook::{Webhook, WebhookId},
+};
+
+/// What putting a webhook answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is there.
+    Done,
+    /// The account has as many as it may.
+    Limit,
+    /// It is deleted.
+    Gone,
+    /// It was edited since the revision that this edit was made on.
+    Conflict,
+}
+
+/// What deleting a webhook dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted {
+    /// Held deliveries.
+    pub held: u64,
+    /// Failed deliveries.
+    pub failed: u64,
+}
+
+impl Store {
+    /// An account's webhooks, oldest first.
+    pub async fn webhooks(&self, account: &AccountId) -> Result<Vec<Webhook>, StoreError> {
+        let key = self.0.keys.webhooks(account);
+        let all: Vec<Vec<u8>> = self.0.link.run(redis::cmd("HVALS").arg(&key)).await?;
+        let mut webhooks = all.iter().map(|json| parse(&key, json)).collect::<Result<Vec<Webhook>, _>>()?;
+        webhooks.sort_by_key(|webhook| webhook.id);
+        Ok(webhooks)
+    }
+
+    /// One webhook, or `None`.
+    pub async fn webhook(&self, account: &AccountId, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
+        let key = self.0.keys.webhooks(account);
+        let found: Option<Vec<u8>> = self.0.link.run(redis::cmd("HGET").arg(&key).arg(id.to_string())).await?;
+        found.map(|json| parse(&key, &json)).transpose()
+    }
+
+    /// Adds a webhook (`edited` is `None`), or replaces the revision that an edit was made on.
+    pub async fn put_webhook(
+        &self,
+        account: &AccountId,
+        webhook: &Webhook,
+        edited: Option<u64>,
+        limit: usize,
+    ) -> Result<Put, StoreError> {
+        let keys = &self.0.keys;
+        let mut script = self.0.scripts.put_webhook.key(keys.webhooks(account));
+        script.key(keys.visits(keys.partition(account)));
+        script.arg(webhook.id.to_string()).arg(webhook.to_json()).arg(edited.unwrap_or(0)).arg(limit);
+        script.arg(Keys::visit(account, webhook.id)).arg(u8::from(webhook.active));
+        let answer: String = self.0.link.run_script(&script).await?;
+        match answer.as_str() {
+            "PUT" => Ok(Put::Done),
+            "LIMIT" => Ok(Put::Limit),
+            "GONE" => Ok(Put::Gone),
+            _ => Ok(Put::Conflict),
+        }
+    }
+
+    /// Deletes a webhook with its log, held and failed deliveries; `None` where there was none.
+    pub async fn delete_webhook(&self, account: &AccountId, id: WebhookId) -> Result<Option<Deleted>, StoreError> {
+        let keys = &self.0.keys;
+        let partition = keys.partition(account);
+        let mut script = self.0.scripts.delete_webhook.key(keys.webhooks(account));
+        script.key(keys.logs(partition, id)).key(keys.held(partition, id)).key(keys.failed(partition, id));
+        script.key(keys.visits(partition)).key(keys.counts(partition));
+        script.arg(id.to_string()).arg(Keys::visit(account, id));
+        let (was_there, held, failed): (bool, u64, u64) = self.0.link.run_script(&script).await?;
+        Ok(was_there.then_some(Deleted { held, failed }))
+    }
+
+    /// Writes the test button's log entry; whether the webhook was still there.
+    pub async fn log(&self, account: &AccountId, id: WebhookId, entry: &LogEntry) -> Result<bool, StoreError> {
+        let keys = &self.0.keys;
+        let partition = keys.partition(account);
+        let mut script = self.0.scripts.log.key(keys.webhooks(account));
+        script.key(keys.logs(partition, id)).key(keys.visits(partition));
+        script.arg(id.to_string()).arg(entry.to_json()).arg(LOG_LIMIT).arg(LOG_RETENTION.as_secs());
+        script.arg(Keys::visit(account, id));
+        let answer: String = self.0.link.run_script(&script).await?;
+        Ok(answer == "LOGGED")
+    }
+
+    /// A webhook's delivery log, newest first; nothing older than 90 days.
+    pub async fn logs(&self, account: &AccountId, id: WebhookId) -> Result<Vec<LogEntry>, StoreError> {
+        let key = self.0.keys.logs(self.0.keys.partition(account), id);
+        let all: Vec<Vec<u8>> = self.0.link.run(redis::cmd("LRANGE").arg(&key).arg(0).arg(LOG_LIMIT - 1)).await?;
+        let oldest = timestamp(self.now().await? - LOG_RETENTION);
+        let entries = all.iter().map(|json| parse(&key, json)).collect::<Result<Vec<LogEntry>, _>>()?;
+        Ok(entries.into_iter().filter(|entry| entry.time >= oldest).collect())
+    }
+
+    /// Pushes events onto their accounts' queues, in one round trip; answers the stream ids, in order.
+    pub async fn enqueue(&self, events: &[(AccountId, Option<EventId>, bytes::Bytes)]) -> Result<Vec<String>, StoreError> {
+        let mut pipeline = redis::pipe();
+        for (account, id, envelope) in events {
+            let add = pipeline.cmd("XADD").arg(self.0.keys.queue(self.0.keys.partition(account))).arg("*");
+            add.arg("account").arg(account.as_str()).arg("envelope").arg(&envelope[..]);
+            if let Some(id) = id {
+                add.arg("id").arg(id.as_str());
+            }
+        }
+        self.0.link.run_pipeline(&pipeline).await
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(key: &str, json: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(json).map_err(|e| StoreError::Corrupt {
+        key: key.to_owned(),
+        // The message of serde_json may quote a value, so only where it is goes on.
+        reason: format!("{:?} error at column {}", e.classify(), e.column()),
+    })
+}
