@@ -139,7 +139,11 @@ mod tests {
     fn places(account: &AccountId) -> [Place<'_>; 3] {
         let first = "wh_019a1b2c-0000-7000-8000-000000000001".parse().unwrap();
         let second = "wh_019a1b2c-0000-7000-8000-000000000002".parse().unwrap();
-        [(first, "token"), (second, "token"), (first, "value")].map(|(webhook, field)| Place { account, webhook, field })
+        [(first, "token"), (second, "token"), (first, "value")].map(|(webhook, field)| Place {
+            account,
+            webhook,
+            field,
+        })
     }
 
     #[test]

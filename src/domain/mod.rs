@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod delivery;
+pub mod entry;
 pub mod event;
 pub mod log_entry;
 pub mod outcome;

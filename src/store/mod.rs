@@ -18,12 +18,12 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeZone, Utc};
 
+use self::{connect::Link, keys::Keys, scripts::Scripts};
 pub use self::{
     error::StoreError,
     queue::{Attempted, Entry, EntryId, Held, Promoted, Reader, Settled, Visited},
     webhooks::{Deleted, Put},
 };
-use self::{connect::Link, keys::Keys, scripts::Scripts};
 use crate::config::{Bounds, Settings};
 
 /// The version of the keys' layout; a process of another version refuses to start.

@@ -83,8 +83,10 @@ pub enum Settled {
 pub struct Promoted {
     /// How many retries became due and moved to the queue.
     pub moved: usize,
-    /// When the next is due; `None` where none waits.
+    /// When the next retry is due; `None` where none waits.
     pub next_in: Option<Duration>,
+    /// When the next visit is due; `None` where none is.
+    pub visit_in: Option<Duration>,
     /// The clock of Redis, in Unix ms.
     pub now_ms: i64,
 }
@@ -225,10 +227,10 @@ impl Store {
     pub async fn promote(&self, partition: u16) -> Result<Promoted, StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.promote.key(keys.retries(partition));
-        script.key(keys.queue(partition)).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
-        let (moved, wait_ms, now_ms): (usize, i64, i64) = self.0.link.run_script(&script).await?;
-        let next_in = u64::try_from(wait_ms).ok().map(Duration::from_millis);
-        Ok(Promoted { moved, next_in, now_ms })
+        script.key(keys.queue(partition)).key(keys.visits(partition)).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
+        let (moved, retry_ms, visit_ms, now_ms): (usize, i64, i64, i64) = self.0.link.run_script(&script).await?;
+        let wait = |ms: i64| u64::try_from(ms).ok().map(Duration::from_millis);
+        Ok(Promoted { moved, next_in: wait(retry_ms), visit_in: wait(visit_ms), now_ms })
     }
 
     /// The webhooks whose visit is due, oldest first, at most `most`.

@@ -103,7 +103,10 @@ impl Store {
     }
 
     /// Pushes events onto their accounts' queues, in one round trip; answers the stream ids, in order.
-    pub async fn enqueue(&self, events: &[(AccountId, Option<EventId>, bytes::Bytes)]) -> Result<Vec<String>, StoreError> {
+    pub async fn enqueue(
+        &self,
+        events: &[(AccountId, Option<EventId>, bytes::Bytes)],
+    ) -> Result<Vec<String>, StoreError> {
         let mut pipeline = redis::pipe();
         for (account, id, envelope) in events {
             let add = pipeline.cmd("XADD").arg(self.0.keys.queue(self.0.keys.partition(account))).arg("*");

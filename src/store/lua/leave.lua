@@ -8,7 +8,7 @@ for i = 4, #ARGV, 3 do
   local entry = ARGV[i]
   if holds(queue, entry, consumer, ARGV[i + 1]) then
     local taken = fields(queue, entry)
-    if taken and taken.delivery then
+    if taken and not taken.envelope then
       redis.call('XADD', queue, '*', 'delivery', taken.delivery)
     elseif taken then
       taken.id = ARGV[i + 2]

@@ -31,8 +31,8 @@ end
 
 -- The envelope's bytes, whether the entry is an event or a delivery. Never looked into.
 local function envelope(entry)
-  if entry.delivery then return string.sub(entry.delivery, string.find(entry.delivery, '\n', 1, true) + 1) end
-  return entry.envelope
+  if entry.envelope then return entry.envelope end
+  return string.sub(entry.delivery, string.find(entry.delivery, '\n', 1, true) + 1)
 end
 
 -- Keeps a stream within `limit` entries and `max_bytes` bytes: the oldest go, counted under `cause`.

@@ -1,0 +1,282 @@
+//! Queue entries: what a worker finds in the stream, judged before anything is done with it.
+
+use bytes::Bytes;
+
+use super::{
+    account::{AccountId, NotAnAccount},
+    delivery::{self, Delivery, DeliveryFault},
+    event::{Catalogue, EnvelopeFacts, EnvelopeFault, EventId, NotAnEventId},
+    webhook::Webhook,
+};
+
+/// What an entry asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// An event, as a producer pushed it.
+    Event(Event),
+    /// A delivery: it came from a fan-out, a retry, or from being held.
+    Delivery(Delivery),
+}
+
+/// An event, as a producer pushed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The producer's id, or one made from entry and content.
+    pub id: EventId,
+    /// Whose event it is.
+    pub account: AccountId,
+    /// The producer's trace context.
+    pub traceparent: Option<String>,
+}
+
+/// A judged entry: what it asks for, the envelope's bytes as they came, and what delivering needs to know of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// What it asks for.
+    pub work: Work,
+    /// The bytes to send.
+    pub envelope: Bytes,
+    /// Event type and identifiers.
+    pub facts: EnvelopeFacts,
+}
+
+/// Why an entry is set aside in `rejected`. The text names the fault and quotes no payload.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// Neither an event nor a delivery.
+    #[error("the entry has no field `{0}`")]
+    Missing(&'static str),
+    /// A field that may stand once stands more often.
+    #[error("the entry has the field `{0}` more than once")]
+    Repeated(&'static str),
+    /// The account is none.
+    #[error("the entry's `account`: {0}")]
+    Account(#[from] NotAnAccount),
+    /// The event id is none.
+    #[error("the entry's `id`: {0}")]
+    EventId(#[from] NotAnEventId),
+    /// The envelope is none.
+    #[error("{0}")]
+    Envelope(#[from] EnvelopeFault),
+    /// The delivery is none.
+    #[error("{0}")]
+    Delivery(#[from] DeliveryFault),
+    /// The account belongs to another partition.
+    #[error("the account {account} belongs in the queue `{right_queue}`")]
+    WrongPartition {
+        /// The account.
+        account: AccountId,
+        /// The key of the right queue.
+        right_queue: String,
+    },
+}
+
+/// Where an entry was found.
+pub struct Found<'a> {
+    /// Its id in the stream.
+    pub entry: &'a str,
+    /// The stream's partition.
+    pub partition: u16,
+    /// How many partitions there are.
+    pub partitions: u16,
+}
+
+impl Judged {
+    /// Judges an entry's fields. An entry with an `envelope` or an `account` is an event, any other a delivery.
+    ///
+    /// `queue_of` names the queue of a partition, for the reason of a rejection.
+    pub fn parse(
+        fields: &[(Bytes, Bytes)],
+        found: &Found<'_>,
+        catalogue: &Catalogue,
+        queue_of: impl Fn(u16) -> String,
+    ) -> Result<Self, Rejection> {
+        let field = |name: &'static str| {
+            let mut values = fields.iter().filter(|(n, _)| n == name.as_bytes()).map(|(_, value)| value);
+            let value = values.next();
+            if values.next().is_some() { Err(Rejection::Repeated(name)) } else { Ok(value) }
+        };
+        let (account, envelope) = (field("account")?, field("envelope")?);
+        let judged = if account.is_some() || envelope.is_some() {
+            let account: AccountId = text(account.ok_or(Rejection::Missing("account"))?).parse()?;
+            let envelope = envelope.ok_or(Rejection::Missing("envelope"))?.clone();
+            let id = match field("id")? {
+                Some(id) => text(id).parse()?,
+                None => EventId::derive(found.partition, found.entry, account.as_str(), &envelope),
+            };
+            let facts = catalogue.judge(&envelope)?;
+            let traceparent = field("traceparent")?.and_then(|value| delivery::traceparent(text(value)));
+            Self { work: Work::Event(Event { id, account, traceparent }), envelope, facts }
+        } else {
+            let whole = field("delivery")?.ok_or(Rejection::Missing("account"))?;
+            let (delivery, envelope) = Delivery::parse(whole)?;
+            let envelope = whole.slice_ref(envelope);
+            let facts = catalogue.read(&envelope)?;
+            Self { work: Work::Delivery(delivery), envelope, facts }
+        };
+        let right = judged.account().partition(found.partitions);
+        if right != found.partition {
+            let (account, right_queue) = (judged.account().clone(), queue_of(right));
+            return Err(Rejection::WrongPartition { account, right_queue });
+        }
+        Ok(judged)
+    }
+
+    /// Whose entry it is.
+    pub fn account(&self) -> &AccountId {
+        match &self.work {
+            Work::Event(event) => &event.account,
+            Work::Delivery(delivery) => &delivery.account,
+        }
+    }
+}
+
+/// What is to be done with an entry, now that its account's webhooks are known.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Plan<'a> {
+    /// Attempt this delivery to this webhook.
+    Attempt(Delivery, &'a Webhook),
+    /// Its webhook is off, or deleted: which of the two, the script sees.
+    Hold(Delivery),
+    /// An event becomes one delivery for each of these; none: it is done and counted.
+    FanOut(Vec<Delivery>),
+}
+
+impl Work {
+    /// Plans what is to be done, from the account's webhooks as they are now. Events are matched here, and only
+    /// events: what is queued for a webhook stays queued when it unsubscribes.
+    pub fn plan<'a>(&self, event_type: &str, webhooks: &'a [Webhook]) -> Plan<'a> {
+        let delivery = match self {
+            Self::Delivery(delivery) => delivery.clone(),
+            Self::Event(event) => {
+                let matching = webhooks.iter().filter(|webhook| webhook.wants(event_type));
+                let mut deliveries: Vec<Delivery> = matching
+                    .map(|webhook| Delivery::first(&event.id, &event.account, webhook.id, event.traceparent.clone()))
+                    .collect();
+                if deliveries.len() != 1 {
+                    return Plan::FanOut(deliveries);
+                }
+                deliveries.remove(0)
+            }
+        };
+        match webhooks.iter().find(|webhook| webhook.id == delivery.webhook) {
+            Some(webhook) if webhook.active => Plan::Attempt(delivery, webhook),
+            _ => Plan::Hold(delivery),
+        }
+    }
+}
+
+/// A field as text; what is not UTF-8 is no account and no id, and is refused as such.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or("\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::{
+        event::EventType,
+        webhook::{Authentication, Url, WebhookId},
+    };
+
+    const ENVELOPE: &str = r#"{"event":"a.b","timestamp":"2026-03-26T14:32:00Z","data":{}} "#;
+
+    fn parse(fields: &[(&'static str, &[u8])], partition: u16) -> Result<Judged, Rejection> {
+        let none = EventType { description: String::new(), identifiers: BTreeMap::new() };
+        let catalogue = Catalogue::new(BTreeMap::from([("a.b".to_owned(), none)]), 1000);
+        let fields: Vec<_> =
+            fields.iter().map(|(n, v)| (Bytes::from_static(n.as_bytes()), Bytes::copy_from_slice(v))).collect();
+        let found = Found { entry: "1-0", partition, partitions: 16 };
+        Judged::parse(&fields, &found, &catalogue, |p| format!("lynkhook:{{{p}}}:queue"))
+    }
+
+    fn webhook(number: u8, active: bool, event: &str) -> Webhook {
+        Webhook {
+            id: id(number),
+            url: Url("https://example.com/".parse().unwrap()),
+            events: vec![event.to_owned()],
+            authentication: Authentication::None,
+            description: String::new(),
+            active,
+            revision: 1,
+            created_at: String::new(),
+            updated_at: String::new(),
+        }
+    }
+
+    fn id(number: u8) -> WebhookId {
+        format!("wh_019a1b2c-0000-7000-8000-0000000000{number:02}").parse().unwrap()
+    }
+
+    #[test]
+    fn an_event_keeps_its_bytes_and_gets_an_id() {
+        let judged = parse(&[("account", b"acme"), ("envelope", ENVELOPE.as_bytes()), ("other", b"\xff")], 14).unwrap();
+        assert_eq!(judged.envelope, ENVELOPE);
+        let Work::Event(event) = judged.work else { panic!("an event") };
+        assert!(event.id.as_str().starts_with("14-1-0-"));
+    }
+
+    #[test]
+    fn what_is_no_event_is_rejected_with_a_reason_that_names_the_fault() {
+        let envelope = ("envelope", ENVELOPE.as_bytes());
+        for (fields, partition, reason) in [
+            (vec![], 14, "the entry has no field `account`"),
+            (vec![("foo", &b"bar"[..])], 14, "the entry has no field `account`"),
+            (vec![envelope], 14, "the entry has no field `account`"),
+            (vec![("account", b"acme")], 14, "the entry has no field `envelope`"),
+            (
+                vec![("account", b"acme"), ("account", b"a"), envelope],
+                14,
+                "the entry has the field `account` more than once",
+            ),
+            (
+                vec![("account", b"a b"), envelope],
+                14,
+                "the entry's `account`: an account is 1 to 128 of A-Z a-z 0-9 . _ : -",
+            ),
+            (
+                vec![("account", b"\xff"), envelope],
+                14,
+                "the entry's `account`: an account is 1 to 128 of A-Z a-z 0-9 . _ : -",
+            ),
+            (
+                vec![("account", b"acme"), envelope, ("id", b"a.b")],
+                14,
+                "the entry's `id`: an event id is 1 to 64 of A-Z a-z 0-9 _ -",
+            ),
+            (vec![("account", b"acme"), ("envelope", b"x")], 14, "the envelope is not JSON (line 1, column 1)"),
+            (vec![("account", b"acme"), envelope], 13, "the account acme belongs in the queue `lynkhook:{14}:queue`"),
+            (vec![("delivery", b"{}\n{}")], 14, "the delivery's first line is not a delivery: column 2"),
+        ] {
+            assert_eq!(parse(&fields, partition).unwrap_err().to_string(), reason, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_attempted_fanned_out_held_or_done_by_how_many_webhooks_want_it() {
+        let judged = parse(&[("account", b"acme"), ("envelope", ENVELOPE.as_bytes())], 14).unwrap();
+        let plan = |webhooks: &[Webhook]| match judged.work.plan("a.b", webhooks) {
+            Plan::Attempt(delivery, _) => format!("attempt {}", delivery.webhook == id(1)),
+            Plan::Hold(delivery) => format!("hold {}", delivery.webhook == id(1)),
+            Plan::FanOut(deliveries) => format!("fan out {}", deliveries.len()),
+        };
+        assert_eq!(plan(&[]), "fan out 0");
+        assert_eq!(plan(&[webhook(2, true, "c.d")]), "fan out 0");
+        assert_eq!(plan(&[webhook(1, true, "a.b"), webhook(2, true, "c.d")]), "attempt true");
+        assert_eq!(plan(&[webhook(1, false, "a.b")]), "hold true");
+        assert_eq!(plan(&[webhook(1, true, "a.b"), webhook(2, false, "a.b")]), "fan out 2");
+    }
+
+    #[test]
+    fn a_queued_delivery_is_attempted_although_its_webhook_unsubscribed() {
+        let delivery = Delivery::first(&"e1".parse().unwrap(), &"acme".parse().unwrap(), id(1), None);
+        let text = format!("{}\n{ENVELOPE}", delivery.line());
+        let judged = parse(&[("delivery", text.as_bytes())], 14).unwrap();
+        assert_eq!(judged.envelope, ENVELOPE);
+        let webhooks = [webhook(1, true, "c.d")];
+        assert_eq!(judged.work.plan("a.b", &webhooks), Plan::Attempt(delivery.clone(), &webhooks[0]));
+        assert_eq!(judged.work.plan("a.b", &[]), Plan::Hold(delivery));
+    }
+}

@@ -1,0 +1,173 @@
+//! One queue entry's way, top to bottom: judge, look up the webhooks, plan, attempt, decide, settle.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::oneshot;
+
+use super::{Worker, leases::Lease, persist::until_answered, settler::Settlement};
+use crate::{
+    domain::{
+        delivery::Delivery,
+        entry::{Found, Judged, Plan, Work},
+        event::EnvelopeFacts,
+        log_entry::{LogEntry, Status},
+        outcome::{Outcome, Phases},
+        retry::Next,
+        webhook::{Authentication, Webhook},
+    },
+    secrets::{Place, SecretsError},
+    sender,
+    store::{Attempted, Entry, Settled, StoreError},
+};
+
+/// Delivers one entry. When this returns, the entry is settled, or it is another's, or it stays pending for whoever
+/// claims it next.
+pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
+    let found = Found { entry: &entry.id.0, partition: lease.held().partition, partitions: worker.partitions() };
+    let judged = match Judged::parse(&entry.fields, &found, &worker.catalogue, |p| worker.store.keys().queue(p)) {
+        Ok(judged) => judged,
+        Err(rejection) => return reject(&worker, &lease, &rejection.to_string()).await,
+    };
+    let deliveries = entry.deliveries;
+    drop(entry);
+    if deliveries > worker.max_losses {
+        return bury(&worker, &lease, judged).await;
+    }
+    loop {
+        let webhooks = match until_answered("look up webhooks", async || worker.store.webhooks(judged.account()).await)
+            .await
+        {
+            Ok(webhooks) => webhooks,
+            Err(error) => return reject(&worker, &lease, &error.to_string()).await,
+        };
+        match judged.work.plan(&judged.facts.event, &webhooks) {
+            Plan::FanOut(deliveries) => return fan_out(&worker, &lease, &deliveries).await,
+            Plan::Attempt(delivery, webhook) => {
+                if lease.ready(worker.start_within).await {
+                    let Judged { facts, envelope, .. } = judged;
+                    attempt(&worker, &lease, delivery, webhook, facts, envelope).await;
+                }
+                return;
+            }
+            Plan::Hold(delivery) => {
+                if !hold(&worker, &lease, &delivery).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Makes the attempt, decides what follows, and settles it.
+async fn attempt(
+    worker: &Worker,
+    lease: &Lease,
+    delivery: Delivery,
+    webhook: &Webhook,
+    facts: EnvelopeFacts,
+    envelope: Bytes,
+) {
+    let time = worker.clock.now();
+    let bytes = envelope.len();
+    worker.figures.attempts_started();
+    let met = match headers(worker, &delivery, webhook, time.timestamp()) {
+        Ok(headers) => {
+            let url = webhook.url.0.clone();
+            worker.sender.attempt(sender::Request { url, headers, body: envelope }).await
+        }
+        Err(error) => {
+            tracing::error!(%error, account = %delivery.account, webhook = %webhook.id, "a webhook's credentials cannot be used");
+            unusable_credentials()
+        }
+    };
+    let next = worker.schedule.decide(&met.outcome, delivery.attempt, rand::random());
+    let last = !matches!(next, Next::Retry { .. });
+    let log = LogEntry::of_attempt(&delivery, facts, time, (&met.outcome, met.duration, met.phases), last);
+    tracing::debug!(
+        account = %delivery.account, webhook = %delivery.webhook, delivery = %delivery.id,
+        attempt = delivery.attempt, status = %log.http_status, error = log.error.as_deref(),
+        duration_ms = log.duration_ms, last, "attempt"
+    );
+    settle(worker, lease, Attempted { held: lease.held(), delivery, next, log }, bytes).await;
+}
+
+/// An entry that took its worker with it too often gets a final log entry and is set aside.
+async fn bury(worker: &Worker, lease: &Lease, judged: Judged) {
+    let reason = format!("worker ended {} times during this attempt", worker.max_losses);
+    tracing::error!(entry = %lease.held().entry.0, reason, "an entry is set aside");
+    let delivery = match judged.work {
+        Work::Event(_) => return reject(worker, lease, &reason).await,
+        Work::Delivery(delivery) => delivery,
+    };
+    let bytes = judged.envelope.len();
+    let log = LogEntry::of_no_request(&delivery, judged.facts, worker.clock.now(), reason, true);
+    settle(worker, lease, Attempted { held: lease.held(), delivery, next: Next::Failed, log }, bytes).await;
+}
+
+async fn settle(worker: &Worker, lease: &Lease, attempt: Attempted, envelope_bytes: usize) {
+    let (next, status) = (attempt.next, attempt.log.status);
+    let (answer, settled) = oneshot::channel();
+    let settler = &worker.settlers[usize::from(lease.held().partition)];
+    let sent = settler.send(Settlement { attempt, envelope_bytes, answer }).await;
+    match sent.ok().zip(settled.await.ok()) {
+        Some(((), Settled::Done)) => {
+            worker.figures.settled(status == Status::Success, next);
+            if let Next::Retry { .. } = next {
+                worker.retry_added.notify_waiters();
+            }
+        }
+        Some(((), Settled::Lost)) => tracing::warn!(entry = %lease.held().entry.0, "a late result changes nothing: the entry is another worker's"),
+        Some(((), Settled::Gone)) => tracing::debug!("the webhook is deleted; its delivery was dropped"),
+        Some(((), other)) => tracing::error!(entry = %lease.held().entry.0, ?other, "an entry could not be settled and stays pending"),
+        None => {}
+    }
+}
+
+async fn reject(worker: &Worker, lease: &Lease, reason: &str) {
+    tracing::warn!(entry = %lease.held().entry.0, reason, "an entry is rejected");
+    let step = async || worker.store.reject(&worker.consumer, &lease.held(), reason).await;
+    report("reject", lease, until_answered("reject", step).await);
+}
+
+async fn fan_out(worker: &Worker, lease: &Lease, deliveries: &[Delivery]) {
+    let lines: Vec<String> = deliveries.iter().map(Delivery::line).collect();
+    let step = async || worker.store.fan_out(&worker.consumer, &lease.held(), &lines).await;
+    report("fan out", lease, until_answered("fan out", step).await);
+}
+
+/// Whether the delivery is to be planned again, because its webhook is on after all.
+async fn hold(worker: &Worker, lease: &Lease, delivery: &Delivery) -> bool {
+    let step = async || worker.store.hold(&worker.consumer, &lease.held(), delivery).await;
+    let held = until_answered("hold", step).await;
+    let again = matches!(held, Ok(Settled::Active));
+    report("hold", lease, held);
+    again
+}
+
+fn report(step: &str, lease: &Lease, answer: Result<Settled, StoreError>) {
+    if let Err(error) = answer {
+        tracing::error!(%error, step, entry = %lease.held().entry.0, "Redis refuses a step; the entry stays pending");
+    }
+}
+
+/// The headers that belong to this attempt: the Standard Webhooks ones, and the webhook's authentication.
+fn headers(
+    worker: &Worker,
+    delivery: &Delivery,
+    webhook: &Webhook,
+    unix_seconds: i64,
+) -> Result<HeaderMap, SecretsError> {
+    crate::webhooks::request_headers(&worker.vault, &delivery.account, webhook, &delivery.event_id, unix_seconds)
+}
+
+fn unusable_credentials() -> sender::Attempt {
+    let reason = "this webhook's credentials could not be used; ask the operator of this service".to_owned();
+    sender::Attempt {
+        outcome: Outcome::Refused(reason),
+        duration: std::time::Duration::ZERO,
+        phases: Phases::default(),
+    }
+}

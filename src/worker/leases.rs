@@ -1,0 +1,172 @@
+//! What this worker holds: one slot for each queue entry, whoever gave it.
+//!
+//! Keyed by entry, because the same entry can come again while it is being attempted: the consumer group was
+//! recreated, or this very process claimed it after a stall. Then the newest delivery count replaces the old one, the
+//! attempt under way goes on under it, and nothing is started twice.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use crate::store::{EntryId, Held};
+
+/// Every lease of this worker.
+#[derive(Default)]
+pub(super) struct Leases {
+    slots: Mutex<HashMap<(u16, EntryId), Slot>>,
+    /// Rung after each round of renewals.
+    renewed: Notify,
+}
+
+struct Slot {
+    deliveries: u32,
+    /// Counted from before the read or renewal was sent, so never later than Redis counts.
+    renewed: Instant,
+    lost: bool,
+}
+
+/// The right to settle one entry. Not `Clone`; dropping it forgets the entry, which then stays pending until a worker
+/// claims it.
+pub(super) struct Lease {
+    leases: Arc<Leases>,
+    partition: u16,
+    entry: EntryId,
+}
+
+impl Leases {
+    /// Takes note of an entry that was given to this worker under `deliveries`, by a command sent at `sent`. `None`
+    /// where the worker has it in hand already.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        partition: u16,
+        entry: EntryId,
+        deliveries: u32,
+        sent: Instant,
+    ) -> Option<Lease> {
+        let slot = Slot { deliveries, renewed: sent, lost: false };
+        let known = self.slots.lock().expect("never poisoned").insert((partition, entry.clone()), slot);
+        known.is_none().then(|| Lease { leases: self.clone(), partition, entry })
+    }
+
+    /// What is held of a partition, for renewal.
+    pub(super) fn of_partition(&self, partition: u16) -> Vec<Held> {
+        let slots = self.slots.lock().expect("never poisoned");
+        let of_partition = slots.iter().filter(|((p, _), slot)| *p == partition && !slot.lost);
+        of_partition
+            .map(|((_, entry), slot)| Held { partition, entry: entry.clone(), deliveries: slot.deliveries })
+            .collect()
+    }
+
+    /// Takes note of a renewal that was sent at `sent`, and of the entries that turned out to be another's.
+    pub(super) fn renewed(&self, leases: &[Held], lost: &[EntryId], sent: Instant) {
+        let mut slots = self.slots.lock().expect("never poisoned");
+        for held in leases {
+            // Under another count it was taken anew meanwhile, and this answer is about the past.
+            if let Some(slot) = slots.get_mut(&(held.partition, held.entry.clone()))
+                && slot.deliveries == held.deliveries
+            {
+                if lost.contains(&held.entry) {
+                    slot.lost = true;
+                } else {
+                    slot.renewed = sent.max(slot.renewed);
+                }
+            }
+        }
+        drop(slots);
+        self.renewed.notify_waiters();
+    }
+
+    /// How many entries are held.
+    pub(super) fn count(&self) -> usize {
+        self.slots.lock().expect("never poisoned").len()
+    }
+}
+
+impl Lease {
+    /// The fence for a step on this entry, under its present delivery count.
+    pub(super) fn held(&self) -> Held {
+        let deliveries = self.with_slot(|slot| slot.deliveries);
+        Held { partition: self.partition, entry: self.entry.clone(), deliveries }
+    }
+
+    /// Waits until a request may start: the lease was renewed no longer than `within` ago. `false` where it is lost.
+    pub(super) async fn ready(&self, within: Duration) -> bool {
+        loop {
+            let renewed = self.leases.renewed.notified();
+            let (age, lost) = self.with_slot(|slot| (slot.renewed.elapsed(), slot.lost));
+            if lost {
+                return false;
+            }
+            if age <= within {
+                return true;
+            }
+            renewed.await;
+        }
+    }
+
+    fn with_slot<T>(&self, read: impl FnOnce(&Slot) -> T) -> T {
+        let slots = self.leases.slots.lock().expect("never poisoned");
+        read(slots.get(&(self.partition, self.entry.clone())).expect("a slot lives as long as its lease"))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut slots = self.leases.slots.lock().expect("never poisoned");
+        slots.remove(&(self.partition, self.entry.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> EntryId {
+        EntryId(text.to_owned())
+    }
+
+    #[test]
+    fn an_entry_that_comes_again_starts_nothing_twice_and_renews_the_token() {
+        let leases = Arc::new(Leases::default());
+        let now = Instant::now();
+        let lease = leases.take(0, id("1-0"), 1, now).unwrap();
+        assert!(leases.take(0, id("1-0"), 2, now).is_none());
+        assert!(leases.take(1, id("1-0"), 1, now).is_some(), "another partition's entry is another entry");
+        assert_eq!(lease.held().deliveries, 2);
+        drop(lease);
+        assert_eq!(leases.count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stale_lease_waits_for_its_renewal_and_a_lost_one_never_starts() {
+        let leases = Arc::new(Leases::default());
+        let taken = Instant::now();
+        let lease = leases.take(0, id("1-0"), 1, taken).unwrap();
+        assert!(lease.ready(Duration::from_secs(15)).await);
+        tokio::time::advance(Duration::from_secs(16)).await;
+        let held = leases.of_partition(0);
+        let (ready, ()) = tokio::join!(lease.ready(Duration::from_secs(15)), async {
+            tokio::task::yield_now().await;
+            leases.renewed(&held, &[], Instant::now());
+        });
+        assert!(ready);
+        leases.renewed(&held, &[id("1-0")], Instant::now());
+        assert!(!lease.ready(Duration::from_secs(15)).await);
+        assert!(leases.of_partition(0).is_empty(), "a lost lease is not renewed");
+    }
+
+    #[test]
+    fn an_answer_about_an_older_count_does_not_touch_the_newer() {
+        let leases = Arc::new(Leases::default());
+        let lease = leases.take(0, id("1-0"), 1, Instant::now()).unwrap();
+        let old = leases.of_partition(0);
+        assert!(leases.take(0, id("1-0"), 2, Instant::now()).is_none());
+        leases.renewed(&old, &[id("1-0")], Instant::now());
+        assert_eq!(leases.of_partition(0).len(), 1);
+        drop(lease);
+    }
+}

@@ -1,0 +1,166 @@
+//! What a worker does beside delivering: claim, promote, visit, renew, publish. Each role is one loop that ends when
+//! the worker stops.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::{READ_MAX, Worker, persist::{Backoff, until_answered}};
+use crate::{domain::log_entry::{LOG_RETENTION, timestamp}, store::StoreError};
+
+/// The promoter looks at least this often.
+const PROMOTE_EVERY: Duration = Duration::from_secs(1);
+/// Leases renewed by one script.
+const RENEW_BATCH: usize = 100;
+/// A worker's figures are published this often; they expire in 30 s.
+const PUBLISH_EVERY: Duration = Duration::from_secs(10);
+/// Consumers of workers that are long dead are looked for this often.
+const REAP_EVERY: Duration = Duration::from_mins(10);
+/// Webhooks visited in one round.
+const VISITS_MAX: usize = 64;
+/// Of an entry claimed this often, the worker may have died: it is attempted apart from other such entries.
+const SUSPECT_DELIVERIES: u32 = 3;
+
+/// Takes over entries whose worker died.
+pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
+    let one_suspect = Arc::new(Semaphore::new(1));
+    let suspect_done = Arc::new(tokio::sync::Notify::new());
+    loop {
+        tokio::select! {
+            () = worker.stop.cancelled() => return,
+            () = suspect_done.notified() => {}
+            () = tokio::time::sleep(worker.claim_every.mul_f64(rand::random_range(0.5..1.5))) => {}
+        }
+        let room = worker.slots.available_permits().min(READ_MAX);
+        let Ok(slots) = worker.slots.clone().try_acquire_many_owned(u32::try_from(room).unwrap_or(0)) else { continue };
+        if room == 0 {
+            continue;
+        }
+        let sent = Instant::now();
+        let suspects = one_suspect.available_permits();
+        let claimed = worker.store.claim(partition, &worker.consumer, worker.lease, (room, suspects)).await;
+        let entries = match claimed {
+            Ok(entries) => entries,
+            Err(StoreError::NoGroup) => continue,
+            Err(error) => {
+                tracing::debug!(%error, "claiming got no answer");
+                continue;
+            }
+        };
+        if !entries.is_empty() {
+            tracing::info!(partition, entries = entries.len(), "took over entries whose worker is gone");
+        }
+        let mut slots = slots;
+        for entry in entries {
+            let slot = slots.split(1).expect("never more entries than slots");
+            let suspect = entry.deliveries >= SUSPECT_DELIVERIES;
+            let alone = if suspect { one_suspect.clone().try_acquire_owned().ok() } else { None };
+            let suspect_done = suspect_done.clone();
+            worker.begin(partition, entry, sent, move || {
+                drop((slot, alone));
+                if suspect {
+                    suspect_done.notify_one();
+                }
+            });
+        }
+    }
+}
+
+/// Moves due retries to the queue, and wakes the visitor when a visit is due.
+pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
+    let mut backoff = Backoff::new();
+    loop {
+        let retry_added = worker.retry_added.notified();
+        let wait = match worker.store.promote(partition).await {
+            Ok(promoted) => {
+                backoff.reset();
+                worker.clock.hear(promoted.now_ms);
+                if promoted.visit_in == Some(Duration::ZERO) {
+                    worker.visit_due[usize::from(partition)].notify_one();
+                }
+                let due = [promoted.next_in, promoted.visit_in.filter(|wait| !wait.is_zero())];
+                due.into_iter().flatten().fold(PROMOTE_EVERY, Duration::min)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "promoting got no answer");
+                backoff.pause().await;
+                Duration::ZERO
+            }
+        };
+        tokio::select! {
+            () = worker.stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+            () = retry_added, if worker.short_delays() => {}
+        }
+    }
+}
+
+/// Looks after webhooks whose visit is due: what they hold comes back, what is too old goes.
+pub(super) async fn visit(worker: Arc<Worker>, partition: u16) {
+    loop {
+        tokio::select! {
+            () = worker.stop.cancelled() => return,
+            () = worker.visit_due[usize::from(partition)].notified() => {}
+        }
+        let now = worker.clock.now();
+        let due = worker.store.due_visits(partition, now.timestamp_millis(), VISITS_MAX).await.unwrap_or_default();
+        let oldest_log = timestamp(now - LOG_RETENTION);
+        for (account, webhook) in due {
+            match worker.store.visit(&account, webhook, &oldest_log).await {
+                Ok(visited) if visited.moved > 0 => {
+                    tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, %account, %webhook, "a visit failed"),
+            }
+        }
+    }
+}
+
+/// Renews what this worker holds. Goes on while the worker finishes what is in flight.
+pub(super) async fn renew(worker: Arc<Worker>) {
+    loop {
+        tokio::time::sleep(worker.renew_every.mul_f64(rand::random_range(0.8..1.2))).await;
+        for partition in 0..worker.partitions() {
+            for leases in worker.leases.of_partition(partition).chunks(RENEW_BATCH) {
+                let sent = Instant::now();
+                match worker.store.renew(partition, &worker.consumer, leases).await {
+                    Ok(lost) => worker.leases.renewed(leases, &lost, sent),
+                    Err(error) => tracing::debug!(%error, "renewing got no answer"),
+                }
+            }
+        }
+    }
+}
+
+/// Publishes this worker's figures.
+pub(super) async fn publish(worker: Arc<Worker>) {
+    loop {
+        let figures = worker.figures.to_json(&worker);
+        if let Err(error) = worker.store.publish_worker(&worker.consumer, &figures).await {
+            tracing::debug!(%error, "publishing figures got no answer");
+        }
+        tokio::select! {
+            () = worker.stop.cancelled() => return,
+            () = tokio::time::sleep(PUBLISH_EVERY) => {}
+        }
+    }
+}
+
+/// Removes consumers whose workers are long dead and hold nothing.
+pub(super) async fn reap(worker: Arc<Worker>) {
+    loop {
+        tokio::select! {
+            () = worker.stop.cancelled() => return,
+            () = tokio::time::sleep(REAP_EVERY.mul_f64(rand::random_range(0.5..1.5))) => {}
+        }
+        for partition in 0..worker.partitions() {
+            let _ = worker.store.leave(partition, &worker.consumer, false, &[]).await;
+        }
+    }
+}
+
+/// Creates a partition's group, however long Redis is away.
+pub(super) async fn ensure_group(worker: &Worker, partition: u16) -> Result<(), StoreError> {
+    until_answered("create the group", async || worker.store.ensure_group(partition).await).await
+}

@@ -1,0 +1,50 @@
+//! Settling: what finished while the last script ran is settled by the next one, up to a bound. Never waits to fill.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Worker, persist::until_answered};
+use crate::store::{Attempted, Settled};
+
+/// One script settles at most this many attempts.
+const BATCH_MAX: usize = 50;
+/// One script moves at most this many bytes of envelopes, at least one.
+const BATCH_MAX_BYTES: usize = 4 << 20;
+
+/// An attempt to settle, and where its answer goes.
+pub(super) struct Settlement {
+    pub(super) attempt: Attempted,
+    pub(super) envelope_bytes: usize,
+    pub(super) answer: oneshot::Sender<Settled>,
+}
+
+/// Settles one partition's attempts until the worker's other parts are gone.
+pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut finished: mpsc::Receiver<Settlement>) {
+    let mut waiting = Vec::new();
+    loop {
+        if waiting.is_empty() && finished.recv_many(&mut waiting, BATCH_MAX).await == 0 {
+            return;
+        }
+        let mut bytes = 0;
+        let fits = waiting.iter().take_while(|s| {
+            let first = bytes == 0;
+            bytes += s.envelope_bytes.max(1);
+            first || bytes <= BATCH_MAX_BYTES
+        });
+        let batch: Vec<Settlement> = { let n = fits.count(); waiting.drain(..n).collect() };
+        let (attempts, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|s| (s.attempt, s.answer)).unzip();
+        let step = async || worker.store.settle(partition, &worker.consumer, &attempts).await;
+        let settled = match until_answered("settle", step).await {
+            Ok(settled) => settled,
+            Err(error) => {
+                tracing::error!(%error, partition, "Redis refuses to settle; the entries stay pending");
+                vec![Settled::Broken(error.to_string()); attempts.len()]
+            }
+        };
+        for (answer, settled) in answers.into_iter().zip(settled) {
+            // Nobody waits for it any more: the worker is stopping.
+            let _ = answer.send(settled);
+        }
+    }
+}
