@@ -158,24 +158,23 @@ impl Read<'_> {
     fn redis_url(&self) -> Result<SecretString, ConfigError> {
         const KEY: &str = "redis.url";
         let text = self.text(KEY)?;
-        let expected = |what: &str| {
-            self.refuse(
-                KEY,
-                format!("{what}, such as \"redis://127.0.0.1:6379/\" (the value may hold a password and is not shown)"),
-            )
-        };
+        let expected = |what: &str| self.refuse(KEY, format!("{what} (it may hold a password and is not shown)"));
         // The scheme is not repeated either: in `password:x@host` the parser takes the password for it.
         let url = Url::parse(text).map_err(|_| {
-            expected("a URL whose password, if any, has / # ? @ % percent-encoded (%2F %23 %3F %40 %25)")
+            expected(
+                "a URL such as \"redis://127.0.0.1:6379/\", / # ? @ % in a password written as %2F %23 %3F %40 %25",
+            )
         })?;
         match url.scheme() {
             "redis" | "rediss" if url.host_str().is_some_and(|host| !host.is_empty()) => {}
-            "redis" | "rediss" => return Err(expected("a URL with a host")),
+            "redis" | "rediss" => return Err(expected("a URL with a host, such as \"redis://127.0.0.1:6379/\"")),
             "redis+unix" if url.path().starts_with('/') && url.path() != "/" => {}
-            "redis+unix" => return Err(expected("the socket's whole path, as in \"redis+unix:///run/redis.sock\"")),
+            "redis+unix" => return Err(expected("the socket's whole path, such as \"redis+unix:///run/redis.sock\"")),
             "redis+sentinel" => return Err(self.scheme_not_yet("redis+sentinel")),
             "redis+cluster" => return Err(self.scheme_not_yet("redis+cluster")),
-            _ => return Err(expected("a URL that begins with redis://, rediss:// or redis+unix://")),
+            _ => {
+                return Err(expected("a redis://, rediss:// or redis+unix:// URL, such as \"redis://127.0.0.1:6379/\""));
+            }
         }
         Ok(SecretString::from(text))
     }
@@ -304,7 +303,7 @@ fn event_type(name: &str, entry: &Entry) -> Result<EventType, ConfigError> {
     let description = match table.get("description") {
         Some(Value::String(text)) if !text.trim().is_empty() && !text.contains('\n') => text.clone(),
         found => {
-            let found = found.map_or_else(|| "missing".to_owned(), |value| value.to_string());
+            let found = found.map_or_else(|| "missing".to_owned(), ToString::to_string);
             return Err(wrong(&format!("{key}.description"), &found, expected));
         }
     };
