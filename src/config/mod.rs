@@ -1,8 +1,22 @@
 //! Settings: `config/default.toml`, then a file, then the environment, then flags, checked before anything runs.
+//!
+//! `default.toml` is embedded; it is the source of every default, the list of every name, and the reference manual.
+//! `layers.rs` lays the layers over each other and refuses unknown names, `read.rs` says what each value must be.
+//! A new setting is a key there, a field here and a line in `read.rs`.
+//! Nothing here ever shows a secret, in an error or in `Debug`.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
+
+mod error;
+mod layers;
+mod read;
+#[cfg(test)]
+mod tests;
+
+pub use error::{ConfigError, Origin};
+use layers::Layers;
 
 /// Every setting, checked. The shape mirrors `config/default.toml`, which documents each key.
 #[derive(Debug, Clone)]
@@ -33,6 +47,42 @@ pub struct Settings {
     pub secrets: Secrets,
     /// What is logged, and how.
     pub log: Log,
+}
+
+impl Settings {
+    /// The settings of the defaults, a file and an environment (`std::env::vars_os()`), each over the one before.
+    ///
+    /// Of the environment, `LYNKHOOK_<SECTION>__<KEY>` is read, and `REDIS_URL` where `LYNKHOOK_REDIS__URL` is absent.
+    /// Reads the file, and the file that `secrets.key_file` names; touches nothing else.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with where it stands and what to write instead.
+    pub fn load<K, V>(file: Option<&Path>, env: impl IntoIterator<Item = (K, V)>) -> Result<Self, ConfigError>
+    where
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        Self::load_with(file, env, &[])
+    }
+
+    /// [`Settings::load`], and flags over all: keys such as `redis.url`, values written as in the environment.
+    pub fn load_with<K, V>(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (K, V)>,
+        overrides: &[(&str, String)],
+    ) -> Result<Self, ConfigError>
+    where
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let mut layers = Layers::defaults();
+        if let Some(path) = file {
+            layers.file(path)?;
+        }
+        layers.environment(env)?;
+        layers.overrides(overrides)?;
+        read::settings(&layers)
+    }
 }
 
 /// `[redis]`

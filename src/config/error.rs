@@ -1,0 +1,162 @@
+//! What can be wrong with the settings, in words that say what to change.
+//!
+//! No error may hold a secret: not the value of `redis.url` or `secrets.key`, not the text of the file around a
+//! mistake, in neither `Display` nor `Debug`. So a TOML error is kept as message and line, without its source,
+//! whose `Debug` prints the whole file.
+
+use std::{fmt, io, path::PathBuf, time::Duration};
+
+use humantime::format_duration;
+use thiserror::Error;
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The embedded `config/default.toml`.
+    Default,
+    /// The settings file.
+    File {
+        /// As it was given.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// An environment variable, by name.
+    Variable(String),
+    /// A flag.
+    CommandLine,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line } => write!(f, "{}, line {line}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::CommandLine => f.write_str("command line"),
+        }
+    }
+}
+
+/// Why the settings cannot be used. Each says what to change.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The settings file cannot be read.
+    #[error("cannot read the settings file {}: {source}; check the path that `--config` names", path.display())]
+    File {
+        /// As it was given.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The settings file is no TOML.
+    #[error("{}, line {line}, is not TOML: {message}", path.display())]
+    Syntax {
+        /// As it was given.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What the parser expected; never the file's text.
+        message: String,
+    },
+    /// No setting has this name.
+    #[error("there is no setting `{key}` ({origin}){}; config/default.toml lists them all", did_you_mean(nearest.as_ref()))]
+    UnknownKey {
+        /// The name, with its section.
+        key: String,
+        /// Where it stands.
+        origin: Origin,
+        /// The setting that was probably meant.
+        nearest: Option<String>,
+    },
+    /// A variable begins like a setting and is none.
+    #[error(
+        "the environment variable {name} names no setting{}; correct or unset it, config/default.toml lists them all",
+        did_you_mean(nearest.as_ref())
+    )]
+    UnknownVariable {
+        /// The variable.
+        name: String,
+        /// The variable that was probably meant.
+        nearest: Option<String>,
+    },
+    /// A variable's value is not text.
+    #[error("the environment variable {name} is not UTF-8; set it again as plain text")]
+    NotUtf8 {
+        /// The variable.
+        name: String,
+    },
+    /// A value of the wrong type, form or range.
+    #[error("`{key}` ({origin}) is {found}; expected {expected}")]
+    Value {
+        /// The setting.
+        key: String,
+        /// Where the value comes from.
+        origin: Origin,
+        /// The value, or its type alone where the value may be a secret.
+        found: String,
+        /// What it may be, with an example.
+        expected: String,
+    },
+    /// A way to reach Redis that is planned and not there.
+    #[error(
+        "`redis.url` ({origin}): this version does not speak {scheme}:// yet; give one Redis as redis://, rediss:// or redis+unix://"
+    )]
+    SchemeNotYet {
+        /// Where the URL comes from.
+        origin: Origin,
+        /// `redis+sentinel` or `redis+cluster`.
+        scheme: &'static str,
+    },
+    /// An attempt could outlive the lease it is made on.
+    #[error(
+        "`worker.lease` is {}, and an attempt could outlive it; raise it to {} or more (`worker.start_within` {} + `delivery.timeout` {} + {}), or lower one of these",
+        format_duration(*lease), format_duration(*start_within + *timeout + *margin),
+        format_duration(*start_within), format_duration(*timeout), format_duration(*margin)
+    )]
+    LeaseTooShort {
+        /// `worker.lease`.
+        lease: Duration,
+        /// `worker.start_within`.
+        start_within: Duration,
+        /// `delivery.timeout`.
+        timeout: Duration,
+        /// What is wanted besides.
+        margin: Duration,
+    },
+    /// A healthy worker's lease would be too old to start on.
+    #[error(
+        "`worker.renew_every` is {}, up to {} with its ± 20 %, and `worker.start_within` is {}: workers would wait for their own renewals; lower the first or raise the second",
+        format_duration(*renew_every), format_duration(*renew_every * 6 / 5), format_duration(*start_within)
+    )]
+    RenewalTooSlow {
+        /// `worker.renew_every`.
+        renew_every: Duration,
+        /// `worker.start_within`.
+        start_within: Duration,
+    },
+    /// Two sealing keys.
+    #[error(
+        "both `secrets.key` ({key}) and `secrets.key_file` ({key_file}) are set; keep one and remove the other, or set it to \"\""
+    )]
+    TwoKeys {
+        /// Where the key comes from.
+        key: Origin,
+        /// Where the file's name comes from.
+        key_file: Origin,
+    },
+    /// The sealing key's file cannot be used. Its name is not shown: it may be the key itself, put there by mistake.
+    #[error(
+        "cannot read the file that `secrets.key_file` ({origin}) names: {source}; it must be a readable file that holds the key and nothing else"
+    )]
+    KeyFile {
+        /// Where the file's name comes from.
+        origin: Origin,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn did_you_mean(nearest: Option<&String>) -> String {
+    nearest.map(|name| format!(", did you mean `{name}`?")).unwrap_or_default()
+}

@@ -1,0 +1,445 @@
+//! Facts about the settings: what is accepted, what is refused, and in which words.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use secrecy::ExposeSecret;
+
+use super::{ConfigError, LogFormat, Settings, layers::Layers, layers::variable};
+
+const NO_ENV: [(&str, &str); 0] = [];
+
+/// A file that is gone when the test is over.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(text: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("lynkhook-config-{}-{number}.toml", std::process::id()));
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn name(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn from_file(text: &str) -> Result<Settings, ConfigError> {
+    Settings::load(Some(&Scratch::new(text).0), NO_ENV)
+}
+
+fn from_env(env: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+    Settings::load(None, env.iter().copied())
+}
+
+fn url(settings: &Settings) -> &str {
+    settings.redis.url.expose_secret()
+}
+
+/// The error's words must have all of these in them.
+#[track_caller]
+fn assert_says(result: Result<Settings, ConfigError>, words: &[&str]) {
+    let error = result.expect_err("should be refused").to_string();
+    for word in words {
+        assert!(error.contains(word), "{error:?} does not say {word:?}");
+    }
+}
+
+#[test]
+fn every_default_is_the_documented_one() {
+    let settings = from_env(&[]).unwrap();
+    assert_eq!(url(&settings), "redis://127.0.0.1:6379/");
+    assert_eq!(settings.redis.prefix, "lynkhook");
+    assert_eq!(settings.redis.connect_timeout, Duration::from_secs(5));
+    assert_eq!(settings.redis.response_timeout, Duration::from_secs(5));
+    assert_eq!(settings.queue.partitions, 1);
+    assert_eq!(settings.worker.concurrency, 256);
+    assert_eq!(settings.worker.lease, Duration::from_secs(30));
+    assert_eq!(settings.worker.renew_every, Duration::from_secs(5));
+    assert_eq!(settings.worker.start_within, Duration::from_secs(15));
+    assert_eq!(settings.worker.claim_every, Duration::from_secs(10));
+    assert_eq!(settings.worker.max_losses, 5);
+    assert_eq!(settings.worker.shutdown_grace, Duration::from_secs(20));
+    assert_eq!(settings.delivery.timeout, Duration::from_secs(10));
+    assert_eq!(settings.delivery.retry_delays, [Duration::from_secs(2), Duration::from_secs(4)]);
+    assert_eq!(settings.delivery.response_max_bytes, 64 * 1024);
+    assert_eq!(settings.event.max_bytes, 1024 * 1024);
+    assert_eq!(settings.event.types.len(), 1);
+    let created = &settings.event.types["transcript.created"];
+    assert!(!created.description.is_empty());
+    assert_eq!(created.identifiers.iter().collect::<Vec<_>>(), [(&"messageId".into(), &"/messageId".into())]);
+    assert_eq!(settings.webhooks.limit_per_account, 2);
+    let day = Duration::from_secs(24 * 60 * 60);
+    for (bounds, limit, retention) in
+        [(&settings.held, 10_000, 90 * day), (&settings.failed, 1000, 7 * day), (&settings.rejected, 10_000, 90 * day)]
+    {
+        assert_eq!((bounds.limit, bounds.max_bytes, bounds.retention), (limit, 64 << 20, retention));
+    }
+    assert!(settings.egress.allow.is_empty() && settings.egress.extra_ca.is_none());
+    assert!(settings.dns.servers.is_empty() && settings.secrets.key.is_none());
+    assert_eq!(settings.log.filter, "info");
+    assert_eq!(settings.log.format, LogFormat::Auto);
+}
+
+#[test]
+fn the_production_example_loads() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/production.example.toml");
+    let settings = Settings::load(Some(&path), NO_ENV).unwrap();
+    assert!(settings.event.types.contains_key("transcript.created"), "the defaults' catalogue stays");
+    assert!(settings.event.types.contains_key("transcript.deleted"), "the file's catalogue is added");
+}
+
+#[test]
+fn the_reference_itself_is_a_valid_file() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/default.toml");
+    Settings::load(Some(&path), NO_ENV).unwrap();
+}
+
+#[test]
+fn each_layer_prevails_over_the_one_before() {
+    let file = Scratch::new("redis.url = \"redis://file/\"\nworker.concurrency = 2\nlog.filter = \"warn\"");
+    let env = [("LYNKHOOK_WORKER__CONCURRENCY", "3"), ("LYNKHOOK_LOG__FILTER", "debug")];
+    let flags = [("log.filter", "trace".to_owned())];
+    let settings = Settings::load_with(Some(&file.0), env, &flags).unwrap();
+    assert_eq!(
+        (url(&settings), settings.worker.concurrency, settings.log.filter.as_str()),
+        ("redis://file/", 3, "trace")
+    );
+    assert_eq!(settings.worker.max_losses, 5, "what no layer names keeps its default");
+}
+
+#[test]
+fn redis_url_stands_in_where_our_own_variable_is_absent() {
+    let file = Scratch::new("[redis]\nurl = \"redis://file/\"");
+    let platform = ("REDIS_URL", "redis://platform/");
+    let own = ("LYNKHOOK_REDIS__URL", "redis://own/");
+    for (env, expected) in
+        [(vec![], "redis://file/"), (vec![platform], "redis://platform/"), (vec![platform, own], "redis://own/")]
+    {
+        assert_eq!(url(&Settings::load(Some(&file.0), env).unwrap()), expected);
+    }
+}
+
+#[test]
+fn every_key_can_be_set_by_environment() {
+    for key in Layers::defaults().keys() {
+        let (text, expected) = match key.as_str() {
+            "redis.url" => ("rediss://elsewhere/", "SecretBox<str>([REDACTED])"),
+            "redis.prefix" => ("other:1", "other:1"),
+            "queue.partitions" => ("7", "7"),
+            "worker.concurrency" => ("77", "77"),
+            "worker.max_losses" => ("9", "9"),
+            "webhooks.limit_per_account" => ("3", "3"),
+            "worker.lease" => ("31s", "31s"),
+            "worker.renew_every" => ("1234ms", "1.234s"),
+            "worker.start_within" => ("14s", "14s"),
+            "delivery.timeout" => ("7s", "7s"),
+            "delivery.retry_delays" => ("1s, 3s,9s", "[1s, 3s, 9s]"),
+            "event.types" => ("{ \"a.b\" = { description = \"D\", identifiers = { i = \"/i\" } } }", "\"i\": \"/i\""),
+            "egress.allow" => ("127.0.0.0/8,localhost", "[\"127.0.0.0/8\", \"localhost\"]"),
+            "egress.extra_ca" => ("/ca.pem", "/ca.pem"),
+            "dns.servers" => ("9.9.9.9,[::1]:5353", "[9.9.9.9:53, [::1]:5353]"),
+            "secrets.key" => ("k", "Some(SecretBox<str>([REDACTED]))"),
+            "secrets.key_file" => (concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE"), "Some(SecretBox<str>([REDACTED]))"),
+            "log.filter" => ("lynkhook=trace", "lynkhook=trace"),
+            "log.format" => ("json", "Json"),
+            key if key.ends_with("limit") => ("4321", "4321"),
+            key if key.ends_with("max_bytes") => ("4321", "4321"),
+            key if key.ends_with("timeout") || key.ends_with("every") || key.ends_with("grace") => ("8s", "8s"),
+            key if key.ends_with("retention") => ("2h", "7200s"),
+            key => panic!("{key} is missing from this table"),
+        };
+        let before = format!("{:?}", from_env(&[]).unwrap());
+        let after = format!("{:?}", from_env(&[(&variable(key), text)]).unwrap_or_else(|e| panic!("{key}: {e}")));
+        assert!(after.contains(expected), "{key}: {after}");
+        assert!(key == "redis.url" || before != after, "{key} changed nothing");
+    }
+}
+
+#[test]
+fn an_empty_variable_is_an_empty_list_or_text() {
+    let file = Scratch::new(
+        "[delivery]\nretry_delays = [\"1s\"]\n[egress]\nallow = [\"localhost\"]\nextra_ca = \"/ca.pem\"\n[secrets]\nkey = \"k\"",
+    );
+    let names = ["DELIVERY__RETRY_DELAYS", "EGRESS__ALLOW", "EGRESS__EXTRA_CA", "SECRETS__KEY"];
+    let settings = Settings::load(Some(&file.0), names.map(|name| (format!("LYNKHOOK_{name}"), ""))).unwrap();
+    assert!(settings.delivery.retry_delays.is_empty() && settings.egress.allow.is_empty());
+    assert!(settings.egress.extra_ca.is_none() && settings.secrets.key.is_none());
+}
+
+#[test]
+fn what_a_container_platform_injects_is_passed_over() {
+    from_env(&[
+        ("LYNKHOOK_PORT", "tcp://10.0.0.1:80"),
+        ("LYNKHOOK_SERVICE_HOST", "10.0.0.1"),
+        ("LYNKHOOK_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("OTHER__VARIABLE", ""),
+        ("lynkhook_redis__urk", ""),
+    ])
+    .unwrap();
+}
+
+#[test]
+fn a_misspelt_key_or_section_is_named_with_its_line_and_the_nearest() {
+    for (text, words) in [
+        ("[worker]\nconcurency = 4", &["`worker.concurency`", "line 2", "did you mean `worker.concurrency`?"] as &[_]),
+        ("\n[wroker]\nconcurrency = 4", &["`wroker`", "line 2", "did you mean `worker`?"]),
+        ("worker.lese = \"30s\"", &["`worker.lese`", "line 1", "`worker.lease`"]),
+        ("[worker]\npartitions = 4", &["`worker.partitions`", "did you mean `queue.partitions`?"]),
+        ("partitions = 4", &["`partitions`", "did you mean `queue.partitions`?"]),
+        ("[log]\nFormat = \"json\"", &["`log.Format`", "did you mean `log.format`?"]),
+        (
+            "[event.types.\"a.b\"]\ndescripton = \"x\"",
+            &["`event.types.\"a.b\".descripton`", "line 1", "did you mean `event.types.\"a.b\".description`?"],
+        ),
+    ] {
+        assert_says(from_file(text), words);
+    }
+}
+
+#[test]
+fn a_misspelt_variable_is_named_with_the_nearest() {
+    for (name, nearest) in [
+        ("LYNKHOOK_REDIS__URI", "did you mean `LYNKHOOK_REDIS__URL`?"),
+        ("LYNKHOOK_REDDIS__URL", "did you mean `LYNKHOOK_REDIS__URL`?"),
+        ("LYNKHOOK_worker__lease", "did you mean `LYNKHOOK_WORKER__LEASE`?"),
+        ("LYNKHOOK_WORKER__PARTITIONS", "did you mean `LYNKHOOK_QUEUE__PARTITIONS`?"),
+    ] {
+        assert_says(from_env(&[(name, "x")]), &[name, nearest]);
+    }
+}
+
+#[test]
+fn a_misspelt_flag_is_named_with_the_nearest() {
+    let result = Settings::load_with(None, NO_ENV, &[("redis.prefixx", "x".to_owned())]);
+    assert_says(result, &["`redis.prefixx` (command line)", "did you mean `redis.prefix`?"]);
+}
+
+#[test]
+fn nothing_is_suggested_where_nothing_is_near() {
+    for result in [
+        from_file("[bananas]\nripe = 1"),
+        from_file("[redis]\nbananas = 1"),
+        from_env(&[("LYNKHOOK_BANANAS__RIPE", "1")]),
+        from_env(&[("LYNKHOOK__", "1")]),
+    ] {
+        let error = result.unwrap_err().to_string();
+        assert!(!error.contains("did you mean"), "{error}");
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_named_with_what_was_found_and_an_example() {
+    for (text, words) in [
+        ("worker.lease = 30", &["`worker.lease`", "line 1", "is 30;", "such as \"30s\"", "\"30s\" if seconds"] as &[_]),
+        ("worker.lease = \"30\"", &["is \"30\";", "add the unit"]),
+        ("held.retention = \"90M\"", &["\"M\" would be months"]),
+        ("held.retention = \"soon\"", &["is \"soon\"", "from 1m to 3650d", "such as \"90d\""]),
+        ("worker.concurrency = \"many\"", &["is \"many\"", "whole number from 1 to 65536", "such as 256"]),
+        ("worker.concurrency = 1.5", &["is 1.5"]),
+        ("held.max_bytes = \"big\"", &["is \"big\"", "size from 1 B to 1.0 TiB", "such as \"64MiB\""]),
+        ("held.max_bytes = -1", &["is -1"]),
+        ("redis.prefix = 1", &["is 1", "a text in quotes, such as \"lynkhook\""]),
+        ("delivery.retry_delays = \"2s\"", &["a list", "[\"2s\", \"4s\"]"]),
+        ("delivery.retry_delays = [2, 4]", &["is [2, 4]", "add the unit: \"2s\""]),
+        ("dns.servers = [\"one.one.one.one\"]", &["`dns.servers`", "addresses"]),
+        ("egress.allow = [\"\"]", &["`egress.allow`"]),
+        ("egress.extra_ca = false", &["is false", "a text in quotes"]),
+        ("log.format = \"xml\"", &["is \"xml\"", "\"auto\", \"human\" or \"json\""]),
+        ("log = \"info\"", &["`log`", "is a text", "[log]"]),
+        ("[log.filter]\nx = 1", &["`log.filter`", "line 1", "a text in quotes"]),
+        ("event.types = 3", &["`event.types`", "a table of event types"]),
+    ] {
+        assert_says(from_file(text), words);
+    }
+    assert_says(from_env(&[("LYNKHOOK_WORKER__LEASE", "30")]), &["(LYNKHOOK_WORKER__LEASE)", "add the unit"]);
+    assert_says(from_env(&[("LYNKHOOK_QUEUE__PARTITIONS", "")]), &["(LYNKHOOK_QUEUE__PARTITIONS) is \"\""]);
+    assert_says(from_env(&[("LYNKHOOK_DELIVERY__RETRY_DELAYS", "2s,,4s")]), &["\"2s\", \"\", \"4s\""]);
+    assert_says(from_env(&[("LYNKHOOK_EVENT__TYPES", "transcript.deleted")]), &["a table of event types"]);
+}
+
+#[test]
+fn values_just_inside_their_range_pass_and_just_outside_are_refused() {
+    let ten = "[\"1s\",\"1s\",\"1s\",\"1s\",\"1s\",\"1s\",\"1s\",\"1s\",\"1s\",\"24h\"]";
+    let eleven = "[\"1s\",\"1s\",\"1s\",\"1s\",\"1s\",\"1s\",\"1s\",\"1s\",\"1s\",\"1s\",\"1s\"]";
+    let (long, longer) = (format!("\"{}\"", "x".repeat(64)), format!("\"{}\"", "x".repeat(65)));
+    for (key, inside, outside) in [
+        ("worker.concurrency", "1", "0"),
+        ("worker.concurrency", "65536", "65537"),
+        ("queue.partitions", "1", "0"),
+        ("queue.partitions", "1024", "1025"),
+        ("worker.max_losses", "1", "0"),
+        ("webhooks.limit_per_account", "1", "0"),
+        ("held.limit", "1", "0"),
+        ("failed.limit", "10000000", "10000001"),
+        ("rejected.max_bytes", "1", "0"),
+        ("rejected.max_bytes", "\"1TiB\"", "\"1025GiB\""),
+        ("event.max_bytes", "\"16MiB\"", "\"17MiB\""),
+        ("held.retention", "\"1m\"", "\"59s\""),
+        ("held.retention", "\"3650d\"", "\"3651d\""),
+        ("delivery.timeout", "\"1ms\"", "\"0s\""),
+        ("redis.connect_timeout", "\"24h\"", "\"24h 1ms\""),
+        ("redis.response_timeout", "\"1ms\"", "\"999us\""),
+        ("worker.shutdown_grace", "\"0s\"", "\"25h\""),
+        ("delivery.retry_delays", "[]", "[\"\"]"),
+        ("delivery.retry_delays", ten, eleven),
+        ("delivery.retry_delays", "[\"24h\"]", "[\"24h 1s\"]"),
+        ("redis.prefix", "\"A-z0.9_:\"", "\"a{b}\""),
+        ("redis.prefix", &long, &longer),
+        ("redis.prefix", "\"x\"", "\"\""),
+        ("redis.url", "\"redis://host\"", "\"redis://\""),
+        ("redis.url", "\"rediss://u:p%2Fq@host:6380/2\"", "\"http://host/\""),
+        ("redis.url", "\"redis://[::1]:6379\"", "\"127.0.0.1:6379\""),
+        ("redis.url", "\"redis+unix:///run/redis.sock\"", "\"redis+unix://\""),
+        ("worker.lease", "\"27s\"", "\"26s 999ms\""),
+        ("worker.start_within", "\"18s\"", "\"18s 1ms\""),
+        ("worker.renew_every", "\"12s 499ms\"", "\"12s 500ms\""),
+    ] {
+        from_file(&format!("{key} = {inside}")).unwrap_or_else(|e| panic!("{key} = {inside}: {e}"));
+        let refused = from_file(&format!("{key} = {outside}"));
+        assert_says(refused, &[key]);
+    }
+}
+
+#[test]
+fn a_lease_that_could_end_before_an_attempt_is_refused_with_the_least_that_would_do() {
+    assert_says(from_file("delivery.timeout = \"20s\""), &["`worker.lease` is 30s", "raise it to 37s"]);
+    from_file("delivery.timeout = \"20s\"\nworker.lease = \"37s\"").unwrap();
+    assert_says(
+        from_file("worker.renew_every = \"13s\""),
+        &["`worker.renew_every` is 13s", "`worker.start_within` is 15s"],
+    );
+}
+
+#[test]
+fn sentinel_and_cluster_are_refused_as_not_there_yet() {
+    for scheme in ["redis+sentinel", "redis+cluster"] {
+        let result = from_env(&[("REDIS_URL", &format!("{scheme}://:hunter2@a,b/main"))]);
+        assert_says(result, &["(REDIS_URL)", &format!("does not speak {scheme}:// yet"), "redis://"]);
+    }
+}
+
+#[test]
+fn event_types_are_added_by_name_and_one_of_the_same_name_is_replaced() {
+    let types = from_file(
+        "[event.types.\"transcript.created\"]\ndescription = \"New\"\n[event.types.\"a_1.b\"]\ndescription = \"Other\"",
+    );
+    let types = types.unwrap().event.types;
+    assert_eq!(types.keys().collect::<Vec<_>>(), ["a_1.b", "transcript.created"]);
+    assert_eq!(types["transcript.created"].description, "New");
+    assert!(types["transcript.created"].identifiers.is_empty(), "replaced as a whole");
+}
+
+#[test]
+fn an_event_type_that_is_not_well_formed_is_refused() {
+    let long = "x".repeat(65);
+    for (name, body, word) in [
+        ("webhook.test", "description = \"x\"", "built in"),
+        ("Transcript", "description = \"x\"", "a-z 0-9 _ and dots"),
+        ("", "description = \"x\"", "a-z 0-9 _ and dots"),
+        (&long, "description = \"x\"", "1 to 64"),
+        ("a.b", "", "description` ("),
+        ("a.b", "description = 3", "is 3"),
+        ("a.b", "description = \" \"", "one line for people"),
+        ("a.b", "description = \"x\"\nidentifiers = { i = \"i\" }", "identifiers.i"),
+        ("a.b", "description = \"x\"\nidentifiers = { i = \"\" }", "begin with \"/\""),
+        ("a.b", "description = \"x\"\nidentifiers = { i = \"/a~2\" }", "JSON pointers"),
+        ("a.b", "description = \"x\"\nidentifiers = { \"\" = \"/a\" }", "labels"),
+        ("a.b", "description = \"x\"\nidentifiers = [\"/a\"]", "is a list"),
+    ] {
+        assert_says(from_file(&format!("[event.types.\"{name}\"]\n{body}")), &["event.types", "line 1", word]);
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_toml_is_refused_with_its_place() {
+    assert_says(Settings::load(Some(Path::new("no/such.toml")), NO_ENV), &["no/such.toml", "No such file", "--config"]);
+    assert_says(from_file("[redis]\n\nurl = redis"), &["line 3", "is not TOML"]);
+    assert_says(from_file("[redis]\nprefix = \"a\"\nprefix = \"b\""), &["line 3", "duplicate"]);
+    assert_says(from_file(&"#".repeat((1 << 20) + 1)), &["longer than"]);
+}
+
+#[test]
+fn the_key_file_is_read_without_its_final_newline() {
+    for (text, key) in [("k1", "k1"), ("k2\n", "k2"), ("k3\r\n", "k3"), (" k4 \n\n", " k4 \n")] {
+        let file = Scratch::new(text);
+        let settings = from_env(&[("LYNKHOOK_SECRETS__KEY_FILE", file.name())]).unwrap();
+        assert_eq!(settings.secrets.key.unwrap().expose_secret(), key);
+    }
+}
+
+#[test]
+fn a_key_file_that_cannot_be_used_is_refused_without_its_name() {
+    let (empty, long) = (Scratch::new("\n"), Scratch::new(&"x".repeat(4097)));
+    for (name, word) in [("hunter2", "No such file"), (empty.name(), "it is empty"), (long.name(), "longer than")] {
+        let result = from_env(&[("LYNKHOOK_SECRETS__KEY_FILE", name)]);
+        assert!(!result.as_ref().unwrap_err().to_string().contains(name));
+        assert_says(result, &["(LYNKHOOK_SECRETS__KEY_FILE)", word]);
+    }
+}
+
+#[test]
+fn a_key_and_a_key_file_together_are_refused() {
+    let file = Scratch::new("[secrets]\nkey_file = \"/run/key\"");
+    let result = Settings::load(Some(&file.0), [("LYNKHOOK_SECRETS__KEY", "hunter2")]);
+    assert_says(result, &["(LYNKHOOK_SECRETS__KEY)", "line 2", "keep one"]);
+}
+
+#[test]
+fn no_error_and_no_debug_shows_a_secret() {
+    let files = [
+        "redis.url = \"http://:hunter2@host\"",
+        "redis.url = \"hunter2:x@host:6379\"",
+        "redis.url = \"redis://:hunter2#@host\"",
+        "redis.url = [\"redis://:hunter2@host\"]",
+        "redis = \"redis://:hunter2@host\"",
+        "redis.prefix = \"redis://:hunter2@host\"",
+        "redis.url = \"redis://:hunter2@host\" oops",
+        "redis.url = \"redis://:hunter2@host",
+        "redis.url = redis://:hunter2@host",
+        "redis.uri = \"redis://:hunter2@host\"",
+        "secrets.key = [\"hunter2\"]",
+        "secrets = \"hunter2\"",
+        "secrets.kye = \"hunter2\"",
+        "secrets.key = \"hunter2\"\nsecrets.key_file = \"x\"",
+        "secrets.key_file = \"hunter2\"",
+        "secrets.key = 'hunter2' 'x'",
+    ];
+    let errors = files.map(|text| (text, from_file(text).expect_err(text)));
+    let variables = [("REDIS_URL", "hunter2"), ("LYNKHOOK_REDIS__URI", "redis://:hunter2@host")];
+    let more = variables.map(|(name, value)| (name, from_env(&[(name, value)]).expect_err(name)));
+    for (cause, error) in errors.into_iter().chain(more) {
+        for text in [format!("{error}"), format!("{error:?}")] {
+            assert!(!text.contains("hunter2"), "{cause}: {text}");
+        }
+    }
+
+    let settings = from_env(&[("REDIS_URL", "redis://:hunter2@host"), ("LYNKHOOK_SECRETS__KEY", "hunter2")]).unwrap();
+    assert!(!format!("{settings:?}").contains("hunter2"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf8_is_an_error_only_where_it_is_ours() {
+    use std::os::unix::ffi::OsStringExt;
+    let broken = || OsString::from_vec(vec![b'a', 0xff]);
+    let load = |name: OsString| Settings::load(None, [(name, broken())]);
+    assert_says(load("LYNKHOOK_LOG__FILTER".into()), &["LYNKHOOK_LOG__FILTER is not UTF-8"]);
+    assert_says(load("REDIS_URL".into()), &["REDIS_URL is not UTF-8"]);
+    assert_says(load(OsString::from_vec(b"LYNKHOOK_LOG__\xff".to_vec())), &["names no setting"]);
+    load("PATH".into()).unwrap();
+    load(broken()).unwrap();
+}
