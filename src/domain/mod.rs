@@ -3,4 +3,7 @@
 //! Pure: no I/O, no clock, no randomness, no async. Whoever needs the time or a random number passes it in as
 //! an argument, so each rule here is a function that a table of cases can test.
 
+pub mod address;
+pub mod header;
 pub mod outcome;
+pub mod url;
