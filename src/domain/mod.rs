@@ -4,10 +4,13 @@
 //! an argument, so each rule here is a function that a table of cases can test.
 
 pub mod account;
+pub mod address;
 pub mod delivery;
 pub mod entry;
 pub mod event;
+pub mod header;
 pub mod log_entry;
 pub mod outcome;
 pub mod retry;
+pub mod url;
 pub mod webhook;
