@@ -103,7 +103,11 @@ impl Layers {
         let env: BTreeMap<String, OsString> = env
             .into_iter()
             .map(|(name, value)| (name.into().to_string_lossy().into_owned(), value.into()))
-            .filter(|(name, _)| name == "REDIS_URL" || (name.starts_with(VARIABLE) && name.contains("__")))
+            .filter(|(name, value)| match name.as_str() {
+                // Platforms pass an unset variable on as an empty one.
+                "REDIS_URL" => !value.is_empty(),
+                _ => name.starts_with(VARIABLE) && name.contains("__"),
+            })
             .collect();
         let own_url = variable("redis.url");
         for (name, value) in &env {

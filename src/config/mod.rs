@@ -9,6 +9,9 @@ use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, pat
 
 use secrecy::SecretString;
 
+pub use crate::domain::event::EventType;
+use crate::domain::event::Catalogue;
+
 mod error;
 mod layers;
 mod read;
@@ -63,6 +66,12 @@ impl Settings {
         V: Into<OsString>,
     {
         Self::load_with(file, env, &[])
+    }
+
+    /// The event types that customers can subscribe to, with the largest envelope.
+    pub fn catalogue(&self) -> Catalogue {
+        let max_bytes = usize::try_from(self.event.max_bytes).unwrap_or(usize::MAX);
+        Catalogue::new(self.event.types.clone(), max_bytes)
     }
 
     /// [`Settings::load`], and flags over all: keys such as `redis.url`, values written as in the environment.
@@ -142,15 +151,6 @@ pub struct Event {
     pub max_bytes: u64,
     /// The catalogue: event types by name.
     pub types: BTreeMap<String, EventType>,
-}
-
-/// `[event.types."…"]`
-#[derive(Debug, Clone)]
-pub struct EventType {
-    /// One line for people.
-    pub description: String,
-    /// Identifier's name → JSON pointer into `data`.
-    pub identifiers: BTreeMap<String, String>,
 }
 
 /// `[webhooks]`

@@ -178,7 +178,8 @@ mod tests {
     use super::*;
     use crate::domain::{
         event::EventType,
-        webhook::{Authentication, Url, WebhookId},
+        url::EndpointUrl,
+        webhook::{Authentication, WebhookId},
     };
 
     const ENVELOPE: &str = r#"{"event":"a.b","timestamp":"2026-03-26T14:32:00Z","data":{}} "#;
@@ -195,7 +196,7 @@ mod tests {
     fn webhook(number: u8, active: bool, event: &str) -> Webhook {
         Webhook {
             id: id(number),
-            url: Url("https://example.com/".parse().unwrap()),
+            url: EndpointUrl::from_saved("https://example.com/").unwrap(),
             events: vec![event.to_owned()],
             authentication: Authentication::None,
             description: String::new(),

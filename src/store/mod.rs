@@ -21,7 +21,7 @@ use chrono::{DateTime, TimeZone, Utc};
 use self::{connect::Link, keys::Keys, scripts::Scripts};
 pub use self::{
     error::StoreError,
-    queue::{Attempted, Entry, EntryId, Held, Promoted, Reader, Settled, Visited},
+    queue::{Attempted, Entry, EntryId, Held, Promoted, Reader, Settled, VISIT_PACE},
     webhooks::{Deleted, Put},
 };
 use crate::config::{Bounds, Settings};

@@ -20,7 +20,7 @@ const BATCH_MAX_BYTES: usize = 4 << 20;
 /// One script moves at most this many deliveries between keys.
 const BATCH_MAX: usize = 50;
 /// The pace at which a webhook's held deliveries come back.
-const VISIT_PACE: Duration = Duration::from_millis(50);
+pub const VISIT_PACE: Duration = Duration::from_millis(50);
 /// A consumer with nothing pending that was idle this long is removed.
 const CONSUMER_IDLE: Duration = Duration::from_hours(1);
 
@@ -89,13 +89,6 @@ pub struct Promoted {
     pub visit_in: Option<Duration>,
     /// The clock of Redis, in Unix ms.
     pub now_ms: i64,
-}
-
-/// What a visit did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Visited {
-    /// How many held deliveries went back to the queue.
-    pub moved: usize,
 }
 
 impl Store {
@@ -250,13 +243,14 @@ impl Store {
         Ok(parsed.collect())
     }
 
-    /// Looks after one webhook's held, failed and log. `oldest_log` is the time before which log entries go.
+    /// Looks after one webhook's held, failed and log; answers how many held deliveries went back to the queue.
+    /// `oldest_log` is the time before which log entries go.
     pub async fn visit(
         &self,
         account: &AccountId,
         webhook: WebhookId,
         oldest_log: &str,
-    ) -> Result<Visited, StoreError> {
+    ) -> Result<usize, StoreError> {
         let keys = &self.0.keys;
         let partition = keys.partition(account);
         let mut script = self.0.scripts.visit.key(keys.visits(partition));
@@ -265,7 +259,7 @@ impl Store {
         script.arg(Keys::visit(account, webhook)).arg(webhook.to_string()).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
         script.arg(ms(VISIT_PACE)).arg(ms(self.0.held.retention)).arg(ms(self.0.failed.retention)).arg(oldest_log);
         let (moved, _wait_ms): (usize, i64) = self.0.link.run_script(&script).await?;
-        Ok(Visited { moved })
+        Ok(moved)
     }
 }
 

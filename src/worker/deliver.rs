@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 
 use super::{Worker, leases::Lease, persist::until_answered, settler::Settlement};
@@ -13,13 +11,12 @@ use crate::{
         delivery::Delivery,
         entry::{Found, Judged, Plan, Work},
         event::EnvelopeFacts,
-        log_entry::{LogEntry, Status},
+        log_entry::LogEntry,
         outcome::{Outcome, Phases},
         retry::Next,
-        webhook::{Authentication, Webhook},
+        webhook::Webhook,
     },
-    secrets::{Place, SecretsError},
-    sender,
+    sender::{self, Request},
     store::{Attempted, Entry, Settled, StoreError},
 };
 
@@ -72,12 +69,16 @@ async fn attempt(
 ) {
     let time = worker.clock.now();
     let bytes = envelope.len();
-    worker.figures.attempts_started();
-    let met = match headers(worker, &delivery, webhook, time.timestamp()) {
-        Ok(headers) => {
-            let url = webhook.url.0.clone();
-            worker.sender.attempt(sender::Request { url, headers, body: envelope }).await
-        }
+    worker.figures.attempt_started();
+    let request = Request::to_webhook(
+        &worker.vault,
+        (&delivery.account, webhook),
+        &delivery.event_id,
+        time.timestamp(),
+        envelope,
+    );
+    let met = match request {
+        Ok(request) => worker.sender.attempt(request).await,
         Err(error) => {
             tracing::error!(%error, account = %delivery.account, webhook = %webhook.id, "a webhook's credentials cannot be used");
             unusable_credentials()
@@ -108,13 +109,13 @@ async fn bury(worker: &Worker, lease: &Lease, judged: Judged) {
 }
 
 async fn settle(worker: &Worker, lease: &Lease, attempt: Attempted, envelope_bytes: usize) {
-    let (next, status) = (attempt.next, attempt.log.status);
+    let next = attempt.next;
     let (answer, settled) = oneshot::channel();
     let settler = &worker.settlers[usize::from(lease.held().partition)];
     let sent = settler.send(Settlement { attempt, envelope_bytes, answer }).await;
     match sent.ok().zip(settled.await.ok()) {
         Some(((), Settled::Done)) => {
-            worker.figures.settled(status == Status::Success, next);
+            worker.figures.settled(next);
             if let Next::Retry { .. } = next {
                 worker.retry_added.notify_waiters();
             }
@@ -151,16 +152,6 @@ fn report(step: &str, lease: &Lease, answer: Result<Settled, StoreError>) {
     if let Err(error) = answer {
         tracing::error!(%error, step, entry = %lease.held().entry.0, "Redis refuses a step; the entry stays pending");
     }
-}
-
-/// The headers that belong to this attempt: the Standard Webhooks ones, and the webhook's authentication.
-fn headers(
-    worker: &Worker,
-    delivery: &Delivery,
-    webhook: &Webhook,
-    unix_seconds: i64,
-) -> Result<HeaderMap, SecretsError> {
-    crate::webhooks::request_headers(&worker.vault, &delivery.account, webhook, &delivery.event_id, unix_seconds)
 }
 
 fn unusable_credentials() -> sender::Attempt {

@@ -5,8 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::{READ_MAX, Worker, persist::{Backoff, until_answered}};
-use crate::{domain::log_entry::{LOG_RETENTION, timestamp}, store::StoreError};
+use super::{READ_MAX, Worker, persist::Backoff};
+use crate::{
+    domain::log_entry::{LOG_RETENTION, timestamp},
+    store::{StoreError, VISIT_PACE},
+};
 
 /// The promoter looks at least this often.
 const PROMOTE_EVERY: Duration = Duration::from_secs(1);
@@ -102,19 +105,29 @@ pub(super) async fn visit(worker: Arc<Worker>, partition: u16) {
             () = worker.stop.cancelled() => return,
             () = worker.visit_due[usize::from(partition)].notified() => {}
         }
-        let now = worker.clock.now();
-        let due = worker.store.due_visits(partition, now.timestamp_millis(), VISITS_MAX).await.unwrap_or_default();
-        let oldest_log = timestamp(now - LOG_RETENTION);
-        for (account, webhook) in due {
-            match worker.store.visit(&account, webhook, &oldest_log).await {
-                Ok(visited) if visited.moved > 0 => {
-                    tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, %account, %webhook, "a visit failed"),
-            }
+        while !worker.stop.is_cancelled() && visit_round(&worker, partition).await {
+            tokio::time::sleep(VISIT_PACE).await;
         }
     }
+}
+
+/// Visits those that are due; whether there may be more soon.
+async fn visit_round(worker: &Worker, partition: u16) -> bool {
+    let now = worker.clock.now();
+    let due = worker.store.due_visits(partition, now.timestamp_millis(), VISITS_MAX).await.unwrap_or_default();
+    let oldest_log = timestamp(now - LOG_RETENTION);
+    let mut more = due.len() == VISITS_MAX;
+    for (account, webhook) in due {
+        match worker.store.visit(&account, webhook, &oldest_log).await {
+            Ok(0) => {}
+            Ok(moved) => {
+                more = true;
+                tracing::debug!(%account, %webhook, moved, "held deliveries go back to the queue");
+            }
+            Err(error) => tracing::warn!(%error, %account, %webhook, "a visit failed"),
+        }
+    }
+    more
 }
 
 /// Renews what this worker holds. Goes on while the worker finishes what is in flight.
@@ -158,9 +171,4 @@ pub(super) async fn reap(worker: Arc<Worker>) {
             let _ = worker.store.leave(partition, &worker.consumer, false, &[]).await;
         }
     }
-}
-
-/// Creates a partition's group, however long Redis is away.
-pub(super) async fn ensure_group(worker: &Worker, partition: u16) -> Result<(), StoreError> {
-    until_answered("create the group", async || worker.store.ensure_group(partition).await).await
 }

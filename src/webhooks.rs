@@ -1,0 +1,389 @@
+//! What people do with webhooks: add, list, show, edit, switch, delete, test, read the log. Written once, for the
+//! command line, the API and the screen alike.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+
+use crate::{
+    config::Settings,
+    domain::{
+        account::AccountId,
+        address::{AllowList, AllowListError},
+        delivery::Delivery,
+        event::{Catalogue, EnvelopeFacts, EventId, Identifiers, TEST_EVENT},
+        header::{self, HeaderRefusal},
+        log_entry::{LogEntry, timestamp},
+        outcome::Outcome,
+        url::{EndpointUrl, UrlRefusal},
+        webhook::{Authentication, Sealed, Webhook, WebhookId, mask},
+    },
+    secrets::{Place, SecretsError, Vault},
+    sender::{Request, Sender},
+    store::{Deleted, Put, Store, StoreError},
+};
+
+/// A description has at most this many characters.
+const DESCRIPTION_MAX: usize = 200;
+/// An edit that meets another is tried anew this often.
+const EDIT_TRIES: usize = 5;
+
+/// What people do with webhooks.
+pub struct Webhooks {
+    store: Store,
+    vault: Vault,
+    catalogue: Catalogue,
+    allow: AllowList,
+    limit_per_account: usize,
+}
+
+/// A webhook to add.
+#[derive(Debug)]
+pub struct NewWebhook {
+    /// Where its events go.
+    pub url: String,
+    /// The event types; `None`: all of the catalogue.
+    pub events: Option<Vec<String>>,
+    /// How its requests prove where they come from.
+    pub authentication: NewAuthentication,
+    /// The customer's own label; may be empty.
+    pub description: String,
+    /// Whether it gets its deliveries at once.
+    pub active: bool,
+}
+
+/// What to change of a webhook; `None` leaves it as it is.
+#[derive(Debug, Default)]
+pub struct Edit {
+    /// Where its events go.
+    pub url: Option<String>,
+    /// The event types.
+    pub events: Option<Vec<String>>,
+    /// How its requests prove where they come from.
+    pub authentication: Option<NewAuthentication>,
+    /// The customer's own label.
+    pub description: Option<String>,
+    /// Whether it gets its deliveries.
+    pub active: Option<bool>,
+}
+
+/// Authentication as a customer gives it, before it is sealed.
+#[derive(Debug)]
+pub enum NewAuthentication {
+    /// None.
+    None,
+    /// `Authorization: Bearer <token>`.
+    Bearer(SecretString),
+    /// One header of the customer's choosing.
+    Header {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: SecretString,
+    },
+}
+
+/// A webhook as people see it: secrets masked.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct View {
+    /// Its id.
+    pub id: WebhookId,
+    /// Its account.
+    pub account: AccountId,
+    /// Where its events go.
+    pub url: String,
+    /// The event types it is subscribed to.
+    pub events: Vec<String>,
+    /// How its requests prove where they come from.
+    pub authentication: AuthenticationView,
+    /// The customer's own label.
+    pub description: String,
+    /// Whether it gets its deliveries.
+    pub active: bool,
+    /// Counts its edits, from 1.
+    pub revision: u64,
+    /// When it was added.
+    pub created_at: String,
+    /// When it was last edited.
+    pub updated_at: String,
+}
+
+/// Authentication as people see it afterwards.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum AuthenticationView {
+    /// None.
+    None,
+    /// A bearer token.
+    Bearer {
+        /// `••••`, with the last 4 characters of a long one.
+        token: String,
+    },
+    /// A custom header.
+    Header {
+        /// Its name.
+        name: String,
+        /// `••••`, with the last 4 characters of a long one.
+        value: String,
+    },
+}
+
+/// What the test button met.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct Tested(pub LogEntry);
+
+/// Why something could not be done with a webhook. The text says what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhooksError {
+    /// No such webhook.
+    #[error("account {account} has no webhook {webhook}")]
+    NotFound {
+        /// The account.
+        account: AccountId,
+        /// The webhook.
+        webhook: WebhookId,
+    },
+    /// The account has as many as it may.
+    #[error("account {account} has {limit} webhooks already, as many as it may; delete one first")]
+    Limit {
+        /// The account.
+        account: AccountId,
+        /// The limit.
+        limit: usize,
+    },
+    /// The URL.
+    #[error(transparent)]
+    Url(#[from] UrlRefusal),
+    /// The token or header.
+    #[error(transparent)]
+    Header(#[from] HeaderRefusal),
+    /// An event type.
+    #[error("the event type `{given}` is not in the catalogue; there are: {known}")]
+    Event {
+        /// What was given.
+        given: String,
+        /// What there is.
+        known: String,
+    },
+    /// No event type at all.
+    #[error("a webhook needs at least one event type")]
+    NoEvents,
+    /// The description.
+    #[error("the description is longer than {DESCRIPTION_MAX} characters, or has control characters")]
+    Description,
+    /// Somebody else keeps editing.
+    #[error("the webhook was edited by somebody else at the same time; look at it and try again")]
+    Conflict,
+    /// Sealing or opening a secret.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// Redis.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Webhooks {
+    /// What people do, on this store, by these settings.
+    ///
+    /// # Errors
+    /// [`AllowListError`] where `egress.allow` names what is neither a network nor a host.
+    pub fn new(settings: &Settings, store: Store, vault: Vault) -> Result<Self, AllowListError> {
+        Ok(Self {
+            store,
+            vault,
+            catalogue: settings.catalogue(),
+            allow: AllowList::parse(&settings.egress.allow)?,
+            limit_per_account: settings.webhooks.limit_per_account,
+        })
+    }
+
+    /// Adds a webhook.
+    pub async fn add(&self, account: &AccountId, new: NewWebhook) -> Result<View, WebhooksError> {
+        let now = self.store.now().await?;
+        let id = WebhookId::new(uuid::Uuid::now_v7());
+        let events = new.events.unwrap_or_else(|| self.catalogue.names().map(str::to_owned).collect());
+        let webhook = Webhook {
+            id,
+            url: EndpointUrl::parse(&new.url, &self.allow)?,
+            events: self.judge_events(&events)?,
+            authentication: self.seal(account, id, new.authentication)?,
+            description: judge_description(new.description)?,
+            active: new.active,
+            revision: 1,
+            created_at: timestamp(now),
+            updated_at: timestamp(now),
+        };
+        match self.store.put_webhook(account, &webhook, None, self.limit_per_account).await? {
+            Put::Done => Ok(self.view(account, webhook)),
+            Put::Limit => {
+                Err(WebhooksError::Limit { account: account.clone(), limit: self.limit_per_account })
+            }
+            Put::Gone | Put::Conflict => Err(WebhooksError::Conflict),
+        }
+    }
+
+    /// An account's webhooks, oldest first.
+    pub async fn list(&self, account: &AccountId) -> Result<Vec<View>, WebhooksError> {
+        let webhooks = self.store.webhooks(account).await?;
+        Ok(webhooks.into_iter().map(|webhook| self.view(account, webhook)).collect())
+    }
+
+    /// One webhook.
+    pub async fn show(&self, account: &AccountId, id: WebhookId) -> Result<View, WebhooksError> {
+        Ok(self.view(account, self.find(account, id).await?))
+    }
+
+    /// Changes what the edit names, on the newest revision. Counts from the next attempt on.
+    pub async fn edit(&self, account: &AccountId, id: WebhookId, edit: Edit) -> Result<View, WebhooksError> {
+        let url = edit.url.map(|url| EndpointUrl::parse(&url, &self.allow)).transpose()?;
+        let events = edit.events.map(|events| self.judge_events(&events)).transpose()?;
+        let authentication = edit.authentication.map(|new| self.seal(account, id, new)).transpose()?;
+        let description = edit.description.map(judge_description).transpose()?;
+        for _ in 0..EDIT_TRIES {
+            let present = self.find(account, id).await?;
+            let revision = present.revision;
+            let edited = Webhook {
+                url: url.clone().unwrap_or(present.url),
+                events: events.clone().unwrap_or(present.events),
+                authentication: authentication.clone().unwrap_or(present.authentication),
+                description: description.clone().unwrap_or(present.description),
+                active: edit.active.unwrap_or(present.active),
+                revision: revision + 1,
+                updated_at: timestamp(self.store.now().await?),
+                ..present
+            };
+            match self.store.put_webhook(account, &edited, Some(revision), self.limit_per_account).await? {
+                Put::Done => return Ok(self.view(account, edited)),
+                Put::Gone => return Err(not_found(account, id)),
+                Put::Conflict | Put::Limit => {}
+            }
+        }
+        Err(WebhooksError::Conflict)
+    }
+
+    /// Deletes a webhook with its log, held and failed deliveries.
+    pub async fn delete(&self, account: &AccountId, id: WebhookId) -> Result<Deleted, WebhooksError> {
+        self.store.delete_webhook(account, id).await?.ok_or_else(|| not_found(account, id))
+    }
+
+    /// Sends the test event at once, on or off, never retries, and writes the log.
+    pub async fn test(&self, sender: &Sender, account: &AccountId, id: WebhookId) -> Result<Tested, WebhooksError> {
+        let webhook = self.find(account, id).await?;
+        let now = self.store.now().await?;
+        let event_id: EventId = format!("test-{}", uuid::Uuid::now_v7()).parse().expect("fits");
+        let delivery = Delivery::first(&event_id, account, id, None);
+        let body = test_envelope(now);
+        let request = Request::to_webhook(&self.vault, (account, &webhook), &event_id, now.timestamp(), body.into())?;
+        let met = sender.attempt(request).await;
+        let facts = EnvelopeFacts { event: TEST_EVENT.to_owned(), identifiers: Identifiers::new() };
+        let entry = LogEntry::of_attempt(&delivery, facts, now, (&met.outcome, met.duration, met.phases), true);
+        if !self.store.log(account, id, &entry).await? {
+            return Err(not_found(account, id));
+        }
+        Ok(Tested(entry))
+    }
+
+    /// The delivery log, newest first.
+    pub async fn logs(&self, account: &AccountId, id: WebhookId) -> Result<Vec<LogEntry>, WebhooksError> {
+        self.find(account, id).await?;
+        Ok(self.store.logs(account, id).await?)
+    }
+
+    async fn find(&self, account: &AccountId, id: WebhookId) -> Result<Webhook, WebhooksError> {
+        self.store.webhook(account, id).await?.ok_or_else(|| not_found(account, id))
+    }
+
+    fn judge_events(&self, events: &[String]) -> Result<Vec<String>, WebhooksError> {
+        if let Some(given) = events.iter().find(|event| !self.catalogue.contains(event)) {
+            let known = self.catalogue.names().collect::<Vec<_>>().join(", ");
+            return Err(WebhooksError::Event { given: given.clone(), known });
+        }
+        let events: Vec<String> = events.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        if events.is_empty() { Err(WebhooksError::NoEvents) } else { Ok(events) }
+    }
+
+    fn seal(&self, account: &AccountId, webhook: WebhookId, new: NewAuthentication) -> Result<Authentication, WebhooksError> {
+        let seal = |field, secret: &SecretString| -> Result<Sealed, SecretsError> {
+            self.vault.seal(Place { account, webhook, field }, secret)
+        };
+        Ok(match new {
+            NewAuthentication::None => Authentication::None,
+            NewAuthentication::Bearer(token) => {
+                header::judge_bearer(token.expose_secret())?;
+                Authentication::Bearer { token: seal("token", &token)? }
+            }
+            NewAuthentication::Header { name, value } => {
+                header::judge(&name, value.expose_secret())?;
+                Authentication::Header { value: seal("value", &value)?, name }
+            }
+        })
+    }
+
+    fn view(&self, account: &AccountId, webhook: Webhook) -> View {
+        let masked = |field, sealed: &Sealed| {
+            let opened = self.vault.open(Place { account, webhook: webhook.id, field }, sealed);
+            mask(opened.as_ref().map_or("", |secret| secret.expose_secret()))
+        };
+        let authentication = match &webhook.authentication {
+            Authentication::None => AuthenticationView::None,
+            Authentication::Bearer { token } => AuthenticationView::Bearer { token: masked("token", token) },
+            Authentication::Header { name, value } => {
+                AuthenticationView::Header { name: name.clone(), value: masked("value", value) }
+            }
+        };
+        View {
+            id: webhook.id,
+            account: account.clone(),
+            url: webhook.url.as_str().to_owned(),
+            events: webhook.events,
+            authentication,
+            description: webhook.description,
+            active: webhook.active,
+            revision: webhook.revision,
+            created_at: webhook.created_at,
+            updated_at: webhook.updated_at,
+        }
+    }
+}
+
+fn not_found(account: &AccountId, webhook: WebhookId) -> WebhooksError {
+    WebhooksError::NotFound { account: account.clone(), webhook }
+}
+
+fn judge_description(description: String) -> Result<String, WebhooksError> {
+    let fits = description.chars().count() <= DESCRIPTION_MAX && !description.chars().any(char::is_control);
+    if fits { Ok(description) } else { Err(WebhooksError::Description) }
+}
+
+/// The test event, as customers are promised it.
+fn test_envelope(now: DateTime<Utc>) -> String {
+    serde_json::to_string_pretty(&serde_json::json!({
+        "event": TEST_EVENT,
+        "timestamp": timestamp(now),
+        "data": { "message": "This is a test webhook from TalentLynk." },
+    }))
+    .expect("plain JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_test_event_is_the_promised_one_word_for_word() {
+        let envelope: serde_json::Value =
+            serde_json::from_str(&test_envelope("2026-03-26T14:35:00Z".parse().unwrap())).unwrap();
+        assert_eq!(
+            envelope,
+            serde_json::json!({
+                "event": "webhook.test",
+                "timestamp": "2026-03-26T14:35:00.000Z",
+                "data": { "message": "This is a test webhook from TalentLynk." }
+            })
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! This worker's figures: counted as it works, published for operators.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use chrono::{DateTime, Utc};
+
+use super::Worker;
+use crate::domain::{log_entry::timestamp, retry::Next};
+
+/// Counts since the worker started.
+pub(super) struct Figures {
+    started_at: DateTime<Utc>,
+    attempts: AtomicU64,
+    delivered: AtomicU64,
+    retries: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Figures {
+    pub(super) fn new(started_at: DateTime<Utc>) -> Self {
+        Self {
+            started_at,
+            attempts: AtomicU64::default(),
+            delivered: AtomicU64::default(),
+            retries: AtomicU64::default(),
+            failed: AtomicU64::default(),
+        }
+    }
+
+    pub(super) fn attempt_started(&self) {
+        self.attempts.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn settled(&self, next: Next) {
+        let counter = match next {
+            Next::Delivered => &self.delivered,
+            Next::Retry { .. } => &self.retries,
+            Next::Failed => &self.failed,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// The value of `workers:<name>`.
+    pub(super) fn to_json(&self, worker: &Worker) -> String {
+        serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "startedAt": timestamp(self.started_at),
+            "at": timestamp(worker.clock.now()),
+            "inFlight": worker.leases.count(),
+            "concurrency": worker.concurrency,
+            "attempts": self.attempts.load(Relaxed),
+            "delivered": self.delivered.load(Relaxed),
+            "retries": self.retries.load(Relaxed),
+            "failed": self.failed.load(Relaxed),
+        })
+        .to_string()
+    }
+}

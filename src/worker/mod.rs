@@ -1,0 +1,202 @@
+//! The worker: takes entries from the queue, delivers them, and looks after what waits.
+//!
+//! Each role is one loop: a reader for new entries and a claimer for those whose worker died, a settler, a promoter
+//! and a visitor for each partition; one renewer and one publisher. They share [`Worker`] and nothing else; all state
+//! that matters lies in Redis, so that a worker may end at any instant.
+//!
+//! A worker takes only what it has room for: an entry is read with a slot in hand and keeps it until it is settled.
+
+mod clock;
+mod deliver;
+mod figures;
+mod leases;
+mod persist;
+mod reader;
+mod roles;
+mod settler;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Mutex, Notify, Semaphore, mpsc},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{clock::ServerClock, figures::Figures, leases::{Lease, Leases}, settler::Settlement};
+use crate::{
+    config::Settings,
+    domain::{event::Catalogue, retry::Schedule},
+    secrets::Vault,
+    sender::Sender,
+    store::{Entry, Held, Store, StoreError},
+};
+
+/// One read takes at most this many entries.
+const READ_MAX: usize = 64;
+/// Attempts that wait to be settled, for each partition, before their tasks wait too.
+const SETTLING_MAX: usize = 1024;
+/// How long Redis may take to answer the last steps of a worker that leaves.
+const LEAVING: Duration = Duration::from_secs(3);
+
+/// What the roles share.
+struct Worker {
+    store: Store,
+    sender: Sender,
+    vault: Vault,
+    catalogue: Catalogue,
+    schedule: Schedule,
+    /// This process's random name in the consumer groups.
+    consumer: String,
+    clock: ServerClock,
+    leases: Arc<Leases>,
+    figures: Figures,
+    /// One for each attempt that may be in flight.
+    slots: Arc<Semaphore>,
+    settlers: Vec<mpsc::Sender<Settlement>>,
+    /// Entries that were read and not started, with their event ids, to be given back.
+    unstarted: Mutex<Vec<(Lease, String)>>,
+    deliveries: TaskTracker,
+    /// Rung when the worker is to take nothing more.
+    stop: CancellationToken,
+    retry_added: Notify,
+    visit_due: Vec<Notify>,
+    lease: Duration,
+    renew_every: Duration,
+    start_within: Duration,
+    claim_every: Duration,
+    max_losses: u32,
+    concurrency: usize,
+}
+
+/// Runs a worker until `stop` is cancelled and what was in flight is finished, or given back.
+///
+/// # Errors
+/// Only at the start, where Redis is out of reach or unfit. A running worker survives whatever Redis does.
+pub async fn run(
+    settings: &Settings,
+    store: Store,
+    sender: Sender,
+    vault: Vault,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
+    let now = store.now().await?;
+    let partitions = store.keys().partitions();
+    let (settlers, finished): (Vec<_>, Vec<_>) = (0..partitions).map(|_| mpsc::channel(SETTLING_MAX)).unzip();
+    let worker = Arc::new(Worker {
+        catalogue: settings.catalogue(),
+        schedule: Schedule::new(settings.delivery.retry_delays.clone()),
+        consumer: consumer_name(),
+        clock: ServerClock::new(now),
+        leases: Arc::default(),
+        figures: Figures::new(now),
+        slots: Arc::new(Semaphore::new(settings.worker.concurrency)),
+        settlers,
+        unstarted: Mutex::default(),
+        deliveries: TaskTracker::new(),
+        retry_added: Notify::new(),
+        visit_due: (0..partitions).map(|_| Notify::new()).collect(),
+        lease: settings.worker.lease,
+        renew_every: settings.worker.renew_every,
+        start_within: settings.worker.start_within,
+        claim_every: settings.worker.claim_every,
+        max_losses: settings.worker.max_losses,
+        concurrency: settings.worker.concurrency,
+        store,
+        sender,
+        vault,
+        stop,
+    });
+    tracing::info!(worker = worker.consumer, partitions, concurrency = worker.concurrency, "worker started");
+
+    let taking = TaskTracker::new();
+    for (partition, finished) in (0..partitions).zip(finished) {
+        taking.spawn(reader::read(worker.clone(), partition));
+        taking.spawn(roles::claim(worker.clone(), partition));
+        taking.spawn(roles::promote(worker.clone(), partition));
+        taking.spawn(roles::visit(worker.clone(), partition));
+        tokio::spawn(settler::settle(worker.clone(), partition, finished));
+    }
+    taking.spawn(roles::publish(worker.clone()));
+    taking.spawn(roles::reap(worker.clone()));
+    let renewing = tokio::spawn(roles::renew(worker.clone()));
+
+    worker.stop.cancelled().await;
+    let deadline = Instant::now() + settings.worker.shutdown_grace;
+    tracing::info!(in_flight = worker.leases.count(), "stopping: nothing more is taken, what is in flight is finished");
+    worker.finish(&taking, deadline).await;
+    renewing.abort();
+    worker.leave().await;
+    Ok(())
+}
+
+impl Worker {
+    fn partitions(&self) -> u16 {
+        self.store.keys().partitions()
+    }
+
+    /// Whether a retry may be due before the promoter looks again by itself.
+    fn short_delays(&self) -> bool {
+        self.schedule.shortest().is_some_and(|delay| delay <= Duration::from_secs(1))
+    }
+
+    /// Starts delivering an entry that was given to this worker by a command sent at `sent`, unless it has it in hand.
+    /// `done` is called when it is settled.
+    fn begin(self: &Arc<Self>, partition: u16, entry: Entry, sent: Instant, done: impl FnOnce() + Send + 'static) {
+        if let Some(lease) = self.leases.take(partition, entry.id.clone(), entry.deliveries, sent) {
+            let delivering = deliver::deliver(self.clone(), lease, entry);
+            self.deliveries.spawn(async move {
+                delivering.await;
+                done();
+            });
+        }
+    }
+
+    /// Waits for the readers, then for what is in flight, until the deadline.
+    async fn finish(&self, taking: &TaskTracker, deadline: Instant) {
+        taking.close();
+        self.deliveries.close();
+        let finished = async {
+            taking.wait().await;
+            self.deliveries.wait().await;
+        };
+        if tokio::time::timeout_at(deadline, finished).await.is_err() {
+            tracing::warn!(
+                in_flight = self.leases.count(),
+                "the grace is over; what is in flight stays pending and another worker takes it over"
+            );
+        }
+    }
+
+    /// Gives back what was not started, and takes this consumer out of the groups.
+    async fn leave(&self) {
+        let unstarted = std::mem::take(&mut *self.unstarted.lock().await);
+        let mut by_partition: Vec<Vec<(Held, String)>> = vec![Vec::new(); usize::from(self.partitions())];
+        for (lease, event_id) in &unstarted {
+            let held = lease.held();
+            by_partition[usize::from(held.partition)].push((held, event_id.clone()));
+        }
+        for (partition, unstarted) in (0..).zip(by_partition) {
+            let left = self.store.leave(partition, &self.consumer, true, &unstarted);
+            match within(left).await {
+                Some(Ok(given)) if given > 0 => tracing::info!(partition, given, "gave unstarted entries back"),
+                Some(Ok(_)) => {}
+                other => tracing::warn!(partition, ?other, "could not leave; another worker takes over when the lease ends"),
+            }
+        }
+        let _ = within(self.store.withdraw_worker(&self.consumer)).await;
+        tracing::info!(worker = self.consumer, "worker stopped");
+    }
+}
+
+async fn within<T>(step: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(LEAVING, step).await.ok()
+}
+
+/// A name that no other process has had: the host's, for people, and a random part.
+fn consumer_name() -> String {
+    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(63).collect();
+    let host = if host.is_empty() { "worker" } else { &host };
+    format!("{host}-{:012x}", rand::random::<u64>() >> 16)
+}
