@@ -16,7 +16,6 @@ use crate::{
         event::{Catalogue, EnvelopeFacts, EventId, Identifiers, TEST_EVENT},
         header::{self, HeaderRefusal},
         log_entry::{LogEntry, timestamp},
-        outcome::Outcome,
         url::{EndpointUrl, UrlRefusal},
         webhook::{Authentication, Sealed, Webhook, WebhookId, mask},
     },
@@ -219,9 +218,7 @@ impl Webhooks {
         };
         match self.store.put_webhook(account, &webhook, None, self.limit_per_account).await? {
             Put::Done => Ok(self.view(account, webhook)),
-            Put::Limit => {
-                Err(WebhooksError::Limit { account: account.clone(), limit: self.limit_per_account })
-            }
+            Put::Limit => Err(WebhooksError::Limit { account: account.clone(), limit: self.limit_per_account }),
             Put::Gone | Put::Conflict => Err(WebhooksError::Conflict),
         }
     }
@@ -306,7 +303,12 @@ impl Webhooks {
         if events.is_empty() { Err(WebhooksError::NoEvents) } else { Ok(events) }
     }
 
-    fn seal(&self, account: &AccountId, webhook: WebhookId, new: NewAuthentication) -> Result<Authentication, WebhooksError> {
+    fn seal(
+        &self,
+        account: &AccountId,
+        webhook: WebhookId,
+        new: NewAuthentication,
+    ) -> Result<Authentication, WebhooksError> {
         let seal = |field, secret: &SecretString| -> Result<Sealed, SecretsError> {
             self.vault.seal(Place { account, webhook, field }, secret)
         };

@@ -9,8 +9,8 @@ use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, pat
 
 use secrecy::SecretString;
 
-pub use crate::domain::event::EventType;
 use crate::domain::event::Catalogue;
+pub use crate::domain::event::EventType;
 
 mod error;
 mod layers;

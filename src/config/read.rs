@@ -173,7 +173,9 @@ impl Read<'_> {
             "redis+sentinel" => return Err(self.scheme_not_yet("redis+sentinel")),
             "redis+cluster" => return Err(self.scheme_not_yet("redis+cluster")),
             _ => {
-                return Err(expected("a redis://, rediss:// or redis+unix:// URL, such as \"redis://127.0.0.1:6379/\""));
+                return Err(expected(
+                    "a redis://, rediss:// or redis+unix:// URL, such as \"redis://127.0.0.1:6379/\"",
+                ));
             }
         }
         Ok(SecretString::from(text))

@@ -245,12 +245,7 @@ impl Store {
 
     /// Looks after one webhook's held, failed and log; answers how many held deliveries went back to the queue.
     /// `oldest_log` is the time before which log entries go.
-    pub async fn visit(
-        &self,
-        account: &AccountId,
-        webhook: WebhookId,
-        oldest_log: &str,
-    ) -> Result<usize, StoreError> {
+    pub async fn visit(&self, account: &AccountId, webhook: WebhookId, oldest_log: &str) -> Result<usize, StoreError> {
         let keys = &self.0.keys;
         let partition = keys.partition(account);
         let mut script = self.0.scripts.visit.key(keys.visits(partition));

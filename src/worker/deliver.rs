@@ -34,8 +34,10 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
         return bury(&worker, &lease, judged).await;
     }
     loop {
-        let webhooks = match until_answered("look up webhooks", async || worker.store.webhooks(judged.account()).await)
-            .await
+        let webhooks = match until_answered("look up webhooks", || async {
+            worker.store.webhooks(judged.account()).await
+        })
+        .await
         {
             Ok(webhooks) => webhooks,
             Err(error) => return reject(&worker, &lease, &error.to_string()).await,
@@ -120,28 +122,32 @@ async fn settle(worker: &Worker, lease: &Lease, attempt: Attempted, envelope_byt
                 worker.retry_added.notify_waiters();
             }
         }
-        Some(((), Settled::Lost)) => tracing::warn!(entry = %lease.held().entry.0, "a late result changes nothing: the entry is another worker's"),
+        Some(((), Settled::Lost)) => {
+            tracing::warn!(entry = %lease.held().entry.0, "a late result changes nothing: the entry is another worker's")
+        }
         Some(((), Settled::Gone)) => tracing::debug!("the webhook is deleted; its delivery was dropped"),
-        Some(((), other)) => tracing::error!(entry = %lease.held().entry.0, ?other, "an entry could not be settled and stays pending"),
+        Some(((), other)) => {
+            tracing::error!(entry = %lease.held().entry.0, ?other, "an entry could not be settled and stays pending")
+        }
         None => {}
     }
 }
 
 async fn reject(worker: &Worker, lease: &Lease, reason: &str) {
     tracing::warn!(entry = %lease.held().entry.0, reason, "an entry is rejected");
-    let step = async || worker.store.reject(&worker.consumer, &lease.held(), reason).await;
+    let step = || async { worker.store.reject(&worker.consumer, &lease.held(), reason).await };
     report("reject", lease, until_answered("reject", step).await);
 }
 
 async fn fan_out(worker: &Worker, lease: &Lease, deliveries: &[Delivery]) {
     let lines: Vec<String> = deliveries.iter().map(Delivery::line).collect();
-    let step = async || worker.store.fan_out(&worker.consumer, &lease.held(), &lines).await;
+    let step = || async { worker.store.fan_out(&worker.consumer, &lease.held(), &lines).await };
     report("fan out", lease, until_answered("fan out", step).await);
 }
 
 /// Whether the delivery is to be planned again, because its webhook is on after all.
 async fn hold(worker: &Worker, lease: &Lease, delivery: &Delivery) -> bool {
-    let step = async || worker.store.hold(&worker.consumer, &lease.held(), delivery).await;
+    let step = || async { worker.store.hold(&worker.consumer, &lease.held(), delivery).await };
     let held = until_answered("hold", step).await;
     let again = matches!(held, Ok(Settled::Active));
     report("hold", lease, held);

@@ -23,7 +23,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{clock::ServerClock, figures::Figures, leases::{Lease, Leases}, settler::Settlement};
+use self::{
+    clock::ServerClock,
+    figures::Figures,
+    leases::{Lease, Leases},
+    settler::Settlement,
+};
 use crate::{
     config::Settings,
     domain::{event::Catalogue, retry::Schedule},
@@ -181,7 +186,9 @@ impl Worker {
             match within(left).await {
                 Some(Ok(given)) if given > 0 => tracing::info!(partition, given, "gave unstarted entries back"),
                 Some(Ok(_)) => {}
-                other => tracing::warn!(partition, ?other, "could not leave; another worker takes over when the lease ends"),
+                other => {
+                    tracing::warn!(partition, ?other, "could not leave; another worker takes over when the lease ends")
+                }
             }
         }
         let _ = within(self.store.withdraw_worker(&self.consumer)).await;

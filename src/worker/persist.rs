@@ -28,10 +28,10 @@ impl Backoff {
 }
 
 /// Repeats `step` while Redis is away; answers with its answer, or with the error that repeating does not mend.
-pub(super) async fn until_answered<T>(
-    name: &'static str,
-    step: impl AsyncFn() -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
+pub(super) async fn until_answered<T, F>(name: &'static str, step: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
     let mut backoff = Backoff::new();
     loop {
         match step().await {

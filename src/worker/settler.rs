@@ -32,9 +32,12 @@ pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut finished: mp
             bytes += s.envelope_bytes.max(1);
             first || bytes <= BATCH_MAX_BYTES
         });
-        let batch: Vec<Settlement> = { let n = fits.count(); waiting.drain(..n).collect() };
+        let batch: Vec<Settlement> = {
+            let n = fits.count();
+            waiting.drain(..n).collect()
+        };
         let (attempts, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|s| (s.attempt, s.answer)).unzip();
-        let step = async || worker.store.settle(partition, &worker.consumer, &attempts).await;
+        let step = || async { worker.store.settle(partition, &worker.consumer, &attempts).await };
         let settled = match until_answered("settle", step).await {
             Ok(settled) => settled,
             Err(error) => {

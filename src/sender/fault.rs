@@ -1,0 +1,232 @@
+//! From a library's error to the customer's words.
+//!
+//! Errors are told apart by their types, never by their text, and nothing of their text reaches the customer: it may
+//! hold the URL. The innermost cause that says something wins, since the outer ones only say where it happened.
+
+use std::{error::Error, io};
+
+use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible, pki_types::InvalidDnsNameError};
+
+use super::resolve::LookupError;
+use crate::domain::outcome::{NetworkFault, Outcome, Phase};
+
+/// What an attempt met that ended with `error` while it was in `phase`.
+pub(super) fn outcome(error: &(dyn Error + 'static), phase: Phase) -> Outcome {
+    let mut causes = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        causes.push(cause);
+        next = inner(cause);
+    }
+    causes
+        .into_iter()
+        .rev()
+        .find_map(|cause| classify(cause, phase))
+        .unwrap_or_else(|| Outcome::NetworkError(unexplained(error, phase)))
+}
+
+/// What caused this error. An `io::Error` around another error leaves that one out of its `source()`.
+fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
+/// What this one error says, if anything.
+fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Outcome> {
+    let fault = if let Some(lookup) = error.downcast_ref::<LookupError>() {
+        return Some(match lookup.clone() {
+            LookupError::Refused(why) => Outcome::Refused(why),
+            LookupError::Failed(fault) => Outcome::NetworkError(fault),
+        });
+    } else if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        NetworkFault::Tls(tls_text(tls))
+    } else if error.is::<InvalidDnsNameError>() {
+        NetworkFault::Tls("no certificate can be for this host name".to_owned())
+    } else if let Some(io) = error.downcast_ref::<io::Error>() {
+        io_fault(io, phase)?
+    } else if let Some(http) = error.downcast_ref::<hyper::Error>() {
+        http_fault(http, phase)?
+    } else {
+        return None;
+    };
+    Some(Outcome::NetworkError(fault))
+}
+
+fn io_fault(error: &io::Error, phase: Phase) -> Option<NetworkFault> {
+    Some(match error.kind() {
+        io::ErrorKind::ConnectionRefused => NetworkFault::ConnectionRefused,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+            NetworkFault::Reset(phase)
+        }
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::NotConnected => NetworkFault::Closed(phase),
+        io::ErrorKind::HostUnreachable => NetworkFault::Unreachable("no route to the host".to_owned()),
+        io::ErrorKind::NetworkUnreachable => NetworkFault::Unreachable("no route to its network".to_owned()),
+        io::ErrorKind::NetworkDown => NetworkFault::Unreachable("network down".to_owned()),
+        io::ErrorKind::TimedOut => NetworkFault::Unreachable("no answer to TCP".to_owned()),
+        // Only a wrapper, or too vague to name.
+        _ if error.raw_os_error().is_none() => return None,
+        kind => NetworkFault::Unreachable(kind.to_string()),
+    })
+}
+
+fn http_fault(error: &hyper::Error, phase: Phase) -> Option<NetworkFault> {
+    let invalid = |what: &str| NetworkFault::InvalidResponse(what.to_owned());
+    Some(if error.is_parse_too_large() {
+        invalid("its headers are too large")
+    } else if error.is_parse_status() {
+        invalid("its status line is malformed")
+    } else if error.is_parse_version_h2() {
+        invalid("HTTP/2 on a connection agreed to be HTTP/1.1")
+    } else if error.is_parse() {
+        invalid("not HTTP")
+    } else if error.is_timeout() {
+        NetworkFault::Unreachable("no answer to an HTTP/2 ping".to_owned())
+    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() || error.is_shutdown() {
+        NetworkFault::Closed(phase)
+    } else {
+        return None;
+    })
+}
+
+/// For an error that no type explains. Once a connection stands, that is an HTTP/2 stream or connection that ended
+/// with an error: the reason is in a type of a library that is not among ours.
+fn unexplained(error: &(dyn Error + 'static), phase: Phase) -> NetworkFault {
+    let connecting = error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect);
+    match phase {
+        Phase::Handshaking => NetworkFault::Tls("handshake failed".to_owned()),
+        Phase::Waiting if !connecting => NetworkFault::InvalidResponse("HTTP/2 ended with an error".to_owned()),
+        _ => NetworkFault::Unreachable("connecting failed".to_owned()),
+    }
+}
+
+fn tls_text(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(error) => return certificate_text(error),
+        rustls::Error::AlertReceived(alert) => {
+            return format!("handshake refused by the endpoint (alert {})", alert_name(*alert));
+        }
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
+            "the endpoint does not speak TLS"
+        }
+        rustls::Error::NoCertificatesPresented => "the endpoint presented no certificate",
+        rustls::Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled,
+        ) => "the endpoint speaks no version of TLS from 1.2 on",
+        rustls::Error::PeerIncompatible(_) => "the endpoint and we have no cipher or parameter in common",
+        rustls::Error::InvalidMessage(_)
+        | rustls::Error::InappropriateMessage { .. }
+        | rustls::Error::InappropriateHandshakeMessage { .. }
+        | rustls::Error::PeerMisbehaved(_)
+        | rustls::Error::PeerSentOversizedRecord
+        | rustls::Error::DecryptError => "the endpoint breaks the rules of TLS",
+        _ => "handshake failed",
+    }
+    .to_owned()
+}
+
+fn certificate_text(error: &CertificateError) -> String {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "certificate not yet valid",
+        CertificateError::UnknownIssuer => "certificate is not signed by a known authority",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "certificate is not for this host name"
+        }
+        CertificateError::Revoked => "certificate is revoked",
+        CertificateError::BadSignature => "certificate has a wrong signature",
+        CertificateError::BadEncoding => "certificate is malformed",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "certificate is not for servers"
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "certificate is signed by an unsupported algorithm"
+        }
+        // Names of the library's for rare defects, such as `CaUsedAsEndEntity` for a self-signed authority.
+        CertificateError::Other(other) => return format!("certificate is not acceptable ({other})"),
+        _ => "certificate is not acceptable",
+    }
+    .to_owned()
+}
+
+/// An alert as RFC 8446 spells it: `handshake_failure`.
+fn alert_name(alert: AlertDescription) -> String {
+    let mut name = String::new();
+    for letter in format!("{alert:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network_error(error: impl Error + 'static) -> String {
+        match outcome(&error, Phase::Handshaking) {
+            Outcome::NetworkError(fault) => fault.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_cause_is_found_through_wrapped_io_errors() {
+        let tls = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
+        assert_eq!(network_error(wrapped), "TLS: certificate is not signed by a known authority");
+    }
+
+    #[test]
+    fn the_kind_counts_where_the_inner_error_says_nothing() {
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof"));
+        assert_eq!(network_error(wrapped), "connection closed while negotiating TLS");
+    }
+
+    #[test]
+    fn an_error_without_a_known_type_shows_nothing_of_its_text() {
+        let secret = io::Error::other("https://example.com/path?token=secret");
+        assert_eq!(network_error(secret), "TLS: handshake failed");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_told_in_plain_words() {
+        let table = [
+            (CertificateError::Expired, "TLS: certificate expired"),
+            (CertificateError::NotValidYet, "TLS: certificate not yet valid"),
+            (CertificateError::NotValidForName, "TLS: certificate is not for this host name"),
+            (CertificateError::InvalidPurpose, "TLS: certificate is not for servers"),
+            (CertificateError::UnhandledCriticalExtension, "TLS: certificate is not acceptable"),
+        ];
+        for (error, text) in table {
+            assert_eq!(network_error(rustls::Error::InvalidCertificate(error)), text);
+        }
+    }
+
+    #[test]
+    fn alerts_are_spelt_as_in_the_rfc() {
+        let refused = rustls::Error::AlertReceived(AlertDescription::HandshakeFailure);
+        assert_eq!(network_error(refused), "TLS: handshake refused by the endpoint (alert handshake_failure)");
+    }
+
+    #[test]
+    fn a_system_error_is_named_by_its_kind() {
+        let table = [
+            (io::ErrorKind::ConnectionRefused, "connection refused"),
+            (io::ErrorKind::ConnectionReset, "connection reset while negotiating TLS"),
+            (io::ErrorKind::BrokenPipe, "connection reset while negotiating TLS"),
+            (io::ErrorKind::HostUnreachable, "endpoint unreachable (no route to the host)"),
+            (io::ErrorKind::NetworkUnreachable, "endpoint unreachable (no route to its network)"),
+        ];
+        for (kind, text) in table {
+            assert_eq!(network_error(io::Error::from(kind)), text);
+        }
+    }
+}

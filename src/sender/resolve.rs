@@ -1,0 +1,263 @@
+//! From a host name to addresses that may be dialled.
+//!
+//! Every address a name has is judged, IPv4 and IPv6; one that is refused refuses the name. What is answered is what
+//! is dialled, so that a name cannot change its mind between the check and the connect. Names are asked for as they
+//! are, absolute: neither search domains nor the hosts file turn one name into another.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use hickory_resolver::{
+    TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
+    lookup::Lookup,
+    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
+    proto::{op::ResponseCode, rr},
+};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use super::{
+    SenderError,
+    trace::{Mark, mark},
+};
+use crate::domain::outcome::NetworkFault;
+
+/// Whether an address may be dialled, and if not, why.
+pub type AddressRule = Arc<dyn Fn(IpAddr) -> Result<(), String> + Send + Sync>;
+
+/// A question is given up after this, and asked [`RETRIES`] times again: about 4 s in all, well inside the 10 s.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
+const RETRIES: usize = 1;
+
+/// Answers kept, for as long as they say and no longer than this. A name that does not exist is asked for again soon,
+/// since somebody is probably just setting it up.
+const CACHED_ANSWERS: u64 = 4096;
+const CACHED_AT_MOST: Duration = Duration::from_secs(300);
+const CACHED_ABSENCE_AT_MOST: Duration = Duration::from_secs(10);
+
+/// Questions that may be open at one name server; beyond this the library makes them wait.
+const OPEN_QUESTIONS: usize = 1024;
+
+/// At most this many addresses of each family are dialled, though all are judged: an attempt has time for few.
+const DIALLED_PER_FAMILY: usize = 8;
+
+/// Looks names up and has their addresses judged.
+#[derive(Clone)]
+pub(super) struct Resolver {
+    /// `None` where neither the settings nor the system name a server.
+    dns: Option<TokioResolver>,
+    rule: AddressRule,
+}
+
+/// Why a name has no address to dial.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum LookupError {
+    /// An address was refused; the text says whose and why.
+    #[error("{0}")]
+    Refused(String),
+    /// The lookup itself went wrong.
+    #[error("{0}")]
+    Failed(NetworkFault),
+}
+
+impl Resolver {
+    /// Asks `servers`, or the system's where none are given.
+    pub(super) fn new(servers: &[SocketAddr], rule: AddressRule) -> Result<Self, SenderError> {
+        let builder = if servers.is_empty() {
+            TokioResolver::builder_tokio()
+                .inspect_err(|error| tracing::warn!(%error, "no name servers: every lookup will fail"))
+                .ok()
+        } else {
+            let config = ResolverConfig::from_name_servers(servers.iter().copied().map(name_server).collect());
+            Some(TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()))
+        };
+        let dns = builder
+            .map(|mut builder| {
+                bound(builder.options_mut());
+                builder.build()
+            })
+            .transpose()
+            .map_err(|error| SenderError::Dns(Box::new(error)))?;
+        Ok(Self { dns, rule })
+    }
+
+    /// The addresses to dial for `host`, in order; port 0, which the HTTP client replaces.
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        mark(Mark::LookupBegun);
+        let found = self.look_up(host).await;
+        mark(Mark::LookupEnded);
+        let (v4, v6) = found.map_err(LookupError::Failed)?;
+        for address in v4.iter().chain(&v6) {
+            (self.rule)(*address)
+                .map_err(|why| LookupError::Refused(format!("{host} resolves to {address}: {why}")))?;
+        }
+        Ok(v4.into_iter().take(DIALLED_PER_FAMILY).chain(v6.into_iter().take(DIALLED_PER_FAMILY)).collect())
+    }
+
+    /// All IPv4 and all IPv6 addresses of `host`; at least one in all.
+    async fn look_up(&self, host: &str) -> Result<(Vec<IpAddr>, Vec<IpAddr>), NetworkFault> {
+        if host.trim_end_matches('.').eq_ignore_ascii_case("localhost") {
+            return Ok((vec![Ipv4Addr::LOCALHOST.into()], Vec::new()));
+        }
+        let failed = |reason: String| NetworkFault::LookupFailed { host: host.to_owned(), reason };
+        let dns = self.dns.as_ref().ok_or_else(|| failed("no name server is configured".to_owned()))?;
+        let mut name = rr::Name::from_ascii(host).map_err(|_| failed("not a valid DNS name".to_owned()))?;
+        name.set_fqdn(true);
+
+        let (v4, v6) = tokio::join!(dns.ipv4_lookup(name.clone()), dns.ipv6_lookup(name));
+        match (v4, v6) {
+            (Err(v4), Err(v6)) => Err(absence(host, &v4, &v6)),
+            (v4, v6) => {
+                let [v4, v6] = [v4, v6].map(|found| found.as_ref().map_or_else(|_| Vec::new(), addresses_in));
+                if v4.is_empty() && v6.is_empty() {
+                    return Err(NetworkFault::NoAddress { host: host.to_owned() });
+                }
+                Ok((v4, v6))
+            }
+        }
+    }
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = self.clone();
+        Box::pin(async move {
+            let addresses = resolver.addresses(name.as_str()).await?;
+            Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
+        })
+    }
+}
+
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for connection in &mut connections {
+        connection.port = address.port();
+    }
+    NameServerConfig::new(address.ip(), true, connections)
+}
+
+fn bound(options: &mut ResolverOpts) {
+    options.timeout = QUESTION_TIMEOUT;
+    options.attempts = RETRIES;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.cache_size = CACHED_ANSWERS;
+    options.positive_max_ttl = Some(CACHED_AT_MOST);
+    options.negative_max_ttl = Some(CACHED_ABSENCE_AT_MOST);
+    options.max_active_requests = OPEN_QUESTIONS;
+}
+
+fn addresses_in(lookup: &Lookup) -> Vec<IpAddr> {
+    lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect()
+}
+
+/// Why both questions came back without an address. A failure outweighs "there is none": it may be there after all.
+fn absence(host: &str, v4: &NetError, v6: &NetError) -> NetworkFault {
+    let host = host.to_owned();
+    match [v4, v6].into_iter().find(|error| !error.is_no_records_found()) {
+        Some(failure) => NetworkFault::LookupFailed { host, reason: reason(failure) },
+        None if v4.is_nx_domain() || v6.is_nx_domain() => NetworkFault::NoSuchHost { host },
+        None => NetworkFault::NoAddress { host },
+    }
+}
+
+/// What the name servers did, in a few words.
+fn reason(error: &NetError) -> String {
+    match error {
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => "the name server failed".to_owned(),
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)) => "the name server refused to answer".to_owned(),
+        NetError::Dns(DnsError::ResponseCode(code)) => format!("the name server answered: {code}"),
+        NetError::Timeout => "no answer from the name servers".to_owned(),
+        NetError::NoConnections | NetError::Io(_) => "the name servers cannot be reached".to_owned(),
+        NetError::Busy => "too many lookups at once".to_owned(),
+        _ => "the name servers gave no usable answer".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_resolver::proto::{
+        op::{Message, OpCode},
+        rr::{RData, Record, RecordType},
+    };
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    /// What a name server on 127.0.0.1 that knows just this answers.
+    async fn ask(
+        code: ResponseCode,
+        addresses: &'static [&'static str],
+        rule: AddressRule,
+    ) -> Result<Vec<IpAddr>, String> {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let server = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut buffer = [0; 1500];
+            loop {
+                let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+                let question = Message::from_vec(&buffer[..length]).unwrap();
+                socket.send_to(&answer(&question, code, addresses), from).await.unwrap();
+            }
+        });
+        let resolver = Resolver::new(&[server], rule).unwrap();
+        resolver.addresses("hooks.example").await.map_err(|error| error.to_string())
+    }
+
+    fn answer(question: &Message, code: ResponseCode, addresses: &[&str]) -> Vec<u8> {
+        let mut answer = Message::response(question.metadata.id, OpCode::Query);
+        answer.metadata.response_code = code;
+        let query = question.queries[0].clone();
+        assert_eq!(query.name().to_ascii(), "hooks.example.");
+        for address in addresses {
+            let address: IpAddr = address.parse().unwrap();
+            if address.is_ipv4() == (query.query_type() == RecordType::A) {
+                answer.add_answer(Record::from_rdata(query.name().clone(), 60, RData::from(address)));
+            }
+        }
+        answer.add_query(query);
+        answer.to_vec().unwrap()
+    }
+
+    fn anybody() -> AddressRule {
+        Arc::new(|_| Ok(()))
+    }
+
+    #[tokio::test]
+    async fn both_families_are_asked_for() {
+        let both = ask(ResponseCode::NoError, &["192.0.2.1", "2001:db8::1"], anybody()).await;
+        assert_eq!(both.unwrap(), ["192.0.2.1".parse::<IpAddr>().unwrap(), "2001:db8::1".parse().unwrap()]);
+        let one = ask(ResponseCode::NoError, &["2001:db8::1"], anybody()).await;
+        assert_eq!(one.unwrap(), ["2001:db8::1".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn one_refused_address_among_good_ones_refuses_the_name() {
+        let v4_only: AddressRule = Arc::new(|ip| if ip.is_ipv4() { Ok(()) } else { Err("not public".to_owned()) });
+        let refused = ask(ResponseCode::NoError, &["192.0.2.1", "fd00::1"], v4_only).await;
+        assert_eq!(refused.unwrap_err(), "hooks.example resolves to fd00::1: not public");
+    }
+
+    #[tokio::test]
+    async fn a_name_server_that_gives_no_address_is_told_in_its_own_words() {
+        let table = [
+            (ResponseCode::NXDomain, "DNS: no such host hooks.example"),
+            (ResponseCode::NoError, "DNS: hooks.example has no address"),
+            (ResponseCode::ServFail, "DNS: looking up hooks.example failed (the name server failed)"),
+            (ResponseCode::Refused, "DNS: looking up hooks.example failed (the name server refused to answer)"),
+        ];
+        for (code, text) in table {
+            assert_eq!(ask(code, &[], anybody()).await.unwrap_err(), text);
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_name_server_lookups_fail_but_localhost_is_known() {
+        let resolver = Resolver { dns: None, rule: anybody() };
+        let failed = resolver.addresses("hooks.example").await.unwrap_err();
+        assert_eq!(failed.to_string(), "DNS: looking up hooks.example failed (no name server is configured)");
+        assert_eq!(resolver.addresses("localhost").await.unwrap(), [Ipv4Addr::LOCALHOST]);
+    }
+}

@@ -1,0 +1,243 @@
+//! Attempts against a real endpoint with real TLS.
+
+mod connections;
+mod endpoint;
+
+use std::{net::IpAddr, sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use tokio::{io::AsyncWriteExt, sync::mpsc};
+use url::Url;
+
+use self::endpoint::{
+    Endpoint, TRUSTED, answering, authority, dripping_after, good_tls, listen, listen_tls, read_request,
+    resetting_after, tls,
+};
+use super::{AddressRule, Attempt, Request, Sender};
+use crate::{
+    config::{Delivery, Dns, Egress},
+    domain::outcome::Outcome,
+};
+
+const PATIENT: Duration = Duration::from_secs(20);
+const IMPATIENT: Duration = Duration::from_millis(500);
+const BODY_LIMIT_BYTES: u64 = 1000;
+
+/// A sender that trusts the tests' authority and, unless told otherwise, dials 127.0.0.0/8 only.
+fn sender(timeout: Duration, rule: AddressRule) -> Sender {
+    let ca = std::env::temp_dir().join(format!("lynkhook-{}.pem", uuid::Uuid::now_v7()));
+    std::fs::write(&ca, TRUSTED.pem()).unwrap();
+    let sender = Sender::new(
+        &Delivery { timeout, retry_delays: Vec::new(), response_max_bytes: BODY_LIMIT_BYTES },
+        &Egress { allow: Vec::new(), extra_ca: Some(ca.clone()) },
+        &Dns { servers: vec!["127.0.0.1:1".parse().unwrap()] },
+        rule,
+    )
+    .unwrap();
+    std::fs::remove_file(ca).unwrap();
+    sender
+}
+
+fn loopback() -> AddressRule {
+    Arc::new(|address: IpAddr| if address.is_loopback() { Ok(()) } else { Err("not loopback".to_owned()) })
+}
+
+fn request(url: &str) -> Request {
+    let mut secret = HeaderValue::from_static("Bearer sesame");
+    secret.set_sensitive(true);
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, secret)]);
+    Request { url: Url::parse(url).unwrap(), headers, body: Bytes::from_static(b"{\"event\":\"x\"}") }
+}
+
+async fn attempt(sender: &Sender, endpoint: &Endpoint) -> Attempt {
+    sender.attempt(request(&format!("https://localhost:{}/hidden?key=hidden", endpoint.port))).await
+}
+
+/// What a patient attempt meets, in the customer's words.
+async fn met(endpoint: &Endpoint) -> String {
+    words(&attempt(&sender(PATIENT, loopback()), endpoint).await)
+}
+
+/// What an attempt of half a second meets, in the customer's words; it must not take much longer.
+async fn met_in_time(endpoint: &Endpoint) -> String {
+    let attempt = attempt(&sender(IMPATIENT, loopback()), endpoint).await;
+    assert!(attempt.duration >= IMPATIENT && attempt.duration < IMPATIENT * 3, "{attempt:?}");
+    words(&attempt)
+}
+
+fn words(attempt: &Attempt) -> String {
+    assert!(!format!("{attempt:?}").contains("hidden"), "{attempt:?}");
+    match &attempt.outcome {
+        Outcome::Response { status } => status.to_string(),
+        Outcome::NetworkError(fault) => fault.to_string(),
+        Outcome::Refused(why) => format!("refused: {why}"),
+    }
+}
+
+#[tokio::test]
+async fn a_status_is_a_response_whatever_it_says() {
+    for status in ["200", "204", "404", "503", "999"] {
+        let endpoint = answering(format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n")).await;
+        assert_eq!(met(&endpoint).await, status);
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let endpoint = answering("HTTP/1.1 301 X\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(met(&endpoint).await, "301");
+    assert_eq!(endpoint.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_request_is_what_is_promised_and_nothing_else() {
+    let (seen, mut requests) = mpsc::unbounded_channel();
+    let endpoint = listen_tls(good_tls(), move |mut stream| {
+        let seen = seen.clone();
+        async move { seen.send(read_request(&mut stream).await.unwrap()).unwrap() }
+    })
+    .await;
+    met(&endpoint).await;
+    let request = requests.recv().await.unwrap();
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let mut lines: Vec<_> = head.lines().collect();
+    lines.sort_unstable();
+    let expected = [
+        "POST /hidden?key=hidden HTTP/1.1",
+        "accept: */*",
+        "authorization: Bearer sesame",
+        "content-length: 13",
+        "content-type: application/json",
+        &format!("host: localhost:{}", endpoint.port),
+        concat!("user-agent: Lynkhook/", env!("CARGO_PKG_VERSION")),
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(body, "{\"event\":\"x\"}");
+}
+
+#[tokio::test]
+async fn what_the_body_does_after_the_headers_does_not_matter() {
+    let endpoint = resetting_after(b"HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\nstart").await;
+    assert_eq!(met(&endpoint).await, "200");
+    let endpoint = dripping_after(b"HTTP/1.1 200 X\r\ncontent-length: 900\r\n\r\n").await;
+    assert_eq!(met_in_time(&endpoint).await, "200");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_breaks_off_is_reported_with_the_phase() {
+    let waiting = "while waiting for the response";
+    for start in [&b""[..], b"HTTP/1.1 200 X\r\nhalf-a-he"] {
+        assert_eq!(met(&resetting_after(start).await).await, format!("connection reset {waiting}"));
+    }
+    let endpoint = listen_tls(good_tls(), |mut stream| async move {
+        read_request(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 X\r\nhalf-a-he").await;
+        let _ = stream.shutdown().await;
+    })
+    .await;
+    assert_eq!(met(&endpoint).await, format!("connection closed {waiting}"));
+    let endpoint = listen(|stream| async move { drop(stream) }).await;
+    let met = met(&endpoint).await;
+    assert!(
+        ["connection closed while negotiating TLS", "connection reset while negotiating TLS"].contains(&&*met),
+        "{met}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_an_invalid_response() {
+    let garbage = "invalid HTTP response (not HTTP)";
+    let too_large = "invalid HTTP response (its headers are too large)";
+    let table = [
+        ("SSH-2.0-OpenSSH_9.2\r\n\r\n".to_owned(), garbage),
+        (format!("HTTP/1.1 200 X\r\nlong: {}\r\n\r\n", "x".repeat(1 << 20)), too_large),
+        (format!("HTTP/1.1 200 X\r\n{}\r\n", "a: b\r\n".repeat(101)), too_large),
+        (
+            "HTTP/1.1 101 X\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n".to_owned(),
+            "invalid HTTP response (status 101 as the final one)",
+        ),
+    ];
+    for (response, text) in table {
+        assert_eq!(met(&answering(response).await).await, text);
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_tls_is_named() {
+    let alpn = || {
+        let mut tls = good_tls();
+        tls.alpn_protocols = vec![b"gopher".to_vec()];
+        tls
+    };
+    let table = [
+        (tls(&TRUSTED, "localhost", 2020), "TLS: certificate expired"),
+        (tls(&TRUSTED, "elsewhere.example", 2500), "TLS: certificate is not for this host name"),
+        (tls(&authority("unknown"), "localhost", 2500), "TLS: certificate is not signed by a known authority"),
+        (alpn(), "TLS: handshake refused by the endpoint (alert no_application_protocol)"),
+    ];
+    for (tls, text) in table {
+        let endpoint = listen_tls(tls, |mut stream| async move { _ = read_request(&mut stream).await }).await;
+        assert_eq!(met(&endpoint).await, text);
+    }
+    let plain = listen(|mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    })
+    .await;
+    assert_eq!(met(&plain).await, "TLS: the endpoint does not speak TLS");
+}
+
+#[tokio::test]
+async fn a_deadline_names_what_was_going_on() {
+    let queue = tokio::net::TcpSocket::new_v4().unwrap();
+    queue.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = queue.listen(0).unwrap();
+    let address = full.local_addr().unwrap();
+    let _first = tokio::net::TcpStream::connect(address).await.unwrap();
+    let full = Endpoint { port: address.port(), connections: Arc::default() };
+    assert_eq!(met_in_time(&full).await, "timed out after 0.5 s while connecting");
+
+    let mute = listen(|stream| async move {
+        let _kept = stream;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    assert_eq!(met_in_time(&mute).await, "timed out after 0.5 s while negotiating TLS");
+
+    let waiting = "timed out after 0.5 s while waiting for the response";
+    assert_eq!(met_in_time(&answering("").await).await, waiting);
+    assert_eq!(met_in_time(&dripping_after(b"HTTP/1.1 200 X\r\nlong: ").await).await, waiting);
+    assert_eq!(met_in_time(&answering("HTTP/1.1 103 X\r\n\r\n".repeat(50)).await).await, waiting);
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_refuses() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    assert_eq!(met(&Endpoint { port, connections: Arc::default() }).await, "connection refused");
+}
+
+#[tokio::test]
+async fn nobody_is_connected_to_who_is_not_allowed() {
+    let endpoint = answering("HTTP/1.1 200 X\r\ncontent-length: 0\r\n\r\n").await;
+    let nobody = sender(PATIENT, Arc::new(|_| Err("not a public address".to_owned())));
+    let refused = attempt(&nobody, &endpoint).await;
+    assert_eq!(words(&refused), "refused: localhost resolves to 127.0.0.1: not a public address");
+
+    let everybody = sender(PATIENT, Arc::new(|_| Ok(())));
+    for host in ["127.0.0.1", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"] {
+        let refused = everybody.attempt(request(&format!("https://{host}:{}/", endpoint.port))).await;
+        assert!(words(&refused).ends_with("is an IP address; a host name is needed"), "{refused:?}");
+    }
+    let plain = everybody.attempt(request(&format!("http://localhost:{}/", endpoint.port))).await;
+    assert_eq!(words(&plain), "refused: http: requests are sent with https only");
+    assert_eq!(endpoint.connections.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn secrets_and_paths_are_in_no_debug_text() {
+    let text = format!("{:?} {:?}", request("https://localhost/hidden?key=hidden"), sender(PATIENT, loopback()));
+    assert!(text.contains("authorization") && !text.contains("sesame") && !text.contains("hidden"), "{text}");
+}

@@ -1,0 +1,120 @@
+//! Which endpoints are believed to be who they say they are.
+//!
+//! TLS 1.2 or newer, certificates verified against the system's authorities; where a system has none (a bare
+//! container), against Mozilla's list as it was when this program was built. `egress.extra_ca` adds to either.
+
+use std::{io, path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, NamedGroup, RootCertStore,
+    client::{
+        ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+    },
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, pem, pem::PemObject},
+    version::{TLS12, TLS13},
+};
+
+use super::{
+    SenderError,
+    trace::{Mark, mark},
+};
+
+/// Sessions kept for resumption. The library keeps up to 8 for a host, so that this is 512 hosts.
+const SESSIONS: usize = 4096;
+
+/// TLS as every attempt speaks it.
+pub(super) fn client_config(extra_ca: Option<&Path>) -> Result<ClientConfig, SenderError> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .with_root_certificates(roots(extra_ca)?)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.resumption = Resumption::store(Arc::new(TracedSessions(ClientSessionMemoryCache::new(SESSIONS))));
+    Ok(config)
+}
+
+fn roots(extra_ca: Option<&Path>) -> Result<RootCertStore, SenderError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    let (added, _) = roots.add_parsable_certificates(system.certs);
+    if added == 0 {
+        tracing::info!("no certificate authorities on this system: trusting the built-in list");
+        roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
+    }
+    if let Some(path) = extra_ca {
+        let (added, _) = roots.add_parsable_certificates(certificates_in(path)?);
+        if added == 0 {
+            return Err(SenderError::NoExtraCa { path: path.to_owned() });
+        }
+    }
+    Ok(roots)
+}
+
+fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, SenderError> {
+    CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| SenderError::ExtraCa {
+        path: path.to_owned(),
+        source: match error {
+            pem::Error::Io(error) => error,
+            malformed => io::Error::new(io::ErrorKind::InvalidData, malformed),
+        },
+    })
+}
+
+/// A session store that also tells the trace that a handshake begins: the hint is asked for when the first message
+/// is made.
+#[derive(Debug)]
+struct TracedSessions(ClientSessionMemoryCache);
+
+impl ClientSessionStore for TracedSessions {
+    fn kx_hint(&self, server_name: &ServerName<'_>) -> Option<NamedGroup> {
+        mark(Mark::HandshakeBegun);
+        self.0.kx_hint(server_name)
+    }
+
+    fn set_kx_hint(&self, server_name: ServerName<'static>, group: NamedGroup) {
+        self.0.set_kx_hint(server_name, group);
+    }
+
+    fn set_tls12_session(&self, server_name: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.0.set_tls12_session(server_name, value);
+    }
+
+    fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.0.tls12_session(server_name)
+    }
+
+    fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
+        self.0.remove_tls12_session(server_name);
+    }
+
+    fn insert_tls13_ticket(&self, server_name: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.0.insert_tls13_ticket(server_name, value);
+    }
+
+    fn take_tls13_ticket(&self, server_name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.0.take_tls13_ticket(server_name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_extra_ca_is_an_error_that_names_the_file() {
+        let error = client_config(Some(Path::new("/nonexistent/ca.pem"))).unwrap_err();
+        assert_eq!(error.to_string(), "egress.extra_ca: cannot read /nonexistent/ca.pem");
+    }
+
+    #[test]
+    fn an_extra_ca_without_a_certificate_is_an_error() {
+        let error = client_config(Some(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")))).unwrap_err();
+        assert!(matches!(error, SenderError::NoExtraCa { .. }), "{error}");
+    }
+
+    #[test]
+    fn there_are_authorities_to_trust_on_any_system() {
+        assert!(!roots(None).unwrap().is_empty());
+    }
+}
