@@ -2,7 +2,7 @@
 //!
 //! [`Sender::attempt`] reads top to bottom. What goes wrong at the endpoint is an [`Outcome`], never an error.
 //!
-//! What must never happen here: a connection to an address that the [`AddressRule`] has not passed; a redirect or a
+//! What must never happen here: a connection to an address that `domain::address` has not passed; a redirect or a
 //! proxy followed; a request sent twice; a path, a query or a secret in a text, a log line or a `Debug`.
 //!
 //! * `request.rs` says what is sent;
@@ -28,14 +28,17 @@ use http::{
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
-pub use self::{request::Request, resolve::AddressRule};
+pub use self::request::Request;
 use self::{
     resolve::Resolver,
     trace::{ConnectLayer, Trace},
 };
 use crate::{
     config,
-    domain::outcome::{NetworkFault, Outcome, Phases},
+    domain::{
+        address::{AllowList, AllowListError},
+        outcome::{NetworkFault, Outcome, Phases},
+    },
 };
 
 /// A kept-alive connection unused for this long is closed: below the 60 to 90 s after which servers and address
@@ -79,6 +82,9 @@ pub struct Attempt {
 /// Why no [`Sender`] could be made: something is wrong with the settings or with this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum SenderError {
+    /// `egress.allow` names what is neither a network nor a host.
+    #[error(transparent)]
+    Allow(#[from] AllowListError),
     /// `egress.extra_ca` could not be read.
     #[error("egress.extra_ca: cannot read {}", path.display())]
     ExtraCa {
@@ -105,17 +111,12 @@ pub enum SenderError {
 }
 
 impl Sender {
-    /// A sender that dials only addresses that `rule` passes. Reads the system's certificates and name servers once.
-    pub fn new(
-        delivery: &config::Delivery,
-        egress: &config::Egress,
-        dns: &config::Dns,
-        rule: AddressRule,
-    ) -> Result<Self, SenderError> {
+    /// A sender that dials only public addresses, and those that `egress.allow` names. Reads the system's certificates and name servers once.
+    pub fn new(delivery: &config::Delivery, egress: &config::Egress, dns: &config::Dns) -> Result<Self, SenderError> {
         let client = reqwest::Client::builder()
             .https_only(true)
             .tls_backend_preconfigured(tls::client_config(egress.extra_ca.as_deref())?)
-            .dns_resolver(Resolver::new(&dns.servers, rule)?)
+            .dns_resolver(Resolver::new(&dns.servers, AllowList::parse(&egress.allow)?)?)
             .connector_layer(ConnectLayer)
             // Divided by the number of addresses: a silent first address leaves time for the next one. As a limit
             // on the whole it lies beyond `delivery.timeout`, which is the one that counts.

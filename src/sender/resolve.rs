@@ -23,10 +23,10 @@ use super::{
     SenderError,
     trace::{Mark, mark},
 };
-use crate::domain::outcome::NetworkFault;
-
-/// Whether an address may be dialled, and if not, why.
-pub type AddressRule = Arc<dyn Fn(IpAddr) -> Result<(), String> + Send + Sync>;
+use crate::domain::{
+    address::{AllowList, judge_with},
+    outcome::NetworkFault,
+};
 
 /// A question is given up after this, and asked [`RETRIES`] times again: about 4 s in all, well inside the 10 s.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -49,7 +49,7 @@ const DIALLED_PER_FAMILY: usize = 8;
 pub(super) struct Resolver {
     /// `None` where neither the settings nor the system name a server.
     dns: Option<TokioResolver>,
-    rule: AddressRule,
+    allow: Arc<AllowList>,
 }
 
 /// Why a name has no address to dial.
@@ -65,7 +65,7 @@ pub(super) enum LookupError {
 
 impl Resolver {
     /// Asks `servers`, or the system's where none are given.
-    pub(super) fn new(servers: &[SocketAddr], rule: AddressRule) -> Result<Self, SenderError> {
+    pub(super) fn new(servers: &[SocketAddr], allow: AllowList) -> Result<Self, SenderError> {
         let builder = if servers.is_empty() {
             TokioResolver::builder_tokio()
                 .inspect_err(|error| tracing::warn!(%error, "no name servers: every lookup will fail"))
@@ -81,7 +81,7 @@ impl Resolver {
             })
             .transpose()
             .map_err(|error| SenderError::Dns(Box::new(error)))?;
-        Ok(Self { dns, rule })
+        Ok(Self { dns, allow: Arc::new(allow) })
     }
 
     /// The addresses to dial for `host`, in order; port 0, which the HTTP client replaces.
@@ -91,8 +91,9 @@ impl Resolver {
         mark(Mark::LookupEnded);
         let (v4, v6) = found.map_err(LookupError::Failed)?;
         for address in v4.iter().chain(&v6) {
-            (self.rule)(*address)
-                .map_err(|why| LookupError::Refused(format!("{host} resolves to {address}: {why}")))?;
+            judge_with(*address, &self.allow).map_err(|why| {
+                LookupError::Refused(format!("refused to connect: {host} resolves to {address}; {why}"))
+            })?;
         }
         Ok(v4.into_iter().take(DIALLED_PER_FAMILY).chain(v6.into_iter().take(DIALLED_PER_FAMILY)).collect())
     }
@@ -190,7 +191,7 @@ mod tests {
     async fn ask(
         code: ResponseCode,
         addresses: &'static [&'static str],
-        rule: AddressRule,
+        allow: AllowList,
     ) -> Result<Vec<IpAddr>, String> {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let server = socket.local_addr().unwrap();
@@ -202,7 +203,7 @@ mod tests {
                 socket.send_to(&answer(&question, code, addresses), from).await.unwrap();
             }
         });
-        let resolver = Resolver::new(&[server], rule).unwrap();
+        let resolver = Resolver::new(&[server], allow).unwrap();
         resolver.addresses("hooks.example").await.map_err(|error| error.to_string())
     }
 
@@ -221,8 +222,8 @@ mod tests {
         answer.to_vec().unwrap()
     }
 
-    fn anybody() -> AddressRule {
-        Arc::new(|_| Ok(()))
+    fn anybody() -> AllowList {
+        AllowList::parse(&["0.0.0.0/0".to_owned(), "::/0".to_owned()]).unwrap()
     }
 
     #[tokio::test]
@@ -235,9 +236,10 @@ mod tests {
 
     #[tokio::test]
     async fn one_refused_address_among_good_ones_refuses_the_name() {
-        let v4_only: AddressRule = Arc::new(|ip| if ip.is_ipv4() { Ok(()) } else { Err("not public".to_owned()) });
-        let refused = ask(ResponseCode::NoError, &["192.0.2.1", "fd00::1"], v4_only).await;
-        assert_eq!(refused.unwrap_err(), "hooks.example resolves to fd00::1: not public");
+        let public_only = AllowList::default();
+        let refused = ask(ResponseCode::NoError, &["8.8.8.8", "fd00::1"], public_only).await;
+        let why = refused.unwrap_err();
+        assert!(why.starts_with("refused to connect: hooks.example resolves to fd00::1; "), "{why}");
     }
 
     #[tokio::test]
@@ -255,7 +257,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_name_server_lookups_fail_but_localhost_is_known() {
-        let resolver = Resolver { dns: None, rule: anybody() };
+        let resolver = Resolver { dns: None, allow: Arc::new(anybody()) };
         let failed = resolver.addresses("hooks.example").await.unwrap_err();
         assert_eq!(failed.to_string(), "DNS: looking up hooks.example failed (no name server is configured)");
         assert_eq!(resolver.addresses("localhost").await.unwrap(), [Ipv4Addr::LOCALHOST]);

@@ -1,0 +1,76 @@
+//! The command line: one file for each noun. Tables for people, `--json` for scripts, and exit codes that mean one
+//! thing each.
+
+mod exit;
+mod worker;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+pub use self::exit::Exit;
+use crate::{
+    config::{ConfigError, Settings},
+    secrets::Vault,
+    store::Store,
+    telemetry,
+};
+
+/// Webhook delivery: a durable job queue over Redis that delivers event envelopes to customers' HTTPS endpoints.
+#[derive(Debug, Parser)]
+#[command(name = "lynkhook", version, propagate_version = true, disable_help_subcommand = true)]
+struct Arguments {
+    /// Settings file in TOML, over the defaults and under the environment.
+    #[arg(long, global = true, value_name = "FILE", env = "LYNKHOOK_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where Redis is; the environment (`LYNKHOOK_REDIS__URL`) is the better place for one with a password.
+    #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
+    redis_url: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take events from the queue and deliver them, until SIGTERM or Ctrl-C.
+    Worker,
+}
+
+/// Runs the program and answers its exit code.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way too, and are no mistake.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
+    let result = runtime.block_on(run(arguments));
+    runtime.shutdown_background();
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::of(&error).into()
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let flags: Vec<(&str, String)> = arguments.redis_url.map(|url| ("redis.url", url)).into_iter().collect();
+    let settings = || -> Result<Settings, ConfigError> {
+        Settings::load_with(arguments.config.as_deref(), std::env::vars_os(), &flags)
+    };
+    match arguments.command {
+        Command::Worker => worker::run(&settings()?).await,
+    }
+}
+
+/// What most commands stand on: logging, the store, the vault.
+async fn open(settings: &Settings) -> anyhow::Result<(Store, Vault)> {
+    telemetry::init(&settings.log)?;
+    let vault = Vault::new(settings.secrets.key.as_ref())?;
+    Ok((Store::open(settings).await?, vault))
+}

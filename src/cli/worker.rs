@@ -1,0 +1,44 @@
+//! `lynkhook worker`.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::Exit;
+use crate::{config::Settings, sender::Sender, worker};
+
+/// Runs a worker until SIGTERM or SIGINT; a second signal ends it at once.
+pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
+    // Before anything else, so that no signal finds the process without an ear.
+    let stop = on_signal()?;
+    let (store, vault) = super::open(settings).await?;
+    let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
+    if !settings.egress.allow.is_empty() {
+        tracing::warn!(allow = settings.egress.allow.join(","), "egress.allow lets requests go to what is not public");
+    }
+    if let Some(file) = &settings.egress.extra_ca {
+        tracing::warn!(file = %file.display(), "egress.extra_ca is trusted besides the system's authorities");
+    }
+    worker::run(settings, store, sender, vault, stop).await?;
+    Ok(Exit::Success)
+}
+
+/// A token that the first SIGTERM or SIGINT cancels; the second one ends the process.
+pub(super) fn on_signal() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let token = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if token.is_cancelled() {
+                eprintln!("second signal: ending at once");
+                std::process::exit(1);
+            }
+            token.cancel();
+        }
+    });
+    Ok(stop)
+}

@@ -1,0 +1,38 @@
+//! Logs: human on a terminal, JSON elsewhere, on standard error.
+//!
+//! Never in a log: a secret, a payload, a URL's path or query. Field names, once: `account`, `webhook`, `delivery`,
+//! `attempt`, `status`, `error`, `duration_ms`, `partition`, `entry`, `worker`.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::config::{Log, LogFormat};
+
+/// What is wrong with `log.filter`.
+#[derive(Debug, thiserror::Error)]
+#[error("log.filter `{filter}` is not a filter such as `info` or `warn,lynkhook=debug`")]
+pub struct BadFilter {
+    filter: String,
+    source: tracing_subscriber::filter::ParseError,
+}
+
+/// Starts logging for this process. Once; a second call changes nothing.
+pub fn init(log: &Log) -> Result<(), BadFilter> {
+    let bad = |source| BadFilter { filter: log.filter.clone(), source };
+    let filter = EnvFilter::builder().parse(&log.filter).map_err(bad)?;
+    let human = match log.format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Human => true,
+        LogFormat::Json => false,
+    };
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let started = if human {
+        tracing_subscriber::registry().with(filter).with(lines.with_target(false)).try_init()
+    } else {
+        tracing_subscriber::registry().with(filter).with(lines.json().flatten_event(true)).try_init()
+    };
+    // Only a second call fails, and the first one's logging goes on.
+    drop(started);
+    Ok(())
+}
