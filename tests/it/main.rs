@@ -1,0 +1,4 @@
+//! The integration tests: the built program, a real Redis, real sockets. One binary, so that it links once.
+
+mod support;
+mod support_works;
