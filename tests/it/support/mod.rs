@@ -13,6 +13,7 @@
 
 mod certificates;
 mod dns;
+mod installation;
 mod ports;
 mod program;
 mod receiver;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 pub use certificates::{Authority, Identity};
 pub use dns::DnsServer;
+pub use installation::{Installation, SOON, TRANSCRIPT, account_id};
 pub use ports::{refused_port, unused_port};
 pub use program::{Output, Process, Program};
 pub use receiver::{Alpn, Answer, Gate, Received, Receiver};
