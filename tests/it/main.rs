@@ -3,3 +3,4 @@
 mod outcomes;
 mod support;
 mod support_works;
+mod survival;

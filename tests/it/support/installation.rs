@@ -25,7 +25,7 @@ pub const SOON: Duration = Duration::from_secs(30);
 pub struct Installation {
     pub prefix: String,
     pub program: Program,
-    variables: Vec<(&'static str, String)>,
+    pub variables: Vec<(&'static str, String)>,
     pub store: Store,
     pub webhooks: Webhooks,
     pub redis: MultiplexedConnection,
