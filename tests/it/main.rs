@@ -4,3 +4,4 @@ mod outcomes;
 mod support;
 mod support_works;
 mod survival;
+mod webhooks;

@@ -53,6 +53,16 @@ impl Installation {
         Self { prefix, program, variables, store, webhooks, redis: redis.connection().await }
     }
 
+    /// The same, with one more setting, for the program and the library alike.
+    pub async fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
+        self.program = self.program.env(name, value);
+        let settings = Settings::load(None, self.variables.clone()).unwrap();
+        self.store = Store::open(&settings).await.unwrap();
+        self.webhooks = webhooks(&settings, self.store.clone());
+        self
+    }
+
     /// Allows the host of this URL by name.
     pub fn allowing(mut self, url: &str) -> Self {
         let host = url.trim_start_matches("https://").split([':', '/']).next().unwrap();
