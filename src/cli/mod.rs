@@ -1,7 +1,11 @@
 //! The command line: one file for each noun. Tables for people, `--json` for scripts, and exit codes that mean one
 //! thing each.
 
+mod completions;
 mod exit;
+mod output;
+mod secrets;
+mod webhook;
 mod worker;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -34,6 +38,14 @@ struct Arguments {
 enum Command {
     /// Take events from the queue and deliver them, until SIGTERM or Ctrl-C.
     Worker,
+    /// Add, look at, edit, switch, test and delete an account's webhooks, and read their delivery logs.
+    #[command(subcommand)]
+    Webhook(webhook::Command),
+    /// Make keys that seal customers' secrets.
+    #[command(subcommand)]
+    Secrets(secrets::Command),
+    /// Print the completion script of a shell.
+    Completions(completions::Arguments),
 }
 
 /// Runs the program and answers its exit code.
@@ -52,7 +64,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", exit::line(&error));
             Exit::of(&error).into()
         }
     }
@@ -65,6 +77,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     };
     match arguments.command {
         Command::Worker => worker::run(&settings()?).await,
+        Command::Webhook(command) => webhook::run(&settings()?, command).await,
+        Command::Secrets(command) => secrets::run(&command),
+        Command::Completions(arguments) => completions::run(&arguments),
     }
 }
 
