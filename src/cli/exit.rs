@@ -73,6 +73,9 @@ fn next_step(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(WebhooksError::NotFound { account, .. }) = error.downcast_ref() {
         return Some(format!("`lynkhook webhook list --account {account}` shows those that it has"));
     }
+    if let Some(WebhooksError::NoSuchDelivery { account, webhook, .. }) = error.downcast_ref() {
+        return Some(format!("`lynkhook webhook failed --account {account} {webhook}` shows those that it has"));
+    }
     let store = match error.downcast_ref() {
         Some(WebhooksError::Store(error)) => Some(error),
         _ => error.downcast_ref(),
@@ -84,7 +87,7 @@ fn next_step(error: &(dyn std::error::Error + 'static)) -> Option<String> {
 fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = error.downcast_ref::<WebhooksError>() {
         return Some(match error {
-            WebhooksError::NotFound { .. } => Exit::NotFound,
+            WebhooksError::NotFound { .. } | WebhooksError::NoSuchDelivery { .. } => Exit::NotFound,
             WebhooksError::Store(error) => of_store(error),
             _ => Exit::Refused,
         });

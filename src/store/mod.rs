@@ -9,6 +9,7 @@
 
 mod connect;
 mod error;
+mod failed;
 pub mod keys;
 mod queue;
 mod scripts;
@@ -21,6 +22,7 @@ use chrono::{DateTime, TimeZone, Utc};
 use self::{connect::Link, keys::Keys, scripts::Scripts};
 pub use self::{
     error::StoreError,
+    failed::{FailedEntry, Redelivered, Span},
     queue::{Attempted, Entry, EntryId, Held, Promoted, Reader, Settled, VISIT_PACE},
     webhooks::{Deleted, Put},
 };

@@ -119,7 +119,7 @@ impl Store {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(key: &str, json: &[u8]) -> Result<T, StoreError> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(key: &str, json: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(json).map_err(|e| StoreError::Corrupt {
         key: key.to_owned(),
         // The message of serde_json may quote a value, so only where it is goes on.

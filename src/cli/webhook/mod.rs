@@ -1,8 +1,9 @@
 //! `lynkhook webhook`: what people do with an account's webhooks, from a shell.
 //!
 //! What is done and what is refused is decided in `webhooks.rs`. Here are the flags (`input.rs`), the tables
-//! (`tables.rs`) and the following of a log (`follow.rs`). No secret is ever printed, nor taken from a flag.
+//! (`tables.rs`), the following of a log (`follow.rs`) and redelivering (`failed.rs`). No secret is ever printed, nor taken from a flag.
 
+mod failed;
 mod follow;
 mod input;
 mod tables;
@@ -64,6 +65,9 @@ pub(super) enum Command {
     Enable {
         #[command(flatten)]
         target: Target,
+        /// Drop what was held until now, instead of delivering it.
+        #[arg(long)]
+        discard_held: bool,
         #[command(flatten)]
         format: Format,
     },
@@ -95,6 +99,22 @@ pub(super) enum Command {
         /// Print the log oldest first, then every new entry as it comes, until Ctrl-C.
         #[arg(long)]
         follow: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List the deliveries that failed for good and are kept to be redelivered, newest first.
+    Failed {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Deliver what failed for good once more, from the first attempt on; the receiver sees the same webhook-id.
+    Redeliver {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        which: failed::WhichFlags,
         #[command(flatten)]
         format: Format,
     },
@@ -143,8 +163,10 @@ pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result
             let view = open(settings).await?.edit(&target.account, target.id, edit).await?;
             print(&view, "", format)
         }
-        Command::Enable { target, format } => switch(&open(settings).await?, &target, true, format).await,
-        Command::Disable { target, format } => switch(&open(settings).await?, &target, false, format).await,
+        Command::Enable { target, discard_held, format } => {
+            enable(&open(settings).await?, &target, discard_held, format).await
+        }
+        Command::Disable { target, format } => disable(&open(settings).await?, &target, format).await,
         Command::Delete { target, format } => delete(&open(settings).await?, &target, format).await,
         Command::Test { target, format } => {
             let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
@@ -154,6 +176,10 @@ pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result
             follow::run(&open(settings).await?, &target, format.json).await
         }
         Command::Logs { target, follow: false, format } => logs(&open(settings).await?, &target, format).await,
+        Command::Failed { target, format } => failed::list(&open(settings).await?, &target, format).await,
+        Command::Redeliver { target, which, format } => {
+            failed::redeliver(&open(settings).await?, &target, which.into(), format).await
+        }
     }
 }
 
@@ -182,15 +208,24 @@ async fn list(webhooks: &Webhooks, account: &AccountId, format: Format) -> anyho
     Ok(Exit::Success)
 }
 
-async fn switch(webhooks: &Webhooks, target: &Target, on: bool, format: Format) -> anyhow::Result<Exit> {
-    let edit = Edit { active: Some(on), ..Edit::default() };
-    let view = webhooks.edit(&target.account, target.id, edit).await?;
-    let meaning = if on {
-        "\nIt is on: what was held is delivered, oldest first.\n"
-    } else {
-        "\nIt is off: its deliveries are held until it is switched on.\n"
+async fn enable(webhooks: &Webhooks, target: &Target, discard_held: bool, format: Format) -> anyhow::Result<Exit> {
+    let enabled = webhooks.enable(&target.account, target.id, discard_held).await?;
+    if format.json {
+        output::print_json(&enabled)?;
+        return Ok(Exit::Success);
+    }
+    let meaning = match enabled.held_discarded {
+        None => "\nIt is on: what was held is delivered, oldest first.\n".to_owned(),
+        Some(1) => "\nIt is on; 1 held delivery was dropped.\n".to_owned(),
+        Some(dropped) => format!("\nIt is on; {dropped} held deliveries were dropped.\n"),
     };
-    print(&view, meaning, format)
+    print(&enabled.view, &meaning, format)
+}
+
+async fn disable(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::Result<Exit> {
+    let off = Edit { active: Some(false), ..Edit::default() };
+    let view = webhooks.edit(&target.account, target.id, off).await?;
+    print(&view, "\nIt is off: its deliveries are held until it is switched on.\n", format)
 }
 
 async fn delete(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::Result<Exit> {

@@ -2,8 +2,11 @@
 
 use super::super::output::{clean, fits, flexible, milliseconds, render, table, time};
 use crate::{
-    domain::log_entry::{LogEntry, PhasesMs, Status},
-    webhooks::{AuthenticationView, View},
+    domain::{
+        event::Identifiers,
+        log_entry::{LogEntry, PhasesMs, Status},
+    },
+    webhooks::{AuthenticationView, FailedDelivery, View},
 };
 
 /// From this many columns on, the log is a table of one column for each field.
@@ -48,7 +51,7 @@ pub(super) fn log(entries: &[LogEntry], width: Option<u16>) -> String {
     let header = ["Status", "Event", "HTTP Status", "Attempt", "Duration", "Error", "Identifiers", "Time (UTC)"];
     let row = |entry: &LogEntry| {
         let [status, event, http, attempt, duration, error, time] = cells(entry);
-        [status, event, http, attempt, duration, error, identifiers(entry).join("\n"), time]
+        [status, event, http, attempt, duration, error, identifiers(&entry.identifiers).join("\n"), time]
     };
     let wide = table(header, entries.iter().map(row));
     if fits(&wide, width) || width.is_some_and(|width| width >= WIDE_LOG) {
@@ -58,17 +61,46 @@ pub(super) fn log(entries: &[LogEntry], width: Option<u16>) -> String {
     let row = |entry: &LogEntry| {
         let [status, event, http, attempt, duration, error, time] = cells(entry);
         let mut about = vec![event];
-        about.extend(identifiers(entry));
+        about.extend(identifiers(&entry.identifiers));
         about.extend((!error.is_empty()).then_some(error));
         [status, about.join("\n"), broken(&http), broken(&attempt), duration, broken(&time)]
     };
     render(flexible(table(header, entries.iter().map(row)), [1]), width)
 }
 
+/// Failed deliveries, a line each; where that is wider than the terminal, one below the other, each under its id,
+/// which stands alone so that it can be copied whole.
+pub(super) fn failed_deliveries(deliveries: &[FailedDelivery], width: Option<u16>) -> String {
+    let header =
+        ["Delivery", "Event", "HTTP Status", "Attempt", "Error", "Identifiers", "Envelope (bytes)", "Failed (UTC)"];
+    let cells = |delivery: &FailedDelivery| {
+        [
+            delivery.delivery_id.clone(),
+            clean(&delivery.event).into_owned(),
+            delivery.http_status.to_string(),
+            attempt(delivery.attempt, delivery.redelivery),
+            clean(delivery.error.as_deref().unwrap_or_default()).into_owned(),
+            identifiers(&delivery.identifiers).join("\n"),
+            delivery.envelope_bytes.to_string(),
+            time(&delivery.failed_at),
+        ]
+    };
+    let wide = table(header, deliveries.iter().map(cells));
+    if fits(&wide, width) {
+        return render(wide, width);
+    }
+    let block = |delivery| {
+        let [id, rest @ ..] = cells(delivery);
+        let rows = header.into_iter().skip(1).zip(rest).map(|(name, value)| [format!("  {name}"), value]);
+        id + "\n" + &render(flexible(table(["", ""], rows), [1]), width)
+    };
+    deliveries.iter().map(block).collect::<Vec<_>>().join("\n")
+}
+
 /// One entry as a line, for a log that grows.
 pub(super) fn log_line(entry: &LogEntry) -> String {
     let [status, event, http, attempt, duration, error, time] = cells(entry);
-    let about = identifiers(entry).into_iter().chain((!error.is_empty()).then_some(error));
+    let about = identifiers(&entry.identifiers).into_iter().chain((!error.is_empty()).then_some(error));
     let about = about.fold(String::new(), |line, part| line + "  " + &part);
     format!("{time}  {status:<7}  {event}  {http:<13}  attempt {attempt}  {duration:>7}{about}")
 }
@@ -98,25 +130,26 @@ fn cells(entry: &LogEntry) -> [String; 7] {
         Status::Success => "success",
         Status::Failed => "failed",
     };
-    let attempt = match entry.redelivery {
-        None => entry.attempt.to_string(),
-        Some(count) => format!("{} (redelivery {count})", entry.attempt),
-    };
     [
         status.to_owned(),
         clean(&entry.event).into_owned(),
         entry.http_status.to_string(),
-        attempt,
+        attempt(entry.attempt, entry.redelivery),
         milliseconds(entry.duration_ms),
         clean(entry.error.as_deref().unwrap_or_default()).into_owned(),
         time(&entry.time),
     ]
 }
 
+/// `2`, `1 (redelivery 3)`.
+fn attempt(number: u8, redelivery: Option<u32>) -> String {
+    redelivery.map_or_else(|| number.to_string(), |count| format!("{number} (redelivery {count})"))
+}
+
 /// `messageId=6601abc123def4567890abcd`, one for each.
-fn identifiers(entry: &LogEntry) -> Vec<String> {
+fn identifiers(identifiers: &Identifiers) -> Vec<String> {
     let shown = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    entry.identifiers.iter().map(|(name, value)| clean(&format!("{name}={}", shown(value))).into_owned()).collect()
+    identifiers.iter().map(|(name, value)| clean(&format!("{name}={}", shown(value))).into_owned()).collect()
 }
 
 /// A line for each word.

@@ -63,6 +63,30 @@ fn a_log_fits_its_terminal_with_every_field() {
 }
 
 #[test]
+fn failed_deliveries_are_a_table_where_it_fits_and_blocks_with_a_whole_id_where_not() {
+    let delivery = |redelivery| FailedDelivery {
+        delivery_id: "0-1774535520000-0-0123456789abcdef.wh_019a1b2c-0000-7000-8000-000000000001".to_owned(),
+        event_id: "0-1774535520000-0-0123456789abcdef".parse().unwrap(),
+        event: "transcript.created".to_owned(),
+        redelivery,
+        attempt: 3,
+        failed_at: "2026-03-26T14:32:06.100Z".to_owned(),
+        http_status: serde_json::from_value(503.into()).unwrap(),
+        error: Some("HTTP 503 Service Unavailable".to_owned()),
+        identifiers: [("messageId".to_owned(), "m1".into())].into(),
+        envelope_bytes: 512,
+    };
+    let deliveries = [delivery(None), delivery(Some(2))];
+    let piped = failed_deliveries(&deliveries, None);
+    assert_eq!(piped.lines().count(), 3, "one line a delivery:\n{piped}");
+    assert!(piped.contains("  3 (redelivery 2)  HTTP 503 Service Unavailable  messageId=m1  512 "), "{piped}");
+    let narrow = failed_deliveries(&deliveries, Some(80));
+    assert!(widest(&narrow) <= 80, "{narrow}");
+    assert_eq!(narrow.lines().filter(|line| *line == deliveries[0].delivery_id).count(), 2, "{narrow}");
+    assert!(narrow.contains("\n  Failed (UTC)      2026-03-26 14:32:06\n"), "{narrow}");
+}
+
+#[test]
 fn webhooks_are_a_table_where_it_fits_and_blocks_where_not() {
     let views = [view("https://hooks.example.com/a"), view("https://hooks.example.com/b")];
     assert_eq!(webhooks(&views, None).lines().count(), 3);

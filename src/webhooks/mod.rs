@@ -1,5 +1,9 @@
-//! What people do with webhooks: add, list, show, edit, switch, delete, test, read the log. Written once, for the
-//! command line, the API and the screen alike.
+//! What people do with webhooks: add, list, show, edit, switch, delete, test, read the log, redeliver what failed
+//! (`failed.rs`). Written once, for the command line, the API and the screen alike, and with one way of showing a
+//! webhook (`view.rs`).
+
+mod failed;
+mod view;
 
 use std::collections::BTreeSet;
 
@@ -7,6 +11,10 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
+pub use self::{
+    failed::{FailedDelivery, Progress, Which},
+    view::{AuthenticationView, View},
+};
 use crate::{
     config::Settings,
     domain::{
@@ -17,7 +25,7 @@ use crate::{
         header::{self, HeaderRefusal},
         log_entry::{LogEntry, timestamp},
         url::{EndpointUrl, UrlRefusal},
-        webhook::{Authentication, Sealed, Webhook, WebhookId, mask},
+        webhook::{Authentication, Sealed, Webhook, WebhookId},
     },
     secrets::{Place, SecretsError, Vault},
     sender::{Request, Sender},
@@ -84,56 +92,22 @@ pub enum NewAuthentication {
     },
 }
 
-/// A webhook as people see it: secrets masked.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct View {
-    /// Its id.
-    pub id: WebhookId,
-    /// Its account.
-    pub account: AccountId,
-    /// Where its events go.
-    pub url: String,
-    /// The event types it is subscribed to.
-    pub events: Vec<String>,
-    /// How its requests prove where they come from.
-    pub authentication: AuthenticationView,
-    /// The customer's own label.
-    pub description: String,
-    /// Whether it gets its deliveries.
-    pub active: bool,
-    /// Counts its edits, from 1.
-    pub revision: u64,
-    /// When it was added.
-    pub created_at: String,
-    /// When it was last edited.
-    pub updated_at: String,
-}
-
-/// Authentication as people see it afterwards.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum AuthenticationView {
-    /// None.
-    None,
-    /// A bearer token.
-    Bearer {
-        /// `••••`, with the last 4 characters of a long one.
-        token: String,
-    },
-    /// A custom header.
-    Header {
-        /// Its name.
-        name: String,
-        /// `••••`, with the last 4 characters of a long one.
-        value: String,
-    },
-}
-
 /// What the test button met.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct Tested(pub LogEntry);
+
+/// A webhook that was switched on.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Enabled {
+    /// The webhook.
+    #[serde(flatten)]
+    pub view: View,
+    /// How many held deliveries were dropped; absent where they were not to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_discarded: Option<u64>,
+}
 
 /// Why something could not be done with a webhook. The text says what to change.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +119,16 @@ pub enum WebhooksError {
         account: AccountId,
         /// The webhook.
         webhook: WebhookId,
+    },
+    /// No such failed delivery.
+    #[error("webhook {webhook} has no failed delivery `{delivery}`")]
+    NoSuchDelivery {
+        /// The account.
+        account: AccountId,
+        /// The webhook.
+        webhook: WebhookId,
+        /// What was given.
+        delivery: String,
     },
     /// The account has as many as it may.
     #[error("account {account} has {limit} webhooks already, as many as it may; delete one first")]
@@ -262,6 +246,23 @@ impl Webhooks {
         Err(WebhooksError::Conflict)
     }
 
+    /// Switches a webhook on; with `discard_held`, drops what it held until now first, instead of delivering it.
+    pub async fn enable(
+        &self,
+        account: &AccountId,
+        id: WebhookId,
+        discard_held: bool,
+    ) -> Result<Enabled, WebhooksError> {
+        let held_discarded = if discard_held {
+            let dropped = self.store.discard_held(account, id).await?;
+            Some(dropped.ok_or_else(|| not_found(account, id))?)
+        } else {
+            None
+        };
+        let on = Edit { active: Some(true), ..Edit::default() };
+        Ok(Enabled { view: self.edit(account, id, on).await?, held_discarded })
+    }
+
     /// Deletes a webhook with its log, held and failed deliveries.
     pub async fn delete(&self, account: &AccountId, id: WebhookId) -> Result<Deleted, WebhooksError> {
         self.store.delete_webhook(account, id).await?.ok_or_else(|| not_found(account, id))
@@ -323,32 +324,6 @@ impl Webhooks {
                 Authentication::Header { value: seal("value", &value)?, name }
             }
         })
-    }
-
-    fn view(&self, account: &AccountId, webhook: Webhook) -> View {
-        let masked = |field, sealed: &Sealed| {
-            let opened = self.vault.open(Place { account, webhook: webhook.id, field }, sealed);
-            mask(opened.as_ref().map_or("", |secret| secret.expose_secret()))
-        };
-        let authentication = match &webhook.authentication {
-            Authentication::None => AuthenticationView::None,
-            Authentication::Bearer { token } => AuthenticationView::Bearer { token: masked("token", token) },
-            Authentication::Header { name, value } => {
-                AuthenticationView::Header { name: name.clone(), value: masked("value", value) }
-            }
-        };
-        View {
-            id: webhook.id,
-            account: account.clone(),
-            url: webhook.url.as_str().to_owned(),
-            events: webhook.events,
-            authentication,
-            description: webhook.description,
-            active: webhook.active,
-            revision: webhook.revision,
-            created_at: webhook.created_at,
-            updated_at: webhook.updated_at,
-        }
     }
 }
 

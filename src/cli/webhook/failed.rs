@@ -1,0 +1,116 @@
+//! `lynkhook webhook failed` and `redeliver`: deliveries that failed for good, listed and queued again.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{super::output, Exit, Format, Target, tables};
+use crate::webhooks::{Webhooks, Which};
+
+/// Which failed deliveries: exactly one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(in crate::cli) struct WhichFlags {
+    /// The delivery of this id, as `lynkhook webhook failed` shows it.
+    #[arg(long, value_name = "DELIVERY")]
+    delivery: Option<String>,
+    /// All of them.
+    #[arg(long)]
+    all: bool,
+    /// Those that failed since then: an RFC 3339 time, or how long ago, such as 2h.
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<Since>,
+}
+
+/// A point in time, as people name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    At(DateTime<Utc>),
+    Ago(Duration),
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(Since::At(time.to_utc()));
+    }
+    if text.contains('M') {
+        return Err("\"M\" would be months: write \"m\" for minutes, \"d\" for days".to_owned());
+    }
+    humantime::parse_duration(text)
+        .map(Since::Ago)
+        .map_err(|_| "neither a time such as 2026-03-26T14:00:00Z nor how long ago, such as 30m, 2h or 1d".to_owned())
+}
+
+impl From<WhichFlags> for Which {
+    fn from(flags: WhichFlags) -> Self {
+        match (flags.delivery, flags.since) {
+            (Some(delivery), _) => Self::One(delivery),
+            (None, Some(Since::At(time))) => Self::Since(time),
+            (None, Some(Since::Ago(ago))) => Self::Within(ago),
+            (None, None) => Self::All,
+        }
+    }
+}
+
+/// Lists them.
+pub(super) async fn list(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::Result<Exit> {
+    let deliveries = webhooks.failed(&target.account, target.id).await?;
+    if format.json {
+        output::print_json(&deliveries)?;
+    } else if deliveries.is_empty() {
+        output::print("No failed deliveries.\n")?;
+    } else {
+        output::print(&tables::failed_deliveries(&deliveries, output::width()))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Queues them again, and says how many.
+pub(super) async fn redeliver(
+    webhooks: &Webhooks,
+    target: &Target,
+    which: Which,
+    format: Format,
+) -> anyhow::Result<Exit> {
+    let Target { account, id } = target;
+    // Drawn on standard error, and only on a terminal.
+    let bar = if format.json { ProgressBar::hidden() } else { ProgressBar::no_length() };
+    bar.set_style(ProgressStyle::with_template("{pos} queued again")?);
+    let redelivered = webhooks.redeliver(account, *id, &which, |progress| {
+        if let (Some(of), None) = (progress.of, bar.length()) {
+            bar.set_length(of);
+            bar.set_style(ProgressStyle::with_template("{wide_bar} {pos} of {len} queued again").expect("a template"));
+        }
+        bar.set_position(progress.moved);
+    });
+    let redelivered = redelivered.await;
+    bar.finish_and_clear();
+    let count = redelivered?;
+    if format.json {
+        output::print_json(&serde_json::json!({ "id": id, "account": account, "redelivered": count }))?;
+    } else {
+        let deliveries = if count == 1 { "1 delivery is".to_owned() } else { format!("{count} deliveries are") };
+        output::print(&format!(
+            "{deliveries} queued again. See what comes of it: lynkhook webhook logs --follow --account {account} {id}\n"
+        ))?;
+    }
+    Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_named_by_itself_or_by_how_long_ago_it_was() {
+        assert_eq!(since("2h"), Ok(Since::Ago(Duration::from_secs(7200))));
+        assert_eq!(since("1d 30m"), Ok(Since::Ago(Duration::from_secs(88_200))));
+        let noon = "2026-03-26T12:00:00Z".parse().unwrap();
+        assert_eq!(since("2026-03-26T14:00:00+02:00"), Ok(Since::At(noon)));
+        for bad in ["", "2", "2M", "yesterday", "2026-03-26", "-2h"] {
+            assert!(since(bad).is_err(), "{bad:?}");
+        }
+    }
+}

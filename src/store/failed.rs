@@ -1,0 +1,101 @@
+//! What lies beside the queue for people to decide on: failed deliveries, listed and redelivered, and held ones,
+//! discarded. Envelopes stay in Redis: listing leaves them out, redelivering moves them there.
+
+use super::{
+    EntryId, Store, StoreError,
+    queue::{BATCH_MAX, BATCH_MAX_BYTES},
+    webhooks::parse,
+};
+use crate::domain::{account::AccountId, delivery::Delivery, log_entry::LogEntry, webhook::WebhookId};
+
+/// A delivery that failed for good, without its envelope.
+#[derive(Debug, Clone)]
+pub struct FailedEntry {
+    /// Its entry in the stream of failed deliveries; begins with the time at which it failed, in Unix ms.
+    pub id: EntryId,
+    /// The delivery as it was attempted last.
+    pub delivery: Delivery,
+    /// The log entry of its last attempt.
+    pub log: LogEntry,
+    /// How long its envelope is, in bytes.
+    pub envelope_bytes: u64,
+}
+
+/// Failed deliveries from one entry to another, both included.
+#[derive(Debug, Clone)]
+pub struct Span {
+    /// The oldest.
+    pub first: EntryId,
+    /// The newest.
+    pub last: EntryId,
+}
+
+/// What one batch of redelivering did.
+#[derive(Debug, Clone)]
+pub enum Redelivered {
+    /// So many went to the queue, and this span is left.
+    Moved(u64, Option<Span>),
+    /// The webhook is deleted, and nothing is left of it.
+    Gone,
+}
+
+impl Store {
+    /// A page of failed deliveries, newest first, from the one before `before` on, at most `most` and never more than
+    /// 50. An empty page is the last.
+    pub async fn failed(
+        &self,
+        account: &AccountId,
+        webhook: WebhookId,
+        before: Option<&EntryId>,
+        most: usize,
+    ) -> Result<Vec<FailedEntry>, StoreError> {
+        let key = self.0.keys.failed(self.0.keys.partition(account), webhook);
+        let mut script = self.0.scripts.list_failed.key(&key);
+        script.arg(before.map_or_else(|| "+".to_owned(), |id| format!("({}", id.0)));
+        script.arg(most.min(BATCH_MAX)).arg(BATCH_MAX_BYTES);
+        let page: Vec<(String, Vec<u8>, Vec<u8>, u64)> = self.0.link.run_script(&script).await?;
+        let entries = page.into_iter().map(|(id, mut line, log, envelope_bytes)| {
+            line.push(b'\n');
+            let (delivery, _) = Delivery::parse(&line)
+                .map_err(|fault| StoreError::Corrupt { key: key.clone(), reason: fault.to_string() })?;
+            Ok(FailedEntry { id: EntryId(id), delivery, log: parse(&key, &log)?, envelope_bytes })
+        });
+        entries.collect()
+    }
+
+    /// How many failed deliveries there are.
+    pub async fn failed_count(&self, account: &AccountId, webhook: WebhookId) -> Result<u64, StoreError> {
+        let key = self.0.keys.failed(self.0.keys.partition(account), webhook);
+        self.0.link.run(redis::cmd("XLEN").arg(key)).await
+    }
+
+    /// Moves the oldest failed deliveries of a span to the queue, one batch of them.
+    pub async fn redeliver(
+        &self,
+        account: &AccountId,
+        webhook: WebhookId,
+        span: Span,
+    ) -> Result<Redelivered, StoreError> {
+        let keys = &self.0.keys;
+        let partition = keys.partition(account);
+        let mut script = self.0.scripts.redeliver.key(keys.webhooks(account));
+        script.key(keys.failed(partition, webhook)).key(keys.queue(partition));
+        script.arg(webhook.to_string()).arg(&span.first.0).arg(&span.last.0).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
+        let (word, moved, next): (String, u64, String) = self.0.link.run_script(&script).await?;
+        if word == "GONE" {
+            return Ok(Redelivered::Gone);
+        }
+        let left = (!next.is_empty()).then_some(Span { first: EntryId(next), ..span });
+        Ok(Redelivered::Moved(moved, left))
+    }
+
+    /// Drops what a webhook holds and answers how much that was; `None` where there is no such webhook.
+    pub async fn discard_held(&self, account: &AccountId, webhook: WebhookId) -> Result<Option<u64>, StoreError> {
+        let keys = &self.0.keys;
+        let partition = keys.partition(account);
+        let mut script = self.0.scripts.discard_held.key(keys.webhooks(account));
+        script.key(keys.held(partition, webhook)).key(keys.counts(partition)).arg(webhook.to_string());
+        let (word, dropped): (String, u64) = self.0.link.run_script(&script).await?;
+        Ok((word != "GONE").then_some(dropped))
+    }
+}

@@ -1,0 +1,10 @@
+-- discard held: what a webhook holds -> gone, counted. Unlinking frees in the background, so any number is one step.
+-- KEYS  1 webhooks  2 held  3 counts
+-- ARGV  1 webhook
+-- Answers [DONE, how many], or [GONE, 0] where the webhook is deleted.
+local webhooks, held, counts = KEYS[1], KEYS[2], KEYS[3]
+if redis.call('HEXISTS', webhooks, ARGV[1]) == 0 then return { 'GONE', 0 } end
+local dropped = redis.call('XLEN', held)
+if dropped > 0 then redis.call('HINCRBY', counts, 'held_discarded', dropped) end
+redis.call('UNLINK', held)
+return { 'DONE', dropped }

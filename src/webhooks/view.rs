@@ -1,0 +1,87 @@
+//! Webhooks as people see them. No secret leaves here but masked.
+
+use secrecy::ExposeSecret;
+use serde::Serialize;
+
+use super::Webhooks;
+use crate::{
+    domain::{
+        account::AccountId,
+        webhook::{Authentication, Sealed, Webhook, WebhookId, mask},
+    },
+    secrets::Place,
+};
+
+/// A webhook as people see it: secrets masked.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct View {
+    /// Its id.
+    pub id: WebhookId,
+    /// Its account.
+    pub account: AccountId,
+    /// Where its events go.
+    pub url: String,
+    /// The event types it is subscribed to.
+    pub events: Vec<String>,
+    /// How its requests prove where they come from.
+    pub authentication: AuthenticationView,
+    /// The customer's own label.
+    pub description: String,
+    /// Whether it gets its deliveries.
+    pub active: bool,
+    /// Counts its edits, from 1.
+    pub revision: u64,
+    /// When it was added.
+    pub created_at: String,
+    /// When it was last edited.
+    pub updated_at: String,
+}
+
+/// Authentication as people see it afterwards.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum AuthenticationView {
+    /// None.
+    None,
+    /// A bearer token.
+    Bearer {
+        /// `••••`, with the last 4 characters of a long one.
+        token: String,
+    },
+    /// A custom header.
+    Header {
+        /// Its name.
+        name: String,
+        /// `••••`, with the last 4 characters of a long one.
+        value: String,
+    },
+}
+
+impl Webhooks {
+    pub(super) fn view(&self, account: &AccountId, webhook: Webhook) -> View {
+        let masked = |field, sealed: &Sealed| {
+            let opened = self.vault.open(Place { account, webhook: webhook.id, field }, sealed);
+            mask(opened.as_ref().map_or("", |secret| secret.expose_secret()))
+        };
+        let authentication = match &webhook.authentication {
+            Authentication::None => AuthenticationView::None,
+            Authentication::Bearer { token } => AuthenticationView::Bearer { token: masked("token", token) },
+            Authentication::Header { name, value } => {
+                AuthenticationView::Header { name: name.clone(), value: masked("value", value) }
+            }
+        };
+        View {
+            id: webhook.id,
+            account: account.clone(),
+            url: webhook.url.as_str().to_owned(),
+            events: webhook.events,
+            authentication,
+            description: webhook.description,
+            active: webhook.active,
+            revision: webhook.revision,
+            created_at: webhook.created_at,
+            updated_at: webhook.updated_at,
+        }
+    }
+}
