@@ -61,6 +61,7 @@
 //! | [`domain`] | the words and rules: event, webhook, delivery, retry, log entry, URL, address, header | I/O, clock, randomness, async |
 //! | [`config`] | defaults, file, environment, flags → checked settings | |
 //! | [`telemetry`] | logs | secrets, payloads |
+//! | [`failpoint`] | crashes that tests ask for | anything in a release build |
 //! | [`secrets`] | customers' secrets sealed at rest | |
 //! | [`store`] | Redis: keys, connections, one method for each script | policy |
 //! | [`sender`] | one attempt: resolve, judge the addresses, connect to those, send, read a little | redirects, proxies, other addresses |
@@ -78,6 +79,7 @@
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod failpoint;
 pub mod secrets;
 pub mod sender;
 pub mod store;

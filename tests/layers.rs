@@ -6,8 +6,19 @@ use std::{
 };
 
 /// From the pure to the outermost. What a layer names as `crate::…` must stand before it here, or be itself.
-const LAYERS: [&str; 10] =
-    ["domain", "config", "telemetry", "secrets", "store", "sender", "webhooks", "producer", "worker", "cli"];
+const LAYERS: [&str; 11] = [
+    "domain",
+    "config",
+    "telemetry",
+    "failpoint",
+    "secrets",
+    "store",
+    "sender",
+    "webhooks",
+    "producer",
+    "worker",
+    "cli",
+];
 
 /// Layers that stand side by side: none of them uses another.
 const APART: [&str; 2] = ["producer", "worker"];
