@@ -1,6 +1,7 @@
 //! The command line: one file for each noun. Tables for people, `--json` for scripts, and exit codes that mean one
 //! thing each.
 
+mod dev;
 mod exit;
 mod worker;
 
@@ -34,6 +35,8 @@ struct Arguments {
 enum Command {
     /// Take events from the queue and deliver them, until SIGTERM or Ctrl-C.
     Worker,
+    /// Try it: a Redis of its own, a worker and an endpoint that fails as told, all in one process, until Ctrl-C.
+    Dev(dev::Flags),
 }
 
 /// Runs the program and answers its exit code.
@@ -65,6 +68,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     };
     match arguments.command {
         Command::Worker => worker::run(&settings()?).await,
+        Command::Dev(options) => dev::run(&options, arguments.config.as_deref(), &flags).await,
     }
 }
 
