@@ -9,6 +9,10 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 
 use crate::config::{Log, LogFormat};
 
+/// Libraries that see requests, and may write headers or frames into the log below `info`: never, whatever the filter.
+const FENCED: [&str; 8] =
+    ["h2", "hickory_net", "hickory_resolver", "hyper", "hyper_util", "redis", "reqwest", "rustls"];
+
 /// What is wrong with `log.filter`.
 #[derive(Debug, thiserror::Error)]
 #[error("log.filter `{filter}` is not a filter such as `info` or `warn,lynkhook=debug`")]
@@ -20,7 +24,10 @@ pub struct BadFilter {
 /// Starts logging for this process. Once; a second call changes nothing.
 pub fn init(log: &Log) -> Result<(), BadFilter> {
     let bad = |source| BadFilter { filter: log.filter.clone(), source };
-    let filter = EnvFilter::builder().parse(&log.filter).map_err(bad)?;
+    let mut filter = EnvFilter::builder().parse(&log.filter).map_err(bad)?;
+    for library in FENCED {
+        filter = filter.add_directive(format!("{library}=info").parse().map_err(bad)?);
+    }
     let human = match log.format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Human => true,

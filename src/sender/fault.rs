@@ -57,10 +57,11 @@ fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Outcome> {
 fn io_fault(error: &io::Error, phase: Phase) -> Option<NetworkFault> {
     Some(match error.kind() {
         io::ErrorKind::ConnectionRefused => NetworkFault::ConnectionRefused,
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
-            NetworkFault::Reset(phase)
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => NetworkFault::Reset(phase),
+        // A broken pipe is what comes of writing to a connection that was closed, and HTTP/2's word for its end.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
+            NetworkFault::Closed(phase)
         }
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::NotConnected => NetworkFault::Closed(phase),
         io::ErrorKind::HostUnreachable => NetworkFault::Unreachable("no route to the host".to_owned()),
         io::ErrorKind::NetworkUnreachable => NetworkFault::Unreachable("no route to its network".to_owned()),
         io::ErrorKind::NetworkDown => NetworkFault::Unreachable("network down".to_owned()),
@@ -221,7 +222,7 @@ mod tests {
         let table = [
             (io::ErrorKind::ConnectionRefused, "connection refused"),
             (io::ErrorKind::ConnectionReset, "connection reset while negotiating TLS"),
-            (io::ErrorKind::BrokenPipe, "connection reset while negotiating TLS"),
+            (io::ErrorKind::BrokenPipe, "connection closed while negotiating TLS"),
             (io::ErrorKind::HostUnreachable, "endpoint unreachable (no route to the host)"),
             (io::ErrorKind::NetworkUnreachable, "endpoint unreachable (no route to its network)"),
         ];

@@ -179,6 +179,8 @@ fn reason(error: &NetError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use hickory_resolver::proto::{
         op::{Message, OpCode},
         rr::{RData, Record, RecordType},
@@ -187,23 +189,32 @@ mod tests {
 
     use super::*;
 
-    /// What a name server on 127.0.0.1 that knows just this answers.
+    /// A resolver whose one name server, on 127.0.0.1, knows just this; and how often that was asked.
+    async fn knowing(code: ResponseCode, addresses: &'static [&'static str], allow: AllowList) -> (Resolver, Asked) {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let server = socket.local_addr().unwrap();
+        let asked = Asked::default();
+        let counter = asked.clone();
+        tokio::spawn(async move {
+            let mut buffer = [0; 1500];
+            loop {
+                let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+                counter.fetch_add(1, Ordering::SeqCst);
+                let question = Message::from_vec(&buffer[..length]).unwrap();
+                socket.send_to(&answer(&question, code, addresses), from).await.unwrap();
+            }
+        });
+        (Resolver::new(&[server], allow).unwrap(), asked)
+    }
+
+    type Asked = Arc<AtomicUsize>;
+
     async fn ask(
         code: ResponseCode,
         addresses: &'static [&'static str],
         allow: AllowList,
     ) -> Result<Vec<IpAddr>, String> {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let server = socket.local_addr().unwrap();
-        tokio::spawn(async move {
-            let mut buffer = [0; 1500];
-            loop {
-                let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
-                let question = Message::from_vec(&buffer[..length]).unwrap();
-                socket.send_to(&answer(&question, code, addresses), from).await.unwrap();
-            }
-        });
-        let resolver = Resolver::new(&[server], allow).unwrap();
+        let (resolver, _) = knowing(code, addresses, allow).await;
         resolver.addresses("hooks.example").await.map_err(|error| error.to_string())
     }
 
@@ -230,8 +241,26 @@ mod tests {
     async fn both_families_are_asked_for() {
         let both = ask(ResponseCode::NoError, &["192.0.2.1", "2001:db8::1"], anybody()).await;
         assert_eq!(both.unwrap(), ["192.0.2.1".parse::<IpAddr>().unwrap(), "2001:db8::1".parse().unwrap()]);
-        let one = ask(ResponseCode::NoError, &["2001:db8::1"], anybody()).await;
-        assert_eq!(one.unwrap(), ["2001:db8::1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(ask(ResponseCode::NoError, &["2001:db8::1"], anybody()).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_kept_but_judged_each_time() {
+        let (resolver, asked) = knowing(ResponseCode::NoError, &["192.0.2.1"], AllowList::default()).await;
+        for _ in 0..3 {
+            resolver.addresses("hooks.example").await.unwrap_err();
+        }
+        // A once; AAAA as often as it is asked for, since this answer says not for how long there is none.
+        assert_eq!(asked.load(Ordering::SeqCst), 4);
+    }
+
+    #[tokio::test]
+    async fn a_mute_name_server_is_given_up_well_within_an_attempt() {
+        let mute = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let resolver = Resolver::new(&[mute.local_addr().unwrap()], anybody()).unwrap();
+        let lookup = tokio::time::timeout(Duration::from_secs(8), resolver.addresses("hooks.example"));
+        let failed = lookup.await.unwrap().unwrap_err();
+        assert_eq!(failed.to_string(), "DNS: looking up hooks.example failed (no answer from the name servers)");
     }
 
     #[tokio::test]

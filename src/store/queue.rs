@@ -105,8 +105,20 @@ impl Store {
 
     /// A reader of one partition, on a connection of its own, whose reads block for up to `blocking`.
     pub async fn reader(&self, partition: u16, consumer: &str, blocking: Duration) -> Result<Reader, StoreError> {
-        let connection = self.0.link.dedicated(blocking).await?;
-        Ok(Reader { connection, queue: self.0.keys.queue(partition), consumer: consumer.to_owned(), blocking })
+        let mut connection = self.0.link.dedicated(blocking).await?;
+        let client_id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
+        Ok(Reader {
+            connection,
+            client_id,
+            queue: self.0.keys.queue(partition),
+            consumer: consumer.to_owned(),
+            blocking,
+        })
+    }
+
+    /// Ends a reader's blocking read early: it answers with nothing, or with what it took just before.
+    pub async fn unblock(&self, client_id: i64) -> Result<(), StoreError> {
+        self.0.link.run::<i64>(redis::cmd("CLIENT").arg("UNBLOCK").arg(client_id)).await.map(drop)
     }
 
     /// Takes over entries whose worker died: up to `room`, of which up to `suspects` were claimed before.
@@ -261,12 +273,18 @@ impl Store {
 /// Reads new entries of one partition.
 pub struct Reader {
     connection: MultiplexedConnection,
+    client_id: i64,
     queue: String,
     consumer: String,
     blocking: Duration,
 }
 
 impl Reader {
+    /// The connection's id, for [`Store::unblock`].
+    pub fn client_id(&self) -> i64 {
+        self.client_id
+    }
+
     /// Takes up to `most` new entries, waiting for the first.
     ///
     /// Never put this where a `select!` may drop it: the command goes on without its future, and what it takes would

@@ -23,7 +23,7 @@ use crate::{
 /// Delivers one entry. When this returns, the entry is settled, or it is another's, or it stays pending for whoever
 /// claims it next.
 pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
-    let found = Found { entry: &entry.id.0, partition: lease.held().partition, partitions: worker.partitions() };
+    let found = Found { entry: &entry.id.0, partition: lease.partition(), partitions: worker.partitions() };
     let judged = match Judged::parse(&entry.fields, &found, &worker.catalogue, |p| worker.store.keys().queue(p)) {
         Ok(judged) => judged,
         Err(rejection) => return reject(&worker, &lease, &rejection.to_string()).await,
@@ -34,11 +34,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
         return bury(&worker, &lease, judged).await;
     }
     loop {
-        let webhooks = match until_answered("look up webhooks", || async {
-            worker.store.webhooks(judged.account()).await
-        })
-        .await
-        {
+        let webhooks = match until_answered!("look up webhooks", worker.store.webhooks(judged.account())) {
             Ok(webhooks) => webhooks,
             Err(error) => return reject(&worker, &lease, &error.to_string()).await,
         };
@@ -94,70 +90,84 @@ async fn attempt(
         attempt = delivery.attempt, status = %log.http_status, error = log.error.as_deref(),
         duration_ms = log.duration_ms, last, "attempt"
     );
-    settle(worker, lease, Attempted { held: lease.held(), delivery, next, log }, bytes).await;
+    settle(worker, lease, Attempted { held: lease.token().0, delivery, next, log }, bytes).await;
 }
 
 /// An entry that took its worker with it too often gets a final log entry and is set aside.
 async fn bury(worker: &Worker, lease: &Lease, judged: Judged) {
     let reason = format!("worker ended {} times during this attempt", worker.max_losses);
-    tracing::error!(entry = %lease.held().entry.0, reason, "an entry is set aside");
+    tracing::error!(entry = %lease.entry().0, reason, "an entry is set aside");
     let delivery = match judged.work {
         Work::Event(_) => return reject(worker, lease, &reason).await,
         Work::Delivery(delivery) => delivery,
     };
     let bytes = judged.envelope.len();
     let log = LogEntry::of_no_request(&delivery, judged.facts, worker.clock.now(), reason, true);
-    settle(worker, lease, Attempted { held: lease.held(), delivery, next: Next::Failed, log }, bytes).await;
+    settle(worker, lease, Attempted { held: lease.token().0, delivery, next: Next::Failed, log }, bytes).await;
+}
+
+/// Takes a leased step under the entry's present token, and again if the entry came to this worker anew meanwhile.
+macro_rules! leased {
+    ($lease:ident, |$held:ident| $step:expr) => {
+        loop {
+            let ($held, takings) = $lease.token();
+            let answer: Result<Settled, StoreError> = $step;
+            if !matches!(answer, Ok(Settled::Lost)) || $lease.give_up(takings) {
+                break answer;
+            }
+        }
+    };
 }
 
 async fn settle(worker: &Worker, lease: &Lease, attempt: Attempted, envelope_bytes: usize) {
     let next = attempt.next;
-    let (answer, settled) = oneshot::channel();
-    let settler = &worker.settlers[usize::from(lease.held().partition)];
-    let sent = settler.send(Settlement { attempt, envelope_bytes, answer }).await;
-    match sent.ok().zip(settled.await.ok()) {
-        Some(((), Settled::Done)) => {
-            worker.figures.settled(next);
-            if let Next::Retry { .. } = next {
-                worker.retry_added.notify_waiters();
-            }
+    let settler = &worker.settlers[usize::from(lease.partition())];
+    let settled = leased!(lease, |held| {
+        let (answer, settled) = oneshot::channel();
+        let attempt = Attempted { held, ..attempt.clone() };
+        // Only at the very end of a process is there no settler any more.
+        let _ = settler.send(Settlement { attempt, envelope_bytes, answer }).await;
+        Ok(settled.await.unwrap_or(Settled::Lost))
+    });
+    if report(lease, "settle", settled) == Some(Settled::Done) {
+        worker.figures.settled(next);
+        if let Next::Retry { .. } = next {
+            worker.retry_added.notify_waiters();
         }
-        Some(((), Settled::Lost)) => {
-            tracing::warn!(entry = %lease.held().entry.0, "a late result changes nothing: the entry is another worker's")
-        }
-        Some(((), Settled::Gone)) => tracing::debug!("the webhook is deleted; its delivery was dropped"),
-        Some(((), other)) => {
-            tracing::error!(entry = %lease.held().entry.0, ?other, "an entry could not be settled and stays pending")
-        }
-        None => {}
     }
 }
 
 async fn reject(worker: &Worker, lease: &Lease, reason: &str) {
-    tracing::warn!(entry = %lease.held().entry.0, reason, "an entry is rejected");
-    let step = || async { worker.store.reject(&worker.consumer, &lease.held(), reason).await };
-    report("reject", lease, until_answered("reject", step).await);
+    tracing::warn!(entry = lease.entry().0, reason, "an entry is rejected");
+    let rejected =
+        leased!(lease, |held| { until_answered!("reject", worker.store.reject(&worker.consumer, &held, reason)) });
+    report(lease, "reject", rejected);
 }
 
 async fn fan_out(worker: &Worker, lease: &Lease, deliveries: &[Delivery]) {
     let lines: Vec<String> = deliveries.iter().map(Delivery::line).collect();
-    let step = || async { worker.store.fan_out(&worker.consumer, &lease.held(), &lines).await };
-    report("fan out", lease, until_answered("fan out", step).await);
+    let done =
+        leased!(lease, |held| { until_answered!("fan out", worker.store.fan_out(&worker.consumer, &held, &lines)) });
+    report(lease, "fan out", done);
 }
 
 /// Whether the delivery is to be planned again, because its webhook is on after all.
 async fn hold(worker: &Worker, lease: &Lease, delivery: &Delivery) -> bool {
-    let step = || async { worker.store.hold(&worker.consumer, &lease.held(), delivery).await };
-    let held = until_answered("hold", step).await;
-    let again = matches!(held, Ok(Settled::Active));
-    report("hold", lease, held);
-    again
+    let held = leased!(lease, |held| { until_answered!("hold", worker.store.hold(&worker.consumer, &held, delivery)) });
+    report(lease, "hold", held) == Some(Settled::Active)
 }
 
-fn report(step: &str, lease: &Lease, answer: Result<Settled, StoreError>) {
-    if let Err(error) = answer {
-        tracing::error!(%error, step, entry = %lease.held().entry.0, "Redis refuses a step; the entry stays pending");
+/// Says in the log what is worth saying of a step's answer, and passes it on.
+fn report(lease: &Lease, step: &str, answer: Result<Settled, StoreError>) -> Option<Settled> {
+    let entry = &lease.entry().0;
+    match &answer {
+        Ok(Settled::Done | Settled::Active) => {}
+        Ok(Settled::Lost) => tracing::warn!(entry, step, "too late: the entry is another worker's by now"),
+        Ok(Settled::Gone) => tracing::debug!(entry, step, "the webhook is deleted; its delivery was dropped"),
+        Ok(Settled::Broken(error)) => tracing::error!(entry, step, error, "the entry stays pending"),
+        Err(error) => tracing::error!(entry, step, %error, "Redis refuses; the entry stays pending"),
     }
+    answer.ok()
 }
 
 fn unusable_credentials() -> sender::Attempt {

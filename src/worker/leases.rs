@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -27,6 +30,8 @@ struct Slot {
     /// Counted from before the read or renewal was sent, so never later than Redis counts.
     renewed: Instant,
     lost: bool,
+    /// How often the entry came again while it was in hand.
+    takings: u32,
 }
 
 /// The right to settle one entry. Not `Clone`; dropping it forgets the entry, which then stays pending until a worker
@@ -35,6 +40,7 @@ pub(super) struct Lease {
     leases: Arc<Leases>,
     partition: u16,
     entry: EntryId,
+    given_up: AtomicBool,
 }
 
 impl Leases {
@@ -47,9 +53,11 @@ impl Leases {
         deliveries: u32,
         sent: Instant,
     ) -> Option<Lease> {
-        let slot = Slot { deliveries, renewed: sent, lost: false };
-        let known = self.slots.lock().expect("never poisoned").insert((partition, entry.clone()), slot);
-        known.is_none().then(|| Lease { leases: self.clone(), partition, entry })
+        let mut slots = self.slots.lock().expect("never poisoned");
+        let known = slots.get(&(partition, entry.clone())).map(|slot| slot.takings);
+        let takings = known.map_or(0, |takings| takings + 1);
+        slots.insert((partition, entry.clone()), Slot { deliveries, renewed: sent, lost: false, takings });
+        known.is_none().then(|| Lease { leases: self.clone(), partition, entry, given_up: AtomicBool::new(false) })
     }
 
     /// What is held of a partition, for renewal.
@@ -87,10 +95,34 @@ impl Leases {
 }
 
 impl Lease {
-    /// The fence for a step on this entry, under its present delivery count.
-    pub(super) fn held(&self) -> Held {
-        let deliveries = self.with_slot(|slot| slot.deliveries);
-        Held { partition: self.partition, entry: self.entry.clone(), deliveries }
+    /// The fence for a step on this entry, under its present delivery count; and how often it came again so far.
+    pub(super) fn token(&self) -> (Held, u32) {
+        let (deliveries, takings) = self.with_slot(|slot| (slot.deliveries, slot.takings));
+        (Held { partition: self.partition, entry: self.entry.clone(), deliveries }, takings)
+    }
+
+    /// The queue's partition.
+    pub(super) fn partition(&self) -> u16 {
+        self.partition
+    }
+
+    /// The entry.
+    pub(super) fn entry(&self) -> &EntryId {
+        &self.entry
+    }
+
+    /// Gives the entry up after a step with `held` found it to be another's: unless it came again meanwhile, in which
+    /// case it is this worker's under a new token, and the step is to be repeated with that.
+    pub(super) fn give_up(&self, seen: u32) -> bool {
+        let mut slots = self.leases.slots.lock().expect("never poisoned");
+        let key = (self.partition, self.entry.clone());
+        let same = slots.get(&key).is_some_and(|slot| slot.takings == seen);
+        if same {
+            // Out of the table under the same lock, so that its next coming starts it anew.
+            slots.remove(&key);
+            self.given_up.store(true, Relaxed);
+        }
+        same
     }
 
     /// Waits until a request may start: the lease was renewed no longer than `within` ago. `false` where it is lost.
@@ -116,6 +148,10 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        // The slot may be a successor's by now.
+        if self.given_up.load(Relaxed) {
+            return;
+        }
         let mut slots = self.leases.slots.lock().expect("never poisoned");
         slots.remove(&(self.partition, self.entry.clone()));
     }
@@ -136,9 +172,23 @@ mod tests {
         let lease = leases.take(0, id("1-0"), 1, now).unwrap();
         assert!(leases.take(0, id("1-0"), 2, now).is_none());
         assert!(leases.take(1, id("1-0"), 1, now).is_some(), "another partition's entry is another entry");
-        assert_eq!(lease.held().deliveries, 2);
+        assert_eq!(lease.token().0.deliveries, 2);
         drop(lease);
         assert_eq!(leases.count(), 0);
+    }
+
+    #[test]
+    fn an_entry_is_given_up_unless_it_came_again() {
+        let leases = Arc::new(Leases::default());
+        let lease = leases.take(0, id("1-0"), 1, Instant::now()).unwrap();
+        let (_, before) = lease.token();
+        assert!(leases.take(0, id("1-0"), 1, Instant::now()).is_none());
+        assert!(!lease.give_up(before), "it is ours under a new token");
+        assert!(lease.give_up(lease.token().1));
+        let successor = leases.take(0, id("1-0"), 2, Instant::now());
+        assert!(successor.is_some(), "given up, it starts anew");
+        drop(lease);
+        assert_eq!(leases.count(), 1, "the successor's slot outlives the predecessor");
     }
 
     #[tokio::test(start_paused = true)]

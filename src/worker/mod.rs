@@ -178,7 +178,7 @@ impl Worker {
         let unstarted = std::mem::take(&mut *self.unstarted.lock().await);
         let mut by_partition: Vec<Vec<(Held, String)>> = vec![Vec::new(); usize::from(self.partitions())];
         for (lease, event_id) in &unstarted {
-            let held = lease.held();
+            let (held, _) = lease.token();
             by_partition[usize::from(held.partition)].push((held, event_id.clone()));
         }
         for (partition, unstarted) in (0..).zip(by_partition) {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::store::StoreError;
-
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -27,19 +25,22 @@ impl Backoff {
     }
 }
 
-/// Repeats `step` while Redis is away; answers with its answer, or with the error that repeating does not mend.
-pub(super) async fn until_answered<T, F>(name: &'static str, step: impl Fn() -> F) -> Result<T, StoreError>
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let mut backoff = Backoff::new();
-    loop {
-        match step().await {
-            Err(error) if error.is_passing() => {
-                tracing::debug!(step = name, %error, "no answer, repeating");
-                backoff.pause().await;
+/// Takes a step, and again while Redis is away: its answer, or the error that repeating does not mend.
+///
+/// A macro, because a closure that lends what it captures to the future it returns is not seen to be `Send`.
+macro_rules! until_answered {
+    ($name:literal, $step:expr) => {{
+        let mut backoff = $crate::worker::persist::Backoff::new();
+        loop {
+            match $step.await {
+                Err(error) if $crate::store::StoreError::is_passing(&error) => {
+                    tracing::debug!(step = $name, %error, "no answer, repeating");
+                    backoff.pause().await;
+                }
+                answer => break answer,
             }
-            answer => return answer,
         }
-    }
+    }};
 }
+
+pub(super) use until_answered;

@@ -58,8 +58,18 @@ async fn read_once(worker: &Arc<Worker>, partition: u16, reader: &mut Reader) ->
         slots.merge(others);
     }
     let sent = Instant::now();
-    // Not in a `select!`: what the command takes must not be dropped with its future.
-    for entry in reader.read(slots.num_permits()).await? {
+    let client_id = reader.client_id();
+    // Never dropped, not even on stopping: what the command takes must not be lost with its future.
+    let mut reading = std::pin::pin!(reader.read(slots.num_permits()));
+    let entries = tokio::select! {
+        entries = &mut reading => entries?,
+        () = worker.stop.cancelled() => {
+            // If this fails, the read ends by itself soon.
+            let _ = worker.store.unblock(client_id).await;
+            reading.await?
+        }
+    };
+    for entry in entries {
         if worker.stop.is_cancelled() {
             set_aside(worker, partition, entry, sent).await;
         } else {

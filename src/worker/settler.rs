@@ -37,8 +37,7 @@ pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut finished: mp
             waiting.drain(..n).collect()
         };
         let (attempts, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|s| (s.attempt, s.answer)).unzip();
-        let step = || async { worker.store.settle(partition, &worker.consumer, &attempts).await };
-        let settled = match until_answered("settle", step).await {
+        let settled = match until_answered!("settle", worker.store.settle(partition, &worker.consumer, &attempts)) {
             Ok(settled) => settled,
             Err(error) => {
                 tracing::error!(%error, partition, "Redis refuses to settle; the entries stay pending");

@@ -16,7 +16,7 @@ use hyper_util::{
 };
 use rustls::HandshakeKind;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, mpsc},
 };
 use tokio_rustls::TlsAcceptor;
@@ -160,4 +160,16 @@ async fn an_http_2_stream_that_ends_in_an_error_is_an_invalid_response() {
     let (seen, _versions) = mpsc::unbounded_channel();
     let endpoint = http_2(|| Err(io::Error::other("no")), seen).await;
     assert_eq!(met(&endpoint).await, "invalid HTTP response (HTTP/2 ended with an error)");
+}
+
+#[tokio::test]
+async fn an_http_2_connection_that_ends_without_an_answer_was_closed() {
+    let mut tls = good_tls();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let endpoint = listen_tls(tls, |mut stream| async move {
+        stream.read_u8().await.unwrap();
+        stream.shutdown().await.unwrap();
+    })
+    .await;
+    assert_eq!(met(&endpoint).await, "connection closed while waiting for the response");
 }

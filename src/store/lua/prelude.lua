@@ -54,7 +54,8 @@ end
 -- The newest first, at most `limit`, gone after `ttl_s` without a new one. Guarded: Lua never rolls back, so a
 -- log key of a wrong type must not undo a move that was made.
 local function write_log(key, entry, limit, ttl_s)
-  if redis.pcall('LPUSH', key, entry).err then return end
+  local pushed = redis.pcall('LPUSH', key, entry)
+  if type(pushed) == 'table' then return end
   redis.call('LTRIM', key, 0, limit - 1)
   redis.call('EXPIRE', key, ttl_s)
 end

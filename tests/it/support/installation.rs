@@ -1,0 +1,140 @@
+//! One installation for a test: a key prefix of its own, a receiver, webhooks made through the library, events pushed
+//! as any producer pushes them, and logs read as `redis-cli` would.
+
+use std::time::Duration;
+
+use lynkhook::{
+    config::Settings,
+    domain::{account::AccountId, webhook::WebhookId},
+    secrets::Vault,
+    store::Store,
+    webhooks::{NewAuthentication, NewWebhook, Webhooks},
+};
+use redis::{AsyncCommands, aio::MultiplexedConnection};
+use serde_json::Value;
+
+use super::{Program, Receiver, RedisServer, eventually, program::SECRETS_KEY};
+
+/// The seed's example event.
+pub const TRANSCRIPT: &str = include_str!("transcript.json");
+
+/// How long a test waits for what must happen.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// One installation: its program, its webhooks, and a look inside.
+pub struct Installation {
+    pub prefix: String,
+    pub program: Program,
+    pub variables: Vec<(&'static str, String)>,
+    pub store: Store,
+    pub webhooks: Webhooks,
+    pub redis: MultiplexedConnection,
+}
+
+impl Installation {
+    /// On a server that all tests share.
+    pub async fn new(receiver: &Receiver) -> Self {
+        Self::on(RedisServer::shared(), receiver).await
+    }
+
+    /// On a server of one's own.
+    pub async fn on(redis: &RedisServer, receiver: &Receiver) -> Self {
+        let prefix = redis.unique_prefix();
+        let program = Program::new(redis, &prefix).trusting(receiver);
+        let variables = vec![
+            ("LYNKHOOK_REDIS__URL", redis.url()),
+            ("LYNKHOOK_REDIS__PREFIX", prefix.clone()),
+            ("LYNKHOOK_EGRESS__ALLOW", "localhost,hooks.test".to_owned()),
+            ("LYNKHOOK_SECRETS__KEY", SECRETS_KEY.to_owned()),
+        ];
+        let settings = Settings::load(None, variables.clone()).unwrap();
+        let store = Store::open(&settings).await.unwrap();
+        let webhooks = webhooks(&settings, store.clone());
+        Self { prefix, program, variables, store, webhooks, redis: redis.connection().await }
+    }
+
+    /// The same, with one more setting, for the program and the library alike.
+    pub async fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
+        self.program = self.program.env(name, value);
+        let settings = Settings::load(None, self.variables.clone()).unwrap();
+        self.store = Store::open(&settings).await.unwrap();
+        self.webhooks = webhooks(&settings, self.store.clone());
+        self
+    }
+
+    /// Allows the host of this URL by name.
+    pub fn allowing(mut self, url: &str) -> Self {
+        let host = url.trim_start_matches("https://").split([':', '/']).next().unwrap();
+        let (_, allow) = self.variables.iter_mut().find(|(name, _)| *name == "LYNKHOOK_EGRESS__ALLOW").unwrap();
+        *allow = format!("{allow},{host}");
+        let settings = Settings::load(None, self.variables.clone()).unwrap();
+        self.webhooks = webhooks(&settings, self.store.clone());
+        self
+    }
+
+    /// A key of partition 0.
+    pub fn key(&self, rest: &str) -> String {
+        format!("{}:{{0}}:{rest}", self.prefix)
+    }
+
+    /// Adds a webhook without authentication.
+    pub async fn add(&self, account: &str, url: &str) -> WebhookId {
+        self.add_with(account, url, NewAuthentication::None, true).await
+    }
+
+    pub async fn add_with(
+        &self,
+        account: &str,
+        url: &str,
+        authentication: NewAuthentication,
+        active: bool,
+    ) -> WebhookId {
+        let new = NewWebhook { url: url.to_owned(), events: None, authentication, description: String::new(), active };
+        self.webhooks.add(&account_id(account), new).await.unwrap().id
+    }
+
+    /// Pushes an event as any Redis client does; answers the entry's id.
+    pub async fn push(&self, account: &str, envelope: impl AsRef<[u8]>) -> String {
+        let fields = [("account", account.as_bytes()), ("envelope", envelope.as_ref())];
+        self.redis.clone().xadd(self.key("queue"), "*", &fields).await.unwrap()
+    }
+
+    /// A webhook's log, newest first, as it lies in Redis.
+    pub async fn log(&self, webhook: WebhookId) -> Vec<Value> {
+        let entries: Vec<String> =
+            self.redis.clone().lrange(self.key(&format!("logs:{webhook}")), 0, -1).await.unwrap();
+        entries.iter().map(|json| serde_json::from_str(json).unwrap()).collect()
+    }
+
+    /// Waits until the newest log entry is final; answers the log, oldest first.
+    pub async fn finished(&self, webhook: WebhookId) -> Vec<Value> {
+        eventually(SOON, "a final log entry", async || {
+            let mut log = self.log(webhook).await;
+            log.reverse();
+            log.last().is_some_and(|entry| entry["final"] == true).then_some(log)
+        })
+        .await
+    }
+
+    /// Waits until nothing is queued, in flight, or waiting for a retry.
+    pub async fn drained(&self) {
+        let what = format!("an empty queue and no retries under {}", self.prefix);
+        eventually(SOON * 2, &what, async || {
+            let mut redis = self.redis.clone();
+            let queued: u64 = redis.xlen(self.key("queue")).await.unwrap();
+            let retries: u64 = redis.zcard(self.key("retries")).await.unwrap();
+            (queued + retries == 0).then_some(())
+        })
+        .await;
+    }
+}
+
+pub fn account_id(account: &str) -> AccountId {
+    account.parse().unwrap()
+}
+
+fn webhooks(settings: &Settings, store: Store) -> Webhooks {
+    let vault = Vault::new(settings.secrets.key.as_ref()).unwrap();
+    Webhooks::new(settings, store, vault).unwrap()
+}

@@ -1,0 +1,57 @@
+//! What the integration tests stand on: a real Redis, an HTTPS receiver that can misbehave in every way that matters,
+//! a DNS server that can change its mind, and the built program.
+//!
+//! Nothing here sleeps and hopes. A wait is for a signal or for a condition, it has a deadline, and when the deadline
+//! passes it panics with what was awaited and what was there instead. `support_works.rs` proves each part, so that a
+//! fault which does not happen is not mistaken for a program that survives it.
+
+#![allow(dead_code, unused_imports, reason = "an interface for all tests; not all of it is in use at every time")]
+#![allow(
+    unreachable_pub,
+    reason = "`pub` marks what the tests may use; `pub(crate)` everywhere would say nothing more"
+)]
+
+mod certificates;
+mod dns;
+mod installation;
+mod ports;
+mod program;
+mod receiver;
+mod redis;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+pub use certificates::{Authority, Identity};
+pub use dns::DnsServer;
+pub use installation::{Installation, SOON, TRANSCRIPT, account_id};
+pub use ports::{refused_port, unused_port};
+pub use program::{Output, Process, Program};
+pub use receiver::{Alpn, Answer, Gate, Received, Receiver};
+pub use redis::{AppendFsync, RedisServer};
+
+/// Asks `probe` every 10 ms until it answers `Some`; panics with `what` when that takes longer than `deadline`.
+///
+/// For state that has no signal of its own (a key in Redis). Where there is a signal, wait on the signal.
+pub async fn eventually<T>(deadline: Duration, what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        // The probe is bounded too: one that hangs must not turn into a test that hangs.
+        let left = deadline.saturating_sub(started.elapsed());
+        let Ok(probed) = tokio::time::timeout(left, probe()).await else { panic!("not within {deadline:?}: {what}") };
+        match probed {
+            Some(found) => return found,
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// Sends a signal, named as `kill` names it (`TERM`, `KILL`, `STOP`, …), without `unsafe`.
+fn send_signal(process_id: u32, signal: &str) {
+    // The shell's own `kill`: a slim image has no such program on its PATH.
+    let status = Command::new("sh")
+        .args(["-c", r#"kill -s "$1" "$2""#, "send-signal", signal, &process_id.to_string()])
+        .status()
+        .expect("sh is installed");
+    assert!(status.success(), "SIG{signal} could not be sent to process {process_id}");
+}

@@ -1,0 +1,157 @@
+//! One running process: what it prints, the signals it can be sent, its end.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::support::send_signal;
+
+/// How long a process may take to print an awaited line.
+const LINE_LIMIT: Duration = Duration::from_secs(30);
+/// How long a process may take to end; its own shutdown grace is 20 s.
+const EXIT_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a process has printed, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// `None` if a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A process of the program. Dropped, it is killed; if the test is panicking, what it printed is shown first.
+pub struct Process {
+    child: Child,
+    /// The command line, for messages.
+    name: String,
+    printed: watch::Receiver<Printed>,
+    reading: [JoinHandle<()>; 2],
+}
+
+/// It grows line by line; when both streams have ended, the sender is gone.
+#[derive(Clone, Debug, Default)]
+struct Printed {
+    stdout: String,
+    stderr: String,
+}
+
+impl Process {
+    /// Starts a command, with `input` on its standard input.
+    pub fn spawn(mut command: Command, input: Vec<u8>) -> Self {
+        let name = format!("{:?}", command.as_std().get_args().collect::<Vec<_>>());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut stdin = child.stdin.take().expect("it is piped");
+        tokio::spawn(async move {
+            // A command that does not read its input closes it; that is its right.
+            let _ = stdin.write_all(&input).await;
+        });
+        let (sender, printed) = watch::channel(Printed::default());
+        let stdout = child.stdout.take().expect("it is piped");
+        let stderr = child.stderr.take().expect("it is piped");
+        let reading = [
+            tokio::spawn(read_lines(stdout, sender.clone(), |printed| &mut printed.stdout)),
+            tokio::spawn(read_lines(stderr, sender, |printed| &mut printed.stderr)),
+        ];
+        Self { child, name, printed, reading }
+    }
+
+    /// Waits for a line with `pattern` in it, on either stream, and gives the line. One that is there already counts.
+    /// Panics after 30 s, or as soon as the process ends without it.
+    pub async fn wait_for_line(&self, pattern: &str) -> String {
+        let mut printed = self.printed.clone();
+        let there = |printed: &Printed| printed.line_with(pattern).is_some();
+        let Ok(waited) = tokio::time::timeout(LINE_LIMIT, printed.wait_for(there)).await else {
+            panic!("{} did not print {pattern:?} within {LINE_LIMIT:?}", self.name)
+        };
+        let printed = waited.unwrap_or_else(|_| panic!("{} ended without printing {pattern:?}", self.name));
+        printed.line_with(pattern).expect("it was there a moment ago")
+    }
+
+    pub fn stdout(&self) -> String {
+        self.printed.borrow().stdout.clone()
+    }
+
+    pub fn stderr(&self) -> String {
+        self.printed.borrow().stderr.clone()
+    }
+
+    /// Kills it with SIGKILL, as a crash would, and returns when it is gone.
+    pub async fn kill9(&mut self) {
+        self.child.kill().await.unwrap_or_else(|error| panic!("{} could not be killed: {error}", self.name));
+    }
+
+    pub fn sigterm(&self) {
+        self.signal("TERM");
+    }
+
+    pub fn sigint(&self) {
+        self.signal("INT");
+    }
+
+    /// Freezes it; it keeps its sockets and does nothing, until [`sigcont`](Self::sigcont).
+    pub fn sigstop(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn sigcont(&self) {
+        self.signal("CONT");
+    }
+
+    /// Waits for its end and gives the exit code, or `None` if a signal ended it. Panics after 60 s.
+    pub async fn wait(&mut self) -> Option<i32> {
+        self.wait_at_most(EXIT_LIMIT).await
+    }
+
+    /// Waits for its end, and for the end of what it prints; panics if that takes longer than `limit`.
+    pub async fn output(mut self, limit: Duration) -> Output {
+        let code = self.wait_at_most(limit).await;
+        for reading in &mut self.reading {
+            let ended = tokio::time::timeout(limit, reading).await;
+            ended.unwrap_or_else(|_| panic!("{} ended, but its output stays open", self.name)).expect("it can be read");
+        }
+        Output { code, stdout: self.stdout(), stderr: self.stderr() }
+    }
+
+    async fn wait_at_most(&mut self, limit: Duration) -> Option<i32> {
+        let ended = tokio::time::timeout(limit, self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("{} did not end within {limit:?}", self.name)).expect("it is our child").code()
+    }
+
+    fn signal(&self, signal: &str) {
+        send_signal(self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name)), signal);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Printed { stdout, stderr } = &*self.printed.borrow();
+            eprintln!("--- {} printed\n{stdout}--- and on standard error\n{stderr}---", self.name);
+        }
+    }
+}
+
+impl Printed {
+    fn line_with(&self, pattern: &str) -> Option<String> {
+        self.stdout.lines().chain(self.stderr.lines()).find(|line| line.contains(pattern)).map(ToOwned::to_owned)
+    }
+}
+
+async fn read_lines(
+    stream: impl AsyncRead + Unpin,
+    printed: watch::Sender<Printed>,
+    place: fn(&mut Printed) -> &mut String,
+) {
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    while stream.read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
+        printed.send_modify(|printed| place(printed).push_str(&String::from_utf8_lossy(&line)));
+        line.clear();
+    }
+}

@@ -1,0 +1,295 @@
+//! A customer's endpoint: a real HTTPS server on 127.0.0.1 that records every request and answers as it is told, path by
+//! path, well or in one of the ways in which endpoints fail.
+//!
+//! It runs on the test's own runtime and ends when it is dropped. HTTP/1.1 is written by hand ([`http1`]), because a
+//! server library refuses to misbehave; HTTP/2 is a library's ([`http2`]), and gives ordinary answers only.
+
+mod answer;
+mod http1;
+mod http2;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Version};
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::certificates::{Authority, Identity, server_config};
+pub use answer::{Answer, Gate};
+
+/// Which protocols the receiver offers in the TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpn {
+    Http1,
+    /// Refuses a client that offers HTTP/1.1 alone; one that offers nothing is served HTTP/1.1.
+    Http2,
+    /// HTTP/2 first, which is what a client that knows both will take.
+    Both,
+}
+
+impl Alpn {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Http1 => &["http/1.1"],
+            Self::Http2 => &["h2"],
+            Self::Both => &["h2", "http/1.1"],
+        }
+    }
+}
+
+/// One request, whole.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub method: Method,
+    /// Without the query.
+    pub path: String,
+    pub query: Option<String>,
+    pub version: Version,
+    pub headers: HeaderMap,
+    /// Byte for byte, chunks joined.
+    pub body: Bytes,
+    /// Which accepted TCP connection it came on, from 1.
+    pub connection: usize,
+    /// When its head was complete.
+    pub arrived: Instant,
+    /// When the answer ended, or the client gave up on it; `None` as long as neither has happened. It is taken just
+    /// *before* the last byte, the close or the reset is sent, so a client cannot have seen the end any earlier.
+    pub ended: Option<Instant>,
+}
+
+impl Received {
+    /// The value of a header that is there once and is text; `None` otherwise.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?.to_str().ok()?;
+        values.next().is_none().then_some(value)
+    }
+}
+
+/// A running receiver.
+pub struct Receiver {
+    address: SocketAddr,
+    alpn: Alpn,
+    ledger: Arc<Ledger>,
+    ca_file: NamedTempFile,
+    _tasks: JoinSet<()>,
+}
+
+impl Receiver {
+    /// A good certificate and HTTP/1.1, over which every [`Answer`] can be given.
+    pub async fn start() -> Self {
+        Self::start_as(Identity::Trusted, Alpn::Http1).await
+    }
+
+    /// A good certificate and these protocols.
+    pub async fn offering(alpn: Alpn) -> Self {
+        Self::start_as(Identity::Trusted, alpn).await
+    }
+
+    /// Another certificate, or none; HTTP/1.1.
+    pub async fn with_certificate(identity: Identity) -> Self {
+        Self::start_as(identity, Alpn::Http1).await
+    }
+
+    async fn start_as(identity: Identity, alpn: Alpn) -> Self {
+        let ca_file = tempfile::Builder::new().prefix("lynkhook-ca-").suffix(".pem").tempfile().expect("a CA file");
+        std::fs::write(&ca_file, Authority::shared().pem()).expect("the CA file can be written");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let ledger = Arc::new(Ledger::default());
+        let acceptor = server_config(identity, alpn.names()).map(TlsAcceptor::from);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, identity, acceptor, Arc::clone(&ledger)));
+        Self { address, alpn, ledger, ca_file, _tasks: tasks }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The authority to trust, as PEM. It is the same for all receivers of a test process, whatever certificate they show.
+    pub fn ca_file(&self) -> &Path {
+        self.ca_file.path()
+    }
+
+    /// `https://localhost:<port><path>`
+    pub fn url(&self, path: &str) -> String {
+        self.url_for("localhost", path)
+    }
+
+    /// The same with another host name; the certificate is good for `hooks.test` and every `….hooks.test`.
+    pub fn url_for(&self, host: &str, path: &str) -> String {
+        format!("https://{host}:{}{path}", self.address.port())
+    }
+
+    /// What requests for `path` (without query) are answered with, one after the other; the last answer repeats.
+    /// A path without a plan answers 404. A new plan for a path replaces the old and begins at its beginning.
+    pub fn plan(&self, path: &str, answers: impl Into<Vec<Answer>>) {
+        let answers = answers.into();
+        assert!(!answers.is_empty(), "a plan needs at least one answer");
+        if self.alpn != Alpn::Http1 {
+            let fault = answers.iter().find(|answer| !answer.works_over_http2());
+            assert!(fault.is_none(), "{fault:?} cannot be given over HTTP/2; use Receiver::start()");
+        }
+        let mut plans = self.ledger.plans.lock().expect("no test panicked in here");
+        plans.insert(path.to_owned(), Plan { answers, given: 0 });
+    }
+
+    /// The requests for `path` so far, in the order in which they were complete.
+    pub fn requests(&self, path: &str) -> Vec<Received> {
+        for_path(&self.ledger.requests.borrow(), path)
+    }
+
+    /// The requests for all paths so far.
+    pub fn all_requests(&self) -> Vec<Received> {
+        self.ledger.requests.borrow().clone()
+    }
+
+    /// How many requests for `path` are being answered at the moment.
+    pub fn in_flight(&self, path: &str) -> usize {
+        self.requests(path).iter().filter(|request| request.ended.is_none()).count()
+    }
+
+    /// How many TCP connections were accepted so far, those that never got through TLS included.
+    pub fn connections(&self) -> usize {
+        self.ledger.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits until `count` requests for `path` have come in, answered or not.
+    pub async fn wait_for(&self, path: &str, count: usize, deadline: Duration) -> Vec<Received> {
+        self.wait_until(path, count, deadline, "came in", |_| true).await
+    }
+
+    /// Waits until the answers to `count` requests for `path` have ended, or their clients gave up.
+    pub async fn wait_for_ended(&self, path: &str, count: usize, deadline: Duration) -> Vec<Received> {
+        self.wait_until(path, count, deadline, "ended", |request| request.ended.is_some()).await
+    }
+
+    async fn wait_until(
+        &self,
+        path: &str,
+        count: usize,
+        deadline: Duration,
+        what: &str,
+        counts: impl Fn(&Received) -> bool,
+    ) -> Vec<Received> {
+        let mut changes = self.ledger.requests.subscribe();
+        let enough = |all: &Vec<Received>| all.iter().filter(|one| one.path == path && counts(one)).count() >= count;
+        let waited = tokio::time::timeout(deadline, changes.wait_for(enough)).await.map(drop);
+        assert!(
+            waited.is_ok(),
+            "not within {deadline:?}: {count} requests for {path} that {what}. All there were: {:#?}",
+            self.all_requests()
+        );
+        self.requests(path)
+    }
+}
+
+/// What was asked and what is to be answered; shared by all connections.
+#[derive(Default)]
+struct Ledger {
+    plans: Mutex<HashMap<String, Plan>>,
+    requests: watch::Sender<Vec<Received>>,
+    connections: AtomicUsize,
+}
+
+struct Plan {
+    answers: Vec<Answer>,
+    given: usize,
+}
+
+impl Ledger {
+    /// Records a request and says how to answer it.
+    fn begin(self: &Arc<Self>, request: Received) -> (Exchange, Answer) {
+        let answer = match self.plans.lock().expect("no test panicked in here").get_mut(&request.path) {
+            None => Answer::Status(404),
+            Some(plan) => {
+                plan.given += 1;
+                plan.answers[plan.given.min(plan.answers.len()) - 1].clone()
+            }
+        };
+        let mut index = 0;
+        self.requests.send_modify(|requests| {
+            index = requests.len();
+            requests.push(request);
+        });
+        (Exchange { ledger: Arc::clone(self), index }, answer)
+    }
+}
+
+/// A request that is being answered. It has ended when [`end`](Self::end) was called or, the client having left, when
+/// this is dropped.
+struct Exchange {
+    ledger: Arc<Ledger>,
+    index: usize,
+}
+
+impl Exchange {
+    fn end(&self) {
+        let now = Instant::now();
+        self.ledger.requests.send_if_modified(|requests| {
+            let first = requests[self.index].ended.is_none();
+            requests[self.index].ended.get_or_insert(now);
+            first
+        });
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn for_path(requests: &[Received], path: &str) -> Vec<Received> {
+    requests.iter().filter(|request| request.path == path).cloned().collect()
+}
+
+async fn accept(listener: TcpListener, identity: Identity, acceptor: Option<TlsAcceptor>, ledger: Arc<Ledger>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let number = ledger.connections.fetch_add(1, Ordering::SeqCst) + 1;
+        connections.spawn(serve(stream, identity, acceptor.clone(), Arc::clone(&ledger), number));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Serves one connection to its end. That it ends in an error is what half of the tests are about, and nobody's concern here.
+async fn serve(
+    mut stream: TcpStream,
+    identity: Identity,
+    acceptor: Option<TlsAcceptor>,
+    ledger: Arc<Ledger>,
+    number: usize,
+) -> io::Result<()> {
+    // Small writes leave at once: a reset that follows must not overtake what was sent before it.
+    stream.set_nodelay(true)?;
+    let Some(acceptor) = acceptor else {
+        let mut buffer = [0; 4096];
+        while stream.read(&mut buffer).await? > 0 {
+            if identity == Identity::PlainTcp {
+                stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await?;
+                return stream.shutdown().await;
+            }
+        }
+        return Ok(());
+    };
+    let stream = acceptor.accept(stream).await?;
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        http2::serve(stream, ledger, number).await
+    } else {
+        http1::serve(stream, ledger, number).await
+    }
+}

@@ -1,0 +1,108 @@
+//! What a receiver can be told to answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use tokio::sync::watch;
+
+/// One answer. Those down to `Gate` can be given over HTTP/2 too, the others are faults of HTTP/1.1.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Complete headers with this status, and an empty body.
+    Status(u16),
+    StatusWithBody(u16, Bytes),
+    /// 301 to this location.
+    Redirect(String),
+    /// Reads the request and says nothing, for as long as the client stays.
+    Silence,
+    /// The other answer, after this time.
+    Delay(Duration, Box<Answer>),
+    /// The other answer, when the test opens the gate; made by [`Gate::before`].
+    Gate(Gate, Box<Answer>),
+
+    /// Reads the request, then TCP RST.
+    ResetBeforeHeaders,
+    /// Reads the request, then closes in good order.
+    CloseBeforeHeaders,
+    /// A status line and half of a header block, then TCP RST.
+    ResetInHeaders,
+    /// Complete headers with status 200 and 10 of 1000 bytes, then TCP RST.
+    ResetInBody,
+    /// A status line, then one header that grows by a byte each 200 ms and never ends.
+    DripHeaders,
+    /// Complete headers with this status, then a body that grows by a byte each 200 ms, for as long as the client stays.
+    DripBody(u16),
+    /// `103 Early Hints`, complete, every 20 ms, and never a final status.
+    InterimForever,
+    /// A line of another protocol, then a close.
+    NotHttp,
+}
+
+impl Answer {
+    pub(super) fn works_over_http2(&self) -> bool {
+        match self {
+            Self::Status(_) | Self::StatusWithBody(..) | Self::Redirect(_) | Self::Silence => true,
+            Self::Delay(_, next) | Self::Gate(_, next) => next.works_over_http2(),
+            _ => false,
+        }
+    }
+
+    /// Waits for what has to come before the answer, and gives the answer itself.
+    pub(super) async fn when_due(mut self) -> Self {
+        loop {
+            self = match self {
+                Self::Delay(time, next) => {
+                    tokio::time::sleep(time).await;
+                    *next
+                }
+                Self::Gate(gate, next) => {
+                    gate.opened().await;
+                    *next
+                }
+                Self::Silence => std::future::pending().await,
+                due => return due,
+            };
+        }
+    }
+
+    /// The response, where the answer is an ordinary one.
+    pub(super) fn response(&self) -> Option<Response<Bytes>> {
+        let (status, body) = match self {
+            Self::Status(status) => (*status, Bytes::new()),
+            Self::StatusWithBody(status, body) => (*status, body.clone()),
+            Self::Redirect(_) => (StatusCode::MOVED_PERMANENTLY.as_u16(), Bytes::new()),
+            _ => return None,
+        };
+        let mut response = Response::builder().status(status);
+        if let Self::Redirect(location) = self {
+            response = response.header(header::LOCATION, location);
+        }
+        Some(response.body(body).expect("the test gave a valid status and location"))
+    }
+}
+
+/// Holds answers back until the test opens it. Clones are the same gate.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<watch::Sender<bool>>);
+
+impl Gate {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The answer, behind this gate.
+    pub fn before(&self, answer: Answer) -> Answer {
+        Answer::Gate(self.clone(), Box::new(answer))
+    }
+
+    /// Lets through what waits, and all that comes later.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    async fn opened(&self) {
+        self.0.subscribe().wait_for(|&open| open).await.expect("the sender is here");
+    }
+}

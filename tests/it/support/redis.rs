@@ -1,0 +1,218 @@
+//! A real `redis-server` for the tests, in a directory of its own, with the append-only file on.
+//!
+//! It never outlives the test process, however that ends: a small shell holds a pipe from us, and when the pipe closes
+//! (dropped, or our process is gone, SIGKILL included) it kills the server and removes the directory.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+
+use super::{send_signal, unused_port};
+
+/// How long a server may take until it answers and has loaded its data.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// The response timeout of [`RedisServer::connection`]; the client's own default, 500 ms, is too short for a busy machine.
+const RESPONSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs `redis-server`, tells us its process id, and ends it when standard input says so or closes.
+///
+/// `$1` is the directory, the rest are the server's arguments. The word `keep` leaves the directory for a restart.
+const GUARD: &str = r#"
+    directory=$1; shift
+    redis-server "$@" >"$directory/redis.log" 2>&1 </dev/null &
+    echo $!
+    read -r fate
+    kill -9 $! 2>/dev/null
+    wait
+    [ "$fate" = keep ] || rm -rf "$directory"
+"#;
+
+/// When Redis forces the append-only file to disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendFsync {
+    Always,
+    EverySecond,
+    No,
+}
+
+/// A running `redis-server`, or one that was killed and may be restarted.
+pub struct RedisServer {
+    port: u16,
+    directory: PathBuf,
+    append_fsync: AppendFsync,
+    /// How many prefixes were given out.
+    prefixes: AtomicU32,
+    /// `None` between [`kill9`](Self::kill9) and [`restart`](Self::restart).
+    guarded: Option<Guarded>,
+}
+
+struct Guarded {
+    shell: Child,
+    process_id: u32,
+}
+
+impl RedisServer {
+    /// The server that all tests of this binary share, each under its own [`unique_prefix`](Self::unique_prefix).
+    ///
+    /// It is behind `&`, and what would disturb other tests needs `&mut`: such a test starts its own.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<RedisServer> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(AppendFsync::EverySecond))
+    }
+
+    /// A server of the caller's own, ready to answer. It ends when it is dropped.
+    pub fn start(append_fsync: AppendFsync) -> Self {
+        assert_installed();
+        let directory = tempfile::Builder::new().prefix("lynkhook-redis-").tempdir().expect("a directory for Redis");
+        let directory = directory.keep();
+        let mut server =
+            Self { port: unused_port(), directory, append_fsync, prefixes: AtomicU32::new(0), guarded: None };
+        let started = Instant::now();
+        while !server.launch() {
+            assert!(started.elapsed() < START_LIMIT, "Redis found no free port: {}", server.log());
+            server.port = unused_port();
+        }
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where the server keeps its data; gone when the server is dropped.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What the server has written to its log since it last started.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("redis.log")).unwrap_or_default()
+    }
+
+    /// A new connection of its own. It belongs to the runtime of the test that asked for it.
+    pub async fn connection(&self) -> MultiplexedConnection {
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_LIMIT));
+        redis::Client::open(self.url())
+            .expect("the URL is well formed")
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .expect("Redis is up")
+    }
+
+    /// A key prefix that no other test on this server uses.
+    pub fn unique_prefix(&self) -> String {
+        format!("t{}-{}", std::process::id(), self.prefixes.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Kills the server with SIGKILL, as a crash would, and returns when it is gone. Its data stays.
+    pub fn kill9(&mut self) {
+        self.guarded.take().expect("Redis is running").end("keep");
+    }
+
+    /// Starts the killed server again, same port, same data; returns when the data is loaded and it answers.
+    pub fn restart(&mut self) {
+        assert!(self.guarded.is_none(), "Redis still runs; kill it first");
+        let started = Instant::now();
+        while !self.launch() {
+            assert!(started.elapsed() < START_LIMIT, "port {} was taken meanwhile: {}", self.port, self.log());
+        }
+    }
+
+    /// Stops the server in its tracks (SIGSTOP): connections stay open and nothing is answered, until [`resume`](Self::resume).
+    pub fn pause(&mut self) {
+        send_signal(self.guarded.as_ref().expect("Redis is running").process_id, "STOP");
+    }
+
+    pub fn resume(&mut self) {
+        send_signal(self.guarded.as_ref().expect("Redis is running").process_id, "CONT");
+    }
+
+    /// Starts the process and waits until it is ready; `false` if somebody else has the port.
+    fn launch(&mut self) -> bool {
+        let guarded = Guarded::spawn(&self.directory, self.port, self.append_fsync);
+        let started = Instant::now();
+        while !is_ready(&self.url(), guarded.process_id) {
+            // Asked of the log and not of the port, because on a taken port another Redis may be answering.
+            if self.log().contains("Failed listening on port") {
+                guarded.end("keep");
+                return false;
+            }
+            assert!(started.elapsed() < START_LIMIT, "redis-server did not get ready; its log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.guarded = Some(guarded);
+        true
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        match self.guarded.take() {
+            Some(guarded) => guarded.end("remove"),
+            None => drop(std::fs::remove_dir_all(&self.directory)),
+        }
+    }
+}
+
+impl Guarded {
+    fn spawn(directory: &Path, port: u16, append_fsync: AppendFsync) -> Self {
+        let fsync = match append_fsync {
+            AppendFsync::Always => "always",
+            AppendFsync::EverySecond => "everysec",
+            AppendFsync::No => "no",
+        };
+        let mut shell = Command::new("sh")
+            .args(["-c", GUARD, "redis-guard"])
+            .arg(directory)
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+            .args(["--appendfsync", fsync, "--dir"])
+            .arg(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // A Ctrl-C at the terminal must not end the guard before it has done its work.
+            .process_group(0)
+            .spawn()
+            .expect("sh is installed");
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().expect("it is piped")).read_line(&mut line).expect("the guard writes");
+        let process_id = line.trim().parse().unwrap_or_else(|_| panic!("{line:?} should be a process id"));
+        Self { shell, process_id }
+    }
+
+    /// Kills the server and waits until it is gone.
+    fn end(mut self, fate: &str) {
+        let mut stdin = self.shell.stdin.take().expect("it is piped");
+        // Fails only if the guard is gone already, and then so is the server.
+        let _ = writeln!(stdin, "{fate}");
+        drop(stdin);
+        self.shell.wait().expect("the guard ends");
+    }
+}
+
+/// Whether the server behind `url` is the process we started, and has loaded its data.
+fn is_ready(url: &str, process_id: u32) -> bool {
+    let info = || -> redis::RedisResult<redis::InfoDict> {
+        let client = redis::Client::open(url)?;
+        redis::cmd("INFO").query(&mut client.get_connection_with_timeout(Duration::from_secs(1))?)
+    };
+    info().is_ok_and(|info| info.get("process_id") == Some(process_id) && info.get("loading") == Some(0))
+}
+
+fn assert_installed() {
+    let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
+    assert!(
+        found.is_ok_and(|status| status.success()),
+        "These tests need a real Redis, and `redis-server` is not on the PATH. Install it (Debian: `apt-get install \
+         redis-server`) and run `make test`."
+    );
+}

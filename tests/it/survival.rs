@@ -1,0 +1,210 @@
+//! What workers survive: being killed, being stopped, and whatever Redis does.
+
+use std::{collections::HashMap, time::Duration};
+
+use redis::AsyncCommands;
+
+use crate::support::*;
+
+/// A lease short enough that a test sees it end: the rule wants start_within + timeout + 2 s.
+const SHORT_LEASE: [(&str, &str); 5] = [
+    ("LYNKHOOK_WORKER__LEASE", "4s"),
+    ("LYNKHOOK_WORKER__RENEW_EVERY", "500ms"),
+    ("LYNKHOOK_WORKER__START_WITHIN", "1s"),
+    ("LYNKHOOK_WORKER__CLAIM_EVERY", "1s"),
+    ("LYNKHOOK_DELIVERY__TIMEOUT", "1s"),
+];
+
+/// How often each event arrived, by `webhook-id`.
+fn arrivals(receiver: &Receiver, path: &str) -> HashMap<String, usize> {
+    let mut counts = HashMap::new();
+    for request in receiver.requests(path) {
+        *counts.entry(request.header("webhook-id").unwrap().to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+fn numbered(number: usize) -> String {
+    TRANSCRIPT.replace("6601abc123def4567890abcd", &format!("message-{number}"))
+}
+
+/// Waits until every one of `webhook`'s entries is settled and asserts that the log of each event ends well.
+async fn assert_whole(here: &Installation, receiver: &Receiver, path: &str, events: usize) {
+    eventually(SOON * 2, "all events at the receiver", async || {
+        (arrivals(receiver, path).len() == events).then_some(())
+    })
+    .await;
+    here.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_worker_had_in_flight_another_finishes() {
+    let redis = RedisServer::start(AppendFsync::Always);
+    let receiver = Receiver::start().await;
+    let gate = Gate::new();
+    // The first 100 requests hang until the gate opens, and their worker never hears the answers.
+    let mut plan = vec![gate.before(Answer::Status(200)); 100];
+    plan.push(Answer::Status(200));
+    receiver.plan("/hook", plan);
+    let here = Installation::on(&redis, &receiver).await;
+    let mut webhooks = Vec::new();
+    // Ten accounts with ten events each, so that each log has room for all of its attempts.
+    for account in 0..10 {
+        webhooks.push(here.add(&format!("account-{account}"), &receiver.url("/hook")).await);
+    }
+    let mut first = here.program.worker(SHORT_LEASE);
+    for number in 0..100 {
+        here.push(&format!("account-{}", number % 10), numbered(number)).await;
+    }
+    receiver.wait_for("/hook", 100, SOON).await;
+    first.kill9().await;
+    gate.open();
+
+    let _second = here.program.worker(SHORT_LEASE);
+    receiver.wait_for("/hook", 200, SOON).await;
+    here.drained().await;
+    let arrivals = arrivals(&receiver, "/hook");
+    assert_eq!(arrivals.len(), 100, "the receiver has all events");
+    assert!(arrivals.values().all(|&times| times <= 2), "none more than twice: {arrivals:?}");
+    for webhook in webhooks {
+        let log = here.log(webhook).await;
+        assert_eq!(log.len(), 10, "the log is whole: one entry for each event");
+        assert!(log.iter().all(|entry| entry["attempt"] == 1 && entry["final"] == true), "{log:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_goes_on_when_group_stream_or_scripts_vanish() {
+    let redis = RedisServer::start(AppendFsync::Always);
+    let receiver = Receiver::start().await;
+    receiver.plan("/hook", [Answer::Status(200)]);
+    let here = Installation::on(&redis, &receiver).await;
+    here.add("acme", &receiver.url("/hook")).await;
+    let mut worker = here.program.worker([]);
+    let mut connection = here.redis.clone();
+    let mut events = 0;
+    for nemesis in 0..6 {
+        here.push("acme", numbered(events)).await;
+        events += 1;
+        receiver.wait_for("/hook", events, SOON).await;
+        here.drained().await;
+        let command = match nemesis % 3 {
+            0 => redis::cmd("XGROUP").arg("DESTROY").arg(here.key("queue")).arg("workers").to_owned(),
+            1 => redis::cmd("DEL").arg(here.key("queue")).to_owned(),
+            _ => redis::cmd("SCRIPT").arg("FLUSH").to_owned(),
+        };
+        command.exec_async(&mut connection).await.unwrap();
+    }
+    // Destroyed with work in flight: it is attempted again, or settled under the new group; never lost.
+    let gate = Gate::new();
+    receiver.plan("/hook", [gate.before(Answer::Status(200)), Answer::Status(200)]);
+    here.push("acme", numbered(events)).await;
+    receiver.wait_for("/hook", events + 1, SOON).await;
+    let _: i64 = redis::cmd("XGROUP")
+        .arg("DESTROY")
+        .arg(here.key("queue"))
+        .arg("workers")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    gate.open();
+    assert_whole(&here, &receiver, "/hook", events + 1).await;
+    worker.sigterm();
+    assert_eq!(worker.wait().await, Some(0), "{}", worker.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_redis_under_load_loses_nothing() {
+    let mut redis = RedisServer::start(AppendFsync::Always);
+    let receiver = Receiver::start().await;
+    let slow = Answer::Delay(Duration::from_millis(50), Box::new(Answer::Status(200)));
+    receiver.plan("/hook", [slow]);
+    let here = Installation::on(&redis, &receiver).await;
+    here.add("acme", &receiver.url("/hook")).await;
+    let mut worker = here.program.worker([]);
+    for number in 0..500 {
+        here.push("acme", numbered(number)).await;
+    }
+    receiver.wait_for("/hook", 100, SOON).await;
+    redis.kill9();
+    // Long enough for attempts to finish while nobody can be told.
+    receiver.wait_for_ended("/hook", receiver.requests("/hook").len(), SOON).await;
+    redis.restart();
+    let here = Installation { redis: redis.connection().await, ..here };
+    assert_whole(&here, &receiver, "/hook", 500).await;
+    let repeated = arrivals(&receiver, "/hook").values().filter(|&&times| times > 1).count();
+    assert_eq!(repeated, 0, "what was in flight is settled by the worker that has it");
+    worker.sigterm();
+    assert_eq!(worker.wait().await, Some(0), "{}", worker.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_worker_finishes_what_is_in_flight_gives_the_rest_back_and_leaves() {
+    for interrupt in [false, true] {
+        let receiver = Receiver::start().await;
+        let gate = Gate::new();
+        receiver.plan("/hook", [gate.before(Answer::Status(200)), Answer::Status(200)]);
+        let here = Installation::new(&receiver).await;
+        let webhook = here.add("acme", &receiver.url("/hook")).await;
+        let mut worker = here.program.worker([]);
+        here.push("acme", TRANSCRIPT).await;
+        receiver.wait_for("/hook", 1, SOON).await;
+        if interrupt {
+            worker.sigint()
+        } else {
+            worker.sigterm()
+        };
+        worker.wait_for_line("stopping").await;
+        here.push("acme", TRANSCRIPT).await;
+        gate.open();
+        assert_eq!(worker.wait().await, Some(0), "{}", worker.stderr());
+        assert_eq!(here.finished(webhook).await.len(), 1, "what was in flight was finished");
+        assert_eq!(receiver.requests("/hook").len(), 1, "and nothing more was taken");
+        let mut connection = here.redis.clone();
+        let waiting: usize = connection.xlen(here.key("queue")).await.unwrap();
+        assert_eq!(waiting, 1);
+        let groups: Vec<HashMap<String, redis::Value>> =
+            redis::cmd("XINFO").arg("GROUPS").arg(here.key("queue")).query_async(&mut connection).await.unwrap();
+        assert_eq!(groups[0]["consumers"], redis::Value::Int(0), "the consumer left");
+        let workers: Vec<String> = connection.keys(format!("{}:workers:*", here.prefix)).await.unwrap();
+        assert!(workers.is_empty(), "{workers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_a_worker_at_once() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/hook", [Answer::Silence]);
+    let here = Installation::new(&receiver).await;
+    here.add("acme", &receiver.url("/hook")).await;
+    let mut worker = here.program.worker([]);
+    here.push("acme", TRANSCRIPT).await;
+    receiver.wait_for("/hook", 1, SOON).await;
+    worker.sigterm();
+    worker.wait_for_line("stopping").await;
+    let told = std::time::Instant::now();
+    worker.sigterm();
+    assert_eq!(worker.wait().await, Some(1));
+    assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_workers_share_one_queue() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/hook", [Answer::Delay(Duration::from_millis(20), Box::new(Answer::Status(200)))]);
+    let here = Installation::new(&receiver).await;
+    here.add("acme", &receiver.url("/hook")).await;
+    let few = [("LYNKHOOK_WORKER__CONCURRENCY", "4"), ("LYNKHOOK_LOG__FILTER", "debug")];
+    let workers = [here.program.worker(few), here.program.worker(few), here.program.worker(few)];
+    for worker in &workers {
+        worker.wait_for_line("worker started").await;
+    }
+    for number in 0..200 {
+        here.push("acme", numbered(number)).await;
+    }
+    assert_whole(&here, &receiver, "/hook", 200).await;
+    assert_eq!(receiver.requests("/hook").len(), 200, "none twice");
+    for worker in &workers {
+        assert!(worker.stderr().contains("\"attempt\":1"), "each had its share");
+    }
+}
