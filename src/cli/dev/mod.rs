@@ -251,7 +251,7 @@ impl Story {
     fn tell_logs(&self, subscriptions: &[Subscription], logs: &[Vec<LogEntry>]) -> std::io::Result<()> {
         for (Subscription { account, webhook, .. }, log) in subscriptions.iter().zip(logs) {
             self.screen.heading(&format!("Delivery log of {} ({account}, {})", webhook.description, webhook.id))?;
-            self.screen.indented(&log_table::table(log).to_string())?;
+            self.screen.indented(&log_table::table(log).trim_fmt())?;
         }
         Ok(())
     }
@@ -291,7 +291,7 @@ impl Story {
         let command = format!("{program} --config {FOLDER}/dev.toml");
         self.screen.heading("Your turn, from another terminal in this folder (attempts keep being told here)")?;
         self.screen.indented(&format!(
-            "printf my-own-token | {command} webhook add --account mine --description mine \\\n    \
+            "printf my-own-token | {command} webhook add --account mine \\\n    \
              --url https://localhost:{port}/flaky --bearer-token-file -\n\
              {command} enqueue --account mine --file {FOLDER}/transcript.json\n\
              {command} webhook list --account mine"
