@@ -1,4 +1,79 @@
-//! Lynkhook: webhook delivery over Redis.
+//! Lynkhook delivers webhook events: a backend pushes an event onto a Redis stream, Lynkhook sends it to each of the
+//! account's HTTPS endpoints that asked for it, tries again where that may help, and writes down every attempt.
+//!
+//! This page explains how it is built. How to run it stands in `README.md`, what it promises the receivers in
+//! [`domain::retry`] and [`domain::log_entry`].
+//!
+//! # For Rust backends
+//!
+//! [`producer::Producer`] enqueues events, typed ([`domain::transcript::Transcript`]) or as bytes. Any Redis client
+//! can do the same with a plain `XADD`.
+//!
+//! # An event's way
+//!
+//! ```text
+//!  producer ── XADD ──► queue (stream) ──► worker: reader, or claimer if its first worker died
+//!                          ▲   ▲                │
+//!                          │   │            deliver.rs, one entry from top to bottom:
+//!                          │   │              judge     domain::entry        ── no event ──► rejected
+//!                          │   │              look up   store::webhooks
+//!                          │   │              plan      domain::entry        ── several ───► queue, one each
+//!                          │   │                │                            ── off ───────► held
+//!                          │   │              attempt   sender
+//!                          │   │              decide    domain::retry
+//!                          │   │              settle    store::queue         ── delivered ─► log
+//!                          │   └─ promote ── retries ◄──────────────────────── again ─────► log
+//!                          └───── visit ──── held                            ── failed ────► failed, log
+//! ```
+//!
+//! An event that one webhook wants is attempted straight from its queue entry; one that several want becomes one
+//! *delivery* entry each. Whatever an entry's fate, its place in Redis changes in one script, so a delivery is at any
+//! time in exactly one of queue, retries and held, until it is delivered, failed, or dropped and counted.
+//!
+//! # What holds it together
+//!
+//! **State moves only in Lua** (`store/lua`, one file for each transition), so that a crash falls before or after a
+//! step and never inside it. **Policy lives only in [`domain`]**, pure, so that every rule is a function with a table
+//! of cases. **An expected result is a value**: a broken endpoint is an [`Outcome`](domain::outcome::Outcome), not an
+//! error.
+//!
+//! **The lease.** A worker holds an entry by Redis's own pending list: consumer and delivery count are the fence that
+//! every step checks first. It renews what it holds every 5 s; an entry idle for 30 s is claimed by another worker,
+//! and from then on the first one's steps answer `LOST` and change nothing. No request starts on a lease that was
+//! last renewed over 15 s ago, and a request takes 10 s at most, so an attempt never outlives its lease. The worker's
+//! table of what it holds is keyed by entry: when the consumer group is lost and recreated, entries come again, and
+//! what is under way goes on under the new token. Every step is safe to repeat and is repeated until Redis answers.
+//!
+//! **A suspect.** An entry that was claimed before may have ended its worker. Suspects are attempted one at a time,
+//! and one lost five times is set aside with a final log entry.
+//!
+//! **The clock** is Redis's, in the scripts and in the log; a worker's own time of day is never asked.
+//!
+//! **Redis alone.** No other store; every value is readable text, every key is made in [`store::keys`] and described
+//! in `README.md`. A dropped connection, a restart, a flushed script cache, a destroyed group: the worker goes on.
+//!
+//! # The layers
+//!
+//! Each may use only those above it (`tests/layers.rs` holds them to it):
+//!
+//! | layer | is | never |
+//! |---|---|---|
+//! | [`domain`] | the words and rules: event, webhook, delivery, retry, log entry, URL, address, header | I/O, clock, randomness, async |
+//! | [`config`] | defaults, file, environment, flags → checked settings | |
+//! | [`telemetry`] | logs | secrets, payloads |
+//! | [`secrets`] | customers' secrets sealed at rest | |
+//! | [`store`] | Redis: keys, connections, one method for each script | policy |
+//! | [`sender`] | one attempt: resolve, judge the addresses, connect to those, send, read a little | redirects, proxies, other addresses |
+//! | [`webhooks`] | what people do with webhooks, once for every surface | |
+//! | [`producer`] | the library for backends | the worker |
+//! | [`worker`] | taking, delivering, promoting, visiting, renewing | the producer |
+//! | [`cli`] | the command line, `lynkhook dev` | |
+//!
+//! # Deliberately absent
+//!
+//! A trait over the store (tests use a real Redis), a second queue, ordering between events, delivery exactly once
+//! (receivers drop duplicates by `webhook-id`), an in-memory queue of retries, redirects, and any request made at the
+//! moment a webhook is saved.
 
 pub mod cli;
 pub mod config;

@@ -77,7 +77,8 @@ impl Vault {
                 return Err(SecretsError::BadKey);
             }
             let digest = digest::digest(&digest::SHA256, &bytes);
-            let id = digest.as_ref()[..4].iter().map(|b| format!("{b:02x}")).collect();
+            let head: [u8; 4] = std::array::from_fn(|i| digest.as_ref()[i]);
+            let id = format!("{:08x}", u32::from_be_bytes(head));
             let key = RandomizedNonceKey::new(&AES_256_GCM_SIV, &bytes).map_err(|_| SecretsError::BadKey)?;
             Ok(Key { id, key })
         })

@@ -1,4 +1,4 @@
-//! Exit codes. Scripts rely on them.
+//! Exit codes, which scripts rely on, and the line that says why.
 
 use std::process::ExitCode;
 
@@ -52,6 +52,35 @@ impl Exit {
     }
 }
 
+/// An error as one line: each cause once, although many texts repeat their source's, and then the next step.
+pub(super) fn line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(|cause| cause.to_string().replace('\n', " ")) {
+        if !line.contains(&cause) {
+            line += if line.is_empty() { "" } else { ": " };
+            line += &cause;
+        }
+    }
+    if let Some(step) = error.chain().find_map(next_step) {
+        line += "; ";
+        line += &step;
+    }
+    line
+}
+
+/// What to do about errors whose texts, made for every surface, do not say it for a command line.
+fn next_step(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(WebhooksError::NotFound { account, .. }) = error.downcast_ref() {
+        return Some(format!("`lynkhook webhook list --account {account}` shows those that it has"));
+    }
+    let store = match error.downcast_ref() {
+        Some(WebhooksError::Store(error)) => Some(error),
+        _ => error.downcast_ref(),
+    };
+    matches!(store, Some(StoreError::Unreachable(_)))
+        .then(|| "start it, or say where it is with LYNKHOOK_REDIS__URL".to_owned())
+}
+
 fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = error.downcast_ref::<WebhooksError>() {
         return Some(match error {
@@ -69,6 +98,7 @@ fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         || error.is::<NotAWebhookId>()
         || error.is::<AllowListError>()
         || error.is::<SenderError>()
+        || error.is::<super::webhook::BadInput>()
         || error.downcast_ref::<SecretsError>() == Some(&SecretsError::BadKey);
     usage.then_some(Exit::Usage)
 }
@@ -77,5 +107,23 @@ fn of_store(error: &StoreError) -> Exit {
     match error {
         StoreError::Unreachable(_) | StoreError::Unfit(_) | StoreError::NoGroup | StoreError::Full => Exit::Redis,
         StoreError::Corrupt { .. } | StoreError::Refused(_) => Exit::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once_and_the_next_step_last() {
+        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
+        let error = anyhow::Error::from(WebhooksError::Store(StoreError::Unreachable(refused.into())));
+        assert_eq!(
+            line(&error),
+            "Redis is unreachable: connection refused; start it, or say where it is with LYNKHOOK_REDIS__URL"
+        );
+        assert_eq!(Exit::of(&error), Exit::Redis);
+        let error = anyhow::anyhow!("no such\nfile").context("cannot read x");
+        assert_eq!(line(&error), "cannot read x: no such file");
     }
 }

@@ -1,8 +1,12 @@
 //! The command line: one file for each noun. Tables for people, `--json` for scripts, and exit codes that mean one
 //! thing each.
 
+mod completions;
 mod dev;
 mod exit;
+mod output;
+mod secrets;
+mod webhook;
 mod worker;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -37,6 +41,14 @@ enum Command {
     Worker,
     /// Try it: a Redis of its own, a worker and an endpoint that fails as told, all in one process, until Ctrl-C.
     Dev(dev::Flags),
+    /// Add, look at, edit, switch, test and delete an account's webhooks, and read their delivery logs.
+    #[command(subcommand)]
+    Webhook(webhook::Command),
+    /// Make keys that seal customers' secrets.
+    #[command(subcommand)]
+    Secrets(secrets::Command),
+    /// Print the completion script of a shell.
+    Completions(completions::Arguments),
 }
 
 /// Runs the program and answers its exit code.
@@ -55,7 +67,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", exit::line(&error));
             Exit::of(&error).into()
         }
     }
@@ -69,6 +81,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     match arguments.command {
         Command::Worker => worker::run(&settings()?).await,
         Command::Dev(options) => dev::run(&options, arguments.config.as_deref(), &flags).await,
+        Command::Webhook(command) => webhook::run(&settings()?, command).await,
+        Command::Secrets(command) => secrets::run(&command),
+        Command::Completions(arguments) => completions::run(&arguments),
     }
 }
 

@@ -58,6 +58,7 @@ impl Delivery {
     }
 
     /// The same delivery, one attempt later.
+    #[must_use]
     pub fn next_attempt(&self) -> Self {
         Self { attempt: self.attempt.saturating_add(1), ..self.clone() }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use super::url::EndpointUrl;
 
-/// A webhook's id: `wh_` and a UUIDv7.
+/// A webhook's id: `wh_` and a UUID of version 7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WebhookId(uuid::Uuid);

@@ -50,8 +50,9 @@ impl From<redis::RedisError> for StoreError {
             _ => {}
         }
         match error.kind() {
-            ErrorKind::Io | ErrorKind::Parse => Self::Unreachable(error),
-            ErrorKind::Server(
+            ErrorKind::Io
+            | ErrorKind::Parse
+            | ErrorKind::Server(
                 ServerErrorKind::BusyLoading
                 | ServerErrorKind::ReadOnly
                 | ServerErrorKind::MasterDown

@@ -200,6 +200,13 @@ impl Store {
         self.0.link.run_script(&script).await.map(answer)
     }
 
+    /// Drops rejected entries that are past their retention; answers how many.
+    pub async fn sweep(&self, partition: u16) -> Result<u64, StoreError> {
+        let mut script = self.0.scripts.sweep.key(self.0.keys.rejected(partition));
+        script.key(self.0.keys.counts(partition)).arg(ms(self.0.rejected.retention));
+        self.0.link.run_script(&script).await
+    }
+
     /// Counts these leases from now; answers the entries that are no longer held.
     pub async fn renew(&self, partition: u16, consumer: &str, leases: &[Held]) -> Result<Vec<EntryId>, StoreError> {
         let mut script = self.0.scripts.renew.key(self.0.keys.queue(partition));

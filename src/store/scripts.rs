@@ -15,6 +15,7 @@ pub(super) struct Scripts {
     pub(super) reject: Script,
     pub(super) renew: Script,
     pub(super) settle: Script,
+    pub(super) sweep: Script,
     pub(super) visit: Script,
 }
 
@@ -38,6 +39,7 @@ impl Scripts {
             reject: script!("reject"),
             renew: script!("renew"),
             settle: script!("settle"),
+            sweep: script!("sweep"),
             visit: script!("visit"),
         }
     }

@@ -123,7 +123,7 @@ pub async fn run(
         tokio::spawn(settler::settle(worker.clone(), partition, finished));
     }
     taking.spawn(roles::publish(worker.clone()));
-    taking.spawn(roles::reap(worker.clone()));
+    taking.spawn(roles::sweep(worker.clone()));
     let renewing = tokio::spawn(roles::renew(worker.clone()));
 
     worker.stop.cancelled().await;
@@ -187,7 +187,7 @@ impl Worker {
                 Some(Ok(given)) if given > 0 => tracing::info!(partition, given, "gave unstarted entries back"),
                 Some(Ok(_)) => {}
                 other => {
-                    tracing::warn!(partition, ?other, "could not leave; another worker takes over when the lease ends")
+                    tracing::warn!(partition, ?other, "could not leave; another worker takes over when the lease ends");
                 }
             }
         }

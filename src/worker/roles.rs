@@ -17,8 +17,8 @@ const PROMOTE_EVERY: Duration = Duration::from_secs(1);
 const RENEW_BATCH: usize = 100;
 /// A worker's figures are published this often; they expire in 30 s.
 const PUBLISH_EVERY: Duration = Duration::from_secs(10);
-/// Consumers of workers that are long dead are looked for this often.
-const REAP_EVERY: Duration = Duration::from_mins(10);
+/// Consumers of workers that are long dead, and rejected entries that are too old, are looked for this often.
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
 /// Webhooks visited in one round.
 const VISITS_MAX: usize = 64;
 /// Of an entry claimed this often, the worker may have died: it is attempted apart from other such entries.
@@ -160,15 +160,19 @@ pub(super) async fn publish(worker: Arc<Worker>) {
     }
 }
 
-/// Removes consumers whose workers are long dead and hold nothing.
-pub(super) async fn reap(worker: Arc<Worker>) {
+/// Removes consumers whose workers are long dead and hold nothing, and rejected entries that are too old.
+pub(super) async fn sweep(worker: Arc<Worker>) {
     loop {
         tokio::select! {
             () = worker.stop.cancelled() => return,
-            () = tokio::time::sleep(REAP_EVERY.mul_f64(rand::random_range(0.5..1.5))) => {}
+            () = tokio::time::sleep(SWEEP_EVERY.mul_f64(rand::random_range(0.5..1.5))) => {}
         }
         for partition in 0..worker.partitions() {
-            let _ = worker.store.leave(partition, &worker.consumer, false, &[]).await;
+            let left = worker.store.leave(partition, &worker.consumer, false, &[]).await.map(drop);
+            let swept = worker.store.sweep(partition).await.map(drop);
+            if let Err(error) = left.and(swept) {
+                tracing::debug!(%error, "sweeping got no answer");
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use redis::AsyncCommands;
 
 use crate::support::*;
 
-/// A lease short enough that a test sees it end: the rule wants start_within + timeout + 2 s.
+/// A lease short enough that a test sees it end: the rule wants `start_within` + timeout + 2 s.
 const SHORT_LEASE: [(&str, &str); 5] = [
     ("LYNKHOOK_WORKER__LEASE", "4s"),
     ("LYNKHOOK_WORKER__RENEW_EVERY", "500ms"),
@@ -150,10 +150,10 @@ async fn a_stopping_worker_finishes_what_is_in_flight_gives_the_rest_back_and_le
         here.push("acme", TRANSCRIPT).await;
         receiver.wait_for("/hook", 1, SOON).await;
         if interrupt {
-            worker.sigint()
+            worker.sigint();
         } else {
-            worker.sigterm()
-        };
+            worker.sigterm();
+        }
         worker.wait_for_line("stopping").await;
         here.push("acme", TRANSCRIPT).await;
         gate.open();

@@ -4,7 +4,7 @@
 //! on the terminal. With `--once` it ends there and the exit code says whether everything arrived as it should.
 //!
 //! * `home.rs`: the folder `.lynkhook`, the lock, the settings for commands in another terminal;
-//! * `redis.rs`: the embedded Redis, which never outlives this process;
+//! * `embedded.rs`: the embedded Redis, which never outlives this process;
 //! * `receiver.rs`: the HTTPS endpoint, which fails as told;
 //! * `parts.rs`: the demonstration's webhooks, what each should meet, and whether it did;
 //! * `attempt.rs`, `log_table.rs`, `screen.rs`: how it looks.
@@ -12,11 +12,12 @@
 //! The worker and all that is done with webhooks are the same as everywhere. Nothing here is for production.
 
 mod attempt;
+mod embedded;
 mod home;
 mod log_table;
 mod parts;
 mod receiver;
-mod redis;
+
 mod screen;
 
 use std::{
@@ -29,10 +30,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     attempt::Rules,
+    embedded::Redis,
     home::{FOLDER, Home},
     parts::{Subscription, TRANSCRIPT},
     receiver::{PATHS, Received, Receiver},
-    redis::Redis,
     screen::{Screen, program, quoted},
 };
 use super::{Exit, worker::on_signal};

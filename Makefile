@@ -1,0 +1,42 @@
+# Lynkhook. `make` shows what there is.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+PROFILE_DIR := target/release
+
+.PHONY: help run test lint check fmt doc build needs-redis needs-cc
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: needs-cc needs-redis build ## Install what is missing, build, and run the whole system with a demonstration
+	./$(PROFILE_DIR)/lynkhook dev
+
+build: needs-cc ## Build the program in release form: target/release/lynkhook
+	$(CARGO) build --release --locked
+
+test: needs-cc needs-redis ## Run all tests, against a real Redis that they start themselves
+	$(CARGO) test --locked
+	$(CARGO) test --locked --test it -- --ignored --test-threads=1 serial_
+
+lint: needs-cc ## Check formatting and lints, warnings as errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+check: lint test ## What CI does
+
+fmt: ## Format the code
+	$(CARGO) fmt
+
+doc: ## Build the library's documentation: target/doc/lynkhook/index.html
+	$(CARGO) doc --locked --no-deps
+	@echo "target/doc/lynkhook/index.html"
+
+needs-redis:
+	@sh deploy/install.sh redis-server redis
+
+needs-cc:
+	@command -v $(firstword $(CARGO)) >/dev/null 2>&1 || { echo "error: cargo is missing: install the Rust toolchain (1.91 or newer), then try again" >&2; exit 1; }
+	@sh deploy/install.sh cc gcc

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Installs what the Makefile needs, where it is missing: install.sh PROGRAM PACKAGE
+# Uses the system's package manager and says so; where there is none that it knows, says what to install.
+set -eu
+
+program=$1
+package=$2
+command -v "$program" >/dev/null 2>&1 && exit 0
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null 2>&1; then
+        sudo "$@"
+    else
+        echo "error: $program is missing and installing it needs root: install $package, then try again" >&2
+        exit 1
+    fi
+}
+
+say() {
+    echo "$program is missing: installing it with $1"
+}
+
+if command -v apt-get >/dev/null 2>&1; then
+    # Debian calls the server's package after the program.
+    [ "$package" = redis ] && package=redis-server
+    [ "$package" = gcc ] && package=build-essential
+    say "apt-get install $package"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package"
+elif command -v dnf >/dev/null 2>&1; then
+    say "dnf install $package"
+    as_root dnf install -y -q "$package"
+elif command -v apk >/dev/null 2>&1; then
+    [ "$package" = gcc ] && package=build-base
+    say "apk add $package"
+    as_root apk add --quiet "$package"
+elif command -v brew >/dev/null 2>&1; then
+    say "brew install $package"
+    brew install --quiet "$package"
+else
+    echo "error: $program is missing: install $package (Redis 7.0 or newer, where it is Redis), then try again" >&2
+    exit 1
+fi

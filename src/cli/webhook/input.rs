@@ -1,0 +1,211 @@
+//! The flags that say what a webhook shall be, and the files that hold its secret. A secret never stands on the
+//! command line, where every process on the machine could read it.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use crate::webhooks::{Edit, NewAuthentication, NewWebhook};
+
+/// A secret file is at most this long: a header's name and value with room to spare.
+const SECRET_FILE_MAX_BYTES: u64 = 16 * 1024;
+
+/// What is wrong with the command line or a file that it names. Never quotes a file's content.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::cli) enum BadInput {
+    /// The file cannot be read.
+    #[error("cannot read {file}")]
+    Unreadable { file: String, source: io::Error },
+    /// The file is too long to be what it should be.
+    #[error("{file} is longer than {SECRET_FILE_MAX_BYTES} bytes, too long for a secret")]
+    TooLong { file: String },
+    /// The file is not text.
+    #[error("{file} is not UTF-8 text")]
+    NotUtf8 { file: String },
+    /// The file is no header.
+    #[error("{file} must hold one line, `Name: value`")]
+    NotAHeader { file: String },
+    /// An edit of nothing.
+    #[error(
+        "nothing to change: give --url, --event, --description, --active, --inactive, --bearer-token-file, --header-file or --no-authentication"
+    )]
+    NothingToChange,
+}
+
+/// What `add` and `edit` have in common.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Flags {
+    /// An event type to subscribe to; may be given several times [default for a new webhook: all].
+    #[arg(long = "event", value_name = "EVENT")]
+    events: Vec<String>,
+    /// Authenticate with the bearer token in this file; - is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "header_file")]
+    bearer_token_file: Option<PathBuf>,
+    /// Authenticate with the header in this file, one line `Name: value`; - is standard input.
+    #[arg(long, value_name = "FILE")]
+    header_file: Option<PathBuf>,
+    /// A label, such as "CRM sync".
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Switch it off: its deliveries are held until it is switched on.
+    #[arg(long)]
+    inactive: bool,
+}
+
+/// What only `edit` takes.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct EditFlags {
+    /// Where its events go: an HTTPS URL with a public host name.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
+    /// Switch it on.
+    #[arg(long, conflicts_with = "inactive")]
+    active: bool,
+    /// Send no authentication any more.
+    #[arg(long, conflicts_with_all = ["bearer_token_file", "header_file"])]
+    no_authentication: bool,
+}
+
+impl Flags {
+    /// The webhook to add.
+    pub(super) fn into_new(self, url: String) -> Result<NewWebhook, BadInput> {
+        Ok(NewWebhook {
+            url,
+            authentication: self.authentication()?.unwrap_or(NewAuthentication::None),
+            events: (!self.events.is_empty()).then_some(self.events),
+            description: self.description.unwrap_or_default(),
+            active: !self.inactive,
+        })
+    }
+
+    fn authentication(&self) -> Result<Option<NewAuthentication>, BadInput> {
+        if let Some(file) = &self.bearer_token_file {
+            return Ok(Some(NewAuthentication::Bearer(SecretString::from(secret(file)?.as_str()))));
+        }
+        let Some(file) = &self.header_file else { return Ok(None) };
+        let header = header(&secret(file)?).ok_or_else(|| BadInput::NotAHeader { file: name(file) })?;
+        Ok(Some(header))
+    }
+}
+
+impl EditFlags {
+    /// What to change.
+    pub(super) fn into_edit(self) -> Result<Edit, BadInput> {
+        let authentication =
+            if self.no_authentication { Some(NewAuthentication::None) } else { self.flags.authentication()? };
+        let edit = Edit {
+            url: self.url,
+            events: (!self.flags.events.is_empty()).then_some(self.flags.events),
+            authentication,
+            description: self.flags.description,
+            active: (self.active || self.flags.inactive).then_some(self.active),
+        };
+        match edit {
+            Edit { url: None, events: None, authentication: None, description: None, active: None } => {
+                Err(BadInput::NothingToChange)
+            }
+            edit => Ok(edit),
+        }
+    }
+}
+
+/// What a secret file holds, without its final newline.
+fn secret(file: &Path) -> Result<Zeroizing<String>, BadInput> {
+    let read = if file == Path::new("-") { bounded(io::stdin().lock()) } else { File::open(file).and_then(bounded) };
+    let bytes = read.map_err(|source| BadInput::Unreadable { file: name(file), source })?;
+    if bytes.len() as u64 > SECRET_FILE_MAX_BYTES {
+        return Err(BadInput::TooLong { file: name(file) });
+    }
+    let text = str::from_utf8(&bytes).map_err(|_| BadInput::NotUtf8 { file: name(file) })?;
+    Ok(Zeroizing::new(without_final_newline(text).to_owned()))
+}
+
+/// At most one byte more than a secret file may have.
+fn bounded(stream: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    stream.take(SECRET_FILE_MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn without_final_newline(text: &str) -> &str {
+    text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line))
+}
+
+/// A header of one line `Name: value`. Blanks before the value separate (RFC 9110, 5.5); what the name and the value
+/// may be is judged where every header is.
+fn header(line: &str) -> Option<NewAuthentication> {
+    if line.contains(['\n', '\r']) {
+        return None;
+    }
+    let (name, value) = line.split_once(':')?;
+    Some(NewAuthentication::Header { name: name.to_owned(), value: value.trim_start_matches([' ', '\t']).into() })
+}
+
+fn name(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn only_the_final_newline_is_dropped() {
+        for (text, secret) in [
+            ("t0ken", "t0ken"),
+            ("t0ken\n", "t0ken"),
+            ("t0ken\r\n", "t0ken"),
+            ("t0ken\n\n", "t0ken\n"),
+            ("t0ken \n", "t0ken "),
+            ("t0ken\r", "t0ken\r"),
+            ("\n", ""),
+        ] {
+            assert_eq!(without_final_newline(text), secret, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_file_is_one_line_of_name_and_value() {
+        for (line, name, value) in [
+            ("X-Webhook-Secret: s3cret", "X-Webhook-Secret", "s3cret"),
+            ("X-A:b", "X-A", "b"),
+            ("X-A: \t b:c ", "X-A", "b:c "),
+            (": b", "", "b"),
+            ("X-A:", "X-A", ""),
+        ] {
+            let Some(NewAuthentication::Header { name: found, value: secret }) = header(line) else {
+                panic!("{line:?}");
+            };
+            assert_eq!((found.as_str(), secret.expose_secret()), (name, value), "{line:?}");
+        }
+        for none in ["", "s3cret", "X-A: b\nX-C: d", "X-A: b\n", "X-A: b\r"] {
+            assert!(header(none).is_none(), "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_holds_no_secret_is_named_and_never_quoted() {
+        let refused = |content: &[u8]| {
+            let file = std::env::temp_dir().join(format!("lynkhook-{}", uuid::Uuid::new_v4()));
+            std::fs::write(&file, content).unwrap();
+            let result = secret(&file).map(|_| ()).map_err(|e| e.to_string().replace(&name(&file), "FILE"));
+            std::fs::remove_file(&file).unwrap();
+            result
+        };
+        assert_eq!(refused(b"\xff\xfe"), Err("FILE is not UTF-8 text".to_owned()));
+        assert_eq!(refused(&vec![b'a'; 16 * 1024]), Ok(()));
+        assert!(refused(&vec![b'a'; 16 * 1024 + 1]).unwrap_err().starts_with("FILE is longer than 16384 bytes"));
+        let missing = secret(Path::new("/nowhere/token")).unwrap_err();
+        assert_eq!(missing.to_string(), "cannot read /nowhere/token");
+    }
+}

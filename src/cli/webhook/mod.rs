@@ -1,0 +1,253 @@
+//! `lynkhook webhook`: what people do with an account's webhooks, from a shell.
+//!
+//! What is done and what is refused is decided in `webhooks.rs`. Here are the flags (`input.rs`), the tables
+//! (`tables.rs`) and the following of a log (`follow.rs`). No secret is ever printed, nor taken from a flag.
+
+mod follow;
+mod input;
+mod tables;
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
+
+pub(super) use self::input::BadInput;
+use self::input::{EditFlags, Flags};
+use super::{Exit, output};
+use crate::{
+    config::Settings,
+    domain::{account::AccountId, log_entry::Status, webhook::WebhookId},
+    sender::Sender,
+    webhooks::{Edit, NewWebhook, View, Webhooks},
+};
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Add a webhook to an account.
+    Add {
+        #[command(flatten)]
+        account: Account,
+        /// Where its events go: an HTTPS URL with a public host name.
+        #[arg(long, value_name = "URL")]
+        url: String,
+        #[command(flatten)]
+        flags: Flags,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List an account's webhooks, oldest first.
+    List {
+        #[command(flatten)]
+        account: Account,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show one webhook.
+    Show {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Change a webhook; what is not named stays as it is. Counts from the next attempt on.
+    Edit {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        flags: EditFlags,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Switch a webhook on; what was held is delivered, oldest first.
+    Enable {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Switch a webhook off; its deliveries are held until it is switched on.
+    Disable {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Delete a webhook with its log, held and failed deliveries.
+    Delete {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Send the event webhook.test now, whether on or off, and say what came of it; ends with 6 if it failed.
+    Test {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show the delivery log: the most recent 50 attempts, newest first.
+    Logs {
+        #[command(flatten)]
+        target: Target,
+        /// Print the log oldest first, then every new entry as it comes, until Ctrl-C.
+        #[arg(long)]
+        follow: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+/// Whose webhooks.
+#[derive(Debug, Args)]
+pub(super) struct Account {
+    /// The customer's account.
+    #[arg(long, value_name = "ACCOUNT")]
+    account: AccountId,
+}
+
+/// Which webhook.
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    /// The customer's account.
+    #[arg(long, value_name = "ACCOUNT")]
+    account: AccountId,
+    /// The webhook's id, as `lynkhook webhook list` shows it.
+    id: WebhookId,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Format {
+    /// Print JSON: one document, or one object a line while following.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Add { account, url, flags, format } => {
+            let new = flags.into_new(url)?;
+            add(&open(settings).await?, &account.account, new, format).await
+        }
+        Command::List { account, format } => list(&open(settings).await?, &account.account, format).await,
+        Command::Show { target, format } => {
+            let view = open(settings).await?.show(&target.account, target.id).await?;
+            print(&view, "", format)
+        }
+        Command::Edit { target, flags, format } => {
+            let edit = flags.into_edit()?;
+            let view = open(settings).await?.edit(&target.account, target.id, edit).await?;
+            print(&view, "", format)
+        }
+        Command::Enable { target, format } => switch(&open(settings).await?, &target, true, format).await,
+        Command::Disable { target, format } => switch(&open(settings).await?, &target, false, format).await,
+        Command::Delete { target, format } => delete(&open(settings).await?, &target, format).await,
+        Command::Test { target, format } => {
+            let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
+            test(&open(settings).await?, &sender, &target, format).await
+        }
+        Command::Logs { target, follow: true, format } => {
+            follow::run(&open(settings).await?, &target, format.json).await
+        }
+        Command::Logs { target, follow: false, format } => logs(&open(settings).await?, &target, format).await,
+    }
+}
+
+async fn open(settings: &Settings) -> anyhow::Result<Webhooks> {
+    let (store, vault) = super::open(settings).await?;
+    Ok(Webhooks::new(settings, store, vault)?)
+}
+
+async fn add(webhooks: &Webhooks, account: &AccountId, new: NewWebhook, format: Format) -> anyhow::Result<Exit> {
+    let view = webhooks.add(account, new).await?;
+    let next = format!("\nNow test it: lynkhook webhook test --account {account} {}\n", view.id);
+    print(&view, &next, format)
+}
+
+async fn list(webhooks: &Webhooks, account: &AccountId, format: Format) -> anyhow::Result<Exit> {
+    let views = webhooks.list(account).await?;
+    if format.json {
+        output::print_json(&views)?;
+    } else if views.is_empty() {
+        output::print(&format!(
+            "Account {account} has no webhooks. Add one: lynkhook webhook add --account {account} --url URL\n"
+        ))?;
+    } else {
+        output::print(&tables::webhooks(&views, output::width()))?;
+    }
+    Ok(Exit::Success)
+}
+
+async fn switch(webhooks: &Webhooks, target: &Target, on: bool, format: Format) -> anyhow::Result<Exit> {
+    let edit = Edit { active: Some(on), ..Edit::default() };
+    let view = webhooks.edit(&target.account, target.id, edit).await?;
+    let meaning = if on {
+        "\nIt is on: what was held is delivered, oldest first.\n"
+    } else {
+        "\nIt is off: its deliveries are held until it is switched on.\n"
+    };
+    print(&view, meaning, format)
+}
+
+async fn delete(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::Result<Exit> {
+    let Target { account, id } = target;
+    let dropped = webhooks.delete(account, *id).await?;
+    let (held, failed) = (dropped.held, dropped.failed);
+    if format.json {
+        let dropped = serde_json::json!({ "held": held, "failed": failed });
+        output::print_json(&serde_json::json!({ "id": id, "account": account, "dropped": dropped }))?;
+    } else {
+        output::print(&format!(
+            "Deleted {id} of account {account}, with its delivery log, {held} held and {failed} failed deliveries.\n"
+        ))?;
+    }
+    Ok(Exit::Success)
+}
+
+async fn test(webhooks: &Webhooks, sender: &Sender, target: &Target, format: Format) -> anyhow::Result<Exit> {
+    // Drawn on standard error, and only on a terminal.
+    let spinner = if format.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    spinner.set_message("waiting for the endpoint");
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let tested = webhooks.test(sender, &target.account, target.id).await;
+    spinner.finish_and_clear();
+    let tested = tested?;
+    if format.json {
+        output::print_json(&tested)?;
+    } else {
+        output::print(&tables::tested(&tested.0))?;
+    }
+    Ok(match tested.0.status {
+        Status::Success => Exit::Success,
+        Status::Failed => Exit::TestFailed,
+    })
+}
+
+async fn logs(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::Result<Exit> {
+    let entries = webhooks.logs(&target.account, target.id).await?;
+    if format.json {
+        output::print_json(&entries)?;
+    } else if entries.is_empty() {
+        let Target { account, id } = target;
+        output::print(&format!(
+            "No deliveries yet. Send a test event: lynkhook webhook test --account {account} {id}\n"
+        ))?;
+    } else {
+        output::print(&tables::log(&entries, output::width()))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// One webhook, and for people what it means.
+fn print(view: &View, meaning: &str, format: Format) -> anyhow::Result<Exit> {
+    if format.json {
+        output::print_json(view)?;
+    } else {
+        output::print(&(tables::webhook(view, output::width()) + meaning))?;
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,140 @@
+//! Webhooks and their logs as people read them in a terminal.
+
+use super::super::output::{clean, fits, flexible, milliseconds, render, table, time};
+use crate::{
+    domain::log_entry::{LogEntry, PhasesMs, Status},
+    webhooks::{AuthenticationView, View},
+};
+
+/// From this many columns on, the log is a table of one column for each field.
+const WIDE_LOG: u16 = 150;
+
+/// One webhook, a line for each of its settings.
+pub(super) fn webhook(view: &View, width: Option<u16>) -> String {
+    let rows = [
+        ("ID", view.id.to_string()),
+        ("Account", view.account.to_string()),
+        ("URL", clean(&view.url).into_owned()),
+        ("Events", clean(&view.events.join(", ")).into_owned()),
+        ("Authentication", authentication(&view.authentication)),
+        ("Description", clean(&view.description).into_owned()),
+        ("Active", active(view)),
+        ("Revision", view.revision.to_string()),
+        ("Added", time(&view.created_at) + " UTC"),
+        ("Edited", time(&view.updated_at) + " UTC"),
+    ];
+    let rows = rows.map(|(name, value)| [name.to_owned(), value]);
+    render(flexible(table(["", ""], rows), [1]), width)
+}
+
+/// Webhooks, a line each; where that is wider than the terminal, one below the other.
+pub(super) fn webhooks(views: &[View], width: Option<u16>) -> String {
+    let row = |view: &View| {
+        let (url, events, description) =
+            (clean(&view.url), clean(&view.events.join(", ")).into_owned(), &view.description);
+        let authentication = authentication(&view.authentication);
+        [view.id.to_string(), active(view), url.into_owned(), events, authentication, clean(description).into_owned()]
+    };
+    let header = ["ID", "Active", "URL", "Events", "Authentication", "Description"];
+    let table = table(header, views.iter().map(row));
+    if fits(&table, width) {
+        return render(table, width);
+    }
+    views.iter().map(|view| webhook(view, width)).collect::<Vec<_>>().join("\n")
+}
+
+/// A delivery log, in the order given. In a narrow terminal, identifiers and error stand below the event.
+pub(super) fn log(entries: &[LogEntry], width: Option<u16>) -> String {
+    let header = ["Status", "Event", "HTTP Status", "Attempt", "Duration", "Error", "Identifiers", "Time (UTC)"];
+    let row = |entry: &LogEntry| {
+        let [status, event, http, attempt, duration, error, time] = cells(entry);
+        [status, event, http, attempt, duration, error, identifiers(entry).join("\n"), time]
+    };
+    let wide = table(header, entries.iter().map(row));
+    if fits(&wide, width) || width.is_some_and(|width| width >= WIDE_LOG) {
+        return render(flexible(wide, [5, 6]), width);
+    }
+    let header = ["Status", "Event\nIdentifiers, Error", "HTTP\nStatus", "Attempt", "Duration", "Time\n(UTC)"];
+    let row = |entry: &LogEntry| {
+        let [status, event, http, attempt, duration, error, time] = cells(entry);
+        let mut about = vec![event];
+        about.extend(identifiers(entry));
+        about.extend((!error.is_empty()).then_some(error));
+        [status, about.join("\n"), broken(&http), broken(&attempt), duration, broken(&time)]
+    };
+    render(flexible(table(header, entries.iter().map(row)), [1]), width)
+}
+
+/// One entry as a line, for a log that grows.
+pub(super) fn log_line(entry: &LogEntry) -> String {
+    let [status, event, http, attempt, duration, error, time] = cells(entry);
+    let about = identifiers(entry).into_iter().chain((!error.is_empty()).then_some(error));
+    let about = about.fold(String::new(), |line, part| line + "  " + &part);
+    format!("{time}  {status:<7}  {event}  {http:<13}  attempt {attempt}  {duration:>7}{about}")
+}
+
+/// What the test button met, in one line.
+pub(super) fn tested(entry: &LogEntry) -> String {
+    let took = milliseconds(entry.duration_ms);
+    let phases = phases(entry.phases_ms.unwrap_or_default());
+    match (&entry.error, entry.status) {
+        (None, Status::Success) => format!("Success: HTTP {} in {took}{phases}\n", entry.http_status),
+        (error, _) => format!("Failed: {} after {took}{phases}\n", clean(error.as_deref().unwrap_or("unknown"))),
+    }
+}
+
+/// ` (dns 2 ms, connect 10 ms)`; nothing where no phase was finished.
+fn phases(phases: PhasesMs) -> String {
+    let PhasesMs { dns, connect, tls, first_byte } = phases;
+    let named = [("dns", dns), ("connect", connect), ("tls", tls), ("firstByte", first_byte)];
+    let parts: Vec<_> =
+        named.into_iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name} {}", milliseconds(ms)))).collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+}
+
+/// Status, event, HTTP status, attempt, duration, error, time.
+fn cells(entry: &LogEntry) -> [String; 7] {
+    let status = match entry.status {
+        Status::Success => "success",
+        Status::Failed => "failed",
+    };
+    let attempt = match entry.redelivery {
+        None => entry.attempt.to_string(),
+        Some(count) => format!("{} (redelivery {count})", entry.attempt),
+    };
+    [
+        status.to_owned(),
+        clean(&entry.event).into_owned(),
+        entry.http_status.to_string(),
+        attempt,
+        milliseconds(entry.duration_ms),
+        clean(entry.error.as_deref().unwrap_or_default()).into_owned(),
+        time(&entry.time),
+    ]
+}
+
+/// `messageId=6601abc123def4567890abcd`, one for each.
+fn identifiers(entry: &LogEntry) -> Vec<String> {
+    let shown = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    entry.identifiers.iter().map(|(name, value)| clean(&format!("{name}={}", shown(value))).into_owned()).collect()
+}
+
+/// A line for each word.
+fn broken(text: &str) -> String {
+    text.replace(' ', "\n")
+}
+
+fn active(view: &View) -> String {
+    if view.active { "yes" } else { "no" }.to_owned()
+}
+
+fn authentication(view: &AuthenticationView) -> String {
+    match view {
+        AuthenticationView::None => "none".to_owned(),
+        AuthenticationView::Bearer { token } => format!("bearer token {}", clean(token)),
+        AuthenticationView::Header { name, value } => format!("header {}: {}", clean(name), clean(value)),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;
