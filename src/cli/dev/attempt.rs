@@ -44,31 +44,31 @@ pub(super) struct Rules {
 pub(super) fn of_demonstration(received: &Received, arrival: &Arrival, proof: &str, rules: &Rules) -> String {
     let tick = |right| if right { '✓' } else { '✗' };
     let proof = format!("{proof} {}", tick(arrival.authentic));
-    line(received, arrival.after, &format!("{proof:<15}  body {}", tick(arrival.identical)), rules)
+    let carried = format!("attempt {}  {proof:<15}  body {}", received.count, tick(arrival.identical));
+    line(received, arrival.after, &carried, rules)
 }
 
-/// The line of any other attempt: what it carries.
+/// The line of any other attempt: what it carries. Which attempt it is the receiver cannot know, only how often it has
+/// seen the event in this run.
 pub(super) fn of_others(received: &Received, after: Duration, rules: &Rules) -> String {
-    let bytes = format!("{} bytes", received.body.len());
-    line(received, after, &format!("{}  {bytes}", carried(received)), rules)
+    let (count, bytes) = (received.count, received.body.len());
+    line(received, after, &format!("seen {count}x  {}  {bytes} bytes", carried(received)), rules)
 }
 
 fn line(received: &Received, after: Duration, carried: &str, rules: &Rules) -> String {
     let Answer { status, after: delay } = received.answer;
     let late = if delay.is_zero() { String::new() } else { format!(" after {} s", delay.as_secs()) };
     format!(
-        "{:>8.3} s  {:<7} {:<15}  attempt {}  {carried}  {}{late}: {}",
+        "{:>8.3} s  {:<7} {:<15}  {carried}  {}{late}: {}",
         after.as_secs_f64(),
         shown(&received.path),
         shown(received.webhook_id()),
-        received.count,
         status.as_u16(),
         following(received, rules),
     )
 }
 
-/// What follows, by the same rule as the worker's. Of an event that was redelivered by hand the receiver cannot know
-/// which attempt it is.
+/// What follows, by the same rule as the worker's, where each time the event was seen was one attempt.
 fn following(received: &Received, rules: &Rules) -> String {
     let Answer { status, after } = received.answer;
     let outcome = if after > rules.timeout {

@@ -17,7 +17,6 @@ mod home;
 mod log_table;
 mod parts;
 mod receiver;
-
 mod screen;
 
 use std::{
