@@ -137,7 +137,7 @@ async fn killing_workers_at_random_loses_nothing_and_adds_no_fourth_attempt() {
         ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
         ("LYNKHOOK_DELIVERY__TIMEOUT", "500ms"),
     ];
-    let mut workers = vec![here.program.worker(lease), here.program.worker(lease)];
+    let mut workers = [here.program.worker(lease), here.program.worker(lease)];
     let (mut pushed, mut killed, started) = (0, 0, Instant::now());
     while started.elapsed() < duration {
         for _ in 0..dice.random_range(1..20) {

@@ -2,6 +2,7 @@
 
 mod invariants;
 mod outcomes;
+mod partitions;
 mod poison;
 mod support;
 mod support_works;

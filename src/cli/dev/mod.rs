@@ -7,14 +7,13 @@
 //! * `embedded.rs`: the embedded Redis, which never outlives this process;
 //! * `receiver.rs`: the HTTPS endpoint, which fails as told;
 //! * `parts.rs`: the demonstration's webhooks, what each should meet, and whether it did;
-//! * `attempt.rs`, `log_table.rs`, `screen.rs`: how it looks.
+//! * `attempt.rs`, `screen.rs`: how it looks.
 //!
 //! The worker and all that is done with webhooks are the same as everywhere. Nothing here is for production.
 
 mod attempt;
 mod embedded;
 mod home;
-mod log_table;
 mod parts;
 mod receiver;
 mod screen;
@@ -35,7 +34,7 @@ use self::{
     receiver::{PATHS, Received, Receiver},
     screen::{Screen, program, quoted},
 };
-use super::{Exit, worker::on_signal};
+use super::{Exit, output, webhook::tables, worker::on_signal};
 use crate::{
     config::Settings,
     domain::{account::AccountId, event::EventId, log_entry::LogEntry, retry::Schedule},
@@ -251,7 +250,7 @@ impl Story {
     fn tell_logs(&self, subscriptions: &[Subscription], logs: &[Vec<LogEntry>]) -> std::io::Result<()> {
         for (Subscription { account, webhook, .. }, log) in subscriptions.iter().zip(logs) {
             self.screen.heading(&format!("Delivery log of {} ({account}, {})", webhook.description, webhook.id))?;
-            self.screen.indented(&log_table::table(log).trim_fmt())?;
+            self.screen.indented(&tables::log(log, output::width().map(|columns| columns.saturating_sub(2))))?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 
 mod follow;
 mod input;
-mod tables;
+pub(super) mod tables;
 
 use std::time::Duration;
 

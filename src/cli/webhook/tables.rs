@@ -44,7 +44,7 @@ pub(super) fn webhooks(views: &[View], width: Option<u16>) -> String {
 }
 
 /// A delivery log, in the order given. In a narrow terminal, identifiers and error stand below the event.
-pub(super) fn log(entries: &[LogEntry], width: Option<u16>) -> String {
+pub(in crate::cli) fn log(entries: &[LogEntry], width: Option<u16>) -> String {
     let header = ["Status", "Event", "HTTP Status", "Attempt", "Duration", "Error", "Identifiers", "Time (UTC)"];
     let row = |entry: &LogEntry| {
         let [status, event, http, attempt, duration, error, time] = cells(entry);
