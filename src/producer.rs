@@ -183,9 +183,7 @@ impl Producer {
         let sent: Vec<Answer> = match sent {
             Ok(answers) => answers
                 .into_iter()
-                .map(|answer| {
-                    answer.map(|stream_id| Enqueued { stream_id }).map_err(EnqueueError::NotAccepted)
-                })
+                .map(|answer| answer.map(|stream_id| Enqueued { stream_id }).map_err(EnqueueError::NotAccepted))
                 .collect(),
             Err(Unanswered::NotSent(reason)) => vec![Err(EnqueueError::NotAccepted(reason)); valid.len()],
             Err(Unanswered::Unknown(reason)) => vec![Err(EnqueueError::Unknown(reason)); valid.len()],

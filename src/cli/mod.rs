@@ -1,6 +1,7 @@
 //! The command line: one file for each noun. Tables for people, `--json` for scripts, and exit codes that mean one
 //! thing each.
 
+mod enqueue;
 mod exit;
 mod worker;
 
@@ -34,6 +35,8 @@ struct Arguments {
 enum Command {
     /// Take events from the queue and deliver them, until SIGTERM or Ctrl-C.
     Worker,
+    /// Put events into the queue: one envelope, or one a line.
+    Enqueue(enqueue::Arguments),
 }
 
 /// Runs the program and answers its exit code.
@@ -65,6 +68,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     };
     match arguments.command {
         Command::Worker => worker::run(&settings()?).await,
+        Command::Enqueue(arguments) => enqueue::run(arguments, &settings()?).await,
     }
 }
 
