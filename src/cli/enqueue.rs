@@ -148,10 +148,8 @@ async fn one(arguments: &Arguments, producer: &Producer, content: Content) -> an
             let id = enqueued.stream_id;
             let line =
                 if arguments.json { serde_json::json!({ "id": id, "account": account }).to_string() } else { id };
-            Ok(match lost(writeln!(io::stdout(), "{line}").err()) {
-                true => Exit::Other,
-                false => Exit::Success,
-            })
+            let failed = lost(writeln!(io::stdout(), "{line}").err());
+            Ok(if failed { Exit::Other } else { Exit::Success })
         }
         Err(EnqueueError::Refused(fault)) => {
             let hint = match fault {

@@ -24,9 +24,8 @@ impl<W: io::Write> Ids<W> {
     /// Writes the id that a line's event got.
     pub(super) fn write(&mut self, line: u64, id: &str) {
         let (json, opening) = (self.json, if self.written == 0 { "[\n" } else { ",\n" });
-        self.attempt(|out| match json {
-            true => write!(out, "{opening}{{\"line\":{line},\"id\":\"{id}\"}}"),
-            false => writeln!(out, "{id}"),
+        self.attempt(|out| {
+            if json { write!(out, "{opening}{{\"line\":{line},\"id\":\"{id}\"}}") } else { writeln!(out, "{id}") }
         });
         self.written += 1;
     }
