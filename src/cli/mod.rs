@@ -3,6 +3,7 @@
 
 mod completions;
 mod dev;
+mod enqueue;
 mod exit;
 mod output;
 mod secrets;
@@ -49,6 +50,8 @@ enum Command {
     Secrets(secrets::Command),
     /// Print the completion script of a shell.
     Completions(completions::Arguments),
+    /// Put events into the queue: one envelope, or one a line.
+    Enqueue(enqueue::Arguments),
 }
 
 /// Runs the program and answers its exit code.
@@ -84,6 +87,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Webhook(command) => webhook::run(&settings()?, command).await,
         Command::Secrets(command) => secrets::run(&command),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Enqueue(arguments) => enqueue::run(arguments, &settings()?).await,
     }
 }
 

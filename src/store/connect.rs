@@ -13,7 +13,7 @@ use redis::{
 };
 use secrecy::ExposeSecret;
 
-use super::StoreError;
+use super::{StoreError, Unanswered};
 use crate::config;
 
 /// Data that is sent and not acknowledged for this long breaks the connection.
@@ -61,6 +61,19 @@ impl Link {
         let mut shared = self.shared().await?;
         let answer = pipeline.query_async(&mut shared.connection).await;
         self.judge(shared.number, answer)
+    }
+
+    /// Runs several commands in one round trip, each with an answer of its own: the server may take some and refuse
+    /// others. For commands that are not safe to repeat, so what is known of a failure is said.
+    pub(super) async fn run_each<T: FromRedisValue>(
+        &self,
+        pipeline: &mut Pipeline,
+    ) -> Result<Vec<Result<T, StoreError>>, Unanswered> {
+        let mut shared = self.shared().await.map_err(Unanswered::NotSent)?;
+        let answers: redis::RedisResult<Vec<redis::RedisResult<T>>> =
+            pipeline.ignore_errors().query_async(&mut shared.connection).await;
+        let answers = self.judge(shared.number, answers).map_err(Unanswered::Unknown)?;
+        Ok(answers.into_iter().map(|answer| self.judge(shared.number, answer)).collect())
     }
 
     /// Runs a script, loading it first where the server does not know it.

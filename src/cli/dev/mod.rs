@@ -38,6 +38,7 @@ use super::{Exit, output, webhook::tables, worker::on_signal};
 use crate::{
     config::Settings,
     domain::{account::AccountId, event::EventId, log_entry::LogEntry, retry::Schedule},
+    producer::{NewEvent, Producer},
     secrets::Vault,
     sender::Sender,
     store::Store,
@@ -106,6 +107,7 @@ async fn beside_redis(
         screen: Screen::new(),
         redis_port: redis.port(),
         pushed: Instant::now(),
+        producer: Producer::new(store.clone(), settings.catalogue()),
         settings,
         store,
         webhooks,
@@ -140,6 +142,7 @@ fn interrupted(flags: &Flags) -> Exit {
 struct Story {
     screen: Screen,
     settings: Settings,
+    producer: Producer,
     store: Store,
     webhooks: Webhooks,
     receiver: Receiver,
@@ -202,11 +205,10 @@ impl Story {
             self.screen.indented(&format!("XADD {} '*' account {account} id {event} envelope …", quoted(&queue)))?;
         }
         self.screen.heading("Attempts, as the receiver sees them (time since the push)")?;
-        let envelope = bytes::Bytes::from_static(TRANSCRIPT.as_bytes());
-        let events: Vec<_> =
-            accounts.iter().map(|(account, event)| (account.clone(), Some(event.clone()), envelope.clone())).collect();
         self.pushed = Instant::now();
-        self.store.enqueue(&events).await?;
+        for (account, event) in accounts {
+            self.producer.enqueue(account, &NewEvent::from_envelope(TRANSCRIPT).with_id(event.clone())).await?;
+        }
         Ok(())
     }
 
