@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test lint check fmt doc build needs-redis needs-clients needs-cc
+.PHONY: help run test soak lint check fmt doc build needs-redis needs-clients needs-cc
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ build: needs-cc ## Build the program in release form: target/release/lynkhook
 test: needs-cc needs-redis needs-clients ## Run all tests, against a real Redis that they start themselves
 	$(CARGO) test --locked
 	$(CARGO) test --locked --test it -- --ignored --test-threads=1 serial_
+
+soak: needs-cc needs-redis ## Run the randomised tests for SECONDS (120) each, with SEED if given
+	LYNKHOOK_TEST_SECONDS=$(or $(SECONDS),120) $(if $(SEED),LYNKHOOK_TEST_SEED=$(SEED)) $(CARGO) test --locked --test it -- --nocapture --test-threads=1 invariants
 
 lint: needs-cc ## Check formatting and lints, warnings as errors
 	$(CARGO) fmt --check
