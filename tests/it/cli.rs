@@ -3,6 +3,7 @@
 mod commands;
 mod deliveries;
 mod dev;
+mod enqueue;
 mod exit_codes;
 mod follow;
 mod help;

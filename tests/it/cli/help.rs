@@ -3,9 +3,10 @@
 use super::*;
 
 /// Each command, and the flags and words that scripts rely on.
-const COMMANDS: [(&str, &[&str]); 15] = [
-    ("", &["worker", "dev", "webhook", "secrets", "completions", "--config", "--redis-url", "--version"]),
+const COMMANDS: [(&str, &[&str]); 16] = [
+    ("", &["worker", "dev", "enqueue", "webhook", "secrets", "completions", "--config", "--redis-url", "--version"]),
     ("worker", &["--config", "--redis-url", "SIGTERM"]),
+    ("enqueue", &["--account", "--file", "--id", "--stop-at-first-error", "--json"]),
     ("dev", &["--once", "Ctrl-C"]),
     ("webhook", &["add", "list", "show", "edit", "enable", "disable", "delete", "test", "logs"]),
     (
