@@ -106,8 +106,6 @@ fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
 fn of_store(error: &StoreError) -> Exit {
     match error {
         StoreError::Unreachable(_) | StoreError::Unfit(_) | StoreError::NoGroup | StoreError::Full => Exit::Redis,
-        // It wants a password that redis.url lacks, or gives this user too few rights.
-        StoreError::Refused(error) if matches!(error.code(), Some("NOAUTH" | "NOPERM")) => Exit::Redis,
         StoreError::Corrupt { .. } | StoreError::Refused(_) => Exit::Other,
     }
 }

@@ -122,7 +122,12 @@ impl Link {
         let opened = self.client.get_multiplexed_async_connection_with_config(&config);
         // The handshake (AUTH, SELECT) is inside too: a server that accepts and never answers must not hold us.
         match tokio::time::timeout(self.connect_timeout, opened).await {
-            Ok(connection) => Ok(connection?),
+            Ok(connection) => connection.map_err(|error| match StoreError::from(error) {
+                StoreError::Refused(error) => {
+                    StoreError::Unfit(format!("Redis refuses the connection; check redis.url: {error}"))
+                }
+                other => other,
+            }),
             Err(_) => Err(StoreError::Unreachable(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
         }
     }

@@ -60,6 +60,8 @@ impl From<redis::RedisError> for StoreError {
             Some("OOM") => return Self::Full,
             // MISCONF: it cannot persist just now.
             Some("MISCONF") => return Self::Unreachable(error),
+            Some("NOAUTH") => return Self::Unfit("Redis wants a password: put one into redis.url".to_owned()),
+            Some("NOPERM") => return Self::Unfit(format!("the Redis user in redis.url may do too little: {error}")),
             _ => {}
         }
         match error.kind() {

@@ -125,7 +125,7 @@ impl Store {
         }
         if found != partitions.to_string() {
             return Err(StoreError::Unfit(format!(
-                "`{meta}` says that this queue has {found} partitions and queue.partitions is {partitions}; \
+                "`{meta}` says that this queue has {found} partition(s) and queue.partitions is {partitions}; \
                  set queue.partitions = {found}, or use another redis.prefix"
             )));
         }

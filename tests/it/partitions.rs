@@ -71,7 +71,7 @@ async fn a_process_with_another_number_of_partitions_refuses_to_start_and_says_w
     for args in [&["worker"][..], &["webhook", "list", "--account", "acme"]] {
         let output = other.run(args).await;
         assert_eq!(output.code, Some(5), "{output:?}");
-        for part in ["has 2 partitions", "queue.partitions is 4", "set queue.partitions = 2"] {
+        for part in ["has 2 partition(s)", "queue.partitions is 4", "set queue.partitions = 2"] {
             assert!(output.stderr.contains(part), "{part:?} is missing: {output:?}");
         }
     }
