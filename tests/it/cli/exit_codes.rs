@@ -174,7 +174,7 @@ async fn a_redis_that_does_not_fit_is_5() {
     let commands = [webhook("acme", &["list"]), vec!["worker"]];
     let two = here.program.clone().env("LYNKHOOK_QUEUE__PARTITIONS", "2");
     for arguments in &commands {
-        let says = ["1 partitions", "queue.partitions = 1"];
+        let says = ["1 partition(s)", "queue.partitions = 1"];
         assert_refused(&format!("{arguments:?}"), &two.run(arguments).await, 5, &says);
     }
     let _: () = here.redis.clone().hset(format!("{}:meta", here.prefix), "schema", "9").await.unwrap();
