@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test lint check fmt doc build needs-redis needs-cc
+.PHONY: help run test soak lint check fmt doc build needs-redis needs-clients needs-cc
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,9 +16,12 @@ run: needs-cc needs-redis build ## Install what is missing, build, and run the w
 build: needs-cc ## Build the program in release form: target/release/lynkhook
 	$(CARGO) build --release --locked
 
-test: needs-cc needs-redis ## Run all tests, against a real Redis that they start themselves
+test: needs-cc needs-redis needs-clients ## Run all tests, against a real Redis that they start themselves
 	$(CARGO) test --locked
 	$(CARGO) test --locked --test it -- --ignored --test-threads=1 serial_
+
+soak: needs-cc needs-redis ## Run the randomised tests for SECONDS (120) each, with SEED if given
+	LYNKHOOK_TEST_SECONDS=$(or $(SECONDS),120) $(if $(SEED),LYNKHOOK_TEST_SEED=$(SEED)) $(CARGO) test --locked --test it -- --nocapture --test-threads=1 invariants
 
 lint: needs-cc ## Check formatting and lints, warnings as errors
 	$(CARGO) fmt --check
@@ -36,6 +39,10 @@ doc: ## Build the library's documentation: target/doc/lynkhook/index.html
 
 needs-redis:
 	@sh deploy/install.sh redis-server redis
+
+needs-clients:
+	@sh deploy/install.sh python3 python3
+	@sh deploy/install.sh node nodejs
 
 needs-cc:
 	@command -v $(firstword $(CARGO)) >/dev/null 2>&1 || { echo "error: cargo is missing: install the Rust toolchain (1.91 or newer), then try again" >&2; exit 1; }

@@ -80,6 +80,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod failpoint;
+pub mod producer;
 pub mod secrets;
 pub mod sender;
 pub mod store;

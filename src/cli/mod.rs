@@ -2,6 +2,8 @@
 //! thing each.
 
 mod completions;
+mod dev;
+mod enqueue;
 mod exit;
 mod output;
 mod secrets;
@@ -38,6 +40,8 @@ struct Arguments {
 enum Command {
     /// Take events from the queue and deliver them, until SIGTERM or Ctrl-C.
     Worker,
+    /// Try it: a Redis of its own, a worker and an endpoint that fails as told, all in one process, until Ctrl-C.
+    Dev(dev::Flags),
     /// Add, look at, edit, switch, test and delete an account's webhooks, and read their delivery logs.
     #[command(subcommand)]
     Webhook(webhook::Command),
@@ -46,6 +50,8 @@ enum Command {
     Secrets(secrets::Command),
     /// Print the completion script of a shell.
     Completions(completions::Arguments),
+    /// Put events into the queue: one envelope, or one a line.
+    Enqueue(enqueue::Arguments),
 }
 
 /// Runs the program and answers its exit code.
@@ -77,9 +83,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     };
     match arguments.command {
         Command::Worker => worker::run(&settings()?).await,
+        Command::Dev(options) => dev::run(&options, arguments.config.as_deref(), &flags).await,
         Command::Webhook(command) => webhook::run(&settings()?, command).await,
         Command::Secrets(command) => secrets::run(&command),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Enqueue(arguments) => enqueue::run(arguments, &settings()?).await,
     }
 }
 

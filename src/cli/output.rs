@@ -80,11 +80,15 @@ pub(super) fn flexible<const N: usize>(mut table: Table, columns: [usize; N]) ->
     table
 }
 
-/// Whether the table fits without wrapping.
-pub(super) fn fits(table: &Table, width: Option<u16>) -> bool {
-    let columns = table.column_max_content_widths();
-    let gaps = usize::from(GAP) * columns.len().saturating_sub(1);
-    width.is_none_or(|width| columns.iter().map(|&column| usize::from(column)).sum::<usize>() + gaps <= width.into())
+/// Whether the table fits when, of `wrapped`, that column has that many columns of the terminal, and no other wraps.
+pub(super) fn fits(table: &Table, width: Option<u16>, wrapped: Option<(usize, u16)>) -> bool {
+    let widest = table.column_max_content_widths();
+    let gaps = usize::from(GAP) * widest.len().saturating_sub(1);
+    let needed = widest.into_iter().enumerate().map(|(index, widest)| match wrapped {
+        Some((column, least)) if column == index => usize::from(widest.min(least)),
+        _ => usize::from(widest),
+    });
+    width.is_none_or(|width| needed.sum::<usize>() + gaps <= width.into())
 }
 
 /// The table as text, for this width.
@@ -161,7 +165,8 @@ mod tests {
         let rows = || [["one".to_owned(), "a sentence that is long".to_owned()]];
         let plain = || table(["Key", "Text"], rows());
         assert_eq!(render(plain(), None), "Key  Text\none  a sentence that is long\n");
-        assert!(fits(&plain(), Some(28)) && !fits(&plain(), Some(27)));
+        assert!(fits(&plain(), Some(28), None) && !fits(&plain(), Some(27), None));
+        assert!(fits(&plain(), Some(15), Some((1, 10))) && !fits(&plain(), Some(14), Some((1, 10))));
         let wrapped = render(flexible(plain(), [1]), Some(20));
         assert_eq!(wrapped, "Key  Text\none  a sentence that\n     is long\n");
     }

@@ -13,7 +13,7 @@ use redis::{
 };
 use secrecy::ExposeSecret;
 
-use super::StoreError;
+use super::{StoreError, Unanswered};
 use crate::config;
 
 /// Data that is sent and not acknowledged for this long breaks the connection.
@@ -63,6 +63,19 @@ impl Link {
         self.judge(shared.number, answer)
     }
 
+    /// Runs several commands in one round trip, each with an answer of its own: the server may take some and refuse
+    /// others. For commands that are not safe to repeat, so what is known of a failure is said.
+    pub(super) async fn run_each<T: FromRedisValue>(
+        &self,
+        pipeline: &mut Pipeline,
+    ) -> Result<Vec<Result<T, StoreError>>, Unanswered> {
+        let mut shared = self.shared().await.map_err(Unanswered::NotSent)?;
+        let answers: redis::RedisResult<Vec<redis::RedisResult<T>>> =
+            pipeline.ignore_errors().query_async(&mut shared.connection).await;
+        let answers = self.judge(shared.number, answers).map_err(Unanswered::Unknown)?;
+        Ok(answers.into_iter().map(|answer| self.judge(shared.number, answer)).collect())
+    }
+
     /// Runs a script, loading it first where the server does not know it.
     pub(super) async fn run_script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
         let mut shared = self.shared().await?;
@@ -109,7 +122,12 @@ impl Link {
         let opened = self.client.get_multiplexed_async_connection_with_config(&config);
         // The handshake (AUTH, SELECT) is inside too: a server that accepts and never answers must not hold us.
         match tokio::time::timeout(self.connect_timeout, opened).await {
-            Ok(connection) => Ok(connection?),
+            Ok(connection) => connection.map_err(|error| match StoreError::from(error) {
+                StoreError::Refused(error) => {
+                    StoreError::Unfit(format!("Redis refuses the connection; check redis.url: {error}"))
+                }
+                other => other,
+            }),
             Err(_) => Err(StoreError::Unreachable(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
         }
     }

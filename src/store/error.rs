@@ -3,7 +3,7 @@
 use redis::{ErrorKind, ServerErrorKind};
 
 /// An error of the store.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// No answer came, or the server is not ready. Worth repeating: every step is safe to repeat.
     #[error("Redis is unreachable: {0}")]
@@ -32,6 +32,17 @@ pub enum StoreError {
     Refused(#[source] redis::RedisError),
 }
 
+/// Why commands that are not safe to repeat have no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Unanswered {
+    /// They never left: nothing happened.
+    #[error("nothing was sent")]
+    NotSent(#[source] StoreError),
+    /// They were sent, and the connection was lost or silent: each may have happened or not.
+    #[error("no answer came")]
+    Unknown(#[source] StoreError),
+}
+
 impl StoreError {
     /// Whether the same call may succeed later without anyone's doing.
     pub fn is_passing(&self) -> bool {
@@ -41,12 +52,16 @@ impl StoreError {
 
 impl From<redis::RedisError> for StoreError {
     fn from(error: redis::RedisError) -> Self {
-        match error.code() {
+        // A pipeline's error is a list and has no code of its own; the first one speaks for it.
+        let first = error.clone().into_server_errors().and_then(|errors| Some(errors.first()?.1.code().to_owned()));
+        match error.code().or(first.as_deref()) {
             // UNBLOCKED: the stream was deleted under a blocked reader.
             Some("NOGROUP" | "UNBLOCKED") => return Self::NoGroup,
             Some("OOM") => return Self::Full,
             // MISCONF: it cannot persist just now.
             Some("MISCONF") => return Self::Unreachable(error),
+            Some("NOAUTH") => return Self::Unfit("Redis wants a password: put one into redis.url".to_owned()),
+            Some("NOPERM") => return Self::Unfit(format!("the Redis user in redis.url may do too little: {error}")),
             _ => {}
         }
         match error.kind() {

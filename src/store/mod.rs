@@ -8,6 +8,7 @@
 //! (design by flag rather than by the order of first writes; it is why Redis 7.0 is the oldest that serves).
 
 mod connect;
+mod enqueue;
 mod error;
 mod failed;
 pub mod keys;
@@ -21,7 +22,7 @@ use chrono::{DateTime, TimeZone, Utc};
 
 use self::{connect::Link, keys::Keys, scripts::Scripts};
 pub use self::{
-    error::StoreError,
+    error::{StoreError, Unanswered},
     failed::{FailedEntry, Redelivered, Span},
     queue::{Attempted, Entry, EntryId, Held, Promoted, Reader, Settled, VISIT_PACE},
     webhooks::{Deleted, Put},
@@ -106,11 +107,18 @@ impl Store {
     async fn check_meta(&self) -> Result<(), StoreError> {
         let meta = self.0.keys.meta();
         let partitions = self.0.keys.partitions();
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HSETNX").arg(&meta).arg("schema").arg(SCHEMA).ignore();
-        pipeline.cmd("HSETNX").arg(&meta).arg("partitions").arg(partitions).ignore();
-        pipeline.cmd("HMGET").arg(&meta).arg("schema").arg("partitions");
-        let ((schema, found),): ((String, String),) = self.0.link.run_pipeline(&pipeline).await?;
+        let mut read = redis::cmd("HMGET");
+        read.arg(&meta).arg("schema").arg("partitions");
+        let mut noted: (Option<String>, Option<String>) = self.0.link.run(&read).await?;
+        if noted.0.is_none() || noted.1.is_none() {
+            // Only now, because a full Redis refuses every write: a worker must be able to start and drain it.
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("HSETNX").arg(&meta).arg("schema").arg(SCHEMA).ignore();
+            pipeline.cmd("HSETNX").arg(&meta).arg("partitions").arg(partitions).ignore();
+            pipeline.add_command(read);
+            (noted,) = self.0.link.run_pipeline(&pipeline).await?;
+        }
+        let (schema, found) = (noted.0.unwrap_or_default(), noted.1.unwrap_or_default());
         if schema != SCHEMA.to_string() {
             return Err(StoreError::Unfit(format!(
                 "the data under `{meta}` has schema {schema} and this program writes schema {SCHEMA}; \
@@ -119,7 +127,7 @@ impl Store {
         }
         if found != partitions.to_string() {
             return Err(StoreError::Unfit(format!(
-                "`{meta}` says that this queue has {found} partitions and queue.partitions is {partitions}; \
+                "`{meta}` says that this queue has {found} partition(s) and queue.partitions is {partitions}; \
                  set queue.partitions = {found}, or use another redis.prefix"
             )));
         }

@@ -3,7 +3,6 @@
 use super::{Store, StoreError, keys::Keys};
 use crate::domain::{
     account::AccountId,
-    event::EventId,
     log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry, timestamp},
     webhook::{Webhook, WebhookId},
 };
@@ -100,22 +99,6 @@ impl Store {
         let oldest = timestamp(self.now().await? - LOG_RETENTION);
         let entries = all.iter().map(|json| parse(&key, json)).collect::<Result<Vec<LogEntry>, _>>()?;
         Ok(entries.into_iter().filter(|entry| entry.time >= oldest).collect())
-    }
-
-    /// Pushes events onto their accounts' queues, in one round trip; answers the stream ids, in order.
-    pub async fn enqueue(
-        &self,
-        events: &[(AccountId, Option<EventId>, bytes::Bytes)],
-    ) -> Result<Vec<String>, StoreError> {
-        let mut pipeline = redis::pipe();
-        for (account, id, envelope) in events {
-            let add = pipeline.cmd("XADD").arg(self.0.keys.queue(self.0.keys.partition(account))).arg("*");
-            add.arg("account").arg(account.as_str()).arg("envelope").arg(&envelope[..]);
-            if let Some(id) = id {
-                add.arg("id").arg(id.as_str());
-            }
-        }
-        self.0.link.run_pipeline(&pipeline).await
     }
 }
 

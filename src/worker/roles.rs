@@ -163,16 +163,16 @@ pub(super) async fn publish(worker: Arc<Worker>) {
 /// Removes consumers whose workers are long dead and hold nothing, and rejected entries that are too old.
 pub(super) async fn sweep(worker: Arc<Worker>) {
     loop {
-        tokio::select! {
-            () = worker.stop.cancelled() => return,
-            () = tokio::time::sleep(SWEEP_EVERY.mul_f64(rand::random_range(0.5..1.5))) => {}
-        }
         for partition in 0..worker.partitions() {
             let left = worker.store.leave(partition, &worker.consumer, false, &[]).await.map(drop);
             let swept = worker.store.sweep(partition).await.map(drop);
             if let Err(error) = left.and(swept) {
                 tracing::debug!(%error, "sweeping got no answer");
             }
+        }
+        tokio::select! {
+            () = worker.stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_EVERY.mul_f64(rand::random_range(0.5..1.5))) => {}
         }
     }
 }

@@ -1,7 +1,11 @@
 //! The integration tests: the built program, a real Redis, real sockets. One binary, so that it links once.
 
+mod ages;
+mod cli;
 mod failed;
+mod invariants;
 mod outcomes;
+mod partitions;
 mod poison;
 mod support;
 mod support_works;

@@ -38,7 +38,7 @@ pub(super) async fn run(webhooks: &Webhooks, target: &Target, json: bool) -> any
         match log {
             Ok(log) => {
                 waiting = false;
-                if print(seen.fresh(log), json)? == Reader::Gone {
+                if print(&seen.fresh(log), json)? == Reader::Gone {
                     return Ok(Exit::Success);
                 }
             }
@@ -53,7 +53,7 @@ pub(super) async fn run(webhooks: &Webhooks, target: &Target, json: bool) -> any
     }
 }
 
-fn print(fresh: Fresh, json: bool) -> std::io::Result<Reader> {
+fn print(fresh: &Fresh, json: bool) -> std::io::Result<Reader> {
     if fresh.overrun {
         tracing::warn!("more was logged than the log holds ({LOG_LIMIT}); entries may be missing here");
     }

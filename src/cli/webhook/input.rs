@@ -155,6 +155,8 @@ fn name(file: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use secrecy::ExposeSecret;
 
     use super::*;
@@ -196,11 +198,9 @@ mod tests {
     #[test]
     fn a_file_that_holds_no_secret_is_named_and_never_quoted() {
         let refused = |content: &[u8]| {
-            let file = std::env::temp_dir().join(format!("lynkhook-{}", uuid::Uuid::new_v4()));
-            std::fs::write(&file, content).unwrap();
-            let result = secret(&file).map(|_| ()).map_err(|e| e.to_string().replace(&name(&file), "FILE"));
-            std::fs::remove_file(&file).unwrap();
-            result
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(content).unwrap();
+            secret(file.path()).map(|_| ()).map_err(|e| e.to_string().replace(&name(file.path()), "FILE"))
         };
         assert_eq!(refused(b"\xff\xfe"), Err("FILE is not UTF-8 text".to_owned()));
         assert_eq!(refused(&vec![b'a'; 16 * 1024]), Ok(()));

@@ -6,7 +6,7 @@
 mod failed;
 mod follow;
 mod input;
-mod tables;
+pub(super) mod tables;
 
 use std::time::Duration;
 

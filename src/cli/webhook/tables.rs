@@ -9,8 +9,10 @@ use crate::{
     webhooks::{AuthenticationView, FailedDelivery, View},
 };
 
-/// From this many columns on, the log is a table of one column for each field.
-const WIDE_LOG: u16 = 150;
+/// Where the error's column would be narrower than this, the log is printed for narrow terminals.
+const ERROR_LEAST: u16 = 24;
+/// The error's place among the log's columns.
+const ERROR: usize = 5;
 
 /// One webhook, a line for each of its settings.
 pub(super) fn webhook(view: &View, width: Option<u16>) -> String {
@@ -40,30 +42,32 @@ pub(super) fn webhooks(views: &[View], width: Option<u16>) -> String {
     };
     let header = ["ID", "Active", "URL", "Events", "Authentication", "Description"];
     let table = table(header, views.iter().map(row));
-    if fits(&table, width) {
+    if fits(&table, width, None) {
         return render(table, width);
     }
     views.iter().map(|view| webhook(view, width)).collect::<Vec<_>>().join("\n")
 }
 
 /// A delivery log, in the order given. In a narrow terminal, identifiers and error stand below the event.
-pub(super) fn log(entries: &[LogEntry], width: Option<u16>) -> String {
+pub(in crate::cli) fn log(entries: &[LogEntry], width: Option<u16>) -> String {
     let header = ["Status", "Event", "HTTP Status", "Attempt", "Duration", "Error", "Identifiers", "Time (UTC)"];
     let row = |entry: &LogEntry| {
         let [status, event, http, attempt, duration, error, time] = cells(entry);
-        [status, event, http, attempt, duration, error, identifiers(&entry.identifiers).join("\n"), time]
+        [status, event, http, attempt, duration, error, identifiers(&entry.identifiers, "=").join("\n"), time]
     };
     let wide = table(header, entries.iter().map(row));
-    if fits(&wide, width) || width.is_some_and(|width| width >= WIDE_LOG) {
-        return render(flexible(wide, [5, 6]), width);
+    if fits(&wide, width, Some((ERROR, ERROR_LEAST))) {
+        return render(flexible(wide, [ERROR]), width);
     }
     let header = ["Status", "Event\nIdentifiers, Error", "HTTP\nStatus", "Attempt", "Duration", "Time\n(UTC)"];
     let row = |entry: &LogEntry| {
-        let [status, event, http, attempt, duration, error, time] = cells(entry);
+        let [status, event, http, _, duration, error, time] = cells(entry);
         let mut about = vec![event];
-        about.extend(identifiers(&entry.identifiers));
+        about.extend(entry.redelivery.map(|count| format!("redelivery {count}")));
+        // The blank lets a long identifier move to a line of its own, whole, so that it can be copied.
+        about.extend(identifiers(&entry.identifiers, ": "));
         about.extend((!error.is_empty()).then_some(error));
-        [status, about.join("\n"), broken(&http), broken(&attempt), duration, broken(&time)]
+        [status, about.join("\n"), broken(&http), entry.attempt.to_string(), duration, broken(&time)]
     };
     render(flexible(table(header, entries.iter().map(row)), [1]), width)
 }
@@ -80,13 +84,13 @@ pub(super) fn failed_deliveries(deliveries: &[FailedDelivery], width: Option<u16
             delivery.http_status.to_string(),
             attempt(delivery.attempt, delivery.redelivery),
             clean(delivery.error.as_deref().unwrap_or_default()).into_owned(),
-            identifiers(&delivery.identifiers).join("\n"),
+            identifiers(&delivery.identifiers, "=").join("\n"),
             delivery.envelope_bytes.to_string(),
             time(&delivery.failed_at),
         ]
     };
     let wide = table(header, deliveries.iter().map(cells));
-    if fits(&wide, width) {
+    if fits(&wide, width, None) {
         return render(wide, width);
     }
     let block = |delivery| {
@@ -100,7 +104,7 @@ pub(super) fn failed_deliveries(deliveries: &[FailedDelivery], width: Option<u16
 /// One entry as a line, for a log that grows.
 pub(super) fn log_line(entry: &LogEntry) -> String {
     let [status, event, http, attempt, duration, error, time] = cells(entry);
-    let about = identifiers(&entry.identifiers).into_iter().chain((!error.is_empty()).then_some(error));
+    let about = identifiers(&entry.identifiers, "=").into_iter().chain((!error.is_empty()).then_some(error));
     let about = about.fold(String::new(), |line, part| line + "  " + &part);
     format!("{time}  {status:<7}  {event}  {http:<13}  attempt {attempt}  {duration:>7}{about}")
 }
@@ -147,9 +151,9 @@ fn attempt(number: u8, redelivery: Option<u32>) -> String {
 }
 
 /// `messageId=6601abc123def4567890abcd`, one for each.
-fn identifiers(identifiers: &Identifiers) -> Vec<String> {
+fn identifiers(identifiers: &Identifiers, separator: &str) -> Vec<String> {
     let shown = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    identifiers.iter().map(|(name, value)| clean(&format!("{name}={}", shown(value))).into_owned()).collect()
+    identifiers.iter().map(|(name, value)| clean(&format!("{name}{separator}{}", shown(value))).into_owned()).collect()
 }
 
 /// A line for each word.

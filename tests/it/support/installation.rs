@@ -58,6 +58,8 @@ impl Installation {
         self.variables.push((name, value.to_owned()));
         self.program = self.program.env(name, value);
         let settings = Settings::load(None, self.variables.clone()).unwrap();
+        // The number of partitions was noted under the first settings; nothing else is there yet.
+        let _: () = self.redis.clone().del(format!("{}:meta", self.prefix)).await.unwrap();
         self.store = Store::open(&settings).await.unwrap();
         self.webhooks = webhooks(&settings, self.store.clone());
         self

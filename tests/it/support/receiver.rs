@@ -212,7 +212,9 @@ struct Plan {
 impl Ledger {
     /// Records a request and says how to answer it.
     fn begin(self: &Arc<Self>, request: Received) -> (Exchange, Answer) {
-        let answer = match self.plans.lock().expect("no test panicked in here").get_mut(&request.path) {
+        // Held until the request is recorded, so that the n-th request on record has the n-th answer of its plan.
+        let mut plans = self.plans.lock().expect("no test panicked in here");
+        let answer = match plans.get_mut(&request.path) {
             None => Answer::Status(404),
             Some(plan) => {
                 plan.given += 1;

@@ -52,8 +52,18 @@ fn a_log_fits_its_terminal_with_every_field() {
     for width in [80, 100, 120, 149, 150, 160, 200] {
         let text = log(&entries, Some(width));
         assert!(widest(&text) <= width.into(), "{width}:\n{text}");
-        for whole in ["Status", "Event", "Identifiers", "Attempt", "Duration", "Error", "transcript.created", "10.0 s"]
-        {
+        for whole in [
+            "Status",
+            "Event",
+            "Identifiers",
+            "Attempt",
+            "Duration",
+            "Error",
+            "transcript.created",
+            "10.0 s",
+            "6601abc123def4567890abcd",
+            "redelivery 1",
+        ] {
             assert!(text.contains(whole), "{whole} at {width}:\n{text}");
         }
     }

@@ -1,0 +1,141 @@
+//! A Redis of one's own: a `redis-server` that lives exactly as long as this process, however that ends.
+//!
+//! It is kept by a shell that waits on a pipe from this process. The pipe closes when this process ends, by itself or
+//! by SIGKILL, and the shell then has Redis end in its clean way. Both stand in a process group of their own, so that
+//! Ctrl-C on the terminal reaches this process alone, which still needs Redis to finish.
+
+use std::{
+    fs::{self, File},
+    io,
+    net::Ipv4Addr,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow, bail};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::{Child, ChildStdin, Command},
+    time::timeout,
+};
+
+use super::home::{FOLDER, Home};
+
+const SERVER: &str = "redis-server";
+
+/// Redis inherits the lock on the folder (descriptor 4) and lets go of it when it ends, so that the next run waits for
+/// it. The watcher is ended first where Redis ended by itself: its process id may be another's by then.
+const KEEPER: &str = r#"
+exec 3<&0
+"$@" </dev/null 3<&- 4>&1 >>../redis.log 2>&1 &
+redis=$!
+(cat <&3; kill "$redis") >/dev/null 2>&1 &
+watcher=$!
+wait "$redis"; status=$?
+kill "$watcher" 2>/dev/null
+exit "$status"
+"#;
+
+/// Loading the data of earlier runs is included.
+const STARTING: Duration = Duration::from_secs(30);
+const ENDING: Duration = Duration::from_secs(10);
+/// How often a starting server is asked whether it is ready.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+/// How many lines of its log an error quotes.
+const QUOTED_LINES: usize = 3;
+
+/// The server.
+pub(super) struct Redis {
+    keeper: Child,
+    /// Open for as long as the server is to live.
+    lifeline: Option<ChildStdin>,
+    port: u16,
+}
+
+impl Redis {
+    /// Starts it on the data of earlier runs, and waits until it answers.
+    pub(super) async fn start(home: &Home) -> anyhow::Result<Self> {
+        require_server().await?;
+        // Bound here to find it, then let go for the server to bind.
+        let (_, port) = home.listen("redis")?;
+        File::create(home.path("redis.log")).context("cannot write redis.log")?;
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEPER, "lynkhook-redis", SERVER, "--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""])
+            .args(["--dir", ".", "--logfile", "../redis.log", "--daemonize", "no"])
+            .current_dir(home.path("redis"))
+            .stdin(Stdio::piped())
+            .stdout(home.shared_lock()?)
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .context("cannot start sh")?;
+        let lifeline = keeper.stdin.take();
+        let mut redis = Self { keeper, lifeline, port };
+        tokio::select! {
+            // First where both hold: what answers may be another server that took the port meanwhile.
+            biased;
+            ended = redis.ended() => bail!("{ended:#}: {}", last_lines(home)),
+            ready = timeout(STARTING, ready(port)) => {
+                ready.map_err(|_| anyhow!("{SERVER} gave no answer for {} s: {}", STARTING.as_secs(), last_lines(home)))?;
+            }
+        }
+        Ok(redis)
+    }
+
+    /// Its port on 127.0.0.1.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Waits until it ends by itself, which it should not.
+    pub(super) async fn ended(&mut self) -> anyhow::Error {
+        match self.keeper.wait().await {
+            Ok(status) => anyhow!("{SERVER} ended by itself ({status}); see {FOLDER}/redis.log"),
+            Err(error) => anyhow!(error).context(format!("cannot watch {SERVER}")),
+        }
+    }
+
+    /// Ends it, and waits until it is gone.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.lifeline.take());
+        let status: io::Result<ExitStatus> = timeout(ENDING, self.keeper.wait())
+            .await
+            .map_err(|_| anyhow!("{SERVER} did not end within {} s; see {FOLDER}/redis.log", ENDING.as_secs()))?;
+        status.map(drop).with_context(|| format!("cannot wait for {SERVER}"))
+    }
+}
+
+async fn require_server() -> anyhow::Result<()> {
+    let found = Command::new(SERVER).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).status().await;
+    match found {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
+            "{SERVER} is not installed, and `lynkhook dev` runs one of its own: install Redis 7.0 or newer (Debian and \
+             Ubuntu: apt install redis-server; macOS: brew install redis), or use `make run`, which brings its own"
+        ),
+        Err(error) => Err(error).context(format!("cannot start {SERVER}")),
+    }
+}
+
+/// Waits until the server answers a PING as one that has loaded its data.
+async fn ready(port: u16) {
+    while !matches!(timeout(Duration::from_secs(1), ping(port)).await, Ok(Ok(true))) {
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+async fn ping(port: u16) -> io::Result<bool> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    stream.write_all(b"PING\r\n").await?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await?;
+    Ok(&answer == b"+PONG")
+}
+
+fn last_lines(home: &Home) -> String {
+    let log = fs::read_to_string(home.path("redis.log")).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(QUOTED_LINES)..].join(" / ")
+}

@@ -1,0 +1,309 @@
+//! `lynkhook dev`: everything in one process, to try it and to develop an endpoint against it.
+//!
+//! [`run`] starts a Redis of its own, a receiver and a worker; [`Story::tell`] then reads top to bottom as what is seen
+//! on the terminal. With `--once` it ends there and the exit code says whether everything arrived as it should.
+//!
+//! * `home.rs`: the folder `.lynkhook`, the lock, the settings for commands in another terminal;
+//! * `embedded.rs`: the embedded Redis, which never outlives this process;
+//! * `receiver.rs`: the HTTPS endpoint, which fails as told;
+//! * `parts.rs`: the demonstration's webhooks, what each should meet, and whether it did;
+//! * `attempt.rs`, `screen.rs`: how it looks.
+//!
+//! The worker and all that is done with webhooks are the same as everywhere. Nothing here is for production.
+
+mod attempt;
+mod embedded;
+mod home;
+mod parts;
+mod receiver;
+mod screen;
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, anyhow};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    attempt::Rules,
+    embedded::Redis,
+    home::{FOLDER, Home},
+    parts::{Subscription, TRANSCRIPT},
+    receiver::{PATHS, Received, Receiver},
+    screen::{Screen, program, quoted},
+};
+use super::{Exit, output, webhook::tables, worker::on_signal};
+use crate::{
+    config::Settings,
+    domain::{account::AccountId, event::EventId, log_entry::LogEntry, retry::Schedule},
+    producer::{NewEvent, Producer},
+    secrets::Vault,
+    sender::Sender,
+    store::Store,
+    telemetry,
+    webhooks::{AuthenticationView, Webhooks},
+    worker,
+};
+
+/// Three attempts and their waits take 7 s; after this the demonstration shows what there is.
+const FINAL_WITHIN: Duration = Duration::from_secs(30);
+/// How often the logs are looked at while nothing arrives.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Flags of `lynkhook dev`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Flags {
+    /// End after the demonstration: 0 if everything arrived as it should, else 1.
+    #[arg(long)]
+    once: bool,
+}
+
+/// Runs everything until Ctrl-C or SIGTERM, or the end of the demonstration. `config` is a settings file to build on;
+/// there can be no `overrides` by flags, since it makes its own Redis.
+pub(super) async fn run(flags: &Flags, config: Option<&Path>, overrides: &[(&str, String)]) -> anyhow::Result<Exit> {
+    if !overrides.is_empty() {
+        eprintln!("error: `lynkhook dev` starts a Redis of its own: leave --redis-url out");
+        return Ok(Exit::Usage);
+    }
+    let stop = on_signal()?;
+    let home = Home::open().await?;
+    let mut redis = tokio::select! {
+        started = Redis::start(&home) => started?,
+        () = stop.cancelled() => return Ok(interrupted(flags)),
+    };
+    let exit = beside_redis(flags, config, &home, &mut redis, &stop).await;
+    let stopped = redis.stop().await;
+    let exit = exit?;
+    stopped.map(|()| exit)
+}
+
+/// All that needs Redis, until it has let go of it.
+async fn beside_redis(
+    flags: &Flags,
+    config: Option<&Path>,
+    home: &Home,
+    redis: &mut Redis,
+    stop: &CancellationToken,
+) -> anyhow::Result<Exit> {
+    let receiver = Receiver::start(home)?;
+    let settings = home.settings(config, redis.port())?;
+    telemetry::init(&settings.log)?;
+    let store = Store::open(&settings).await?;
+    let vault = || Vault::new(settings.secrets.key.as_ref());
+    let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
+    let webhooks = Webhooks::new(&settings, store.clone(), vault()?)?;
+    home.write("transcript.json", TRANSCRIPT)?;
+
+    let leave = CancellationToken::new();
+    let mut working = tokio::spawn({
+        let (settings, store, vault, leave) = (settings.clone(), store.clone(), vault()?, leave.clone());
+        async move { worker::run(&settings, store, sender, vault, leave).await }
+    });
+    let schedule = Schedule::new(settings.delivery.retry_delays.clone());
+    let rules = Rules { schedule, timeout: settings.delivery.timeout };
+    let narrator = Story {
+        screen: Screen::new(),
+        redis_port: redis.port(),
+        pushed: Instant::now(),
+        producer: Producer::new(store.clone(), settings.catalogue()),
+        settings,
+        store,
+        webhooks,
+        receiver,
+        rules,
+    };
+
+    let exit = tokio::select! {
+        exit = narrator.tell(flags.once) => exit,
+        () = stop.cancelled() => Ok(interrupted(flags)),
+        ended = redis.ended() => Err(ended),
+        ended = &mut working => return Err(match ended {
+            Ok(Err(error)) => error.into(),
+            _ => anyhow!("the worker ended by itself"),
+        }),
+    };
+    if stop.is_cancelled() {
+        Screen::new()
+            .heading("Stopping: attempts in flight are finished, what waits stays in Redis for the next time.")?;
+    }
+    leave.cancel();
+    working.await??;
+    exit
+}
+
+fn interrupted(flags: &Flags) -> Exit {
+    // To be stopped is how it ends, except where an answer was asked for.
+    if flags.once { Exit::Other } else { Exit::Success }
+}
+
+/// What happens on the terminal.
+struct Story {
+    screen: Screen,
+    settings: Settings,
+    producer: Producer,
+    store: Store,
+    webhooks: Webhooks,
+    receiver: Receiver,
+    rules: Rules,
+    redis_port: u16,
+    /// When the events were pushed: the zero of all times that are told.
+    pushed: Instant,
+}
+
+impl Story {
+    /// Tells it from the start; ends only with `once`.
+    async fn tell(mut self, once: bool) -> anyhow::Result<Exit> {
+        self.tell_what_runs()?;
+        let accounts = parts::accounts();
+        let mut subscriptions = parts::subscribe(&self.webhooks, &accounts, self.receiver.port).await?;
+        self.tell_webhooks(&subscriptions)?;
+        self.push(&accounts).await?;
+        let logs = self.follow(&mut subscriptions).await?;
+        self.tell_logs(&subscriptions, &logs)?;
+        self.tell_where_to_look(&subscriptions)?;
+        let exit = self.tell_differences(&subscriptions, &logs)?;
+        if once {
+            return Ok(exit);
+        }
+        self.invite()?;
+        while let Some(received) = self.receiver.received.recv().await {
+            self.tell_attempt(&mut subscriptions, &received)?;
+        }
+        Err(anyhow!("the receiver ended by itself"))
+    }
+
+    fn tell_what_runs(&self) -> std::io::Result<()> {
+        let Self { screen, redis_port, receiver, .. } = self;
+        screen.heading("Running, in one process")?;
+        screen.indented(&format!("Redis      127.0.0.1:{redis_port}; its data lies in {FOLDER}/redis and is kept"))?;
+        screen.indented(&format!("receiver   https://localhost:{} answers {PATHS}", receiver.port))?;
+        screen.indented(&format!("worker     up to {} attempts at once", self.settings.worker.concurrency))
+    }
+
+    fn tell_webhooks(&self, subscriptions: &[Subscription]) -> std::io::Result<()> {
+        self.screen.heading("Webhooks added")?;
+        for Subscription { account, webhook, .. } in subscriptions {
+            let secret = match &webhook.authentication {
+                AuthenticationView::None => "no authentication".to_owned(),
+                AuthenticationView::Bearer { token } => format!("Authorization: Bearer {token}"),
+                AuthenticationView::Header { name, value } => format!("{name}: {value}"),
+            };
+            let description = &webhook.description;
+            self.screen.indented(&format!("{:<8} {description:<20} {:<30} {secret}", account.as_str(), webhook.url))?;
+        }
+        Ok(())
+    }
+
+    /// One event for each account, as any producer pushes it.
+    async fn push(&mut self, accounts: &[(AccountId, EventId)]) -> anyhow::Result<()> {
+        self.screen.heading("A transcript was created: this envelope is pushed for both accounts")?;
+        self.screen.indented(TRANSCRIPT)?;
+        for (account, event) in accounts {
+            let queue = self.store.keys().queue(self.store.keys().partition(account));
+            self.screen.indented(&format!("XADD {} '*' account {account} id {event} envelope …", quoted(&queue)))?;
+        }
+        self.screen.heading("Attempts, as the receiver sees them (time since the push)")?;
+        self.pushed = Instant::now();
+        for (account, event) in accounts {
+            self.producer.enqueue(account, &NewEvent::from_envelope(TRANSCRIPT).with_id(event.clone())).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells attempts until every log has its final entry; answers the logs.
+    async fn follow(&mut self, subscriptions: &mut [Subscription]) -> anyhow::Result<Vec<Vec<LogEntry>>> {
+        let deadline = self.pushed + FINAL_WITHIN;
+        loop {
+            let mut logs = Vec::with_capacity(subscriptions.len());
+            for Subscription { account, webhook, .. } in &*subscriptions {
+                logs.push(self.webhooks.logs(account, webhook.id).await?);
+            }
+            let all_final = logs.iter().all(|log| log.first().is_some_and(|entry| entry.last));
+            if all_final || Instant::now() > deadline {
+                // What is logged was received before, and may still wait to be told.
+                while let Ok(received) = self.receiver.received.try_recv() {
+                    self.tell_attempt(subscriptions, &received)?;
+                }
+                return Ok(logs);
+            }
+            tokio::select! {
+                received = self.receiver.received.recv() => {
+                    self.tell_attempt(subscriptions, &received.context("the receiver ended by itself")?)?;
+                }
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    fn tell_attempt(&self, subscriptions: &mut [Subscription], received: &Received) -> std::io::Result<()> {
+        let after = received.at.saturating_duration_since(self.pushed);
+        let line = match subscriptions.iter_mut().find(|subscription| subscription.is_of(received)) {
+            Some(subscription) => {
+                let arrival = subscription.note(received, after);
+                attempt::of_demonstration(received, &arrival, subscription.proof(), &self.rules)
+            }
+            None => attempt::of_others(received, after, &self.rules),
+        };
+        self.screen.indented(&line)
+    }
+
+    fn tell_logs(&self, subscriptions: &[Subscription], logs: &[Vec<LogEntry>]) -> std::io::Result<()> {
+        for (Subscription { account, webhook, .. }, log) in subscriptions.iter().zip(logs) {
+            self.screen.heading(&format!("Delivery log of {} ({account}, {})", webhook.description, webhook.id))?;
+            self.screen.indented(&tables::log(log, output::width().map(|columns| columns.saturating_sub(2))))?;
+        }
+        Ok(())
+    }
+
+    fn tell_where_to_look(&self, subscriptions: &[Subscription]) -> std::io::Result<()> {
+        self.screen.heading("The same inside Redis, which is readable text throughout")?;
+        let keys = self.store.keys();
+        let (first, gone) = (&subscriptions[0], &subscriptions[subscriptions.len() - 1]);
+        let [of_first, of_gone] = [first, gone].map(|subscription| keys.partition(&subscription.account));
+        let redis = |command: &str, key: String, rest: &str| {
+            let key = quoted(&key);
+            self.screen.indented(&format!("redis-cli -p {} {command} {key}{rest}", self.redis_port))
+        };
+        redis("XLEN", keys.queue(of_first), "")?;
+        redis("XRANGE", keys.queue(of_first), " - + COUNT 10")?;
+        redis("HGETALL", keys.webhooks(&first.account), "")?;
+        redis("LRANGE", keys.logs(of_first, first.webhook.id), " 0 -1")?;
+        redis("ZRANGE", keys.retries(of_first), " 0 -1 WITHSCORES")?;
+        redis("XRANGE", keys.failed(of_gone, gone.webhook.id), " - +")
+    }
+
+    fn tell_differences(&self, subscriptions: &[Subscription], logs: &[Vec<LogEntry>]) -> std::io::Result<Exit> {
+        let delays = &self.settings.delivery.retry_delays;
+        let of_one = |(subscription, log): (&Subscription, &Vec<LogEntry>)| subscription.differences(log, delays);
+        let differences: Vec<String> = subscriptions.iter().zip(logs).flat_map(of_one).collect();
+        if differences.is_empty() {
+            self.screen.heading("Everything arrived as it should.")?;
+            return Ok(Exit::Success);
+        }
+        self.screen.heading("Not everything arrived as it should:")?;
+        differences.iter().try_for_each(|difference| self.screen.indented(difference))?;
+        Ok(Exit::Other)
+    }
+
+    fn invite(&self) -> std::io::Result<()> {
+        let (program, port) = (program(), self.receiver.port);
+        let command = format!("{program} --config {FOLDER}/dev.toml");
+        self.screen.heading("Your turn, from another terminal in this folder (attempts keep being told here)")?;
+        self.screen.indented(&format!(
+            "printf my-own-token | {command} webhook add --account mine \\\n    \
+             --url https://localhost:{port}/flaky --bearer-token-file -\n\
+             {command} enqueue --account mine --file {FOLDER}/transcript.json\n\
+             {command} webhook list --account mine"
+        ))?;
+        let prevailing = home::prevailing_variables();
+        if !prevailing.is_empty() {
+            let names = prevailing.join(" ");
+            self.screen.indented(&format!(
+                "These variables are set and would prevail over {FOLDER}/dev.toml: unset {names}"
+            ))?;
+        }
+        self.screen.heading("Ctrl-C ends it.")
+    }
+}

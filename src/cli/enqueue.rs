@@ -1,0 +1,287 @@
+//! `lynkhook enqueue`: puts events into an account's queue.
+//!
+//! A line that is no valid envelope is named on standard error and the rest goes on. When Redis fails on the way, no
+//! event is sent twice by itself: what was accepted is counted, and from which line to go on is said.
+
+mod input;
+mod report;
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, IsTerminal, Read, Stdout, Write},
+    path::PathBuf,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::mpsc;
+
+use self::{
+    input::{Batch, Content, Piece},
+    report::{Ids, Tally},
+};
+use super::Exit;
+use crate::{
+    config::Settings,
+    domain::{
+        account::AccountId,
+        event::{EnvelopeFault, EventId},
+    },
+    producer::{Answer, EnqueueError, NewEvent, Producer},
+    store::StoreError,
+    telemetry,
+};
+
+/// Batches that are read ahead while one is sent.
+const READ_AHEAD: usize = 1;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Whose events they are.
+    #[arg(long)]
+    account: AccountId,
+    /// Read them from this file: one envelope, over as many lines as it likes, or one envelope a line.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Read them from standard input; the default where that is no terminal.
+    #[arg(value_name = "-", value_parser = ["-"], conflicts_with = "file")]
+    standard_input: Option<String>,
+    /// The event's id, which receivers get as `webhook-id`; only with one envelope.
+    #[arg(long)]
+    id: Option<EventId>,
+    /// Stop at the first line that is no valid envelope, instead of naming it and going on.
+    #[arg(long)]
+    stop_at_first_error: bool,
+    /// Answer in JSON: one object for one envelope, one array for lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where the events come from, and how many bytes there are, if that is known.
+struct Source {
+    reader: Box<dyn Read + Send>,
+    bytes: Option<u64>,
+}
+
+/// Why lines were not followed to their end.
+enum Cut {
+    /// A refused line, and `--stop-at-first-error`.
+    AtFirstError,
+    /// Redis.
+    Store(StoreError),
+}
+
+/// Reads, judges and enqueues, to the end of the input or to the first signal.
+pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Exit> {
+    let source = match open(&arguments) {
+        Ok(source) => source,
+        Err(reason) => {
+            say(format_args!("error: {reason}"));
+            return Ok(Exit::Usage);
+        }
+    };
+    telemetry::init(&settings.log)?;
+    let stop = super::worker::on_signal()?;
+    let producer = Producer::connect(settings).await?;
+    let (sender, mut pieces) = mpsc::channel(READ_AHEAD);
+    let max_bytes = usize::try_from(settings.event.max_bytes).unwrap_or(usize::MAX);
+    let bytes = source.bytes;
+    let reading = tokio::task::spawn_blocking(move || input::read(source.reader, max_bytes, &sender));
+    let mut lines = Lines::new(&arguments, producer, bytes);
+    loop {
+        let piece = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(lines.end("interrupted: ", Exit::Other)),
+            piece = pieces.recv() => piece,
+        };
+        match piece {
+            Some(Piece::Whole(content)) => return one(&arguments, &lines.producer, content).await,
+            Some(Piece::Lines(_)) | None if arguments.id.is_some() => {
+                say(format_args!("error: --id is for one envelope, and the input is not one; nothing was enqueued"));
+                return Ok(Exit::Usage);
+            }
+            Some(Piece::Lines(batch)) => {
+                if let Some(cut) = lines.enqueue(batch).await {
+                    return Ok(lines.cut(cut));
+                }
+            }
+            None => break,
+        }
+    }
+    Ok(match reading.await? {
+        Ok(()) => lines.finish(),
+        Err(error) => lines.end(&format!("error: the input cannot be read: {error}; "), Exit::Other),
+    })
+}
+
+fn open(arguments: &Arguments) -> Result<Source, String> {
+    let file = arguments.file.as_deref().filter(|file| *file != "-");
+    let Some(path) = file else {
+        let asked_for = arguments.file.is_some() || arguments.standard_input.is_some();
+        if !asked_for && io::stdin().is_terminal() {
+            return Err(
+                "nothing to enqueue: name a file with --file FILE, pipe events in, or say - to type them here \
+                        (Ctrl-D ends)"
+                    .to_owned(),
+            );
+        }
+        return Ok(Source { reader: Box::new(io::stdin()), bytes: None });
+    };
+    let refuse = |reason: &dyn std::fmt::Display| format!("{} cannot be read: {reason}", path.display());
+    let file = File::open(path).map_err(|e| refuse(&e))?;
+    let metadata = file.metadata().map_err(|e| refuse(&e))?;
+    if metadata.is_dir() {
+        return Err(refuse(&"it is a directory"));
+    }
+    // A pipe or a device has no length to know.
+    Ok(Source { reader: Box::new(file), bytes: metadata.is_file().then_some(metadata.len()) })
+}
+
+/// Enqueues the one envelope that the input is.
+async fn one(arguments: &Arguments, producer: &Producer, content: Content) -> anyhow::Result<Exit> {
+    let account = &arguments.account;
+    let answer = match content {
+        Ok(envelope) => producer.enqueue_bytes(account, arguments.id.clone(), envelope).await,
+        Err(fault) => Err(EnqueueError::Refused(fault)),
+    };
+    match answer {
+        Ok(enqueued) => {
+            let id = enqueued.stream_id;
+            let line =
+                if arguments.json { serde_json::json!({ "id": id, "account": account }).to_string() } else { id };
+            let failed = lost(writeln!(io::stdout(), "{line}").err());
+            Ok(if failed { Exit::Other } else { Exit::Success })
+        }
+        Err(EnqueueError::Refused(fault)) => {
+            let hint = match fault {
+                EnvelopeFault::NotJson { .. } => "; several envelopes must be one a line",
+                _ => "",
+            };
+            say(format_args!("error: {fault}{hint}"));
+            Ok(Exit::Refused)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The way of lines: sent in batches, their ids written, the refused ones named.
+struct Lines {
+    producer: Producer,
+    account: AccountId,
+    stop_at_first_error: bool,
+    ids: Ids<BufWriter<Stdout>>,
+    tally: Tally,
+    progress: ProgressBar,
+    bytes_known: bool,
+}
+
+impl Lines {
+    fn new(arguments: &Arguments, producer: Producer, bytes: Option<u64>) -> Self {
+        Self {
+            producer,
+            account: arguments.account.clone(),
+            stop_at_first_error: arguments.stop_at_first_error,
+            ids: Ids::new(BufWriter::new(io::stdout()), arguments.json),
+            tally: Tally::default(),
+            progress: progress(bytes),
+            bytes_known: bytes.is_some(),
+        }
+    }
+
+    /// Enqueues a batch and tells what became of each line; answers why there is to be no further one, if so.
+    async fn enqueue(&mut self, batch: Batch) -> Option<Cut> {
+        let mut numbers = Vec::with_capacity(batch.lines.len());
+        let mut unread = Vec::new();
+        let mut events = Vec::with_capacity(batch.lines.len());
+        for line in batch.lines {
+            let fault = match line.content {
+                Ok(envelope) => {
+                    let event = NewEvent::from_envelope(envelope);
+                    let fault = self.stop_at_first_error.then(|| self.producer.judge(&event).err()).flatten();
+                    events.push((self.account.clone(), event));
+                    fault.is_some()
+                }
+                Err(fault) => {
+                    unread.push((numbers.len(), fault));
+                    true
+                }
+            };
+            numbers.push(line.number);
+            if fault && self.stop_at_first_error {
+                break;
+            }
+        }
+        let mut answers = self.producer.enqueue_all(&events).await;
+        for (index, fault) in unread {
+            answers.insert(index, Err(EnqueueError::Refused(fault)));
+        }
+        let progress = self.progress.clone();
+        let cut = progress.suspend(|| self.tell(&numbers, &answers));
+        progress.set_position(if self.bytes_known { batch.position } else { self.tally.enqueued() });
+        progress.set_message(self.tally.to_string());
+        cut
+    }
+
+    fn tell(&mut self, numbers: &[u64], answers: &[Answer]) -> Option<Cut> {
+        let mut cut = None;
+        for (line, answer) in numbers.iter().zip(answers) {
+            self.tally.note(*line, answer);
+            match answer {
+                Ok(enqueued) => self.ids.write(*line, &enqueued.stream_id),
+                Err(EnqueueError::Refused(fault)) => say(format_args!("line {line}: {fault}")),
+                Err(EnqueueError::NotAccepted(error) | EnqueueError::Unknown(error)) => {
+                    cut.get_or_insert_with(|| Cut::Store(error.clone()));
+                }
+            }
+        }
+        self.ids.flush();
+        let stop = self.stop_at_first_error && self.tally.refused() > 0;
+        cut.or_else(|| stop.then_some(Cut::AtFirstError))
+    }
+
+    /// The end of the input.
+    fn finish(self) -> Exit {
+        self.progress.finish_and_clear();
+        say(format_args!("{}", self.tally));
+        let exit = if self.tally.refused() > 0 { Exit::Refused } else { Exit::Success };
+        if lost(self.ids.finish()) && exit == Exit::Success { Exit::Other } else { exit }
+    }
+
+    fn cut(self, cut: Cut) -> Exit {
+        match cut {
+            Cut::AtFirstError => self.end("stopped at the first error: ", Exit::Refused),
+            Cut::Store(error) => {
+                let error = anyhow::Error::from(error);
+                self.end(&format!("error: {error}; "), Exit::of(&error))
+            }
+        }
+    }
+
+    /// An end before the input's.
+    fn end(self, why: &str, exit: Exit) -> Exit {
+        self.progress.finish_and_clear();
+        say(format_args!("{why}{}; {}", self.tally, self.tally.how_to_go_on()));
+        lost(self.ids.finish());
+        exit
+    }
+}
+
+/// Shown on standard error where that is a terminal: of a file how much is done, else how many and how fast.
+fn progress(bytes: Option<u64>) -> ProgressBar {
+    let (bar, template) = match bytes {
+        Some(bytes) => (ProgressBar::new(bytes), "{wide_bar} {percent}%  {msg}  {eta} left"),
+        None => (ProgressBar::new_spinner(), "{spinner} {msg}  {per_sec}  {elapsed}"),
+    };
+    bar.with_style(ProgressStyle::with_template(template).expect("a template that is written here"))
+}
+
+/// Whether standard output failed for a reason that is not its reader's own wish; either way it is said.
+fn lost(error: Option<io::Error>) -> bool {
+    let Some(error) = error else { return false };
+    say(format_args!("not all ids were printed: {error}"));
+    error.kind() != io::ErrorKind::BrokenPipe
+}
+
+/// Writes a line to standard error. Nothing is left to be done where that is closed as well.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,96 @@
+use std::fmt::Write as _;
+
+use super::*;
+
+/// What is read of an input whose envelopes may have ten bytes, as one line of text a piece.
+fn pieces(source: impl Read + Send + 'static) -> Vec<Piece> {
+    let (sender, mut receiver) = mpsc::channel(1);
+    let reading = std::thread::spawn(move || read(source, 10, &sender));
+    let pieces = std::iter::from_fn(|| receiver.blocking_recv()).collect();
+    reading.join().unwrap().unwrap();
+    pieces
+}
+
+fn text(input: &'static str) -> String {
+    let show = |content: Content| content.map_or_else(|e| e.to_string(), |c| String::from_utf8(c.into()).unwrap());
+    let mut shown = String::new();
+    for piece in pieces(input.as_bytes()) {
+        match piece {
+            Piece::Whole(content) => write!(shown, "whole {:?}", show(content)).unwrap(),
+            Piece::Lines(batch) => {
+                for line in batch.lines {
+                    write!(shown, "{} {:?}; ", line.number, show(line.content)).unwrap();
+                }
+            }
+        }
+    }
+    shown
+}
+
+/// Gives one part a read.
+struct Parts(Vec<&'static str>);
+
+impl Read for Parts {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let part = if self.0.is_empty() { "" } else { self.0.remove(0) };
+        buffer[..part.len()].copy_from_slice(part.as_bytes());
+        Ok(part.len())
+    }
+}
+
+#[test]
+fn one_json_value_is_one_envelope_with_its_bytes_as_they_are() {
+    assert_eq!(text("{}"), r#"whole "{}""#);
+    assert_eq!(text("{}\n"), r#"whole "{}\n""#);
+    assert_eq!(text("\n{ \"a\":1}"), r#"whole "\n{ \"a\":1}""#);
+    assert_eq!(text("{\n}\r\n\n"), r#"whole "{\n}\r\n\n""#);
+}
+
+#[test]
+fn anything_else_is_lines_and_blank_ones_count_but_are_skipped() {
+    assert_eq!(text(""), "");
+    assert_eq!(text("\n \r\n"), "");
+    assert_eq!(text("{}\n{}"), r#"1 "{}"; 2 "{}"; "#);
+    assert_eq!(text("\n{}\r\n\n {} \n"), r#"2 "{}"; 4 " {} "; "#);
+    assert_eq!(text("{}x\n{}\n"), r#"1 "{}x"; 2 "{}"; "#);
+    assert_eq!(text("{\"a\":\n{}\n"), r#"1 "{\"a\":"; 2 "{}"; "#);
+    assert_eq!(text("x"), r#"1 "x"; "#);
+}
+
+#[test]
+fn what_opens_like_a_printed_envelope_is_never_taken_for_lines() {
+    assert_eq!(text("{\n\"a\" 1}\n"), r#"whole "{\n\"a\" 1}\n""#);
+    assert_eq!(text("{\n}\n{\n}\n"), r#"whole "{\n}\n{\n}\n""#);
+    assert_eq!(text("{\n"), r#"whole "{\n""#);
+}
+
+#[test]
+fn what_is_too_large_is_named_with_its_size_and_the_next_line_is_read() {
+    let fault = |n: usize| format!("the envelope has {n} bytes, more than the 10 allowed");
+    assert_eq!(text("1234567890\n1\n"), r#"1 "1234567890"; 2 "1"; "#);
+    assert_eq!(text("1234567890\r\n1\n"), r#"1 "1234567890"; 2 "1"; "#);
+    // Eleven bytes are still read, for the catalogue to refuse; of more nothing is kept.
+    assert_eq!(text("12345678901\n1\n"), r#"1 "12345678901"; 2 "1"; "#);
+    assert_eq!(text("1234567890123\n1\n"), format!("1 {:?}; 2 \"1\"; ", fault(13)));
+    assert_eq!(text("1\n1234567890123"), format!("1 \"1\"; 2 {:?}; ", fault(13)));
+    assert_eq!(text("{\n          \n}"), format!("whole {:?}", fault(14)));
+}
+
+#[test]
+fn lines_are_handed_over_before_more_is_waited_for() {
+    let batches = pieces(Parts(vec!["{}\n{}\n", "{}", "\n", "{}\n", "{}"]));
+    let numbers = |piece: &Piece| match piece {
+        Piece::Lines(batch) => batch.lines.iter().map(|line| line.number).collect::<Vec<_>>(),
+        Piece::Whole(_) => panic!("lines"),
+    };
+    assert_eq!(batches.iter().map(numbers).collect::<Vec<_>>(), [vec![1, 2], vec![3], vec![4], vec![5]]);
+}
+
+#[test]
+fn a_batch_is_full_at_the_bounds_of_a_round_trip() {
+    let sizes: Vec<usize> = pieces(Cursor::new("{}\n".repeat(1200)))
+        .into_iter()
+        .map(|piece| if let Piece::Lines(batch) = piece { batch.lines.len() } else { 0 })
+        .collect();
+    assert_eq!(sizes, [500, 500, 200]);
+}

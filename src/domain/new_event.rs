@@ -1,0 +1,85 @@
+//! A new event, on its way from a producer into the queue: the envelope's bytes and what goes beside them.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::{delivery, event::EventId, log_entry};
+
+/// An event to be enqueued. Its envelope is judged when it is enqueued, not before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    /// What receivers get as `webhook-id`; `None`: one is made from the queue entry. An event that is enqueued twice
+    /// under one id of the producer's own can be recognised as a repetition by its receivers.
+    pub id: Option<EventId>,
+    /// W3C trace context, for the worker's spans.
+    pub traceparent: Option<String>,
+    /// The bytes that are delivered, as they are.
+    pub envelope: Bytes,
+}
+
+/// Data that has no JSON form, such as a number that is not finite.
+#[derive(Debug, thiserror::Error)]
+#[error("the event's data cannot be written as JSON")]
+pub struct NotWritable(#[from] serde_json::Error);
+
+/// The envelope's members, in the order in which they are promised.
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    event: &'a str,
+    timestamp: String,
+    data: &'a T,
+}
+
+impl NewEvent {
+    /// An event of this type, with the time at which it happened. `data` must be an object in JSON.
+    ///
+    /// # Errors
+    /// [`NotWritable`] where `data` has no JSON form.
+    pub fn new(event: &str, timestamp: DateTime<Utc>, data: &impl Serialize) -> Result<Self, NotWritable> {
+        let envelope = Envelope { event, timestamp: log_entry::timestamp(timestamp), data };
+        Ok(Self::from_envelope(serde_json::to_vec(&envelope)?))
+    }
+
+    /// An event whose envelope is written already; it is delivered byte for byte.
+    pub fn from_envelope(envelope: impl Into<Bytes>) -> Self {
+        Self { id: None, traceparent: None, envelope: envelope.into() }
+    }
+
+    /// The same event under an id of the producer's own.
+    #[must_use]
+    pub fn with_id(self, id: EventId) -> Self {
+        Self { id: Some(id), ..self }
+    }
+
+    /// The same event in this trace. What is no `traceparent` is left out: tracing is no reason to refuse an event.
+    #[must_use]
+    pub fn with_traceparent(self, traceparent: &str) -> Self {
+        Self { traceparent: delivery::traceparent(traceparent), ..self }
+    }
+
+    /// How much of a round trip to Redis this event is, in bytes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.envelope.len() + self.traceparent.as_ref().map_or(0, String::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_has_its_members_in_the_promised_order_and_milliseconds() {
+        let time = DateTime::from_timestamp(1_774_535_520, 0).unwrap();
+        let event = NewEvent::new("a.b", time, &serde_json::json!({"n": 1})).unwrap();
+        assert_eq!(event.envelope, r#"{"event":"a.b","timestamp":"2026-03-26T14:32:00.000Z","data":{"n":1}}"#);
+    }
+
+    #[test]
+    fn what_is_no_traceparent_is_left_out() {
+        let event = NewEvent::from_envelope("{}");
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(event.clone().with_traceparent(good).traceparent.as_deref(), Some(good));
+        assert_eq!(event.with_traceparent("00-x").traceparent, None);
+    }
+}

@@ -1,0 +1,248 @@
+//! For backends in Rust: puts events into the queue, so that workers deliver them.
+//!
+//! A backend in another language does the same with one `XADD`; what this adds is that an envelope which no worker
+//! would accept is refused here, where its producer can still do something about it, and that many events share a
+//! round trip.
+//!
+//! Enqueueing is not repeated here, because a repetition adds a second event. Three things can happen to an event
+//! that is not enqueued, and [`EnqueueError`] tells them apart: it was refused, it is certainly not in the queue, or
+//! nobody knows. A producer that gives its events ids of its own ([`NewEvent::with_id`]) may repeat in all cases:
+//! receivers see one `webhook-id`.
+//!
+//! There is no buffer: when Redis is full, the answer is [`StoreError::Full`], and the caller waits, or keeps the
+//! event where it came from.
+//!
+//! ```no_run
+//! use chrono::Utc;
+//! use lynkhook::{
+//!     config::Settings,
+//!     domain::transcript::{Transcript, Utterance},
+//!     producer::{EnqueueError, Producer},
+//! };
+//!
+//! # async fn backend() -> Result<(), Box<dyn std::error::Error>> {
+//! // LYNKHOOK_REDIS__URL and the like; once, at start. A `Producer` is cheap to clone.
+//! let settings = Settings::load(None, std::env::vars_os())?;
+//! let producer = Producer::connect(&settings).await?;
+//!
+//! let transcript = Transcript {
+//!     message_id: "6601abc123def4567890abcd".to_owned(),
+//!     status: "completed".to_owned(),
+//!     utterances: vec![Utterance {
+//!         speaker: "A".to_owned(),
+//!         text: "Hi, thanks for calling.".to_owned(),
+//!         further: Default::default(),
+//!     }],
+//!     conversation: "A: Hi, thanks for calling.".to_owned(),
+//!     duration: 245.5, // seconds
+//!     confidence: 0.94,
+//!     language_code: "en".to_owned(),
+//!     recruiter: "A".to_owned(),
+//!     error: None,
+//!     created_at: "2026-03-26T14:00:00Z".parse()?,
+//!     triggered_at: "2026-03-26T14:01:12Z".parse()?,
+//!     further: Default::default(),
+//! };
+//!
+//! // The event's own id makes it safe to repeat.
+//! let id = format!("transcript-{}", transcript.message_id).parse()?;
+//! let event = transcript.created(Utc::now())?.with_id(id);
+//! match producer.enqueue(&"acme".parse()?, &event).await {
+//!     Ok(enqueued) => println!("enqueued as {}", enqueued.stream_id),
+//!     Err(EnqueueError::Refused(fault)) => eprintln!("this event will never do: {fault}"),
+//!     Err(error) => eprintln!("to be repeated later: {error}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+use bytes::Bytes;
+
+pub use crate::domain::new_event::NewEvent;
+use crate::{
+    config::Settings,
+    domain::{
+        account::AccountId,
+        event::{Catalogue, EnvelopeFacts, EnvelopeFault, EventId},
+    },
+    store::{Store, StoreError, Unanswered},
+};
+
+/// At most this many events share a round trip.
+pub const ROUND_TRIP_EVENTS: usize = 500;
+
+/// Events of at most this many bytes share a round trip; one that is larger by itself has its own.
+pub const ROUND_TRIP_BYTES: usize = 4 << 20;
+
+/// Puts events into the queue. Cheap to clone; one serves a whole process.
+#[derive(Clone)]
+pub struct Producer {
+    store: Store,
+    catalogue: Catalogue,
+}
+
+/// An event that is in the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enqueued {
+    /// Its entry's id in the queue's stream. Not the `webhook-id`, which is the event's own id.
+    pub stream_id: String,
+}
+
+/// What became of an event that was not (or perhaps not) enqueued.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EnqueueError {
+    /// It is no valid envelope, and was not sent. Repeating does not help.
+    #[error("the event was refused")]
+    Refused(#[source] EnvelopeFault),
+    /// It is certainly not in the queue: Redis is out of reach or refused it. [`StoreError::Full`] means: wait until
+    /// workers have drained the queue, then repeat.
+    #[error("the event is not in the queue")]
+    NotAccepted(#[source] StoreError),
+    /// It was sent and no answer came: it may be in the queue or not. Repeat it; receivers recognise the repetition
+    /// if the event has an id of its own ([`NewEvent::with_id`]).
+    #[error(
+        "no answer came, so the event may be in the queue or not; events with an id of their own can be repeated, \
+         because the repetition has the same webhook-id"
+    )]
+    Unknown(#[source] StoreError),
+}
+
+/// What became of one event.
+pub type Answer = Result<Enqueued, EnqueueError>;
+
+impl Producer {
+    /// Connects to the Redis of these settings, and makes sure that it serves.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`] or [`StoreError::Unfit`], as [`Store::open`].
+    pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
+        Ok(Self::new(Store::open(settings).await?, settings.catalogue()))
+    }
+
+    /// A producer on a store that is open already; the catalogue says which envelopes are valid.
+    pub fn new(store: Store, catalogue: Catalogue) -> Self {
+        Self { store, catalogue }
+    }
+
+    /// Judges an event as [`Producer::enqueue`] does, and sends nothing.
+    ///
+    /// # Errors
+    /// Why it is no valid envelope.
+    pub fn judge(&self, event: &NewEvent) -> Result<EnvelopeFacts, EnvelopeFault> {
+        self.catalogue.judge(&event.envelope)
+    }
+
+    /// Puts one event into its account's queue.
+    ///
+    /// # Errors
+    /// [`EnqueueError`] says what became of it instead.
+    pub async fn enqueue(&self, account: &AccountId, event: &NewEvent) -> Answer {
+        let mut answers = self.round_trip(vec![(account, event)]).await;
+        answers.pop().expect("one answer for one event")
+    }
+
+    /// Puts one event into its account's queue: an envelope that is written already, delivered byte for byte.
+    ///
+    /// # Errors
+    /// As [`Producer::enqueue`].
+    pub async fn enqueue_bytes(&self, account: &AccountId, id: Option<EventId>, envelope: Bytes) -> Answer {
+        self.enqueue(account, &NewEvent { id, ..NewEvent::from_envelope(envelope) }).await
+    }
+
+    /// Puts events into their accounts' queues, in order, up to [`ROUND_TRIP_EVENTS`] and [`ROUND_TRIP_BYTES`] at a
+    /// time; answers for each event what became of it.
+    ///
+    /// Invalid events are passed over. At the first event that Redis does not accept, the round trip it was in is the
+    /// last, and all later events are answered as [`EnqueueError::NotAccepted`] for the same reason. Within that
+    /// round trip an event may be accepted although one before it was not.
+    pub async fn enqueue_all(&self, events: &[(AccountId, NewEvent)]) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(events.len());
+        let mut stopped = None;
+        for batch in round_trips(events) {
+            let batch = batch.iter().map(|(account, event)| (account, event)).collect();
+            if let Some(reason) = &stopped {
+                answers.extend(self.not_sent(batch, reason));
+                continue;
+            }
+            let batch = self.round_trip(batch).await;
+            stopped = batch.iter().find_map(|answer| match answer {
+                Err(EnqueueError::NotAccepted(reason) | EnqueueError::Unknown(reason)) => Some(reason.clone()),
+                _ => None,
+            });
+            answers.extend(batch);
+        }
+        answers
+    }
+
+    /// Judges events and sends those that are valid, together.
+    async fn round_trip(&self, events: Vec<(&AccountId, &NewEvent)>) -> Vec<Answer> {
+        let faults: Vec<Option<EnvelopeFault>> = events.iter().map(|(_, event)| self.judge(event).err()).collect();
+        let valid: Vec<_> =
+            events.into_iter().zip(&faults).filter(|(_, fault)| fault.is_none()).map(|(event, _)| event).collect();
+        let sent = if valid.is_empty() { Ok(Vec::new()) } else { self.store.enqueue(&valid).await };
+        let sent: Vec<Answer> = match sent {
+            Ok(answers) => answers
+                .into_iter()
+                .map(|answer| answer.map(|stream_id| Enqueued { stream_id }).map_err(EnqueueError::NotAccepted))
+                .collect(),
+            Err(Unanswered::NotSent(reason)) => vec![Err(EnqueueError::NotAccepted(reason)); valid.len()],
+            Err(Unanswered::Unknown(reason)) => vec![Err(EnqueueError::Unknown(reason)); valid.len()],
+        };
+        let mut sent = sent.into_iter();
+        let answer = |fault: Option<EnvelopeFault>| match fault {
+            Some(fault) => Err(EnqueueError::Refused(fault)),
+            None => sent.next().expect("one answer for each command"),
+        };
+        faults.into_iter().map(answer).collect()
+    }
+
+    /// The answers for events that are not sent any more.
+    fn not_sent(&self, events: Vec<(&AccountId, &NewEvent)>, reason: &StoreError) -> Vec<Answer> {
+        let answer = |(_, event): (_, &NewEvent)| match self.judge(event) {
+            Err(fault) => Err(EnqueueError::Refused(fault)),
+            Ok(_) => Err(EnqueueError::NotAccepted(reason.clone())),
+        };
+        events.into_iter().map(answer).collect()
+    }
+}
+
+/// Cuts events into round trips: each as long as both bounds allow, and never empty.
+fn round_trips<T>(mut events: &[(T, NewEvent)]) -> impl Iterator<Item = &[(T, NewEvent)]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |(_, event): &&(T, NewEvent)| {
+            bytes += event.size_bytes();
+            bytes <= ROUND_TRIP_BYTES
+        };
+        let count = events.iter().take(ROUND_TRIP_EVENTS).take_while(fits).count().max(1);
+        let batch;
+        (batch, events) = events.split_at_checked(count)?;
+        Some(batch)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(sizes: &[usize]) -> Vec<usize> {
+        let events: Vec<((), NewEvent)> =
+            sizes.iter().map(|size| ((), NewEvent::from_envelope(vec![b' '; *size]))).collect();
+        round_trips(&events).map(<[_]>::len).collect()
+    }
+
+    #[test]
+    fn a_round_trip_ends_at_either_bound() {
+        assert_eq!(cut(&[]), [0; 0]);
+        assert_eq!(cut(&[1; 500]), [500]);
+        assert_eq!(cut(&[1; 501]), [500, 1]);
+        assert_eq!(cut(&[1 << 20; 4]), [4]);
+        assert_eq!(cut(&[1 << 20; 5]), [4, 1]);
+        assert_eq!(cut(&[(4 << 20) - 1, 1, 1]), [2, 1]);
+    }
+
+    #[test]
+    fn an_event_over_the_bound_by_itself_has_a_round_trip_of_its_own() {
+        assert_eq!(cut(&[1, 5 << 20, 1]), [1, 1, 1]);
+    }
+}

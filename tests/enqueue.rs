@@ -1,0 +1,204 @@
+//! Enqueueing against a Redis of each test's own, because a full one must not be shared.
+
+use std::{
+    io::{Read as _, Write as _},
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+};
+
+use lynkhook::{
+    config::Settings,
+    domain::{account::AccountId, event::EnvelopeFault},
+    producer::{EnqueueError, NewEvent, Producer},
+    store::StoreError,
+};
+
+const ENVELOPE: &str = r#"{"event":"transcript.created","timestamp":"2026-03-26T14:32:00Z","data":{"messageId":"m1"}}"#;
+
+/// A `redis-server` on a socket in a directory of its own; both are gone with it.
+struct Redis {
+    server: Child,
+    directory: PathBuf,
+}
+
+impl Redis {
+    fn start() -> Self {
+        let directory = std::env::temp_dir().join(format!("lynkhook-{}", uuid::Uuid::now_v7().simple()));
+        std::fs::create_dir(&directory).unwrap();
+        let server = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocket", "s", "--maxmemory-policy", "noeviction", "--dir"])
+            .arg(&directory)
+            .current_dir(&directory)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("redis-server is installed");
+        let mut redis = Self { server, directory };
+        let mut log = redis.server.stdout.take().unwrap();
+        let (mut seen, mut byte) = (Vec::new(), [0]);
+        while !seen.ends_with(b"ready to accept connections at") {
+            assert_eq!(log.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&seen));
+            seen.push(byte[0]);
+        }
+        // Whatever it says later goes nowhere, and does not block it.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        redis
+    }
+
+    fn url(&self) -> String {
+        format!("redis+unix://{}", self.directory.join("s").display())
+    }
+
+    async fn producer(&self) -> Producer {
+        let url = [("redis.url", self.url())];
+        let settings = Settings::load_with(None, std::iter::empty::<(String, String)>(), &url).unwrap();
+        Producer::connect(&settings).await.unwrap()
+    }
+
+    fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::Cmd::new();
+        command.arg(words);
+        command.query(&mut redis::Client::open(self.url()).unwrap().get_connection().unwrap()).unwrap()
+    }
+
+    /// The queue's entries: id, and fields with values.
+    fn queue(&self) -> Vec<(String, Vec<String>)> {
+        self.command(&["XRANGE", "lynkhook:{0}:queue", "-", "+"])
+    }
+
+    fn cli(&self, arguments: &[&str], input: &[u8]) -> Output {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_lynkhook"))
+            .args(["enqueue", "--account", "acme"])
+            .args(arguments)
+            .env_clear()
+            .env("LYNKHOOK_REDIS__URL", self.url())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = run.stdin.take().unwrap();
+        let input = input.to_owned();
+        // The program may end before it has read all.
+        let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let output = run.wait_with_output().unwrap();
+        writing.join().unwrap();
+        output
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn acme() -> AccountId {
+    "acme".parse().unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_event_has_its_answer_and_the_queue_has_the_bytes_as_they_were() {
+    let redis = Redis::start();
+    let producer = redis.producer().await;
+    let spaced = format!(" {ENVELOPE}\n");
+    let good = NewEvent::from_envelope(spaced.clone()).with_id("e-1".parse().unwrap());
+    let events: Vec<_> = [good, NewEvent::from_envelope("[]"), NewEvent::from_envelope(ENVELOPE)]
+        .into_iter()
+        .map(|event| (acme(), event))
+        .collect();
+    let answers = producer.enqueue_all(&events).await;
+    assert!(matches!(&answers[1], Err(EnqueueError::Refused(EnvelopeFault::NotAnObject))), "{answers:?}");
+    let entries = [&answers[0], &answers[2]].map(|answer| answer.as_ref().unwrap().stream_id.clone());
+    let expected = [
+        (entries[0].clone(), ["account", "acme", "envelope", &spaced, "id", "e-1"].map(str::to_owned).to_vec()),
+        (entries[1].clone(), ["account", "acme", "envelope", ENVELOPE].map(str::to_owned).to_vec()),
+    ];
+    assert_eq!(redis.queue(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_redis_lets_a_producer_connect_and_says_which_events_it_did_not_take() {
+    let redis = Redis::start();
+    drop(redis.producer().await);
+    redis.command::<()>(&["CONFIG", "SET", "maxmemory", "8mb"]);
+    let producer = redis.producer().await;
+    let large = format!("{ENVELOPE}{}", " ".repeat(100_000));
+    let events: Vec<_> = (0..500).map(|_| (acme(), NewEvent::from_envelope(large.clone()))).collect();
+    let answers = producer.enqueue_all(&events).await;
+    let accepted: Vec<_> = answers.iter().filter_map(|a| Some(a.as_ref().ok()?.stream_id.clone())).collect();
+    let full = answers.iter().filter(|a| matches!(a, Err(EnqueueError::NotAccepted(StoreError::Full)))).count();
+    assert!(!accepted.is_empty() && full > 0, "{} accepted, {full} not", accepted.len());
+    assert_eq!(accepted.len() + full, 500);
+    assert_eq!(accepted, redis.queue().into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+    // At a Redis that is full already, connecting still works: a worker must be able to drain it.
+    let again = redis.producer().await.enqueue(&acme(), &events[0].1).await;
+    assert!(matches!(again, Err(EnqueueError::NotAccepted(StoreError::Full))), "{again:?}");
+    let output = redis.cli(&[], large.as_bytes());
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_falls_silent_leaves_the_outcome_unknown_and_the_rest_unsent() {
+    let redis = Redis::start();
+    let url = [("redis.url", redis.url()), ("redis.response_timeout", "200ms".to_owned())];
+    let settings = Settings::load_with(None, std::iter::empty::<(String, String)>(), &url).unwrap();
+    let producer = Producer::connect(&settings).await.unwrap();
+    redis.command::<()>(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+    let events: Vec<_> = (0..501).map(|_| (acme(), NewEvent::from_envelope(ENVELOPE))).collect();
+    let answers = producer.enqueue_all(&events).await;
+    assert!(answers[..500].iter().all(|a| matches!(a, Err(EnqueueError::Unknown(_)))), "{:?}", answers[0]);
+    assert!(matches!(answers[500], Err(EnqueueError::NotAccepted(StoreError::Unreachable(_)))));
+}
+
+#[test]
+fn one_envelope_goes_as_it_is_and_lines_are_named_when_refused() {
+    let redis = Redis::start();
+    let pretty = ENVELOPE.replace(',', ",\n  ") + "\n";
+    let one = redis.cli(&["-", "--id", "my-id", "--json"], pretty.as_bytes());
+    assert_eq!(one.status.code(), Some(0), "{}", stderr(&one));
+    let answer: serde_json::Value = serde_json::from_slice(&one.stdout).unwrap();
+    let (entry, fields) = redis.queue().remove(0);
+    assert_eq!((answer["id"].as_str().unwrap(), fields[3].as_str(), fields[5].as_str()), (&*entry, &*pretty, "my-id"));
+
+    let lines = format!("{ENVELOPE}\n\nnonsense\n{ENVELOPE}\n");
+    let some = redis.cli(&["--json"], lines.as_bytes());
+    assert_eq!(some.status.code(), Some(4));
+    assert_eq!(stderr(&some), "line 3: the envelope is not JSON (line 1, column 2)\n2 enqueued, 1 refused\n");
+    let ids: Vec<serde_json::Value> = serde_json::from_slice(&some.stdout).unwrap();
+    assert_eq!((&ids[0]["line"], &ids[1]["line"], ids.len()), (&1.into(), &4.into(), 2));
+
+    let first = redis.cli(&["--stop-at-first-error"], lines.as_bytes());
+    assert_eq!((first.status.code(), stdout(&first).lines().count()), (Some(4), 1));
+    assert!(stderr(&first).ends_with("stopped at the first error: 1 enqueued, 1 refused; go on from line 4\n"));
+    assert_eq!(redis.queue().len(), 4);
+}
+
+#[test]
+fn each_mistake_has_its_exit_code() {
+    let redis = Redis::start();
+    let two = format!("{ENVELOPE}\n{ENVELOPE}\n");
+    for (arguments, input, code) in [
+        (&["--id", "a b"][..], ENVELOPE, 2),
+        (&["--id", "ab"], &two, 2),
+        (&["--file", "/no/such/file"], "", 2),
+        (&["--file", "/", "-"], "", 2),
+        (&[], "{}", 4),
+        (&["--redis-url", "redis://127.0.0.1:1/"], ENVELOPE, 5),
+        (&[], "", 0),
+    ] {
+        let output = redis.cli(arguments, input.as_bytes());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+    }
+    assert_eq!(redis.queue(), []);
+}

@@ -1,0 +1,133 @@
+//! Each `webhook` command, for scripts and for people.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_json_every_command_answers_one_document_of_the_documented_shape() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let json = async |words: &[&str]| here.program.json(webhook("acme", words)).await;
+    assert_eq!(json(&["list"]).await, json!([]));
+
+    let secret = file("X-Webhook-Secret: my-secret-value-1234\n");
+    let url = receiver.url("/hook?a=b");
+    let mut words = vec!["add", "--url", &url, "--event", "transcript.created", "--header-file", path(&secret)];
+    words.extend(["--description", "CRM sync", "--inactive"]);
+    let added = json(&words).await;
+    let webhook = id(&added).to_string();
+    let mut expected = json!({
+        "id": webhook,
+        "account": "acme",
+        "url": url,
+        "events": ["transcript.created"],
+        "authentication": { "type": "header", "name": "X-Webhook-Secret", "value": "••••1234" },
+        "description": "CRM sync",
+        "active": false,
+        "revision": 1,
+        "createdAt": added["createdAt"],
+        "updatedAt": added["createdAt"],
+    });
+    assert_eq!(added, expected);
+    assert!(chrono::DateTime::parse_from_rfc3339(added["createdAt"].as_str().unwrap()).is_ok(), "{added}");
+    assert_eq!(json(&["show", &webhook]).await, expected);
+
+    let token = file("short-token");
+    let other = receiver.url("/other");
+    let edit = ["edit", &webhook, "--url", &other, "--bearer-token-file", path(&token), "--description", ""];
+    let edited = json(&edit).await;
+    expected["url"] = other.as_str().into();
+    expected["authentication"] = json!({ "type": "bearer", "token": "••••" });
+    expected["description"] = "".into();
+    expected["revision"] = 2.into();
+    expected["updatedAt"] = edited["updatedAt"].clone();
+    assert_eq!(edited, expected);
+
+    for (words, active) in [
+        (vec!["enable", &webhook], true),
+        (vec!["disable", &webhook], false),
+        (vec!["edit", &webhook, "--active"], true),
+        (vec!["edit", &webhook, "--inactive"], false),
+    ] {
+        let switched = json(&words).await;
+        expected["active"] = active.into();
+        expected["revision"] = (expected["revision"].as_u64().unwrap() + 1).into();
+        expected["updatedAt"] = switched["updatedAt"].clone();
+        assert_eq!(switched, expected, "{words:?}");
+    }
+    let open = json(&["edit", &webhook, "--no-authentication"]).await;
+    assert_eq!(open["authentication"], json!({ "type": "none" }));
+
+    let second = add(&here.program, "acme", &url).await.to_string();
+    let list = json(&["list"]).await;
+    assert_eq!((&list[0], &list[1]["id"], list.as_array().unwrap().len()), (&open, &json!(second), 2), "oldest first");
+    assert_eq!(json(&["logs", &webhook]).await, json!([]));
+    let deleted = json(&["delete", &webhook]).await;
+    assert_eq!(deleted, json!({ "id": webhook, "account": "acme", "dropped": { "held": 0, "failed": 0 } }));
+    assert_eq!(json(&["list"]).await.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn for_people_every_command_says_what_is_and_what_to_do_next() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let says = async |words: &[&str], expected: &[&str]| {
+        let output = here.program.run(webhook("acme", words)).await;
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{words:?}: {output:#?}");
+        for expected in expected {
+            assert!(output.stdout.contains(expected), "{words:?} does not say {expected:?}:\n{}", output.stdout);
+        }
+        output.stdout
+    };
+    says(&["list"], &["Account acme has no webhooks", "lynkhook webhook add --account acme --url"]).await;
+    let url = receiver.url("/hook");
+    let added = says(
+        &["add", "--url", &url, "--description", "CRM sync"],
+        &["ID", "URL", &url, "transcript.created", "none", "CRM sync", "Active          yes"],
+    )
+    .await;
+    let next = added.lines().last().unwrap();
+    assert!(next.starts_with("Now test it: lynkhook webhook test --account acme wh_"), "{next}");
+    let webhook = next.rsplit(' ').next().unwrap();
+
+    says(&["list"], &["ID", "Active", "URL", "Events", "Authentication", "Description", webhook]).await;
+    says(&["show", webhook], &[webhook, &url, "Revision        1"]).await;
+    says(&["edit", webhook, "--description", "Slack"], &["Slack", "Revision        2"]).await;
+    says(&["disable", webhook], &["Active          no", "held until it is switched on"]).await;
+    says(&["enable", webhook], &["Active          yes", "what was held is delivered"]).await;
+    says(&["logs", webhook], &["No deliveries yet", "lynkhook webhook test --account acme"]).await;
+    says(&["delete", webhook], &[&format!("Deleted {webhook} of account acme"), "0 held and 0 failed"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_newest_first_and_have_every_promised_field() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/hook", [Answer::Status(500), Answer::Status(200)]);
+    let here = Installation::new(&receiver).await;
+    let webhook_id = add(&here.program, "acme", &receiver.url("/hook")).await;
+    let _worker = here.program.worker([("LYNKHOOK_DELIVERY__RETRY_DELAYS", "50ms")]);
+    here.push("acme", TRANSCRIPT).await;
+    here.finished(webhook_id).await;
+
+    let webhook_id = webhook_id.to_string();
+    let log = here.program.json(webhook("acme", &["logs", &webhook_id])).await;
+    let entries = log.as_array().unwrap();
+    entries.iter().for_each(assert_log_entry);
+    let seen: Vec<_> = entries.iter().map(|entry| json!([entry["attempt"], entry["status"], entry["final"]])).collect();
+    assert_eq!(json!(seen), json!([[2, "success", true], [1, "failed", false]]));
+
+    let text = here.program.run(webhook("acme", &["logs", &webhook_id])).await.stdout;
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    let places: Vec<_> = LOG_FIELDS.iter().map(|field| lines[0].find(field)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{text}");
+    for (line, words) in [
+        (lines[1], ["success", "transcript.created", "200", "2", "messageId=6601abc123def4567890abcd"]),
+        (lines[2], ["failed", "transcript.created", "500", "1", "HTTP 500 Internal Server Error"]),
+    ] {
+        for word in words {
+            assert!(line.contains(word), "{word} in {line}");
+        }
+    }
+}
