@@ -189,7 +189,7 @@ async fn a_redis_that_wants_another_password_or_any_is_5() {
     let set = redis::cmd("CONFIG").arg("SET").arg("requirepass").arg("r3dis-pass").clone();
     let _: () = set.query_async(&mut redis.connection().await).await.unwrap();
     let program = Program::new(&redis, "unused");
-    for (password, says) in [("", "uthentication"), (":wr0ng-pass@", "password")] {
+    for (password, says) in [("", "password"), (":wr0ng-pass@", "password")] {
         let url = redis.url().replace("redis://", &format!("redis://{password}"));
         let program = program.clone().env("LYNKHOOK_REDIS__URL", url);
         for arguments in [webhook("acme", &["list"]), vec!["worker"]] {
