@@ -1,7 +1,7 @@
 //! The worker: takes entries from the queue, delivers them, and looks after what waits.
 //!
 //! Each role is one loop: a reader for new entries and a claimer for those whose worker died, a settler, a promoter
-//! and a visitor for each partition; one renewer and one publisher. They share [`Worker`] and nothing else; all state
+//! and a visitor for each partition; one renewer and one publisher. They share `Worker` and nothing else; all state
 //! that matters lies in Redis, so that a worker may end at any instant.
 //!
 //! A worker takes only what it has room for: an entry is read with a slot in hand and keeps it until it is settled.
