@@ -11,7 +11,9 @@ mod connect;
 mod error;
 pub mod keys;
 mod queue;
+mod rejected;
 mod scripts;
+mod status;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};
@@ -22,6 +24,8 @@ use self::{connect::Link, keys::Keys, scripts::Scripts};
 pub use self::{
     error::StoreError,
     queue::{Attempted, Entry, EntryId, Held, Promoted, Reader, Settled, VISIT_PACE},
+    rejected::{Batch, Fate, RejectedEntry, Span},
+    status::{Figures, Holding, Kept, LiveWorker, Partition, Retries, Status, Visits, WEBHOOKS_MAX},
     webhooks::{Deleted, Put},
 };
 use crate::config::{Bounds, Settings};

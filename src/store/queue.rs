@@ -16,9 +16,9 @@ use crate::domain::{
 
 /// One script moves at most this many bytes between keys (at least one delivery): 50 of 1 MB would block Redis for
 /// 0.4 s.
-const BATCH_MAX_BYTES: usize = 4 << 20;
+pub(super) const BATCH_MAX_BYTES: usize = 4 << 20;
 /// One script moves at most this many deliveries between keys.
-const BATCH_MAX: usize = 50;
+pub(super) const BATCH_MAX: usize = 50;
 /// The pace at which a webhook's held deliveries come back.
 pub const VISIT_PACE: Duration = Duration::from_millis(50);
 /// A consumer with nothing pending that was idle this long is removed.
@@ -255,11 +255,7 @@ impl Store {
         let mut due = redis::cmd("ZRANGE");
         due.arg(self.0.keys.visits(partition)).arg("-inf").arg(now_ms).arg("BYSCORE").arg("LIMIT").arg(0).arg(most);
         let members: Vec<String> = self.0.link.run(&due).await?;
-        let parsed = members.iter().filter_map(|member| {
-            let (account, webhook) = member.rsplit_once('/')?;
-            Some((account.parse().ok()?, webhook.parse().ok()?))
-        });
-        Ok(parsed.collect())
+        Ok(members.iter().filter_map(|member| Keys::parse_visit(member)).collect())
     }
 
     /// Looks after one webhook's held, failed and log; answers how many held deliveries went back to the queue.
@@ -319,7 +315,7 @@ fn first(answer: Value) -> Option<Value> {
 }
 
 /// `[field, value, …]` as pairs, without copying what they hold.
-fn pairs(fields: Value) -> Vec<(Bytes, Bytes)> {
+pub(super) fn pairs(fields: Value) -> Vec<(Bytes, Bytes)> {
     let Value::Array(items) = fields else { return Vec::new() };
     let mut texts = items.into_iter().map(|item| match item {
         Value::BulkString(bytes) => Bytes::from(bytes),

@@ -6,6 +6,7 @@ use redis::Script;
 pub(super) struct Scripts {
     pub(super) claim: Script,
     pub(super) delete_webhook: Script,
+    pub(super) drop_rejected: Script,
     pub(super) fan_out: Script,
     pub(super) hold: Script,
     pub(super) leave: Script,
@@ -14,7 +15,9 @@ pub(super) struct Scripts {
     pub(super) put_webhook: Script,
     pub(super) reject: Script,
     pub(super) renew: Script,
+    pub(super) requeue_rejected: Script,
     pub(super) settle: Script,
+    pub(super) status: Script,
     pub(super) sweep: Script,
     pub(super) visit: Script,
 }
@@ -30,6 +33,7 @@ impl Scripts {
         Self {
             claim: script!("claim"),
             delete_webhook: script!("delete_webhook"),
+            drop_rejected: script!("drop_rejected"),
             fan_out: script!("fan_out"),
             hold: script!("hold"),
             leave: script!("leave"),
@@ -38,7 +42,9 @@ impl Scripts {
             put_webhook: script!("put_webhook"),
             reject: script!("reject"),
             renew: script!("renew"),
+            requeue_rejected: script!("requeue_rejected"),
             settle: script!("settle"),
+            status: script!("status"),
             sweep: script!("sweep"),
             visit: script!("visit"),
         }
