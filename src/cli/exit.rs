@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::queue::RejectedError;
 use crate::{
     config::ConfigError,
     domain::{account::NotAnAccount, address::AllowListError, webhook::NotAWebhookId},
@@ -95,12 +96,20 @@ fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = error.downcast_ref::<StoreError>() {
         return Some(of_store(error));
     }
+    if let Some(error) = error.downcast_ref::<RejectedError>() {
+        return Some(match error {
+            RejectedError::NotFound(_) => Exit::NotFound,
+            RejectedError::Partition(..) | RejectedError::Ambiguous(..) => Exit::Usage,
+            RejectedError::Stayed(_) => Exit::Refused,
+        });
+    }
     let usage = error.is::<ConfigError>()
         || error.is::<BadFilter>()
         || error.is::<NotAnAccount>()
         || error.is::<NotAWebhookId>()
         || error.is::<AllowListError>()
         || error.is::<SenderError>()
+        || error.is::<super::account::Unconfirmed>()
         || error.is::<super::webhook::BadInput>()
         || error.downcast_ref::<SecretsError>() == Some(&SecretsError::BadKey);
     usage.then_some(Exit::Usage)

@@ -1,11 +1,13 @@
 //! The command line: one file for each noun. Tables for people, `--json` for scripts, and exit codes that mean one
 //! thing each.
 
+mod account;
 mod completions;
 mod dev;
 mod enqueue;
 mod exit;
 mod output;
+mod queue;
 mod secrets;
 mod webhook;
 mod worker;
@@ -45,6 +47,12 @@ enum Command {
     /// Add, look at, edit, switch, test and delete an account's webhooks, and read their delivery logs.
     #[command(subcommand)]
     Webhook(webhook::Command),
+    /// Look at the queue, and at what was rejected.
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// Delete all that belongs to an account.
+    #[command(subcommand)]
+    Account(account::Command),
     /// Make keys that seal customers' secrets.
     #[command(subcommand)]
     Secrets(secrets::Command),
@@ -85,6 +93,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Worker => worker::run(&settings()?).await,
         Command::Dev(options) => dev::run(&options, arguments.config.as_deref(), &flags).await,
         Command::Webhook(command) => webhook::run(&settings()?, command).await,
+        Command::Queue(command) => queue::run(&settings()?, command).await,
+        Command::Account(command) => account::run(&settings()?, command).await,
         Command::Secrets(command) => secrets::run(&command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Enqueue(arguments) => enqueue::run(arguments, &settings()?).await,

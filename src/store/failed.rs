@@ -4,6 +4,7 @@
 use super::{
     EntryId, Store, StoreError,
     queue::{BATCH_MAX, BATCH_MAX_BYTES},
+    span::Span,
     webhooks::parse,
 };
 use crate::domain::{account::AccountId, delivery::Delivery, log_entry::LogEntry, webhook::WebhookId};
@@ -19,15 +20,6 @@ pub struct FailedEntry {
     pub log: LogEntry,
     /// How long its envelope is, in bytes.
     pub envelope_bytes: u64,
-}
-
-/// Failed deliveries from one entry to another, both included.
-#[derive(Debug, Clone)]
-pub struct Span {
-    /// The oldest.
-    pub first: EntryId,
-    /// The newest.
-    pub last: EntryId,
 }
 
 /// What one batch of redelivering did.

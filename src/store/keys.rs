@@ -88,6 +88,12 @@ impl Keys {
         format!("{account}/{webhook}")
     }
 
+    /// The webhook of a member of `visits`, with its account.
+    pub fn parse_visit(member: &str) -> Option<(AccountId, WebhookId)> {
+        let (account, webhook) = member.rsplit_once('/')?;
+        Some((account.parse().ok()?, webhook.parse().ok()?))
+    }
+
     fn of(&self, partition: u16, rest: &str) -> String {
         format!("{}:{{{partition}}}:{rest}", self.prefix)
     }

@@ -13,7 +13,10 @@ mod error;
 mod failed;
 pub mod keys;
 mod queue;
+mod rejected;
 mod scripts;
+mod span;
+mod status;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};
@@ -23,8 +26,11 @@ use chrono::{DateTime, TimeZone, Utc};
 use self::{connect::Link, keys::Keys, scripts::Scripts};
 pub use self::{
     error::{StoreError, Unanswered},
-    failed::{FailedEntry, Redelivered, Span},
+    failed::{FailedEntry, Redelivered},
     queue::{Attempted, Entry, EntryId, Held, Promoted, Reader, Settled, VISIT_PACE},
+    rejected::{Batch, Fate, RejectedEntry},
+    span::Span,
+    status::{Figures, Holding, Kept, LiveWorker, Partition, Retries, Status, Visits, WEBHOOKS_MAX},
     webhooks::{Deleted, Put},
 };
 use crate::config::{Bounds, Settings};

@@ -255,11 +255,7 @@ impl Store {
         let mut due = redis::cmd("ZRANGE");
         due.arg(self.0.keys.visits(partition)).arg("-inf").arg(now_ms).arg("BYSCORE").arg("LIMIT").arg(0).arg(most);
         let members: Vec<String> = self.0.link.run(&due).await?;
-        let parsed = members.iter().filter_map(|member| {
-            let (account, webhook) = member.rsplit_once('/')?;
-            Some((account.parse().ok()?, webhook.parse().ok()?))
-        });
-        Ok(parsed.collect())
+        Ok(members.iter().filter_map(|member| Keys::parse_visit(member)).collect())
     }
 
     /// Looks after one webhook's held, failed and log; answers how many held deliveries went back to the queue.
@@ -319,7 +315,7 @@ fn first(answer: Value) -> Option<Value> {
 }
 
 /// `[field, value, …]` as pairs, without copying what they hold.
-fn pairs(fields: Value) -> Vec<(Bytes, Bytes)> {
+pub(super) fn pairs(fields: Value) -> Vec<(Bytes, Bytes)> {
     let Value::Array(items) = fields else { return Vec::new() };
     let mut texts = items.into_iter().map(|item| match item {
         Value::BulkString(bytes) => Bytes::from(bytes),

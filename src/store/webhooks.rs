@@ -4,7 +4,7 @@ use super::{Store, StoreError, keys::Keys};
 use crate::domain::{
     account::AccountId,
     log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry, timestamp},
-    webhook::{Webhook, WebhookId},
+    webhook::{NotAWebhookId, Webhook, WebhookId},
 };
 
 /// What putting a webhook answered.
@@ -37,6 +37,18 @@ impl Store {
         let mut webhooks = all.iter().map(|json| parse(&key, json)).collect::<Result<Vec<Webhook>, _>>()?;
         webhooks.sort_by_key(|webhook| webhook.id);
         Ok(webhooks)
+    }
+
+    /// The ids of an account's webhooks, whatever their settings hold.
+    pub async fn webhook_ids(&self, account: &AccountId) -> Result<Vec<WebhookId>, StoreError> {
+        let key = self.0.keys.webhooks(account);
+        let ids: Vec<String> = self.0.link.run(redis::cmd("HKEYS").arg(&key)).await?;
+        let parsed = ids.iter().map(|id| {
+            let corrupt =
+                |e| StoreError::Corrupt { key: key.clone(), reason: format!("`{id}` is no field of it: {e}") };
+            id.parse().map_err(|e: NotAWebhookId| corrupt(e))
+        });
+        parsed.collect()
     }
 
     /// One webhook, or `None`.

@@ -1,5 +1,5 @@
-//! What people do with webhooks: add, list, show, edit, switch, delete, test, read the log, redeliver what failed
-//! (`failed.rs`). Written once, for the command line, the API and the screen alike, and with one way of showing a
+//! What people do with webhooks: add, list, show, edit, switch, delete, purge, test, read the log, redeliver
+//! what failed (`failed.rs`). Written once, for the command line, the API and the screen alike, and with one way of showing a
 //! webhook (`view.rs`).
 
 mod failed;
@@ -36,6 +36,8 @@ use crate::{
 const DESCRIPTION_MAX: usize = 200;
 /// An edit that meets another is tried anew this often.
 const EDIT_TRIES: usize = 5;
+/// A purge looks again this often for webhooks that were added while it went on.
+const PURGE_ROUNDS: usize = 5;
 
 /// What people do with webhooks.
 pub struct Webhooks {
@@ -107,6 +109,17 @@ pub struct Enabled {
     /// How many held deliveries were dropped; absent where they were not to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_discarded: Option<u64>,
+}
+
+/// What purging an account deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Its webhooks.
+    pub webhooks: Vec<WebhookId>,
+    /// Held deliveries.
+    pub held: u64,
+    /// Failed deliveries.
+    pub failed: u64,
 }
 
 /// Why something could not be done with a webhook. The text says what to change.
@@ -266,6 +279,27 @@ impl Webhooks {
     /// Deletes a webhook with its log, held and failed deliveries.
     pub async fn delete(&self, account: &AccountId, id: WebhookId) -> Result<Deleted, WebhooksError> {
         self.store.delete_webhook(account, id).await?.ok_or_else(|| not_found(account, id))
+    }
+
+    /// Deletes all webhooks of an account with their logs, held and failed deliveries. What is queued for them, or
+    /// waits for a retry, is dropped and counted as it comes up.
+    pub async fn purge(&self, account: &AccountId) -> Result<Purged, WebhooksError> {
+        let mut purged = Purged::default();
+        for _ in 0..PURGE_ROUNDS {
+            let webhooks = self.store.webhook_ids(account).await?;
+            if webhooks.is_empty() {
+                break;
+            }
+            for id in webhooks {
+                // Gone already: somebody else deleted it just now.
+                if let Some(deleted) = self.store.delete_webhook(account, id).await? {
+                    purged.webhooks.push(id);
+                    purged.held += deleted.held;
+                    purged.failed += deleted.failed;
+                }
+            }
+        }
+        Ok(purged)
     }
 
     /// Sends the test event at once, on or off, never retries, and writes the log.

@@ -7,6 +7,7 @@ mod invariants;
 mod outcomes;
 mod partitions;
 mod poison;
+mod queue;
 mod support;
 mod support_works;
 mod survival;

@@ -1,0 +1,79 @@
+//! `lynkhook account`: what concerns all of an account.
+
+use std::io::{IsTerminal, Write};
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Exit, open, output};
+use crate::{config::Settings, domain::account::AccountId, webhooks::Webhooks};
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Delete all webhooks of an account, with their logs, held and failed deliveries.
+    ///
+    /// What is still queued for them, or waits for a retry, is dropped and counted by the workers as it comes up.
+    /// Rejected entries belong to no account for certain and stay: see `lynkhook queue rejected`.
+    Purge {
+        /// The customer's account.
+        #[arg(long, value_name = "ACCOUNT")]
+        account: AccountId,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Nobody can be asked.
+#[derive(Debug, thiserror::Error)]
+#[error("purging cannot be undone, and there is no terminal to ask on: add --yes")]
+pub(super) struct Unconfirmed;
+
+/// Runs it.
+pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> {
+    let Command::Purge { account, yes, json } = command;
+    let somebody_there = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if !yes && !somebody_there {
+        return Err(Unconfirmed.into());
+    }
+    let (store, vault) = open(settings).await?;
+    let webhooks = Webhooks::new(settings, store, vault)?;
+    if !yes && !confirmed(&account)? {
+        eprintln!("Nothing was deleted.");
+        return Ok(Exit::Other);
+    }
+    purge(&webhooks, &account, json).await
+}
+
+async fn purge(webhooks: &Webhooks, account: &AccountId, as_json: bool) -> anyhow::Result<Exit> {
+    let purged = webhooks.purge(account).await?;
+    let (held, failed) = (purged.held, purged.failed);
+    if as_json {
+        let dropped = json!({ "held": held, "failed": failed });
+        output::print_json(&json!({ "account": account, "webhooks": purged.webhooks, "dropped": dropped }))?;
+    } else if purged.webhooks.is_empty() {
+        output::print(&format!("Account {account} has no webhooks; there was nothing to delete.\n"))?;
+    } else {
+        let count = match purged.webhooks.len() {
+            1 => "1 webhook".to_owned(),
+            count => format!("{count} webhooks"),
+        };
+        output::print(&format!(
+            "Deleted {count} of account {account}, with delivery logs, {held} held and {failed} failed deliveries.\n\
+             What is still queued for it is dropped and counted as it comes up.\n"
+        ))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn confirmed(account: &AccountId) -> std::io::Result<bool> {
+    eprint!("Delete all webhooks of account {account} with their logs, held and failed deliveries? [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}

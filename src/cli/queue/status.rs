@@ -1,0 +1,243 @@
+//! `lynkhook queue status`.
+
+use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
+
+use chrono::DateTime;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::output::{Reader, clean, fits, flexible, milliseconds, render, table, time},
+    Exit, output,
+};
+use crate::store::{Figures, Kept, LiveWorker, Status, Store, WEBHOOKS_MAX};
+
+/// The figures are shown again this often.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// Clears a terminal and what was scrolled, and goes to its top.
+const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+
+/// Shows the figures once.
+pub(super) async fn show(store: &Store, json: bool) -> anyhow::Result<Exit> {
+    let status = store.status().await?;
+    if json {
+        output::print_json(&status)?;
+    } else {
+        output::print(&text(&status, output::width()))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Shows them again and again. Redis may be away for a while, but not at the start.
+pub(super) async fn watch(store: &Store, stop: &CancellationToken, json: bool) -> anyhow::Result<Exit> {
+    let redraws = !json && std::io::stdout().is_terminal();
+    let mut ticks = interval(WATCH_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut shown, mut waiting) = (false, false);
+    loop {
+        let read = async {
+            ticks.tick().await;
+            store.status().await
+        };
+        let status = tokio::select! {
+            () = stop.cancelled() => return Ok(Exit::Success),
+            status = read => status,
+        };
+        match status {
+            Ok(status) => {
+                let mut frame =
+                    if json { serde_json::to_string(&status)? + "\n" } else { text(&status, output::width()) };
+                if redraws {
+                    frame.insert_str(0, CLEAR);
+                } else if shown && !json {
+                    frame.insert(0, '\n');
+                }
+                (shown, waiting) = (true, false);
+                if output::write(&frame)? == Reader::Gone {
+                    return Ok(Exit::Success);
+                }
+            }
+            Err(error) if shown && error.is_passing() => {
+                if !waiting {
+                    tracing::warn!(%error, "watching goes on when Redis is back");
+                }
+                waiting = true;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The figures as people read them.
+fn text(status: &Status, width: Option<u16>) -> String {
+    let mut parts = vec![format!("Queue at {} UTC\n", time(&status.time)), summary(status, width)];
+    if status.partitions.len() > 1 {
+        parts.extend(partitions(status, width));
+    }
+    if !status.most_held.is_empty() {
+        let rows = status.most_held.iter().map(|holding| {
+            let (account, webhook) = (holding.account.to_string(), holding.webhook.to_string());
+            [account, webhook, limited(holding.held, status.held), limited(holding.failed, status.failed)]
+        });
+        parts.push(render(table(["Account", "Webhook", "Held", "Failed"], rows), width));
+    }
+    if !status.all.counts.is_empty() {
+        parts.push(counts(&status.all.counts, width));
+    }
+    parts.push(workers(status, width));
+    if !status.complete {
+        parts.push(format!(
+            "Not all was looked at: held and failed are those of {WEBHOOKS_MAX} webhooks at most, and workers may be missing.\n"
+        ));
+    }
+    parts.join("\n")
+}
+
+fn summary(status: &Status, width: Option<u16>) -> String {
+    let Figures { depth, oldest_ms, in_flight, consumers, retries, visits, rejected, .. } = &status.all;
+    let oldest = match oldest_ms {
+        Some(ms) if depth == in_flight => format!(", all in flight, the oldest came {}", ago(*ms)),
+        Some(ms) => format!(", the oldest that waits came {}", ago(*ms)),
+        None => String::new(),
+    };
+    let late = match retries.late {
+        0 => String::new(),
+        late => format!(", LATE: {late}, by up to {}", span(retries.late_by_ms)),
+    };
+    let rows = [
+        ("Depth", format!("{depth}{oldest}")),
+        ("In flight", format!("{in_flight}, of {}", plural(*consumers as u64, "consumer"))),
+        ("Retries", format!("{} waiting{late}", retries.waiting)),
+        ("Visits", format!("{} waiting, {} due", plural(visits.waiting, "webhook"), visits.due)),
+        ("Held", kept(status.held, "held.limit", "webhook")),
+        ("Failed", kept(status.failed, "failed.limit", "webhook")),
+        ("Rejected", kept(*rejected, "rejected.limit", "partition")),
+    ];
+    let rows = rows.map(|(name, value)| [name.to_owned(), value]);
+    render(flexible(table(["", ""], rows), [1]), width)
+}
+
+/// `12 of 2 webhooks`, and which limit is reached.
+fn kept(kept: Kept, setting: &str, owner: &str) -> String {
+    let Kept { entries, streams, at_limit, limit } = kept;
+    let of = if entries > 0 { format!(" of {}", plural(streams, owner)) } else { String::new() };
+    if at_limit == 0 {
+        return format!("{entries}{of}");
+    }
+    format!("{entries}{of}, LIMIT REACHED by {at_limit}: {setting} = {limit}, the oldest are dropped")
+}
+
+/// Partitions with anything in them.
+fn partitions(status: &Status, width: Option<u16>) -> Option<String> {
+    let header =
+        ["Partition", "Depth", "Oldest", "In flight", "Consumers", "Retries", "Late", "Visits", "Due", "Rejected"];
+    let busy = status.partitions.iter().filter(|partition| {
+        let Figures { depth, consumers, retries, visits, rejected, .. } = &partition.figures;
+        depth + *consumers as u64 + retries.waiting + visits.waiting + rejected.entries > 0
+    });
+    let rows = busy.map(|partition| {
+        let Figures { depth, oldest_ms, in_flight, consumers, retries, visits, rejected, .. } = &partition.figures;
+        [
+            partition.partition.to_string(),
+            depth.to_string(),
+            oldest_ms.map(span).unwrap_or_default(),
+            in_flight.to_string(),
+            consumers.to_string(),
+            retries.waiting.to_string(),
+            retries.late.to_string(),
+            visits.waiting.to_string(),
+            visits.due.to_string(),
+            limited(rejected.entries, *rejected),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    (!rows.is_empty()).then(|| render(table(header, rows), width))
+}
+
+fn counts(counts: &BTreeMap<String, u64>, width: Option<u16>) -> String {
+    let rows = counts.iter().map(|(cause, count)| [clean(cause).into_owned(), count.to_string()]);
+    render(table(["Dropped", "Since the beginning"], rows), width)
+}
+
+/// The workers that are alive; where their table is wider than the terminal, without what tells little.
+fn workers(status: &Status, width: Option<u16>) -> String {
+    if status.workers.is_empty() {
+        return "No worker is alive: nothing is delivered. Start one: lynkhook worker\n".to_owned();
+    }
+    let row = |worker: &LiveWorker| {
+        [
+            clean(&worker.name).into_owned(),
+            clean(&worker.version).into_owned(),
+            format!("{}/{}", worker.in_flight, worker.concurrency),
+            worker.attempts.to_string(),
+            worker.delivered.to_string(),
+            worker.retries.to_string(),
+            worker.failed.to_string(),
+            time(&worker.started_at),
+            age_ms(&worker.at, &status.time).map(ago).unwrap_or_default(),
+        ]
+    };
+    let header =
+        ["Worker", "Version", "In flight", "Attempts", "Delivered", "Retries", "Failed", "Started (UTC)", "Heard"];
+    let wide = table(header, status.workers.iter().map(row));
+    if fits(&wide, width, None) {
+        return render(wide, width);
+    }
+    let row = |worker: &LiveWorker| {
+        let [name, _, in_flight, attempts, delivered, _, failed, _, heard] = row(worker);
+        [name, in_flight, attempts, delivered, failed, heard]
+    };
+    let header = ["Worker", "In\nflight", "Attempts", "Delivered", "Failed", "Heard"];
+    render(flexible(table(header, status.workers.iter().map(row)), [0]), width)
+}
+
+/// A number, marked where it is as high as it may be.
+fn limited(entries: u64, kept: Kept) -> String {
+    if entries >= kept.limit { format!("{entries} (limit)") } else { entries.to_string() }
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn ago(ms: u64) -> String {
+    span(ms) + " ago"
+}
+
+/// `120 ms`, `1.2 s`, `3m 20s`.
+fn span(ms: u64) -> String {
+    if ms < 60_000 { milliseconds(ms) } else { humantime::format_duration(Duration::from_secs(ms / 1000)).to_string() }
+}
+
+/// From one RFC 3339 time to another.
+fn age_ms(then: &str, now: &str) -> Option<u64> {
+    let parse = |text| DateTime::parse_from_rfc3339(text).ok();
+    Some(u64::try_from((parse(now)? - parse(then)?).num_milliseconds()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_reached_is_said_with_its_setting() {
+        let none = Kept { limit: 10, ..Kept::default() };
+        assert_eq!(kept(none, "held.limit", "webhook"), "0");
+        let some = Kept { entries: 12, streams: 2, ..none };
+        assert_eq!(kept(some, "held.limit", "webhook"), "12 of 2 webhooks");
+        let full = Kept { at_limit: 1, ..some };
+        let said = "12 of 2 webhooks, LIMIT REACHED by 1: held.limit = 10, the oldest are dropped";
+        assert_eq!(kept(full, "held.limit", "webhook"), said);
+        assert_eq!((limited(9, none), limited(10, none)), ("9".to_owned(), "10 (limit)".to_owned()));
+    }
+
+    #[test]
+    fn spans_are_for_people() {
+        for (ms, shown) in [(0, "0 ms"), (59_999, "60.0 s"), (60_000, "1m"), (200_500, "3m 20s")] {
+            assert_eq!(span(ms), shown);
+        }
+        assert_eq!(age_ms("2026-03-26T14:32:00.000Z", "2026-03-26T14:32:01.500Z"), Some(1500));
+        assert_eq!(age_ms("2026-03-26T14:32:01.000Z", "2026-03-26T14:32:00.000Z"), Some(0), "clocks differ");
+        assert_eq!(age_ms("", "2026-03-26T14:32:00.000Z"), None);
+    }
+}

@@ -1,0 +1,22 @@
+-- drop rejected: entries of `rejected`, oldest first -> gone, counted.
+-- KEYS  1 rejected  2 counts
+-- ARGV  1 first id, or ( and the id before it  2 last id  3 most entries  4 most bytes
+-- Answers [how many went, 0, where to go on (as ARGV 1; '' behind the last)], as `requeue_rejected` does.
+local rejected, counts, from, last = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
+local dropped, bytes = 0, 0
+while dropped < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
+  local found = redis.call('XRANGE', rejected, from, last, 'COUNT', 1)[1]
+  if not found then
+    from = ''
+    break
+  end
+  redis.call('XDEL', rejected, found[1])
+  dropped = dropped + 1
+  for _, text in ipairs(found[2]) do bytes = bytes + #text end
+  from = '(' .. found[1]
+end
+if dropped > 0 then
+  redis.call('HINCRBY', counts, 'rejected_dropped', dropped)
+  if redis.call('XLEN', rejected) == 0 then redis.call('DEL', rejected) end
+end
+return { dropped, 0, from }

@@ -1,0 +1,36 @@
+-- status: reads one partition's figures. Changes nothing, and no command here grows with what is queued.
+-- KEYS  1 queue  2 retries  3 visits  4 rejected  5 counts
+-- ARGV  1 how long after its time a retry counts as late, in ms
+-- Answers [now in Unix ms,
+--   [entries, id of the oldest that nobody has taken, else of the oldest ('' where there is none), in flight],
+--   [consumer, …], [retries, of them late, ms since the first was due], [visits, of them due], rejected, [cause, n, …]].
+local queue, retries, visits, rejected, counts = unpack(KEYS, 1, 5)
+local now = now_ms()
+
+-- A stream or a group that is not there has nothing in flight.
+local function info(...)
+  local found = redis.pcall('XINFO', ...)
+  return found.err and {} or found
+end
+local in_flight, untaken, names = 0, '-', {}
+for _, group in ipairs(info('GROUPS', queue)) do
+  if group[2] == 'workers' then in_flight, untaken = group[6], '(' .. group[8] end
+end
+for i, consumer in ipairs(info('CONSUMERS', queue, 'workers')) do names[i] = consumer[2] end
+local oldest = redis.call('XRANGE', queue, untaken, '+', 'COUNT', 1)[1]
+  or redis.call('XRANGE', queue, '-', '+', 'COUNT', 1)[1]
+
+local first = tonumber(redis.call('ZRANGE', retries, 0, 0, 'WITHSCORES')[2])
+return {
+  now,
+  { redis.call('XLEN', queue), oldest and oldest[1] or '', in_flight },
+  names,
+  {
+    redis.call('ZCARD', retries),
+    redis.call('ZCOUNT', retries, '-inf', now - ARGV[1]),
+    first and math.max(0, now - first) or 0,
+  },
+  { redis.call('ZCARD', visits), redis.call('ZCOUNT', visits, '-inf', now) },
+  redis.call('XLEN', rejected),
+  redis.call('HGETALL', counts),
+}

@@ -1,0 +1,116 @@
+//! Rejected entries as operators meet them: listed, put back into the queue, or dropped.
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::{
+    EntryId, Store, StoreError,
+    queue::{BATCH_MAX, BATCH_MAX_BYTES, pairs},
+    span::Span,
+};
+
+/// Entries of one page: each may hold a whole envelope.
+const PAGE: usize = 20;
+
+/// An entry that was no event, set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedEntry {
+    /// Its partition.
+    pub partition: u16,
+    /// Its id among the rejected: `<ms>-<sequence>`, the time at which it was rejected.
+    pub id: EntryId,
+    /// Why.
+    pub reason: String,
+    /// The id it had in the queue.
+    pub entry: String,
+    /// Its own fields, in order, as they came.
+    pub fields: Vec<(Bytes, Bytes)>,
+}
+
+/// What becomes of rejected entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Back into the queue, with their own fields.
+    Requeue,
+    /// Gone, and counted.
+    Drop,
+}
+
+/// What one batch did.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Entries that left.
+    pub moved: u64,
+    /// Entries that stayed, because their own fields cannot be restored.
+    pub stayed: u64,
+    /// What is left of the span; `None`: nothing.
+    pub rest: Option<Span>,
+}
+
+impl Store {
+    /// A partition's rejected entries, newest first, at most `most`.
+    pub async fn rejected(&self, partition: u16, most: usize) -> Result<Vec<RejectedEntry>, StoreError> {
+        let mut entries = Vec::new();
+        let mut newest = "+".to_owned();
+        while entries.len() < most {
+            let wanted = PAGE.min(most - entries.len());
+            let mut page = redis::cmd("XREVRANGE");
+            page.arg(self.0.keys.rejected(partition)).arg(&newest).arg("-").arg("COUNT").arg(wanted);
+            let page: Vec<(String, Value)> = self.0.link.run(&page).await?;
+            let ended = page.len() < wanted;
+            if let Some((id, _)) = page.last() {
+                newest = format!("({id}");
+            }
+            entries.extend(page.into_iter().map(|(id, fields)| RejectedEntry::new(partition, id, pairs(fields))));
+            if ended {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Whether a partition has this rejected entry.
+    pub async fn has_rejected(&self, partition: u16, id: &EntryId) -> Result<bool, StoreError> {
+        let mut find = redis::cmd("XRANGE");
+        find.arg(self.0.keys.rejected(partition)).arg(&id.0).arg(&id.0).arg("COUNT").arg(1);
+        let found: Vec<Value> = self.0.link.run(&find).await?;
+        Ok(!found.is_empty())
+    }
+
+    /// All of a partition's rejected entries as they are now, and how many; none where there are none. What is
+    /// rejected from now on, perhaps for the second time, is not among them.
+    pub async fn rejected_span(&self, partition: u16) -> Result<Option<(Span, u64)>, StoreError> {
+        let key = self.0.keys.rejected(partition);
+        let mut look = redis::pipe();
+        look.cmd("XREVRANGE").arg(&key).arg("+").arg("-").arg("COUNT").arg(1);
+        look.cmd("XLEN").arg(&key);
+        let (newest, length): (Vec<(String, Value)>, u64) = self.0.link.run_pipeline(&look).await?;
+        let last = newest.into_iter().next().map(|(id, _)| id);
+        Ok(last.map(|last| (Span { first: EntryId("-".to_owned()), last: EntryId(last) }, length)))
+    }
+
+    /// Requeues or drops the first entries of a span, in one script.
+    pub async fn settle_rejected(&self, partition: u16, span: &Span, fate: Fate) -> Result<Batch, StoreError> {
+        let (keys, scripts) = (&self.0.keys, &self.0.scripts);
+        let (script, other) = match fate {
+            Fate::Requeue => (&scripts.requeue_rejected, keys.queue(partition)),
+            Fate::Drop => (&scripts.drop_rejected, keys.counts(partition)),
+        };
+        let mut script = script.key(keys.rejected(partition));
+        script.key(other).arg(&span.first.0).arg(&span.last.0).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
+        let (moved, stayed, next): (u64, u64, String) = self.0.link.run_script(&script).await?;
+        let rest = (!next.is_empty()).then(|| Span { first: EntryId(next), last: span.last.clone() });
+        Ok(Batch { moved, stayed, rest })
+    }
+}
+
+impl RejectedEntry {
+    fn new(partition: u16, id: String, mut fields: Vec<(Bytes, Bytes)>) -> Self {
+        let mut own = |name: &str| {
+            let found = fields.first().is_some_and(|(first, _)| first == name.as_bytes());
+            if found { String::from_utf8_lossy(&fields.remove(0).1).into_owned() } else { String::new() }
+        };
+        let (reason, entry) = (own("reason"), own("entry"));
+        Self { partition, id: EntryId(id), reason, entry, fields }
+    }
+}

@@ -1,0 +1,376 @@
+//! The queue's figures, for operators. Reads only, and cheaply: nothing here grows with what is queued.
+//!
+//! One script a partition; one `XLEN` each for the held and failed deliveries of those webhooks that a worker looks
+//! after (their names lie in `visits`), up to [`WEBHOOKS_MAX`] of them. Workers are found among the queue's consumers,
+//! and, because Redis 7.0 does not count a worker as one before it has read an entry, by a `SCAN` besides, which goes
+//! through all keys of a Redis that may be shared with others and so has a bound too ([`SCANS_MAX`]).
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreError, keys::Keys};
+use crate::domain::{account::AccountId, log_entry::timestamp, webhook::WebhookId};
+
+/// A retry that is still not in the queue this long after its time is late.
+const LATE_MS: u64 = 1000;
+/// How many webhooks are looked at for what they hold; more are left out, and [`Status::complete`] says so.
+pub const WEBHOOKS_MAX: usize = 10_000;
+/// How many pages of keys are looked through for workers: about a million keys.
+const SCANS_MAX: usize = 1000;
+/// Keys of one such page.
+const SCAN_PAGE: usize = 1000;
+/// How many of those that hold most are named.
+const MOST_HELD: usize = 10;
+/// Commands of one round trip are about this many.
+const PAGE: usize = 500;
+
+/// The queue's state, as far as it can be read cheaply.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// When it was read, by the clock of Redis (RFC 3339, UTC, ms).
+    pub time: String,
+    /// All partitions together.
+    #[serde(flatten)]
+    pub all: Figures,
+    /// Held deliveries; the limit is for each webhook.
+    pub held: Kept,
+    /// Deliveries that failed for good; the limit is for each webhook.
+    pub failed: Kept,
+    /// The webhooks that hold most, the fullest first.
+    pub most_held: Vec<Holding>,
+    /// Whether all webhooks and all keys were looked at, or as many as the bounds allow ([`WEBHOOKS_MAX`]; a million
+    /// keys for workers, beside the queue's consumers).
+    pub complete: bool,
+    /// The settings whose bound is reached somewhere: `held.limit`, `failed.limit`, `rejected.limit`.
+    pub limits_reached: Vec<&'static str>,
+    /// Each partition.
+    pub partitions: Vec<Partition>,
+    /// The workers that are alive.
+    pub workers: Vec<LiveWorker>,
+}
+
+/// One partition.
+#[derive(Debug, Clone, Serialize)]
+pub struct Partition {
+    /// Its number.
+    pub partition: u16,
+    /// Its figures.
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// The figures of one partition, or of all.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Figures {
+    /// Entries in the queue, those in flight included.
+    pub depth: u64,
+    /// Age of the oldest entry that no worker has taken; of the oldest in flight where there is none such.
+    pub oldest_ms: Option<u64>,
+    /// Entries that a worker has taken and not settled.
+    pub in_flight: u64,
+    /// Workers that have read from the queue, those that died within the hour included.
+    pub consumers: usize,
+    /// Failed attempts that wait for their next.
+    pub retries: Retries,
+    /// Webhooks with something to look after.
+    pub visits: Visits,
+    /// Entries that are no event; the limit is for each partition.
+    pub rejected: Kept,
+    /// What was dropped since the beginning, by cause.
+    pub counts: BTreeMap<String, u64>,
+}
+
+/// Failed attempts that wait for their next.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retries {
+    /// How many.
+    pub waiting: u64,
+    /// Of them, those whose time came over a second ago: no worker promotes them.
+    pub late: u64,
+    /// How long ago the first one's time came; 0 where it is still to come.
+    pub late_by_ms: u64,
+}
+
+/// Webhooks with something to look after: held or failed deliveries, or a log.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Visits {
+    /// How many.
+    pub waiting: u64,
+    /// Of them, those whose time has come.
+    pub due: u64,
+}
+
+/// What lies in streams that are bounded each: `held`, `failed`, `rejected`.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    /// Entries in all of them.
+    pub entries: u64,
+    /// Streams with an entry.
+    pub streams: u64,
+    /// Of them, those with as many entries as they may have: what comes next drops their oldest.
+    pub at_limit: u64,
+    /// Most entries a stream.
+    pub limit: u64,
+}
+
+/// A webhook that holds deliveries.
+#[derive(Debug, Clone, Serialize)]
+pub struct Holding {
+    /// Its account.
+    pub account: AccountId,
+    /// The webhook.
+    pub webhook: WebhookId,
+    /// Its held deliveries.
+    pub held: u64,
+    /// Its deliveries that failed for good.
+    pub failed: u64,
+}
+
+/// A worker that is alive, as it published itself at most half a minute ago.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LiveWorker {
+    /// Its name in the consumer groups.
+    pub name: String,
+    /// The program's version.
+    pub version: String,
+    /// Its process, on its own machine.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: String,
+    /// When it published these figures.
+    pub at: String,
+    /// Entries it has in hand.
+    pub in_flight: u64,
+    /// How many it may have.
+    pub concurrency: u64,
+    /// Attempts since it started.
+    pub attempts: u64,
+    /// Of them, those that delivered.
+    pub delivered: u64,
+    /// Of them, those that will be repeated.
+    pub retries: u64,
+    /// Of them, those that failed for good.
+    pub failed: u64,
+}
+
+/// What `status.lua` answers.
+type Answer = (i64, (u64, String, u64), Vec<String>, (u64, u64, u64), (u64, u64), u64, BTreeMap<String, u64>);
+
+impl Store {
+    /// Reads the queue's figures.
+    pub async fn status(&self) -> Result<Status, StoreError> {
+        let (mut partitions, mut consumers, mut now_ms) = (Vec::new(), BTreeSet::new(), 0);
+        for partition in 0..self.0.keys.partitions() {
+            let (figures, names, at_ms) = self.figures(partition).await?;
+            partitions.push(Partition { partition, figures });
+            consumers.extend(names);
+            now_ms = at_ms;
+        }
+        let Holdings { held, failed, most_held, complete } = self.holdings().await?;
+        let all = Figures::sum(partitions.iter().map(|partition| &partition.figures), consumers.len());
+        let scanned = self.scan_workers(&mut consumers).await?;
+        let reached = [("held.limit", held), ("failed.limit", failed), ("rejected.limit", all.rejected)];
+        Ok(Status {
+            time: timestamp(DateTime::<Utc>::from_timestamp_millis(now_ms).unwrap_or_default()),
+            limits_reached: reached.iter().filter(|(_, kept)| kept.at_limit > 0).map(|&(setting, _)| setting).collect(),
+            workers: self.live_workers(consumers.into_iter().collect()).await?,
+            all,
+            held,
+            failed,
+            most_held,
+            complete: complete && scanned,
+            partitions,
+        })
+    }
+
+    /// One partition's figures, the names of its consumers, and the time in Unix ms.
+    async fn figures(&self, partition: u16) -> Result<(Figures, Vec<String>, i64), StoreError> {
+        let keys = &self.0.keys;
+        let mut script = self.0.scripts.status.key(keys.queue(partition));
+        script.key(keys.retries(partition)).key(keys.visits(partition));
+        script.key(keys.rejected(partition)).key(keys.counts(partition)).arg(LATE_MS);
+        let (now_ms, (depth, oldest, in_flight), consumers, retries, visits, rejected, counts): Answer =
+            self.0.link.run_script(&script).await?;
+        let added_ms = oldest.split('-').next().and_then(|ms| ms.parse::<i64>().ok());
+        let figures = Figures {
+            depth,
+            oldest_ms: added_ms.map(|added| u64::try_from(now_ms - added).unwrap_or(0)),
+            in_flight,
+            consumers: consumers.len(),
+            retries: Retries { waiting: retries.0, late: retries.1, late_by_ms: retries.2 },
+            visits: Visits { waiting: visits.0, due: visits.1 },
+            rejected: Kept::new(self.0.rejected.limit).with(rejected),
+            counts,
+        };
+        Ok((figures, consumers, now_ms))
+    }
+
+    /// What the webhooks hold and have failed.
+    async fn holdings(&self) -> Result<Holdings, StoreError> {
+        let mut holdings = Holdings {
+            held: Kept::new(self.0.held.limit),
+            failed: Kept::new(self.0.failed.limit),
+            most_held: Vec::new(),
+            complete: true,
+        };
+        let mut seen = HashSet::new();
+        for partition in 0..self.0.keys.partitions() {
+            let mut cursor = 0_u64;
+            loop {
+                let mut scan = redis::cmd("ZSCAN");
+                scan.arg(self.0.keys.visits(partition)).arg(cursor).arg("COUNT").arg(PAGE);
+                let (next, found): (u64, Vec<(String, String)>) = self.0.link.run(&scan).await?;
+                let visits = found.iter().filter_map(|(member, _)| Keys::parse_visit(member));
+                // A scan may show the same one twice.
+                let page: Vec<_> = visits.filter(|(_, webhook)| seen.insert(*webhook)).collect();
+                holdings.add(self.lengths(partition, page).await?);
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+                if seen.len() >= WEBHOOKS_MAX {
+                    holdings.complete = false;
+                    return Ok(holdings);
+                }
+            }
+        }
+        Ok(holdings)
+    }
+
+    async fn lengths(&self, partition: u16, webhooks: Vec<(AccountId, WebhookId)>) -> Result<Vec<Holding>, StoreError> {
+        if webhooks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut lengths = redis::pipe();
+        for &(_, webhook) in &webhooks {
+            lengths.cmd("XLEN").arg(self.0.keys.held(partition, webhook));
+            lengths.cmd("XLEN").arg(self.0.keys.failed(partition, webhook));
+        }
+        let lengths: Vec<u64> = self.0.link.run_pipeline(&lengths).await?;
+        let holding = |((account, webhook), lengths): ((AccountId, WebhookId), &[u64])| Holding {
+            account,
+            webhook,
+            held: lengths[0],
+            failed: lengths[1],
+        };
+        Ok(webhooks.into_iter().zip(lengths.chunks_exact(2)).map(holding).collect())
+    }
+
+    /// Adds the names of live workers; whether all keys were looked at.
+    async fn scan_workers(&self, names: &mut BTreeSet<String>) -> Result<bool, StoreError> {
+        let prefix = self.0.keys.worker("");
+        let mut cursor = 0_u64;
+        for _ in 0..SCANS_MAX {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(SCAN_PAGE);
+            let (next, keys): (u64, Vec<String>) = self.0.link.run(&scan).await?;
+            names.extend(keys.iter().filter_map(|key| key.strip_prefix(&prefix)).map(str::to_owned));
+            cursor = next;
+            if cursor == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Those of these that have published themselves lately, in order.
+    async fn live_workers(&self, names: Vec<String>) -> Result<Vec<LiveWorker>, StoreError> {
+        let mut workers = Vec::new();
+        for names in names.chunks(PAGE) {
+            let mut get = redis::pipe();
+            for name in names {
+                get.cmd("GET").arg(self.0.keys.worker(name));
+            }
+            let figures: Vec<Option<String>> = self.0.link.run_pipeline(&get).await?;
+            workers.extend(names.iter().zip(figures).filter_map(|(name, figures)| {
+                // Another version may publish otherwise; that it is alive is still worth saying.
+                let figures: LiveWorker = serde_json::from_str(&figures?).unwrap_or_default();
+                Some(LiveWorker { name: name.clone(), ..figures })
+            }));
+        }
+        Ok(workers)
+    }
+}
+
+/// What [`Store::holdings`] found.
+struct Holdings {
+    held: Kept,
+    failed: Kept,
+    most_held: Vec<Holding>,
+    complete: bool,
+}
+
+impl Holdings {
+    fn add(&mut self, page: Vec<Holding>) {
+        for holding in &page {
+            self.held = self.held.with(holding.held);
+            self.failed = self.failed.with(holding.failed);
+        }
+        self.most_held.extend(page.into_iter().filter(|holding| holding.held > 0));
+        self.most_held.sort_by_key(|holding| (std::cmp::Reverse(holding.held), holding.webhook));
+        self.most_held.truncate(MOST_HELD);
+    }
+}
+
+impl Kept {
+    fn new(limit: u64) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// One stream more, of this length.
+    fn with(self, length: u64) -> Self {
+        Self {
+            entries: self.entries + length,
+            streams: self.streams + u64::from(length > 0),
+            at_limit: self.at_limit + u64::from(length >= self.limit),
+            limit: self.limit,
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            entries: self.entries + other.entries,
+            streams: self.streams + other.streams,
+            at_limit: self.at_limit + other.at_limit,
+            limit: self.limit.max(other.limit),
+        }
+    }
+}
+
+impl Figures {
+    /// Partitions together; a worker is a consumer in each, so how many there are is said.
+    fn sum<'a>(partitions: impl Iterator<Item = &'a Self>, consumers: usize) -> Self {
+        let none = Self {
+            depth: 0,
+            oldest_ms: None,
+            in_flight: 0,
+            consumers,
+            retries: Retries::default(),
+            visits: Visits::default(),
+            rejected: Kept::default(),
+            counts: BTreeMap::new(),
+        };
+        partitions.fold(none, |mut sum, one| {
+            sum.depth += one.depth;
+            sum.oldest_ms = sum.oldest_ms.max(one.oldest_ms);
+            sum.in_flight += one.in_flight;
+            sum.retries.waiting += one.retries.waiting;
+            sum.retries.late += one.retries.late;
+            sum.retries.late_by_ms = sum.retries.late_by_ms.max(one.retries.late_by_ms);
+            sum.visits.waiting += one.visits.waiting;
+            sum.visits.due += one.visits.due;
+            sum.rejected = sum.rejected.plus(one.rejected);
+            for (cause, count) in &one.counts {
+                *sum.counts.entry(cause.clone()).or_default() += count;
+            }
+            sum
+        })
+    }
+}
