@@ -13,7 +13,7 @@ if not settings then
   done(queue, entry)
   return 'GONE'
 end
-if reason == 'off' and cjson.decode(settings).active then return 'ACTIVE' end
+if reason == 'off' and is_active(settings) then return 'ACTIVE' end
 
 -- Before anything is held: what is held is always visited.
 visit_by(visits, account .. '/' .. webhook, now_ms() + (reason == 'busy' and ARGV[8] or 3600000))

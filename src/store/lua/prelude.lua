@@ -34,6 +34,13 @@ local function envelope(entry)
   return entry.envelope or string.sub(entry.delivery, string.find(entry.delivery, '\n', 1, true) + 1)
 end
 
+-- Whether a webhook's settings say that it is on. Guarded: settings that somebody spoiled (JSON without fields, too) say
+-- nothing of the kind.
+local function is_active(settings)
+  local readable, active = pcall(function() return cjson.decode(settings).active end)
+  return readable and active == true
+end
+
 -- Counts what was dropped. Guarded: a spoiled counter must not stop a move half-way, for Lua never rolls back.
 local function count(counts, cause, n)
   if n > 0 then redis.pcall('HINCRBY', counts, cause, n) end
