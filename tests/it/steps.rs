@@ -1,0 +1,179 @@
+//! Each step of the queue by itself, called through the store as a worker calls it, against a real Redis and without
+//! a worker: what a step answers, what it moves, and that it moves nothing else.
+
+mod batches;
+mod claim;
+mod fence;
+mod full;
+mod hold;
+mod leave;
+mod promote;
+mod rejected;
+mod settle;
+mod spoiled;
+mod visit;
+
+use std::{collections::BTreeMap, ops::Deref, time::Duration};
+
+use lynkhook::{
+    domain::{
+        delivery::Delivery,
+        log_entry::{LOG_RETENTION, LogEntry, timestamp},
+        retry::Next,
+        webhook::WebhookId,
+    },
+    store::{Attempted, Held, Settled},
+    webhooks::NewAuthentication,
+};
+use redis::{AsyncCommands, FromRedisValue};
+use serde_json::json;
+
+use crate::support::*;
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// An entry of a stream as it lies there: its id, its fields in order.
+type StreamEntry = (String, Vec<(String, String)>);
+
+/// An installation whose queue has a group and no worker. All accounts are in partition 0.
+struct Bench(Installation);
+
+impl Deref for Bench {
+    type Target = Installation;
+
+    fn deref(&self) -> &Installation {
+        &self.0
+    }
+}
+
+impl Bench {
+    async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(settings: &[(&'static str, &str)]) -> Self {
+        let mut here = Installation::new(&Receiver::start().await).await;
+        for (name, value) in settings {
+            here = here.with(name, value).await;
+        }
+        Self::of(here).await
+    }
+
+    async fn of(here: Installation) -> Self {
+        here.store.ensure_group(0).await.unwrap();
+        Self(here)
+    }
+
+    /// A command as one types it into `redis-cli`.
+    async fn cli<T: FromRedisValue>(&self, command: &str) -> T {
+        let mut words = command.split_whitespace();
+        let mut typed = redis::cmd(words.next().expect("a command"));
+        typed.arg(words.collect::<Vec<_>>());
+        typed.query_async(&mut self.redis.clone()).await.unwrap_or_else(|error| panic!("{command}: {error}"))
+    }
+
+    /// Adds a webhook, on or off, and no visit with it.
+    async fn webhook(&self, account: &str, active: bool) -> WebhookId {
+        let url = "https://localhost/hook";
+        let webhook = self.add_with(account, url, NewAuthentication::None, active).await;
+        self.cli::<()>(&format!("ZREM {} {account}/{webhook}", self.key("visits"))).await;
+        webhook
+    }
+
+    /// Appends an entry to a stream; answers its id.
+    async fn append(&self, rest: &str, fields: &[(&str, &str)]) -> String {
+        self.redis.clone().xadd(self.key(rest), "*", fields).await.unwrap()
+    }
+
+    /// Queues a delivery of the example event; answers the entry's id.
+    async fn queue(&self, delivery: &Delivery) -> String {
+        self.append("queue", &[("delivery", &text(delivery, TRANSCRIPT))]).await
+    }
+
+    /// A consumer takes what is new in the queue.
+    async fn take(&self, consumer: &str) -> Vec<Held> {
+        let mut reader = self.store.reader(0, consumer, Duration::from_secs(1)).await.unwrap();
+        let taken = reader.read(1000).await.unwrap();
+        taken.into_iter().map(|e| Held { partition: 0, entry: e.id, deliveries: e.deliveries }).collect()
+    }
+
+    /// Settles attempts as consumer `a`.
+    async fn settle(&self, attempts: &[Attempted]) -> Vec<Settled> {
+        self.store.settle(0, "a", attempts).await.unwrap()
+    }
+
+    async fn entries(&self, rest: &str) -> Vec<StreamEntry> {
+        self.cli(&format!("XRANGE {} - +", self.key(rest))).await
+    }
+
+    async fn len(&self, rest: &str) -> usize {
+        self.redis.clone().xlen(self.key(rest)).await.unwrap()
+    }
+
+    /// How many entries of the queue are pending.
+    async fn pending(&self) -> usize {
+        let summary: Vec<redis::Value> = self.cli(&format!("XPENDING {} workers", self.key("queue"))).await;
+        redis::from_redis_value(summary[0].clone()).unwrap()
+    }
+
+    /// Every key of the installation with all that is in it, the queue's group, consumers and leases included.
+    async fn state(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut state = BTreeMap::new();
+        for key in self.cli::<Vec<String>>(&format!("KEYS {}:*", self.prefix)).await {
+            state.insert(key.clone(), self.cli(&format!("DUMP {key}")).await);
+        }
+        state
+    }
+
+    /// In how many ms a webhook's visit is due; `None` where there is none.
+    async fn visit_in_ms(&self, account: &str, webhook: WebhookId) -> Option<i64> {
+        let due: Option<i64> = self.cli(&format!("ZSCORE {} {account}/{webhook}", self.key("visits"))).await;
+        let now = self.store.now().await.unwrap().timestamp_millis();
+        due.map(|due| due - now)
+    }
+
+    /// Makes a webhook's visit due and visits it; answers how many deliveries went back to the queue.
+    async fn visit(&self, account: &str, webhook: WebhookId) -> usize {
+        self.cli::<()>(&format!("ZADD {} 0 {account}/{webhook}", self.key("visits"))).await;
+        self.visit_if_due(account, webhook).await
+    }
+
+    async fn visit_if_due(&self, account: &str, webhook: WebhookId) -> usize {
+        let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
+        self.store.visit(&account_id(account), webhook, &oldest_log).await.unwrap()
+    }
+
+    async fn counted(&self, cause: &str) -> u64 {
+        let counted: Option<u64> = self.redis.clone().hget(self.key("counts"), cause).await.unwrap();
+        counted.unwrap_or_default()
+    }
+}
+
+/// The keys whose content differs.
+fn changed(before: &BTreeMap<String, Vec<u8>>, after: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let keys = before.keys().chain(after.keys().filter(|key| !before.contains_key(*key)));
+    keys.filter(|key| before.get(*key) != after.get(*key)).cloned().collect()
+}
+
+fn first(account: &str, webhook: WebhookId, event: &str) -> Delivery {
+    Delivery::first(&event.parse().unwrap(), &account_id(account), webhook, None)
+}
+
+/// A delivery as it lies in Redis.
+fn text(delivery: &Delivery, envelope: &str) -> String {
+    format!("{}\n{envelope}", delivery.line())
+}
+
+/// A log entry of just now.
+fn log_of(delivery: &Delivery) -> LogEntry {
+    serde_json::from_value(json!({
+        "status": "failed", "event": "transcript.created", "httpStatus": 503, "attempt": delivery.attempt,
+        "durationMs": 1, "error": "HTTP 503 Service Unavailable", "identifiers": {}, "deliveryId": delivery.id,
+        "final": true, "time": timestamp(chrono::Utc::now()),
+    }))
+    .unwrap()
+}
+
+fn attempted(held: &Held, delivery: &Delivery, next: Next) -> Attempted {
+    Attempted { held: held.clone(), delivery: delivery.clone(), next, log: log_of(delivery) }
+}

@@ -1,0 +1,92 @@
+//! Claiming: entries whose worker was not heard of for a whole lease change hands, as far as there is room.
+
+use super::*;
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// `a` takes `count` new entries; each counts as delivered `deliveries` times and idle for `idle_ms`.
+async fn abandoned(bench: &Bench, count: usize, deliveries: u32, idle_ms: u64) -> Vec<String> {
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        bench.push("acme", TRANSCRIPT).await;
+    }
+    let queue = bench.key("queue");
+    for held in bench.take("a").await {
+        let id = held.entry.0;
+        let age = format!("XCLAIM {queue} workers a 0 {id} IDLE {idle_ms} RETRYCOUNT {deliveries} JUSTID");
+        bench.cli::<redis::Value>(&age).await;
+        ids.push(id);
+    }
+    assert_eq!(ids.len(), count);
+    ids
+}
+
+/// What `b` claims: entry and delivery count.
+async fn claim(bench: &Bench, room: usize, suspects: usize) -> Vec<(String, u32)> {
+    let claimed = bench.store.claim(0, "b", LEASE, (room, suspects)).await.unwrap();
+    claimed.into_iter().map(|entry| (entry.id.0, entry.deliveries)).collect()
+}
+
+/// How many entries a consumer holds.
+async fn held_by(bench: &Bench, consumer: &str) -> usize {
+    let held: Vec<redis::Value> =
+        bench.cli(&format!("XPENDING {} workers - + 1000 {consumer}", bench.key("queue"))).await;
+    held.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn suspects_without_room_for_them_do_not_hide_the_entry_behind_them() {
+    let bench = Bench::new().await;
+    let suspects = abandoned(&bench, 150, 2, 60_000).await;
+    let fresh = abandoned(&bench, 1, 1, 60_000).await;
+    assert_eq!(claim(&bench, 10, 0).await, [(fresh[0].clone(), 2)]);
+    assert_eq!(claim(&bench, 10, 0).await, [], "it is not idle any more, and the others are suspects");
+    assert_eq!(claim(&bench, 10, 1).await, [(suspects[0].clone(), 3)], "exactly one suspect");
+    assert_eq!((held_by(&bench, "a").await, held_by(&bench, "b").await), (149, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_takes_as_many_as_there_is_room_for() {
+    let bench = Bench::new().await;
+    let ids = abandoned(&bench, 5, 1, 60_000).await;
+    assert_eq!(claim(&bench, 0, 1).await, []);
+    let claimed: Vec<String> = claim(&bench, 3, 0).await.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(claimed, ids[..3]);
+    assert_eq!((held_by(&bench, "a").await, held_by(&bench, "b").await), (2, 3));
+    assert_eq!(claim(&bench, 10, 0).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_takes_about_4_mib_and_at_least_one_entry() {
+    let bench = Bench::new().await;
+    let envelope = " ".repeat(1_500_000);
+    for _ in 0..5 {
+        bench.append("queue", &[("account", "acme"), ("envelope", &envelope)]).await;
+    }
+    bench.take("a").await;
+    for (id, ..) in bench.entries("queue").await {
+        bench
+            .cli::<redis::Value>(&format!("XCLAIM {} workers a 0 {id} IDLE 60000 RETRYCOUNT 1", bench.key("queue")))
+            .await;
+    }
+    assert_eq!(claim(&bench, 10, 0).await.len(), 3, "the third goes over it");
+    assert_eq!(claim(&bench, 10, 0).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_within_its_lease_is_left_to_its_holder() {
+    let bench = Bench::new().await;
+    abandoned(&bench, 1, 1, 0).await;
+    let before = bench.state().await;
+    assert_eq!(claim(&bench, 10, 1).await, []);
+    assert_eq!(changed(&before, &bench.state().await), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_was_deleted_is_forgotten_and_takes_no_room() {
+    let bench = Bench::new().await;
+    let ids = abandoned(&bench, 2, 1, 60_000).await;
+    bench.cli::<()>(&format!("XDEL {} {}", bench.key("queue"), ids[0])).await;
+    assert_eq!(claim(&bench, 1, 1).await, [(ids[1].clone(), 2)]);
+    assert_eq!(bench.pending().await, 1);
+}

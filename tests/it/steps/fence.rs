@@ -1,0 +1,152 @@
+//! Only the lease's holder moves an entry: its consumer, under its present delivery count.
+
+use lynkhook::store::EntryId;
+
+use super::*;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    FanOut,
+    FanOutToNone,
+    Delivered,
+    Retry,
+    Failed,
+    Hold,
+    Reject,
+    Renew,
+    Leave,
+}
+
+/// Every leased step, and what the queue has when its holder took it: entries, and those of them that are pending.
+const STEPS: [(Step, usize, usize); 9] = [
+    (Step::FanOut, 2, 0),
+    (Step::FanOutToNone, 0, 0),
+    (Step::Delivered, 0, 0),
+    (Step::Retry, 0, 0),
+    (Step::Failed, 0, 0),
+    (Step::Hold, 0, 0),
+    (Step::Reject, 0, 0),
+    (Step::Renew, 1, 1),
+    (Step::Leave, 1, 0),
+];
+
+impl Step {
+    fn is_for_events(self) -> bool {
+        matches!(self, Self::FanOut | Self::FanOutToNone)
+    }
+
+    /// Takes the step; `Done` or `Lost`, in whichever form the step says it.
+    async fn take(self, bench: &Bench, consumer: &str, held: &Held, delivery: &Delivery) -> Settled {
+        let store = &bench.store;
+        let settle = async |next| {
+            let attempt = attempted(held, delivery, next);
+            store.settle(0, consumer, &[attempt]).await.unwrap().remove(0)
+        };
+        let done = |done: bool| if done { Settled::Done } else { Settled::Lost };
+        match self {
+            Self::FanOut => store.fan_out(consumer, held, &[delivery.line(), delivery.line()]).await.unwrap(),
+            Self::FanOutToNone => store.fan_out(consumer, held, &[]).await.unwrap(),
+            Self::Delivered => settle(Next::Delivered).await,
+            Self::Retry => settle(Next::Retry { after: Duration::from_secs(2) }).await,
+            Self::Failed => settle(Next::Failed).await,
+            Self::Hold => store.hold(consumer, held, delivery).await.unwrap(),
+            Self::Reject => store.reject(consumer, held, "no event", None).await.unwrap(),
+            Self::Renew => {
+                let lost = store.renew(0, consumer, std::slice::from_ref(held)).await.unwrap();
+                assert!(lost.is_empty() || lost[..] == [held.entry.clone()], "{lost:?}");
+                done(lost.is_empty())
+            }
+            Self::Leave => {
+                let given = store.leave(0, consumer, false, &[(held.clone(), String::new())]).await.unwrap();
+                done(given == 1)
+            }
+        }
+    }
+
+    /// Takes a step that must answer `Lost` and change nothing.
+    async fn assert_lost(self, bench: &Bench, consumer: &str, held: &Held, delivery: &Delivery) {
+        let before = bench.state().await;
+        let answer = self.take(bench, consumer, held, delivery).await;
+        assert_eq!(answer, Settled::Lost, "{self:?} by {consumer} under {}", held.deliveries);
+        let changed = changed(&before, &bench.state().await);
+        assert!(changed.is_empty(), "{self:?} by {consumer} under {} changed {changed:?}", held.deliveries);
+    }
+}
+
+/// A bench with one entry that `a` has taken, and the delivery that the step is about.
+async fn taken(step: Step) -> (Bench, Held, Delivery) {
+    let bench = Bench::new().await;
+    let webhook = bench.webhook("acme", false).await;
+    let delivery = first("acme", webhook, "e1");
+    if step.is_for_events() {
+        bench.push("acme", TRANSCRIPT).await;
+    } else {
+        bench.queue(&delivery).await;
+    }
+    let held = bench.take("a").await.remove(0);
+    (bench, held, delivery)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_by_another_or_under_another_count_is_lost_and_changes_nothing_and_the_holders_succeeds_once() {
+    for (step, entries, pending) in STEPS {
+        let (bench, held, delivery) = taken(step).await;
+        let claim = format!("XCLAIM {} workers b 0", bench.key("queue"));
+        bench.cli::<redis::Value>(&format!("{claim} {}", held.entry.0)).await;
+        // A neighbour behind it, held by the same consumer under the same count.
+        let neighbour = bench.queue(&delivery).await;
+        bench.take("b").await;
+        bench.cli::<redis::Value>(&format!("{claim} {neighbour}")).await;
+        for (consumer, deliveries) in [("a", 1), ("a", 2), ("b", 1), ("b", 3), ("nobody", 2)] {
+            step.assert_lost(&bench, consumer, &Held { deliveries, ..held.clone() }, &delivery).await;
+        }
+        let held = Held { deliveries: 2, ..held };
+        assert_eq!(step.take(&bench, "b", &held, &delivery).await, Settled::Done, "{step:?}");
+        assert_eq!((bench.len("queue").await, bench.pending().await), (entries + 1, pending + 1), "{step:?}");
+        if step != Step::Renew {
+            step.assert_lost(&bench, "b", &held, &delivery).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_group_or_the_entry_is_gone_nobody_holds_anything() {
+    for (step, ..) in STEPS {
+        let (bench, held, delivery) = taken(step).await;
+        let unknown = Held { entry: EntryId("1-1".to_owned()), ..held.clone() };
+        step.assert_lost(&bench, "a", &unknown, &delivery).await;
+        bench.cli::<()>(&format!("XGROUP DESTROY {} workers", bench.key("queue"))).await;
+        step.assert_lost(&bench, "a", &held, &delivery).await;
+        bench.cli::<()>(&format!("DEL {}", bench.key("queue"))).await;
+        step.assert_lost(&bench, "a", &held, &delivery).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_was_deleted_under_its_holder_is_done_and_moves_nothing() {
+    for (step, ..) in STEPS.into_iter().filter(|(step, ..)| *step != Step::Renew) {
+        let (bench, held, delivery) = taken(step).await;
+        bench.cli::<()>(&format!("XDEL {} {}", bench.key("queue"), held.entry.0)).await;
+        assert_eq!(step.take(&bench, "a", &held, &delivery).await, Settled::Done, "{step:?}");
+        assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0), "{step:?}");
+        let (held, failed) = (format!("held:{}", delivery.webhook), format!("failed:{}", delivery.webhook));
+        for rest in [&held, &failed, "rejected"] {
+            assert_eq!(bench.len(rest).await, 0, "{step:?} wrote to {rest}");
+        }
+        assert_eq!(bench.cli::<usize>(&format!("ZCARD {}", bench.key("retries"))).await, 0, "{step:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renewing_counts_the_lease_from_now_and_not_the_delivery() {
+    let (bench, held, _) = taken(Step::Renew).await;
+    let queue = bench.key("queue");
+    let age = format!("XCLAIM {queue} workers a 0 {} IDLE 60000 JUSTID", held.entry.0);
+    bench.cli::<redis::Value>(&age).await;
+    assert!(bench.store.renew(0, "a", std::slice::from_ref(&held)).await.unwrap().is_empty());
+    let pending: Vec<(String, String, u64, u32)> = bench.cli(&format!("XPENDING {queue} workers - + 10")).await;
+    assert_eq!(pending.len(), 1);
+    let (entry, consumer, idle_ms, deliveries) = &pending[0];
+    assert_eq!((entry, consumer.as_str(), *deliveries), (&held.entry.0, "a", 1));
+    assert!(*idle_ms < 60_000, "{idle_ms}");
+}

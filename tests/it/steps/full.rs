@@ -1,0 +1,54 @@
+//! A full Redis refuses producers, and every step that drains the queue still works.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
+    let redis = RedisServer::start(AppendFsync::No);
+    let bench = Bench::of(Installation::on(&redis, &Receiver::start().await).await).await;
+    let [on, off] = [bench.webhook("acme", true).await, bench.webhook("acme", false).await];
+    let (delivery, to_off) = (first("acme", on, "e1"), first("acme", off, "e1"));
+    for _ in 0..2 {
+        bench.push("acme", TRANSCRIPT).await;
+    }
+    for delivery in [&delivery, &delivery, &to_off, &to_off, &delivery, &delivery] {
+        bench.queue(delivery).await;
+    }
+    let held = bench.take("a").await;
+    let [event, refused, delivered, retried, failed, held_back, unstarted, abandoned] = &held[..] else {
+        panic!("{held:?}")
+    };
+    let queue = bench.key("queue");
+    bench.cli::<redis::Value>(&format!("XCLAIM {queue} workers a 0 {} IDLE 60000 JUSTID", abandoned.entry.0)).await;
+    bench.append(&format!("held:{on}"), &[("delivery", &text(&delivery, TRANSCRIPT))]).await;
+    bench.cli::<()>(&format!("ZADD {} 0 acme/{on}", bench.key("visits"))).await;
+    let _: () =
+        bench.redis.clone().zadd(bench.key("retries"), text(&delivery.next_attempt(), TRANSCRIPT), 0).await.unwrap();
+    bench.cli::<()>("CONFIG SET maxmemory 1").await;
+
+    let refusal: redis::RedisResult<String> = bench.redis.clone().xadd(&queue, "*", &[("account", "acme")]).await;
+    assert_eq!(refusal.unwrap_err().code(), Some("OOM"));
+    let store = &bench.store;
+    let leases = [delivered.clone(), retried.clone()];
+    assert!(store.renew(0, "a", &leases).await.unwrap().is_empty());
+    assert_eq!(store.fan_out("a", event, &[delivery.line(), to_off.line()]).await.unwrap(), Settled::Done);
+    assert_eq!(store.reject("a", refused, "no event", None).await.unwrap(), Settled::Done);
+    let retry = Next::Retry { after: Duration::from_secs(600) };
+    let attempts = [
+        attempted(delivered, &delivery, Next::Delivered),
+        attempted(retried, &delivery, retry),
+        attempted(failed, &to_off, Next::Failed),
+    ];
+    assert_eq!(bench.settle(&attempts).await, [Settled::Done, Settled::Done, Settled::Done]);
+    assert_eq!(store.hold("a", held_back, &to_off).await.unwrap(), Settled::Done);
+    assert_eq!(store.leave(0, "a", true, &[(unstarted.clone(), String::new())]).await.unwrap(), 1);
+    assert_eq!(store.promote(0).await.unwrap().moved, 1);
+    assert_eq!(bench.visit_if_due("acme", on).await, 1);
+    let claimed = store.claim(0, "b", Duration::from_secs(30), (10, 1)).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    // Two of the fan-out, one each given back, promoted and no longer held; and the one that was claimed.
+    assert_eq!((bench.len("queue").await, bench.pending().await), (6, 1));
+    for (rest, expected) in [(format!("held:{off}"), 1), (format!("failed:{off}"), 1), ("rejected".to_owned(), 1)] {
+        assert_eq!(bench.len(&rest).await, expected, "{rest}");
+    }
+}

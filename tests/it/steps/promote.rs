@@ -1,0 +1,41 @@
+//! Promoting: invariant 4, a retry is never in the queue before it is due, nor twice.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_stays_until_it_is_due_and_then_moves_once() {
+    let bench = Bench::new().await;
+    let due = bench.store.now().await.unwrap().timestamp_millis() + 50;
+    bench.cli::<()>(&format!("ZADD {} {due} the-delivery", bench.key("retries"))).await;
+    // Each answer says what time it was, so that it is right or wrong however slow this test is.
+    eventually(SOON, "the retry to be due", async || {
+        let promoted = bench.store.promote(0).await.unwrap();
+        let is_due = promoted.now_ms >= due;
+        assert_eq!(promoted.moved, usize::from(is_due), "{promoted:?}");
+        let wait = (due - promoted.now_ms).try_into().map(Duration::from_millis).ok();
+        assert_eq!(promoted.next_in, wait.filter(|_| !is_due), "{promoted:?}");
+        is_due.then_some(())
+    })
+    .await;
+    assert_eq!(bench.store.promote(0).await.unwrap().moved, 0);
+    let queued: Vec<_> = bench.entries("queue").await.into_iter().map(|(_, fields)| fields).collect();
+    assert_eq!(queued, [[("delivery".to_owned(), "the-delivery".to_owned())]]);
+    assert_eq!(bench.cli::<usize>(&format!("ZCARD {}", bench.key("retries"))).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promoting_says_when_the_next_retry_and_the_next_visit_are_due() {
+    let bench = Bench::new().await;
+    let promoted = bench.store.promote(0).await.unwrap();
+    assert_eq!((promoted.moved, promoted.next_in, promoted.visit_in), (0, None, None));
+    let later = promoted.now_ms + 600_000;
+    for (key, at, member) in [("retries", later, "d2"), ("retries", 0, "d1"), ("visits", later + 1, "v")] {
+        bench.cli::<()>(&format!("ZADD {} {at} {member}", bench.key(key))).await;
+    }
+    let promoted = bench.store.promote(0).await.unwrap();
+    let left = Duration::from_millis((later - promoted.now_ms).try_into().unwrap());
+    assert_eq!(promoted.moved, 1);
+    assert_eq!((promoted.next_in, promoted.visit_in), (Some(left), Some(left + Duration::from_millis(1))));
+    bench.cli::<()>(&format!("ZADD {} 0 v", bench.key("visits"))).await;
+    assert_eq!(bench.store.promote(0).await.unwrap().visit_in, Some(Duration::ZERO));
+}

@@ -1,0 +1,129 @@
+//! Settling: where an attempted delivery goes, and that a spoiled key holds up neither it nor its neighbours.
+
+use super::*;
+
+const RETRY: Next = Next::Retry { after: Duration::from_secs(2) };
+
+/// Takes these deliveries as consumer `a`.
+async fn taken(bench: &Bench, deliveries: &[&Delivery]) -> Vec<Held> {
+    for delivery in deliveries {
+        bench.queue(delivery).await;
+    }
+    bench.take("a").await
+}
+
+async fn retries(bench: &Bench) -> Vec<(String, i64)> {
+    bench.redis.clone().zrange_withscores(bench.key("retries"), 0, -1).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_waits_for_its_delay_as_the_next_attempt_with_the_envelope_as_it_was() {
+    let bench = Bench::new().await;
+    let webhook = bench.webhook("acme", true).await;
+    let delivery = first("acme", webhook, "e1");
+    let envelope = " {\"a\": \"b\\u00e9\"}\n\n";
+    bench.append("queue", &[("delivery", &text(&delivery, envelope))]).await;
+    let held = bench.take("a").await.remove(0);
+    let before = bench.store.now().await.unwrap().timestamp_millis();
+    assert_eq!(bench.settle(&[attempted(&held, &delivery, RETRY)]).await, [Settled::Done]);
+    let after = bench.store.now().await.unwrap().timestamp_millis();
+    let waiting = retries(&bench).await;
+    let [(waiting, due)] = &waiting[..] else { panic!("{waiting:?}") };
+    assert_eq!(*waiting, text(&delivery.next_attempt(), envelope));
+    assert!((before + 2000..=after + 2000).contains(due), "{before} {due} {after}");
+    let visit = bench.visit_in_ms("acme", webhook).await.unwrap();
+    assert!((HOUR_MS / 2..=HOUR_MS).contains(&visit), "its log is looked after: {visit}");
+    let ttl: u64 = bench.cli(&format!("TTL {}", bench.key(&format!("logs:{webhook}")))).await;
+    assert!((LOG_RETENTION.as_secs() - 60..=LOG_RETENTION.as_secs()).contains(&ttl), "{ttl}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_key_of_a_wrong_type_does_not_undo_the_move() {
+    for next in [Next::Delivered, RETRY, Next::Failed] {
+        let bench = Bench::new().await;
+        let webhook = bench.webhook("acme", true).await;
+        let delivery = first("acme", webhook, "e1");
+        let held = taken(&bench, &[&delivery]).await.remove(0);
+        let logs = bench.key(&format!("logs:{webhook}"));
+        bench.cli::<()>(&format!("SET {logs} x")).await;
+        assert_eq!(bench.settle(&[attempted(&held, &delivery, next)]).await, [Settled::Done], "{next:?}");
+        assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0), "{next:?}");
+        let (retries, failed) = (retries(&bench).await.len(), bench.len(&format!("failed:{webhook}")).await);
+        assert_eq!((retries, failed), (usize::from(next == RETRY), usize::from(next == Next::Failed)), "{next:?}");
+        assert_eq!(bench.cli::<String>(&format!("GET {logs}")).await, "x", "{next:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_cannot_be_settled_stays_as_it_was_and_its_neighbours_are_settled() {
+    let bench = Bench::new().await;
+    let [broken, good] = [bench.webhook("acme", true).await, bench.webhook("acme", true).await];
+    bench.cli::<()>(&format!("SET {} x", bench.key(&format!("failed:{broken}")))).await;
+    let deliveries = [broken, good, good].map(|webhook| first("acme", webhook, "e1"));
+    let held = taken(&bench, &deliveries.each_ref()).await;
+    let attempts: Vec<Attempted> =
+        held.iter().zip(&deliveries).map(|(held, delivery)| attempted(held, delivery, Next::Failed)).collect();
+    let answers = bench.settle(&attempts).await;
+    assert!(matches!(&answers[0], Settled::Broken(why) if why.contains("WRONGTYPE")), "{answers:?}");
+    assert_eq!(answers[1..], [Settled::Done, Settled::Done]);
+    let pending: Vec<(String, String, u64, u32)> =
+        bench.cli(&format!("XPENDING {} workers - + 10", bench.key("queue"))).await;
+    let [(entry, consumer, _, 1)] = &pending[..] else { panic!("{pending:?}") };
+    assert_eq!((entry, consumer.as_str()), (&held[0].entry.0, "a"));
+    let left = bench.entries("queue").await;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].1, [("delivery".to_owned(), text(&deliveries[0], TRANSCRIPT))]);
+    assert!(bench.log(broken).await.is_empty(), "what did not happen is not in the log");
+    assert_eq!((bench.log(good).await.len(), bench.len(&format!("failed:{good}")).await), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_counter_that_is_no_number_or_no_hash_does_not_stop_a_move() {
+    for spoil in ["HSET {counts} failed_overflow none", "SET {counts} x"] {
+        let bench = Bench::with(&[("LYNKHOOK_FAILED__LIMIT", "1")]).await;
+        let webhook = bench.webhook("acme", true).await;
+        bench.cli::<()>(&spoil.replace("{counts}", &bench.key("counts"))).await;
+        let deliveries = ["e1", "e2"].map(|event| first("acme", webhook, event));
+        let held = taken(&bench, &deliveries.each_ref()).await;
+        for (held, delivery) in held.iter().zip(&deliveries) {
+            assert_eq!(bench.settle(&[attempted(held, delivery, Next::Failed)]).await, [Settled::Done], "{spoil}");
+        }
+        let failed = bench.entries(&format!("failed:{webhook}")).await;
+        assert_eq!(failed.len(), 1, "{spoil}");
+        assert_eq!(failed[0].1[0].1, text(&deliveries[1], TRANSCRIPT), "the newest is kept: {spoil}");
+        assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0), "{spoil}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_very_same_delivery_waits_once_for_the_sooner_time_and_the_other_is_counted() {
+    let bench = Bench::new().await;
+    let webhook = bench.webhook("acme", true).await;
+    let delivery = first("acme", webhook, "e1");
+    let held = taken(&bench, &[&delivery, &delivery]).await;
+    let later = Next::Retry { after: Duration::from_secs(600) };
+    let attempts = [attempted(&held[0], &delivery, RETRY), attempted(&held[1], &delivery, later)];
+    assert_eq!(bench.settle(&attempts).await, [Settled::Done, Settled::Done]);
+    let waiting = retries(&bench).await;
+    assert_eq!(waiting.len(), 1);
+    let now = bench.store.now().await.unwrap().timestamp_millis();
+    assert!(waiting[0].1 <= now + 2000, "the first one's time stands");
+    assert_eq!(bench.counted("retries_merged").await, 1);
+    assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_test_buttons_entry_sets_the_visit_within_the_hour_and_never_later() {
+    let bench = Bench::new().await;
+    let webhook = bench.webhook("acme", false).await;
+    let log = log_of(&first("acme", webhook, "test"));
+    assert!(bench.store.log(&account_id("acme"), webhook, &log).await.unwrap());
+    let due = bench.visit_in_ms("acme", webhook).await.unwrap();
+    assert!((HOUR_MS / 2..=HOUR_MS).contains(&due), "{due}");
+    bench.cli::<()>(&format!("ZADD {} 5 acme/{webhook}", bench.key("visits"))).await;
+    for _ in 0..60 {
+        assert!(bench.store.log(&account_id("acme"), webhook, &log).await.unwrap());
+    }
+    assert_eq!(bench.cli::<i64>(&format!("ZSCORE {} acme/{webhook}", bench.key("visits"))).await, 5);
+    assert_eq!(bench.log(webhook).await.len(), 50);
+}

@@ -1,0 +1,75 @@
+//! A worker over what somebody spoiled in Redis: each fault is that of one webhook, and is said there.
+
+use super::*;
+
+async fn until_empty(bench: &Bench, rest: &str) {
+    eventually(SOON, &format!("nothing in {rest}"), async || (bench.len(rest).await == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_whose_settings_cannot_be_read_fails_its_own_deliveries_and_nobody_elses() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/hook", [Answer::Status(200)]);
+    let bench = Bench::of(Installation::new(&receiver).await).await;
+    let good = bench.add("acme", &receiver.url("/hook")).await;
+    let unreadable = bench.webhook("acme", true).await;
+    bench.cli::<()>(&format!("HSET {} {unreadable} junk", bench.key("webhooks:acme"))).await;
+    let _worker = bench.program.worker([]);
+    bench.push("acme", TRANSCRIPT).await;
+    receiver.wait_for("/hook", 1, SOON).await;
+    let log = bench.finished(unreadable).await;
+    bench.drained().await;
+    assert_eq!(log.len(), 1, "{log:#?}");
+    assert!(log[0]["error"].as_str().unwrap().contains("settings cannot be read"), "{log:#?}");
+    assert_eq!(bench.finished(good).await[0]["status"], "success");
+    assert_eq!((bench.len(&format!("failed:{unreadable}")).await, bench.len("rejected").await), (1, 0));
+    assert_eq!(receiver.all_requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_with_no_attempt_left_is_not_sent_and_fails() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/hook", [Answer::Status(200)]);
+    let bench = Bench::of(Installation::new(&receiver).await).await;
+    let webhook = bench.add("acme", &receiver.url("/hook")).await;
+    for (event, attempt) in [("e3", 3), ("e4", 4), ("e9", 9)] {
+        bench.queue(&Delivery { attempt, ..first("acme", webhook, event) }).await;
+    }
+    let _worker = bench.program.worker([]);
+    bench.drained().await;
+    let log = bench.log(webhook).await;
+    let mut said: Vec<_> = log.iter().map(|entry| (entry["attempt"].as_u64(), entry["error"].as_str())).collect();
+    said.sort_unstable();
+    let none_left = Some("no attempt is left");
+    assert_eq!(said, [(Some(3), None), (Some(4), none_left), (Some(9), none_left)]);
+    assert_eq!((receiver.requests("/hook").len(), bench.len(&format!("failed:{webhook}")).await), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn visits_that_fail_are_put_off_and_do_not_keep_the_others_waiting() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/hook", [Answer::Status(200)]);
+    let bench = Bench::of(Installation::new(&receiver).await).await;
+    let webhook = bench.webhook("acme", false).await;
+    bench.append(&format!("held:{webhook}"), &[("delivery", &text(&first("acme", webhook, "e1"), TRANSCRIPT))]).await;
+    let spoiled = WebhookId::new(uuid::Uuid::now_v7());
+    let visits = bench.key("visits");
+    // More than a worker visits in one round.
+    for number in 0..100 {
+        bench.cli::<()>(&format!("SET {} x", bench.key(&format!("webhooks:spoiled-{number}")))).await;
+        bench.cli::<()>(&format!("ZADD {visits} {number} spoiled-{number}/{spoiled}")).await;
+    }
+    bench.cli::<()>(&format!("ZADD {visits} 1000 acme/{webhook}")).await;
+    let edit = lynkhook::webhooks::Edit { url: Some(receiver.url("/hook")), active: Some(true), ..Default::default() };
+    bench.webhooks.edit(&account_id("acme"), webhook, edit).await.unwrap();
+    let _worker = bench.program.worker([]);
+    until_empty(&bench, &format!("held:{webhook}")).await;
+    receiver.wait_for("/hook", 1, SOON).await;
+    eventually(SOON, "the failing visits to be put off", async || {
+        let now = bench.store.now().await.unwrap().timestamp_millis();
+        (bench.cli::<usize>(&format!("ZCOUNT {visits} -inf {now}")).await == 0).then_some(())
+    })
+    .await;
+    let planned: usize = bench.cli(&format!("ZCOUNT {visits} 2000 +inf")).await;
+    assert!(planned >= 100, "they are tried again: {planned}");
+}
