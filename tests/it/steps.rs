@@ -3,6 +3,7 @@
 
 mod batches;
 mod claim;
+mod fan_out;
 mod fence;
 mod full;
 mod hold;
