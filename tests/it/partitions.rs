@@ -1,15 +1,22 @@
 //! Partitions: events of many accounts land where CRC-32 says, whoever pushes them.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io::Write,
     process::{Command, Stdio},
 };
 
+use lynkhook::{
+    config::Settings,
+    producer::{NewEvent, Producer},
+};
 use redis::AsyncCommands;
 
 use crate::support::*;
 
 const ACCOUNTS: usize = 60;
+/// For so many of them the command line enqueues too: each event is a process of its own.
+const BY_COMMAND: usize = 8;
 
 fn accounts() -> Vec<String> {
     (0..ACCOUNTS).map(|number| format!("Customer_{number}.eu:west-{}", number * 7919)).collect()
@@ -28,6 +35,34 @@ fn produce(interpreter: &str, script: &str, prefix: &str, partitions: u16) {
     assert!(child.wait().unwrap().success(), "{interpreter} {script}");
 }
 
+/// The Rust library and the command line push an event for each account, or for some.
+async fn produce_in_rust(here: &Installation) {
+    let producer = Producer::connect(&Settings::load(None, here.variables.clone()).unwrap()).await.unwrap();
+    let event = NewEvent::from_envelope(TRANSCRIPT);
+    let events: Vec<_> = accounts().iter().map(|account| (account_id(account), event.clone())).collect();
+    for (answer, (account, _)) in producer.enqueue_all(&events).await.into_iter().zip(&events) {
+        answer.unwrap_or_else(|error| panic!("{account}: {error}"));
+    }
+    for account in &accounts()[..BY_COMMAND] {
+        let output = here.program.run_with_input(["enqueue", "--account", account], TRANSCRIPT).await;
+        assert_eq!(output.code, Some(0), "{account}: {output:?}");
+    }
+}
+
+/// How many events of each account lie in each partition.
+async fn queued(here: &Installation, partitions: u16) -> BTreeMap<(String, u16), usize> {
+    let mut queued = BTreeMap::new();
+    for partition in 0..partitions {
+        let range = redis::cmd("XRANGE").arg(here.store.keys().queue(partition)).arg("-").arg("+").to_owned();
+        let entries: Vec<(String, Vec<(String, String)>)> = range.query_async(&mut here.redis.clone()).await.unwrap();
+        for (_, mut fields) in entries {
+            assert_eq!(fields[0].0, "account");
+            *queued.entry((fields.swap_remove(0).1, partition)).or_default() += 1;
+        }
+    }
+    queued
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_producer_and_every_worker_agree_on_an_accounts_partition() {
     let receiver = Receiver::start().await;
@@ -36,21 +71,21 @@ async fn every_producer_and_every_worker_agree_on_an_accounts_partition() {
         let here = Installation::new(&receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", &partitions.to_string()).await;
         produce("python3", "produce.py", &here.prefix, partitions);
         produce("node", "produce.mjs", &here.prefix, partitions);
+        let foreign = queued(&here, partitions).await;
+        assert_eq!(foreign.len(), ACCOUNTS, "Python and Node agree: {foreign:?}");
+        assert!(foreign.values().all(|&events| events == 2));
+        let used: BTreeSet<u16> = foreign.keys().map(|(_, partition)| *partition).collect();
+        assert_eq!(used.len(), usize::from(partitions), "these accounts use all partitions");
+        produce_in_rust(&here).await;
+        let all = queued(&here, partitions).await;
+        assert!(all.keys().eq(foreign.keys()), "the library and the command line agree with them");
+        assert_eq!(all.values().sum::<usize>(), 3 * ACCOUNTS + BY_COMMAND);
         let before = receiver.requests("/hook").len();
         for account in accounts() {
-            let id = account_id(&account);
-            let queue = here.store.keys().queue(id.partition(partitions));
-            assert!(queue.starts_with(&format!("{}:{{", here.prefix)));
-            let _: String = here
-                .redis
-                .clone()
-                .xadd(&queue, "*", &[("account", account.as_str()), ("envelope", TRANSCRIPT)])
-                .await
-                .unwrap();
             here.add(&account, &receiver.url("/hook")).await;
         }
         let _worker = here.program.worker([]);
-        receiver.wait_for("/hook", before + 3 * ACCOUNTS, SOON).await;
+        receiver.wait_for("/hook", before + 3 * ACCOUNTS + BY_COMMAND, SOON).await;
         for partition in 0..partitions {
             let queue = here.store.keys().queue(partition);
             eventually(SOON, "an empty queue", async || {
