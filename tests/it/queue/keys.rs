@@ -1,9 +1,10 @@
 //! README's table of keys, held against what lies in Redis.
 
 use redis::AsyncCommands;
+use serde_json::json;
 
 use crate::support::*;
-use lynkhook::webhooks::NewAuthentication;
+use lynkhook::{domain::webhook::WebhookId, webhooks::NewAuthentication};
 
 const README: &str = include_str!("../../../README.md");
 
@@ -21,12 +22,13 @@ impl Row {
     }
 }
 
-/// The table's rows, for one partition and this prefix.
-fn rows(prefix: &str) -> Vec<Row> {
-    let rows = README.lines().filter_map(|line| {
-        let mut cells = line.strip_prefix("| `lynkhook:")?.split('|');
-        let key = format!("{prefix}:{}", cells.next()?.trim().trim_end_matches('`').replace("{p}", "{0}"));
-        let redis_type = match cells.next()?.trim().split(',').next()? {
+/// The table's rows, for this prefix and each of these partitions.
+fn rows(prefix: &str, partitions: u16) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for line in README.lines().filter_map(|line| line.strip_prefix("| `lynkhook:")) {
+        let mut cells = line.split('|').map(str::trim);
+        let key = format!("{prefix}:{}", cells.next().unwrap().trim_end_matches('`'));
+        let redis_type = match cells.next().unwrap().split(',').next().unwrap() {
             "stream" => "stream",
             "sorted set" => "zset",
             "hash" => "hash",
@@ -34,10 +36,71 @@ fn rows(prefix: &str) -> Vec<Row> {
             "string" => "string",
             other => panic!("{other} is no type of Redis"),
         };
-        let begins = key.split('<').next()?.to_owned();
-        Some(Row { continues: begins != key, begins, redis_type })
-    });
-    rows.collect()
+        let of_each = if key.contains("{p}") { partitions } else { 1 };
+        for partition in 0..of_each {
+            let key = key.replace("{p}", &format!("{{{partition}}}"));
+            let begins = key.split('<').next().unwrap().to_owned();
+            rows.push(Row { continues: begins != key, begins, redis_type });
+        }
+    }
+    rows
+}
+
+/// What of a partition is used further.
+struct Used {
+    account: String,
+    /// A webhook of it with a failed delivery.
+    failed: WebhookId,
+    /// An account that is to be purged.
+    purged: String,
+}
+
+/// Uses one partition for everything that a worker does by itself.
+async fn use_well(here: &Installation, receiver: &Receiver, partition: u16) -> Used {
+    // The same four accounts, by other names, in each partition.
+    let account = |role: &str| {
+        let mut names = (0..).map(|number| format!("{role}-{number}"));
+        names.find(|name| here.store.keys().partition(&account_id(name)) == partition).expect("one of them")
+    };
+    let [acme, other, nobody, purged] = ["acme", "other", "nobody", "purged"].map(account);
+    let good = here.add(&acme, &receiver.url("/good")).await;
+    here.add_with(&acme, &receiver.url("/good"), NewAuthentication::None, false).await;
+    let gone = here.add(&other, &receiver.url("/gone")).await;
+    here.add(&other, &receiver.url("/down")).await;
+    here.add(&purged, &receiver.url("/gone")).await;
+    here.add_with(&purged, &receiver.url("/good"), NewAuthentication::None, false).await;
+    for (account, envelope) in [
+        (&acme, TRANSCRIPT),
+        (&other, TRANSCRIPT),
+        (&nobody, TRANSCRIPT),
+        (&purged, TRANSCRIPT),
+        (&acme, "no envelope"),
+    ] {
+        let fields = [("account", account.as_str()), ("envelope", envelope)];
+        let _: String = here.redis.clone().xadd(here.store.keys().queue(partition), "*", &fields).await.unwrap();
+    }
+    here.program.run(["webhook", "test", "--account", &acme, &good.to_string()]).await;
+    Used { account: other, failed: gone, purged }
+}
+
+/// The installation's keys as soon as each row has one; then nothing that a step writes besides can be missing.
+async fn keys_of_all(here: &Installation, rows: &[Row]) -> Vec<String> {
+    eventually(SOON, "a key for each row", async || {
+        let mut keys: Vec<String> = here.redis.clone().keys(format!("{}:*", here.prefix)).await.unwrap();
+        keys.sort();
+        rows.iter().all(|row| keys.iter().any(|key| row.describes(key))).then_some(keys)
+    })
+    .await
+}
+
+async fn until_queues_are_empty(here: &Installation) {
+    for partition in 0..here.store.keys().partitions() {
+        let queue = here.store.keys().queue(partition);
+        eventually(SOON, "an empty queue", async || {
+            (here.redis.clone().xlen::<_, u64>(&queue).await.unwrap() == 0).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,35 +109,33 @@ async fn a_well_used_installation_has_the_keys_of_the_readme_and_no_other() {
     receiver.plan("/good", [Answer::Status(200)]);
     receiver.plan("/gone", [Answer::Status(410)]);
     receiver.plan("/down", [Answer::Status(503)]);
-    let here = Installation::new(&receiver).await;
-    let good = here.add("acme", &receiver.url("/good")).await;
-    here.add_with("acme", &receiver.url("/good"), NewAuthentication::None, false).await;
-    here.add("other", &receiver.url("/gone")).await;
-    here.add("other", &receiver.url("/down")).await;
+    let here = Installation::new(&receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", "2").await;
     let _worker = here.program.worker([("LYNKHOOK_DELIVERY__RETRY_DELAYS", "1h,1h")]);
-    for account in ["acme", "other", "nobody"] {
-        here.push(account, TRANSCRIPT).await;
+    let mut used = Vec::new();
+    for partition in 0..2 {
+        used.push(use_well(&here, &receiver, partition).await);
     }
-    here.push("acme", "no envelope").await;
-    here.program.run(["webhook", "test", "--account", "acme", &good.to_string()]).await;
     here.program.run(["queue", "status"]).await;
+    let rows = rows(&here.prefix, 2);
+    assert!(rows.len() >= 2 * 9 + 2, "{rows:?}");
+    keys_of_all(&here, &rows).await;
+    until_queues_are_empty(&here).await;
 
-    let rows = rows(&here.prefix);
-    assert!(rows.len() >= 11, "{rows:?}");
-    let mut redis = here.redis.clone();
-    // All of the table is in use: then nothing that a step writes besides can be missing.
-    let keys = eventually(SOON, "a key for each row", async || {
-        let keys: Vec<String> = redis.keys(format!("{}*", here.prefix)).await.unwrap();
-        let mut ours: Vec<String> =
-            keys.into_iter().filter(|key| key.starts_with(&format!("{}:", here.prefix))).collect();
-        ours.sort();
-        rows.iter().all(|row| ours.iter().any(|key| row.describes(key))).then_some(ours)
-    })
-    .await;
-    for key in keys {
+    // And what people do: redeliver, requeue, purge.
+    for Used { account, failed, purged } in used {
+        let redeliver = ["webhook", "redeliver", "--all", "--account", &account, &failed.to_string()];
+        assert_eq!(here.program.json(redeliver).await["redelivered"], 1);
+        let purge = here.program.json(["account", "purge", "--account", &purged, "--yes"]).await;
+        assert_eq!(purge["dropped"], json!({ "held": 1, "failed": 1 }));
+    }
+    let requeued = here.program.json(["queue", "rejected", "requeue", "--all"]).await;
+    assert_eq!(requeued["requeued"], 2);
+    until_queues_are_empty(&here).await;
+    for key in keys_of_all(&here, &rows).await {
         let described: Vec<&Row> = rows.iter().filter(|row| row.describes(&key)).collect();
         let [row] = described[..] else { panic!("README has {} rows for the key {key}", described.len()) };
-        let redis_type: String = redis::cmd("TYPE").arg(&key).query_async(&mut redis).await.unwrap();
+        let redis_type: String = redis::cmd("TYPE").arg(&key).query_async(&mut here.redis.clone()).await.unwrap();
         assert_eq!(redis_type, row.redis_type, "{key}");
+        assert!(!key.contains("purged"), "{key} outlived its account");
     }
 }
