@@ -4,6 +4,7 @@
 mod account;
 mod completions;
 mod dev;
+mod egress;
 mod enqueue;
 mod exit;
 mod output;
@@ -53,6 +54,9 @@ enum Command {
     /// Delete all that belongs to an account.
     #[command(subcommand)]
     Account(account::Command),
+    /// Would this URL, host name, address or header be allowed, and why not.
+    #[command(subcommand)]
+    Egress(egress::Command),
     /// Make keys that seal customers' secrets.
     #[command(subcommand)]
     Secrets(secrets::Command),
@@ -95,6 +99,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Webhook(command) => webhook::run(&settings()?, command).await,
         Command::Queue(command) => queue::run(&settings()?, command).await,
         Command::Account(command) => account::run(&settings()?, command).await,
+        Command::Egress(command) => egress::run(&settings()?, command).await,
         Command::Secrets(command) => secrets::run(&command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Enqueue(arguments) => enqueue::run(arguments, &settings()?).await,

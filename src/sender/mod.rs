@@ -28,10 +28,10 @@ use http::{
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
-pub use self::request::Request;
-use self::{
-    resolve::Resolver,
-    trace::{ConnectLayer, Trace},
+use self::trace::{ConnectLayer, Trace};
+pub use self::{
+    request::Request,
+    resolve::{LookupError, Resolver},
 };
 use crate::{
     config,

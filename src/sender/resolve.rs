@@ -46,7 +46,7 @@ const DIALLED_PER_FAMILY: usize = 8;
 
 /// Looks names up and has their addresses judged.
 #[derive(Clone)]
-pub(super) struct Resolver {
+pub struct Resolver {
     /// `None` where neither the settings nor the system name a server.
     dns: Option<TokioResolver>,
     allow: Arc<AllowList>,
@@ -54,7 +54,7 @@ pub(super) struct Resolver {
 
 /// Why a name has no address to dial.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum LookupError {
+pub enum LookupError {
     /// An address was refused; the text says whose and why.
     #[error("{0}")]
     Refused(String),
@@ -65,7 +65,7 @@ pub(super) enum LookupError {
 
 impl Resolver {
     /// Asks `servers`, or the system's where none are given.
-    pub(super) fn new(servers: &[SocketAddr], allow: AllowList) -> Result<Self, SenderError> {
+    pub fn new(servers: &[SocketAddr], allow: AllowList) -> Result<Self, SenderError> {
         let builder = if servers.is_empty() {
             TokioResolver::builder_tokio()
                 .inspect_err(|error| tracing::warn!(%error, "no name servers: every lookup will fail"))
@@ -84,8 +84,11 @@ impl Resolver {
         Ok(Self { dns, allow: Arc::new(allow) })
     }
 
-    /// The addresses to dial for `host`, in order; port 0, which the HTTP client replaces.
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+    /// The addresses to dial for `host`, in order, all of them judged; at least one.
+    ///
+    /// # Errors
+    /// A lookup that failed, or an address that is not allowed: then none of them is.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
         mark(Mark::LookupBegun);
         let found = self.look_up(host).await;
         mark(Mark::LookupEnded);

@@ -3,6 +3,7 @@
 mod commands;
 mod deliveries;
 mod dev;
+mod egress;
 mod enqueue;
 mod exit_codes;
 mod follow;
