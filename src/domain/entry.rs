@@ -6,7 +6,7 @@ use super::{
     account::{AccountId, NotAnAccount},
     delivery::{self, Delivery, DeliveryFault},
     event::{Catalogue, EnvelopeFacts, EnvelopeFault, EventId, NotAnEventId},
-    webhook::Webhook,
+    webhook::{Subscriptions, Webhook},
 };
 
 /// What an entry asks for.
@@ -138,6 +138,8 @@ pub enum Plan<'a> {
     Attempt(Delivery, &'a Webhook),
     /// Its webhook is off, or deleted: which of the two, the script sees.
     Hold(Delivery),
+    /// Its webhook's settings cannot be read: it fails.
+    Unreadable(Delivery),
     /// An event becomes one delivery for each of these; none: it is done and counted.
     FanOut(Vec<Delivery>),
 }
@@ -145,13 +147,15 @@ pub enum Plan<'a> {
 impl Work {
     /// Plans what is to be done, from the account's webhooks as they are now. Events are matched here, and only
     /// events: what is queued for a webhook stays queued when it unsubscribes.
-    pub fn plan<'a>(&self, event_type: &str, webhooks: &'a [Webhook]) -> Plan<'a> {
+    pub fn plan<'a>(&self, event_type: &str, account: &'a Subscriptions) -> Plan<'a> {
+        let Subscriptions { webhooks, unreadable } = account;
         let delivery = match self {
             Self::Delivery(delivery) => delivery.clone(),
             Self::Event(event) => {
-                let matching = webhooks.iter().filter(|webhook| webhook.wants(event_type));
-                let mut deliveries: Vec<Delivery> = matching
-                    .map(|webhook| Delivery::first(&event.id, &event.account, webhook.id, event.traceparent.clone()))
+                let wanting = webhooks.iter().filter(|webhook| webhook.wants(event_type)).map(|webhook| webhook.id);
+                let mut deliveries: Vec<Delivery> = wanting
+                    .chain(unreadable.iter().copied())
+                    .map(|webhook| Delivery::first(&event.id, &event.account, webhook, event.traceparent.clone()))
                     .collect();
                 if deliveries.len() != 1 {
                     return Plan::FanOut(deliveries);
@@ -161,6 +165,7 @@ impl Work {
         };
         match webhooks.iter().find(|webhook| webhook.id == delivery.webhook) {
             Some(webhook) if webhook.active => Plan::Attempt(delivery, webhook),
+            None if unreadable.contains(&delivery.webhook) => Plan::Unreadable(delivery),
             _ => Plan::Hold(delivery),
         }
     }
@@ -205,6 +210,10 @@ mod tests {
             created_at: String::new(),
             updated_at: String::new(),
         }
+    }
+
+    fn readable(webhooks: &[Webhook]) -> Subscriptions {
+        Subscriptions { webhooks: webhooks.to_vec(), unreadable: Vec::new() }
     }
 
     fn id(number: u8) -> WebhookId {
@@ -258,7 +267,8 @@ mod tests {
     #[test]
     fn an_event_is_attempted_fanned_out_held_or_done_by_how_many_webhooks_want_it() {
         let judged = parse(&[("account", b"acme"), ("envelope", ENVELOPE.as_bytes())], 14).unwrap();
-        let plan = |webhooks: &[Webhook]| match judged.work.plan("a.b", webhooks) {
+        let plan = |webhooks: &[Webhook]| match judged.work.plan("a.b", &readable(webhooks)) {
+            Plan::Unreadable(_) => unreachable!("all can be read"),
             Plan::Attempt(delivery, _) => format!("attempt {}", delivery.webhook == id(1)),
             Plan::Hold(delivery) => format!("hold {}", delivery.webhook == id(1)),
             Plan::FanOut(deliveries) => format!("fan out {}", deliveries.len()),
@@ -276,8 +286,26 @@ mod tests {
         let text = format!("{}\n{ENVELOPE}", delivery.line());
         let judged = parse(&[("delivery", text.as_bytes())], 14).unwrap();
         assert_eq!(judged.envelope, ENVELOPE);
-        let webhooks = [webhook(1, true, "c.d")];
-        assert_eq!(judged.work.plan("a.b", &webhooks), Plan::Attempt(delivery.clone(), &webhooks[0]));
-        assert_eq!(judged.work.plan("a.b", &[]), Plan::Hold(delivery));
+        let account = readable(&[webhook(1, true, "c.d")]);
+        assert_eq!(judged.work.plan("a.b", &account), Plan::Attempt(delivery.clone(), &account.webhooks[0]));
+        assert_eq!(judged.work.plan("a.b", &readable(&[])), Plan::Hold(delivery.clone()));
+        let account = Subscriptions { unreadable: vec![id(1)], ..readable(&[]) };
+        assert_eq!(judged.work.plan("a.b", &account), Plan::Unreadable(delivery));
+    }
+
+    #[test]
+    fn a_webhook_that_cannot_be_read_is_taken_to_want_every_event_and_holds_up_no_other() {
+        let judged = parse(&[("account", b"acme"), ("envelope", ENVELOPE.as_bytes())], 14).unwrap();
+        let plan = |webhooks: &[Webhook]| {
+            let account = Subscriptions { unreadable: vec![id(9)], ..readable(webhooks) };
+            match judged.work.plan("a.b", &account) {
+                Plan::FanOut(deliveries) => deliveries.iter().map(|delivery| delivery.webhook).collect(),
+                Plan::Unreadable(delivery) => vec![delivery.webhook],
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(plan(&[]), [id(9)]);
+        assert_eq!(plan(&[webhook(1, true, "c.d")]), [id(9)]);
+        assert_eq!(plan(&[webhook(1, true, "a.b")]), [id(1), id(9)]);
     }
 }

@@ -78,6 +78,16 @@ pub struct Webhook {
     pub updated_at: String,
 }
 
+/// An account's webhooks as they lie in Redis.
+#[derive(Debug, Clone, Default)]
+pub struct Subscriptions {
+    /// Those that can be read, oldest first.
+    pub webhooks: Vec<Webhook>,
+    /// Those whose settings are not what this program writes. What they want is not known, so they are taken to want
+    /// everything: a delivery that fails in sight is better than one that nobody misses.
+    pub unreadable: Vec<WebhookId>,
+}
+
 /// How a webhook's requests prove where they come from. A type that cannot hold two ways at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]

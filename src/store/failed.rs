@@ -7,7 +7,12 @@ use super::{
     span::Span,
     webhooks::parse,
 };
-use crate::domain::{account::AccountId, delivery::Delivery, log_entry::LogEntry, webhook::WebhookId};
+use crate::domain::{
+    account::AccountId,
+    delivery::{Delivery, DeliveryFault},
+    log_entry::LogEntry,
+    webhook::WebhookId,
+};
 
 /// A delivery that failed for good, without its envelope.
 #[derive(Debug, Clone)]
@@ -22,6 +27,15 @@ pub struct FailedEntry {
     pub envelope_bytes: u64,
 }
 
+/// Failed deliveries, newest first.
+#[derive(Debug, Clone)]
+pub struct FailedPage {
+    /// Those that can be read.
+    pub entries: Vec<FailedEntry>,
+    /// Where the next page goes on; `None`: there are no more.
+    pub oldest: Option<EntryId>,
+}
+
 /// What one batch of redelivering did.
 #[derive(Debug, Clone)]
 pub enum Redelivered {
@@ -33,26 +47,40 @@ pub enum Redelivered {
 
 impl Store {
     /// A page of failed deliveries, newest first, from the one before `before` on, at most `most` and never more than
-    /// 50. An empty page is the last.
+    /// 50. An empty page is the last. An entry that is no failed delivery is told in the log and left out of `entries`.
     pub async fn failed(
         &self,
         account: &AccountId,
         webhook: WebhookId,
         before: Option<&EntryId>,
         most: usize,
-    ) -> Result<Vec<FailedEntry>, StoreError> {
+    ) -> Result<FailedPage, StoreError> {
         let key = self.0.keys.failed(self.0.keys.partition(account), webhook);
         let mut script = self.0.scripts.list_failed.key(&key);
         script.arg(before.map_or_else(|| "+".to_owned(), |id| format!("({}", id.0)));
         script.arg(most.min(BATCH_MAX)).arg(BATCH_MAX_BYTES);
         let page: Vec<(String, Vec<u8>, Vec<u8>, u64)> = self.0.link.run_script(&script).await?;
-        let entries = page.into_iter().map(|(id, mut line, log, envelope_bytes)| {
+        let oldest = page.last().map(|(id, ..)| EntryId(id.clone()));
+        let read = |(id, mut line, log, envelope_bytes): (String, Vec<u8>, Vec<u8>, u64)| {
             line.push(b'\n');
-            let (delivery, _) = Delivery::parse(&line)
-                .map_err(|fault| StoreError::Corrupt { key: key.clone(), reason: fault.to_string() })?;
+            let corrupt = |fault: DeliveryFault| StoreError::Corrupt { key: key.clone(), reason: fault.to_string() };
+            let (delivery, _) = Delivery::parse(&line).map_err(corrupt)?;
             Ok(FailedEntry { id: EntryId(id), delivery, log: parse(&key, &log)?, envelope_bytes })
+        };
+        let entries = page.into_iter().filter_map(|entry| {
+            let id = entry.0.clone();
+            read(entry).inspect_err(|error: &StoreError| tracing::warn!(%error, entry = id, "passed over")).ok()
         });
-        entries.collect()
+        Ok(FailedPage { entries: entries.collect(), oldest })
+    }
+
+    /// The id of the newest failed delivery.
+    pub async fn newest_failed(&self, account: &AccountId, webhook: WebhookId) -> Result<Option<EntryId>, StoreError> {
+        let key = self.0.keys.failed(self.0.keys.partition(account), webhook);
+        let mut look = redis::cmd("XREVRANGE");
+        look.arg(key).arg("+").arg("-").arg("COUNT").arg(1);
+        let newest: Vec<(String, redis::Value)> = self.0.link.run(&look).await?;
+        Ok(newest.into_iter().next().map(|(id, _)| EntryId(id)))
     }
 
     /// How many failed deliveries there are.

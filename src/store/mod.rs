@@ -26,7 +26,7 @@ use chrono::{DateTime, TimeZone, Utc};
 use self::{connect::Link, keys::Keys, scripts::Scripts};
 pub use self::{
     error::{StoreError, Unanswered},
-    failed::{FailedEntry, Redelivered},
+    failed::{FailedEntry, FailedPage, Redelivered},
     queue::{Attempted, Entry, EntryId, Held, Promoted, Reader, Settled, VISIT_PACE},
     rejected::{Batch, Fate, RejectedEntry},
     span::Span,

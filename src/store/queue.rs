@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use redis::{Value, aio::MultiplexedConnection};
 
 use super::{Store, StoreError, keys::Keys, ms};
 use crate::domain::{
     account::AccountId,
     delivery::Delivery,
+    event::EventId,
     log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry},
     retry::Next,
     webhook::WebhookId,
@@ -190,13 +192,19 @@ impl Store {
         self.0.link.run_script(&script).await.map(answer)
     }
 
-    /// Sets an entry that is no event aside, whole, with the reason.
-    pub async fn reject(&self, consumer: &str, held: &Held, reason: &str) -> Result<Settled, StoreError> {
+    /// Sets an entry aside, whole, with the reason; an event under the id that it may have been sent with.
+    pub async fn reject(
+        &self,
+        consumer: &str,
+        held: &Held,
+        reason: &str,
+        event: Option<&EventId>,
+    ) -> Result<Settled, StoreError> {
         let (keys, partition) = (&self.0.keys, held.partition);
         let mut script = self.0.scripts.reject.key(keys.queue(partition));
         script.key(keys.rejected(partition)).key(keys.counts(partition));
         script.arg(consumer).arg(&held.entry.0).arg(held.deliveries).arg(reason);
-        script.arg(self.0.rejected.limit).arg(self.0.rejected.max_bytes);
+        script.arg(self.0.rejected.limit).arg(self.0.rejected.max_bytes).arg(event.map_or("", EventId::as_str));
         self.0.link.run_script(&script).await.map(answer)
     }
 
@@ -255,7 +263,27 @@ impl Store {
         let mut due = redis::cmd("ZRANGE");
         due.arg(self.0.keys.visits(partition)).arg("-inf").arg(now_ms).arg("BYSCORE").arg("LIMIT").arg(0).arg(most);
         let members: Vec<String> = self.0.link.run(&due).await?;
-        Ok(members.iter().filter_map(|member| Keys::parse_visit(member)).collect())
+        let mut parsed = Vec::with_capacity(members.len());
+        for member in members {
+            match Keys::parse_visit(&member) {
+                Some(visit) => parsed.push(visit),
+                // It would stand in the way of the others for ever.
+                None => self.0.link.run(redis::cmd("ZREM").arg(self.0.keys.visits(partition)).arg(&member)).await?,
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// Puts off a visit that cannot be made, so that it does not stand in the way of the others.
+    pub async fn postpone_visit(
+        &self,
+        account: &AccountId,
+        webhook: WebhookId,
+        to: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut postpone = redis::cmd("ZADD");
+        postpone.arg(self.0.keys.visits(self.0.keys.partition(account))).arg("XX").arg(to.timestamp_millis());
+        self.0.link.run(postpone.arg(Keys::visit(account, webhook))).await
     }
 
     /// Looks after one webhook's held, failed and log; answers how many held deliveries went back to the queue.

@@ -11,7 +11,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, keys::Keys};
-use crate::domain::{account::AccountId, log_entry::timestamp, webhook::WebhookId};
+use crate::{
+    config::Bounds,
+    domain::{account::AccountId, log_entry::timestamp, webhook::WebhookId},
+};
 
 /// A retry that is still not in the queue this long after its time is late.
 const LATE_MS: u64 = 1000;
@@ -44,8 +47,8 @@ pub struct Status {
     /// Whether all webhooks and all keys were looked at, or as many as the bounds allow ([`WEBHOOKS_MAX`]; a million
     /// keys for workers, beside the queue's consumers).
     pub complete: bool,
-    /// The settings whose bound is reached somewhere: `held.limit`, `failed.limit`, `rejected.limit`.
-    pub limits_reached: Vec<&'static str>,
+    /// The settings whose bound is reached somewhere, such as `held.limit` or `failed.max_bytes`.
+    pub limits_reached: Vec<String>,
     /// Each partition.
     pub partitions: Vec<Partition>,
     /// The workers that are alive.
@@ -113,10 +116,16 @@ pub struct Kept {
     pub entries: u64,
     /// Streams with an entry.
     pub streams: u64,
-    /// Of them, those with as many entries as they may have: what comes next drops their oldest.
+    /// Bytes of all of them, as Redis estimates them.
+    pub bytes: u64,
+    /// Of the streams, those with as many entries as they may have: what comes next drops their oldest.
     pub at_limit: u64,
+    /// Of the streams, those that have no room for one more entry of their usual size.
+    pub at_max_bytes: u64,
     /// Most entries a stream.
     pub limit: u64,
+    /// Most bytes a stream.
+    pub max_bytes: u64,
 }
 
 /// A webhook that holds deliveries.
@@ -130,6 +139,9 @@ pub struct Holding {
     pub held: u64,
     /// Its deliveries that failed for good.
     pub failed: u64,
+    /// Of both, as Redis estimates them.
+    #[serde(skip)]
+    bytes: [u64; 2],
 }
 
 /// A worker that is alive, as it published itself at most half a minute ago.
@@ -161,7 +173,7 @@ pub struct LiveWorker {
 }
 
 /// What `status.lua` answers.
-type Answer = (i64, (u64, String, u64), Vec<String>, (u64, u64, u64), (u64, u64), u64, BTreeMap<String, u64>);
+type Answer = (i64, (u64, String, u64), Vec<String>, (u64, u64, u64), (u64, u64), (u64, u64), BTreeMap<String, u64>);
 
 impl Store {
     /// Reads the queue's figures.
@@ -176,10 +188,14 @@ impl Store {
         let Holdings { held, failed, most_held, complete } = self.holdings().await?;
         let all = Figures::sum(partitions.iter().map(|partition| &partition.figures), consumers.len());
         let scanned = self.scan_workers(&mut consumers).await?;
-        let reached = [("held.limit", held), ("failed.limit", failed), ("rejected.limit", all.rejected)];
+        let kept = [("held", held), ("failed", failed), ("rejected", all.rejected)];
+        let reached = kept.iter().flat_map(|(section, kept)| {
+            let bounds = [("limit", kept.at_limit), ("max_bytes", kept.at_max_bytes)];
+            bounds.into_iter().filter(|&(_, streams)| streams > 0).map(move |(bound, _)| format!("{section}.{bound}"))
+        });
         Ok(Status {
             time: timestamp(DateTime::<Utc>::from_timestamp_millis(now_ms).unwrap_or_default()),
-            limits_reached: reached.iter().filter(|(_, kept)| kept.at_limit > 0).map(|&(setting, _)| setting).collect(),
+            limits_reached: reached.collect(),
             workers: self.live_workers(consumers.into_iter().collect()).await?,
             all,
             held,
@@ -206,7 +222,7 @@ impl Store {
             consumers: consumers.len(),
             retries: Retries { waiting: retries.0, late: retries.1, late_by_ms: retries.2 },
             visits: Visits { waiting: visits.0, due: visits.1 },
-            rejected: Kept::new(self.0.rejected.limit).with(rejected),
+            rejected: Kept::new(&self.0.rejected).with(rejected),
             counts,
         };
         Ok((figures, consumers, now_ms))
@@ -215,8 +231,8 @@ impl Store {
     /// What the webhooks hold and have failed.
     async fn holdings(&self) -> Result<Holdings, StoreError> {
         let mut holdings = Holdings {
-            held: Kept::new(self.0.held.limit),
-            failed: Kept::new(self.0.failed.limit),
+            held: Kept::new(&self.0.held),
+            failed: Kept::new(&self.0.failed),
             most_held: Vec::new(),
             complete: true,
         };
@@ -248,19 +264,19 @@ impl Store {
         if webhooks.is_empty() {
             return Ok(Vec::new());
         }
-        let mut lengths = redis::pipe();
+        let mut sizes = redis::pipe();
         for &(_, webhook) in &webhooks {
-            lengths.cmd("XLEN").arg(self.0.keys.held(partition, webhook));
-            lengths.cmd("XLEN").arg(self.0.keys.failed(partition, webhook));
+            for key in [self.0.keys.held(partition, webhook), self.0.keys.failed(partition, webhook)] {
+                sizes.cmd("XLEN").arg(&key).cmd("MEMORY").arg("USAGE").arg(&key);
+            }
         }
-        let lengths: Vec<u64> = self.0.link.run_pipeline(&lengths).await?;
-        let holding = |((account, webhook), lengths): ((AccountId, WebhookId), &[u64])| Holding {
-            account,
-            webhook,
-            held: lengths[0],
-            failed: lengths[1],
+        // A key that is not there has no bytes.
+        let sizes: Vec<Option<u64>> = self.0.link.run_pipeline(&sizes).await?;
+        let holding = |((account, webhook), sizes): ((AccountId, WebhookId), &[Option<u64>])| {
+            let [held, held_bytes, failed, failed_bytes] = std::array::from_fn(|i| sizes[i].unwrap_or(0));
+            Holding { account, webhook, held, failed, bytes: [held_bytes, failed_bytes] }
         };
-        Ok(webhooks.into_iter().zip(lengths.chunks_exact(2)).map(holding).collect())
+        Ok(webhooks.into_iter().zip(sizes.chunks_exact(4)).map(holding).collect())
     }
 
     /// Adds the names of live workers; whether all keys were looked at.
@@ -310,8 +326,8 @@ struct Holdings {
 impl Holdings {
     fn add(&mut self, page: Vec<Holding>) {
         for holding in &page {
-            self.held = self.held.with(holding.held);
-            self.failed = self.failed.with(holding.failed);
+            self.held = self.held.with((holding.held, holding.bytes[0]));
+            self.failed = self.failed.with((holding.failed, holding.bytes[1]));
         }
         self.most_held.extend(page.into_iter().filter(|holding| holding.held > 0));
         self.most_held.sort_by_key(|holding| (std::cmp::Reverse(holding.held), holding.webhook));
@@ -320,17 +336,20 @@ impl Holdings {
 }
 
 impl Kept {
-    fn new(limit: u64) -> Self {
-        Self { limit, ..Self::default() }
+    fn new(bounds: &Bounds) -> Self {
+        Self { limit: bounds.limit, max_bytes: bounds.max_bytes, ..Self::default() }
     }
 
-    /// One stream more, of this length.
-    fn with(self, length: u64) -> Self {
+    /// One stream more, of this many entries and bytes.
+    fn with(self, (entries, bytes): (u64, u64)) -> Self {
+        let one_more = bytes + bytes / entries.max(1);
         Self {
-            entries: self.entries + length,
-            streams: self.streams + u64::from(length > 0),
-            at_limit: self.at_limit + u64::from(length >= self.limit),
-            limit: self.limit,
+            entries: self.entries + entries,
+            streams: self.streams + u64::from(entries > 0),
+            bytes: self.bytes + bytes,
+            at_limit: self.at_limit + u64::from(entries >= self.limit),
+            at_max_bytes: self.at_max_bytes + u64::from(one_more > self.max_bytes),
+            ..self
         }
     }
 
@@ -338,8 +357,11 @@ impl Kept {
         Self {
             entries: self.entries + other.entries,
             streams: self.streams + other.streams,
+            bytes: self.bytes + other.bytes,
             at_limit: self.at_limit + other.at_limit,
+            at_max_bytes: self.at_max_bytes + other.at_max_bytes,
             limit: self.limit.max(other.limit),
+            max_bytes: self.max_bytes.max(other.max_bytes),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{Store, StoreError, keys::Keys};
 use crate::domain::{
     account::AccountId,
     log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry, timestamp},
-    webhook::{NotAWebhookId, Webhook, WebhookId},
+    webhook::{NotAWebhookId, Subscriptions, Webhook, WebhookId},
 };
 
 /// What putting a webhook answered.
@@ -30,13 +30,38 @@ pub struct Deleted {
 }
 
 impl Store {
-    /// An account's webhooks, oldest first.
-    pub async fn webhooks(&self, account: &AccountId) -> Result<Vec<Webhook>, StoreError> {
+    /// An account's webhooks. What is wrong with one does not keep the others from being read; it is in the log.
+    pub async fn subscriptions(&self, account: &AccountId) -> Result<Subscriptions, StoreError> {
         let key = self.0.keys.webhooks(account);
-        let all: Vec<Vec<u8>> = self.0.link.run(redis::cmd("HVALS").arg(&key)).await?;
-        let mut webhooks = all.iter().map(|json| parse(&key, json)).collect::<Result<Vec<Webhook>, _>>()?;
-        webhooks.sort_by_key(|webhook| webhook.id);
-        Ok(webhooks)
+        let all: Vec<(String, Vec<u8>)> = self.0.link.run(redis::cmd("HGETALL").arg(&key)).await?;
+        let mut found = Subscriptions::default();
+        for (id, json) in all {
+            match parse(&format!("{key} {id}"), &json) {
+                Ok(webhook) => found.webhooks.push(webhook),
+                Err(error) => {
+                    tracing::error!(%error, "a webhook cannot be read; its deliveries fail");
+                    // A field that is no webhook's id is nobody's: nothing can be delivered there, or be missed.
+                    found.unreadable.extend(id.parse::<WebhookId>());
+                }
+            }
+        }
+        found.webhooks.sort_by_key(|webhook: &Webhook| webhook.id);
+        Ok(found)
+    }
+
+    /// An account's webhooks, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] where one of them cannot be read: who asks for all shall not miss it.
+    pub async fn webhooks(&self, account: &AccountId) -> Result<Vec<Webhook>, StoreError> {
+        let Subscriptions { webhooks, unreadable } = self.subscriptions(account).await?;
+        match unreadable.first() {
+            None => Ok(webhooks),
+            Some(id) => Err(StoreError::Corrupt {
+                key: format!("{} {id}", self.0.keys.webhooks(account)),
+                reason: "its settings cannot be read".to_owned(),
+            }),
+        }
     }
 
     /// The ids of an account's webhooks, whatever their settings hold.
@@ -55,7 +80,7 @@ impl Store {
     pub async fn webhook(&self, account: &AccountId, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
         let key = self.0.keys.webhooks(account);
         let found: Option<Vec<u8>> = self.0.link.run(redis::cmd("HGET").arg(&key).arg(id.to_string())).await?;
-        found.map(|json| parse(&key, &json)).transpose()
+        found.map(|json| parse(&format!("{key} {id}"), &json)).transpose()
     }
 
     /// Adds a webhook (`edited` is `None`), or replaces the revision that an edit was made on.
@@ -109,8 +134,11 @@ impl Store {
         let key = self.0.keys.logs(self.0.keys.partition(account), id);
         let all: Vec<Vec<u8>> = self.0.link.run(redis::cmd("LRANGE").arg(&key).arg(0).arg(LOG_LIMIT - 1)).await?;
         let oldest = timestamp(self.now().await? - LOG_RETENTION);
-        let entries = all.iter().map(|json| parse(&key, json)).collect::<Result<Vec<LogEntry>, _>>()?;
-        Ok(entries.into_iter().filter(|entry| entry.time >= oldest).collect())
+        // One that cannot be read does not hide the others.
+        let read = all.iter().filter_map(|json| {
+            parse::<LogEntry>(&key, json).inspect_err(|error| tracing::warn!(%error, "passed over")).ok()
+        });
+        Ok(read.filter(|entry| entry.time >= oldest).collect())
     }
 }
 

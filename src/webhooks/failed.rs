@@ -79,9 +79,9 @@ impl Webhooks {
         let mut before = None;
         loop {
             let page = self.store.failed(account, id, before.as_ref(), PAGE).await?;
-            let Some(oldest) = page.last() else { return Ok(all) };
-            before = Some(oldest.id.clone());
-            all.extend(page.into_iter().map(FailedDelivery::from));
+            let Some(oldest) = page.oldest else { return Ok(all) };
+            before = Some(oldest);
+            all.extend(page.entries.into_iter().map(FailedDelivery::from));
         }
     }
 
@@ -142,17 +142,17 @@ impl Webhooks {
             _ => None,
         };
         let first = EntryId(format!("{}-0", since.timestamp_millis().max(0)));
-        let newest = self.store.failed(account, id, None, 1).await?.pop();
-        Ok((newest.map(|newest| Span { first, last: newest.id }), of))
+        let newest = self.store.newest_failed(account, id).await?;
+        Ok((newest.map(|last| Span { first, last }), of))
     }
 
     async fn find_failed(&self, account: &AccountId, id: WebhookId, delivery: &str) -> Result<EntryId, WebhooksError> {
         let mut before = None;
         loop {
             let page = self.store.failed(account, id, before.as_ref(), PAGE).await?;
-            let Some(oldest) = page.last() else { return Err(no_such_delivery(account, id, delivery)) };
-            before = Some(oldest.id.clone());
-            if let Some(found) = page.into_iter().find(|entry| entry.delivery.id == delivery) {
+            let Some(oldest) = page.oldest else { return Err(no_such_delivery(account, id, delivery)) };
+            before = Some(oldest);
+            if let Some(found) = page.entries.into_iter().find(|entry| entry.delivery.id == delivery) {
                 return Ok(found.id);
             }
         }

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         delivery::Delivery,
         entry::{Found, Judged, Plan, Work},
-        event::EnvelopeFacts,
+        event::{EnvelopeFacts, EventId},
         log_entry::LogEntry,
         outcome::{Outcome, Phases},
         retry::Next,
@@ -27,7 +27,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
     let found = Found { entry: &entry.id.0, partition: lease.partition(), partitions: worker.partitions() };
     let judged = match Judged::parse(&entry.fields, &found, &worker.catalogue, |p| worker.store.keys().queue(p)) {
         Ok(judged) => judged,
-        Err(rejection) => return reject(&worker, &lease, &rejection.to_string()).await,
+        Err(rejection) => return reject(&worker, &lease, &rejection.to_string(), None).await,
     };
     let deliveries = entry.deliveries;
     drop(entry);
@@ -35,11 +35,19 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
         return bury(&worker, &lease, judged).await;
     }
     loop {
-        let webhooks = match until_answered!("look up webhooks", worker.store.webhooks(judged.account())) {
-            Ok(webhooks) => webhooks,
-            Err(error) => return reject(&worker, &lease, &error.to_string()).await,
+        let account = match until_answered!("look up webhooks", worker.store.subscriptions(judged.account())) {
+            Ok(account) => account,
+            // The account's key is of a wrong type.
+            Err(error) => return reject(&worker, &lease, &error.to_string(), event_id(&judged)).await,
         };
-        match judged.work.plan(&judged.facts.event, &webhooks) {
+        match judged.work.plan(&judged.facts.event, &account) {
+            Plan::Attempt(delivery, _) if usize::from(delivery.attempt) > worker.schedule.attempts() => {
+                return fail(&worker, &lease, delivery, judged, "no attempt is left".to_owned()).await;
+            }
+            Plan::Unreadable(delivery) => {
+                let reason = "this webhook's settings cannot be read; ask the operator of this service".to_owned();
+                return fail(&worker, &lease, delivery, judged, reason).await;
+            }
             Plan::FanOut(deliveries) => return fan_out(&worker, &lease, &deliveries).await,
             Plan::Attempt(delivery, webhook) => {
                 if lease.ready(worker.start_within).await {
@@ -100,13 +108,27 @@ async fn attempt(
 async fn bury(worker: &Worker, lease: &Lease, judged: Judged) {
     let reason = format!("worker ended {} times during this attempt", worker.max_losses);
     tracing::error!(entry = %lease.entry().0, reason, "an entry is set aside");
-    let delivery = match judged.work {
-        Work::Event(_) => return reject(worker, lease, &reason).await,
-        Work::Delivery(delivery) => delivery,
-    };
+    match &judged.work {
+        Work::Event(_) => reject(worker, lease, &reason, event_id(&judged)).await,
+        Work::Delivery(delivery) => {
+            let delivery = delivery.clone();
+            fail(worker, lease, delivery, judged, reason).await;
+        }
+    }
+}
+
+/// Fails a delivery for good without a request.
+async fn fail(worker: &Worker, lease: &Lease, delivery: Delivery, judged: Judged, reason: String) {
     let bytes = judged.envelope.len();
     let log = LogEntry::of_no_request(&delivery, judged.facts, worker.clock.now(), reason, true);
     settle(worker, lease, Attempted { held: lease.token().0, delivery, next: Next::Failed, log }, bytes).await;
+}
+
+fn event_id(judged: &Judged) -> Option<&EventId> {
+    match &judged.work {
+        Work::Event(event) => Some(&event.id),
+        Work::Delivery(_) => None,
+    }
 }
 
 /// Takes a leased step under the entry's present token, and again if the entry came to this worker anew meanwhile.
@@ -140,10 +162,12 @@ async fn settle(worker: &Worker, lease: &Lease, attempt: Attempted, envelope_byt
     }
 }
 
-async fn reject(worker: &Worker, lease: &Lease, reason: &str) {
+/// Sets an entry aside; an event under the id that it may have been sent with.
+async fn reject(worker: &Worker, lease: &Lease, reason: &str, event: Option<&EventId>) {
     tracing::warn!(entry = lease.entry().0, reason, "an entry is rejected");
-    let rejected =
-        leased!(lease, |held| { until_answered!("reject", worker.store.reject(&worker.consumer, &held, reason)) });
+    let rejected = leased!(lease, |held| {
+        until_answered!("reject", worker.store.reject(&worker.consumer, &held, reason, event))
+    });
     report(lease, "reject", rejected);
 }
 
@@ -165,7 +189,11 @@ fn report(lease: &Lease, step: &str, answer: Result<Settled, StoreError>) -> Opt
     let entry = &lease.entry().0;
     match &answer {
         Ok(Settled::Done | Settled::Active) => {}
-        Ok(Settled::Lost) => tracing::warn!(entry, step, "too late: the entry is another worker's by now"),
+        Ok(Settled::Lost) => tracing::info!(
+            entry,
+            step,
+            "nothing left to do: the step was taken before, or the entry is another worker's"
+        ),
         Ok(Settled::Gone) => tracing::debug!(entry, step, "the webhook is deleted; its delivery was dropped"),
         Ok(Settled::Broken(error)) => tracing::error!(entry, step, error, "the entry stays pending"),
         Err(error) => tracing::error!(entry, step, %error, "Redis refuses; the entry stays pending"),

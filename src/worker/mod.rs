@@ -6,6 +6,7 @@
 //!
 //! A worker takes only what it has room for: an entry is read with a slot in hand and keeps it until it is settled.
 
+mod batch;
 mod clock;
 mod deliver;
 mod figures;
@@ -59,12 +60,15 @@ struct Worker {
     /// One for each attempt that may be in flight.
     slots: Arc<Semaphore>,
     settlers: Vec<mpsc::Sender<Settlement>>,
-    /// Entries that were read and not started, with their event ids, to be given back.
-    unstarted: Mutex<Vec<(Lease, String)>>,
+    /// What was read and not started, to be given back.
+    unstarted: Mutex<Vec<Unstarted>>,
     deliveries: TaskTracker,
     /// Rung when the worker is to take nothing more.
     stop: CancellationToken,
     retry_added: Notify,
+    /// Held by the one entry under way that its worker may have died of.
+    one_suspect: Arc<Semaphore>,
+    suspect_done: Vec<Notify>,
     visit_due: Vec<Notify>,
     lease: Duration,
     renew_every: Duration,
@@ -72,6 +76,14 @@ struct Worker {
     claim_every: Duration,
     max_losses: u32,
     concurrency: usize,
+}
+
+/// An entry that was read when the worker was stopping already.
+struct Unstarted {
+    lease: Lease,
+    /// Of an event; empty for a delivery, which carries its own.
+    event_id: String,
+    bytes: usize,
 }
 
 /// Runs a worker until `stop` is cancelled and what was in flight is finished, or given back.
@@ -100,6 +112,8 @@ pub async fn run(
         unstarted: Mutex::default(),
         deliveries: TaskTracker::new(),
         retry_added: Notify::new(),
+        one_suspect: Arc::new(Semaphore::new(1)),
+        suspect_done: (0..partitions).map(|_| Notify::new()).collect(),
         visit_due: (0..partitions).map(|_| Notify::new()).collect(),
         lease: settings.worker.lease,
         renew_every: settings.worker.renew_every,
@@ -176,23 +190,35 @@ impl Worker {
     /// Gives back what was not started, and takes this consumer out of the groups.
     async fn leave(&self) {
         let unstarted = std::mem::take(&mut *self.unstarted.lock().await);
-        let mut by_partition: Vec<Vec<(Held, String)>> = vec![Vec::new(); usize::from(self.partitions())];
-        for (lease, event_id) in &unstarted {
-            let (held, _) = lease.token();
-            by_partition[usize::from(held.partition)].push((held, event_id.clone()));
+        let mut by_partition: Vec<Vec<Unstarted>> = (0..self.partitions()).map(|_| Vec::new()).collect();
+        for entry in unstarted {
+            by_partition[usize::from(entry.lease.partition())].push(entry);
         }
-        for (partition, unstarted) in (0..).zip(by_partition) {
-            let left = self.store.leave(partition, &self.consumer, true, &unstarted);
-            match within(left).await {
-                Some(Ok(given)) if given > 0 => tracing::info!(partition, given, "gave unstarted entries back"),
-                Some(Ok(_)) => {}
-                other => {
-                    tracing::warn!(partition, ?other, "could not leave; another worker takes over when the lease ends");
+        for (partition, mut unstarted) in (0..).zip(by_partition) {
+            // At least once, because leaving takes this consumer out of the group too.
+            loop {
+                let batch: Vec<Unstarted> = batch::first(&mut unstarted, |entry| entry.bytes);
+                let given: Vec<(Held, String)> =
+                    batch.iter().map(|entry| (entry.lease.token().0, entry.event_id.clone())).collect();
+                self.give_back(partition, &given).await;
+                if unstarted.is_empty() {
+                    break;
                 }
             }
         }
         let _ = within(self.store.withdraw_worker(&self.consumer)).await;
         tracing::info!(worker = self.consumer, "worker stopped");
+    }
+
+    async fn give_back(&self, partition: u16, unstarted: &[(Held, String)]) {
+        let left = self.store.leave(partition, &self.consumer, true, unstarted);
+        match within(left).await {
+            Some(Ok(given)) if given > 0 => tracing::info!(partition, given, "gave unstarted entries back"),
+            Some(Ok(_)) => {}
+            other => {
+                tracing::warn!(partition, ?other, "could not leave; another worker takes over when the lease ends");
+            }
+        }
     }
 }
 

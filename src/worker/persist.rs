@@ -37,6 +37,11 @@ macro_rules! until_answered {
                     tracing::debug!(step = $name, %error, "no answer, repeating");
                     backoff.pause().await;
                 }
+                // An operator took this user's rights away, and can give them back: what is in hand waits for that.
+                Err(error @ $crate::store::StoreError::Unfit(_)) => {
+                    tracing::warn!(step = $name, %error, "Redis refuses, repeating");
+                    backoff.pause().await;
+                }
                 answer => break answer,
             }
         }

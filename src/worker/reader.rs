@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{READ_MAX, Worker, persist::Backoff};
+use super::{READ_MAX, Unstarted, Worker, persist::Backoff};
 use crate::{
     domain::entry::{Found, Judged, Work},
     store::{Entry, Reader, StoreError},
@@ -84,14 +84,14 @@ async fn read_once(worker: &Arc<Worker>, partition: u16, reader: &mut Reader) ->
 async fn set_aside(worker: &Arc<Worker>, partition: u16, entry: Entry, sent: Instant) {
     let found = Found { entry: &entry.id.0, partition, partitions: worker.partitions() };
     let judged = Judged::parse(&entry.fields, &found, &worker.catalogue, |p| worker.store.keys().queue(p));
-    let event_id = match judged.map(|judged| judged.work) {
-        Ok(Work::Event(event)) => event.id.to_string(),
+    let (event_id, bytes) = match judged.map(|judged| (judged.work, judged.envelope.len())) {
+        Ok((Work::Event(event), bytes)) => (event.id.to_string(), bytes),
         // Deliveries carry theirs; what is no event is left pending for a worker that rejects it.
-        Ok(Work::Delivery(_)) => String::new(),
+        Ok((Work::Delivery(_), bytes)) => (String::new(), bytes),
         Err(_) => return,
     };
     if let Some(lease) = worker.leases.take(partition, entry.id, entry.deliveries, sent) {
-        worker.unstarted.lock().await.push((lease, event_id));
+        worker.unstarted.lock().await.push(Unstarted { lease, event_id, bytes });
     }
 }
 

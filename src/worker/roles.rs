@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{sync::Notify, time::Instant};
 
 use super::{READ_MAX, Worker, persist::Backoff};
 use crate::{
@@ -19,6 +19,8 @@ const RENEW_BATCH: usize = 100;
 const PUBLISH_EVERY: Duration = Duration::from_secs(10);
 /// Consumers of workers that are long dead, and rejected entries that are too old, are looked for this often.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
+/// A visit that Redis refuses is tried again after this long.
+const PUT_OFF: Duration = Duration::from_mins(1);
 /// Webhooks visited in one round.
 const VISITS_MAX: usize = 64;
 /// Of an entry claimed this often, the worker may have died: it is attempted apart from other such entries.
@@ -26,12 +28,10 @@ const SUSPECT_DELIVERIES: u32 = 3;
 
 /// Takes over entries whose worker died.
 pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
-    let one_suspect = Arc::new(Semaphore::new(1));
-    let suspect_done = Arc::new(tokio::sync::Notify::new());
     loop {
         tokio::select! {
             () = worker.stop.cancelled() => return,
-            () = suspect_done.notified() => {}
+            () = worker.suspect_done[usize::from(partition)].notified() => {}
             () = tokio::time::sleep(worker.claim_every.mul_f64(rand::random_range(0.5..1.5))) => {}
         }
         let room = worker.slots.available_permits().min(READ_MAX);
@@ -40,7 +40,8 @@ pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
             continue;
         }
         let sent = Instant::now();
-        let suspects = one_suspect.available_permits();
+        let mut alone = worker.one_suspect.clone().try_acquire_owned().ok();
+        let suspects = usize::from(alone.is_some());
         let claimed = worker.store.claim(partition, &worker.consumer, worker.lease, (room, suspects)).await;
         let entries = match claimed {
             Ok(entries) => entries,
@@ -51,18 +52,22 @@ pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
             }
         };
         if !entries.is_empty() {
-            tracing::info!(partition, entries = entries.len(), "took over entries whose worker is gone");
+            tracing::info!(
+                partition,
+                entries = entries.len(),
+                "took over entries whose worker was not heard of for a whole lease"
+            );
         }
         let mut slots = slots;
         for entry in entries {
             let slot = slots.split(1).expect("never more entries than slots");
             let suspect = entry.deliveries >= SUSPECT_DELIVERIES;
-            let alone = if suspect { one_suspect.clone().try_acquire_owned().ok() } else { None };
-            let suspect_done = suspect_done.clone();
+            let alone = if suspect { alone.take() } else { None };
+            let here = worker.clone();
             worker.begin(partition, entry, sent, move || {
                 drop((slot, alone));
                 if suspect {
-                    suspect_done.notify_one();
+                    here.suspect_done.iter().for_each(Notify::notify_one);
                 }
             });
         }
@@ -124,7 +129,11 @@ async fn visit_round(worker: &Worker, partition: u16) -> bool {
                 more = true;
                 tracing::debug!(%account, %webhook, moved, "held deliveries go back to the queue");
             }
-            Err(error) => tracing::warn!(%error, %account, %webhook, "a visit failed"),
+            Err(error) => {
+                tracing::warn!(%error, %account, %webhook, "a visit failed and is put off");
+                // Where Redis is away, the visit stays due, which is as good.
+                let _ = worker.store.postpone_visit(&account, webhook, now + PUT_OFF).await;
+            }
         }
     }
     more

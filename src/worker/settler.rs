@@ -4,13 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Worker, persist::until_answered};
+use super::{Worker, batch, persist::until_answered};
 use crate::store::{Attempted, Settled};
-
-/// One script settles at most this many attempts.
-const BATCH_MAX: usize = 50;
-/// One script moves at most this many bytes of envelopes, at least one.
-const BATCH_MAX_BYTES: usize = 4 << 20;
 
 /// An attempt to settle, and where its answer goes.
 pub(super) struct Settlement {
@@ -23,19 +18,10 @@ pub(super) struct Settlement {
 pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut finished: mpsc::Receiver<Settlement>) {
     let mut waiting = Vec::new();
     loop {
-        if waiting.is_empty() && finished.recv_many(&mut waiting, BATCH_MAX).await == 0 {
+        if waiting.is_empty() && finished.recv_many(&mut waiting, batch::ENTRIES_MAX).await == 0 {
             return;
         }
-        let mut bytes = 0;
-        let fits = waiting.iter().take_while(|s| {
-            let first = bytes == 0;
-            bytes += s.envelope_bytes.max(1);
-            first || bytes <= BATCH_MAX_BYTES
-        });
-        let batch: Vec<Settlement> = {
-            let n = fits.count();
-            waiting.drain(..n).collect()
-        };
+        let batch = batch::first(&mut waiting, |settlement: &Settlement| settlement.envelope_bytes);
         let (attempts, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|s| (s.attempt, s.answer)).unzip();
         let settled = match until_answered!("settle", worker.store.settle(partition, &worker.consumer, &attempts)) {
             Ok(settled) => settled,

@@ -90,9 +90,16 @@ async fn the_status_counts_what_is_queued_taken_late_held_failed_and_rejected() 
         ("/retries/waiting", json!(3)),
         ("/retries/late", json!(2)),
         ("/visits", json!({ "waiting": 2, "due": 0 })),
-        ("/held", json!({ "entries": 7, "streams": 2, "atLimit": 1, "limit": 5 })),
-        ("/failed", json!({ "entries": 3, "streams": 1, "atLimit": 0, "limit": 1000 })),
-        ("/rejected", json!({ "entries": 2, "streams": 1, "atLimit": 1, "limit": 2 })),
+        ("/held/entries", json!(7)),
+        ("/held/streams", json!(2)),
+        ("/held/atLimit", json!(1)),
+        ("/held/limit", json!(5)),
+        ("/failed/entries", json!(3)),
+        ("/failed/atLimit", json!(0)),
+        ("/failed/atMaxBytes", json!(0)),
+        ("/failed/maxBytes", json!(64 << 20)),
+        ("/rejected/entries", json!(2)),
+        ("/rejected/atLimit", json!(1)),
         ("/counts", json!({ "held_overflow": 7 })),
         ("/limitsReached", json!(["held.limit", "rejected.limit"])),
         ("/mostHeld/0", json!({ "account": "acme", "webhook": off, "held": 5, "failed": 0 })),
@@ -196,5 +203,8 @@ async fn purging_leaves_no_key_of_the_account_and_what_is_queued_is_dropped_and_
     let visits: Vec<String> = redis.zrange(here.key("visits"), 0, -1).await.unwrap();
     assert_eq!(visits, [format!("other/{other}")]);
     let counts = status(&here).await["counts"].clone();
-    assert_eq!(counts, json!({ "deliveries_of_deleted_webhook": 3 + 2, "events_without_webhook": 1 }));
+    assert_eq!(
+        counts,
+        json!({ "deliveries_of_deleted_webhook": 3 + 2, "failed_of_deleted_webhook": 2, "events_without_webhook": 1 })
+    );
 }

@@ -5,7 +5,7 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::DateTime;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ pub(in crate::cli) enum Command {
         #[arg(long, value_name = "PARTITION")]
         partition: Option<u16>,
         /// At most this many.
-        #[arg(long, value_name = "N", default_value_t = 50)]
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = at_least_one)]
         limit: usize,
         /// Print JSON, with the fields whole.
         #[arg(long)]
@@ -56,12 +56,13 @@ pub(in crate::cli) enum Command {
 
 /// Which entries.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true)))]
 pub(in crate::cli) struct Which {
     /// The entry with this id, as `lynkhook queue rejected list` shows it.
-    #[arg(long, value_name = "ID", value_parser = entry_id, required_unless_present = "all", conflicts_with = "all")]
+    #[arg(long, value_name = "ID", value_parser = entry_id, group = "which")]
     id: Option<EntryId>,
     /// All that there are now.
-    #[arg(long)]
+    #[arg(long, group = "which")]
     all: bool,
     /// Of this partition only.
     #[arg(long, value_name = "PARTITION")]
@@ -189,6 +190,10 @@ fn partitions(store: &Store, named: Option<u16>) -> Result<std::ops::Range<u16>,
 }
 
 /// `<ms>-<sequence>`, whole: half an id names many entries.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "a whole number from 1".to_owned())
+}
+
 fn entry_id(text: &str) -> Result<EntryId, String> {
     let id = EntryId(text.to_owned());
     order(&id).map(|_| id).ok_or_else(|| "an id is <ms>-<sequence>, e.g. 1774535520000-0".to_owned())

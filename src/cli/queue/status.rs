@@ -15,7 +15,7 @@ use crate::store::{Figures, Kept, LiveWorker, Status, Store, WEBHOOKS_MAX};
 /// The figures are shown again this often.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// Clears a terminal and what was scrolled, and goes to its top.
-const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// Shows the figures once.
 pub(super) async fn show(store: &Store, json: bool) -> anyhow::Result<Exit> {
@@ -109,22 +109,28 @@ fn summary(status: &Status, width: Option<u16>) -> String {
         ("In flight", format!("{in_flight}, of {}", plural(*consumers as u64, "consumer"))),
         ("Retries", format!("{} waiting{late}", retries.waiting)),
         ("Visits", format!("{} waiting, {} due", plural(visits.waiting, "webhook"), visits.due)),
-        ("Held", kept(status.held, "held.limit", "webhook")),
-        ("Failed", kept(status.failed, "failed.limit", "webhook")),
-        ("Rejected", kept(*rejected, "rejected.limit", "partition")),
+        ("Held", kept(status.held, "held", "webhook")),
+        ("Failed", kept(status.failed, "failed", "webhook")),
+        ("Rejected", kept(*rejected, "rejected", "partition")),
     ];
     let rows = rows.map(|(name, value)| [name.to_owned(), value]);
     render(flexible(table(["", ""], rows), [1]), width)
 }
 
 /// `12 of 2 webhooks`, and which limit is reached.
-fn kept(kept: Kept, setting: &str, owner: &str) -> String {
-    let Kept { entries, streams, at_limit, limit } = kept;
+fn kept(kept: Kept, section: &str, owner: &str) -> String {
+    let Kept { entries, streams, at_limit, at_max_bytes, limit, max_bytes, .. } = kept;
     let of = if entries > 0 { format!(" of {}", plural(streams, owner)) } else { String::new() };
-    if at_limit == 0 {
-        return format!("{entries}{of}");
-    }
-    format!("{entries}{of}, LIMIT REACHED by {at_limit}: {setting} = {limit}, the oldest are dropped")
+    let reached = |by, setting, bound| match by {
+        0 => String::new(),
+        by => format!(", LIMIT REACHED by {by}: {section}.{setting} = {bound}, the oldest are dropped"),
+    };
+    let max_bytes = bytesize::ByteSize(max_bytes).display().iec().to_string();
+    format!(
+        "{entries}{of}{}{}",
+        reached(at_limit, "limit", limit.to_string()),
+        reached(at_max_bytes, "max_bytes", max_bytes)
+    )
 }
 
 /// Partitions with anything in them.
@@ -222,12 +228,15 @@ mod tests {
     #[test]
     fn a_limit_that_is_reached_is_said_with_its_setting() {
         let none = Kept { limit: 10, ..Kept::default() };
-        assert_eq!(kept(none, "held.limit", "webhook"), "0");
+        assert_eq!(kept(none, "held", "webhook"), "0");
         let some = Kept { entries: 12, streams: 2, ..none };
-        assert_eq!(kept(some, "held.limit", "webhook"), "12 of 2 webhooks");
+        assert_eq!(kept(some, "held", "webhook"), "12 of 2 webhooks");
         let full = Kept { at_limit: 1, ..some };
         let said = "12 of 2 webhooks, LIMIT REACHED by 1: held.limit = 10, the oldest are dropped";
-        assert_eq!(kept(full, "held.limit", "webhook"), said);
+        assert_eq!(kept(full, "held", "webhook"), said);
+        let large = Kept { at_max_bytes: 2, max_bytes: 64 << 20, ..some };
+        let said = "12 of 2 webhooks, LIMIT REACHED by 2: held.max_bytes = 64.0 MiB, the oldest are dropped";
+        assert_eq!(kept(large, "held", "webhook"), said);
         assert_eq!((limited(9, none), limited(10, none)), ("9".to_owned(), "10 (limit)".to_owned()));
     }
 

@@ -91,10 +91,17 @@ pub(super) async fn redeliver(
     if format.json {
         output::print_json(&serde_json::json!({ "id": id, "account": account, "redelivered": count }))?;
     } else {
-        let deliveries = if count == 1 { "1 delivery is".to_owned() } else { format!("{count} deliveries are") };
-        output::print(&format!(
-            "{deliveries} queued again. See what comes of it: lynkhook webhook logs --follow --account {account} {id}\n"
-        ))?;
+        let deliveries = match count {
+            0 => return output::print("There is nothing to redeliver.\n").map(|()| Exit::Success),
+            1 => "1 delivery is".to_owned(),
+            count => format!("{count} deliveries are"),
+        };
+        let next = if webhooks.show(account, *id).await?.active {
+            format!("See what comes of it: lynkhook webhook logs --follow --account {account} {id}")
+        } else {
+            format!("The webhook is off, so they are held until: lynkhook webhook enable --account {account} {id}")
+        };
+        output::print(&format!("{deliveries} queued again. {next}\n"))?;
     }
     Ok(Exit::Success)
 }

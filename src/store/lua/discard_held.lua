@@ -5,6 +5,6 @@
 local webhooks, held, counts = KEYS[1], KEYS[2], KEYS[3]
 if redis.call('HEXISTS', webhooks, ARGV[1]) == 0 then return { 'GONE', 0 } end
 local dropped = redis.call('XLEN', held)
-if dropped > 0 then redis.call('HINCRBY', counts, 'held_discarded', dropped) end
+count(counts, 'held_discarded', dropped)
 redis.call('UNLINK', held)
 return { 'DONE', dropped }

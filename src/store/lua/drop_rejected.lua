@@ -15,8 +15,6 @@ while dropped < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
   for _, text in ipairs(found[2]) do bytes = bytes + #text end
   from = '(' .. found[1]
 end
-if dropped > 0 then
-  redis.call('HINCRBY', counts, 'rejected_dropped', dropped)
-  if redis.call('XLEN', rejected) == 0 then redis.call('DEL', rejected) end
-end
+count(counts, 'rejected_dropped', dropped)
+if redis.call('XLEN', rejected) == 0 then redis.call('DEL', rejected) end
 return { dropped, 0, from }

@@ -11,7 +11,7 @@ if event then
   for i = 4, #ARGV do
     redis.call('XADD', queue, '*', 'delivery', ARGV[i] .. '\n' .. envelope(event))
   end
-  if #ARGV < 4 then redis.call('HINCRBY', counts, 'events_without_webhook', 1) end
+  count(counts, 'events_without_webhook', #ARGV < 4 and 1 or 0)
 end
 done(queue, entry)
 return 'DONE'

@@ -9,17 +9,18 @@ if not holds(queue, entry, consumer, deliveries) then return 'LOST' end
 
 local settings = redis.call('HGET', webhooks, webhook)
 if not settings then
-  redis.call('HINCRBY', counts, 'deliveries_of_deleted_webhook', 1)
+  count(counts, 'deliveries_of_deleted_webhook', 1)
   done(queue, entry)
   return 'GONE'
 end
 if reason == 'off' and cjson.decode(settings).active then return 'ACTIVE' end
 
+-- Before anything is held: what is held is always visited.
+visit_by(visits, account .. '/' .. webhook, now_ms() + (reason == 'busy' and ARGV[8] or 3600000))
 local event = fields(queue, entry)
 if event then
   redis.call('XADD', held, '*', 'delivery', line .. '\n' .. envelope(event))
   bound(held, ARGV[9], ARGV[10], counts, 'held_overflow')
 end
 done(queue, entry)
-visit_by(visits, account .. '/' .. webhook, now_ms() + (reason == 'busy' and ARGV[8] or 3600000))
 return 'HELD'

@@ -11,9 +11,8 @@ for i = 4, #ARGV, 3 do
     if taken and not taken.envelope then
       redis.call('XADD', queue, '*', 'delivery', taken.delivery)
     elseif taken then
-      taken.id = ARGV[i + 2]
-      local copy = {}
-      for name, value in pairs(taken) do copy[#copy + 1] = name copy[#copy + 1] = value end
+      local copy = { 'account', taken.account, 'envelope', taken.envelope, 'id', ARGV[i + 2] }
+      if taken.traceparent then copy[7], copy[8] = 'traceparent', taken.traceparent end
       redis.call('XADD', queue, '*', unpack(copy))
     end
     done(queue, entry)

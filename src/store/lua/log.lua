@@ -3,6 +3,6 @@
 -- ARGV  1 webhook  2 log entry  3 log limit (entries)  4 log TTL in s  5 <account>/<webhook>
 -- Answers LOGGED, or GONE where the webhook is deleted.
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 'GONE' end
-write_log(KEYS[2], ARGV[2], ARGV[3], ARGV[4])
 visit_by(KEYS[3], ARGV[5], now_ms() + 3600000)
+write_log(KEYS[2], ARGV[2], ARGV[3], ARGV[4])
 return 'LOGGED'

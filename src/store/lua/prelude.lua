@@ -34,17 +34,24 @@ local function envelope(entry)
   return entry.envelope or string.sub(entry.delivery, string.find(entry.delivery, '\n', 1, true) + 1)
 end
 
+-- Counts what was dropped. Guarded: a spoiled counter must not stop a move half-way, for Lua never rolls back.
+local function count(counts, cause, n)
+  if n > 0 then redis.pcall('HINCRBY', counts, cause, n) end
+end
+
 -- Keeps a stream within `limit` entries and `max_bytes` bytes: the oldest go, counted under `cause`; the newest stays.
+-- At most 1000 go for their bytes at a time: a bound that was lowered takes effect step by step.
 -- SAMPLES 0 weighs all of it (1 ms for 10,000 nodes); by default the oldest five nodes stand for all the others.
 local function bound(key, limit, max_bytes, counts, cause)
   local dropped = redis.call('XTRIM', key, 'MAXLEN', '=', limit)
   local over = redis.call('MEMORY', 'USAGE', key, 'SAMPLES', 0) - max_bytes
-  while over > 0 and redis.call('XLEN', key) > 1 do
+  local most = dropped + 1000
+  while over > 0 and dropped < most and redis.call('XLEN', key) > 1 do
     local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
     for _, text in ipairs(oldest[2]) do over = over - #text end
     dropped = dropped + redis.call('XDEL', key, oldest[1])
   end
-  if dropped > 0 then redis.call('HINCRBY', counts, cause, dropped) end
+  count(counts, cause, dropped)
 end
 
 -- Sees to it that a webhook is visited at `at_ms` or sooner.

@@ -1,13 +1,13 @@
 -- promote: retries that are due -> queue, oldest first.
 -- KEYS  1 retries  2 queue  3 visits
--- ARGV  1 most entries  2 most bytes
+-- ARGV  1 most entries  2 most bytes (at least one is moved)
 -- Answers [how many moved, ms until the next retry is due, ms until the next visit is due, now in Unix ms];
 -- 0 ms: one is due now; -1: none is left.
 local retries, queue, visits, now = KEYS[1], KEYS[2], KEYS[3], now_ms()
 local moved, bytes = 0, 0
-while moved < tonumber(ARGV[1]) and bytes < tonumber(ARGV[2]) do
+while moved < tonumber(ARGV[1]) do
   local delivery = redis.call('ZRANGE', retries, '-inf', now, 'BYSCORE', 'LIMIT', 0, 1)[1]
-  if not delivery then break end
+  if not delivery or (moved > 0 and bytes + #delivery > tonumber(ARGV[2])) then break end
   redis.call('XADD', queue, '*', 'delivery', delivery)
   redis.call('ZREM', retries, delivery)
   moved, bytes = moved + 1, bytes + #delivery

@@ -21,6 +21,7 @@ local moved, bytes = 0, 0
 while true do
   local found = redis.call('XRANGE', failed, first, last, 'COUNT', 1)[1]
   if not found then break end
+  -- An entry that no script of these wrote goes as it is; the worker that takes it says what is wrong with it.
   local delivery = found[2][2]
   bytes = bytes + #delivery
   if moved > 0 and (moved >= most or bytes > most_bytes) then return { 'MOVED', moved, found[1] } end

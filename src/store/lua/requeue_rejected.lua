@@ -1,7 +1,7 @@
 -- requeue rejected: entries of `rejected`, oldest first -> queue, as new entries with their own fields in order.
 -- One whose own fields cannot be restored stays where it is.
 -- KEYS  1 rejected  2 queue
--- ARGV  1 first id, or ( and the id before it  2 last id  3 most entries  4 most bytes
+-- ARGV  1 first id, or ( and the id before it  2 last id  3 most entries  4 most bytes (at least one entry)
 -- Answers [how many moved, how many stayed, where to go on (as ARGV 1; '' behind the last)].
 local rejected, queue, from, last = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local moved, stayed, bytes = 0, 0, 0
@@ -24,12 +24,14 @@ local function original(found)
   return #own <= 7000 and own or nil
 end
 
-while moved + stayed < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
+while moved + stayed < tonumber(ARGV[3]) do
   local found = redis.call('XRANGE', rejected, from, last, 'COUNT', 1)[1]
   if not found then
     from = ''
     break
   end
+  for _, text in ipairs(found[2]) do bytes = bytes + #text end
+  if moved + stayed > 0 and bytes > tonumber(ARGV[4]) then break end
   local own = original(found[2])
   if own then
     redis.call('XADD', queue, '*', unpack(own))
@@ -38,7 +40,6 @@ while moved + stayed < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
   else
     stayed = stayed + 1
   end
-  for _, text in ipairs(found[2]) do bytes = bytes + #text end
   from = '(' .. found[1]
 end
 if redis.call('XLEN', rejected) == 0 then redis.call('DEL', rejected) end

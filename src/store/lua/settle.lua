@@ -12,22 +12,24 @@ local consumer, now = ARGV[1], now_ms()
 local function settle(webhooks, logs, failed, entry, deliveries, account, webhook, next, line, delay_ms, log)
   if not holds(queue, entry, consumer, deliveries) then return 'LOST' end
   if redis.call('HEXISTS', webhooks, webhook) == 0 then
-    redis.call('HINCRBY', counts, 'deliveries_of_deleted_webhook', 1)
+    count(counts, 'deliveries_of_deleted_webhook', 1)
     done(queue, entry)
     return 'GONE'
   end
+  visit_by(visits, account .. '/' .. webhook, now + 3600000)
   local event = next ~= 'delivered' and fields(queue, entry)
   if event then
     local delivery = line .. '\n' .. envelope(event)
     if next == 'retry' then
-      redis.call('ZADD', retries, now + delay_ms, delivery)
+      -- The very same delivery can wait already only where a producer gave two equal events one id.
+      local added = redis.call('ZADD', retries, 'NX', now + delay_ms, delivery)
+      count(counts, 'retries_merged', 1 - added)
     else
       redis.call('XADD', failed, '*', 'delivery', delivery, 'log', log)
       bound(failed, ARGV[4], ARGV[5], counts, 'failed_overflow')
     end
   end
   done(queue, entry)
-  visit_by(visits, account .. '/' .. webhook, now + 3600000)
   write_log(logs, log, ARGV[2], ARGV[3])
   return 'SETTLED'
 end

@@ -3,7 +3,8 @@
 -- ARGV  1 how long after its time a retry counts as late, in ms
 -- Answers [now in Unix ms,
 --   [entries, id of the oldest that nobody has taken, else of the oldest ('' where there is none), in flight],
---   [consumer, …], [retries, of them late, ms since the first was due], [visits, of them due], rejected, [cause, n, …]].
+--   [consumer, …], [retries, of them late, ms since the first was due], [visits, of them due], [rejected, their bytes],
+--   [cause, n, …]].
 local queue, retries, visits, rejected, counts = unpack(KEYS, 1, 5)
 local now = now_ms()
 
@@ -31,6 +32,6 @@ return {
     first and math.max(0, now - first) or 0,
   },
   { redis.call('ZCARD', visits), redis.call('ZCOUNT', visits, '-inf', now) },
-  redis.call('XLEN', rejected),
+  { redis.call('XLEN', rejected), redis.call('MEMORY', 'USAGE', rejected) or 0 },
   redis.call('HGETALL', counts),
 }

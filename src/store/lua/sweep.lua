@@ -3,8 +3,6 @@
 -- ARGV  1 retention in ms
 -- Answers how many went.
 local dropped = redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%.0f', now_ms() - ARGV[1]))
-if dropped > 0 then
-  redis.call('HINCRBY', KEYS[2], 'rejected_expired', dropped)
-  if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[1]) end
-end
+count(KEYS[2], 'rejected_expired', dropped)
+if dropped > 0 and redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[1]) end
 return dropped

@@ -1,7 +1,8 @@
 -- visit: looks after a webhook whose visit is due: held, failed and log are trimmed by age; if it is active, up to n of
--- held -> queue, oldest first; the next visit is set, or none where nothing is left.
+-- held -> queue, oldest first; the next visit is set, or none where nothing is left. A key that somebody spoiled does not
+-- keep the others from being looked after.
 -- KEYS  1 visits  2 webhooks  3 held  4 failed  5 logs  6 queue  7 counts
--- ARGV  1 <account>/<webhook>  2 webhook  3 most entries  4 most bytes  5 pace in ms
+-- ARGV  1 <account>/<webhook>  2 webhook  3 most entries  4 most bytes (at least one entry is moved)  5 pace in ms
 --       6 held retention in ms  7 failed retention in ms  8 oldest log time to keep (RFC 3339)
 -- Answers [how many moved, ms until the next visit (-1: none)].
 local visits, webhooks, held, failed, logs, queue, counts = unpack(KEYS, 1, 7)
@@ -14,38 +15,45 @@ if not settings then
   return { 0, -1 }
 end
 
-local function trim(key, retention_ms, cause)
-  local dropped = redis.call('XTRIM', key, 'MINID', '=', string.format('%.0f', now - retention_ms))
-  if dropped > 0 then redis.call('HINCRBY', counts, cause, dropped) end
+-- What is left of a stream when the entries past their retention are gone.
+local function trimmed(key, retention_ms, cause)
+  local dropped = redis.pcall('XTRIM', key, 'MINID', '=', string.format('%.0f', now - retention_ms))
+  if type(dropped) ~= 'number' then return 0 end
+  count(counts, cause, dropped)
+  return redis.call('XLEN', key)
 end
-trim(held, ARGV[6], 'held_expired')
-trim(failed, ARGV[7], 'failed_expired')
-local oldest = redis.call('LINDEX', logs, -1)
-while oldest and cjson.decode(oldest).time < ARGV[8] do
-  redis.call('RPOP', logs)
-  oldest = redis.call('LINDEX', logs, -1)
-end
+local waiting, kept = trimmed(held, ARGV[6], 'held_expired'), trimmed(failed, ARGV[7], 'failed_expired')
 
+local readable, webhook_settings = pcall(cjson.decode, settings)
 local moved, bytes = 0, 0
-if cjson.decode(settings).active then
-  while moved < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
-    local first = redis.call('XRANGE', held, '-', '+', 'COUNT', 1)[1]
-    if not first then break end
-    redis.call('XADD', queue, '*', 'delivery', first[2][2])
-    redis.call('XDEL', held, first[1])
-    moved, bytes = moved + 1, bytes + #first[2][2]
-  end
+while readable and webhook_settings.active and waiting > 0 and moved < tonumber(ARGV[3]) do
+  local first = redis.call('XRANGE', held, '-', '+', 'COUNT', 1)[1]
+  bytes = bytes + #first[2][2]
+  if moved > 0 and bytes > tonumber(ARGV[4]) then break end
+  -- Under its own name: the worker that takes what is no delivery says so.
+  redis.call('XADD', queue, '*', first[2][1], first[2][2])
+  redis.call('XDEL', held, first[1])
+  moved, waiting = moved + 1, waiting - 1
 end
 
-local waiting = redis.call('XLEN', held)
-local wait_ms = -1
-if moved > 0 and waiting > 0 then
-  wait_ms = tonumber(ARGV[5])
-elseif waiting > 0 or oldest or redis.call('XLEN', failed) > 0 then
-  wait_ms = 3600000
+-- The oldest log entry is young enough, or goes; so does what is no log entry.
+local function log_left()
+  local oldest = redis.pcall('LINDEX', logs, -1)
+  while type(oldest) == 'string' do
+    local ok, entry = pcall(cjson.decode, oldest)
+    if ok and type(entry) == 'table' and type(entry.time) == 'string' and entry.time >= ARGV[8] then return true end
+    redis.call('RPOP', logs)
+    oldest = redis.call('LINDEX', logs, -1)
+  end
+  return false
 end
-for _, key in ipairs({ held, failed }) do
-  if redis.call('XLEN', key) == 0 then redis.call('DEL', key) end
+
+local wait_ms = -1
+if log_left() or waiting + kept > 0 then
+  wait_ms = moved > 0 and waiting > 0 and tonumber(ARGV[5]) or 3600000
+end
+for key, left in pairs({ [held] = waiting, [failed] = kept }) do
+  if left == 0 and redis.call('TYPE', key).ok == 'stream' then redis.call('DEL', key) end
 end
 if wait_ms < 0 then redis.call('ZREM', visits, member) else redis.call('ZADD', visits, now + wait_ms, member) end
 return { moved, wait_ms }

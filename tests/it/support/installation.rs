@@ -124,8 +124,10 @@ impl Installation {
         let what = format!("an empty queue and no retries under {}", self.prefix);
         eventually(SOON * 2, &what, async || {
             let mut redis = self.redis.clone();
-            let queued: u64 = redis.xlen(self.key("queue")).await.unwrap();
-            let retries: u64 = redis.zcard(self.key("retries")).await.unwrap();
+            // Both at once: between the two a delivery could go from one to the other, and be in neither.
+            let mut both = redis::pipe();
+            both.atomic().xlen(self.key("queue")).zcard(self.key("retries"));
+            let (queued, retries): (u64, u64) = both.query_async(&mut redis).await.unwrap();
             (queued + retries == 0).then_some(())
         })
         .await;
