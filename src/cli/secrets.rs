@@ -96,14 +96,16 @@ fn to_text(rotation: &Rotation, dry_run: bool, width: Option<u16>) -> String {
         [failure.account.to_string(), webhook(failure), key, clean(&failure.why.to_string()).into_owned()]
     };
     let header = ["Account", "Webhook", "Missing key", "Why"];
-    text += &format!("\nThese could not be sealed anew and stay as they are ({not_resealed}):\n\n");
-    text += &render(flexible(table(header, failures.iter().map(row)), [3]), width);
-    let unnamed = not_resealed - failures.len() as u64;
-    if unnamed > 0 {
-        text += &format!("… and {unnamed} more\n");
-    }
-    text + "\nGive this process the missing keys as well, or set those webhooks' authentication anew. Until then, keep \
-            every key that is in use.\n"
+    let named = render(flexible(table(header, failures.iter().map(row)), [3]), width);
+    let more = match not_resealed - failures.len() as u64 {
+        0 => String::new(),
+        unnamed => format!("… and {unnamed} more\n"),
+    };
+    format!(
+        "{text}\nThese could not be sealed anew and stay as they are ({not_resealed}):\n\n{named}{more}\n\
+         Give this process the missing keys as well, or set those webhooks' authentication anew. Until then, keep \
+         every key that is in use.\n"
+    )
 }
 
 fn to_json(rotation: &Rotation, dry_run: bool) -> Value {
