@@ -66,7 +66,7 @@ async fn rotate(settings: &Settings, dry_run: bool, as_json: bool) -> anyhow::Re
     let webhooks = Webhooks::new(settings, store, vault)?;
     // Drawn on standard error, and only on a terminal. How many webhooks there are, nobody has counted.
     let bar = if as_json { ProgressBar::hidden() } else { ProgressBar::no_length() };
-    bar.set_style(ProgressStyle::with_template("{spinner} {human_pos} webhooks looked at  {per_sec}")?);
+    bar.set_style(ProgressStyle::with_template("{spinner} webhooks looked at: {human_pos}")?);
     let rotated = webhooks.rotate(dry_run, |rotation| bar.set_position(rotation.webhooks())).await;
     bar.finish_and_clear();
     let rotation = rotated?;
