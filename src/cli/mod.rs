@@ -16,6 +16,7 @@ mod worker;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use secrecy::{ExposeSecret, SecretString};
 
 pub use self::exit::Exit;
 use crate::{
@@ -34,7 +35,7 @@ struct Arguments {
     config: Option<PathBuf>,
     /// Where Redis is; the environment (`LYNKHOOK_REDIS__URL`) is the better place for one with a password.
     #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
-    redis_url: Option<String>,
+    redis_url: Option<SecretString>,
     #[command(subcommand)]
     command: Command,
 }
@@ -57,7 +58,7 @@ enum Command {
     /// Would this URL, host name, address or header be allowed, and why not.
     #[command(subcommand)]
     Egress(egress::Command),
-    /// Make keys that seal customers' secrets.
+    /// Make keys that seal customers' secrets, and seal secrets anew.
     #[command(subcommand)]
     Secrets(secrets::Command),
     /// Print the completion script of a shell.
@@ -89,7 +90,8 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let flags: Vec<(&str, String)> = arguments.redis_url.map(|url| ("redis.url", url)).into_iter().collect();
+    let redis_url = arguments.redis_url.map(|url| ("redis.url", url.expose_secret().to_owned()));
+    let flags: Vec<(&str, String)> = redis_url.into_iter().collect();
     let settings = || -> Result<Settings, ConfigError> {
         Settings::load_with(arguments.config.as_deref(), std::env::vars_os(), &flags)
     };
@@ -100,7 +102,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Queue(command) => queue::run(&settings()?, command).await,
         Command::Account(command) => account::run(&settings()?, command).await,
         Command::Egress(command) => egress::run(&settings()?, command).await,
-        Command::Secrets(command) => secrets::run(&command),
+        Command::Secrets(command) => secrets::run(command, settings).await,
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Enqueue(arguments) => enqueue::run(arguments, &settings()?).await,
     }

@@ -65,6 +65,10 @@ pub enum NetworkFault {
     /// The TLS handshake failed.
     #[error("TLS: {0}")]
     Tls(String),
+    /// Nothing was sent, because a request must not go without its authentication and this worker cannot open the
+    /// secret. Another one may be able to, so that attempting it again is of use.
+    #[error("nothing was sent: this webhook's credentials could not be used; ask the operator of this service")]
+    NoCredentials,
     /// What came back is not HTTP, or breaks a limit on it.
     #[error("invalid HTTP response ({0})")]
     InvalidResponse(String),

@@ -8,6 +8,7 @@ mod outcomes;
 mod partitions;
 mod poison;
 mod queue;
+mod rotation;
 mod support;
 mod support_works;
 mod survival;

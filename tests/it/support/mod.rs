@@ -26,7 +26,7 @@ pub use certificates::{Authority, Identity};
 pub use dns::DnsServer;
 pub use installation::{Installation, SOON, TRANSCRIPT, account_id};
 pub use ports::{refused_port, unused_port};
-pub use program::{Output, Process, Program};
+pub use program::{Output, Process, Program, SECRETS_KEY};
 pub use receiver::{Alpn, Answer, Gate, Received, Receiver};
 pub use redis::{AppendFsync, RedisServer};
 
