@@ -58,6 +58,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
+/// A response has at most this many headers over HTTP/1.1. The library bounds their size to 408 KiB and lets nobody
+/// choose; over HTTP/2 it bounds the size of all of them, unpacked.
+const HTTP1_HEADERS: usize = 100;
+const HTTP2_HEADERS_BYTES: u32 = 16 * 1024;
+
 const AGENT: &str = concat!("Lynkhook/", env!("CARGO_PKG_VERSION"));
 
 /// Sends requests. Cheap to clone; clones share connections, TLS sessions and looked-up names.
@@ -128,6 +133,8 @@ impl Sender {
             .tcp_nodelay(true)
             .pool_idle_timeout(IDLE_LIMIT)
             .pool_max_idle_per_host(IDLE_PER_HOST)
+            .http1_max_headers(HTTP1_HEADERS)
+            .http2_max_header_list_size(HTTP2_HEADERS_BYTES)
             .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
             .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keep_alive_interval(PING_EVERY)
