@@ -175,6 +175,7 @@ fn reason(error: &NetError) -> String {
         NetError::Dns(DnsError::ResponseCode(code)) => format!("the name server answered: {code}"),
         NetError::Timeout => "no answer from the name servers".to_owned(),
         NetError::NoConnections | NetError::Io(_) => "the name servers cannot be reached".to_owned(),
+        NetError::Truncated => "the answer is too large".to_owned(),
         NetError::Busy => "too many lookups at once".to_owned(),
         _ => "the name servers gave no usable answer".to_owned(),
     }
@@ -255,6 +256,20 @@ mod tests {
         }
         // A once; AAAA as often as it is asked for, since this answer says not for how long there is none.
         assert_eq!(asked.load(Ordering::SeqCst), 4);
+    }
+
+    #[test]
+    fn answers_are_kept_for_minutes_at_most_and_the_hosts_file_is_never_read() {
+        let mut options = ResolverOpts::default();
+        bound(&mut options);
+        assert_eq!(options.use_hosts_file, ResolveHosts::Never);
+        assert_eq!((options.cache_size, options.max_active_requests), (4096, 1024));
+        // An answer that says a day is asked for again after 5 minutes; one that says 0 is not kept, as no minimum is set.
+        assert_eq!(options.positive_max_ttl, Some(Duration::from_secs(300)));
+        assert_eq!(options.negative_max_ttl, Some(Duration::from_secs(10)));
+        assert_eq!(options.positive_min_ttl.unwrap_or_default(), Duration::ZERO);
+        let given_up = options.timeout * u32::try_from(1 + options.attempts).unwrap();
+        assert!(given_up < Duration::from_secs(10) / 2, "{given_up:?}: time is left for a request");
     }
 
     #[tokio::test]
