@@ -5,6 +5,7 @@
 
 use std::{error::Error, io};
 
+use hyper_util::client::legacy;
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible, pki_types::InvalidDnsNameError};
 
 use super::resolve::LookupError;
@@ -111,7 +112,7 @@ fn http_2_fault(error: &h2::Error) -> Option<NetworkFault> {
 
 /// For an error that no type explains.
 fn unexplained(error: &(dyn Error + 'static), phase: Phase) -> NetworkFault {
-    let connecting = error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect);
+    let connecting = error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect);
     match phase {
         Phase::Handshaking => NetworkFault::Tls("handshake failed".to_owned()),
         Phase::Waiting if !connecting => NetworkFault::InvalidResponse("HTTP ended with an error".to_owned()),

@@ -80,7 +80,11 @@ impl Hostile {
     }
 
     pub(super) fn url(&self) -> String {
-        format!("https://localhost:{}/", self.address.port())
+        self.url_for("localhost")
+    }
+
+    pub(super) fn url_for(&self, host: &str) -> String {
+        format!("https://{host}:{}/", self.address.port())
     }
 }
 

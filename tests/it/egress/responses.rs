@@ -63,6 +63,8 @@ async fn headers_that_never_end_or_are_too_many_are_network_errors() {
         ("a status line that drips", vec![send("HTTP/1.1 200 "), drip("x")], TIMED_OUT),
         ("4 MiB in one header", vec![after_200(&format!("long: {}\r\n\r\n", "x".repeat(4 << 20)))], TOO_LARGE),
         ("4 MiB in small headers", vec![after_200(&many(4 << 20 >> 3))], TOO_LARGE),
+        ("15 KiB in one header", vec![after_200(&format!("long: {}\r\n\r\n", "x".repeat(15 << 10)))], DELIVERED),
+        ("17 KiB in one header", vec![after_200(&format!("long: {}\r\n\r\n", "x".repeat(17 << 10)))], TOO_LARGE),
         ("10,000 headers", vec![after_200(&many(10_000)), after_200("\r\n")], TOO_LARGE),
         ("101 headers", vec![after_200(&many(101))], TOO_LARGE),
         ("100 headers", vec![after_200(&many(100)), Act::Close], DELIVERED),
