@@ -37,7 +37,9 @@ async fn assert_outcomes(rows: Vec<Row>, http2: bool) {
         assert_eq!(log.len(), 1, "{name}: {log:#?}");
         let took = Duration::from_millis(log[0]["durationMs"].as_u64().unwrap());
         assert!(took < Duration::from_secs(3), "{name}: {}", log[0]);
-        if words(&log[0]) != *met {
+        // A client that is just writing when the reset comes meets a closed connection instead.
+        let same = words(&log[0]) == *met || (*met == RESET && words(&log[0]) == CLOSED);
+        if !same {
             wrong.push(format!("{name}: {} instead of {met}", words(&log[0])));
         }
     }
