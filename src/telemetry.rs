@@ -11,8 +11,7 @@ use tracing_subscriber::{EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt
 use crate::config::{Log, LogFormat};
 
 /// Libraries that see requests, and may write headers or frames into the log below `info`: never, whatever the filter.
-const FENCED: [&str; 8] =
-    ["h2", "hickory_net", "hickory_resolver", "hyper", "hyper_util", "redis", "reqwest", "rustls"];
+const FENCED: [&str; 7] = ["h2", "hickory_net", "hickory_resolver", "hyper", "hyper_util", "redis", "rustls"];
 
 /// What is wrong with `log.filter`.
 #[derive(Debug, thiserror::Error)]

@@ -62,6 +62,12 @@ pub enum NetworkFault {
     /// The endpoint closed the connection before its headers were complete.
     #[error("connection closed while {0}")]
     Closed(Phase),
+    /// The endpoint reset the HTTP/2 stream of the request; the code as RFC 9113 spells it.
+    #[error("connection reset by the endpoint (HTTP/2 stream reset: {0})")]
+    StreamReset(String),
+    /// The endpoint ended the HTTP/2 connection without answering the request; the code as RFC 9113 spells it.
+    #[error("HTTP/2 connection ended by the endpoint (GOAWAY: {0})")]
+    GoneAway(String),
     /// The TLS handshake failed.
     #[error("TLS: {0}")]
     Tls(String),

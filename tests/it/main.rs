@@ -2,6 +2,7 @@
 
 mod ages;
 mod cli;
+mod egress;
 mod failed;
 mod invariants;
 mod outcomes;
