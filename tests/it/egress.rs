@@ -59,14 +59,6 @@ impl Site {
         }
     }
 
-    /// What lies in the stream of rejected entries: the reason of each.
-    async fn rejected(&self) -> Vec<String> {
-        let key = self.here.key("rejected");
-        let entries: Vec<(String, Vec<(String, String)>)> =
-            redis::cmd("XRANGE").arg(key).arg("-").arg("+").query_async(&mut self.here.redis.clone()).await.unwrap();
-        entries.into_iter().map(|(_, fields)| fields[0].1.clone()).collect()
-    }
-
     /// Writes a webhook's settings past every check, as somebody with access to Redis can.
     async fn forge(&self, account: &str, webhook: lynkhook::domain::webhook::WebhookId, url: &str) {
         let (key, id) = (self.here.key(&format!("webhooks:{account}")), webhook.to_string());
