@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test soak lint check fmt doc build needs-redis needs-clients needs-cc
+.PHONY: help run test soak fuzz lint deny check fmt doc build needs-redis needs-clients needs-cc needs-fuzz needs-deny
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,12 +23,25 @@ test: needs-cc needs-redis needs-clients ## Run all tests, against a real Redis 
 soak: needs-cc needs-redis ## Run the randomised tests for SECONDS (120) each, with SEED if given
 	LYNKHOOK_TEST_SECONDS=$(or $(SECONDS),120) $(if $(SEED),LYNKHOOK_TEST_SEED=$(SEED)) $(CARGO) test --locked --test it -- --nocapture --test-threads=1 invariants
 
+FUZZED := url header entry log_entry sealed
+fuzz: needs-cc needs-fuzz ## Fuzz each target for SECONDS (60); what breaks one is kept and replayed by the tests
+	@for target in $(FUZZED); do \
+	  mkdir -p tests/fuzz/corpus/$$target && \
+	  $(CARGO) fuzz run --fuzz-dir tests/fuzz --sanitizer none $$target tests/fuzz/corpus/$$target tests/fuzz/kept/$$target -- \
+	    -max_total_time=$(or $(SECONDS),60) -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix=tests/fuzz/kept/$$target/ || exit 1; \
+	done
+
 lint: needs-cc ## Check formatting and lints, warnings as errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
-check: lint test ## What CI does
+deny: needs-deny ## Check licences, sources, banned crates and, where the list can be fetched, advisories
+	$(CARGO) deny --locked --log-level error check licenses bans sources
+	@if $(CARGO) deny --log-level off fetch db 2>/dev/null; then $(CARGO) deny --locked --log-level error check advisories; \
+	  else echo "advisories were not checked: their list cannot be fetched from here" >&2; fi
+
+check: lint deny test ## All of it: lints, the supply chain, tests
 
 fmt: ## Format the code
 	$(CARGO) fmt
@@ -47,3 +60,9 @@ needs-clients:
 needs-cc:
 	@command -v $(firstword $(CARGO)) >/dev/null 2>&1 || { echo "error: cargo is missing: install the Rust toolchain (1.91 or newer), then try again" >&2; exit 1; }
 	@sh deploy/install.sh cc gcc
+
+needs-fuzz:
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing: installing it with cargo install"; $(CARGO) install --locked cargo-fuzz; }
+
+needs-deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: installing it with cargo install"; $(CARGO) install --locked cargo-deny; }

@@ -19,6 +19,7 @@
 //!                          │   │              look up   store::webhooks
 //!                          │   │              plan      domain::entry        ── several ───► queue, one each
 //!                          │   │                │                            ── off ───────► held
+//!                          │   │                │                            ── unreadable ► failed, log
 //!                          │   │              attempt   sender
 //!                          │   │              decide    domain::retry
 //!                          │   │              settle    store::queue         ── delivered ─► log
@@ -44,8 +45,8 @@
 //! table of what it holds is keyed by entry: when the consumer group is lost and recreated, entries come again, and
 //! what is under way goes on under the new token. Every step is safe to repeat and is repeated until Redis answers.
 //!
-//! **A suspect.** An entry that was claimed before may have ended its worker. Suspects are attempted one at a time,
-//! and one lost five times is set aside with a final log entry.
+//! **A suspect.** An entry that was claimed before may have ended its worker. A worker attempts suspects one at a time,
+//! so that no neighbour is blamed, and one lost five times is set aside with a final log entry.
 //!
 //! **The clock** is Redis's, in the scripts and in the log; a worker's own time of day is never asked.
 //!
@@ -62,7 +63,7 @@
 //! | [`config`] | defaults, file, environment, flags → checked settings | |
 //! | [`telemetry`] | logs | secrets, payloads |
 //! | [`failpoint`] | crashes that tests ask for | anything in a release build |
-//! | [`secrets`] | customers' secrets sealed at rest | |
+//! | [`secrets`] | customers' secrets sealed at rest, under two keys while one replaces the other | |
 //! | [`store`] | Redis: keys, connections, one method for each script | policy |
 //! | [`sender`] | one attempt: resolve, judge the addresses, connect to those, send, read a little | redirects, proxies, other addresses |
 //! | [`webhooks`] | what people do with webhooks, once for every surface | |

@@ -111,7 +111,7 @@ fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         || error.is::<SenderError>()
         || error.is::<super::account::Unconfirmed>()
         || error.is::<super::webhook::BadInput>()
-        || error.downcast_ref::<SecretsError>() == Some(&SecretsError::BadKey);
+        || error.downcast_ref::<SecretsError>().is_some_and(SecretsError::is_of_settings);
     usage.then_some(Exit::Usage)
 }
 

@@ -4,6 +4,7 @@
 mod account;
 mod completions;
 mod dev;
+mod egress;
 mod enqueue;
 mod exit;
 mod output;
@@ -15,6 +16,7 @@ mod worker;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use secrecy::{ExposeSecret, SecretString};
 
 pub use self::exit::Exit;
 use crate::{
@@ -33,7 +35,7 @@ struct Arguments {
     config: Option<PathBuf>,
     /// Where Redis is; the environment (`LYNKHOOK_REDIS__URL`) is the better place for one with a password.
     #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
-    redis_url: Option<String>,
+    redis_url: Option<SecretString>,
     #[command(subcommand)]
     command: Command,
 }
@@ -53,7 +55,10 @@ enum Command {
     /// Delete all that belongs to an account.
     #[command(subcommand)]
     Account(account::Command),
-    /// Make keys that seal customers' secrets.
+    /// Would this URL, host name, address or header be allowed, and why not.
+    #[command(subcommand)]
+    Egress(egress::Command),
+    /// Make keys that seal customers' secrets, and seal secrets anew.
     #[command(subcommand)]
     Secrets(secrets::Command),
     /// Print the completion script of a shell.
@@ -85,7 +90,8 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let flags: Vec<(&str, String)> = arguments.redis_url.map(|url| ("redis.url", url)).into_iter().collect();
+    let redis_url = arguments.redis_url.map(|url| ("redis.url", url.expose_secret().to_owned()));
+    let flags: Vec<(&str, String)> = redis_url.into_iter().collect();
     let settings = || -> Result<Settings, ConfigError> {
         Settings::load_with(arguments.config.as_deref(), std::env::vars_os(), &flags)
     };
@@ -95,7 +101,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Webhook(command) => webhook::run(&settings()?, command).await,
         Command::Queue(command) => queue::run(&settings()?, command).await,
         Command::Account(command) => account::run(&settings()?, command).await,
-        Command::Secrets(command) => secrets::run(&command),
+        Command::Egress(command) => egress::run(&settings()?, command).await,
+        Command::Secrets(command) => secrets::run(command, settings).await,
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Enqueue(arguments) => enqueue::run(arguments, &settings()?).await,
     }

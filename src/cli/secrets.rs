@@ -1,34 +1,166 @@
-//! `lynkhook secrets`: keys that seal customers' secrets.
+//! `lynkhook secrets`: keys that seal customers' secrets, and replacing one while everything runs.
 
 use std::io::IsTerminal;
 
 use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
 
-use super::{Exit, output};
-use crate::secrets::Vault;
+use super::{
+    Exit, open,
+    output::{self, clean, flexible, render, table},
+};
+use crate::{
+    config::{ConfigError, Settings},
+    secrets::Vault,
+    webhooks::{NotResealed, Rotation, Webhooks},
+};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Print a new key, for `LYNKHOOK_SECRETS__KEY_FILE`.
     NewKey,
+    /// Seal all secrets with the first key that lie under another one; safe while everything runs, and to repeat.
+    ///
+    /// To replace a key: 1. add the new one after the old, for all processes, and restart them; 2. put it first,
+    /// everywhere, and restart; 3. run this; 4. when it says that nothing is sealed with another key, remove the old one
+    /// and restart. Ends with 1 if a secret could not be opened.
+    Rotate {
+        /// Only look: say what would be sealed anew and what cannot be opened.
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
-/// Runs it. Needs neither settings nor Redis: it comes before both.
-pub(super) fn run(command: &Command) -> anyhow::Result<Exit> {
+/// Runs it. Making a key needs neither settings nor Redis: it comes before both.
+pub(super) async fn run(
+    command: Command,
+    settings: impl FnOnce() -> Result<Settings, ConfigError>,
+) -> anyhow::Result<Exit> {
     match command {
-        Command::NewKey => {
-            let mut line = Vault::new_key();
-            line.push('\n');
-            output::print(&line)?;
-            if std::io::stdout().is_terminal() {
-                eprintln!(
-                    "hint: keep it in a file that only its owner can read, and name that file to servers and workers:\n  \
-                     (umask 077; lynkhook secrets new-key > FILE)   # mode 0600\n  \
-                     export LYNKHOOK_SECRETS__KEY_FILE=FILE"
-                );
-            }
-            Ok(Exit::Success)
+        Command::NewKey => new_key(),
+        Command::Rotate { dry_run, json } => rotate(&settings()?, dry_run, json).await,
+    }
+}
+
+fn new_key() -> anyhow::Result<Exit> {
+    let mut line = Vault::new_key();
+    line.push('\n');
+    output::print(&line)?;
+    if std::io::stdout().is_terminal() {
+        eprintln!(
+            "hint: keep it in a file that only its owner can read, and name that file to servers and workers:\n  \
+             (umask 077; lynkhook secrets new-key > FILE)   # mode 0600\n  \
+             export LYNKHOOK_SECRETS__KEY_FILE=FILE"
+        );
+    }
+    Ok(Exit::Success)
+}
+
+async fn rotate(settings: &Settings, dry_run: bool, as_json: bool) -> anyhow::Result<Exit> {
+    let (store, vault) = open(settings).await?;
+    let webhooks = Webhooks::new(settings, store, vault)?;
+    // Drawn on standard error, and only on a terminal. How many webhooks there are, nobody has counted.
+    let bar = if as_json { ProgressBar::hidden() } else { ProgressBar::no_length() };
+    bar.set_style(ProgressStyle::with_template("{spinner} webhooks looked at: {human_pos}")?);
+    let rotated = webhooks.rotate(dry_run, |rotation| bar.set_position(rotation.webhooks())).await;
+    bar.finish_and_clear();
+    let rotation = rotated?;
+    if as_json {
+        output::print_json(&to_json(&rotation, dry_run))?;
+    } else {
+        output::print(&to_text(&rotation, dry_run, output::width()))?;
+    }
+    Ok(if rotation.not_resealed == 0 { Exit::Success } else { Exit::Other })
+}
+
+fn to_text(rotation: &Rotation, dry_run: bool, width: Option<u16>) -> String {
+    let Rotation { key, resealed, already, without_secret, not_resealed, failures } = rotation;
+    let did = if dry_run { "Would seal" } else { "Sealed" };
+    let mut text = format!(
+        "{did} {} anew with the key {key}; {already} sealed with it already, {} without a secret.\n",
+        counted(*resealed, "secret"),
+        counted(*without_secret, "webhook"),
+    );
+    if *not_resealed == 0 {
+        let nothing = !dry_run || *resealed == 0;
+        text += if nothing { "Nothing is sealed with another key.\n" } else { "" };
+        return text;
+    }
+    let row = |failure: &NotResealed| {
+        let key = failure.why.missing_key().unwrap_or("-").to_owned();
+        [failure.account.to_string(), webhook(failure), key, clean(&failure.why.to_string()).into_owned()]
+    };
+    let header = ["Account", "Webhook", "Missing key", "Why"];
+    let named = render(flexible(table(header, failures.iter().map(row)), [3]), width);
+    let more = match not_resealed - failures.len() as u64 {
+        0 => String::new(),
+        unnamed => format!("… and {unnamed} more\n"),
+    };
+    format!(
+        "{text}\nThese could not be sealed anew and stay as they are ({not_resealed}):\n\n{named}{more}\n\
+         Give this process the missing keys as well, or set those webhooks' authentication anew. Until then, keep \
+         every key that is in use.\n"
+    )
+}
+
+fn to_json(rotation: &Rotation, dry_run: bool) -> Value {
+    let failure = |failure: &NotResealed| {
+        json!({
+            "account": failure.account,
+            "webhook": failure.webhook,
+            "missingKey": failure.why.missing_key(),
+            "reason": failure.why.to_string(),
+        })
+    };
+    json!({
+        "key": rotation.key,
+        "dryRun": dry_run,
+        "resealed": rotation.resealed,
+        "already": rotation.already,
+        "withoutSecret": rotation.without_secret,
+        "notResealed": rotation.not_resealed,
+        "failures": rotation.failures.iter().map(failure).collect::<Vec<_>>(),
+    })
+}
+
+fn webhook(failure: &NotResealed) -> String {
+    failure.webhook.as_deref().map_or_else(|| "-".to_owned(), |id| clean(id).into_owned())
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{secrets::SecretsError, webhooks::WhyNot};
+
+    #[test]
+    fn a_rotation_says_when_nothing_is_sealed_with_another_key_and_only_then() {
+        let done =
+            Rotation { key: "0a1b2c3d".into(), resealed: 1, already: 2, without_secret: 1, ..Rotation::default() };
+        assert_eq!(
+            to_text(&done, false, None),
+            "Sealed 1 secret anew with the key 0a1b2c3d; 2 sealed with it already, 1 webhook without a secret.\n\
+             Nothing is sealed with another key.\n"
+        );
+        assert!(!to_text(&done, true, None).contains("Nothing is sealed"), "one would be sealed anew");
+        assert!(to_text(&Rotation::default(), true, None).contains("Nothing is sealed"));
+        let error = SecretsError::OtherKey { sealed_with: "deadbeef".into(), present: "0a1b2c3d".into() };
+        let why = WhyNot::Secret(error);
+        let failure = NotResealed { account: "acme".parse().unwrap(), webhook: Some("wh_1".into()), why };
+        let stuck = Rotation { not_resealed: 2, failures: vec![failure], ..done };
+        let text = to_text(&stuck, false, Some(80));
+        for words in ["wh_1", "deadbeef", "acme", "… and 1 more", "stay as they are (2)"] {
+            assert!(text.contains(words), "{words}: {text}");
         }
+        assert!(!text.contains("Nothing is sealed"), "{text}");
+        assert_eq!(to_json(&stuck, false)["failures"][0]["missingKey"], "deadbeef");
     }
 }

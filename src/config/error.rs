@@ -147,7 +147,7 @@ pub enum ConfigError {
     },
     /// The sealing key's file cannot be used. Its name is not shown: it may be the key itself, put there by mistake.
     #[error(
-        "cannot read the file that `secrets.key_file` ({origin}) names: {source}; it must be a readable file that holds the key and nothing else"
+        "cannot read the file that `secrets.key_file` ({origin}) names: {source}; it must be a readable file that holds the key, or several, one a line, and nothing else"
     )]
     KeyFile {
         /// Where the file's name comes from.

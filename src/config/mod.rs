@@ -190,7 +190,7 @@ pub struct Dns {
 /// `[secrets]`
 #[derive(Debug, Clone)]
 pub struct Secrets {
-    /// The sealing key, read from `key` or `key_file`; `None` when neither is set.
+    /// The sealing key, or several as one text, read from `key` or `key_file`; `None` when neither is set.
     pub key: Option<SecretString>,
 }
 

@@ -237,7 +237,7 @@ impl Read<'_> {
         self.list(KEY, expected)?.iter().map(|item| server(item).ok_or_else(|| self.refuse(KEY, expected))).collect()
     }
 
-    /// The sealing key, wherever it is. Its form is checked where it is used.
+    /// The sealing key or keys, wherever they are. Their form is checked where they are used.
     fn secrets(&self) -> Result<Secrets, ConfigError> {
         let (key, path) = (self.text("secrets.key")?, self.path("secrets.key_file")?);
         let origin = |key: &str| self.layers.get(key).origin.clone();
@@ -375,7 +375,7 @@ fn is_json_pointer(text: &str) -> bool {
     text.starts_with('/') && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
 }
 
-/// The key in a file, without the newline that editors and `echo` add.
+/// The key or keys in a file, without the newline that editors and `echo` add.
 fn key_from(path: &Path) -> io::Result<SecretString> {
     let text = read_bounded(path, KEY_FILE_MAX_BYTES)?;
     let key = text.strip_suffix('\n').unwrap_or(&text);

@@ -174,6 +174,16 @@ pub enum HeaderRefusal {
     TokenCharacter,
 }
 
+/// Name and value of a line `Name: value`. Blanks before the value separate (RFC 9110, 5.5). Nothing is judged yet but
+/// that it is one line.
+pub fn read_line(line: &str) -> Option<(&str, &str)> {
+    if line.contains(['\n', '\r']) {
+        return None;
+    }
+    let (name, value) = line.split_once(':')?;
+    Some((name, value.trim_start_matches([' ', '\t'])))
+}
+
 /// Whether the customer's header `name: value` may be sent.
 pub fn judge(name: &str, value: &str) -> Result<(), HeaderRefusal> {
     judge_name(name)?;

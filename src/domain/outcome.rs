@@ -62,9 +62,19 @@ pub enum NetworkFault {
     /// The endpoint closed the connection before its headers were complete.
     #[error("connection closed while {0}")]
     Closed(Phase),
+    /// The endpoint reset the HTTP/2 stream of the request; the code as RFC 9113 spells it.
+    #[error("connection reset by the endpoint (HTTP/2 stream reset: {0})")]
+    StreamReset(String),
+    /// The endpoint ended the HTTP/2 connection without answering the request; the code as RFC 9113 spells it.
+    #[error("HTTP/2 connection ended by the endpoint (GOAWAY: {0})")]
+    GoneAway(String),
     /// The TLS handshake failed.
     #[error("TLS: {0}")]
     Tls(String),
+    /// Nothing was sent, because a request must not go without its authentication and this worker cannot open the
+    /// secret. Another one may be able to, so that attempting it again is of use.
+    #[error("nothing was sent: this webhook's credentials could not be used; ask the operator of this service")]
+    NoCredentials,
     /// What came back is not HTTP, or breaks a limit on it.
     #[error("invalid HTTP response ({0})")]
     InvalidResponse(String),

@@ -5,6 +5,7 @@
 
 use std::{error::Error, io};
 
+use hyper_util::client::legacy;
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible, pki_types::InvalidDnsNameError};
 
 use super::resolve::LookupError;
@@ -48,6 +49,8 @@ fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Outcome> {
         io_fault(io, phase)?
     } else if let Some(http) = error.downcast_ref::<hyper::Error>() {
         http_fault(http, phase)?
+    } else if let Some(http_2) = error.downcast_ref::<h2::Error>() {
+        http_2_fault(http_2)?
     } else {
         return None;
     };
@@ -91,13 +94,28 @@ fn http_fault(error: &hyper::Error, phase: Phase) -> Option<NetworkFault> {
     })
 }
 
-/// For an error that no type explains. Once a connection stands, that is an HTTP/2 stream or connection that ended
-/// with an error: the reason is in a type of a library that is not among ours.
+/// Who ended an HTTP/2 stream or connection, and why: the endpoint said so, or the library found it breaking a rule or
+/// a limit.
+fn http_2_fault(error: &h2::Error) -> Option<NetworkFault> {
+    let reason = error.reason()?;
+    let mut code = format!("{reason:?}");
+    if code.starts_with("Reason") {
+        // One that RFC 9113 does not name.
+        code = format!("code {}", u32::from(reason));
+    }
+    Some(match (error.is_remote(), error.is_go_away()) {
+        (true, true) => NetworkFault::GoneAway(code),
+        (true, false) => NetworkFault::StreamReset(code),
+        (false, _) => NetworkFault::InvalidResponse(format!("it breaks a rule or a limit of HTTP/2: {code}")),
+    })
+}
+
+/// For an error that no type explains.
 fn unexplained(error: &(dyn Error + 'static), phase: Phase) -> NetworkFault {
-    let connecting = error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect);
+    let connecting = error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect);
     match phase {
         Phase::Handshaking => NetworkFault::Tls("handshake failed".to_owned()),
-        Phase::Waiting if !connecting => NetworkFault::InvalidResponse("HTTP/2 ended with an error".to_owned()),
+        Phase::Waiting if !connecting => NetworkFault::InvalidResponse("HTTP ended with an error".to_owned()),
         _ => NetworkFault::Unreachable("connecting failed".to_owned()),
     }
 }
@@ -148,7 +166,11 @@ fn certificate_text(error: &CertificateError) -> String {
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             "certificate is signed by an unsupported algorithm"
         }
-        // Names of the library's for rare defects, such as `CaUsedAsEndEntity` for a self-signed authority.
+        // Its type belongs to a library that is not among ours. Should its name change, the line below still says it.
+        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+            "certificate is self-signed, or an authority's own and not a server's"
+        }
+        // Names of the library's for rare defects.
         CertificateError::Other(other) => return format!("certificate is not acceptable ({other})"),
         _ => "certificate is not acceptable",
     }
@@ -208,6 +230,14 @@ mod tests {
         ];
         for (error, text) in table {
             assert_eq!(network_error(rustls::Error::InvalidCertificate(error)), text);
+        }
+    }
+
+    #[test]
+    fn an_http_2_reason_is_spelt_as_in_the_rfc_or_given_as_its_number() {
+        let prefix = "invalid HTTP response (it breaks a rule or a limit of HTTP/2: ";
+        for (reason, code) in [(h2::Reason::FLOW_CONTROL_ERROR, "FLOW_CONTROL_ERROR"), (4242.into(), "code 4242")] {
+            assert_eq!(network_error(h2::Error::from(reason)), format!("{prefix}{code})"));
         }
     }
 

@@ -6,11 +6,13 @@
 //! proxy followed; a request sent twice; a path, a query or a secret in a text, a log line or a `Debug`.
 //!
 //! * `request.rs` says what is sent;
+//! * `connect.rs` makes connections, keeps them, and bounds what they hold in memory;
 //! * `resolve.rs` looks names up and has every address judged; only judged addresses are ever dialled;
 //! * `tls.rs` says which certificates are believed;
 //! * `trace.rs` knows what an attempt is doing and how long each part took;
 //! * `fault.rs` puts library errors into the customer's words.
 
+mod connect;
 mod fault;
 mod request;
 mod resolve;
@@ -21,17 +23,20 @@ mod trace;
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
+use bytes::Bytes;
 use http::{
     HeaderValue, Method,
-    header::{CONTENT_TYPE, USER_AGENT},
+    header::{ACCEPT, CONTENT_TYPE, USER_AGENT},
 };
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
-pub use self::request::Request;
-use self::{
-    resolve::Resolver,
-    trace::{ConnectLayer, Trace},
+use self::{connect::HttpClient, trace::Trace};
+pub use self::{
+    request::Request,
+    resolve::{LookupError, Resolver},
 };
 use crate::{
     config,
@@ -41,29 +46,12 @@ use crate::{
     },
 };
 
-/// A kept-alive connection unused for this long is closed: below the 60 to 90 s after which servers and address
-/// translators commonly drop one themselves, so that a request rarely meets a connection that is just going away.
-const IDLE_LIMIT: Duration = Duration::from_secs(30);
-
-/// At most this many unused connections are kept for one host and port.
-const IDLE_PER_HOST: usize = 32;
-
-/// An HTTP/2 connection that is silent for this long is asked whether it is still there …
-const PING_EVERY: Duration = Duration::from_secs(10);
-
-/// … and closed when it has not answered within this.
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How much of one HTTP/2 response, and of all on one connection, may arrive before it is read: bounds on memory.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-
 const AGENT: &str = concat!("Lynkhook/", env!("CARGO_PKG_VERSION"));
 
 /// Sends requests. Cheap to clone; clones share connections, TLS sessions and looked-up names.
 #[derive(Clone)]
 pub struct Sender {
-    client: reqwest::Client,
+    client: HttpClient,
     timeout: Duration,
     response_max_bytes: u64,
 }
@@ -105,35 +93,16 @@ pub enum SenderError {
     /// The DNS client could not be made.
     #[error("cannot set up DNS")]
     Dns(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The HTTP client could not be made.
-    #[error("cannot set up the HTTP client")]
-    Client(#[from] reqwest::Error),
 }
 
 impl Sender {
     /// A sender that dials only public addresses, and those that `egress.allow` names. Reads the system's certificates and name servers once.
     pub fn new(delivery: &config::Delivery, egress: &config::Egress, dns: &config::Dns) -> Result<Self, SenderError> {
-        let client = reqwest::Client::builder()
-            .https_only(true)
-            .tls_backend_preconfigured(tls::client_config(egress.extra_ca.as_deref())?)
-            .dns_resolver(Resolver::new(&dns.servers, AllowList::parse(&egress.allow)?)?)
-            .connector_layer(ConnectLayer)
-            // Divided by the number of addresses: a silent first address leaves time for the next one. As a limit
-            // on the whole it lies beyond `delivery.timeout`, which is the one that counts.
-            .connect_timeout(delivery.timeout + Duration::from_secs(1))
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .retry(reqwest::retry::never())
-            .tcp_nodelay(true)
-            .pool_idle_timeout(IDLE_LIMIT)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .http2_keep_alive_interval(PING_EVERY)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
-            .http2_keep_alive_while_idle(true)
-            .build()?;
+        let resolver = Resolver::new(&dns.servers, AllowList::parse(&egress.allow)?)?;
+        // Divided by the number of addresses: a silent first address leaves time for the next one. As a limit
+        // on the whole it lies beyond `delivery.timeout`, which is the one that counts.
+        let connect_timeout = delivery.timeout + Duration::from_secs(1);
+        let client = connect::client(resolver, tls::client_config(egress.extra_ca.as_deref())?, connect_timeout);
         Ok(Self { client, timeout: delivery.timeout, response_max_bytes: delivery.response_max_bytes })
     }
 
@@ -150,10 +119,13 @@ impl Sender {
     }
 
     async fn exchange(&self, request: Request, trace: &Trace, deadline: Instant) -> Outcome {
-        let headers = trace.follow(self.client.execute(request.into_http()));
+        let Some(request) = request.into_http() else {
+            return Outcome::Refused("the URL cannot be requested".to_owned());
+        };
+        let headers = trace.follow(self.client.request(request));
         match timeout_at(deadline, headers).await {
             Err(_) => Outcome::NetworkError(NetworkFault::TimedOut { after: self.timeout, phase: trace.phase() }),
-            Ok(Err(error)) => fault::outcome(&error.without_url(), trace.phase()),
+            Ok(Err(error)) => fault::outcome(&error, trace.phase()),
             Ok(Ok(response)) => {
                 trace.headers_arrived();
                 let status = response.status();
@@ -165,7 +137,7 @@ impl Sender {
                     )));
                 }
                 // Whatever becomes of the body, the headers were complete: the outcome stands.
-                let _ = timeout_at(deadline, read_away(response, self.response_max_bytes)).await;
+                let _ = timeout_at(deadline, read_away(response.into_body(), self.response_max_bytes)).await;
                 Outcome::Response { status: status.as_u16() }
             }
         }
@@ -189,13 +161,13 @@ fn refusal(url: &Url) -> Option<String> {
 
 /// Reads a body to its end, so that its connection can be used again; one of more than `max_bytes` is dropped, and
 /// its connection (HTTP/1.1) or stream (HTTP/2) with it.
-async fn read_away(mut response: reqwest::Response, max_bytes: u64) {
-    let mut read_bytes = 0;
-    if response.content_length().is_some_and(|announced| announced > max_bytes) {
+async fn read_away(mut body: Incoming, max_bytes: u64) {
+    if body.size_hint().exact().is_some_and(|announced| announced > max_bytes) {
         return;
     }
-    while let Ok(Some(chunk)) = response.chunk().await {
-        read_bytes += chunk.len() as u64;
+    let mut read_bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
         if read_bytes > max_bytes {
             return;
         }
@@ -203,14 +175,17 @@ async fn read_away(mut response: reqwest::Response, max_bytes: u64) {
 }
 
 impl Request {
-    /// As the HTTP client takes it. What every delivery carries wins over the caller's headers.
-    fn into_http(self) -> reqwest::Request {
-        let mut http = reqwest::Request::new(Method::POST, self.url);
+    /// As the HTTP client takes it, if the URL can be a request's. What every delivery carries wins over the caller's
+    /// headers.
+    fn into_http(self) -> Option<http::Request<Full<Bytes>>> {
+        let mut http = http::Request::new(Full::new(self.body));
+        *http.method_mut() = Method::POST;
+        *http.uri_mut() = self.url.as_str().parse().ok()?;
         *http.headers_mut() = self.headers;
+        http.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
         http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         http.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        *http.body_mut() = Some(self.body.into());
-        http
+        Some(http)
     }
 }
 

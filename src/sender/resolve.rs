@@ -6,7 +6,9 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -17,7 +19,8 @@ use hickory_resolver::{
     net::{DnsError, NetError, runtime::TokioRuntimeProvider},
     proto::{op::ResponseCode, rr},
 };
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
+use tower::Service;
 
 use super::{
     SenderError,
@@ -46,7 +49,7 @@ const DIALLED_PER_FAMILY: usize = 8;
 
 /// Looks names up and has their addresses judged.
 #[derive(Clone)]
-pub(super) struct Resolver {
+pub struct Resolver {
     /// `None` where neither the settings nor the system name a server.
     dns: Option<TokioResolver>,
     allow: Arc<AllowList>,
@@ -54,7 +57,7 @@ pub(super) struct Resolver {
 
 /// Why a name has no address to dial.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum LookupError {
+pub enum LookupError {
     /// An address was refused; the text says whose and why.
     #[error("{0}")]
     Refused(String),
@@ -65,7 +68,7 @@ pub(super) enum LookupError {
 
 impl Resolver {
     /// Asks `servers`, or the system's where none are given.
-    pub(super) fn new(servers: &[SocketAddr], allow: AllowList) -> Result<Self, SenderError> {
+    pub fn new(servers: &[SocketAddr], allow: AllowList) -> Result<Self, SenderError> {
         let builder = if servers.is_empty() {
             TokioResolver::builder_tokio()
                 .inspect_err(|error| tracing::warn!(%error, "no name servers: every lookup will fail"))
@@ -84,8 +87,11 @@ impl Resolver {
         Ok(Self { dns, allow: Arc::new(allow) })
     }
 
-    /// The addresses to dial for `host`, in order; port 0, which the HTTP client replaces.
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+    /// The addresses to dial for `host`, in order, all of them judged; at least one.
+    ///
+    /// # Errors
+    /// A lookup that failed, or an address that is not allowed: then none of them is.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
         mark(Mark::LookupBegun);
         let found = self.look_up(host).await;
         mark(Mark::LookupEnded);
@@ -122,12 +128,22 @@ impl Resolver {
     }
 }
 
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
+/// What the HTTP client asks for the addresses to dial.
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = LookupError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, LookupError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), LookupError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let resolver = self.clone();
         Box::pin(async move {
             let addresses = resolver.addresses(name.as_str()).await?;
-            Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
+            // The port is put in from the URL.
+            Ok(addresses.into_iter().map(|address| SocketAddr::new(address, 0)).collect::<Vec<_>>().into_iter())
         })
     }
 }
@@ -172,6 +188,7 @@ fn reason(error: &NetError) -> String {
         NetError::Dns(DnsError::ResponseCode(code)) => format!("the name server answered: {code}"),
         NetError::Timeout => "no answer from the name servers".to_owned(),
         NetError::NoConnections | NetError::Io(_) => "the name servers cannot be reached".to_owned(),
+        NetError::Truncated => "the answer is too large".to_owned(),
         NetError::Busy => "too many lookups at once".to_owned(),
         _ => "the name servers gave no usable answer".to_owned(),
     }
@@ -252,6 +269,20 @@ mod tests {
         }
         // A once; AAAA as often as it is asked for, since this answer says not for how long there is none.
         assert_eq!(asked.load(Ordering::SeqCst), 4);
+    }
+
+    #[test]
+    fn answers_are_kept_for_minutes_at_most_and_the_hosts_file_is_never_read() {
+        let mut options = ResolverOpts::default();
+        bound(&mut options);
+        assert_eq!(options.use_hosts_file, ResolveHosts::Never);
+        assert_eq!((options.cache_size, options.max_active_requests), (4096, 1024));
+        // An answer that says a day is asked for again after 5 minutes; one that says 0 is not kept, as no minimum is set.
+        assert_eq!(options.positive_max_ttl, Some(Duration::from_secs(300)));
+        assert_eq!(options.negative_max_ttl, Some(Duration::from_secs(10)));
+        assert_eq!(options.positive_min_ttl.unwrap_or_default(), Duration::ZERO);
+        let given_up = options.timeout * u32::try_from(1 + options.attempts).unwrap();
+        assert!(given_up < Duration::from_secs(10) / 2, "{given_up:?}: time is left for a request");
     }
 
     #[tokio::test]

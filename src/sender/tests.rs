@@ -12,7 +12,7 @@ use url::Url;
 
 use self::endpoint::{
     Endpoint, TRUSTED, answering, authority, dripping_after, good_tls, listen, listen_tls, read_request,
-    resetting_after, tls,
+    resetting_after, tls, tls_of_authority,
 };
 use super::{Attempt, Request, Sender};
 use crate::{
@@ -169,10 +169,13 @@ async fn what_is_wrong_with_tls_is_named() {
         tls.alpn_protocols = vec![b"gopher".to_vec()];
         tls
     };
+    let own = "TLS: certificate is self-signed, or an authority's own and not a server's";
     let table = [
         (tls(&TRUSTED, "localhost", 2020), "TLS: certificate expired"),
         (tls(&TRUSTED, "elsewhere.example", 2500), "TLS: certificate is not for this host name"),
         (tls(&authority("unknown"), "localhost", 2500), "TLS: certificate is not signed by a known authority"),
+        (tls_of_authority(&TRUSTED), own),
+        (tls_of_authority(&authority("unknown")), own),
         (alpn(), "TLS: handshake refused by the endpoint (alert no_application_protocol)"),
     ];
     for (tls, text) in table {

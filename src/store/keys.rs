@@ -58,6 +58,17 @@ impl Keys {
         self.of(self.partition(account), &format!("webhooks:{account}"))
     }
 
+    /// The pattern of every account's webhooks, in all partitions. No prefix has a character that patterns know.
+    pub fn all_webhooks(&self) -> String {
+        format!("{}:{{*}}:webhooks:*", self.prefix)
+    }
+
+    /// The account of a hash of webhooks; `None` where no process would look for it under this key.
+    pub fn parse_webhooks(&self, key: &str) -> Option<AccountId> {
+        let (_, account) = key.strip_prefix(&self.prefix)?.split_once(":webhooks:")?;
+        account.parse().ok().filter(|account| self.webhooks(account) == key)
+    }
+
     /// List: a webhook's delivery log.
     pub fn logs(&self, partition: u16, webhook: WebhookId) -> String {
         self.of(partition, &format!("logs:{webhook}"))
@@ -114,5 +125,22 @@ mod tests {
         assert_eq!(keys.worker("w1"), "lynkhook:workers:w1");
         assert_eq!(keys.meta(), "lynkhook:meta");
         assert_eq!(Keys::visit(&acme, webhook), "acme/wh_019a1b2c-3d4e-7f00-8000-0123456789ab");
+    }
+    #[test]
+    fn an_accounts_webhooks_are_found_under_their_own_key_alone() {
+        let keys = Keys::new("lynkhook", 16);
+        for name in ["acme", "a:webhooks:b", "1"] {
+            let account: AccountId = name.parse().unwrap();
+            assert_eq!(keys.parse_webhooks(&keys.webhooks(&account)), Some(account));
+        }
+        for other in [
+            "lynkhook:{3}:webhooks:acme",
+            "lynkhook:{14}:webhooks:",
+            "lynkhook:{14}:webhooks:a b",
+            "lynkhook:{14}:queue",
+            "another:{14}:webhooks:acme",
+        ] {
+            assert_eq!(keys.parse_webhooks(other), None, "{other}");
+        }
     }
 }

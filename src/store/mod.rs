@@ -7,6 +7,7 @@
 //! The scripts carry `allow-oom`, so that a full Redis refuses producers and never the draining of the queue
 //! (design by flag rather than by the order of first writes; it is why Redis 7.0 is the oldest that serves).
 
+mod accounts;
 mod connect;
 mod enqueue;
 mod error;
@@ -23,8 +24,8 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeZone, Utc};
 
-use self::{connect::Link, keys::Keys, scripts::Scripts};
 pub use self::{
+    accounts::{AccountPage, PageStart},
     error::{StoreError, Unanswered},
     failed::{FailedEntry, FailedPage, Redelivered},
     queue::{Attempted, Entry, EntryId, Held, Promoted, Reader, Settled, VISIT_PACE},
@@ -33,6 +34,7 @@ pub use self::{
     status::{Figures, Holding, Kept, LiveWorker, Partition, Retries, Status, Visits, WEBHOOKS_MAX},
     webhooks::{Deleted, Put},
 };
+use self::{connect::Link, keys::Keys, scripts::Scripts};
 use crate::config::{Bounds, Settings};
 
 /// The version of the keys' layout; a process of another version refuses to start.

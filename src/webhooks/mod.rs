@@ -1,8 +1,10 @@
 //! What people do with webhooks: add, list, show, edit, switch, delete, purge, test, read the log, redeliver
-//! what failed (`failed.rs`). Written once, for the command line, the API and the screen alike, and with one way of showing a
-//! webhook (`view.rs`).
+//! what failed (`failed.rs`), seal secrets anew (`rotate.rs`). Written once, for the command line, the API and the
+//! screen alike, with one form of what they give (`input.rs`) and one way of showing a webhook (`view.rs`).
 
 mod failed;
+mod input;
+mod rotate;
 mod view;
 
 use std::collections::BTreeSet;
@@ -13,6 +15,8 @@ use serde::Serialize;
 
 pub use self::{
     failed::{FailedDelivery, Progress, Which},
+    input::{Edit, NewAuthentication, NewWebhook},
+    rotate::{FAILURES_SHOWN, NotResealed, Rotation, WhyNot},
     view::{AuthenticationView, View},
 };
 use crate::{
@@ -46,52 +50,6 @@ pub struct Webhooks {
     catalogue: Catalogue,
     allow: AllowList,
     limit_per_account: usize,
-}
-
-/// A webhook to add.
-#[derive(Debug)]
-pub struct NewWebhook {
-    /// Where its events go.
-    pub url: String,
-    /// The event types; `None`: all of the catalogue.
-    pub events: Option<Vec<String>>,
-    /// How its requests prove where they come from.
-    pub authentication: NewAuthentication,
-    /// The customer's own label; may be empty.
-    pub description: String,
-    /// Whether it gets its deliveries at once.
-    pub active: bool,
-}
-
-/// What to change of a webhook; `None` leaves it as it is.
-#[derive(Debug, Default)]
-pub struct Edit {
-    /// Where its events go.
-    pub url: Option<String>,
-    /// The event types.
-    pub events: Option<Vec<String>>,
-    /// How its requests prove where they come from.
-    pub authentication: Option<NewAuthentication>,
-    /// The customer's own label.
-    pub description: Option<String>,
-    /// Whether it gets its deliveries.
-    pub active: Option<bool>,
-}
-
-/// Authentication as a customer gives it, before it is sealed.
-#[derive(Debug)]
-pub enum NewAuthentication {
-    /// None.
-    None,
-    /// `Authorization: Bearer <token>`.
-    Bearer(SecretString),
-    /// One header of the customer's choosing.
-    Header {
-        /// Its name.
-        name: String,
-        /// Its value.
-        value: SecretString,
-    },
 }
 
 /// What the test button met.

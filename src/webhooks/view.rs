@@ -7,6 +7,7 @@ use super::Webhooks;
 use crate::{
     domain::{
         account::AccountId,
+        url::EndpointUrl,
         webhook::{Authentication, Sealed, Webhook, WebhookId, mask},
     },
     secrets::Place,
@@ -20,8 +21,8 @@ pub struct View {
     pub id: WebhookId,
     /// Its account.
     pub account: AccountId,
-    /// Where its events go.
-    pub url: String,
+    /// Where its events go; whole in JSON, host alone in `Debug`.
+    pub url: EndpointUrl,
     /// The event types it is subscribed to.
     pub events: Vec<String>,
     /// How its requests prove where they come from.
@@ -74,7 +75,7 @@ impl Webhooks {
         View {
             id: webhook.id,
             account: account.clone(),
-            url: webhook.url.as_str().to_owned(),
+            url: webhook.url,
             events: webhook.events,
             authentication,
             description: webhook.description,

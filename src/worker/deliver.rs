@@ -12,11 +12,12 @@ use crate::{
         entry::{Found, Judged, Plan, Work},
         event::{EnvelopeFacts, EventId},
         log_entry::LogEntry,
-        outcome::{Outcome, Phases},
+        outcome::{NetworkFault, Outcome, Phases},
         retry::Next,
         webhook::Webhook,
     },
     failpoint,
+    secrets::SecretsError,
     sender::{self, Request},
     store::{Attempted, Entry, Settled, StoreError},
 };
@@ -89,7 +90,7 @@ async fn attempt(
         Ok(request) => worker.sender.attempt(request).await,
         Err(error) => {
             tracing::error!(%error, account = %delivery.account, webhook = %webhook.id, "a webhook's credentials cannot be used");
-            unusable_credentials()
+            unusable_credentials(&error)
         }
     };
     failpoint::reach("after-request", delivery.account.as_str());
@@ -201,11 +202,14 @@ fn report(lease: &Lease, step: &str, answer: Result<Settled, StoreError>) -> Opt
     answer.ok()
 }
 
-fn unusable_credentials() -> sender::Attempt {
-    let reason = "this webhook's credentials could not be used; ask the operator of this service".to_owned();
-    sender::Attempt {
-        outcome: Outcome::Refused(reason),
-        duration: std::time::Duration::ZERO,
-        phases: Phases::default(),
-    }
+/// A request never goes without its authentication. That a key is missing here may be this worker's fault alone, in the
+/// middle of a rotation for example, so it is attempted again; what no key opens fails at once. Either way it ends
+/// among the failed deliveries, whole, to be redelivered when the keys are right.
+fn unusable_credentials(error: &SecretsError) -> sender::Attempt {
+    let fault = NetworkFault::NoCredentials;
+    let outcome = match error {
+        SecretsError::NoKey | SecretsError::OtherKey { .. } => Outcome::NetworkError(fault),
+        _ => Outcome::Refused(fault.to_string()),
+    };
+    sender::Attempt { outcome, duration: std::time::Duration::ZERO, phases: Phases::default() }
 }

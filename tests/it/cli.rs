@@ -3,6 +3,7 @@
 mod commands;
 mod deliveries;
 mod dev;
+mod egress;
 mod enqueue;
 mod exit_codes;
 mod follow;
@@ -14,7 +15,7 @@ mod worker;
 
 use std::io::Write;
 
-use lynkhook::domain::webhook::WebhookId;
+use lynkhook::{domain::webhook::WebhookId, secrets::Vault};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 

@@ -2,12 +2,14 @@
 
 mod ages;
 mod cli;
+mod egress;
 mod failed;
 mod invariants;
 mod outcomes;
 mod partitions;
 mod poison;
 mod queue;
+mod rotation;
 mod steps;
 mod support;
 mod support_works;

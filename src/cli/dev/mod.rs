@@ -191,7 +191,11 @@ impl Story {
                 AuthenticationView::Header { name, value } => format!("{name}: {value}"),
             };
             let description = &webhook.description;
-            self.screen.indented(&format!("{:<8} {description:<20} {:<30} {secret}", account.as_str(), webhook.url))?;
+            self.screen.indented(&format!(
+                "{:<8} {description:<20} {:<30} {secret}",
+                account.as_str(),
+                webhook.url.as_str()
+            ))?;
         }
         Ok(())
     }

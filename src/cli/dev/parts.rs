@@ -204,7 +204,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::domain::event::{Catalogue, EventType};
+    use crate::domain::{
+        event::{Catalogue, EventType},
+        url::EndpointUrl,
+    };
 
     #[test]
     fn the_example_event_is_a_valid_envelope() {
@@ -228,7 +231,7 @@ mod tests {
         let webhook = View {
             id: "wh_019a1b2c-0000-7000-8000-000000000001".parse().unwrap(),
             account: account.clone(),
-            url: String::new(),
+            url: EndpointUrl::from_saved("https://localhost/").unwrap(),
             events: Vec::new(),
             authentication: crate::webhooks::AuthenticationView::None,
             description: String::new(),

@@ -11,7 +11,10 @@ use clap::Args;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use crate::webhooks::{Edit, NewAuthentication, NewWebhook};
+use crate::{
+    domain::header,
+    webhooks::{Edit, NewAuthentication, NewWebhook},
+};
 
 /// A secret file is at most this long: a header's name and value with room to spare.
 const SECRET_FILE_MAX_BYTES: u64 = 16 * 1024;
@@ -139,14 +142,10 @@ fn without_final_newline(text: &str) -> &str {
     text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line))
 }
 
-/// A header of one line `Name: value`. Blanks before the value separate (RFC 9110, 5.5); what the name and the value
-/// may be is judged where every header is.
+/// A header of one line `Name: value`; what the two may be is judged where every header is.
 fn header(line: &str) -> Option<NewAuthentication> {
-    if line.contains(['\n', '\r']) {
-        return None;
-    }
-    let (name, value) = line.split_once(':')?;
-    Some(NewAuthentication::Header { name: name.to_owned(), value: value.trim_start_matches([' ', '\t']).into() })
+    let (name, value) = header::read_line(line)?;
+    Some(NewAuthentication::Header { name: name.to_owned(), value: value.into() })
 }
 
 fn name(file: &Path) -> String {

@@ -19,7 +19,7 @@ pub(super) fn webhook(view: &View, width: Option<u16>) -> String {
     let rows = [
         ("ID", view.id.to_string()),
         ("Account", view.account.to_string()),
-        ("URL", clean(&view.url).into_owned()),
+        ("URL", clean(view.url.as_str()).into_owned()),
         ("Events", clean(&view.events.join(", ")).into_owned()),
         ("Authentication", authentication(&view.authentication)),
         ("Description", clean(&view.description).into_owned()),
@@ -36,7 +36,7 @@ pub(super) fn webhook(view: &View, width: Option<u16>) -> String {
 pub(super) fn webhooks(views: &[View], width: Option<u16>) -> String {
     let row = |view: &View| {
         let (url, events, description) =
-            (clean(&view.url), clean(&view.events.join(", ")).into_owned(), &view.description);
+            (clean(view.url.as_str()), clean(&view.events.join(", ")).into_owned(), &view.description);
         let authentication = authentication(&view.authentication);
         [view.id.to_string(), active(view), url.into_owned(), events, authentication, clean(description).into_owned()]
     };

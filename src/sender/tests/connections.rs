@@ -156,10 +156,10 @@ async fn many_attempts_at_once_share_an_http_2_connection_and_none_is_lost() {
 }
 
 #[tokio::test]
-async fn an_http_2_stream_that_ends_in_an_error_is_an_invalid_response() {
+async fn an_http_2_stream_that_is_reset_names_the_endpoints_reason() {
     let (seen, _versions) = mpsc::unbounded_channel();
     let endpoint = http_2(|| Err(io::Error::other("no")), seen).await;
-    assert_eq!(met(&endpoint).await, "invalid HTTP response (HTTP/2 ended with an error)");
+    assert_eq!(met(&endpoint).await, "connection reset by the endpoint (HTTP/2 stream reset: INTERNAL_ERROR)");
 }
 
 #[tokio::test]

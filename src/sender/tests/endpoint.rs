@@ -9,7 +9,7 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
-use rustls::{ServerConfig, crypto::aws_lc_rs};
+use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::CertificateDer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -36,12 +36,20 @@ pub(super) fn tls(issuer: &CertifiedIssuer<'static, KeyPair>, name: &str, year: 
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.not_after = date_time_ymd(year, 1, 1);
-    let certificate = params.signed_by(&key, issuer).unwrap();
+    showing(params.signed_by(&key, issuer).unwrap().into(), &key)
+}
+
+/// TLS of an endpoint that shows an authority's own certificate as if it were a server's.
+pub(super) fn tls_of_authority(authority: &CertifiedIssuer<'static, KeyPair>) -> ServerConfig {
+    showing(authority.der().clone(), authority.key())
+}
+
+fn showing(certificate: CertificateDer<'static>, key: &KeyPair) -> ServerConfig {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.into()], key.serialize_der().try_into().unwrap())
+        .with_single_cert(vec![certificate], key.serialize_der().try_into().unwrap())
         .unwrap();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Each command, and the flags and words that scripts rely on.
-const COMMANDS: [(&str, &[&str]); 16] = [
+const COMMANDS: [(&str, &[&str]); 17] = [
     ("", &["worker", "dev", "enqueue", "webhook", "secrets", "completions", "--config", "--redis-url", "--version"]),
     ("worker", &["--config", "--redis-url", "SIGTERM"]),
     ("enqueue", &["--account", "--file", "--id", "--stop-at-first-error", "--json"]),
@@ -46,6 +46,7 @@ const COMMANDS: [(&str, &[&str]); 16] = [
     ("webhook test", &["--account", "<ID>", "--json"]),
     ("webhook logs", &["--account", "<ID>", "--follow", "--json"]),
     ("secrets new-key", &["LYNKHOOK_SECRETS__KEY_FILE"]),
+    ("secrets rotate", &["--dry-run", "--json", "remove the old one"]),
     ("completions", &["bash", "zsh", "fish"]),
 ];
 

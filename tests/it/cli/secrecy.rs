@@ -1,122 +1,156 @@
-//! No secret is ever seen again: not printed, not logged at `trace`, not readable in Redis.
+//! No secret is ever seen again: not printed, not logged at any level, in no error, not readable in Redis.
+//!
+//! The secrets here are canaries: texts that occur nowhere else. Everything that the program prints and logs and all
+//! that Redis holds or ever wrote to its disk is searched for them, in several spellings.
 
-use std::fmt::Write;
+mod canary;
+mod dump;
+mod errors;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use redis::aio::MultiplexedConnection;
 
+use self::canary::{CAPABILITY, PASSWORD, QUERY, Seen, TOKEN, VALUE, assert_hidden};
 use super::*;
 
-const TOKEN: &str = "tok-Zq8vN3xW7rT5-bearer";
-const VALUE: &str = "val-Hy2kP9sL4mB6-header";
-/// The path of a customer's URL may be a capability.
-const CAPABILITY: &str = "/cap-Xw4jD8fG1nC3";
+/// Everything, and the libraries that see requests by name, which no filter may let speak.
+const LOUDEST: &str = "trace,h2=trace,h2::codec=trace,hyper::proto=trace,hyper_util::client=trace,reqwest=trace,\
+                       rustls::client=trace,redis=trace,hickory_resolver=trace";
+
+/// A program whose Redis wants a password, and who logs all that it can.
+async fn loud(here: &Installation, redis: &RedisServer) -> Program {
+    let set = redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(PASSWORD).clone();
+    let _: () = set.query_async(&mut here.redis.clone()).await.unwrap();
+    let url = redis.url().replace("redis://", &format!("redis://:{PASSWORD}@"));
+    here.program.clone().env("LYNKHOOK_REDIS__URL", url).env("LYNKHOOK_LOG__FILTER", LOUDEST)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_printed_logged_or_readable_in_redis() {
-    let receiver = Receiver::start().await;
-    receiver.plan(CAPABILITY, [Answer::Status(500), Answer::Status(200)]);
-    let here = Installation::new(&receiver).await;
-    let program = here.program.clone().env("LYNKHOOK_LOG__FILTER", "trace");
-    let worker = program.worker([("LYNKHOOK_DELIVERY__RETRY_DELAYS", "50ms")]);
-    let url = receiver.url(CAPABILITY);
-    let mut printed = String::new();
-    let mut logged = String::new();
+    let (old, new) = (Receiver::start().await, Receiver::offering(Alpn::Http2).await);
+    old.plan(CAPABILITY, [Answer::Status(500), Answer::Status(200)]);
+    new.plan(CAPABILITY, [Answer::Status(404), Answer::Status(200)]);
+    let redis = RedisServer::start(AppendFsync::Always);
+    let here = Installation::on(&redis, &old).await;
+    let program = loud(&here, &redis).await;
+    let mut seen = Seen::default();
     let mut webhooks = Vec::new();
-    for (flag, input) in [("--bearer-token-file", TOKEN.to_owned()), ("--header-file", format!("X-Secret: {VALUE}"))] {
+    for (receiver, flag, input) in
+        [(&old, "--bearer-token-file", TOKEN.to_owned()), (&new, "--header-file", format!("X-Secret: {VALUE}"))]
+    {
+        let url = receiver.url(&format!("{CAPABILITY}?key={QUERY}"));
         let words = webhook("acme", &["add", "--url", &url, flag, "-", "--json"]);
         let output = program.run_with_input(words, input).await;
-        webhooks.push(id(&serde_json::from_str(&output.stdout).unwrap()));
-        printed += &output.stdout;
-        logged += &output.stderr;
+        webhooks.push(id(&serde_json::from_str(&output.stdout).unwrap()).to_string());
+        seen.answer(&output);
     }
-    here.push("acme", TRANSCRIPT).await;
-    for &webhook_id in &webhooks {
-        here.finished(webhook_id).await;
-        let target = webhook_id.to_string();
-        for words in [
-            vec!["test", &target],
-            vec!["test", &target, "--json"],
-            vec!["show", &target],
-            vec!["show", &target, "--json"],
-            vec!["edit", &target, "--description", "x"],
-            vec!["logs", &target],
-            vec!["list"],
-            vec!["list", "--json"],
-        ] {
-            let output = program.run(webhook("acme", &words)).await;
-            assert_eq!(output.code, Some(0), "{words:?}: {output:#?}");
-            printed += &output.stdout;
-            logged += &output.stderr;
-        }
+    let worker = program.worker([("LYNKHOOK_DELIVERY__RETRY_DELAYS", "50ms")]);
+    seen.take(&program.run_with_input(["enqueue", "--account", "acme", "-"], one_line(TRANSCRIPT)).await);
+    for webhook_id in &webhooks {
+        here.finished(webhook_id.parse().unwrap()).await;
     }
-    let dump = dump(&mut here.redis.clone(), &here.prefix).await;
+    here.push("acme", "no envelope").await;
     here.drained().await;
+    every_command(&program, &webhooks, &mut seen).await;
+    here.drained().await;
+
+    // Before the account is purged, and then what is left of it.
+    let held = dump::read(&mut here.redis.clone()).await;
+    let purge = ["account", "purge", "--account", "acme", "--yes"];
+    assert_eq!(seen.take(&program.run(purge).await), Some(0));
     worker.sigterm();
     let worker = worker.output(SOON).await;
     assert_eq!(worker.code, Some(0));
-    logged += &worker.stderr;
+    let written = dump::written(&redis);
 
-    let sent = receiver.requests(CAPABILITY);
-    let seen = |name, value: &str| sent.iter().any(|request| request.header(name) == Some(value));
-    assert!(seen("authorization", &format!("Bearer {TOKEN}")) && seen("x-secret", VALUE), "the receiver has them");
-    assert!(printed.contains("••••arer") && printed.contains("••••ader"), "masked: {printed}");
-    assert!(worker.stderr.contains("\"level\":\"DEBUG\"") && dump.contains(CAPABILITY), "there was something to see");
-    for secret in [TOKEN, VALUE] {
-        for form in [secret.to_owned(), STANDARD.encode(secret), secret[4..16].to_owned()] {
-            for (place, text) in [("stdout", &printed), ("the log", &logged), ("Redis", &dump)] {
-                assert!(!text.contains(&form), "{form} in {place}");
+    let sent = |receiver: &Receiver, name, value: &str| {
+        receiver.requests(CAPABILITY).iter().all(|request| request.header(name) == Some(value))
+    };
+    assert!(sent(&old, "authorization", &format!("Bearer {TOKEN}")), "the receiver has the token");
+    assert!(sent(&new, "x-secret", VALUE) && new.requests(CAPABILITY)[0].version == http::Version::HTTP_2);
+    assert!(seen.answered.contains("••••arer") && seen.answered.contains("••••ader"), "masked: {}", seen.answered);
+    assert!(worker.stderr.contains("\"level\":\"TRACE\"") || worker.stderr.contains("\"level\":\"DEBUG\""));
+    for place in [&held.text, &written] {
+        assert!(place.contains(CAPABILITY), "the webhooks are in it");
+    }
+    seen.take(&worker);
+    let Seen { answered, printed, logged } = &seen;
+    let everywhere = [
+        ("answers", answered),
+        ("tables", printed),
+        ("the log", logged),
+        ("Redis", &held.text),
+        ("its files", &written),
+    ];
+    let keys = [SECRETS_KEY, ROTATED_KEY];
+    for (place, text) in everywhere {
+        assert_hidden(place, text, [TOKEN, VALUE, PASSWORD].into_iter().chain(keys));
+    }
+    // The webhook's own settings show its URL, and nothing else does.
+    for (place, text) in [("tables", printed), ("the log", logged), ("Redis beside settings", &held.without_settings)] {
+        assert_hidden(place, text, [CAPABILITY, QUERY]);
+    }
+    assert!(!logged.contains("Hi, thanks for calling"), "the payload is in the log");
+    for library in ["h2", "hyper", "reqwest", "rustls", "redis", "hickory_resolver"] {
+        assert!(!logged.contains(&format!("\"target\":\"{library}")), "{library} speaks below info");
+    }
+}
+
+/// What secrets are sealed with anew: 32 bytes, for nobody's secrets.
+const ROTATED_KEY: &str = "dGhlIG5leHQga2V5LCBmb3IgdGVzdHMgb25seSwgMzI=";
+
+/// All that can be asked about the webhooks of `acme`, in both forms.
+async fn every_command(program: &Program, webhooks: &[String], seen: &mut Seen) {
+    for target in webhooks {
+        for words in [
+            &["test", target][..],
+            &["show", target],
+            &["edit", target, "--description", "x"],
+            &["disable", target],
+            &["enable", target],
+            &["logs", target],
+            &["failed", target],
+            &["list"],
+        ] {
+            let shows_url = ["show", "edit", "disable", "enable", "list"].contains(&words[0]);
+            for words in [words.to_vec(), [words, &["--json"]].concat()] {
+                let output = program.run(webhook("acme", &words)).await;
+                assert_eq!(output.code, Some(0), "{words:?}: {output:#?}");
+                if shows_url {
+                    seen.answer(&output)
+                } else {
+                    seen.take(&output)
+                };
             }
         }
+        let following = program.start(webhook("acme", &["logs", target, "--follow", "--json"]));
+        following.wait_for_line("\"deliveryId\"").await;
+        following.sigint();
+        seen.take(&following.output(SOON).await);
+        let words = ["redeliver", target, "--all", "--json"];
+        assert_eq!(seen.take(&program.run(webhook("acme", &words)).await), Some(0));
     }
-    assert!(!logged.contains(CAPABILITY), "the URL's path is in the log");
-    assert!(!logged.contains("Hi, thanks for calling"), "the payload is in the log");
+    let both = program.clone().env("LYNKHOOK_SECRETS__KEY", format!("{ROTATED_KEY},{SECRETS_KEY}"));
+    for words in [
+        &["queue", "status"][..],
+        &["queue", "status", "--json"],
+        &["queue", "rejected", "list"],
+        &["queue", "rejected", "list", "--json"],
+        &["queue", "rejected", "requeue", "--all"],
+        &["queue", "rejected", "drop", "--all", "--json"],
+        &["secrets", "rotate", "--dry-run"],
+        // And back, for the worker has the old key alone.
+        &["secrets", "rotate"],
+    ] {
+        assert_eq!(seen.take(&both.run(words).await), Some(0), "{words:?}");
+    }
+    let back = program.clone().env("LYNKHOOK_SECRETS__KEY", format!("{SECRETS_KEY} {ROTATED_KEY}"));
+    let rotated = back.json(["secrets", "rotate"]).await;
+    assert_eq!(rotated["resealed"], webhooks.len(), "{rotated}");
 }
 
-/// Everything that lies under the prefix, read type by type.
-async fn dump(redis: &mut MultiplexedConnection, prefix: &str) -> String {
-    let mut keys = Vec::new();
-    let mut cursor = 0_u64;
-    loop {
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(1000);
-        let (next, found): (u64, Vec<String>) = scan.query_async(redis).await.unwrap();
-        keys.extend(found);
-        if next == 0 {
-            break;
-        }
-        cursor = next;
-    }
-    let mut dump = String::new();
-    for key in keys {
-        let kind: String = redis::cmd("TYPE").arg(&key).query_async(redis).await.unwrap();
-        let mut read = match kind.as_str() {
-            "string" => redis::cmd("GET"),
-            "hash" => redis::cmd("HGETALL"),
-            "list" => redis::cmd("LRANGE"),
-            "zset" => redis::cmd("ZRANGE"),
-            "stream" => redis::cmd("XRANGE"),
-            // Gone meanwhile.
-            "none" => continue,
-            other => panic!("{key} is a {other}, and no documented key is"),
-        };
-        match kind.as_str() {
-            "list" | "zset" => read.arg(&key).arg(0).arg(-1),
-            "stream" => read.arg(&key).arg("-").arg("+"),
-            _ => read.arg(&key),
-        };
-        dump += &key;
-        text(&read.query_async(redis).await.unwrap(), &mut dump);
-    }
-    dump
-}
-
-fn text(value: &redis::Value, dump: &mut String) {
-    match value {
-        redis::Value::BulkString(bytes) => writeln!(dump, "{}", String::from_utf8_lossy(bytes)).unwrap(),
-        redis::Value::Array(values) => values.iter().for_each(|value| text(value, dump)),
-        other => writeln!(dump, "{other:?}").unwrap(),
-    }
+/// An envelope as a line of NDJSON.
+fn one_line(envelope: &str) -> String {
+    serde_json::from_str::<Value>(envelope).unwrap().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]

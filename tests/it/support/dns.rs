@@ -36,8 +36,30 @@ enum Entry {
     /// One list for each query of a type, the last for all that follow.
     Addresses(Vec<Vec<IpAddr>>),
     Alias(String),
+    /// An alias whose target the client has to ask for itself.
+    BareAlias(String),
+    /// A queries are answered as the first says, all others as the second.
+    ByFamily(Box<Entry>, Box<Entry>),
     ServerFailure,
     Silence,
+}
+
+/// What queries of one family are answered with.
+#[derive(Clone)]
+pub enum Reply {
+    Addresses(Vec<IpAddr>),
+    ServerFailure,
+    Silence,
+}
+
+impl From<Reply> for Box<Entry> {
+    fn from(reply: Reply) -> Self {
+        Box::new(match reply {
+            Reply::Addresses(addresses) => Entry::Addresses(vec![addresses]),
+            Reply::ServerFailure => Entry::ServerFailure,
+            Reply::Silence => Entry::Silence,
+        })
+    }
 }
 
 impl DnsServer {
@@ -73,6 +95,16 @@ impl DnsServer {
         self.put(name, Entry::Alias(normal(target)));
     }
 
+    /// The same, but the answer holds the alias alone, as an authoritative server's does.
+    pub fn bare_cname(&self, name: &str, target: &str) {
+        self.put(name, Entry::BareAlias(normal(target)));
+    }
+
+    /// Queries for the IPv4 addresses of `name` are answered so, those for its IPv6 addresses otherwise.
+    pub fn by_family(&self, name: &str, v4: Reply, v6: Reply) {
+        self.put(name, Entry::ByFamily(v4.into(), v6.into()));
+    }
+
     /// Queries for `name` are answered with SERVFAIL.
     pub fn servfail(&self, name: &str) {
         self.put(name, Entry::ServerFailure);
@@ -106,7 +138,11 @@ impl Zone {
             let name = normal(&owner.to_ascii());
             let count = self.queries.entry((name.clone(), kind)).or_default();
             *count += 1;
-            match self.entries.get(&name) {
+            let entry = match self.entries.get(&name) {
+                Some(Entry::ByFamily(v4, v6)) => Some(if kind == RecordType::A { &**v4 } else { &**v6 }),
+                entry => entry,
+            };
+            match entry {
                 None => return Some(Err(ResponseCode::NXDomain)),
                 Some(Entry::ServerFailure) => return Some(Err(ResponseCode::ServFail)),
                 Some(Entry::Silence) => return None,
@@ -115,9 +151,14 @@ impl Zone {
                     records.extend(list.iter().filter_map(|&address| record(&owner, kind, address)));
                     return Some(Ok(records));
                 }
-                Some(Entry::Alias(target)) => {
+                Some(Entry::ByFamily(..)) => unreachable!("a family's reply is not split again"),
+                Some(alias @ (Entry::Alias(target) | Entry::BareAlias(target))) => {
+                    let bare = matches!(alias, Entry::BareAlias(_));
                     let target = Name::from_ascii(format!("{target}.")).expect("the target is a name");
                     records.push(Record::from_rdata(owner, 0, RData::CNAME(CNAME(target.clone()))));
+                    if bare {
+                        break;
+                    }
                     owner = target;
                 }
             }

@@ -75,6 +75,13 @@ impl Installation {
         self
     }
 
+    /// The same webhooks, by a process that has these keys for secrets.
+    pub fn webhooks_with(&self, keys: &str) -> Webhooks {
+        let variables = self.variables.iter().cloned();
+        let variables = variables.chain([("LYNKHOOK_SECRETS__KEY", keys.to_owned())]);
+        webhooks(&Settings::load(None, variables).unwrap(), self.store.clone())
+    }
+
     /// A key of partition 0.
     pub fn key(&self, rest: &str) -> String {
         format!("{}:{{0}}:{rest}", self.prefix)

@@ -18,17 +18,19 @@ mod ports;
 mod program;
 mod receiver;
 mod redis;
+mod tripwire;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-pub use certificates::{Authority, Identity};
-pub use dns::DnsServer;
+pub use certificates::{Authority, Identity, server_config};
+pub use dns::{DnsServer, Reply};
 pub use installation::{Installation, SOON, TRANSCRIPT, account_id};
 pub use ports::{refused_port, unused_port};
-pub use program::{Output, Process, Program};
+pub use program::{Output, Process, Program, SECRETS_KEY};
 pub use receiver::{Alpn, Answer, Gate, Received, Receiver};
 pub use redis::{AppendFsync, RedisServer};
+pub use tripwire::Tripwire;
 
 /// Asks `probe` every 10 ms until it answers `Some`; panics with `what` when that takes longer than `deadline`.
 ///

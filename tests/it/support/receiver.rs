@@ -10,7 +10,7 @@ mod http2;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -92,6 +92,11 @@ impl Receiver {
         Self::start_as(Identity::Trusted, Alpn::Http1).await
     }
 
+    /// The same on another address of this machine, such as 127.0.0.2.
+    pub async fn at(address: IpAddr, alpn: Alpn) -> Self {
+        Self::start_at(address, Identity::Trusted, alpn).await
+    }
+
     /// A good certificate and these protocols.
     pub async fn offering(alpn: Alpn) -> Self {
         Self::start_as(Identity::Trusted, alpn).await
@@ -103,9 +108,13 @@ impl Receiver {
     }
 
     async fn start_as(identity: Identity, alpn: Alpn) -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), identity, alpn).await
+    }
+
+    async fn start_at(address: IpAddr, identity: Identity, alpn: Alpn) -> Self {
         let ca_file = tempfile::Builder::new().prefix("lynkhook-ca-").suffix(".pem").tempfile().expect("a CA file");
         std::fs::write(&ca_file, Authority::shared().pem()).expect("the CA file can be written");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = TcpListener::bind((address, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let ledger = Arc::new(Ledger::default());
         let acceptor = server_config(identity, alpn.names()).map(TlsAcceptor::from);

@@ -1,6 +1,7 @@
 //! The tables at the widths that people have.
 
 use super::*;
+use crate::domain::url::EndpointUrl;
 
 /// A log entry of a plain success, changed.
 pub(in crate::cli::webhook) fn entry(change: impl FnOnce(&mut LogEntry)) -> LogEntry {
@@ -31,7 +32,7 @@ fn view(url: &str) -> View {
     View {
         id: "wh_019a1b2c-0000-7000-8000-000000000001".parse().unwrap(),
         account: "acme".parse().unwrap(),
-        url: url.to_owned(),
+        url: EndpointUrl::from_saved(url).unwrap(),
         events: vec!["transcript.created".to_owned()],
         authentication: AuthenticationView::Header { name: "X-Key".to_owned(), value: "••••".to_owned() },
         description: "CRM sync".to_owned(),

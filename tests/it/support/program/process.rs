@@ -61,6 +61,10 @@ impl Process {
         Self { child, name, printed, reading }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name))
+    }
+
     /// Waits for a line with `pattern` in it, on either stream, and gives the line. One that is there already counts.
     /// Panics after 30 s, or as soon as the process ends without it.
     pub async fn wait_for_line(&self, pattern: &str) -> String {
@@ -124,7 +128,7 @@ impl Process {
     }
 
     fn signal(&self, signal: &str) {
-        send_signal(self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name)), signal);
+        send_signal(self.id(), signal);
     }
 }
 

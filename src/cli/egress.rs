@@ -1,0 +1,257 @@
+//! `lynkhook egress`: would this URL, host name, address or header be allowed, and why not.
+//!
+//! Asks the very functions that saving and connecting ask. Nothing is saved and no connection is made; only
+//! `--resolve` asks name servers.
+
+use std::{
+    borrow::Cow,
+    io::{self, BufRead, IsTerminal},
+    net::IpAddr,
+};
+
+use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Exit,
+    output::{self, Reader, clean},
+};
+use crate::{
+    config::Settings,
+    domain::{
+        address::{AllowList, judge_with},
+        header,
+        url::EndpointUrl,
+    },
+    sender::{Resolver, SenderError},
+    telemetry,
+};
+
+/// What to judge.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Judge URLs as saving a webhook would, host names likewise, and IP addresses as connecting would.
+    Check(Check),
+    /// Judge headers as saving a webhook's authentication would: lines `Name: value` or {"name":…,"value":…}.
+    CheckHeader(CheckHeader),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// URLs, host names, IP addresses [default: the lines of standard input].
+    #[arg(value_name = "URL|HOST|IP", allow_hyphen_values = true)]
+    inputs: Vec<String>,
+    /// Look the names up too, and judge every address that they resolve to.
+    #[arg(long)]
+    resolve: bool,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckHeader {
+    /// Headers; other processes can read what stands here, so give real secrets on standard input [default: its lines].
+    #[arg(value_name = "HEADER")]
+    inputs: Vec<String>,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What an input was taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Url,
+    Host,
+    Ip,
+    Header,
+}
+
+/// One answer; with `--json`, one line.
+#[derive(Debug, Serialize)]
+struct Verdict<'a> {
+    /// As it was given; of a header its name alone, for the value is a secret.
+    input: Cow<'a, str>,
+    kind: Kind,
+    allowed: bool,
+    /// Why not.
+    reason: Option<String>,
+    /// What the name resolves to, where that was asked and all of it is allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addresses: Option<Vec<IpAddr>>,
+}
+
+/// Runs it. Needs no Redis.
+pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> {
+    telemetry::init(&settings.log)?;
+    match command {
+        Command::Check(Check { inputs, resolve, json }) => {
+            let egress = Egress::new(settings, resolve)?;
+            let mut report = Report { json, exit: Exit::Success };
+            for input in lines(inputs) {
+                if report.add(&egress.judge(&input?).await)? == Reader::Gone {
+                    break;
+                }
+            }
+            Ok(report.exit)
+        }
+        Command::CheckHeader(CheckHeader { inputs, json }) => {
+            let mut report = Report { json, exit: Exit::Success };
+            for input in lines(inputs) {
+                if report.add(&judge_header(&input?))? == Reader::Gone {
+                    break;
+                }
+            }
+            Ok(report.exit)
+        }
+    }
+}
+
+/// The arguments, or where there are none the lines of standard input, without their newline and otherwise as they
+/// are: a blank at an end is part of what is judged.
+fn lines(arguments: Vec<String>) -> Box<dyn Iterator<Item = io::Result<String>>> {
+    if !arguments.is_empty() {
+        return Box::new(arguments.into_iter().map(Ok));
+    }
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        eprintln!("hint: one a line; Ctrl-D ends");
+    }
+    // What is not UTF-8 is shown with replacement characters, which no rule allows.
+    Box::new(stdin.lock().split(b'\n').map(|line| Ok(String::from_utf8_lossy(&line?).into_owned())))
+}
+
+/// The rules for addresses, and who looks names up if they shall be.
+struct Egress {
+    allow: AllowList,
+    resolver: Option<Resolver>,
+}
+
+impl Egress {
+    fn new(settings: &Settings, resolve: bool) -> Result<Self, SenderError> {
+        let allow = AllowList::parse(&settings.egress.allow)?;
+        let resolver = resolve.then(|| Resolver::new(&settings.dns.servers, allow.clone())).transpose()?;
+        Ok(Self { allow, resolver })
+    }
+
+    async fn judge<'a>(&self, input: &'a str) -> Verdict<'a> {
+        let (kind, judged) = match kind(input) {
+            (Kind::Ip, Some(address)) => {
+                (Kind::Ip, judge_with(address, &self.allow).map(|()| None).map_err(|why| why.to_string()))
+            }
+            (kind, _) => (kind, self.judge_name(kind, input).await),
+        };
+        let (addresses, reason) = judged.map_or_else(|reason| (None, Some(reason)), |addresses| (addresses, None));
+        Verdict { input: input.into(), kind, allowed: reason.is_none(), reason, addresses }
+    }
+
+    async fn judge_name(&self, kind: Kind, input: &str) -> Result<Option<Vec<IpAddr>>, String> {
+        let url = if kind == Kind::Host { Cow::Owned(format!("https://{input}/")) } else { Cow::Borrowed(input) };
+        let url = EndpointUrl::parse(&url, &self.allow).map_err(|refusal| refusal.to_string())?;
+        let Some(resolver) = &self.resolver else { return Ok(None) };
+        resolver.addresses(url.host()).await.map(Some).map_err(|error| error.to_string())
+    }
+}
+
+/// An address in its usual spelling (IPv6 also in brackets), a name, or else a URL.
+fn kind(input: &str) -> (Kind, Option<IpAddr>) {
+    let bare = input.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(input);
+    if let Ok(address) = bare.parse() {
+        return (Kind::Ip, Some(address));
+    }
+    let is_url = input.contains([':', '/', '?', '#', '@', '\\', '[', ']', '%']);
+    (if is_url { Kind::Url } else { Kind::Host }, None)
+}
+
+/// Never borrows the value: it is a secret.
+fn judge_header(input: &str) -> Verdict<'_> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Given {
+        name: String,
+        value: String,
+    }
+    let given = if input.trim_start().starts_with('{') {
+        serde_json::from_str(input).map(|Given { name, value }| (name, value)).ok()
+    } else {
+        header::read_line(input).map(|(name, value)| (name.to_owned(), value.to_owned()))
+    };
+    let (name, reason) = match given {
+        Some((name, value)) => {
+            let reason = header::judge(&name, &value).err().map(|refusal| refusal.to_string());
+            (name, reason)
+        }
+        None => (String::new(), Some(r#"neither `Name: value` nor {"name":"…","value":"…"}"#.to_owned())),
+    };
+    Verdict { input: name.into(), kind: Kind::Header, allowed: reason.is_none(), reason, addresses: None }
+}
+
+/// Prints verdicts as they come, and remembers whether one was a refusal.
+struct Report {
+    json: bool,
+    exit: Exit,
+}
+
+impl Report {
+    fn add(&mut self, verdict: &Verdict<'_>) -> anyhow::Result<Reader> {
+        if !verdict.allowed {
+            self.exit = Exit::Refused;
+        }
+        let line = if self.json { serde_json::to_string(verdict)? } else { words(verdict) };
+        Ok(output::write(&(line + "\n"))?)
+    }
+}
+
+fn words(verdict: &Verdict<'_>) -> String {
+    let mut words = format!("{}  {}", if verdict.allowed { "allowed" } else { "refused" }, clean(&verdict.input));
+    if let Some(reason) = &verdict.reason {
+        words += "  ";
+        words += &clean(reason);
+    }
+    for address in verdict.addresses.iter().flatten() {
+        words += "  ";
+        words += &address.to_string();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_is_taken_for_what_it_looks_like() {
+        for (input, expected) in [
+            ("192.0.2.1", Kind::Ip),
+            ("2001:db8::1", Kind::Ip),
+            ("[2001:db8::1]", Kind::Ip),
+            ("::ffff:10.0.0.1", Kind::Ip),
+            ("example.com", Kind::Host),
+            ("localhost", Kind::Host),
+            ("127.1", Kind::Host),
+            ("0x7f000001", Kind::Host),
+            ("bücher.de", Kind::Host),
+            ("", Kind::Host),
+            ("https://example.com", Kind::Url),
+            ("//example.com", Kind::Url),
+            ("example.com:8443", Kind::Url),
+            ("example.com/hook", Kind::Url),
+            ("fe80::1%eth0", Kind::Url),
+            ("javascript:alert(1)", Kind::Url),
+        ] {
+            assert_eq!(kind(input).0, expected, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn a_headers_verdict_never_has_its_value() {
+        for input in ["X-Key: s3cret", "Cookie: s3cret", "s3cret", r#"{"name":"X-Key","value":"s3cret\n"}"#, "{s3cret"]
+        {
+            let verdict = judge_header(input);
+            let shown = serde_json::to_string(&verdict).unwrap() + &words(&verdict);
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+    }
+}

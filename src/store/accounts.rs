@@ -1,0 +1,59 @@
+//! Going through all accounts that have webhooks, a page at a time, while everything runs.
+//!
+//! One `SCAN` over all partitions, never `KEYS`: Redis serves others between the pages. What is there from the first
+//! page to the last is met at least once, perhaps more than once; what is added meanwhile may be met or not.
+
+use super::{Store, StoreError, webhooks::parse};
+use crate::domain::{account::AccountId, webhook::Webhook};
+
+/// Keys that Redis looks at for a page. A thousand take it well under a millisecond.
+const PAGE_KEYS: usize = 1000;
+
+/// Some of the accounts that have webhooks.
+#[derive(Debug)]
+pub struct AccountPage {
+    /// These; often none, where the Redis holds much else.
+    pub accounts: Vec<AccountId>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<PageStart>,
+}
+
+/// Where a page begins. Good for the server that gave it and as long as that runs: after an error, begin anew.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PageStart(u64);
+
+impl Store {
+    /// A page of the accounts that have webhooks, in no order, from the beginning (`PageStart::default()`) or where
+    /// the page before ended.
+    pub async fn accounts(&self, start: PageStart) -> Result<AccountPage, StoreError> {
+        let keys = &self.0.keys;
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(start.0).arg("MATCH").arg(keys.all_webhooks()).arg("COUNT").arg(PAGE_KEYS);
+        let (next, found): (u64, Vec<Vec<u8>>) = self.0.link.run(&scan).await?;
+        let found = found.iter().filter_map(|key| std::str::from_utf8(key).ok());
+        let accounts = found.filter_map(|key| keys.parse_webhooks(key)).collect();
+        Ok(AccountPage { accounts, next: (next != 0).then_some(PageStart(next)) })
+    }
+
+    /// An account's webhooks, each under the name of its field, those that cannot be read among them.
+    pub async fn webhook_entries(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<(String, Result<Webhook, StoreError>)>, StoreError> {
+        let key = self.0.keys.webhooks(account);
+        let all: Vec<(Vec<u8>, Vec<u8>)> = self.0.link.run(redis::cmd("HGETALL").arg(&key)).await?;
+        let read = |(field, json): &(Vec<u8>, Vec<u8>)| {
+            let field = String::from_utf8_lossy(field).into_owned();
+            let webhook = parse(&key, json).and_then(|webhook: Webhook| {
+                if webhook.id.to_string() == field {
+                    Ok(webhook)
+                } else {
+                    let reason = format!("the field `{field}` holds another webhook");
+                    Err(StoreError::Corrupt { key: key.clone(), reason })
+                }
+            });
+            (field, webhook)
+        };
+        Ok(all.iter().map(read).collect())
+    }
+}

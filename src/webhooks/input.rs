@@ -1,0 +1,83 @@
+//! What people give: a webhook to add, or what to change of one. Nothing here is judged yet.
+//!
+//! So nothing here is shown either. Path and query of a URL count as secret, and before it is judged nobody knows where
+//! they begin; a secret may have been pasted into any field. `Debug` tells what was given, and none of it.
+
+use std::fmt;
+
+use secrecy::SecretString;
+
+/// A webhook to add.
+pub struct NewWebhook {
+    /// Where its events go.
+    pub url: String,
+    /// The event types; `None`: all of the catalogue.
+    pub events: Option<Vec<String>>,
+    /// How its requests prove where they come from.
+    pub authentication: NewAuthentication,
+    /// The customer's own label; may be empty.
+    pub description: String,
+    /// Whether it gets its deliveries at once.
+    pub active: bool,
+}
+
+/// What to change of a webhook; `None` leaves it as it is.
+#[derive(Default)]
+pub struct Edit {
+    /// Where its events go.
+    pub url: Option<String>,
+    /// The event types.
+    pub events: Option<Vec<String>>,
+    /// How its requests prove where they come from.
+    pub authentication: Option<NewAuthentication>,
+    /// The customer's own label.
+    pub description: Option<String>,
+    /// Whether it gets its deliveries.
+    pub active: Option<bool>,
+}
+
+/// Authentication as a customer gives it, before it is sealed.
+pub enum NewAuthentication {
+    /// None.
+    None,
+    /// `Authorization: Bearer <token>`.
+    Bearer(SecretString),
+    /// One header of the customer's choosing.
+    Header {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: SecretString,
+    },
+}
+
+impl fmt::Debug for NewWebhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { authentication, active, .. } = self;
+        let mut shown = f.debug_struct("NewWebhook");
+        shown.field("authentication", authentication).field("active", active).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, events, authentication, description, active } = self;
+        f.debug_struct("Edit")
+            .field("url", &url.is_some())
+            .field("events", &events.is_some())
+            .field("authentication", authentication)
+            .field("description", &description.is_some())
+            .field("active", active)
+            .finish()
+    }
+}
+
+impl fmt::Debug for NewAuthentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Bearer(_) => "Bearer",
+            Self::Header { .. } => "Header",
+        })
+    }
+}

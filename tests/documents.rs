@@ -1,0 +1,37 @@
+//! What the documents say of the tests is so.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|ending| ending == "rs"))
+        .collect()
+}
+
+#[test]
+fn every_test_and_file_that_security_md_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let code: String = ["src", "tests"]
+        .iter()
+        .flat_map(|folder| sources(&root.join(folder)))
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let document = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let table = document.lines().filter(|line| line.starts_with("| ")).skip(2);
+    let (mut tests, mut files) = (0, 0);
+    for name in table.flat_map(|row| row.split('`').skip(1).step_by(2)) {
+        if name.contains('/') {
+            assert!(root.join(name).exists(), "{name} is not there");
+            files += 1;
+        } else if name.contains('_') {
+            assert!(code.contains(&format!("fn {name}(")), "no test is called {name}");
+            tests += 1;
+        }
+    }
+    assert!(tests > 15 && files > 15, "the table was not found: {tests} tests, {files} files");
+}

@@ -1,0 +1,84 @@
+//! The secrets that are looked for, what was seen, and the search.
+
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE},
+};
+
+use crate::support::*;
+
+pub(super) const TOKEN: &str = "tok-Zq8vN3xW7rT5-bearer";
+pub(super) const VALUE: &str = "val-Hy2kP9sL4mB6-header";
+/// The path of a customer's URL may be a capability.
+pub(super) const CAPABILITY: &str = "/cap-Xw4jD8fG1nC3-path";
+/// So may its query.
+pub(super) const QUERY: &str = "qry-Lm7tR2vB9kE5-query";
+/// What Redis wants before it answers.
+pub(super) const PASSWORD: &str = "pas-Qd6hJ3yU8oF1-redis";
+
+/// What the program showed.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// Answers that hold a webhook's settings, its URL with them.
+    pub(super) answered: String,
+    /// All other answers.
+    pub(super) printed: String,
+    /// Standard error: log lines and errors.
+    pub(super) logged: String,
+}
+
+impl Seen {
+    /// An answer that shows a webhook's settings.
+    pub(super) fn answer(&mut self, output: &Output) -> Option<i32> {
+        self.answered += &output.stdout;
+        self.logged += &output.stderr;
+        output.code
+    }
+
+    /// Any other answer.
+    pub(super) fn take(&mut self, output: &Output) -> Option<i32> {
+        self.printed += &output.stdout;
+        self.logged += &output.stderr;
+        output.code
+    }
+}
+
+/// Asserts that none of these is in the text, in none of its [`forms`].
+pub(super) fn assert_hidden<'a>(place: &str, text: &str, secrets: impl IntoIterator<Item = &'a str>) {
+    for secret in secrets {
+        for form in forms(secret) {
+            let around = text.find(&form).map(|at| text[..at].lines().next_back().unwrap_or_default());
+            assert_eq!(around, None, "{form} is in {place}");
+        }
+    }
+}
+
+/// A secret as it might lie about: as it is, without its ends (a mask shows the last 4), in hexadecimal, in base64
+/// from wherever in a longer text it begins.
+fn forms(secret: &str) -> Vec<String> {
+    let middle = &secret[4..secret.len() - 8];
+    let hexadecimal = format!("{:02x?}", middle.as_bytes()).replace(", ", "").replace(['[', ']'], "");
+    let mut forms = vec![secret.to_owned(), middle.to_owned(), hexadecimal.to_uppercase(), hexadecimal];
+    for (before, cut) in [("", 0), ("x", 2), ("xx", 3)] {
+        for engine in [STANDARD, URL_SAFE] {
+            let encoded = engine.encode(format!("{before}{secret}"));
+            forms.push(encoded[cut..encoded.len() - 4].to_owned());
+        }
+    }
+    forms
+}
+
+#[test]
+fn the_search_finds_what_lies_about_in_another_spelling() {
+    let lies = |text: &str| std::panic::catch_unwind(|| assert_hidden("a test", text, [TOKEN])).is_err();
+    for text in [
+        format!("Bearer {TOKEN}"),
+        STANDARD.encode(format!("Bearer {TOKEN}\n")),
+        URL_SAFE.encode(format!("{{\"token\":\"{TOKEN}\"}}")),
+        format!("{:02x?}", TOKEN.as_bytes()).replace(", ", ""),
+        "cut: Zq8vN3xW7rT5-".to_owned(),
+    ] {
+        assert!(lies(&text), "{text}");
+    }
+    assert!(!lies("••••arer"));
+}

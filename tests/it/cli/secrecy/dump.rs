@@ -1,0 +1,85 @@
+//! All that Redis holds, as text, and all that it ever wrote to its disk.
+
+use std::{fmt::Write, path::Path};
+
+use redis::aio::MultiplexedConnection;
+
+use crate::support::*;
+
+/// A dump.
+pub(super) struct Dump {
+    /// Every key with its value.
+    pub(super) text: String,
+    /// The same without the webhooks' settings, where a customer's URL belongs.
+    pub(super) without_settings: String,
+}
+
+/// Reads every key of the server, type by type.
+pub(super) async fn read(redis: &mut MultiplexedConnection) -> Dump {
+    let mut keys = Vec::new();
+    let mut cursor = 0_u64;
+    loop {
+        let scan = redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(1000).to_owned();
+        let (next, found): (u64, Vec<String>) = scan.query_async(redis).await.unwrap();
+        keys.extend(found);
+        if next == 0 {
+            break;
+        }
+        cursor = next;
+    }
+    let mut dump = Dump { text: String::new(), without_settings: String::new() };
+    for key in keys {
+        let value = read_key(redis, &key).await;
+        dump.text += &value;
+        if !key.contains(":webhooks:") {
+            dump.without_settings += &value;
+        }
+    }
+    dump
+}
+
+async fn read_key(redis: &mut MultiplexedConnection, key: &str) -> String {
+    let kind: String = redis::cmd("TYPE").arg(key).query_async(redis).await.unwrap();
+    let mut read = match kind.as_str() {
+        "string" => redis::cmd("GET"),
+        "hash" => redis::cmd("HGETALL"),
+        "list" => redis::cmd("LRANGE"),
+        "zset" => redis::cmd("ZRANGE"),
+        "stream" => redis::cmd("XRANGE"),
+        // Gone meanwhile.
+        "none" => return String::new(),
+        other => panic!("{key} is a {other}, and no documented key is"),
+    };
+    match kind.as_str() {
+        "list" | "zset" => read.arg(key).arg(0).arg(-1),
+        "stream" => read.arg(key).arg("-").arg("+"),
+        _ => read.arg(key),
+    };
+    let mut dump = format!("{key}\n");
+    text(&read.query_async(redis).await.unwrap(), &mut dump);
+    dump
+}
+
+fn text(value: &redis::Value, dump: &mut String) {
+    match value {
+        redis::Value::BulkString(bytes) => writeln!(dump, "{}", String::from_utf8_lossy(bytes)).unwrap(),
+        redis::Value::Array(values) => values.iter().for_each(|value| text(value, dump)),
+        other => writeln!(dump, "{other:?}").unwrap(),
+    }
+}
+
+/// Every file of the server: the append-only file has each write since the start, what is deleted by now included.
+pub(super) fn written(redis: &RedisServer) -> String {
+    fn read(path: &Path, all: &mut String) {
+        if path.is_dir() {
+            for entry in std::fs::read_dir(path).unwrap() {
+                read(&entry.unwrap().path(), all);
+            }
+        } else {
+            *all += &String::from_utf8_lossy(&std::fs::read(path).unwrap());
+        }
+    }
+    let mut all = String::new();
+    read(redis.directory(), &mut all);
+    all
+}

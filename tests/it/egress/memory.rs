@@ -1,0 +1,81 @@
+//! A thousand endpoints do their worst at once, and the worker stays small.
+
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use super::hostile::*;
+use crate::support::*;
+
+const ATTEMPTS: usize = 1000;
+/// How much the worker may grow by over a thousand hostile answers, in KiB: 150 KiB an attempt. A connection with TLS that
+/// is merely open takes 50.
+const GROWTH_LIMIT_KIB: u64 = 150 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_hostile_answers_at_once_do_not_make_the_worker_large() {
+    let head = |rest: &str| send(format!("HTTP/1.1 200 OK\r\n{rest}"));
+    let endless = "content-length: 1000000000\r\n\r\n";
+    let small_headers = send("a: b\r\n".repeat(90));
+    let h2_head = || send(frame(HEADERS, END_HEADERS, 1, STATUS_200));
+    let endpoints = [
+        Hostile::http1(vec![head(endless), flood("x")]).await,
+        Hostile::http1(vec![head("connection: close\r\n\r\n"), flood("x")]).await,
+        Hostile::http1(vec![head("content-encoding: gzip\r\nconnection: close\r\n\r\n"), flood("\0")]).await,
+        // A header that goes on for long and then makes the client wait for its end.
+        Hostile::http1(vec![head("long: "), send("x".repeat(400 * 1024))]).await,
+        Hostile::http1(vec![head("long: "), flood("x")]).await,
+        Hostile::http1(vec![head(""), small_headers, drip("x")]).await,
+        Hostile::http1(vec![head(endless), drip("x")]).await,
+        Hostile::http1(vec![flood("HTTP/1.1 103 Early Hints\r\n\r\n")]).await,
+        Hostile::http2(vec![h2_head(), flood(frame(DATA, 0, 1, [0; 16_384]))]).await,
+        Hostile::http2(vec![flood(frame(HEADERS, END_HEADERS, 1, STATUS_103))]).await,
+    ];
+    let dns = DnsServer::start().await;
+    let authority = Receiver::start().await;
+    let mut here = Installation::new(&authority).await;
+    // An HTTP/2 connection is shared by all requests to its host, so each request here has a host of its own.
+    for number in 0..ATTEMPTS {
+        let host = host(number);
+        here = here.allowing(&format!("https://{host}/"));
+        dns.set(&host, [Ipv4Addr::LOCALHOST.into()]);
+    }
+    let mut webhooks = Vec::new();
+    for number in 0..ATTEMPTS {
+        let url = endpoints[number % endpoints.len()].url_for(&host(number));
+        webhooks.push(here.add(&format!("account-{number}"), &url).await);
+    }
+    let worker = here.program.clone().resolving_with(&dns).worker([
+        ("LYNKHOOK_WORKER__CONCURRENCY", "1000"),
+        ("LYNKHOOK_DELIVERY__TIMEOUT", "5s"),
+        ("LYNKHOOK_DELIVERY__RETRY_DELAYS", ""),
+    ]);
+    worker.wait_for_line("worker started").await;
+    let before = resident(&worker, "VmRSS");
+    let started = Instant::now();
+    for number in 0..ATTEMPTS {
+        here.push(&format!("account-{number}"), TRANSCRIPT).await;
+    }
+    here.drained().await;
+    let took = started.elapsed();
+    let peak = resident(&worker, "VmHWM");
+    println!("{ATTEMPTS} hostile answers: {before} KiB before, {peak} KiB at the peak, {took:?}");
+    for webhook in webhooks {
+        let log = here.log(webhook).await;
+        assert_eq!((log.len(), &log[0]["final"]), (1, &true.into()), "{log:#?}");
+    }
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    assert!(peak - before < GROWTH_LIMIT_KIB, "{before} KiB before, {peak} KiB at the peak");
+}
+
+fn host(number: usize) -> String {
+    format!("h{number}.hooks.test")
+}
+
+/// A line of `/proc/<process>/status`, in KiB.
+fn resident(worker: &Process, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.id())).unwrap();
+    let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
+    value.trim().trim_end_matches(" kB").parse().unwrap()
+}

@@ -1,0 +1,26 @@
+//! The inputs that fuzzing found, or that stand for their kind, each held against what must hold of every input.
+
+#[path = "fuzz/properties.rs"]
+mod properties;
+
+use std::{fs, path::Path};
+
+/// Holds every kept input of a target against its property; there must be some.
+fn replay(target: &str, property: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/kept").join(target);
+    let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(!files.is_empty(), "nothing is kept in {}", folder.display());
+    for file in files {
+        println!("{}", file.display());
+        property(&fs::read(&file).unwrap());
+    }
+}
+
+#[test]
+fn every_kept_input_of_each_target_still_holds() {
+    replay("url", properties::url);
+    replay("header", properties::header);
+    replay("entry", properties::entry);
+    replay("log_entry", properties::log_entry);
+    replay("sealed", properties::sealed);
+}
