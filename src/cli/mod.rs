@@ -4,6 +4,7 @@
 mod account;
 mod completions;
 mod dev;
+mod doctor;
 mod egress;
 mod enqueue;
 mod exit;
@@ -55,6 +56,8 @@ enum Command {
     /// Delete all that belongs to an account.
     #[command(subcommand)]
     Account(account::Command),
+    /// Is this Redis fit, and does the queue get on? Says what to do; exit code 5 where something fails.
+    Doctor(doctor::Flags),
     /// Would this URL, host name, address or header be allowed, and why not.
     #[command(subcommand)]
     Egress(egress::Command),
@@ -101,6 +104,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Webhook(command) => webhook::run(&settings()?, command).await,
         Command::Queue(command) => queue::run(&settings()?, command).await,
         Command::Account(command) => account::run(&settings()?, command).await,
+        Command::Doctor(flags) => doctor::run(&settings()?, &flags).await,
         Command::Egress(command) => egress::run(&settings()?, command).await,
         Command::Secrets(command) => secrets::run(command, settings).await,
         Command::Completions(arguments) => completions::run(&arguments),

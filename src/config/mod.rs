@@ -101,6 +101,8 @@ pub struct Redis {
     pub url: SecretString,
     /// What every key begins with.
     pub prefix: String,
+    /// The `maxmemory-policy` that is accepted although it is not `noeviction`; empty: none.
+    pub accept_eviction: String,
     /// Time limit of opening a connection.
     pub connect_timeout: Duration,
     /// Time limit of one command.

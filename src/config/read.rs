@@ -49,6 +49,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         redis: Redis {
             url: read.redis_url()?,
             prefix: read.prefix()?,
+            accept_eviction: read.text("redis.accept_eviction")?.to_owned(),
             connect_timeout: read.duration("redis.connect_timeout", &TIME_LIMIT)?,
             response_timeout: read.duration("redis.response_timeout", &TIME_LIMIT)?,
         },

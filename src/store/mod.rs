@@ -11,11 +11,13 @@ mod accounts;
 mod connect;
 mod enqueue;
 mod error;
+mod examine;
 mod failed;
 pub mod keys;
 mod queue;
 mod rejected;
 mod scripts;
+mod server;
 mod span;
 mod status;
 mod webhooks;
@@ -27,9 +29,11 @@ use chrono::{DateTime, TimeZone, Utc};
 pub use self::{
     accounts::{AccountPage, PageStart},
     error::{StoreError, Unanswered},
+    examine::{Examination, Group},
     failed::{FailedEntry, FailedPage, Redelivered},
     queue::{Attempted, Entry, EntryId, Held, Promoted, Reader, Settled, VISIT_PACE},
     rejected::{Batch, Fate, RejectedEntry},
+    server::{NO_EVICTION, ServerInfo},
     span::Span,
     status::{Figures, Holding, Kept, LiveWorker, Partition, Retries, Status, Visits, WEBHOOKS_MAX},
     webhooks::{Deleted, Put},
@@ -38,10 +42,7 @@ use self::{connect::Link, keys::Keys, scripts::Scripts};
 use crate::config::{Bounds, Settings};
 
 /// The version of the keys' layout; a process of another version refuses to start.
-const SCHEMA: u32 = 1;
-
-/// The oldest Redis that serves (script flags, `XAUTOCLAIM`-era pending lists, `EXPIRE` options).
-const OLDEST_REDIS: (u32, u32) = (7, 0);
+pub const SCHEMA: u32 = 1;
 
 /// Lynkhook's state in Redis. Cheap to clone.
 #[derive(Clone)]
@@ -61,21 +62,27 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unreachable`] where no connection comes about in time; [`StoreError::Unfit`] where the server
-    /// is too old, or its data was written with another schema or another number of partitions.
+    /// is too old or may evict what it has accepted, or its data was written with another schema or another number of
+    /// partitions.
     pub async fn open(settings: &Settings) -> Result<Self, StoreError> {
+        let store = Self::unchecked(settings)?;
+        store.check_server(&settings.redis.accept_eviction).await?;
+        store.check_meta().await?;
+        Ok(store)
+    }
+
+    /// A store on a Redis that may not fit, for looking at it.
+    pub fn unchecked(settings: &Settings) -> Result<Self, StoreError> {
         let link = Link::new(&settings.redis)?;
         let keys = Keys::new(&settings.redis.prefix, settings.queue.partitions);
-        let store = Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Inner {
             link,
             keys,
             scripts: Scripts::new(),
             held: settings.held.clone(),
             failed: settings.failed.clone(),
             rejected: settings.rejected.clone(),
-        }));
-        store.check_version().await?;
-        store.check_meta().await?;
-        Ok(store)
+        })))
     }
 
     /// The keys of this installation.
@@ -101,32 +108,33 @@ impl Store {
         self.0.link.run::<()>(redis::cmd("DEL").arg(self.0.keys.worker(name))).await
     }
 
-    async fn check_version(&self) -> Result<(), StoreError> {
-        let info: String = self.0.link.run(redis::cmd("INFO").arg("server")).await?;
-        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("0.0").trim();
-        let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
-        let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        if found < OLDEST_REDIS {
-            return Err(StoreError::Unfit(format!("Redis {version} is too old; Lynkhook needs 7.0 or newer")));
-        }
-        Ok(())
+    /// The schema version and the number of partitions that this installation was begun with; nothing where it was not.
+    pub(crate) async fn noted(&self) -> Result<Option<(String, String)>, StoreError> {
+        let (schema, partitions): (Option<String>, Option<String>) = self.0.link.run(&self.read_meta()).await?;
+        Ok(schema.zip(partitions))
+    }
+
+    fn read_meta(&self) -> redis::Cmd {
+        let mut read = redis::cmd("HMGET");
+        read.arg(self.0.keys.meta()).arg("schema").arg("partitions");
+        read
     }
 
     async fn check_meta(&self) -> Result<(), StoreError> {
         let meta = self.0.keys.meta();
         let partitions = self.0.keys.partitions();
-        let mut read = redis::cmd("HMGET");
-        read.arg(&meta).arg("schema").arg("partitions");
-        let mut noted: (Option<String>, Option<String>) = self.0.link.run(&read).await?;
-        if noted.0.is_none() || noted.1.is_none() {
+        let mut noted = self.noted().await?;
+        if noted.is_none() {
             // Only now, because a full Redis refuses every write: a worker must be able to start and drain it.
             let mut pipeline = redis::pipe();
             pipeline.cmd("HSETNX").arg(&meta).arg("schema").arg(SCHEMA).ignore();
             pipeline.cmd("HSETNX").arg(&meta).arg("partitions").arg(partitions).ignore();
-            pipeline.add_command(read);
-            (noted,) = self.0.link.run_pipeline(&pipeline).await?;
+            pipeline.add_command(self.read_meta());
+            let ((schema, partitions),): ((Option<String>, Option<String>),) =
+                self.0.link.run_pipeline(&pipeline).await?;
+            noted = schema.zip(partitions);
         }
-        let (schema, found) = (noted.0.unwrap_or_default(), noted.1.unwrap_or_default());
+        let (schema, found) = noted.unwrap_or_default();
         if schema != SCHEMA.to_string() {
             return Err(StoreError::Unfit(format!(
                 "the data under `{meta}` has schema {schema} and this program writes schema {SCHEMA}; \

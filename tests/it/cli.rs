@@ -3,6 +3,7 @@
 mod commands;
 mod deliveries;
 mod dev;
+mod doctor;
 mod egress;
 mod enqueue;
 mod exit_codes;

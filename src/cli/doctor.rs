@@ -1,0 +1,329 @@
+//! `lynkhook doctor`: is this Redis fit for what it is trusted with, and does the queue get on? One line for each check,
+//! with what to do. Looks and changes nothing.
+//!
+//! What is looked at comes from the store; what it means is decided here, in functions of facts alone.
+
+use std::{fmt, time::Duration};
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Exit,
+    output::{self, clean, flexible, render, table},
+};
+use crate::{
+    config::Settings,
+    store::{Examination, NO_EVICTION, SCHEMA, ServerInfo, Status, Store, StoreError},
+    telemetry,
+};
+
+/// A due retry this late means that nobody promotes.
+const RETRY_LATE: Duration = Duration::from_secs(10);
+/// More than this between this machine's clock and Redis's is worth a look.
+const SKEW_MAX: Duration = Duration::from_secs(5);
+/// A replica that was silent for longer lags.
+const REPLICA_SILENT_S: u64 = 10;
+/// Memory in use, in percent of what there is.
+const MEMORY_WARN: u64 = 75;
+const MEMORY_FAIL: u64 = 90;
+
+/// Flags.
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Pass,
+    Warn,
+    Fail,
+}
+
+/// One line.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Finding {
+    check: &'static str,
+    verdict: Verdict,
+    found: String,
+    /// What to do; absent where nothing is to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+/// Runs it. The exit code is 5 where a check failed.
+pub(super) async fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<Exit> {
+    telemetry::init(&settings.log)?;
+    let store = Store::unchecked(settings)?;
+    let findings = match store.examine(stuck_after(settings)).await {
+        Ok(examination) => judge(settings, &examination, Utc::now()),
+        Err(error @ (StoreError::Unreachable(_) | StoreError::Unfit(_))) => {
+            vec![fail("connection", error.to_string(), "start Redis, or mend redis.url (LYNKHOOK_REDIS__URL)")]
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if flags.json {
+        output::print_json(&findings)?;
+    } else {
+        let rows = findings.iter().map(|Finding { check, verdict, found, advice }| {
+            let advice = advice.as_ref().map(|advice| format!("; {advice}")).unwrap_or_default();
+            [verdict.to_string(), (*check).to_owned(), clean(&format!("{found}{advice}")).into_owned()]
+        });
+        output::print(&render(flexible(table(["", "", ""], rows), [2]), output::width()))?;
+    }
+    let worst = findings.iter().map(|finding| finding.verdict).max();
+    Ok(if worst == Some(Verdict::Fail) { Exit::Redis } else { Exit::Success })
+}
+
+/// A live worker renews its leases long before this, and a dead one's are taken over.
+fn stuck_after(settings: &Settings) -> Duration {
+    settings.worker.lease + settings.worker.claim_every * 3
+}
+
+/// All checks, from the server to what lies in it.
+fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<Finding> {
+    let Examination { server, status, .. } = facts;
+    vec![
+        version(server),
+        role(server),
+        persistence(server, facts.append_fsync.as_deref()),
+        eviction(server, &settings.redis.accept_eviction),
+        memory(server),
+        replication(server),
+        clock(facts.time, here),
+        schema(facts.noted.as_ref(), settings.queue.partitions),
+        groups(facts),
+        stuck(facts, stuck_after(settings)),
+        workers(status),
+        retries(status),
+        rejected(status),
+        failed(status),
+        limits(status),
+    ]
+}
+
+fn version(server: &ServerInfo) -> Finding {
+    let flavour = server.text("server_name").unwrap_or("redis");
+    let found = match server.text("valkey_version") {
+        Some(version) => format!("valkey {version}, as Redis {}", server.version()),
+        None => format!("{flavour} {}", server.version()),
+    };
+    if server.is_new_enough() {
+        pass("version", found)
+    } else {
+        fail("version", found, "Lynkhook needs Redis 7.0 or newer")
+    }
+}
+
+fn role(server: &ServerInfo) -> Finding {
+    if server.text("redis_mode") == Some("cluster") {
+        return fail("role", "a node of Redis Cluster", "use a single Redis: clusters are not served yet");
+    }
+    match server.text("role") {
+        Some("master") | None => pass("role", "takes writes"),
+        Some(role) => fail("role", role, "it takes no writes: name the primary in redis.url"),
+    }
+}
+
+fn persistence(server: &ServerInfo, append_fsync: Option<&str>) -> Finding {
+    const CHECK: &str = "persistence";
+    if server.number("loading") == Some(1) {
+        return warn(CHECK, "it is still loading its data", "wait, then look again");
+    }
+    if server.number("aof_enabled") != Some(1) {
+        let found = "no append-only file: what Redis forgets when it ends is lost";
+        return fail(CHECK, found, "set `appendonly yes` (CONFIG SET appendonly yes, then CONFIG REWRITE)");
+    }
+    if server.text("aof_last_write_status").is_some_and(|status| status != "ok") {
+        return fail(CHECK, "the append-only file cannot be written", "look at Redis's log and its disk");
+    }
+    match append_fsync {
+        Some("always") => pass(CHECK, "append-only file, synced before each answer"),
+        Some("everysec") => pass(CHECK, "append-only file, synced every second: a power failure loses up to that much"),
+        Some(policy) => {
+            let found =
+                format!("append-only file, `appendfsync {policy}`: a power failure loses what the system had cached");
+            warn(CHECK, found, "set `appendfsync everysec` or `always`")
+        }
+        None => pass(CHECK, "append-only file (how often it is synced may not be asked)"),
+    }
+}
+
+fn eviction(server: &ServerInfo, accepted: &str) -> Finding {
+    const CHECK: &str = "eviction";
+    match server.eviction_policy() {
+        None => warn(CHECK, "its maxmemory-policy may not be asked", "make sure that it is noeviction"),
+        Some(NO_EVICTION) => pass(CHECK, NO_EVICTION),
+        Some(policy) if policy == accepted => {
+            let found =
+                format!("{policy}, accepted by redis.accept_eviction: a full Redis deletes what it has accepted");
+            warn(CHECK, found, "set `maxmemory-policy noeviction`")
+        }
+        Some(policy) => fail(
+            CHECK,
+            format!("{policy}: a full Redis deletes what it has accepted"),
+            "set `maxmemory-policy noeviction`; no worker starts before",
+        ),
+    }
+}
+
+fn memory(server: &ServerInfo) -> Finding {
+    const CHECK: &str = "memory";
+    let used = server.number("used_memory").unwrap_or(0);
+    let (most, name) = match (server.number("maxmemory"), server.number("total_system_memory")) {
+        (Some(0) | None, Some(system)) if system > 0 => (system, "the machine's memory, for maxmemory is not set"),
+        (Some(most), _) if most > 0 => (most, "maxmemory"),
+        _ => return warn(CHECK, format!("{} in use; how much there is may not be asked", size(used)), "set maxmemory"),
+    };
+    let percent = used * 100 / most;
+    let found = format!("{} in use, {percent} % of {} ({name})", size(used), size(most));
+    let advice = "let workers drain the queue, or raise maxmemory: a full Redis refuses events";
+    match percent {
+        MEMORY_FAIL.. => fail(CHECK, found, advice),
+        MEMORY_WARN.. => warn(CHECK, found, advice),
+        _ => pass(CHECK, found),
+    }
+}
+
+fn replication(server: &ServerInfo) -> Finding {
+    const CHECK: &str = "replication";
+    let replicas = server.number("connected_slaves").unwrap_or(0);
+    // slave0:ip=…,port=…,state=online,offset=…,lag=1
+    let behind = (0..replicas).filter_map(|number| server.text(&format!("slave{number}"))).find(|replica| {
+        let part = |name: &str| replica.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+        let lag = part("lag").and_then(|lag| lag.parse::<u64>().ok());
+        part("state") != Some("online") || lag.is_some_and(|lag| lag > REPLICA_SILENT_S)
+    });
+    match (replicas, behind) {
+        (0, _) => pass(CHECK, "no replica: what the machine loses is lost"),
+        (_, Some(replica)) => warn(CHECK, format!("a replica lags: {replica}"), "a failover to it would lose events"),
+        (count, None) => pass(CHECK, format!("{count} in step; a failover may lose what was not acknowledged yet")),
+    }
+}
+
+fn clock(redis: DateTime<Utc>, here: DateTime<Utc>) -> Finding {
+    let skew = (here - redis).abs().to_std().unwrap_or_default();
+    let found = format!("{skew:.1?} between Redis and this machine");
+    if skew > SKEW_MAX {
+        warn("clock", found, "synchronize the clocks: times in the log and due times are Redis's")
+    } else {
+        pass("clock", found)
+    }
+}
+
+fn schema(noted: Option<&(String, String)>, partitions: u16) -> Finding {
+    const CHECK: &str = "schema";
+    match noted {
+        None => pass(CHECK, "nothing lies under this prefix yet"),
+        Some((schema, _)) if *schema != SCHEMA.to_string() => fail(
+            CHECK,
+            format!("version {schema}, and this program writes {SCHEMA}"),
+            "use a program of that schema, or another redis.prefix",
+        ),
+        Some((_, noted)) if *noted != partitions.to_string() => fail(
+            CHECK,
+            format!("{noted} partitions, and queue.partitions is {partitions}"),
+            &format!("set queue.partitions = {noted}"),
+        ),
+        Some(_) => pass(CHECK, format!("version {SCHEMA}, partitions: {partitions}")),
+    }
+}
+
+fn groups(facts: &Examination) -> Finding {
+    let missing: Vec<String> =
+        facts.groups.iter().filter(|group| !group.exists).map(|group| group.partition.to_string()).collect();
+    if missing.is_empty() {
+        pass("group", format!("there, of {} consumers", facts.status.all.consumers))
+    } else {
+        let found = format!("none in partition {}", missing.join(", "));
+        warn("group", found, "a worker makes it when it starts")
+    }
+}
+
+fn stuck(facts: &Examination, after: Duration) -> Finding {
+    let stuck: u64 = facts.groups.iter().map(|group| group.stuck).sum();
+    let in_flight = facts.status.all.in_flight;
+    if stuck == 0 {
+        return pass("leases", format!("{in_flight} in flight, none stuck"));
+    }
+    let found = format!("{stuck} of {in_flight} entries in flight were not renewed or taken over for {after:?}");
+    fail("leases", found, "start a worker: it takes them over; if one runs, look at its log")
+}
+
+fn workers(status: &Status) -> Finding {
+    match status.workers.len() {
+        0 => warn("workers", "none is alive: nothing is delivered", "start one: lynkhook worker"),
+        count => pass("workers", format!("{count} alive")),
+    }
+}
+
+fn retries(status: &Status) -> Finding {
+    let retries = status.all.retries;
+    let late = Duration::from_millis(retries.late_by_ms);
+    let found = format!("{} waiting, {} late, by up to {late:.1?}", retries.waiting, retries.late);
+    match retries.late {
+        0 => pass("retries", format!("{} waiting, none late", retries.waiting)),
+        _ if late > RETRY_LATE => {
+            fail("retries", found, "start a worker: it promotes them; if one runs, look at its log")
+        }
+        _ => warn("retries", found, "look again in a moment"),
+    }
+}
+
+fn rejected(status: &Status) -> Finding {
+    match status.all.rejected.entries {
+        0 => pass("rejected", "none"),
+        count => warn("rejected", count.to_string(), "see why: lynkhook queue rejected list"),
+    }
+}
+
+fn failed(status: &Status) -> Finding {
+    let failed = status.failed;
+    match failed.entries {
+        0 => pass("failed", "none"),
+        count => pass("failed", format!("{count} of {} webhooks, kept for redelivery", failed.streams)),
+    }
+}
+
+fn limits(status: &Status) -> Finding {
+    if status.limits_reached.is_empty() {
+        return pass("limits", "none reached");
+    }
+    let advice = "the oldest are dropped and counted: see lynkhook queue status";
+    warn("limits", format!("reached: {}", status.limits_reached.join(", ")), advice)
+}
+
+fn pass(check: &'static str, found: impl Into<String>) -> Finding {
+    Finding { check, verdict: Verdict::Pass, found: found.into(), advice: None }
+}
+
+fn warn(check: &'static str, found: impl Into<String>, advice: &str) -> Finding {
+    Finding { check, verdict: Verdict::Warn, found: found.into(), advice: Some(advice.to_owned()) }
+}
+
+fn fail(check: &'static str, found: impl Into<String>, advice: &str) -> Finding {
+    Finding { verdict: Verdict::Fail, ..warn(check, found, advice) }
+}
+
+fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "pass",
+            Self::Warn => "WARN",
+            Self::Fail => "FAIL",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! What `lynkhook doctor` looks at, beside the queue's figures. Reads only.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use redis::Value;
+
+use super::{ServerInfo, Status, Store, StoreError, ms};
+
+/// So many stuck entries of a partition are counted; there may be more.
+const STUCK_MAX: u64 = 1000;
+
+/// Facts about a Redis and what lies in it.
+#[derive(Debug, Clone)]
+pub struct Examination {
+    /// What the server says of itself.
+    pub server: ServerInfo,
+    /// Its clock.
+    pub time: DateTime<Utc>,
+    /// `appendfsync`; `None` where this user may not ask.
+    pub append_fsync: Option<String>,
+    /// Schema version and number of partitions as noted; `None`: nothing lies under this prefix yet.
+    pub noted: Option<(String, String)>,
+    /// The queue's figures.
+    pub status: Status,
+    /// Each partition's consumer group.
+    pub groups: Vec<Group>,
+}
+
+/// A partition's consumer group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// The partition.
+    pub partition: u16,
+    /// Whether there is one; a worker makes it.
+    pub exists: bool,
+    /// Entries that nobody renewed or took over for the given time; at most 1000 are counted.
+    pub stuck: u64,
+}
+
+impl Store {
+    /// Looks at everything; `stuck_after` is how long an entry may be idle before it counts as stuck.
+    pub async fn examine(&self, stuck_after: Duration) -> Result<Examination, StoreError> {
+        let mut groups = Vec::new();
+        for partition in 0..self.0.keys.partitions() {
+            groups.push(self.group(partition, stuck_after).await?);
+        }
+        Ok(Examination {
+            server: self.server_info().await?,
+            time: self.now().await?,
+            append_fsync: self.append_fsync().await?,
+            noted: self.noted().await?,
+            status: self.status().await?,
+            groups,
+        })
+    }
+
+    async fn append_fsync(&self) -> Result<Option<String>, StoreError> {
+        match self.0.link.run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await {
+            Ok(answer) => Ok(answer.into_iter().nth(1)),
+            // Many hosted servers do not let their users ask.
+            Err(StoreError::Unfit(_) | StoreError::Refused(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn group(&self, partition: u16, stuck_after: Duration) -> Result<Group, StoreError> {
+        let mut pending = redis::cmd("XPENDING");
+        pending.arg(self.0.keys.queue(partition)).arg("workers").arg("IDLE").arg(ms(stuck_after));
+        match self.0.link.run::<Vec<Value>>(pending.arg("-").arg("+").arg(STUCK_MAX)).await {
+            Ok(stuck) => Ok(Group { partition, exists: true, stuck: stuck.len() as u64 }),
+            Err(StoreError::NoGroup) => Ok(Group { partition, exists: false, stuck: 0 }),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What a Redis says of itself, and whether it can serve: refused here are servers on which an event that was accepted
+//! could vanish without anybody's doing.
+
+use std::collections::HashMap;
+
+use super::{Store, StoreError};
+
+/// The oldest Redis that serves (script flags, `XAUTOCLAIM`-era pending lists, `EXPIRE` options).
+pub(super) const OLDEST_REDIS: (u32, u32) = (7, 0);
+
+/// The only policy under which a full Redis refuses what is new rather than forget what it has.
+pub const NO_EVICTION: &str = "noeviction";
+
+/// The fields of `INFO`.
+#[derive(Debug, Clone, Default)]
+pub struct ServerInfo(HashMap<String, String>);
+
+impl ServerInfo {
+    /// Reads the answer to `INFO`: lines `field:value`, and comments.
+    pub fn parse(text: &str) -> Self {
+        let fields = text.lines().filter_map(|line| line.trim_end().split_once(':'));
+        Self(fields.map(|(field, value)| (field.to_owned(), value.to_owned())).collect())
+    }
+
+    /// A field, or nothing where this server has it not.
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.0.get(field).map(String::as_str)
+    }
+
+    /// A field that is a whole number.
+    pub fn number(&self, field: &str) -> Option<u64> {
+        self.text(field)?.parse().ok()
+    }
+
+    /// Redis's version; where another server speaks its protocol, the one that it stands for.
+    pub fn version(&self) -> &str {
+        self.text("redis_version").unwrap_or("0.0")
+    }
+
+    /// Whether its version is [`OLDEST_REDIS`] or newer.
+    pub fn is_new_enough(&self) -> bool {
+        let mut parts = self.version().split('.').map(|part| part.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= OLDEST_REDIS
+    }
+
+    /// What it does when it is full, if it says so.
+    pub fn eviction_policy(&self) -> Option<&str> {
+        self.text("maxmemory_policy")
+    }
+}
+
+impl Store {
+    /// Asks the server about itself.
+    pub async fn server_info(&self) -> Result<ServerInfo, StoreError> {
+        let text: String = self.0.link.run(&redis::cmd("INFO")).await?;
+        Ok(ServerInfo::parse(&text))
+    }
+
+    /// Refuses a server that is too old, or that may evict keys unless the operator accepted its policy by name.
+    pub(super) async fn check_server(&self, accepted_eviction: &str) -> Result<(), StoreError> {
+        let info = self.server_info().await?;
+        if !info.is_new_enough() {
+            let (version, (major, minor)) = (info.version(), OLDEST_REDIS);
+            return Err(StoreError::Unfit(format!(
+                "Redis {version} is too old; Lynkhook needs {major}.{minor} or newer"
+            )));
+        }
+        match info.eviction_policy() {
+            Some(policy) if policy != NO_EVICTION && policy != accepted_eviction => Err(StoreError::Unfit(format!(
+                "this Redis has `maxmemory-policy {policy}`: when it is full, it deletes events that it has accepted; \
+                 set `maxmemory-policy noeviction`, or accept the loss with redis.accept_eviction = \"{policy}\""
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_of_info_are_read_and_what_is_missing_is_missing() {
+        let info = ServerInfo::parse("# Server\r\nredis_version:7.0.15\r\n\r\n# Memory\r\nmaxmemory:1048576\r\n");
+        assert_eq!((info.version(), info.number("maxmemory")), ("7.0.15", Some(1 << 20)));
+        assert_eq!((info.text("aof_enabled"), info.eviction_policy()), (None, None));
+        for (version, serves) in [("7.0.0", true), ("7.2", true), ("8.2.1", true), ("6.2.14", false), ("x", false)] {
+            let info = ServerInfo::parse(&format!("redis_version:{version}"));
+            assert_eq!(info.is_new_enough(), serves, "{version}");
+        }
+        assert!(!ServerInfo::default().is_new_enough());
+    }
+}

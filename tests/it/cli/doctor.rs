@@ -1,0 +1,113 @@
+//! `lynkhook doctor`, and the refusal of a Redis that may forget what it has accepted.
+
+use redis::AsyncCommands;
+use serde_json::json;
+
+use super::*;
+
+/// The verdict and the text of a check.
+fn finding<'a>(findings: &'a Value, check: &str) -> (&'a str, String) {
+    let found = findings.as_array().unwrap().iter().find(|finding| finding["check"] == check);
+    let found = found.unwrap_or_else(|| panic!("no check {check} in {findings}"));
+    (found["verdict"].as_str().unwrap(), format!("{} {}", found["found"], found["advice"]))
+}
+
+async fn examine(program: &Program) -> (Option<i32>, Value) {
+    let output = program.run(["doctor", "--json"]).await;
+    (output.code, serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:#?}")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fit_redis_with_a_worker_passes_every_check() {
+    let redis = RedisServer::start(AppendFsync::Always);
+    let receiver = Receiver::start().await;
+    let here = Installation::on(&redis, &receiver).await;
+    let worker = here.program.worker([]);
+    worker.wait_for_line("worker started").await;
+    eventually(SOON, "all checks passed", async || {
+        let (code, findings) = examine(&here.program).await;
+        let passed = findings.as_array().unwrap().iter().all(|finding| finding["verdict"] == "pass");
+        (code == Some(0) && passed).then_some(())
+    })
+    .await;
+    let people = here.program.run(["doctor"]).await;
+    assert_eq!(people.code, Some(0));
+    assert!(people.stdout.lines().all(|line| line.starts_with("pass  ")), "{}", people.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stuck_late_rejected_or_missing_is_told_with_what_to_do() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let mut redis = here.redis.clone();
+    let (_, findings) = examine(&here.program).await;
+    assert_eq!(finding(&findings, "group").0, "warn", "no worker has made it");
+    assert_eq!(finding(&findings, "workers").0, "warn");
+
+    here.store.ensure_group(0).await.unwrap();
+    here.push("acme", TRANSCRIPT).await;
+    let mut reader = here.store.reader(0, "gone", std::time::Duration::from_millis(10)).await.unwrap();
+    let [entry] = reader.read(1).await.unwrap().try_into().unwrap();
+    let mut age = redis::cmd("XCLAIM");
+    age.arg(here.key("queue"))
+        .arg("workers")
+        .arg("gone")
+        .arg(0)
+        .arg(&entry.id.0)
+        .arg("IDLE")
+        .arg(120_000)
+        .arg("JUSTID");
+    let _: Vec<String> = age.query_async(&mut redis).await.unwrap();
+    let _: () = redis.zadd(here.key("retries"), "late", 0).await.unwrap();
+    let _: String = redis.xadd(here.key("rejected"), "*", &[("reason", "x"), ("entry", "1-0")]).await.unwrap();
+    let (code, findings) = examine(&here.program).await;
+    assert_eq!(code, Some(5), "{findings}");
+    for (check, verdict, words) in [
+        ("leases", "fail", "1 of 1 entries"),
+        ("retries", "fail", "1 late"),
+        ("rejected", "warn", "lynkhook queue rejected list"),
+        ("group", "pass", "there"),
+        ("eviction", "pass", "noeviction"),
+        ("schema", "pass", "version 1"),
+    ] {
+        let (found, text) = finding(&findings, check);
+        assert!(found == verdict && text.contains(words), "{check}: {found} {text}");
+    }
+    let other = here.program.clone().env("LYNKHOOK_QUEUE__PARTITIONS", "4");
+    let (code, findings) = examine(&other).await;
+    assert_eq!((code, finding(&findings, "schema").0), (Some(5), "fail"), "it looks although it would not start");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_out_of_reach_is_one_failed_check() {
+    let program = Program::new(RedisServer::shared(), "unused").env("LYNKHOOK_REDIS__URL", "redis://127.0.0.1:1/");
+    let (code, findings) = examine(&program).await;
+    assert_eq!((code, findings.as_array().unwrap().len()), (Some(5), 1));
+    assert_eq!(finding(&findings, "connection").0, "fail");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_may_evict_is_refused_unless_its_policy_is_accepted_by_name() {
+    let redis = RedisServer::start(AppendFsync::No);
+    let receiver = Receiver::start().await;
+    let here = Installation::on(&redis, &receiver).await;
+    let mut configure = redis::cmd("CONFIG");
+    configure.arg("SET").arg("maxmemory-policy").arg("volatile-lru");
+    let _: () = configure.query_async(&mut here.redis.clone()).await.unwrap();
+    let envelope = file(TRANSCRIPT);
+    for words in
+        [vec!["worker"], vec!["enqueue", "--account", "acme", "--file", path(&envelope)], vec!["queue", "status"]]
+    {
+        let output = here.program.run(&words).await;
+        let says = ["maxmemory-policy volatile-lru", "noeviction", "redis.accept_eviction = \"volatile-lru\""];
+        assert_refused(&format!("{words:?}"), &output, 5, &says);
+    }
+    let other = here.program.clone().env("LYNKHOOK_REDIS__ACCEPT_EVICTION", "allkeys-lru");
+    assert_eq!(other.run(["queue", "status"]).await.code, Some(5), "another policy is not the one that was accepted");
+    let (code, findings) = examine(&here.program).await;
+    assert_eq!((code, finding(&findings, "eviction").0), (Some(5), "fail"));
+
+    let accepting = here.program.clone().env("LYNKHOOK_REDIS__ACCEPT_EVICTION", "volatile-lru");
+    assert_eq!(accepting.json(["queue", "status"]).await["depth"], json!(0));
+    assert_eq!(finding(&examine(&accepting).await.1, "eviction").0, "warn");
+}
