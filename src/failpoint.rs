@@ -1,8 +1,8 @@
-//! Points at which a test can end the process, as a crash would. Only in builds with debug assertions; in a release
+//! Points at which a test can end the process, as a crash would, or a loop, as a deadlock would. Only in builds with debug assertions; in a release
 //! build this is nothing.
 //!
 //! `LYNKHOOK_FAILPOINT=<point>` or `<point>:<detail>` arms one point for all or for one detail (an account);
-//! `…@<n>` lets it pass n - 1 times first.
+//! `…@<n>` lets it pass n - 1 times first. `LYNKHOOK_WEDGE=<loop>` stops one of the worker's loops.
 
 /// Passes a point; a test may have armed it.
 #[inline]
@@ -11,6 +11,17 @@ pub fn reach(point: &str, detail: &str) {
     armed::reach(point, detail);
     #[cfg(not(debug_assertions))]
     let _ = (point, detail);
+}
+
+/// Stays here for ever where a test asked for it.
+#[inline]
+pub async fn wedge(name: &str) {
+    #[cfg(debug_assertions)]
+    if std::env::var("LYNKHOOK_WEDGE").is_ok_and(|wedged| wedged == name) {
+        std::future::pending::<()>().await;
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = name;
 }
 
 #[cfg(debug_assertions)]

@@ -11,6 +11,7 @@ use crate::{
     store::StoreError,
     telemetry::BadFilter,
     webhooks::WebhooksError,
+    worker::WorkerError,
 };
 
 /// How a command ended.
@@ -79,7 +80,10 @@ fn next_step(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     let store = match error.downcast_ref() {
         Some(WebhooksError::Store(error)) => Some(error),
-        _ => error.downcast_ref(),
+        _ => match error.downcast_ref() {
+            Some(WorkerError::Store(error)) => Some(error),
+            _ => error.downcast_ref(),
+        },
     };
     matches!(store, Some(StoreError::Unreachable(_)))
         .then(|| "start it, or say where it is with LYNKHOOK_REDIS__URL".to_owned())
@@ -95,6 +99,12 @@ fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = error.downcast_ref::<StoreError>() {
         return Some(of_store(error));
+    }
+    if let Some(error) = error.downcast_ref::<WorkerError>() {
+        return Some(match error {
+            WorkerError::Store(error) => of_store(error),
+            WorkerError::Health { .. } => Exit::Usage,
+        });
     }
     if let Some(error) = error.downcast_ref::<RejectedError>() {
         return Some(match error {

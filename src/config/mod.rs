@@ -131,6 +131,8 @@ pub struct Worker {
     pub claim_every: Duration,
     /// An entry lost by its worker this many times is set aside.
     pub max_losses: u32,
+    /// Where a worker answers health probes; `None`: nowhere.
+    pub health_bind: Option<SocketAddr>,
     /// How long a stopping worker waits for what is in flight.
     pub shutdown_grace: Duration,
 }

@@ -62,6 +62,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
             claim_every: read.duration("worker.claim_every", &TIME_LIMIT)?,
             max_losses: read.integer("worker.max_losses", 1, 1000)?,
             shutdown_grace: read.duration("worker.shutdown_grace", &WAIT)?,
+            health_bind: read.address("worker.health_bind")?,
         },
         delivery: Delivery {
             timeout: read.duration("delivery.timeout", &TIME_LIMIT)?,
@@ -225,6 +226,16 @@ impl Read<'_> {
         let expected = "a list of networks and host names, such as [\"10.1.0.0/16\", \"hooks.internal\"]";
         let item = |item: &Value| item.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned);
         self.list(KEY, expected)?.iter().map(|value| item(value).ok_or_else(|| self.refuse(KEY, expected))).collect()
+    }
+
+    /// An address with a port, or nothing.
+    fn address(&self, key: &str) -> Result<Option<SocketAddr>, ConfigError> {
+        let text = self.text(key)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let expected = "an IP address with a port, such as \"0.0.0.0:8081\", or nothing";
+        text.parse().map(Some).map_err(|_| self.refuse(key, expected))
     }
 
     fn dns_servers(&self) -> Result<Vec<SocketAddr>, ConfigError> {

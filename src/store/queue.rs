@@ -93,6 +93,9 @@ pub struct Promoted {
     pub now_ms: i64,
 }
 
+/// As `TIME` answers: seconds, and microseconds of the second under way.
+type UnixTime = (i64, i64);
+
 impl Store {
     /// Creates the consumer group where it is missing. What is settled is gone from the stream, so that reading from
     /// the beginning repeats nothing that is done.
@@ -251,6 +254,15 @@ impl Store {
         let (moved, retry_ms, visit_ms, now_ms): (usize, i64, i64, i64) = self.0.link.run_script(&script).await?;
         let wait = |ms: i64| u64::try_from(ms).ok().map(Duration::from_millis);
         Ok(Promoted { moved, next_in: wait(retry_ms), visit_in: wait(visit_ms), now_ms })
+    }
+
+    /// How long ago the oldest retry was due; zero where none is.
+    pub async fn retry_late_by(&self, partition: u16) -> Result<Duration, StoreError> {
+        let mut look = redis::pipe();
+        look.cmd("TIME").cmd("ZRANGE").arg(self.0.keys.retries(partition)).arg(0).arg(0).arg("WITHSCORES");
+        let (now, first): (UnixTime, Vec<(Vec<u8>, i64)>) = self.0.link.run_pipeline(&look).await?;
+        let late_ms = first.first().map_or(0, |(_, due_ms)| now.0 * 1000 + now.1 / 1000 - due_ms);
+        Ok(Duration::from_millis(u64::try_from(late_ms).unwrap_or(0)))
     }
 
     /// The webhooks whose visit is due, oldest first, at most `most`.

@@ -10,13 +10,14 @@ mod batch;
 mod clock;
 mod deliver;
 mod figures;
+mod health;
 mod leases;
 mod persist;
 mod reader;
 mod roles;
 mod settler;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, Notify, Semaphore, mpsc},
@@ -27,6 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{
     clock::ServerClock,
     figures::Figures,
+    health::Turns,
     leases::{Lease, Leases},
     settler::Settlement,
 };
@@ -55,6 +57,7 @@ struct Worker {
     /// This process's random name in the consumer groups.
     consumer: String,
     clock: ServerClock,
+    turns: Turns,
     leases: Arc<Leases>,
     figures: Figures,
     /// One for each attempt that may be in flight.
@@ -86,6 +89,22 @@ struct Unstarted {
     bytes: usize,
 }
 
+/// Why a worker could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Redis.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address for health probes cannot be listened on.
+    #[error("worker.health_bind: cannot listen on {address}")]
+    Health {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
 /// Runs a worker until `stop` is cancelled and what was in flight is finished, or given back.
 ///
 /// # Errors
@@ -96,7 +115,11 @@ pub async fn run(
     sender: Sender,
     vault: Vault,
     stop: CancellationToken,
-) -> Result<(), StoreError> {
+) -> Result<(), WorkerError> {
+    let probes = match settings.worker.health_bind {
+        Some(address) => Some(health::listen(address).await.map_err(|source| WorkerError::Health { address, source })?),
+        None => None,
+    };
     let now = store.now().await?;
     let partitions = store.keys().partitions();
     let (settlers, finished): (Vec<_>, Vec<_>) = (0..partitions).map(|_| mpsc::channel(SETTLING_MAX)).unzip();
@@ -105,6 +128,7 @@ pub async fn run(
         schedule: Schedule::new(settings.delivery.retry_delays.clone()),
         consumer: consumer_name(),
         clock: ServerClock::new(now),
+        turns: Turns::new(settings, partitions),
         leases: Arc::default(),
         figures: Figures::new(now),
         slots: Arc::new(Semaphore::new(settings.worker.concurrency)),
@@ -139,6 +163,9 @@ pub async fn run(
     taking.spawn(roles::publish(worker.clone()));
     taking.spawn(roles::sweep(worker.clone()));
     let renewing = tokio::spawn(roles::renew(worker.clone()));
+    if let Some(probes) = probes {
+        tokio::spawn(health::serve(worker.clone(), probes));
+    }
 
     worker.stop.cancelled().await;
     let deadline = Instant::now() + settings.worker.shutdown_grace;

@@ -5,14 +5,17 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::{READ_MAX, Worker, persist::Backoff};
+use super::{READ_MAX, Worker, health::Role, persist::Backoff};
 use crate::{
     domain::log_entry::{LOG_RETENTION, timestamp},
+    failpoint,
     store::{StoreError, VISIT_PACE},
 };
 
 /// The promoter looks at least this often.
-const PROMOTE_EVERY: Duration = Duration::from_secs(1);
+pub(super) const PROMOTE_EVERY: Duration = Duration::from_secs(1);
+/// The visitor turns at least this often, though nothing be due.
+pub(super) const VISIT_EVERY: Duration = Duration::from_secs(5);
 /// Leases renewed by one script.
 const RENEW_BATCH: usize = 100;
 /// A worker's figures are published this often; they expire in 30 s.
@@ -34,6 +37,8 @@ pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
             () = worker.suspect_done[usize::from(partition)].notified() => {}
             () = tokio::time::sleep(worker.claim_every.mul_f64(rand::random_range(0.5..1.5))) => {}
         }
+        worker.turns.note(Role::Claim, partition);
+        failpoint::wedge("claim").await;
         let room = worker.slots.available_permits().min(READ_MAX);
         let Ok(slots) = worker.slots.clone().try_acquire_many_owned(u32::try_from(room).unwrap_or(0)) else { continue };
         if room == 0 {
@@ -79,6 +84,8 @@ pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
     let mut backoff = Backoff::new();
     loop {
         let retry_added = worker.retry_added.notified();
+        worker.turns.note(Role::Promote, partition);
+        failpoint::wedge("promote").await;
         let wait = match worker.store.promote(partition).await {
             Ok(promoted) => {
                 backoff.reset();
@@ -109,8 +116,12 @@ pub(super) async fn visit(worker: Arc<Worker>, partition: u16) {
         tokio::select! {
             () = worker.stop.cancelled() => return,
             () = worker.visit_due[usize::from(partition)].notified() => {}
+            () = tokio::time::sleep(VISIT_EVERY) => {}
         }
+        worker.turns.note(Role::Visit, partition);
+        failpoint::wedge("visit").await;
         while !worker.stop.is_cancelled() && visit_round(&worker, partition).await {
+            worker.turns.note(Role::Visit, partition);
             tokio::time::sleep(VISIT_PACE).await;
         }
     }
@@ -143,7 +154,9 @@ async fn visit_round(worker: &Worker, partition: u16) -> bool {
 pub(super) async fn renew(worker: Arc<Worker>) {
     loop {
         tokio::time::sleep(worker.renew_every.mul_f64(rand::random_range(0.8..1.2))).await;
+        failpoint::wedge("renew").await;
         for partition in 0..worker.partitions() {
+            worker.turns.note(Role::Renew, partition);
             for leases in worker.leases.of_partition(partition).chunks(RENEW_BATCH) {
                 let sent = Instant::now();
                 match worker.store.renew(partition, &worker.consumer, leases).await {

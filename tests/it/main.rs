@@ -4,6 +4,7 @@ mod ages;
 mod cli;
 mod egress;
 mod failed;
+mod health;
 mod invariants;
 mod outcomes;
 mod partitions;

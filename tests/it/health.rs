@@ -1,0 +1,145 @@
+//! Health that proves work: each loop is wedged in turn, and the probes see it.
+
+use redis::AsyncCommands;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::*;
+
+/// Timings under which a wedged loop shows within seconds.
+const QUICK: [(&str, &str); 4] = [
+    ("LYNKHOOK_WORKER__HEALTH_BIND", "127.0.0.1:0"),
+    ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
+    ("LYNKHOOK_WORKER__RENEW_EVERY", "300ms"),
+    ("LYNKHOOK_REDIS__RESPONSE_TIMEOUT", "500ms"),
+];
+
+/// A worker that answers probes.
+struct Probed {
+    worker: Process,
+    address: String,
+}
+
+impl Probed {
+    async fn start(program: &Program, extra: Option<(&str, &str)>) -> Self {
+        let program =
+            QUICK.into_iter().chain(extra).fold(program.clone(), |program, (name, value)| program.env(name, value));
+        let worker = program.worker([]);
+        let line: Value = serde_json::from_str(&worker.wait_for_line("health at /healthz").await).unwrap();
+        Self { worker, address: line["address"].as_str().unwrap().to_owned() }
+    }
+
+    /// Status and body of a probe.
+    async fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: worker\r\n\r\n").as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// The status, and the checks that fail.
+    async fn failing(&self, path: &str) -> (u16, Vec<String>) {
+        let (status, body) = self.get(path).await;
+        let body: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{body}"));
+        let checks = body["checks"].as_array().unwrap().iter();
+        let failing = checks.filter(|check| check["ok"] == false).map(|check| {
+            assert!(check["error"].is_string(), "{check} does not say why");
+            check["name"].as_str().unwrap().to_owned()
+        });
+        (status, failing.collect())
+    }
+
+    /// Waits until this probe is answered so.
+    async fn until(&self, path: &str, status: u16, failing: &[&str]) {
+        let what = format!("{path} to answer {status} {failing:?}");
+        eventually(SOON, &what, async || {
+            let found = self.failing(path).await;
+            (found.0 == status && found.1 == failing).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_that_is_wedged_fails_the_probes_by_its_name_and_no_other_does() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let [claim, promote, visit, renew, sound] = ["claim", "promote", "visit", "renew", "none"];
+    let mut workers = Vec::new();
+    for wedged in [claim, promote, visit, renew, sound] {
+        workers.push((wedged, Probed::start(&here.program, Some(("LYNKHOOK_WEDGE", wedged))).await));
+    }
+    for (wedged, probed) in &workers[..4] {
+        probed.until("/healthz", 503, &[wedged]).await;
+        probed.until("/readyz", 503, &[wedged]).await;
+    }
+    let (_, sound) = &workers[4];
+    assert_eq!(
+        sound.failing("/healthz").await,
+        (200, Vec::new()),
+        "as old as the others, and none of its loops is wedged"
+    );
+    assert_eq!(sound.failing("/readyz").await, (200, Vec::new()));
+    assert_eq!((sound.get("/").await.0, sound.get("/metrics").await.0), (404, 404));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_nobody_promotes_fails_the_probes_when_it_is_late() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let probed = Probed::start(&here.program, Some(("LYNKHOOK_WEDGE", "promote"))).await;
+    let now_ms = here.store.now().await.unwrap().timestamp_millis();
+    let mut redis = here.redis.clone();
+    let _: () = redis.zadd(here.key("retries"), "retry", now_ms - 20_000).await.unwrap();
+    assert!(!probed.failing("/healthz").await.1.contains(&"retries".to_owned()), "20 s late may yet be a hurry");
+    let _: () = redis.zadd(here.key("retries"), "retry", now_ms - 31_000).await.unwrap();
+    assert!(probed.failing("/healthz").await.1.contains(&"retries".to_owned()));
+    assert!(probed.failing("/readyz").await.1.contains(&"retries".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_redis_is_away_a_worker_is_not_ready_and_not_to_be_restarted() {
+    let receiver = Receiver::start().await;
+    let mut redis = RedisServer::start(AppendFsync::Always);
+    let here = Installation::on(&redis, &receiver).await;
+    let probed = Probed::start(&here.program, None).await;
+    probed.until("/readyz", 200, &[]).await;
+    redis.kill9();
+    probed.until("/readyz", 503, &["redis"]).await;
+    assert_eq!(probed.failing("/healthz").await, (200, Vec::new()));
+    redis.restart();
+    probed.until("/readyz", 200, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_finishes_what_is_in_flight_is_alive_and_not_ready() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    receiver.plan("/hook", [Answer::Silence]);
+    here.add("acme", &receiver.url("/hook")).await;
+    let probed = Probed::start(&here.program, None).await;
+    here.push("acme", TRANSCRIPT).await;
+    receiver.wait_for("/hook", 1, SOON).await;
+    probed.worker.sigterm();
+    probed.until("/readyz", 503, &["running"]).await;
+    assert_eq!(probed.failing("/healthz").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_cannot_be_listened_on_ends_the_worker_with_2() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for (address, says) in
+        [(taken.local_addr().unwrap().to_string(), "cannot listen on"), ("here".to_owned(), "0.0.0.0:8081")]
+    {
+        let output = here.program.clone().env("LYNKHOOK_WORKER__HEALTH_BIND", &address).run(["worker"]).await;
+        assert_eq!(output.code, Some(2), "{output:#?}");
+        assert!(output.stderr.contains("worker.health_bind") && output.stderr.contains(says), "{output:#?}");
+    }
+}
