@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test soak fuzz lint deny check fmt doc build needs-redis needs-clients needs-cc needs-fuzz needs-deny
+.PHONY: help run test soak fuzz lint deny check fmt doc build needs-redis needs-clients needs-clock needs-cc needs-fuzz needs-deny
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ run: needs-cc needs-redis build ## Install what is missing, build, and run the w
 build: needs-cc ## Build the program in release form: target/release/lynkhook
 	$(CARGO) build --release --locked
 
-test: needs-cc needs-redis needs-clients ## Run all tests, against a real Redis that they start themselves
+test: needs-cc needs-redis needs-clients needs-clock ## Run all tests, against a real Redis that they start themselves
 	$(CARGO) test --locked
 	$(CARGO) test --locked --test it -- --ignored --test-threads=1 serial_
 
@@ -56,6 +56,9 @@ needs-redis:
 needs-clients:
 	@sh deploy/install.sh python3 python3
 	@sh deploy/install.sh node nodejs
+
+needs-clock:
+	@sh deploy/install.sh faketime faketime
 
 needs-cc:
 	@command -v $(firstword $(CARGO)) >/dev/null 2>&1 || { echo "error: cargo is missing: install the Rust toolchain (1.91 or newer), then try again" >&2; exit 1; }

@@ -30,13 +30,16 @@ if command -v apt-get >/dev/null 2>&1; then
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package"
 elif command -v dnf >/dev/null 2>&1; then
+    [ "$package" = faketime ] && package=libfaketime
     say "dnf install $package"
     as_root dnf install -y -q "$package"
 elif command -v apk >/dev/null 2>&1; then
     [ "$package" = gcc ] && package=build-base
+    [ "$package" = faketime ] && package=libfaketime
     say "apk add $package"
     as_root apk add --quiet "$package"
 elif command -v brew >/dev/null 2>&1; then
+    [ "$package" = faketime ] && package=libfaketime
     say "brew install $package"
     brew install --quiet "$package"
 else

@@ -2,6 +2,7 @@
 
 mod ages;
 mod cli;
+mod clock;
 mod egress;
 mod failed;
 mod health;
