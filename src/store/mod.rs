@@ -98,9 +98,9 @@ impl Store {
 
     /// Publishes a live worker's figures for half a minute.
     pub async fn publish_worker(&self, name: &str, figures: &str) -> Result<(), StoreError> {
-        let mut set = redis::cmd("SET");
-        set.arg(self.0.keys.worker(name)).arg(figures).arg("EX").arg(30);
-        self.0.link.run(&set).await
+        let mut script = self.0.scripts.publish.key(self.0.keys.worker(name));
+        script.arg(figures).arg(30);
+        self.0.link.run_script::<String>(&script).await.map(drop)
     }
 
     /// Withdraws a worker's figures, when it leaves.

@@ -97,15 +97,10 @@ pub struct Promoted {
 type UnixTime = (i64, i64);
 
 impl Store {
-    /// Creates the consumer group where it is missing. What is settled is gone from the stream, so that reading from
-    /// the beginning repeats nothing that is done.
+    /// Creates the consumer group where it is missing.
     pub async fn ensure_group(&self, partition: u16) -> Result<(), StoreError> {
-        let mut create = redis::cmd("XGROUP");
-        create.arg("CREATE").arg(self.0.keys.queue(partition)).arg("workers").arg("0").arg("MKSTREAM");
-        match self.0.link.run::<Value>(&create).await {
-            Err(StoreError::Refused(error)) if error.code() == Some("BUSYGROUP") => Ok(()),
-            other => other.map(drop),
-        }
+        let script = self.0.scripts.group.key(self.0.keys.queue(partition));
+        self.0.link.run_script::<String>(&script).await.map(drop)
     }
 
     /// A reader of one partition, on a connection of its own, whose reads block for up to `blocking`.

@@ -5,6 +5,7 @@ mod cli;
 mod clock;
 mod egress;
 mod failed;
+mod full;
 mod health;
 mod invariants;
 mod outcomes;

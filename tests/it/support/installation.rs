@@ -132,10 +132,11 @@ impl Installation {
         eventually(SOON * 2, &what, async || {
             let mut redis = self.redis.clone();
             // Both at once: between the two a delivery could go from one to the other, and be in neither.
-            let mut both = redis::pipe();
-            both.atomic().xlen(self.key("queue")).zcard(self.key("retries"));
-            let (queued, retries): (u64, u64) = both.query_async(&mut redis).await.unwrap();
-            (queued + retries == 0).then_some(())
+            let both = "#!lua flags=no-writes\nreturn redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[2])";
+            let mut look = redis::cmd("EVAL");
+            look.arg(both).arg(2).arg(self.key("queue")).arg(self.key("retries"));
+            let waiting: u64 = look.query_async(&mut redis).await.unwrap();
+            (waiting == 0).then_some(())
         })
         .await;
     }
