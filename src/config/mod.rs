@@ -121,6 +121,8 @@ pub struct Queue {
 pub struct Worker {
     /// Attempts in flight at once.
     pub concurrency: usize,
+    /// Bytes of entries in hand beyond which nothing more is read.
+    pub max_bytes: u64,
     /// An entry idle this long is taken over by another worker.
     pub lease: Duration,
     /// How often a worker renews what it holds (± 20 %).

@@ -41,6 +41,13 @@ pub struct Entry {
     pub fields: Vec<(Bytes, Bytes)>,
 }
 
+impl Entry {
+    /// What its fields weigh.
+    pub fn size_bytes(&self) -> usize {
+        self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
 /// The fence: an entry that `consumer` holds under a delivery count.
 #[derive(Debug, Clone)]
 pub struct Held {

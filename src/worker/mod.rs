@@ -12,6 +12,7 @@ mod deliver;
 mod figures;
 mod health;
 mod leases;
+mod load;
 mod persist;
 mod reader;
 mod roles;
@@ -30,6 +31,7 @@ use self::{
     figures::Figures,
     health::Turns,
     leases::{Lease, Leases},
+    load::Load,
     settler::Settlement,
 };
 use crate::{
@@ -62,6 +64,7 @@ struct Worker {
     figures: Figures,
     /// One for each attempt that may be in flight.
     slots: Arc<Semaphore>,
+    load: Arc<Load>,
     settlers: Vec<mpsc::Sender<Settlement>>,
     /// What was read and not started, to be given back.
     unstarted: Mutex<Vec<Unstarted>>,
@@ -132,6 +135,7 @@ pub async fn run(
         leases: Arc::default(),
         figures: Figures::new(now),
         slots: Arc::new(Semaphore::new(settings.worker.concurrency)),
+        load: Arc::new(Load::new(usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX))),
         settlers,
         unstarted: Mutex::default(),
         deliveries: TaskTracker::new(),
@@ -190,9 +194,11 @@ impl Worker {
     /// `done` is called when it is settled.
     fn begin(self: &Arc<Self>, partition: u16, entry: Entry, sent: Instant, done: impl FnOnce() + Send + 'static) {
         if let Some(lease) = self.leases.take(partition, entry.id.clone(), entry.deliveries, sent) {
+            let weight = self.load.add(entry.size_bytes());
             let delivering = deliver::deliver(self.clone(), lease, entry);
             self.deliveries.spawn(async move {
                 delivering.await;
+                drop(weight);
                 done();
             });
         }

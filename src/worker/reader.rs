@@ -51,7 +51,11 @@ async fn read_once(worker: &Arc<Worker>, partition: u16, reader: &mut Reader) ->
         () = worker.stop.cancelled() => return Ok(()),
         slot = worker.slots.clone().acquire_owned() => slot.expect("the slots are never closed"),
     };
-    let most = worker.reading_share();
+    let room = tokio::select! {
+        () = worker.stop.cancelled() => return Ok(()),
+        room = worker.load.room() => room,
+    };
+    let most = worker.reading_share().min(room);
     let more = worker.slots.available_permits().min(most - 1);
     let mut slots = one;
     if let Ok(others) = worker.slots.clone().try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {

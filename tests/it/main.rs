@@ -1,6 +1,7 @@
 //! The integration tests: the built program, a real Redis, real sockets. One binary, so that it links once.
 
 mod ages;
+mod bounded;
 mod cli;
 mod clock;
 mod egress;

@@ -1,0 +1,92 @@
+//! How many bytes of envelopes this worker has in hand, so that large events do not make it large: reading stops at a
+//! bound, and each read asks for as many entries as are likely to fit below it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use tokio::sync::Notify;
+
+/// What an entry is taken to weigh before any was seen: the most that an envelope has by default.
+const USUAL_AT_FIRST_BYTES: usize = 1 << 20;
+
+/// The bytes in hand. The bound may be passed by what one read and one claim bring, never by more.
+pub(super) struct Load {
+    most_bytes: usize,
+    in_hand_bytes: AtomicUsize,
+    /// What entries weighed of late, the heavy ones rather than the light.
+    usual_bytes: AtomicUsize,
+    freed: Notify,
+}
+
+/// One entry's part of it, given back when dropped.
+pub(super) struct Weight {
+    load: Arc<Load>,
+    bytes: usize,
+}
+
+impl Load {
+    pub(super) fn new(most_bytes: usize) -> Self {
+        Self {
+            most_bytes,
+            in_hand_bytes: AtomicUsize::new(0),
+            usual_bytes: AtomicUsize::new(USUAL_AT_FIRST_BYTES),
+            freed: Notify::new(),
+        }
+    }
+
+    /// Takes note of an entry that is in hand from now on.
+    pub(super) fn add(self: &Arc<Self>, bytes: usize) -> Weight {
+        self.in_hand_bytes.fetch_add(bytes, Relaxed);
+        let usual = self.usual_bytes.load(Relaxed);
+        let usual = if bytes > usual { bytes } else { usual - (usual - bytes) / 64 };
+        self.usual_bytes.store(usual.max(1), Relaxed);
+        Weight { load: self.clone(), bytes }
+    }
+
+    /// Waits for room; answers how many entries of the usual weight it holds, at least one.
+    pub(super) async fn room(&self) -> usize {
+        loop {
+            let mut freed = std::pin::pin!(self.freed.notified());
+            freed.as_mut().enable();
+            let left = self.most_bytes.saturating_sub(self.in_hand_bytes.load(Relaxed));
+            if left > 0 {
+                return (left / self.usual_bytes.load(Relaxed)).max(1);
+            }
+            freed.await;
+        }
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.load.in_hand_bytes.fetch_sub(self.bytes, Relaxed);
+        self.load.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn room_is_given_for_what_entries_weigh_and_waited_for_when_there_is_none() {
+        let load = Arc::new(Load::new(64 << 20));
+        assert_eq!(load.room().await, 64, "heavy ones are what is expected at first");
+        let heavy: Vec<Weight> = (0..63).map(|_| load.add(1 << 20)).collect();
+        assert_eq!(load.room().await, 1);
+        let last = load.add(1 << 20);
+        assert!(tokio::time::timeout(Duration::from_millis(10), load.room()).await.is_err(), "the bound is reached");
+        drop(last);
+        assert_eq!(load.room().await, 1);
+        drop(heavy);
+        assert_eq!(load.room().await, 64);
+        for _ in 0..1000 {
+            drop(load.add(600));
+        }
+        assert!(load.room().await > 10_000, "what was heavy once is forgotten");
+    }
+}

@@ -1,0 +1,135 @@
+//! However much waits, a worker stays small, and starts and stops as when nothing does.
+
+use std::time::{Duration, Instant};
+
+use redis::AsyncCommands;
+
+use crate::support::*;
+
+/// An envelope of about this many bytes.
+fn envelope(bytes: usize) -> String {
+    let head =
+        r#"{"event":"transcript.created","timestamp":"2026-03-26T14:32:00.000Z","data":{"messageId":"m","text":""#;
+    format!("{head}{}\"}}}}", "x".repeat(bytes.saturating_sub(head.len() + 3)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_events_are_taken_only_as_far_as_their_bytes_fit() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await.with("LYNKHOOK_WORKER__MAX_BYTES", "8MiB").await;
+    let gate = Gate::new();
+    receiver.plan("/hook", [gate.before(Answer::Status(200))]);
+    here.add("acme", &receiver.url("/hook")).await;
+    let large = envelope((1 << 20) - 100);
+    for _ in 0..30 {
+        here.push("acme", &large).await;
+    }
+    let _worker = here.program.worker([]);
+    receiver.wait_for("/hook", 8, SOON).await;
+    let taken: redis::streams::StreamPendingReply =
+        here.redis.clone().xpending(here.key("queue"), "workers").await.unwrap();
+    // One more than fits, because how much is left is known only when it is there.
+    assert!(taken.count() <= 9, "{} are taken", taken.count());
+    gate.open();
+    here.drained().await;
+    assert_eq!(receiver.requests("/hook").len(), 30);
+}
+
+/// What a worker needed.
+struct Measured {
+    first_delivery: Duration,
+    stop: Duration,
+    peak_kib: u64,
+}
+
+/// Starts a worker, lets it deliver for a while, stops it.
+async fn measure(here: &Installation, receiver: &Receiver, path: &str) -> Measured {
+    let before = receiver.requests(path).len();
+    let started = Instant::now();
+    let worker = here.program.worker([("LYNKHOOK_WORKER__CONCURRENCY", "1000")]);
+    receiver.wait_for(path, before + 1, Duration::from_secs(60)).await;
+    let first_delivery = started.elapsed();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let peak_kib = resident_peak_kib(worker.id());
+    let stopping = Instant::now();
+    worker.sigterm();
+    assert_eq!(worker.output(SOON).await.code, Some(0));
+    Measured { first_delivery, stop: stopping.elapsed(), peak_kib }
+}
+
+fn resident_peak_kib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+async fn push_many(here: &Installation, account: &str, envelope: &str, count: usize) {
+    const PAGE: usize = 5000;
+    let mut redis = here.redis.clone();
+    for start in (0..count).step_by(PAGE) {
+        let mut page = redis::pipe();
+        for _ in start..count.min(start + PAGE) {
+            page.xadd(here.key("queue"), "*", &[("account", account), ("envelope", envelope)]).ignore();
+        }
+        let _: () = page.query_async(&mut redis).await.unwrap();
+    }
+}
+
+/// As many webhooks, one an account, all looked after; and an event for the last.
+async fn crowd(here: &Installation, url: &str, count: usize) {
+    let first = here.add("account-0", url).await.to_string();
+    let mut redis = here.redis.clone();
+    let settings: String = redis.hget(here.key("webhooks:account-0"), &first).await.unwrap();
+    let now_ms = here.store.now().await.unwrap().timestamp_millis();
+    for page in (1..count).collect::<Vec<_>>().chunks(5000) {
+        let mut put = redis::pipe();
+        for number in page {
+            let id = format!("wh_{}", uuid::Uuid::now_v7());
+            put.hset(here.key(&format!("webhooks:account-{number}")), &id, settings.replace(&first, &id)).ignore();
+            put.zadd(here.key("visits"), format!("account-{number}/{id}"), now_ms).ignore();
+        }
+        let _: () = put.query_async(&mut redis).await.unwrap();
+    }
+    here.push(&format!("account-{}", count - 1), TRANSCRIPT).await;
+}
+
+/// `make bounds` runs it: minutes, and over 1 GB of memory for Redis.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make bounds"]
+async fn long_a_worker_stays_small_however_much_waits() {
+    let receiver = Receiver::start().await;
+    let redis = RedisServer::start(AppendFsync::No);
+    let mut rows = Vec::new();
+    for case in ["nothing else", "1,000,000 events of 600 bytes", "1,000 events of 1 MiB", "100,000 webhooks"] {
+        let here = Installation::on(&redis, &receiver).await;
+        let path = format!("/{}", rows.len());
+        let slow = Answer::Delay(Duration::from_millis(200), Box::new(Answer::Status(200)));
+        receiver.plan(&path, [if case.contains("MiB") { slow } else { Answer::Status(200) }]);
+        let url = receiver.url(&path);
+        match case {
+            "100,000 webhooks" => crowd(&here, &url, 100_000).await,
+            case => {
+                here.add("acme", &url).await;
+                let (size, count) = match case {
+                    "nothing else" => (600, 1),
+                    "1,000,000 events of 600 bytes" => (600, 1_000_000),
+                    _ => ((1 << 20) - 100, 1000),
+                };
+                push_many(&here, "acme", &envelope(size), count).await;
+            }
+        }
+        let measured = measure(&here, &receiver, &path).await;
+        rows.push((case, measured));
+        let _: () = redis::cmd("FLUSHALL").query_async(&mut here.redis.clone()).await.unwrap();
+    }
+    println!("| what waits | first delivery after | stopped within | peak memory |\n|---|---|---|---|");
+    for (case, Measured { first_delivery, stop, peak_kib }) in &rows {
+        println!("| {case} | {first_delivery:.2?} | {stop:.2?} | {} MiB |", peak_kib / 1024);
+    }
+    let (_, empty) = &rows[0];
+    for (case, measured) in &rows[1..] {
+        assert!(measured.peak_kib < 256 << 10, "{case}: {} KiB", measured.peak_kib);
+        assert!(measured.first_delivery < empty.first_delivery + Duration::from_secs(2), "{case}: starts late");
+        assert!(measured.stop < empty.stop + Duration::from_secs(2), "{case}: stops late");
+    }
+}
