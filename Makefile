@@ -28,6 +28,7 @@ bounds: needs-cc needs-redis ## Measure a worker's memory with a million events,
 
 FUZZED := url header entry log_entry sealed
 fuzz: needs-cc needs-fuzz ## Fuzz each target for SECONDS (60); what breaks one is kept and replayed by the tests
+	@echo "building for the fuzzer: minutes, the first time"
 	@for target in $(FUZZED); do \
 	  mkdir -p tests/fuzz/corpus/$$target && \
 	  $(CARGO) fuzz run --fuzz-dir tests/fuzz --sanitizer none $$target tests/fuzz/corpus/$$target tests/fuzz/kept/$$target -- \
@@ -37,6 +38,7 @@ fuzz: needs-cc needs-fuzz ## Fuzz each target for SECONDS (60); what breaks one 
 lint: needs-cc ## Check formatting and lints, warnings as errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
+	@$(CARGO) metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 deny: needs-deny ## Check licences, sources, banned crates and, where the list can be fetched, advisories

@@ -235,7 +235,9 @@ mod tests {
         let sealed = vault.seal(here, &"t0ken".into()).unwrap();
         assert!(!sealed.0.contains("t0ken"));
         assert_eq!(vault.open(here, &sealed).unwrap().expose_secret(), "t0ken");
-        for elsewhere in [other_webhook, other_field] {
+        let stranger = "acme2".parse().unwrap();
+        let other_account = Place { account: &stranger, ..here };
+        for elsewhere in [other_account, other_webhook, other_field] {
             assert_eq!(vault.open(elsewhere, &sealed).unwrap_err(), SecretsError::Damaged);
         }
         assert_ne!(vault.seal(here, &"t0ken".into()).unwrap(), sealed, "each sealing has its own nonce");

@@ -168,7 +168,6 @@ fn kind(input: &str) -> (Kind, Option<IpAddr>) {
 /// Never borrows the value: it is a secret.
 fn judge_header(input: &str) -> Verdict<'_> {
     #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
     struct Given {
         name: String,
         value: String,
@@ -199,8 +198,8 @@ impl Report {
         if !verdict.allowed {
             self.exit = Exit::Refused;
         }
-        let line = if self.json { serde_json::to_string(verdict)? } else { words(verdict) };
-        Ok(output::write(&(line + "\n"))?)
+        let line = if self.json { output::json_line(verdict)? } else { words(verdict) + "\n" };
+        Ok(output::write(&line)?)
     }
 }
 

@@ -32,7 +32,22 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
 
 /// Prints one JSON document.
 pub(super) fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
-    print(&(serde_json::to_string_pretty(document)? + "\n"))
+    print(&(plain(&serde_json::to_string_pretty(document)?) + "\n"))
+}
+
+/// One JSON object as one line, whatever a reader takes for a line's end.
+pub(super) fn json_line(document: &impl Serialize) -> anyhow::Result<String> {
+    Ok(plain(&serde_json::to_string(document)?) + "\n")
+}
+
+/// JSON with those characters escaped that some readers take for a line's end, or a terminal for an order.
+fn plain(json: &str) -> String {
+    let escaped = |character: char| match character {
+        // None of them stands outside of a text.
+        '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => format!("\\u{:04x}", u32::from(character)),
+        other => other.to_string(),
+    };
+    json.chars().map(escaped).collect()
 }
 
 /// Prints a text as it is, and says whether it was read.
@@ -149,6 +164,14 @@ mod tests {
     fn texts_from_outside_cannot_steer_a_terminal() {
         assert_eq!(clean("größe 100 %"), "größe 100 %");
         assert_eq!(clean("a\u{1b}[2J\n\u{9b}\u{202e}"), r"a\u{1b}[2J\n\u{9b}\u{202e}");
+    }
+
+    #[test]
+    fn a_json_line_is_one_line_for_every_reader_and_reads_as_what_it_was() {
+        let text = "a\u{2028}b\u{85}c\u{9b}d\u{7f}e\nü";
+        let line = json_line(&text).unwrap();
+        assert_eq!(line, "\"a\\u2028b\\u0085c\\u009bd\\u007fe\\nü\"\n");
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
     }
 
     #[test]

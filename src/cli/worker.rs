@@ -11,6 +11,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
     // Before anything else, so that no signal finds the process without an ear.
     let stop = on_signal()?;
     let (store, vault) = super::open(settings).await?;
+    raise_file_limit();
     let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
     if !settings.egress.allow.is_empty() {
         tracing::warn!(allow = settings.egress.allow.join(","), "egress.allow lets requests go to what is not public");
@@ -20,6 +21,15 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
     }
     worker::run(settings, store, sender, vault, stop).await?;
     Ok(Exit::Success)
+}
+
+/// Each connection is a file, and many systems begin with 1024 of them for a process that may have far more.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, ?current, ?maximum, "the limit of open files could not be raised");
+    }
 }
 
 /// A token that the first SIGTERM or SIGINT cancels; the second one ends the process.

@@ -61,6 +61,8 @@ pub const RESERVED: &[(&str, &[ReservedName])] = &[
             Exactly("alt-used"),
             Exactly("early-data"),
             Exactly("max-forwards"),
+            Exactly("close"),
+            Exactly("proxy"),
             StartingWith("proxy-"),
         ],
     ),

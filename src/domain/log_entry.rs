@@ -130,7 +130,7 @@ impl LogEntry {
         let (http_status, error) = match outcome {
             Outcome::Response { status } => (HttpStatus::Code(*status), refused_by_receiver(*status)),
             Outcome::NetworkError(fault) => (no_response(), Some(fault.to_string())),
-            Outcome::Refused(reason) => (no_response(), Some(reason.clone())),
+            Outcome::Refused(reason) | Outcome::Unable(reason) => (no_response(), Some(reason.clone())),
         };
         Self {
             status: if error.is_none() { Status::Success } else { Status::Failed },

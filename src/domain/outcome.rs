@@ -17,6 +17,9 @@ pub enum Outcome {
     NetworkError(NetworkFault),
     /// The egress policy refused to connect; the text says to whom and why.
     Refused(String),
+    /// This machine lacks what a request takes, such as file descriptors. It says nothing of the endpoint, and is no
+    /// attempt.
+    Unable(String),
 }
 
 /// Why no complete response headers arrived. Its `Display` is what the customer reads.

@@ -65,7 +65,7 @@ impl Schedule {
     pub fn decide(&self, outcome: &Outcome, attempt: u8, jitter: f64) -> Next {
         match outcome {
             Outcome::Response { status: 200..=299 } => return Next::Delivered,
-            Outcome::Response { status: 500..=599 } | Outcome::NetworkError(_) => {}
+            Outcome::Response { status: 500..=599 } | Outcome::NetworkError(_) | Outcome::Unable(_) => {}
             Outcome::Response { .. } | Outcome::Refused(_) => return Next::Failed,
         }
         let delay = usize::from(attempt).checked_sub(1).and_then(|i| self.0.get(i));

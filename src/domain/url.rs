@@ -300,6 +300,10 @@ fn judge_host(host: &str) -> Result<(), UrlRefusal> {
         if !is_ldh(label) {
             return Err(UrlRefusal::HostCharacter);
         }
+        // What decodes to such a prefix again is none that a registry gives out (UTS 46, validity criterion 4).
+        if label.starts_with("xn--") && url::quirks::domain_to_unicode(label).starts_with("xn--") {
+            return Err(UrlRefusal::Idna);
+        }
     }
     if host.rsplit('.').next().is_some_and(is_number) {
         return Err(UrlRefusal::IpAddress);

@@ -40,12 +40,16 @@ fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Outcome> {
         return Some(match lookup.clone() {
             LookupError::Refused(why) => Outcome::Refused(why),
             LookupError::Failed(fault) => Outcome::NetworkError(fault),
+            LookupError::Unable(lacking) => Outcome::Unable(lacking.to_owned()),
         });
     } else if let Some(tls) = error.downcast_ref::<rustls::Error>() {
         NetworkFault::Tls(tls_text(tls))
     } else if error.is::<InvalidDnsNameError>() {
         NetworkFault::Tls("no certificate can be for this host name".to_owned())
     } else if let Some(io) = error.downcast_ref::<io::Error>() {
+        if let Some(lacking) = lacking(io) {
+            return Some(Outcome::Unable(lacking.to_owned()));
+        }
         io_fault(io, phase)?
     } else if let Some(http) = error.downcast_ref::<hyper::Error>() {
         http_fault(http, phase)?
@@ -55,6 +59,17 @@ fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Outcome> {
         return None;
     };
     Some(Outcome::NetworkError(fault))
+}
+
+/// What this machine ran out of, where that is the error.
+pub(super) fn lacking(error: &io::Error) -> Option<&'static str> {
+    use rustix::io::Errno;
+    Some(match Errno::from_io_error(error)? {
+        Errno::MFILE | Errno::NFILE => "no file descriptor is left",
+        Errno::NOBUFS | Errno::NOMEM => "no memory is left for a connection",
+        Errno::ADDRNOTAVAIL => "no local port is left",
+        _ => return None,
+    })
 }
 
 fn io_fault(error: &io::Error, phase: Phase) -> Option<NetworkFault> {

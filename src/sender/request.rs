@@ -57,3 +57,41 @@ impl Request {
         Ok(Self { url: webhook.url.as_url().clone(), headers, body })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::domain::url::EndpointUrl;
+
+    #[test]
+    fn the_authentication_is_marked_as_sensitive_and_nothing_else_is() {
+        let key = SecretString::from(Vault::new_key().to_string());
+        let vault = Vault::new(Some(&key)).unwrap();
+        let (account, id) = ("acme".parse().unwrap(), "wh_019a1b2c-0000-7000-8000-000000000001".parse().unwrap());
+        let seal = |field| vault.seal(Place { account: &account, webhook: id, field }, &"t0ken".into()).unwrap();
+        for (authentication, name, value) in [
+            (Authentication::Bearer { token: seal("token") }, "authorization", "Bearer t0ken"),
+            (Authentication::Header { name: "X-Key".to_owned(), value: seal("value") }, "x-key", "t0ken"),
+        ] {
+            let webhook = Webhook {
+                id,
+                url: EndpointUrl::from_saved("https://example.com/").unwrap(),
+                events: Vec::new(),
+                authentication,
+                description: String::new(),
+                active: true,
+                revision: 1,
+                created_at: String::new(),
+                updated_at: String::new(),
+            };
+            let event_id = "e1".parse().unwrap();
+            let request = Request::to_webhook(&vault, (&account, &webhook), &event_id, 1, Bytes::new()).unwrap();
+            assert_eq!(request.headers[name], value);
+            for (header, value) in &request.headers {
+                assert_eq!(value.is_sensitive(), header == name, "{header}");
+            }
+        }
+    }
+}

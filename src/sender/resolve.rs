@@ -23,7 +23,7 @@ use hyper_util::client::legacy::connect::dns::Name;
 use tower::Service;
 
 use super::{
-    SenderError,
+    SenderError, fault,
     trace::{Mark, mark},
 };
 use crate::domain::{
@@ -61,6 +61,9 @@ pub enum LookupError {
     /// An address was refused; the text says whose and why.
     #[error("{0}")]
     Refused(String),
+    /// This machine could not ask.
+    #[error("{0}")]
+    Unable(&'static str),
     /// The lookup itself went wrong.
     #[error("{0}")]
     Failed(NetworkFault),
@@ -95,7 +98,7 @@ impl Resolver {
         mark(Mark::LookupBegun);
         let found = self.look_up(host).await;
         mark(Mark::LookupEnded);
-        let (v4, v6) = found.map_err(LookupError::Failed)?;
+        let (v4, v6) = found?;
         for address in v4.iter().chain(&v6) {
             judge_with(*address, &self.allow).map_err(|why| {
                 LookupError::Refused(format!("refused to connect: {host} resolves to {address}; {why}"))
@@ -105,11 +108,11 @@ impl Resolver {
     }
 
     /// All IPv4 and all IPv6 addresses of `host`; at least one in all.
-    async fn look_up(&self, host: &str) -> Result<(Vec<IpAddr>, Vec<IpAddr>), NetworkFault> {
+    async fn look_up(&self, host: &str) -> Result<(Vec<IpAddr>, Vec<IpAddr>), LookupError> {
         if host.trim_end_matches('.').eq_ignore_ascii_case("localhost") {
             return Ok((vec![Ipv4Addr::LOCALHOST.into()], Vec::new()));
         }
-        let failed = |reason: String| NetworkFault::LookupFailed { host: host.to_owned(), reason };
+        let failed = |reason: String| LookupError::Failed(NetworkFault::LookupFailed { host: host.to_owned(), reason });
         let dns = self.dns.as_ref().ok_or_else(|| failed("no name server is configured".to_owned()))?;
         let mut name = rr::Name::from_ascii(host).map_err(|_| failed("not a valid DNS name".to_owned()))?;
         name.set_fqdn(true);
@@ -120,7 +123,7 @@ impl Resolver {
             (v4, v6) => {
                 let [v4, v6] = [v4, v6].map(|found| found.as_ref().map_or_else(|_| Vec::new(), addresses_in));
                 if v4.is_empty() && v6.is_empty() {
-                    return Err(NetworkFault::NoAddress { host: host.to_owned() });
+                    return Err(LookupError::Failed(NetworkFault::NoAddress { host: host.to_owned() }));
                 }
                 Ok((v4, v6))
             }
@@ -171,13 +174,20 @@ fn addresses_in(lookup: &Lookup) -> Vec<IpAddr> {
 }
 
 /// Why both questions came back without an address. A failure outweighs "there is none": it may be there after all.
-fn absence(host: &str, v4: &NetError, v6: &NetError) -> NetworkFault {
+fn absence(host: &str, v4: &NetError, v6: &NetError) -> LookupError {
+    let unable = [v4, v6].into_iter().find_map(|error| match error {
+        NetError::Io(error) => fault::lacking(error),
+        _ => None,
+    });
+    if let Some(lacking) = unable {
+        return LookupError::Unable(lacking);
+    }
     let host = host.to_owned();
-    match [v4, v6].into_iter().find(|error| !error.is_no_records_found()) {
+    LookupError::Failed(match [v4, v6].into_iter().find(|error| !error.is_no_records_found()) {
         Some(failure) => NetworkFault::LookupFailed { host, reason: reason(failure) },
         None if v4.is_nx_domain() || v6.is_nx_domain() => NetworkFault::NoSuchHost { host },
         None => NetworkFault::NoAddress { host },
-    }
+    })
 }
 
 /// What the name servers did, in a few words.

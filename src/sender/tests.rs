@@ -71,6 +71,7 @@ fn words(attempt: &Attempt) -> String {
         Outcome::Response { status } => status.to_string(),
         Outcome::NetworkError(fault) => fault.to_string(),
         Outcome::Refused(why) => format!("refused: {why}"),
+        Outcome::Unable(lacking) => format!("unable: {lacking}"),
     }
 }
 

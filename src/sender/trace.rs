@@ -7,10 +7,12 @@
 //!
 //! One exception: while a connection is being made for an attempt, the pool may get another one back and use that. The
 //! half-made connection is then finished in a task of the pool, where there is no trace: its marks go nowhere, and
-//! its first poll over there tells the trace that the attempt went on without it.
+//! its first poll over there tells the trace that the attempt went on without it. Nobody's deadline holds such a
+//! connection any more, so it has one of its own: else an endpoint that never finishes a handshake collects sockets.
 
 use std::{
     future::{Future, poll_fn},
+    io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -20,6 +22,9 @@ use std::{
 use tower::{Layer, Service};
 
 use crate::domain::outcome::{Phase, Phases};
+
+/// A connection that no attempt waits for is given up when it is not ready within this.
+const OVERTAKEN_LIMIT: Duration = Duration::from_secs(2);
 
 tokio::task_local! {
     static CURRENT: Trace;
@@ -144,6 +149,7 @@ impl<S, R> Service<R> for TracedConnector<S>
 where
     S: Service<R>,
     S::Future: Send + 'static,
+    S::Error: From<io::Error>,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -157,9 +163,14 @@ where
         mark(Mark::ConnectBegun);
         let mut trace = CURRENT.try_with(Trace::clone).ok();
         let mut connect = Box::pin(self.0.call(target));
+        let mut limit = None;
         Box::pin(poll_fn(move |cx| {
             if let Some(overtaken) = trace.take_if(|trace| !trace.is_followed_here()) {
                 overtaken.apply(Mark::Overtaken);
+                limit = Some(Box::pin(tokio::time::sleep(OVERTAKEN_LIMIT)));
+            }
+            if limit.as_mut().is_some_and(|limit| limit.as_mut().poll(cx).is_ready()) {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut).into()));
             }
             let connected = connect.as_mut().poll(cx);
             if let Poll::Ready(Ok(_)) = connected {
@@ -225,9 +236,9 @@ mod tests {
         let connector = tower_fn(move |()| {
             let finished = finished.lock().unwrap().take().unwrap();
             async move {
-                finished.await.map_err(|_| ())?;
+                finished.await.map_err(io::Error::other)?;
                 mark(Mark::HandshakeBegun);
-                Ok::<_, ()>(())
+                Ok::<_, io::Error>(())
             }
         });
         let trace = Trace::begin();
@@ -238,6 +249,16 @@ mod tests {
         finish.send(()).unwrap();
         background.await.unwrap().unwrap();
         assert_eq!((trace.phase(), trace.phases()), (Phase::Waiting, Phases::default()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connect_that_nobody_waits_for_any_more_is_given_up_soon() {
+        let connector = tower_fn(|()| std::future::pending::<io::Result<()>>());
+        let mut connect = CURRENT.sync_scope(Trace::begin(), || ConnectLayer.layer(connector).call(()));
+        let began = tokio::time::Instant::now();
+        let given_up = tokio::spawn(poll_fn(move |cx| connect.as_mut().poll(cx))).await.unwrap();
+        assert_eq!(given_up.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed(), OVERTAKEN_LIMIT);
     }
 
     /// A service from a function, as `tower::service_fn`, which is behind a feature.

@@ -3,9 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
-use super::{Worker, leases::Lease, persist::until_answered, settler::Settlement};
+use super::{
+    Worker,
+    leases::Lease,
+    persist::{Backoff, until_answered},
+    settler::Settlement,
+};
 use crate::{
     domain::{
         delivery::Delivery,
@@ -75,22 +81,22 @@ async fn attempt(
     facts: EnvelopeFacts,
     envelope: Bytes,
 ) {
-    let time = worker.clock.now();
     let bytes = envelope.len();
-    worker.figures.attempt_started();
-    failpoint::reach("before-request", delivery.account.as_str());
-    let request = Request::to_webhook(
-        &worker.vault,
-        (&delivery.account, webhook),
-        &delivery.event_id,
-        time.timestamp(),
-        envelope,
-    );
-    let met = match request {
-        Ok(request) => worker.sender.attempt(request).await,
-        Err(error) => {
-            tracing::error!(%error, account = %delivery.account, webhook = %webhook.id, "a webhook's credentials cannot be used");
-            unusable_credentials(&error)
+    let mut backoff = Backoff::new();
+    let (time, met) = loop {
+        let time = worker.clock.now();
+        worker.figures.attempt_started();
+        failpoint::reach("before-request", delivery.account.as_str());
+        let met = request(worker, &delivery, webhook, time, envelope.clone()).await;
+        let Outcome::Unable(lacking) = &met.outcome else { break (time, met) };
+        // This worker's own trouble is no attempt: nobody was asked.
+        tracing::error!(lacking, "no request can be made from here; waiting");
+        tokio::select! {
+            () = worker.stop.cancelled() => return,
+            () = backoff.pause() => {}
+        }
+        if !lease.ready(worker.start_within).await {
+            return;
         }
     };
     failpoint::reach("after-request", delivery.account.as_str());
@@ -103,6 +109,24 @@ async fn attempt(
         duration_ms = log.duration_ms, last, "attempt"
     );
     settle(worker, lease, Attempted { held: lease.token().0, delivery, next, log }, bytes).await;
+}
+
+/// One request, or why there can be none.
+async fn request(
+    worker: &Worker,
+    delivery: &Delivery,
+    webhook: &Webhook,
+    time: DateTime<Utc>,
+    envelope: Bytes,
+) -> sender::Attempt {
+    let Delivery { account, event_id, .. } = delivery;
+    match Request::to_webhook(&worker.vault, (account, webhook), event_id, time.timestamp(), envelope) {
+        Ok(request) => worker.sender.attempt(request).await,
+        Err(error) => {
+            tracing::error!(%error, %account, webhook = %webhook.id, "a webhook's credentials cannot be used");
+            unusable_credentials(&error)
+        }
+    }
 }
 
 /// An entry that took its worker with it too often gets a final log entry and is set aside.

@@ -35,6 +35,26 @@ async fn large_events_are_taken_only_as_far_as_their_bytes_fit() {
     assert_eq!(receiver.requests("/hook").len(), 30);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_runs_out_of_files_waits_and_blames_no_endpoint() {
+    const EVENTS: usize = 60;
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let slow = Answer::Delay(Duration::from_millis(300), Box::new(Answer::Status(200)));
+    receiver.plan("/hook", [slow]);
+    let webhook = here.add("acme", &receiver.url("/hook")).await;
+    for _ in 0..EVENTS {
+        here.push("acme", TRANSCRIPT).await;
+    }
+    // Each attempt over HTTP/1.1 has a connection of its own; some files are the worker's own.
+    let worker = here.program.worker_with_files(40);
+    here.drained().await;
+    let log = here.log(webhook).await;
+    assert!(log.iter().all(|entry| entry["attempt"] == 1 && entry["status"] == "success"), "{log:#?}");
+    assert_eq!(receiver.requests("/hook").len(), EVENTS);
+    assert!(worker.stderr().contains("no file descriptor is left"), "the limit was reached at all");
+}
+
 /// What a worker needed.
 struct Measured {
     first_delivery: Duration,

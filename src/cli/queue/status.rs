@@ -45,8 +45,7 @@ pub(super) async fn watch(store: &Store, stop: &CancellationToken, json: bool) -
         };
         match status {
             Ok(status) => {
-                let mut frame =
-                    if json { serde_json::to_string(&status)? + "\n" } else { text(&status, output::width()) };
+                let mut frame = if json { output::json_line(&status)? } else { text(&status, output::width()) };
                 if redraws {
                     frame.insert_str(0, CLEAR);
                 } else if shown && !json {

@@ -123,7 +123,7 @@ impl EditFlags {
 /// What a secret file holds, without its final newline.
 fn secret(file: &Path) -> Result<Zeroizing<String>, BadInput> {
     let read = if file == Path::new("-") { bounded(io::stdin().lock()) } else { File::open(file).and_then(bounded) };
-    let bytes = read.map_err(|source| BadInput::Unreadable { file: name(file), source })?;
+    let bytes = read.map_err(|source| BadInput::Unreadable { file: path(file), source })?;
     if bytes.len() as u64 > SECRET_FILE_MAX_BYTES {
         return Err(BadInput::TooLong { file: name(file) });
     }
@@ -146,6 +146,15 @@ fn without_final_newline(text: &str) -> &str {
 fn header(line: &str) -> Option<NewAuthentication> {
     let (name, value) = header::read_line(line)?;
     Some(NewAuthentication::Header { name: name.to_owned(), value: value.into() })
+}
+
+/// The name of a file that cannot be read, where it is surely one: somebody may have given the secret itself.
+fn path(file: &Path) -> String {
+    if file == Path::new("-") || file.is_absolute() || file.starts_with(".") || file.starts_with("..") {
+        name(file)
+    } else {
+        "the file (its name is not shown, for it may be the secret itself)".to_owned()
+    }
 }
 
 fn name(file: &Path) -> String {
@@ -204,7 +213,12 @@ mod tests {
         assert_eq!(refused(b"\xff\xfe"), Err("FILE is not UTF-8 text".to_owned()));
         assert_eq!(refused(&vec![b'a'; 16 * 1024]), Ok(()));
         assert!(refused(&vec![b'a'; 16 * 1024 + 1]).unwrap_err().starts_with("FILE is longer than 16384 bytes"));
-        let missing = secret(Path::new("/nowhere/token")).unwrap_err();
-        assert_eq!(missing.to_string(), "cannot read /nowhere/token");
+        for (file, text) in [
+            ("/nowhere/token", "cannot read /nowhere/token"),
+            ("./token", "cannot read ./token"),
+            ("t0ken", "cannot read the file (its name is not shown, for it may be the secret itself)"),
+        ] {
+            assert_eq!(secret(Path::new(file)).unwrap_err().to_string(), text);
+        }
     }
 }

@@ -84,12 +84,17 @@ async fn an_attempt_that_takes_over_a_freed_connection_is_not_blamed_for_its_own
     let (begun, first_is_asked, second_is_there) =
         (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (asked, there) = (first_is_asked.clone(), second_is_there.clone());
+    let second_is_left = Arc::new(Notify::new());
+    let left = second_is_left.clone();
     let endpoint = listen(move |stream| {
         let (acceptor, begun, asked, there) = (acceptor.clone(), begun.clone(), asked.clone(), there.clone());
+        let left = left.clone();
         async move {
             if begun.fetch_add(1, Ordering::SeqCst) > 0 {
                 there.notify_one();
-                return std::future::pending().await;
+                // Never a word, and read until the other side gives up.
+                let _ = tokio::io::copy(&mut { stream }, &mut tokio::io::sink()).await;
+                return left.notify_one();
             }
             let mut stream = acceptor.accept(stream).await.unwrap();
             read_request(&mut stream).await.unwrap();
@@ -113,6 +118,8 @@ async fn an_attempt_that_takes_over_a_freed_connection_is_not_blamed_for_its_own
     assert_eq!(words(&second), "200");
     assert_eq!(Phases { first_byte: None, ..second.phases }, Phases::default());
     assert!(second.phases.first_byte.is_some());
+    // No attempt's deadline holds the second connection any more, and yet it does not stay.
+    tokio::time::timeout(PATIENT, second_is_left.notified()).await.expect("its socket is given up");
 }
 
 /// An HTTP/2 endpoint that answers, or fails a stream, as `answer` says.

@@ -101,6 +101,14 @@ impl Program {
         extra.into_iter().fold(self.clone(), |program, (name, value)| program.env(name, value)).start(["worker"])
     }
 
+    /// Starts a worker that may have at most this many files open, connections included.
+    pub fn worker_with_files(&self, limit: usize) -> Process {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {limit}; exec \"$0\" worker");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_lynkhook")]);
+        Process::spawn(self.with_environment(command), Vec::new())
+    }
+
     /// Starts a command that runs until it is told to stop, such as `server`.
     pub fn start<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Process {
         Process::spawn(self.command(args), Vec::new())
@@ -108,7 +116,12 @@ impl Program {
 
     fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lynkhook"));
-        command.args(args).env_clear();
+        command.args(args);
+        self.with_environment(command)
+    }
+
+    fn with_environment(&self, mut command: Command) -> Command {
+        command.env_clear();
         let inherited = ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         command.envs(inherited).envs(self.environment.iter().cloned());
         command
