@@ -78,7 +78,7 @@ async fn attempt(
     let time = worker.clock.now();
     let bytes = envelope.len();
     worker.figures.attempt_started();
-    failpoint::reach("before-request", delivery.account.as_str());
+    failpoint::before("request", delivery.account.as_str());
     let request = Request::to_webhook(
         &worker.vault,
         (&delivery.account, webhook),
@@ -93,7 +93,7 @@ async fn attempt(
             unusable_credentials(&error)
         }
     };
-    failpoint::reach("after-request", delivery.account.as_str());
+    failpoint::after("request", delivery.account.as_str());
     let next = worker.schedule.decide(&met.outcome, delivery.attempt, rand::random());
     let last = !matches!(next, Next::Retry { .. });
     let log = LogEntry::of_attempt(&delivery, facts, time, (&met.outcome, met.duration, met.phases), last);
