@@ -7,10 +7,18 @@
 
 #![allow(unreachable_pub, reason = "`pub` marks what one part offers the others")]
 
+mod attempts;
 mod crash_points;
+mod ledger;
+mod nemesis;
+mod plan;
 mod proxy;
+mod report;
+mod storm;
 #[path = "../it/support/mod.rs"]
 mod support;
+mod traffic;
+mod world;
 
 /// Timings so short that a short run sees many leases end: the rule wants `start_within` + timeout + 2 s.
 const HASTE: [(&str, &str); 6] = [
