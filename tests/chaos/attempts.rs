@@ -34,7 +34,6 @@ pub struct History {
     pub logged: Vec<Logged>,
     /// Requests of which no worker logged the end: arrival, and end as the receiver saw it.
     pub unlogged: Vec<(Instant, Instant)>,
-    pub requests: usize,
 }
 
 /// Two clocks read at one moment, so that times of day become instants.
@@ -75,7 +74,6 @@ pub fn logged(said: &[String], clocks: Clocks) -> BTreeMap<String, History> {
 impl History {
     /// Finds each request's line in the logs; what has none died with its worker.
     pub fn match_requests(&mut self, requests: &[&Received]) {
-        self.requests = requests.len();
         let mut free: Vec<&Logged> = self.logged.iter().collect();
         for request in requests {
             let ended = request.ended.unwrap_or(request.arrived);

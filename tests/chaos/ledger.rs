@@ -140,26 +140,29 @@ impl Seen<'_> {
     /// Brings requests and log lines together, whichever webhook of the hook they were for.
     fn enter_history(&mut self, books: &mut Books, hook: usize, event: &str, requests: &[&Received], has_ended: bool) {
         let webhook = self.world.webhook(hook).to_string();
-        // A hook whose webhook was replaced: the event may have met several.
-        let ids: Vec<String> = if HOOKS[hook].0 < STAYING {
-            vec![format!("{event}.{webhook}")]
-        } else {
-            let of = |id: &&String| id.split_once('.').is_some_and(|(of, _)| of == event);
-            self.histories
-                .range(format!("{event}.")..format!("{event}/"))
-                .map(|(id, _)| id)
-                .filter(of)
-                .cloned()
-                .collect()
-        };
-        if let [id] = &ids[..]
-            && let Some(history) = self.histories.get_mut(id)
-        {
-            history.match_requests(requests);
-            if history.logged.iter().any(|attempt| attempt.good) && !has_ended {
-                books.wrong.push(format!("{id} is delivered to the worker and not to the receiver: {history:?}"));
-            }
+        let mut ids = vec![format!("{event}.{webhook}")];
+        if HOOKS[hook].0 >= STAYING {
+            // The event may have met several webhooks, one after the other.
+            ids.extend(self.of_event(event).map(|(id, _)| id.clone()));
+            ids.dedup();
         }
+        let mut all = History::default();
+        for id in &ids {
+            all.logged.extend(self.histories.get(id).into_iter().flat_map(|history| history.logged.clone()));
+        }
+        all.match_requests(requests);
+        if all.logged.iter().any(|attempt| attempt.good) && !has_ended {
+            books.wrong.push(format!("{event} is delivered to the worker and not to the receiver: {all:?}"));
+        }
+        if !requests.is_empty() {
+            let id = ids.into_iter().find(|id| self.histories.contains_key(id));
+            let id = id.unwrap_or_else(|| format!("{event}.{webhook}"));
+            self.histories.entry(id).or_default().unlogged = all.unlogged;
+        }
+    }
+
+    fn of_event(&self, event: &str) -> impl Iterator<Item = (&String, &History)> {
+        self.histories.range(format!("{event}.")..format!("{event}/"))
     }
 
     /// The counts of an account's partition are no lower than what is otherwise missing, and no higher than by what was in
@@ -191,9 +194,8 @@ impl Seen<'_> {
     /// Whether an event was in flight when a fault struck or its webhook was deleted.
     fn was_struck(&self, account: usize, event: &str) -> bool {
         let notes = self.world.notes.lock().unwrap();
-        let mut of_event = self.histories.range(format!("{event}.")..format!("{event}/"));
         let mut none = true;
-        let struck = of_event.any(|(_, history)| {
+        let struck = self.of_event(event).any(|(_, history)| {
             none = false;
             !history.unlogged.is_empty()
                 || history.logged.iter().any(|attempt| {

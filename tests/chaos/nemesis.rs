@@ -6,7 +6,6 @@ use std::{
 };
 
 use crate::{
-    HASTE,
     plan::{End, Fault, Plan, Step, WORKERS},
     proxy::Weather,
     support::*,
@@ -50,7 +49,7 @@ pub struct Nemesis {
 
 impl Nemesis {
     pub fn new(world: Arc<World>, redis: RedisServer) -> Self {
-        let workers = (0..WORKERS).map(|_| world.program.worker(HASTE)).collect();
+        let workers = (0..WORKERS).map(|_| world.program.worker([])).collect();
         let wire = world.wire();
         Self {
             world,
@@ -96,7 +95,7 @@ impl Nemesis {
     async fn supervise(&mut self) {
         for worker in 0..WORKERS {
             if self.workers[worker].has_ended() {
-                let ended = std::mem::replace(&mut self.workers[worker], self.world.program.worker(HASTE));
+                let ended = std::mem::replace(&mut self.workers[worker], self.world.program.worker([]));
                 let Output { code, stderr, .. } = ended.output(LEAVING).await;
                 assert!(code == Some(5) && !stderr.contains("worker started"), "a worker ended, {code:?}: {stderr}");
                 self.said.push(stderr);
@@ -157,7 +156,7 @@ impl Nemesis {
 
     async fn kill_worker(&mut self, worker: usize) {
         self.note(KILL, CONCURRENCY).worker = Some(worker);
-        let mut dead = std::mem::replace(&mut self.workers[worker], self.world.program.worker(HASTE));
+        let mut dead = std::mem::replace(&mut self.workers[worker], self.world.program.worker([]));
         dead.kill9().await;
         self.said.push(dead.output(LEAVING).await.stderr);
     }
@@ -171,7 +170,7 @@ impl Nemesis {
 
     /// Another starts at once; this one finishes what it has. One that was only just started simply ends.
     fn replace_worker(&mut self, worker: usize) {
-        let mut leaving = std::mem::replace(&mut self.workers[worker], self.world.program.worker(HASTE));
+        let mut leaving = std::mem::replace(&mut self.workers[worker], self.world.program.worker([]));
         if !leaving.has_ended() {
             // What it cannot settle because Redis is away, another repeats.
             self.note("SIGTERM a worker", CONCURRENCY).until += LEAVES_WITHIN;

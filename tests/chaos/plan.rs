@@ -149,7 +149,7 @@ fn deeds(dice: &mut StdRng, length: Duration) -> Vec<(Duration, Deed)> {
 /// Squalls of some seconds with a fault every second, and calms between them, in which nothing may be repeated that was
 /// not hit before.
 fn steps(dice: &mut StdRng, length: Duration) -> Vec<(Duration, Step)> {
-    let (mut steps, mut at) = (Vec::new(), ms(1500));
+    let (mut steps, mut at) = (Vec::new(), ms(1000));
     let mut calm_from = at + ms(8000);
     while at < length {
         let (fault, end) = fault(dice);
@@ -157,7 +157,7 @@ fn steps(dice: &mut StdRng, length: Duration) -> Vec<(Duration, Step)> {
         if let Some((after, end)) = end {
             steps.push((at + after, Step::End(end)));
         }
-        at += ms(dice.random_range(400..2000));
+        at += ms(dice.random_range(300..1300));
         if at > calm_from {
             at += ms(5000);
             calm_from = at + ms(8000);

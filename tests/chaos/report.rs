@@ -33,7 +33,9 @@ impl Books {
 impl Display for Books {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let dropped: u64 = self.dropped.values().sum();
-        let lost = self.due as u64 + self.entered_twice - dropped - (self.delivered + self.failed) as u64;
+        let ended = (self.delivered + self.failed) as u64 + dropped - self.entered_twice;
+        // What the counts alone show; `wrong` names each.
+        let lost = (self.due as u64).saturating_sub(ended);
         line(f, "faults", self.faults.values().sum::<usize>(), &list(&self.faults))?;
         line(f, "changes to webhooks", self.deeds.values().sum::<usize>(), &list(&self.deeds))?;
         line(f, "events accepted", self.accepted, &format!("{} not accepted: Redis full or away", self.refused))?;

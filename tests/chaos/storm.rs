@@ -130,6 +130,15 @@ async fn what_redis_accepted_is_delivered_failed_or_counted_whatever_crashes() {
     if storms > 1 {
         println!("{storms} seeds\n{total}");
     }
-    assert!(total.wrong.is_empty(), "the books do not balance; seeds from {seed}:\n{}", total.wrong.join("\n"));
+    let first: Vec<&str> = total.wrong.iter().map(String::as_str).take(20).collect();
+    assert!(
+        first.is_empty(),
+        "the books do not balance; seeds from {seed}:
+{}",
+        first.join(
+            "
+"
+        )
+    );
     assert!(total.delivered > 0 && !total.faults.is_empty(), "nothing happened:\n{total}");
 }
