@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    nemesis::{Happened, KILL},
+    nemesis::{Happened, KILL, TERM},
     support::Received,
 };
 
@@ -67,7 +67,9 @@ pub fn logged(said: &[String], clocks: Clocks) -> BTreeMap<String, History> {
             good: line["status"].as_str().is_some_and(|status| status.starts_with('2')),
         });
     }
-    histories.values_mut().for_each(|history| history.logged.sort_by_key(|attempt| attempt.ended));
+    for history in histories.values_mut() {
+        history.logged.sort_by_key(|attempt| attempt.ended);
+    }
     histories
 }
 
@@ -138,8 +140,14 @@ impl Repetition {
 
     fn is_explained_by(&self, fault: &Happened) -> bool {
         let meets = fault.from <= self.until && self.from <= fault.until;
-        // SIGTERM ends a worker that has not yet an ear for it, and one whose grace is over.
-        meets && (!self.by_death || fault.name == KILL || fault.name.starts_with("SIGTERM"))
+        // A rollout repeats nothing, unless its grace was over in the middle of a request.
+        meets && (fault.name == KILL || self.by_death == (fault.name == TERM))
+    }
+
+    /// How far a fault is from it.
+    fn distance(&self, fault: &Happened) -> Duration {
+        let from = self.from + BEFORE;
+        fault.from.saturating_duration_since(from) + from.saturating_duration_since(fault.from)
     }
 }
 
@@ -155,8 +163,8 @@ pub fn explain(
     let mut left: Vec<usize> = happened.iter().map(|fault| fault.repeats).collect();
     let (mut causes, mut unexplained) = (BTreeMap::new(), Vec::new());
     for repetition in &repetitions {
-        let cause = (0..left.len()).find(|&at| left[at] > 0 && repetition.is_explained_by(&happened[at]));
-        match cause {
+        let causes_left = (0..left.len()).filter(|&at| left[at] > 0 && repetition.is_explained_by(&happened[at]));
+        match causes_left.min_by_key(|&at| repetition.distance(&happened[at])) {
             Some(at) => {
                 left[at] -= 1;
                 *causes.entry(happened[at].name).or_default() += 1;

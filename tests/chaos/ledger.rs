@@ -199,7 +199,8 @@ impl Seen<'_> {
             none = false;
             !history.unlogged.is_empty()
                 || history.logged.iter().any(|attempt| {
-                    let (from, until) = (attempt.started - AROUND, attempt.ended + AROUND);
+                    let until = attempt.ended + AROUND;
+                    let from = attempt.started.checked_sub(AROUND).unwrap_or(attempt.started);
                     notes.deletions.iter().any(|(of, at)| *of == account && (from..until).contains(at))
                         || self.happened.iter().any(|f| f.repeats > 0 && f.from <= until && from <= f.until)
                 })

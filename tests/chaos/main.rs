@@ -19,13 +19,3 @@ mod storm;
 mod support;
 mod traffic;
 mod world;
-
-/// Timings so short that a short run sees many leases end: the rule wants `start_within` + timeout + 2 s.
-const HASTE: [(&str, &str); 6] = [
-    ("LYNKHOOK_WORKER__LEASE", "3200ms"),
-    ("LYNKHOOK_WORKER__RENEW_EVERY", "200ms"),
-    ("LYNKHOOK_WORKER__START_WITHIN", "700ms"),
-    ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
-    ("LYNKHOOK_DELIVERY__TIMEOUT", "500ms"),
-    ("LYNKHOOK_DELIVERY__RETRY_DELAYS", "400ms,800ms"),
-];

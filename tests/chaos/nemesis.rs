@@ -20,6 +20,7 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(8);
 /// Workers that ended by themselves are looked for this often.
 const SUPERVISION: Duration = Duration::from_millis(200);
 pub const KILL: &str = "SIGKILL a worker";
+pub const TERM: &str = "SIGTERM a worker";
 const STOP: &str = "SIGSTOP a worker";
 
 /// A fault that happened.
@@ -138,7 +139,6 @@ impl Nemesis {
                 self.is_redis_up = true;
                 self.over("SIGKILL Redis", None);
             }
-            End::StartRedis => {}
             End::FairWeather => {
                 self.world.proxy.set(Weather::Fair);
                 for name in ["replies delayed", "replies withheld", "replies lost"] {
@@ -149,8 +149,8 @@ impl Nemesis {
                 let _: String = self.wire.ask(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(0)).await;
                 self.over("maxmemory reached", None);
             }
-            // A restart forgets the limit.
-            End::FreeMemory => {}
+            // Redis is up, or away: a restart forgets the limit.
+            End::StartRedis | End::FreeMemory => {}
         }
     }
 
@@ -173,7 +173,7 @@ impl Nemesis {
         let mut leaving = std::mem::replace(&mut self.workers[worker], self.world.program.worker([]));
         if !leaving.has_ended() {
             // What it cannot settle because Redis is away, another repeats.
-            self.note("SIGTERM a worker", CONCURRENCY).until += LEAVES_WITHIN;
+            self.note(TERM, CONCURRENCY).until += LEAVES_WITHIN;
             leaving.sigterm();
             leaving.sigcont();
         }
@@ -270,7 +270,10 @@ impl Nemesis {
     /// Stops the workers in order; they leave nothing pending.
     pub async fn dismiss(&mut self) {
         for leaving in self.leaving.drain(..) {
-            self.said.push(leaving.output(LEAVING).await.stderr);
+            let Output { code, stderr, .. } = leaving.output(LEAVING).await;
+            // None: it had not yet an ear for signals. 5: Redis was out of reach when it started.
+            assert!(matches!(code, Some(0 | 5) | None), "a worker did not leave in order, {code:?}: {stderr}");
+            self.said.push(stderr);
         }
         for worker in &self.workers {
             worker.sigterm();

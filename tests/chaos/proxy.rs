@@ -96,7 +96,8 @@ async fn accept(listener: TcpListener, to: u16, sky: watch::Receiver<Sky>, tally
 /// One connection, until either side ends it or the sky does.
 async fn serve(client: TcpStream, to: u16, mut sky: watch::Receiver<Sky>, tally: Arc<Tally>) -> io::Result<()> {
     let server = TcpStream::connect(("127.0.0.1", to)).await?;
-    (client.set_nodelay(true)?, server.set_nodelay(true)?);
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let cuts = sky.borrow().cuts;
     let weather = sky.clone();

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use lynkhook::webhooks::{Edit, NewAuthentication};
 use redis::AsyncCommands;
 
-use super::scene::Scene;
-use crate::{HASTE, support::*};
+use super::{PATIENT, scene::Scene};
+use crate::support::*;
 
 /// Where the six deliveries of the scene are in the end.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub async fn a_command_is_killed(side: &str, step: &str) {
         let on = Edit { active: Some(true), ..Edit::default() };
         scene.here.webhooks.edit(&account_id("acme"), scene.webhooks["acme"], on).await.unwrap();
     }
-    let _worker = scene.here.program.worker(HASTE);
+    let _worker = scene.here.program.worker(PATIENT);
     let held = scene.key("held", "acme");
     eventually(SOON, "nothing held", async || (scene.length(&held).await == 0).then_some(())).await;
     scene.drained().await;
