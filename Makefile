@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test soak bounds fuzz lint deny check fmt doc build needs-redis needs-clients needs-clock needs-cc needs-fuzz needs-deny
+.PHONY: help run test soak chaos bounds fuzz lint deny check fmt doc build needs-redis needs-clients needs-clock needs-cc needs-fuzz needs-deny
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: needs-cc needs-redis needs-clients needs-clock ## Run all tests, against a
 
 soak: needs-cc needs-redis ## Run the randomised tests for SECONDS (120) each, with SEED if given
 	LYNKHOOK_TEST_SECONDS=$(or $(SECONDS),120) $(if $(SEED),LYNKHOOK_TEST_SEED=$(SEED)) $(CARGO) test --locked --test it -- --nocapture --test-threads=1 invariants
+
+chaos: needs-cc needs-redis ## Crash everything for SECONDS (600), from SEED (1) on, and balance the books
+	LYNKHOOK_CHAOS_SECONDS=$(or $(SECONDS),600) LYNKHOOK_CHAOS_SEED=$(or $(SEED),1) $(CARGO) test --locked --test chaos -- --nocapture --test-threads=1
 
 bounds: needs-cc needs-redis ## Measure a worker's memory with a million events, large events, many webhooks waiting
 	$(CARGO) test --locked --test it -- --ignored --nocapture long_

@@ -1,16 +1,56 @@
-//! Points at which a test can end the process, as a crash would, or a loop, as a deadlock would. Only in builds with debug assertions; in a release
-//! build this is nothing.
+//! Points at which a test can end the process, as a crash would: before and after every step in Redis and every
+//! request; and loops that it can stop, as a deadlock would. Only in builds with debug assertions; in a release build
+//! this is nothing.
 //!
-//! `LYNKHOOK_FAILPOINT=<point>` or `<point>:<detail>` arms one point for all or for one detail (an account);
-//! `…@<n>` lets it pass n - 1 times first. `LYNKHOOK_WEDGE=<loop>` stops one of the worker's loops.
+//! `LYNKHOOK_FAILPOINT=before-<step>` or `after-<step>` arms one point for all, `…:<detail>` for one detail (an
+//! account); `…@<n>` lets it pass n - 1 times first. `LYNKHOOK_WEDGE=<loop>` stops one of the worker's loops.
 
-/// Passes a point; a test may have armed it.
+/// Every step that has a point before and one after it: taking entries, requests, and each script of the store.
+/// `tests/chaos/crash_points.rs` crashes at all of them.
+pub const STEPS: [&str; 23] = [
+    "read",
+    "request",
+    "claim",
+    "delete_webhook",
+    "discard_held",
+    "drop_rejected",
+    "fan_out",
+    "group",
+    "hold",
+    "leave",
+    "list_failed",
+    "log",
+    "promote",
+    "publish",
+    "put_webhook",
+    "redeliver",
+    "reject",
+    "renew",
+    "requeue_rejected",
+    "settle",
+    "status",
+    "sweep",
+    "visit",
+];
+
+/// Passes the point before a step; a test may have armed it.
 #[inline]
-pub fn reach(point: &str, detail: &str) {
+pub fn before(step: &str, detail: &str) {
+    reach("before", step, detail);
+}
+
+/// Passes the point after a step, when its answer is there and nothing was made of it yet.
+#[inline]
+pub fn after(step: &str, detail: &str) {
+    reach("after", step, detail);
+}
+
+#[inline]
+fn reach(side: &str, step: &str, detail: &str) {
     #[cfg(debug_assertions)]
-    armed::reach(point, detail);
+    armed::reach(side, step, detail);
     #[cfg(not(debug_assertions))]
-    let _ = (point, detail);
+    let _ = (side, step, detail);
 }
 
 /// Stays here for ever where a test asked for it.
@@ -32,7 +72,8 @@ mod armed {
     };
 
     struct Armed {
-        point: String,
+        side: String,
+        step: String,
         detail: Option<String>,
         passes: AtomicU64,
     }
@@ -41,12 +82,14 @@ mod armed {
         let text = std::env::var("LYNKHOOK_FAILPOINT").ok()?;
         let (text, passes) = text.split_once('@').map_or((&*text, 1), |(text, n)| (text, n.parse().unwrap_or(1)));
         let (point, detail) = text.split_once(':').map_or((text, None), |(p, d)| (p, Some(d.to_owned())));
-        Some(Armed { point: point.to_owned(), detail, passes: AtomicU64::new(passes) })
+        let (side, step) = point.split_once('-')?;
+        Some(Armed { side: side.to_owned(), step: step.to_owned(), detail, passes: AtomicU64::new(passes) })
     });
 
-    pub(super) fn reach(point: &str, detail: &str) {
+    pub(super) fn reach(side: &str, step: &str, detail: &str) {
+        debug_assert!(super::STEPS.contains(&step), "no test crashes at {step}: it is missing from STEPS");
         let Some(armed) = &*ARMED else { return };
-        let meant = armed.point == point && armed.detail.as_deref().is_none_or(|d| d == detail);
+        let meant = armed.side == side && armed.step == step && armed.detail.as_deref().is_none_or(|d| d == detail);
         if meant && armed.passes.fetch_sub(1, Relaxed) == 1 {
             std::process::abort();
         }

@@ -8,13 +8,13 @@
 use std::{sync::Mutex, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, ScriptInvocation,
-    aio::MultiplexedConnection, io::tcp::TcpSettings,
+    AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, aio::MultiplexedConnection,
+    io::tcp::TcpSettings,
 };
 use secrecy::ExposeSecret;
 
-use super::{StoreError, Unanswered};
-use crate::config;
+use super::{StoreError, Unanswered, scripts::Run};
+use crate::{config, failpoint};
 
 /// Data that is sent and not acknowledged for this long breaks the connection.
 const DEAD_PEER: Duration = Duration::from_secs(20);
@@ -77,9 +77,11 @@ impl Link {
     }
 
     /// Runs a script, loading it first where the server does not know it.
-    pub(super) async fn run_script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
+    pub(super) async fn run_script<T: FromRedisValue>(&self, run: &Run<'_>) -> Result<T, StoreError> {
         let mut shared = self.shared().await?;
-        let answer = script.invoke_async(&mut shared.connection).await;
+        failpoint::before(run.name, "");
+        let answer = run.invoke_async(&mut shared.connection).await;
+        failpoint::after(run.name, "");
         self.judge(shared.number, answer)
     }
 

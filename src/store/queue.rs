@@ -7,13 +7,16 @@ use chrono::{DateTime, Utc};
 use redis::{Value, aio::MultiplexedConnection};
 
 use super::{Store, StoreError, keys::Keys, ms};
-use crate::domain::{
-    account::AccountId,
-    delivery::Delivery,
-    event::EventId,
-    log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry},
-    retry::Next,
-    webhook::WebhookId,
+use crate::{
+    domain::{
+        account::AccountId,
+        delivery::Delivery,
+        event::EventId,
+        log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry},
+        retry::Next,
+        webhook::WebhookId,
+    },
+    failpoint,
 };
 
 /// One script moves at most this many bytes between keys (at least one delivery): 50 of 1 MB would block Redis for
@@ -338,7 +341,9 @@ impl Reader {
         let mut read = redis::cmd("XREADGROUP");
         read.arg("GROUP").arg("workers").arg(&self.consumer).arg("COUNT").arg(most);
         read.arg("BLOCK").arg(ms(self.blocking)).arg("STREAMS").arg(&self.queue).arg(">");
+        failpoint::before("read", "");
         let answer: Value = read.query_async(&mut self.connection).await?;
+        failpoint::after("read", "");
         // [[queue, [[id, [field, value, …]], …]]], or nothing.
         let Some(Value::Array(stream)) = first(answer) else { return Ok(Vec::new()) };
         let Some(Value::Array(entries)) = stream.into_iter().nth(1) else { return Ok(Vec::new()) };

@@ -1,62 +1,87 @@
-//! The scripts, each with the prelude before it.
+//! The scripts, each with the prelude before it and its file's name on it.
 
-use redis::Script;
+use std::ops::{Deref, DerefMut};
 
-/// Every script, hashed once.
-pub(super) struct Scripts {
-    pub(super) claim: Script,
-    pub(super) delete_webhook: Script,
-    pub(super) discard_held: Script,
-    pub(super) drop_rejected: Script,
-    pub(super) fan_out: Script,
-    pub(super) group: Script,
-    pub(super) hold: Script,
-    pub(super) leave: Script,
-    pub(super) list_failed: Script,
-    pub(super) log: Script,
-    pub(super) promote: Script,
-    pub(super) publish: Script,
-    pub(super) put_webhook: Script,
-    pub(super) redeliver: Script,
-    pub(super) reject: Script,
-    pub(super) renew: Script,
-    pub(super) requeue_rejected: Script,
-    pub(super) settle: Script,
-    pub(super) status: Script,
-    pub(super) sweep: Script,
-    pub(super) visit: Script,
+use redis::{Script, ScriptInvocation, ToRedisArgs};
+
+/// One script, hashed once.
+pub(super) struct Step {
+    name: &'static str,
+    script: Script,
 }
 
-macro_rules! script {
-    ($file:literal) => {
-        Script::new(concat!(include_str!("lua/prelude.lua"), "\n", include_str!(concat!("lua/", $file, ".lua"))))
+/// One run of a script: its keys and arguments.
+pub(super) struct Run<'a> {
+    /// The script's file, without its ending.
+    pub(super) name: &'static str,
+    invocation: ScriptInvocation<'a>,
+}
+
+impl Step {
+    /// A run that begins with this key.
+    pub(super) fn key(&self, key: impl ToRedisArgs) -> Run<'_> {
+        Run { name: self.name, invocation: self.script.key(key) }
+    }
+}
+
+impl<'a> Deref for Run<'a> {
+    type Target = ScriptInvocation<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.invocation
+    }
+}
+
+impl DerefMut for Run<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.invocation
+    }
+}
+
+macro_rules! scripts {
+    ($($name:ident),* $(,)?) => {
+        /// Every script, under the name of its file.
+        pub(super) struct Scripts {
+            $(pub(super) $name: Step,)*
+        }
+
+        impl Scripts {
+            pub(super) fn new() -> Self {
+                Self {
+                    $($name: Step {
+                        name: stringify!($name),
+                        script: Script::new(concat!(
+                            include_str!("lua/prelude.lua"),
+                            "\n",
+                            include_str!(concat!("lua/", stringify!($name), ".lua"))
+                        )),
+                    },)*
+                }
+            }
+        }
     };
 }
 
-impl Scripts {
-    pub(super) fn new() -> Self {
-        Self {
-            claim: script!("claim"),
-            delete_webhook: script!("delete_webhook"),
-            discard_held: script!("discard_held"),
-            drop_rejected: script!("drop_rejected"),
-            fan_out: script!("fan_out"),
-            group: script!("group"),
-            hold: script!("hold"),
-            leave: script!("leave"),
-            list_failed: script!("list_failed"),
-            log: script!("log"),
-            promote: script!("promote"),
-            publish: script!("publish"),
-            put_webhook: script!("put_webhook"),
-            redeliver: script!("redeliver"),
-            reject: script!("reject"),
-            renew: script!("renew"),
-            requeue_rejected: script!("requeue_rejected"),
-            settle: script!("settle"),
-            status: script!("status"),
-            sweep: script!("sweep"),
-            visit: script!("visit"),
-        }
-    }
-}
+scripts!(
+    claim,
+    delete_webhook,
+    discard_held,
+    drop_rejected,
+    fan_out,
+    group,
+    hold,
+    leave,
+    list_failed,
+    log,
+    promote,
+    publish,
+    put_webhook,
+    redeliver,
+    reject,
+    renew,
+    requeue_rejected,
+    settle,
+    status,
+    sweep,
+    visit,
+);

@@ -86,7 +86,7 @@ async fn attempt(
     let (time, met) = loop {
         let time = worker.clock.now();
         worker.figures.attempt_started();
-        failpoint::reach("before-request", delivery.account.as_str());
+        failpoint::before("request", delivery.account.as_str());
         let met = request(worker, &delivery, webhook, time, envelope.clone()).await;
         let Outcome::Unable(lacking) = &met.outcome else { break (time, met) };
         // This worker's own trouble is no attempt: nobody was asked.
@@ -99,7 +99,7 @@ async fn attempt(
             return;
         }
     };
-    failpoint::reach("after-request", delivery.account.as_str());
+    failpoint::after("request", delivery.account.as_str());
     let next = worker.schedule.decide(&met.outcome, delivery.attempt, rand::random());
     let last = !matches!(next, Next::Retry { .. });
     let log = LogEntry::of_attempt(&delivery, facts, time, (&met.outcome, met.duration, met.phases), last);

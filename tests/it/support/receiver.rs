@@ -152,7 +152,14 @@ impl Receiver {
             assert!(fault.is_none(), "{fault:?} cannot be given over HTTP/2; use Receiver::start()");
         }
         let mut plans = self.ledger.plans.lock().expect("no test panicked in here");
-        plans.insert(path.to_owned(), Plan { answers, given: 0 });
+        plans.insert(path.to_owned(), Plan::InOrder { answers, given: 0 });
+    }
+
+    /// Requests for `path` are answered as `choose` says of each, whatever order they come in. HTTP/1.1 only.
+    pub fn plan_each(&self, path: &str, choose: impl FnMut(&Received) -> Answer + Send + 'static) {
+        assert_eq!(self.alpn, Alpn::Http1, "whether an answer can be given over HTTP/2 is not known beforehand");
+        let mut plans = self.ledger.plans.lock().expect("no test panicked in here");
+        plans.insert(path.to_owned(), Plan::Each(Box::new(choose)));
     }
 
     /// The requests for `path` so far, in the order in which they were complete.
@@ -213,9 +220,9 @@ struct Ledger {
     connections: AtomicUsize,
 }
 
-struct Plan {
-    answers: Vec<Answer>,
-    given: usize,
+enum Plan {
+    InOrder { answers: Vec<Answer>, given: usize },
+    Each(Box<dyn FnMut(&Received) -> Answer + Send>),
 }
 
 impl Ledger {
@@ -225,10 +232,11 @@ impl Ledger {
         let mut plans = self.plans.lock().expect("no test panicked in here");
         let answer = match plans.get_mut(&request.path) {
             None => Answer::Status(404),
-            Some(plan) => {
-                plan.given += 1;
-                plan.answers[plan.given.min(plan.answers.len()) - 1].clone()
+            Some(Plan::InOrder { answers, given }) => {
+                *given += 1;
+                answers[(*given).min(answers.len()) - 1].clone()
             }
+            Some(Plan::Each(choose)) => choose(&request),
         };
         let mut index = 0;
         self.requests.send_modify(|requests| {

@@ -107,6 +107,11 @@ impl Process {
         self.signal("CONT");
     }
 
+    /// Whether it has ended, by itself or not.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_some()
+    }
+
     /// Waits for its end and gives the exit code, or `None` if a signal ended it. Panics after 60 s.
     pub async fn wait(&mut self) -> Option<i32> {
         self.wait_at_most(EXIT_LIMIT).await

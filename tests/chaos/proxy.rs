@@ -1,0 +1,175 @@
+//! A TCP proxy between workers and Redis that fails as networks do: it cuts connections, delays or withholds what Redis
+//! answers, and loses answers after the command ran. What it did is counted.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+    task::JoinSet,
+};
+
+/// How the proxy treats what Redis answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weather {
+    Fair,
+    /// Every answer comes this much later.
+    Slow(Duration),
+    /// No answer comes until the weather changes.
+    Withheld,
+    /// The next answer on each connection is lost, and the connection with it.
+    Lossy,
+}
+
+/// What the proxy did.
+#[derive(Default)]
+pub struct Tally {
+    pub cuts: AtomicU64,
+    pub lost_replies: AtomicU64,
+}
+
+#[derive(Clone, Copy)]
+struct Sky {
+    weather: Weather,
+    /// Counted up to cut every connection.
+    cuts: u64,
+}
+
+/// A running proxy. It ends, with its connections, when it is dropped.
+pub struct Proxy {
+    port: u16,
+    sky: watch::Sender<Sky>,
+    tally: Arc<Tally>,
+    _tasks: JoinSet<()>,
+}
+
+impl Proxy {
+    /// A proxy to this port of 127.0.0.1.
+    pub async fn start(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let (sky, seen) = watch::channel(Sky { weather: Weather::Fair, cuts: 0 });
+        let tally = Arc::new(Tally::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, to, seen, tally.clone()));
+        Self { port, sky, tally, _tasks: tasks }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    pub fn set(&self, weather: Weather) {
+        self.sky.send_modify(|sky| sky.weather = weather);
+    }
+
+    /// Cuts every connection there is; new ones are accepted.
+    pub fn cut(&self) {
+        self.sky.send_modify(|sky| sky.cuts += 1);
+    }
+}
+
+async fn accept(listener: TcpListener, to: u16, sky: watch::Receiver<Sky>, tally: Arc<Tally>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((client, _)) = listener.accept().await else { continue };
+        connections.spawn(serve(client, to, sky.clone(), tally.clone()));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// One connection, until either side ends it or the sky does.
+async fn serve(client: TcpStream, to: u16, mut sky: watch::Receiver<Sky>, tally: Arc<Tally>) -> io::Result<()> {
+    let server = TcpStream::connect(("127.0.0.1", to)).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+    let cuts = sky.borrow().cuts;
+    let weather = sky.clone();
+    tokio::select! {
+        ended = forward(from_client, to_server) => ended,
+        ended = answer(from_server, to_client, weather, &tally) => ended,
+        _ = sky.wait_for(|sky| sky.cuts > cuts) => {
+            tally.cuts.fetch_add(1, Relaxed);
+            Ok(())
+        }
+    }
+}
+
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
+    tokio::io::copy(&mut from, &mut to).await.map(drop)
+}
+
+async fn answer(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut sky: watch::Receiver<Sky>,
+    tally: &Tally,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        let weather = sky.borrow_and_update().weather;
+        match weather {
+            Weather::Fair => {}
+            Weather::Slow(delay) => tokio::time::sleep(delay).await,
+            Weather::Withheld => {
+                let changed = sky.wait_for(|sky| sky.weather != Weather::Withheld).await;
+                changed.map(drop).map_err(io::Error::other)?;
+            }
+            Weather::Lossy => {
+                tally.lost_replies.fetch_add(1, Relaxed);
+                return Ok(());
+            }
+        }
+        to.write_all(&buffer[..length]).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::AsyncCommands;
+
+    use super::*;
+    use crate::support::{AppendFsync, RedisServer};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_reply_is_lost_after_its_command_ran_and_connections_are_cut() {
+        let redis = RedisServer::start(AppendFsync::No);
+        let proxy = Proxy::start(redis.port()).await;
+        let connect = async || {
+            let client = redis::Client::open(proxy.url()).unwrap();
+            client.get_multiplexed_async_connection().await.unwrap()
+        };
+        let mut connection = connect().await;
+        let _: () = connection.set("key", 1).await.unwrap();
+        proxy.set(Weather::Lossy);
+        let lost: redis::RedisResult<i64> = connection.incr("key", 1).await;
+        assert!(lost.is_err());
+        proxy.set(Weather::Fair);
+        let mut connection = connect().await;
+        assert_eq!(connection.get::<_, i64>("key").await.unwrap(), 2, "the command ran");
+        assert_eq!(proxy.tally().lost_replies.load(Relaxed), 1);
+        proxy.cut();
+        assert!(connection.get::<_, i64>("key").await.is_err());
+        assert_eq!(proxy.tally().cuts.load(Relaxed), 1);
+    }
+}

@@ -1,0 +1,170 @@
+//! A storm from its beginning to its books.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    attempts::{Clocks, logged},
+    ledger::{Books, Seen, leftovers},
+    nemesis::Nemesis,
+    plan::{ACCOUNTS, HOOKS, Plan},
+    support::*,
+    traffic,
+    world::{Wire, World},
+};
+
+/// How long the calm after a storm may take to finish what is left: leases, retries, suspects one at a time.
+const FINISHING: Duration = Duration::from_secs(90);
+/// Of which this much is for starting and finishing.
+const ENDING: Duration = Duration::from_secs(15);
+/// A storm of `make chaos` takes this long, its end included.
+const STORM: Duration = Duration::from_secs(120);
+
+/// Lets a storm pass and draws up its books.
+async fn pass(plan: &Plan) -> Books {
+    let (books, said) = pass_with(plan, |_| ()).await;
+    if !books.wrong.is_empty() {
+        keep_evidence(plan, &books, &said);
+    }
+    books
+}
+
+/// The same, with the books falsified before they are closed; and what the workers said.
+async fn pass_with(plan: &Plan, falsify: impl FnOnce(&World)) -> (Books, Vec<String>) {
+    let clocks = Clocks::read();
+    let redis = RedisServer::start(AppendFsync::Always);
+    let world = Arc::new(World::new(&redis, plan).await);
+    let mut nemesis = Nemesis::new(world.clone(), redis);
+    let storm = async { tokio::join!(nemesis.run(plan), traffic::run(&world, plan)) };
+    tokio::select! {
+        ((), ()) = storm => {}
+        never = watch(&world) => match never {},
+    }
+    eprintln!("\nseed {}: the storm is over, finishing", plan.seed);
+    let mut wire = world.wire();
+    for hook in 0..HOOKS.len() {
+        traffic::switch(&world, hook, true).await;
+    }
+    let finished = finish(&world, &mut wire).await;
+    nemesis.dismiss().await;
+    falsify(&world);
+    let seen = Seen { world: &world, plan, happened: &nemesis.happened, histories: logged(&nemesis.said, clocks) };
+    let mut books = seen.enter(&mut wire).await;
+    books.wrong.extend(finished.err());
+    leftovers(&world, &mut wire, &mut books).await;
+    (books, nemesis.said)
+}
+
+/// Waits until nothing is queued, waiting or held.
+async fn finish(world: &World, wire: &mut Wire) -> Result<(), String> {
+    let started = Instant::now();
+    loop {
+        let mut lengths = redis::pipe();
+        lengths.atomic();
+        for account in 0..ACCOUNTS {
+            lengths.xlen(world.key(account, "queue")).zcard(world.key(account, "retries"));
+        }
+        for (hook, (account, _)) in HOOKS.iter().enumerate() {
+            lengths.xlen(world.key(*account, &format!("held:{}", world.webhook(hook))));
+        }
+        let lengths: Vec<u64> = wire.ask_all(&lengths).await;
+        if lengths.iter().all(|length| *length == 0) {
+            return Ok(());
+        }
+        if started.elapsed() > FINISHING {
+            return Err(format!("left after {FINISHING:?} (queue, retries by account; held by hook): {lengths:?}"));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// While the storm lasts: no log is over its bounds, and what is held is visited.
+async fn watch(world: &World) -> std::convert::Infallible {
+    let mut wire = world.wire();
+    loop {
+        for (hook, (account, _)) in HOOKS.iter().enumerate() {
+            let webhook = world.webhook(hook);
+            let mut look = redis::pipe();
+            look.atomic().llen(world.key(*account, &format!("logs:{webhook}")));
+            look.xlen(world.key(*account, &format!("held:{webhook}")));
+            look.zscore(world.key(*account, "visits"), format!("{}/{webhook}", world.accounts[*account]));
+            let (logged, held, visit): (u64, u64, Option<f64>) = wire.ask_all(&look).await;
+            assert!(logged <= 50, "{logged} log entries of {webhook}");
+            assert!(held == 0 || visit.is_some(), "{held} held for {webhook}, and no visit");
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn keep_evidence(plan: &Plan, books: &Books, said: &[String]) {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{}", plan.seed));
+    std::fs::create_dir_all(&folder).expect("a folder for the evidence");
+    for (number, stderr) in said.iter().enumerate() {
+        std::fs::write(folder.join(format!("worker-{number}.log")), stderr).expect("a log can be kept");
+    }
+    let steps: Vec<String> = plan.steps.iter().map(|(at, step)| format!("{at:?} {step:?}")).collect();
+    std::fs::write(folder.join("plan"), steps.join("\n")).expect("the plan can be kept");
+    std::fs::write(folder.join("wrong"), books.wrong.join("\n")).expect("what is wrong can be kept");
+    eprintln!("seed {}: the books do not balance; the evidence is in {}", plan.seed, folder.display());
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_redis_accepted_is_delivered_failed_or_counted_whatever_crashes() {
+    let seed = from_environment("LYNKHOOK_CHAOS_SEED").unwrap_or(1);
+    let seconds = from_environment("LYNKHOOK_CHAOS_SECONDS").map(Duration::from_secs);
+    let plans: Vec<Plan> = match seconds {
+        None => vec![Plan::new(seed, Duration::from_secs(12), [400, 800])],
+        Some(seconds) => {
+            let storms = (seconds.as_secs() / STORM.as_secs()).max(1);
+            let share = seconds / u32::try_from(storms).expect("few storms");
+            let length = share.saturating_sub(ENDING).max(ENDING);
+            (seed..seed + storms).map(|seed| Plan::new(seed, length, [2000, 4000])).collect()
+        }
+    };
+    let (storms, mut total) = (plans.len(), Books::default());
+    for plan in &plans {
+        let seed = plan.seed;
+        eprintln!("seed {seed}: {} faults planned in {:?}", plan.faults(), plan.length);
+        let books = pass(plan).await;
+        println!("seed {seed}\n{books}");
+        total.add(books);
+    }
+    if storms > 1 {
+        println!("{storms} seeds\n{total}");
+    }
+    let first: Vec<&str> = total.wrong.iter().map(String::as_str).take(20).collect();
+    assert!(
+        first.is_empty(),
+        "the books do not balance; seeds from {seed}:
+{}",
+        first.join(
+            "
+"
+        )
+    );
+    assert!(total.delivered > 0 && !total.faults.is_empty(), "nothing happened:\n{total}");
+}
+
+/// The books are no use if they balance whatever happens.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_books_name_an_event_that_got_lost_and_a_count_that_is_too_low() {
+    let mut plan = Plan::new(1, Duration::from_secs(2), [400, 800]);
+    plan.steps.clear();
+    let (books, _) = pass_with(&plan, |world| {
+        let mut notes = world.notes.lock().unwrap();
+        // Accepted, as the producer has it, and nobody knows what became of them.
+        notes.accepted[0].push("lost".to_owned());
+        notes.accepted[2].extend((0..1000).map(|number| format!("lost-{number}")));
+    })
+    .await;
+    let expected = ["lost for /hook-0 is missing", "lost for /hook-1 is missing", "account 2: "];
+    assert!(books.wrong.iter().zip(expected).all(|(wrong, expected)| wrong.starts_with(expected)), "{:?}", books.wrong);
+    assert_eq!(books.wrong.len(), 3, "{:?}", books.wrong);
+}

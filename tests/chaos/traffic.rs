@@ -1,0 +1,117 @@
+//! Producers and customers: events pushed with known ids, webhooks switched, edited, deleted and added anew.
+
+use std::{
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+
+use lynkhook::webhooks::{Edit, WebhooksError};
+
+use crate::{
+    plan::{Deed, HOOKS, Plan},
+    support::TRANSCRIPT,
+    world::{Wire, World},
+};
+
+/// Does what is planned, each when its time has come; later where Redis is away.
+pub async fn run(world: &World, plan: &Plan) {
+    let (started, mut wire) = (Instant::now(), world.wire());
+    for (at, deed) in &plan.deeds {
+        tokio::time::sleep(at.saturating_sub(started.elapsed())).await;
+        // What Redis kept waiting for too long is no longer of this storm.
+        if started.elapsed() > plan.length {
+            return;
+        }
+        act(world, &mut wire, *deed).await;
+    }
+}
+
+async fn act(world: &World, wire: &mut Wire, deed: Deed) {
+    let name = match deed {
+        Deed::Push { account, events } => return push(world, wire, account, events).await,
+        Deed::Switch { hook, on } => {
+            switch(world, hook, on).await;
+            if on { "switched on" } else { "switched off" }
+        }
+        Deed::Edit { hook } => {
+            let description = format!("edited {:?}", Instant::now());
+            edit(world, hook, || Edit { description: Some(description.clone()), ..Edit::default() }).await;
+            "edited"
+        }
+        Deed::Replace { hook, meanwhile } => {
+            replace(world, wire, hook, meanwhile).await;
+            "deleted and added anew"
+        }
+        Deed::Discard { hook } => {
+            let (account, webhook) = (&world.accounts[HOOKS[hook].0], world.webhook(hook));
+            repeat(async || world.here.webhooks.enable(account, webhook, true).await).await;
+            "switched on, held discarded"
+        }
+    };
+    *world.notes.lock().unwrap().deeds.entry(name).or_default() += 1;
+}
+
+/// Pushes events, each in one transaction with a mark, so that after a lost answer the mark tells whether Redis has it.
+pub async fn push(world: &World, wire: &mut Wire, account: usize, events: usize) {
+    let (queue, marks) = (world.key(account, "queue"), format!("marks-{}", world.here.prefix));
+    for _ in 0..events {
+        let id = {
+            let mut notes = world.notes.lock().unwrap();
+            notes.next += 1;
+            format!("e{}", notes.next)
+        };
+        let name = world.accounts[account].as_str();
+        let mut transaction = redis::pipe();
+        transaction.atomic().hset(&marks, &id, 1).ignore();
+        transaction.xadd(&queue, "*", &[("account", name), ("envelope", TRANSCRIPT), ("id", &id)]).ignore();
+        let pushed: redis::RedisResult<()> =
+            wire.once(async |connection| transaction.query_async(connection).await).await;
+        let accepted = match pushed {
+            Ok(()) => true,
+            Err(_) => wire.ask(redis::cmd("HEXISTS").arg(&marks).arg(&id)).await,
+        };
+        if accepted {
+            world.notes.lock().unwrap().accepted[account].push(id);
+        } else {
+            world.refused.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+pub async fn switch(world: &World, hook: usize, on: bool) {
+    edit(world, hook, || Edit { active: Some(on), ..Edit::default() }).await;
+}
+
+async fn edit(world: &World, hook: usize, edit: impl Fn() -> Edit) {
+    let (account, webhook) = (&world.accounts[HOOKS[hook].0], world.webhook(hook));
+    repeat(async || world.here.webhooks.edit(account, webhook, edit()).await).await;
+}
+
+async fn replace(world: &World, wire: &mut Wire, hook: usize, meanwhile: usize) {
+    let (number, webhook) = (HOOKS[hook].0, world.webhook(hook));
+    let account = &world.accounts[number];
+    repeat(async || match world.here.webhooks.delete(account, webhook).await {
+        // A deletion whose answer was lost.
+        Err(WebhooksError::NotFound { .. }) => Ok(()),
+        deleted => deleted.map(drop),
+    })
+    .await;
+    world.notes.lock().unwrap().deletions.push((number, Instant::now()));
+    push(world, wire, number, meanwhile).await;
+    let webhook = world.add(hook, meanwhile != 1).await;
+    world.webhooks.lock().unwrap()[hook] = webhook;
+}
+
+/// Repeats while Redis is away.
+async fn repeat<T>(mut step: impl AsyncFnMut() -> Result<T, WebhooksError>) -> T {
+    for _ in 0..600 {
+        match step().await {
+            Ok(done) => return done,
+            Err(WebhooksError::Store(_) | WebhooksError::Conflict) => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("Redis did not come back");
+}
