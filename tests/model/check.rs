@@ -49,8 +49,8 @@ fn one_delivery_survives_any_fault_amid_what_people_do() {
 }
 
 #[test]
-fn two_events_survive_a_stall_or_the_loss_of_the_group() {
-    let faults = Faults { stalls: 1, groups: 1, ..Faults::default() };
+fn two_events_survive_a_stall() {
+    let faults = Faults { stalls: 1, ..Faults::default() };
     assert_all_hold(Bounds { events: 2, faults, faults_in_all: 1, ..SMALLEST });
 }
 

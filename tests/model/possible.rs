@@ -6,7 +6,7 @@ use crate::{
     state::{Consumer, Due, Entry, GONE, Hand, Stage, State},
 };
 
-/// All that can happen within bounds. What workers have in hand comes first, so that the first that
+/// All that can happen within bounds and changes something. What workers have in hand comes first, so that the first that
 /// [is progress](Action::is_progress) leads to an end.
 pub(crate) fn possible(state: &State, bounds: &Bounds) -> Vec<Action> {
     let mut found = Vec::new();
@@ -17,15 +17,22 @@ pub(crate) fn possible(state: &State, bounds: &Bounds) -> Vec<Action> {
     }
     let ended = |entry: &&Entry| entry.pending.is_some_and(|p| !p.idle) && !state.is_in_hand(entry);
     found.extend(state.queue.iter().filter(ended).map(|entry| Action::LeaseEnds { entry: entry.id }));
+    let is_unread = state.queue.iter().any(|entry| entry.pending.is_none());
     for (worker, hands) in (0..).zip(&state.workers) {
         let room = u8::try_from(usize::from(bounds.hands).saturating_sub(hands.len())).unwrap();
         if room > 0 {
             let suspects = u8::from(!hands.iter().any(|hand| hand.deliveries > 2));
-            found.push(Action::Claim { worker, room, suspects, answered: true });
-            found.push(Action::Read { worker, answered: true });
+            if state.queue.iter().any(|entry| entry.pending.is_some_and(|pending| pending.idle)) {
+                found.push(Action::Claim { worker, room, suspects, answered: true });
+            }
+            if is_unread {
+                found.push(Action::Read { worker, answered: true });
+            }
         }
     }
-    found.push(Action::Promote);
+    if !state.retries.is_empty() {
+        found.push(Action::Promote);
+    }
     found.extend(
         (0..)
             .zip(state.retries.values())
@@ -44,7 +51,7 @@ pub(crate) fn possible(state: &State, bounds: &Bounds) -> Vec<Action> {
         found.push(Action::Accept);
     }
     for (worker, hands) in (0..).zip(&state.workers) {
-        if !hands.is_empty() {
+        if hands.iter().any(|hand| !hand.lost && !state.is_fresh(worker, hand)) {
             found.push(Action::Renew { worker });
         }
         if bounds.leaving && !hands.is_empty() && hands.iter().all(|hand| hand.stage == Stage::Taken) {

@@ -8,7 +8,7 @@ use crate::{
     actions::{self, Receiver},
     protocol::Protocol,
     redis_steps::{self, Answer, Given},
-    state::{Consumer, Delivery, Entry, Hand, Next, Stage, State, Step, Work},
+    state::{Consumer, Delivery, Entry, Hand, Next, Pending, Stage, State, Step, Work},
 };
 
 /// An entry that was lost more often than this is set aside. A setting; 5 by default, and here less, to be reached.
@@ -107,6 +107,12 @@ pub(crate) fn end(state: &mut State, worker: u8) {
 }
 
 impl State {
+    /// Whether a renewal would change nothing.
+    pub(crate) fn is_fresh(&self, worker: u8, hand: &Hand) -> bool {
+        let pending = Pending { holder: Consumer::Worker(worker), deliveries: hand.deliveries, idle: false };
+        self.queue.iter().any(|entry| entry.id == hand.entry && entry.pending == Some(pending))
+    }
+
     /// Whether its holder knows that it holds it, and so renews it.
     pub(crate) fn is_in_hand(&self, entry: &Entry) -> bool {
         let Some(pending) = entry.pending else { return false };
