@@ -167,6 +167,7 @@ pub(crate) fn after(protocol: Protocol, before: &State, action: Action) -> State
             given_to(&mut state, worker, given, answered);
         }
         Action::Claim { worker, room, suspects, answered } => {
+            let room = if protocol.claims { room } else { 0 };
             let given = redis_steps::claim(&mut state, Consumer::Worker(worker), room.into(), suspects.into());
             given_to(&mut state, worker, given, answered);
         }

@@ -73,7 +73,7 @@ fn an_entry_that_comes_to_its_worker_anew_survives_any_fault() {
 
 /// The same wider, for `make model`.
 #[test]
-#[ignore = "takes minutes; `make model` runs it"]
+#[ignore = "takes a minute; `make model` runs it"]
 fn wider_bounds_hold_too() {
     for bounds in [
         Bounds { faults_in_all: 4, ..SMALLEST },
@@ -134,4 +134,10 @@ fn a_promoted_retry_that_stays_is_in_two_places() {
 #[test]
 fn a_promoter_that_does_not_wait_is_early() {
     breaks("promoted before it was due", Protocol { promote_waits: false, ..Protocol::WHOLE }, SMALLEST);
+}
+
+#[test]
+fn without_claiming_what_a_dead_worker_held_never_ends() {
+    let bounds = Bounds { faults_in_all: 1, ..SMALLEST };
+    breaks("nothing goes on", Protocol { claims: false, ..Protocol::WHOLE }, bounds);
 }

@@ -12,6 +12,8 @@ pub(crate) struct Protocol {
     pub(crate) webhook_must_exist: bool,
     /// `hold` sees to a visit.
     pub(crate) held_is_visited: bool,
+    /// `claim` takes over what is idle.
+    pub(crate) claims: bool,
     /// `promote` takes out of the retries what it puts into the queue.
     pub(crate) promote_removes: bool,
     /// `promote` leaves what is not due.
@@ -25,6 +27,7 @@ impl Protocol {
         counted: true,
         webhook_must_exist: true,
         held_is_visited: true,
+        claims: true,
         promote_removes: true,
         promote_waits: true,
     };
