@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test soak chaos bounds fuzz lint deny check fmt doc build needs-redis needs-clients needs-clock needs-cc needs-fuzz needs-deny
+.PHONY: help run test model soak chaos bounds fuzz lint deny check fmt doc build needs-redis needs-clients needs-clock needs-cc needs-fuzz needs-deny
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ build: needs-cc ## Build the program in release form: target/release/lynkhook
 test: needs-cc needs-redis needs-clients needs-clock ## Run all tests, against a real Redis that they start themselves
 	$(CARGO) test --locked
 	$(CARGO) test --locked --test it -- --ignored --test-threads=1 serial_
+
+model: needs-cc needs-redis ## Check the model of the protocol within wider bounds, and say how many states that are
+	CARGO_PROFILE_DEV_OPT_LEVEL=3 $(CARGO) test --locked --test model -- --include-ignored --nocapture --test-threads=1
 
 soak: needs-cc needs-redis ## Run the randomised tests for SECONDS (120) each, with SEED if given
 	LYNKHOOK_TEST_SECONDS=$(or $(SECONDS),120) $(if $(SEED),LYNKHOOK_TEST_SEED=$(SEED)) $(CARGO) test --locked --test it -- --nocapture --test-threads=1 invariants

@@ -53,6 +53,10 @@
 //! **Redis alone.** No other store; every value is readable text, every key is made in [`store::keys`] and described
 //! in `README.md`. A dropped connection, a restart, a flushed script cache, a destroyed group: the worker goes on.
 //!
+//! **The model** (`tests/model`): these steps as pure functions on a small state, every history of which is searched,
+//! faults included, for one that breaks an invariant. Random histories are replayed on a real Redis, so that the model
+//! stays one of these scripts; a script that changes changes both.
+//!
 //! # The layers
 //!
 //! Each may use only those above it (`tests/layers.rs` holds them to it):

@@ -1,0 +1,282 @@
+//! What can happen: what workers do, what people do, what time does, and what goes wrong.
+
+use crate::{
+    protocol::Protocol,
+    redis_steps::{self, Given},
+    state::{Command, Consumer, Due, Entry, Hand, Stage, State, Work},
+    worker,
+};
+
+/// One thing that happens. `hand` is a place in a worker's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// A producer's event is accepted.
+    Accept,
+
+    /// A worker reads one entry; unanswered, the entry is its and it does not know.
+    Read {
+        worker: u8,
+        answered: bool,
+    },
+    /// A worker claims what is idle.
+    Claim {
+        worker: u8,
+        room: u8,
+        suspects: u8,
+        answered: bool,
+    },
+    /// A worker looks up the account's webhooks and plans.
+    LookUp {
+        worker: u8,
+        hand: u8,
+    },
+    /// A worker makes the request; what follows is decided.
+    Request {
+        worker: u8,
+        hand: u8,
+        answer: Receiver,
+    },
+    /// A worker takes a leased step and hears the answer.
+    Take {
+        worker: u8,
+        hand: u8,
+    },
+    /// A worker gives up what a renewal told it is another's.
+    GiveUp {
+        worker: u8,
+        hand: u8,
+    },
+    Renew {
+        worker: u8,
+    },
+    /// A worker stops, gives back what it has not started, and is succeeded by another.
+    Leave {
+        worker: u8,
+    },
+    Promote,
+    Visit {
+        webhook: u8,
+    },
+
+    Switch {
+        webhook: u8,
+        on: bool,
+    },
+    Delete {
+        webhook: u8,
+    },
+    Redeliver {
+        webhook: u8,
+    },
+
+    /// The lease of an entry ends that no worker's table has.
+    LeaseEnds {
+        entry: u8,
+    },
+    /// The next retry becomes due.
+    RetryDue {
+        nth: u8,
+    },
+    VisitDue {
+        webhook: u8,
+    },
+
+    /// A worker is killed, and succeeded by another.
+    Crash {
+        worker: u8,
+    },
+    /// A worker stands still until all its leases have ended; then it goes on.
+    Stall {
+        worker: u8,
+    },
+    /// A leased step is sent and its reply is lost.
+    Lose {
+        worker: u8,
+        hand: u8,
+    },
+    /// What was sent takes effect.
+    Arrive,
+    /// The consumer group is destroyed and made anew.
+    LoseGroup,
+}
+
+/// What a receiver answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receiver {
+    Accepts,
+    /// A reason to try again.
+    Unavailable,
+    /// Final.
+    Refuses,
+}
+
+impl Action {
+    /// The worker that it is about.
+    pub(crate) fn worker_mut(&mut self) -> Option<&mut u8> {
+        match self {
+            Self::Read { worker, .. }
+            | Self::Claim { worker, .. }
+            | Self::LookUp { worker, .. }
+            | Self::Request { worker, .. }
+            | Self::Take { worker, .. }
+            | Self::GiveUp { worker, .. }
+            | Self::Renew { worker }
+            | Self::Leave { worker }
+            | Self::Crash { worker }
+            | Self::Stall { worker }
+            | Self::Lose { worker, .. } => Some(worker),
+            _ => None,
+        }
+    }
+
+    /// Whether it has to happen sooner or later, if nothing more goes wrong and whoever switched a webhook off
+    /// switches it on again.
+    pub(crate) fn is_progress(self, state: &State) -> bool {
+        match self {
+            Self::Read { answered, .. } | Self::Claim { answered, .. } => answered,
+            // The answer that makes the longest way.
+            Self::Request { answer, .. } => answer == Receiver::Unavailable,
+            Self::LookUp { .. }
+            | Self::Take { .. }
+            | Self::GiveUp { .. }
+            | Self::Promote
+            | Self::Visit { .. }
+            | Self::LeaseEnds { .. }
+            | Self::RetryDue { .. } => true,
+            // Visits recur as long as there is a log; only those to what is held lead on.
+            Self::VisitDue { webhook } => {
+                let webhook = &state.webhooks[usize::from(webhook)];
+                webhook.active && !webhook.held.is_empty()
+            }
+            Self::Switch { on, .. } => on,
+            _ => false,
+        }
+    }
+}
+
+/// The state after it happened.
+pub(crate) fn after(protocol: Protocol, before: &State, action: Action) -> State {
+    let mut state = before.clone();
+    match action {
+        Action::Accept => {
+            state.push(Work::Event(state.accepted));
+            state.accepted += 1;
+        }
+        Action::Read { worker, answered } => {
+            let given = redis_steps::read(&mut state, Consumer::Worker(worker));
+            given_to(&mut state, worker, given, answered);
+        }
+        Action::Claim { worker, room, suspects, answered } => {
+            let room = if protocol.claims { room } else { 0 };
+            let given = redis_steps::claim(&mut state, Consumer::Worker(worker), room.into(), suspects.into());
+            given_to(&mut state, worker, given, answered);
+        }
+        Action::LookUp { worker, hand } => worker::look_up(&mut state, worker, hand),
+        Action::Request { worker, hand, answer } => worker::request(&mut state, worker, hand, answer),
+        Action::Take { worker, hand } => {
+            let command = command(&state, worker, hand);
+            let answer = protocol.take(&mut state, command);
+            worker::hear(&mut state, worker, hand, answer);
+        }
+        Action::GiveUp { worker, hand } => drop(state.workers[usize::from(worker)].remove(hand.into())),
+        Action::Renew { worker } => worker::renew(protocol, &mut state, worker),
+        Action::Leave { worker } => {
+            let unstarted = leases(&state, worker);
+            redis_steps::leave(protocol, &mut state, Consumer::Worker(worker), &unstarted);
+            worker::end(&mut state, worker);
+        }
+        Action::Promote => protocol.promote(&mut state),
+        Action::Visit { webhook } => redis_steps::visit(&mut state, webhook),
+        Action::Switch { .. } | Action::Delete { .. } | Action::Redeliver { .. } => decided(&mut state, action),
+        Action::LeaseEnds { .. } | Action::RetryDue { .. } | Action::VisitDue { .. } => passed(&mut state, action),
+        _ => failed(protocol, &mut state, action),
+    }
+    state.forget_departed();
+    state
+}
+
+/// What people decided.
+fn decided(state: &mut State, action: Action) {
+    match action {
+        Action::Switch { webhook, on } => {
+            redis_steps::switch(state, webhook, on);
+            state.switched_off += u8::from(!on);
+        }
+        Action::Delete { webhook } => {
+            redis_steps::delete(state, webhook);
+            state.deletions += 1;
+        }
+        Action::Redeliver { webhook } => {
+            redis_steps::redeliver(state, webhook);
+            state.redeliveries += 1;
+        }
+        other => unreachable!("{other:?}"),
+    }
+}
+
+/// What time brought.
+fn passed(state: &mut State, action: Action) {
+    match action {
+        Action::LeaseEnds { entry } => ends(state, |found| found.id == entry),
+        Action::RetryDue { nth } => *state.retries.values_mut().nth(nth.into()).expect("there is one") = Due::Now,
+        Action::VisitDue { webhook } => state.webhooks[usize::from(webhook)].visit = Some(Due::Now),
+        other => unreachable!("{other:?}"),
+    }
+}
+
+/// What went wrong.
+fn failed(protocol: Protocol, state: &mut State, action: Action) {
+    match action {
+        Action::Crash { worker } => {
+            worker::end(state, worker);
+            state.happened.crashes += 1;
+        }
+        Action::Stall { worker } => {
+            let holder = Consumer::Worker(worker);
+            ends(state, |found| found.pending.is_some_and(|pending| pending.holder == holder));
+            state.happened.stalls += 1;
+        }
+        Action::Lose { worker, hand } => {
+            state.wire = Some(command(state, worker, hand));
+            state.happened.losses += 1;
+        }
+        Action::Arrive => {
+            let command = state.wire.take().expect("something is on its way");
+            protocol.take(state, command);
+        }
+        Action::LoseGroup => {
+            state.queue.iter_mut().for_each(|entry| entry.pending = None);
+            state.happened.groups += 1;
+        }
+        other => unreachable!("{other:?}"),
+    }
+}
+
+/// The leased step that a worker is about to take.
+pub(crate) fn command(state: &State, worker: u8, hand: u8) -> Command {
+    let Hand { entry, deliveries, stage, .. } = state.workers[usize::from(worker)][usize::from(hand)];
+    let Stage::Ready(step) = stage else { panic!("no step is ready") };
+    Command { consumer: Consumer::Worker(worker), entry, deliveries, step }
+}
+
+/// What a worker believes to hold: entry, delivery count.
+pub(crate) fn leases(state: &State, worker: u8) -> Vec<(u8, u8)> {
+    let hands = state.workers[usize::from(worker)].iter().filter(|hand| !hand.lost);
+    hands.map(|hand| (hand.entry, hand.deliveries)).collect()
+}
+
+fn given_to(state: &mut State, worker: u8, given: Given, answered: bool) {
+    if answered {
+        worker::begin(state, worker, given);
+    } else {
+        state.happened.losses += 1;
+    }
+}
+
+fn ends(state: &mut State, whose: impl Fn(&Entry) -> bool) {
+    for entry in state.queue.iter_mut().filter(|entry| whose(entry)) {
+        if let Some(pending) = &mut entry.pending {
+            pending.idle = true;
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The model, checked: what holds within which bounds, and that each part of the protocol is needed.
+
+use std::time::Instant;
+
+use crate::{
+    bounds::Bounds,
+    protocol::Protocol,
+    search::{Found, search},
+    state::Faults,
+};
+
+const EACH_FAULT: Faults = Faults { crashes: 1, stalls: 1, losses: 1, groups: 1 };
+
+/// Two workers that take one entry at a time, one event, one webhook, nothing wrong.
+const SMALLEST: Bounds = Bounds {
+    workers: 2,
+    hands: 1,
+    webhooks: 1,
+    events: 1,
+    faults: EACH_FAULT,
+    faults_in_all: 0,
+    switched_off: 0,
+    deletions: 0,
+    redeliveries: 0,
+    leaving: false,
+};
+
+/// Searches, and prints how far.
+fn searched(protocol: Protocol, bounds: Bounds) -> Found {
+    let started = Instant::now();
+    let found = search(protocol, bounds);
+    println!("{bounds:?}: {found} ({:.1?})", started.elapsed());
+    found
+}
+
+fn assert_all_hold(bounds: Bounds) {
+    assert!(searched(Protocol::WHOLE, bounds).counterexample.is_none());
+}
+
+#[test]
+fn one_delivery_survives_any_two_faults() {
+    assert_all_hold(Bounds { faults_in_all: 2, ..SMALLEST });
+}
+
+#[test]
+fn one_delivery_survives_any_fault_amid_what_people_do() {
+    assert_all_hold(Bounds { faults_in_all: 1, switched_off: 1, deletions: 1, ..SMALLEST });
+    assert_all_hold(Bounds { faults_in_all: 1, redeliveries: 1, ..SMALLEST });
+}
+
+#[test]
+fn two_events_survive_a_stall() {
+    let faults = Faults { stalls: 1, ..Faults::default() };
+    assert_all_hold(Bounds { events: 2, faults, faults_in_all: 1, ..SMALLEST });
+}
+
+#[test]
+fn two_webhooks_survive_a_stall() {
+    let faults = Faults { stalls: 1, ..Faults::default() };
+    assert_all_hold(Bounds { webhooks: 2, faults, faults_in_all: 1, ..SMALLEST });
+}
+
+#[test]
+fn two_webhooks_one_of_which_is_switched_and_one_deleted_share_an_event() {
+    assert_all_hold(Bounds { webhooks: 2, switched_off: 1, deletions: 1, ..SMALLEST });
+}
+
+#[test]
+fn an_entry_that_comes_to_its_worker_anew_survives_any_fault() {
+    let faults = Faults { stalls: 1, groups: 1, losses: 1, crashes: 0 };
+    assert_all_hold(Bounds { hands: 2, leaving: true, faults, faults_in_all: 2, ..SMALLEST });
+}
+
+/// The same wider, for `make model`.
+#[test]
+#[ignore = "takes a minute; `make model` runs it"]
+fn wider_bounds_hold_too() {
+    for bounds in [
+        Bounds { faults_in_all: 4, ..SMALLEST },
+        Bounds { hands: 2, leaving: true, faults_in_all: 3, ..SMALLEST },
+        Bounds { faults_in_all: 3, faults: Faults { crashes: 3, ..EACH_FAULT }, switched_off: 1, ..SMALLEST },
+        Bounds { faults_in_all: 1, switched_off: 1, deletions: 1, redeliveries: 1, leaving: true, ..SMALLEST },
+        Bounds { webhooks: 2, faults_in_all: 1, ..SMALLEST },
+        Bounds {
+            webhooks: 2,
+            faults_in_all: 1,
+            faults: Faults { stalls: 1, ..Faults::default() },
+            deletions: 1,
+            ..SMALLEST
+        },
+        Bounds { events: 2, hands: 2, faults_in_all: 1, ..SMALLEST },
+    ] {
+        assert_all_hold(bounds);
+    }
+}
+
+/// A broken protocol, and the words of the invariant that it breaks.
+fn breaks(what: &str, protocol: Protocol, bounds: Bounds) {
+    let found = searched(protocol, bounds);
+    let counterexample = found.counterexample.expect("a counterexample");
+    assert!(counterexample.broken.contains(what), "{}", counterexample.broken);
+}
+
+#[test]
+fn without_the_fence_a_stale_holder_moves_what_is_anothers() {
+    let bounds = Bounds { faults_in_all: 1, ..SMALLEST };
+    breaks("who does not hold", Protocol { fenced: false, ..Protocol::WHOLE }, bounds);
+}
+
+#[test]
+fn without_the_delivery_count_a_late_command_moves_what_its_consumer_took_anew() {
+    let bounds =
+        Bounds { faults_in_all: 3, faults: Faults { stalls: 2, losses: 1, crashes: 0, groups: 0 }, ..SMALLEST };
+    breaks("who does not hold", Protocol { counted: false, ..Protocol::WHOLE }, bounds);
+}
+
+#[test]
+fn without_the_question_for_the_webhook_a_deleted_ones_keys_come_back() {
+    let bounds = Bounds { deletions: 1, ..SMALLEST };
+    breaks("left of a deleted webhook", Protocol { webhook_must_exist: false, ..Protocol::WHOLE }, bounds);
+}
+
+#[test]
+fn without_a_visit_what_is_held_is_stranded() {
+    let bounds = Bounds { switched_off: 1, ..SMALLEST };
+    breaks("held without a visit", Protocol { held_is_visited: false, ..Protocol::WHOLE }, bounds);
+}
+
+#[test]
+fn a_promoted_retry_that_stays_is_in_two_places() {
+    breaks("is in 2 places", Protocol { promote_removes: false, ..Protocol::WHOLE }, SMALLEST);
+}
+
+#[test]
+fn a_promoter_that_does_not_wait_is_early() {
+    breaks("promoted before it was due", Protocol { promote_waits: false, ..Protocol::WHOLE }, SMALLEST);
+}
+
+#[test]
+fn without_claiming_what_a_dead_worker_held_never_ends() {
+    let bounds = Bounds { faults_in_all: 1, ..SMALLEST };
+    breaks("nothing goes on", Protocol { claims: false, ..Protocol::WHOLE }, bounds);
+}

@@ -1,0 +1,82 @@
+//! What must hold in every state, whatever happened.
+
+use crate::state::{Delivery, State, Work};
+
+/// Which of the invariants is broken, and how.
+pub(crate) fn broken(state: &State) -> Option<String> {
+    each_event_is_somewhere_once(state)
+        .or_else(|| each_attempt_is_logged_once(state))
+        .or_else(|| what_is_held_is_visited(state))
+        .or_else(|| state.early.first().map(|early| format!("promoted before it was due: {early:?}")))
+        .or_else(|| attempts_are_one_to_three(state))
+        .or_else(|| nothing_is_left_of_a_deleted_webhook(state))
+        .or_else(|| state.trespassed.then(|| "a step was taken by who does not hold the entry".to_owned()))
+        .or_else(|| what_was_dropped_was_counted(state))
+}
+
+/// An event is waiting as such, or was set aside, or nobody wanted it, or every webhook that was to get it has it in
+/// exactly one place: queue, retries, held, failed, delivered, dropped.
+fn each_event_is_somewhere_once(state: &State) -> Option<String> {
+    for event in 0..state.accepted {
+        let waiting = state.queue.iter().filter(|entry| entry.work == Work::Event(event)).count();
+        let aside = state.rejected.iter().chain(&state.unmatched).filter(|other| **other == event).count();
+        let mut decided = state.books.range((event, 0)..=(event, u8::MAX)).peekable();
+        let whole = waiting + aside + usize::from(decided.peek().is_some());
+        if whole != 1 {
+            return Some(format!("event {event} is in {whole} places"));
+        }
+        for (&(_, webhook), ended) in decided {
+            let is = |delivery: &Delivery| delivery.event == event && delivery.webhook == webhook;
+            let queued = |work: &Work| matches!(work, Work::Delivery(delivery) if is(delivery));
+            let of = &state.webhooks[usize::from(webhook)];
+            let places = state.queue.iter().filter(|entry| queued(&entry.work)).count()
+                + state.retries.keys().filter(|delivery| is(delivery)).count()
+                + of.held.iter().chain(&of.failed).filter(|delivery| is(delivery)).count()
+                + usize::from(ended.delivered + ended.dropped);
+            if places != 1 {
+                return Some(format!("event {event} for webhook {webhook} is in {places} places"));
+            }
+        }
+    }
+    None
+}
+
+/// A stale holder's result is not logged.
+fn each_attempt_is_logged_once(state: &State) -> Option<String> {
+    let mut log = state.webhooks.iter().flat_map(|webhook| &webhook.log);
+    log.find(|(_, times)| **times > 1).map(|(logged, times)| format!("logged {times} times: {logged:?}"))
+}
+
+fn what_is_held_is_visited(state: &State) -> Option<String> {
+    let stranded = |webhook: &&crate::state::Webhook| !webhook.held.is_empty() && webhook.visit.is_none();
+    state.webhooks.iter().find(stranded).map(|webhook| format!("held without a visit: {:?}", webhook.held))
+}
+
+/// A request is repeated under its number only after a crash, a stall, or the loss of the group; never for a lost reply.
+fn attempts_are_one_to_three(state: &State) -> Option<String> {
+    let repeats = state.happened.crashes + state.happened.stalls + state.happened.groups;
+    let wrong = |(delivery, times): &(&Delivery, &u8)| !(1..=3).contains(&delivery.attempt) || **times > 1 + repeats;
+    state.requests.iter().find(wrong).map(|(delivery, times)| format!("requested {times} times: {delivery:?}"))
+}
+
+fn nothing_is_left_of_a_deleted_webhook(state: &State) -> Option<String> {
+    let left = |webhook: &&crate::state::Webhook| {
+        let empty = webhook.held.is_empty() && webhook.failed.is_empty() && webhook.log.is_empty();
+        webhook.deleted && !(empty && webhook.visit.is_none())
+    };
+    state.webhooks.iter().find(left).map(|webhook| format!("left of a deleted webhook: {webhook:?}"))
+}
+
+fn what_was_dropped_was_counted(state: &State) -> Option<String> {
+    let dropped: u8 = state.books.values().map(|ended| ended.dropped).sum();
+    let counted = state.counts.deliveries_of_deleted_webhook + state.counts.failed_of_deleted_webhook;
+    let unmatched = usize::from(state.counts.events_without_webhook);
+    let right = dropped == counted && unmatched == state.unmatched.len();
+    (!right).then(|| format!("dropped {dropped} and {}, counted {counted} and {unmatched}", state.unmatched.len()))
+}
+
+/// Whether everything accepted has ended, and nobody has anything in hand.
+pub(crate) fn is_ended(state: &State) -> bool {
+    let held = state.webhooks.iter().any(|webhook| !webhook.held.is_empty());
+    state.queue.is_empty() && state.retries.is_empty() && !held && state.workers.iter().all(Vec::is_empty)
+}

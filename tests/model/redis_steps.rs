@@ -1,0 +1,232 @@
+//! Each script of `src/store/lua` as a pure function on the abstract state: the same conditions, the same effect.
+//!
+//! What is left out, because nothing here depends on it: the bounds by number, bytes and age, and equal events under
+//! one id. The tests of `tests/it/steps` hold those.
+
+use crate::{
+    protocol::Protocol,
+    state::{Command, Consumer, Delivery, Due, Logged, Next, Pending, State, Step, Work},
+};
+
+/// What a leased step answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Done,
+    Lost,
+    Gone,
+    Active,
+}
+
+/// What a worker is given: entry, delivery count, work.
+pub(crate) type Given = Vec<(u8, u8, Work)>;
+
+impl Protocol {
+    /// The fence.
+    fn holds(self, state: &mut State, consumer: Consumer, entry: u8, deliveries: u8) -> bool {
+        let pending = state.entry(entry).and_then(|entry| entry.pending);
+        let holder = pending.is_some_and(|pending| pending.holder == consumer);
+        let right = holder && pending.is_some_and(|pending| pending.deliveries == deliveries);
+        let passes = if self.counted { right } else { holder } || !self.fenced;
+        state.trespassed |= passes && !right;
+        passes
+    }
+
+    /// A leased step.
+    pub(crate) fn take(self, state: &mut State, command: Command) -> Answer {
+        let Command { consumer, entry, deliveries, step } = command;
+        if !self.holds(state, consumer, entry, deliveries) {
+            return Answer::Lost;
+        }
+        match step {
+            Step::FanOut(webhooks) => fan_out(state, entry, webhooks),
+            Step::Hold(delivery) => self.hold(state, entry, delivery),
+            Step::Settle(delivery, next) => self.settle(state, entry, delivery, next),
+            Step::Reject => reject(state, entry),
+        }
+    }
+
+    fn hold(self, state: &mut State, entry: u8, delivery: Delivery) -> Answer {
+        if self.is_gone(state, entry, delivery) {
+            return Answer::Gone;
+        }
+        let is_there = state.entry(entry).is_some();
+        let webhook = &mut state.webhooks[usize::from(delivery.webhook)];
+        if webhook.active {
+            return Answer::Active;
+        }
+        if self.held_is_visited {
+            webhook.visit = webhook.visit.or(Some(Due::Later));
+        }
+        if is_there {
+            webhook.held.push(delivery);
+            state.book(delivery);
+        }
+        state.done(entry);
+        Answer::Done
+    }
+
+    fn settle(self, state: &mut State, entry: u8, delivery: Delivery, next: Next) -> Answer {
+        if self.is_gone(state, entry, delivery) {
+            return Answer::Gone;
+        }
+        let is_there = state.entry(entry).is_some();
+        let book = state.book(delivery);
+        book.delivered += u8::from(next == Next::Delivered);
+        let webhook = &mut state.webhooks[usize::from(delivery.webhook)];
+        webhook.visit = webhook.visit.or(Some(Due::Later));
+        *webhook.log.entry(Logged { delivery, last: next != Next::Retry }).or_default() += 1;
+        match next {
+            _ if !is_there => {}
+            Next::Delivered => {}
+            Next::Failed => webhook.failed.push(delivery),
+            Next::Retry => {
+                let following = Delivery { attempt: delivery.attempt + 1, ..delivery };
+                state.retries.entry(following).or_insert(Due::Later);
+            }
+        }
+        state.done(entry);
+        Answer::Done
+    }
+
+    /// Drops and counts a delivery whose webhook is deleted.
+    fn is_gone(self, state: &mut State, entry: u8, delivery: Delivery) -> bool {
+        let gone = self.webhook_must_exist && state.webhooks[usize::from(delivery.webhook)].deleted;
+        if gone {
+            state.book(delivery).dropped += 1;
+            state.counts.deliveries_of_deleted_webhook += 1;
+            state.done(entry);
+        }
+        gone
+    }
+
+    /// Every retry that is due, in order.
+    pub(crate) fn promote(self, state: &mut State) {
+        for (delivery, due) in state.retries.clone() {
+            if due == Due::Now || !self.promote_waits {
+                state.push(Work::Delivery(delivery));
+                if due == Due::Later {
+                    state.early.insert(delivery);
+                }
+                if self.promote_removes {
+                    state.retries.remove(&delivery);
+                }
+            }
+        }
+    }
+}
+
+fn fan_out(state: &mut State, entry: u8, webhooks: u8) -> Answer {
+    let Some(Work::Event(event)) = state.entry(entry).map(|entry| entry.work) else { return Answer::Done };
+    for webhook in (0..8).filter(|webhook| webhooks & 1 << webhook != 0) {
+        let delivery = Delivery { event, webhook, redelivery: 0, attempt: 1 };
+        state.book(delivery);
+        state.push(Work::Delivery(delivery));
+    }
+    if webhooks == 0 {
+        state.unmatched.push(event);
+        state.counts.events_without_webhook += 1;
+    }
+    state.done(entry);
+    Answer::Done
+}
+
+fn reject(state: &mut State, entry: u8) -> Answer {
+    let Some(Work::Event(event)) = state.entry(entry).map(|entry| entry.work) else { return Answer::Done };
+    state.rejected.push(event);
+    state.done(entry);
+    Answer::Done
+}
+
+/// `XREADGROUP … >` of one entry. What nobody has taken stands behind what somebody has.
+pub(crate) fn read(state: &mut State, consumer: Consumer) -> Given {
+    let Some(entry) = state.queue.iter_mut().find(|entry| entry.pending.is_none()) else { return Vec::new() };
+    entry.pending = Some(Pending { holder: consumer, deliveries: 1, idle: false });
+    vec![(entry.id, 1, entry.work)]
+}
+
+/// `claim.lua`, with room for so many entries and so many suspects.
+pub(crate) fn claim(state: &mut State, consumer: Consumer, room: usize, mut suspects: usize) -> Given {
+    let mut given = Vec::new();
+    for entry in &mut state.queue {
+        let Some(pending) = entry.pending.filter(|pending| pending.idle) else { continue };
+        let suspect = pending.deliveries > 1;
+        if given.len() >= room || suspect && suspects == 0 {
+            continue;
+        }
+        suspects -= usize::from(suspect);
+        let deliveries = pending.deliveries + 1;
+        entry.pending = Some(Pending { holder: consumer, deliveries, idle: false });
+        given.push((entry.id, deliveries, entry.work));
+    }
+    given
+}
+
+/// `renew.lua`; answers what is another's.
+pub(crate) fn renew(protocol: Protocol, state: &mut State, consumer: Consumer, leases: &[(u8, u8)]) -> Vec<u8> {
+    let mut lost = Vec::new();
+    for &(entry, deliveries) in leases {
+        if protocol.holds(state, consumer, entry, deliveries) {
+            if let Some(pending) = state.entry(entry).and_then(|entry| entry.pending.as_mut()) {
+                (pending.holder, pending.idle) = (consumer, false);
+            }
+        } else {
+            lost.push(entry);
+        }
+    }
+    lost
+}
+
+/// `leave.lua`: what was not started comes again as new entries.
+pub(crate) fn leave(protocol: Protocol, state: &mut State, consumer: Consumer, unstarted: &[(u8, u8)]) {
+    for &(entry, deliveries) in unstarted {
+        if protocol.holds(state, consumer, entry, deliveries) {
+            if let Some(work) = state.entry(entry).map(|entry| entry.work) {
+                state.push(work);
+            }
+            state.done(entry);
+        }
+    }
+}
+
+/// `visit.lua`: does nothing before it is due.
+pub(crate) fn visit(state: &mut State, number: u8) {
+    let webhook = &mut state.webhooks[usize::from(number)];
+    if webhook.visit != Some(Due::Now) {
+        return;
+    }
+    let back = if webhook.active { std::mem::take(&mut webhook.held) } else { Vec::new() };
+    let empty = webhook.held.is_empty() && webhook.failed.is_empty() && webhook.log.is_empty();
+    webhook.visit = (!empty).then_some(Due::Later);
+    for delivery in back {
+        state.push(Work::Delivery(delivery));
+    }
+}
+
+/// `put_webhook.lua` with an edit that switches.
+pub(crate) fn switch(state: &mut State, number: u8, on: bool) {
+    let webhook = &mut state.webhooks[usize::from(number)];
+    webhook.active = on;
+    if on {
+        webhook.visit = Some(Due::Now);
+    }
+}
+
+/// `delete_webhook.lua`.
+pub(crate) fn delete(state: &mut State, number: u8) {
+    let webhook = &mut state.webhooks[usize::from(number)];
+    let (held, failed) = (std::mem::take(&mut webhook.held), std::mem::take(&mut webhook.failed));
+    webhook.log.clear();
+    (webhook.deleted, webhook.active, webhook.visit) = (true, false, None);
+    state.counts.deliveries_of_deleted_webhook += u8::try_from(held.len()).unwrap();
+    state.counts.failed_of_deleted_webhook += u8::try_from(failed.len()).unwrap();
+    for delivery in held.into_iter().chain(failed) {
+        state.book(delivery).dropped += 1;
+    }
+}
+
+/// `redeliver.lua`, of all that failed.
+pub(crate) fn redeliver(state: &mut State, number: u8) {
+    for failed in std::mem::take(&mut state.webhooks[usize::from(number)].failed) {
+        state.push(Work::Delivery(Delivery { attempt: 1, redelivery: failed.redelivery + 1, ..failed }));
+    }
+}

@@ -1,0 +1,88 @@
+//! Random histories of the model, step by step on a real Redis: after each step, what lies there is what the model
+//! says. So that model and scripts cannot drift apart.
+//!
+//! Nothing waits for time to pass: leases, retries and visits are aged by hand. `LYNKHOOK_TEST_SEED` repeats a run.
+
+mod bench;
+mod look;
+
+use std::collections::BTreeMap;
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use self::bench::Bench;
+use crate::{
+    actions::{Action, after},
+    bounds::Bounds,
+    possible::possible,
+    protocol::Protocol,
+    state::{Faults, State},
+};
+
+const HISTORIES: usize = 80;
+const STEPS: usize = 100;
+/// How many kinds of actions there are.
+const ACTIONS: usize = 22;
+
+/// Far more than can be searched: a history goes where it likes.
+const WIDE: Bounds = Bounds {
+    workers: 2,
+    hands: 3,
+    webhooks: 2,
+    events: 12,
+    faults: Faults { crashes: 9, stalls: 9, losses: 9, groups: 3 },
+    faults_in_all: 30,
+    switched_off: 9,
+    deletions: 1,
+    redeliveries: 9,
+    leaving: true,
+};
+
+/// One of all that can happen, more often what leads on than not; now and then what must change nothing.
+fn choose(state: &State, dice: &mut StdRng) -> Action {
+    let worker = dice.random_range(0..2);
+    if dice.random_bool(0.1) {
+        let (room, suspects) = (dice.random_range(0..3), dice.random_range(0..2));
+        let idle = [
+            Action::Visit { webhook: dice.random_range(0..2) },
+            Action::Promote,
+            Action::Renew { worker },
+            Action::Claim { worker, room, suspects, answered: true },
+        ];
+        return idle[dice.random_range(0..idle.len())];
+    }
+    let all = possible(state, &WIDE);
+    let leads_on: Vec<Action> = all.iter().copied().filter(|action| action.is_progress(state)).collect();
+    let among = if leads_on.is_empty() || dice.random_bool(0.4) { &all } else { &leads_on };
+    match among[dice.random_range(0..among.len())] {
+        // Deleting ends most of what a history could show.
+        Action::Delete { .. } if dice.random_bool(0.7) => choose(state, dice),
+        action => action,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_redis_and_the_model_agree_after_each_step() {
+    let seed = std::env::var("LYNKHOOK_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    println!("LYNKHOOK_TEST_SEED={seed}");
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut changes: BTreeMap<String, usize> = BTreeMap::new();
+    for history in 0..HISTORIES {
+        let mut state = State::new(WIDE.workers, WIDE.webhooks);
+        let mut bench = Bench::new(&state).await;
+        for step in 0..STEPS {
+            let action = choose(&state, &mut dice);
+            let next = after(Protocol::WHOLE, &state, action);
+            println!("history {history}, step {step}: {action:?}");
+            bench.take(action, &state, &next).await;
+            let there = bench.look(&next).await;
+            assert!(there == next, "\nbefore: {state:?}\nin Redis: {there:?}\nin the model: {next:?}");
+            let name = format!("{action:?}").split([' ', '{']).next().unwrap().to_owned();
+            *changes.entry(name).or_default() += usize::from(next != state);
+            state = next;
+        }
+    }
+    println!("changes by action: {changes:?}");
+    assert_eq!(changes.len(), ACTIONS, "{changes:?}");
+    assert!(changes.values().all(|times| *times > 0), "{changes:?}");
+}

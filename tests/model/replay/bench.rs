@@ -1,0 +1,370 @@
+//! The model's actions, taken on a real Redis through the store as a worker takes them.
+
+use std::{collections::HashMap, time::Duration};
+
+use lynkhook::{
+    config::Settings,
+    domain::{
+        account::AccountId,
+        delivery,
+        entry::{self, Plan},
+        event::EventId,
+        log_entry::{LOG_RETENTION, LogEntry, timestamp},
+        retry,
+        webhook::{Webhook, WebhookId},
+    },
+    store::{Attempted, EntryId, Held, Put, Reader, Redelivered, Settled, Span, Store},
+};
+use redis::{FromRedisValue, aio::MultiplexedConnection};
+use serde_json::json;
+
+use crate::{
+    actions::{Action, command, leases},
+    protocol::Protocol,
+    redis_steps::{self, Answer, Given},
+    state::{Command, Consumer, Delivery, Next, Stage, State, Step, Work},
+    support::RedisServer,
+};
+
+pub(super) const LEASE: Duration = Duration::from_secs(60);
+const LONG_IDLE_MS: u64 = 3_600_000;
+const TYPE: &str = "transcript.created";
+
+/// An installation of its own, and the real names of what the model numbers.
+pub(super) struct Bench {
+    pub(super) store: Store,
+    pub(super) redis: MultiplexedConnection,
+    pub(super) account: AccountId,
+    pub(super) webhooks: Vec<WebhookId>,
+    /// By the model's number, from 0.
+    pub(super) entries: Vec<EntryId>,
+    /// The workers' present names.
+    pub(super) names: Vec<String>,
+    /// Whose command is still on the way although it ended.
+    pub(super) departed: Option<String>,
+    readers: HashMap<String, Reader>,
+    names_given: usize,
+}
+
+impl Bench {
+    pub(super) async fn new(state: &State) -> Self {
+        let server = RedisServer::shared();
+        let variables = [("LYNKHOOK_REDIS__URL", server.url()), ("LYNKHOOK_REDIS__PREFIX", server.unique_prefix())];
+        let store = Store::open(&Settings::load(None, variables).unwrap()).await.unwrap();
+        store.ensure_group(0).await.unwrap();
+        let webhooks = (0..state.webhooks.len())
+            .map(|number| format!("wh_019a1b2c-0000-7000-8000-00000000000{number}").parse().unwrap())
+            .collect();
+        let mut bench = Self {
+            store,
+            redis: server.connection().await,
+            account: "acme".parse().unwrap(),
+            webhooks,
+            entries: Vec::new(),
+            names: Vec::new(),
+            departed: None,
+            readers: HashMap::new(),
+            names_given: 0,
+        };
+        for worker in 0..state.workers.len() {
+            bench.names.push(String::new());
+            bench.name_anew(worker);
+        }
+        for webhook in bench.webhooks.clone() {
+            let put = bench.store.put_webhook(&bench.account, &settings(webhook), None, 9).await.unwrap();
+            assert_eq!(put, Put::Done);
+        }
+        bench.run::<()>("DEL", &bench.store.keys().visits(0), &[]).await;
+        bench
+    }
+
+    /// A command on one key.
+    pub(super) async fn run<T: FromRedisValue>(&self, command: &str, key: &str, arguments: &[&str]) -> T {
+        let mut connection = self.redis.clone();
+        let typed = redis::cmd(command).arg(key).arg(arguments).query_async(&mut connection).await;
+        typed.unwrap_or_else(|error| panic!("{command} {key} {arguments:?}: {error}"))
+    }
+
+    /// Takes one action; what it answers must be what the model answers.
+    pub(super) async fn take(&mut self, action: Action, before: &State, after: &State) {
+        let visits = self.store.keys().visits(0);
+        match action {
+            Action::Accept => self.accept(before.accepted).await,
+            Action::Read { worker, .. } => {
+                let given = redis_steps::read(&mut before.clone(), Consumer::Worker(worker));
+                let read = self.read(worker.into()).await;
+                self.assert_given(&given, &read);
+            }
+            Action::Claim { worker, room, suspects, .. } => {
+                let (room, suspects) = (room.into(), suspects.into());
+                let given = redis_steps::claim(&mut before.clone(), Consumer::Worker(worker), room, suspects);
+                let name = &self.names[usize::from(worker)];
+                let claimed = self.store.claim(0, name, LEASE, (room, suspects)).await.unwrap();
+                let claimed: Vec<_> = claimed.into_iter().map(|entry| (entry.id, entry.deliveries)).collect();
+                self.assert_given(&given, &claimed);
+            }
+            Action::LookUp { worker, hand } => {
+                let hand = usize::from(hand);
+                let (planned, judged) = (after, before.workers[usize::from(worker)][hand]);
+                if !judged.buried {
+                    self.assert_planned(judged.work, planned.workers[usize::from(worker)][hand].stage).await;
+                }
+            }
+            Action::Take { worker, hand } => self.step(command(before, worker, hand), before).await,
+            Action::Arrive => {
+                self.step(before.wire.unwrap(), before).await;
+                self.departed = None;
+            }
+            Action::Renew { worker } => self.renew(worker, before).await,
+            Action::Leave { worker } => self.leave(worker, before).await,
+            Action::Promote => {
+                let moved = self.store.promote(0).await.unwrap().moved;
+                assert_eq!(moved, after.queue.len() - before.queue.len());
+            }
+            Action::Visit { webhook } => {
+                let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
+                let webhook = self.webhooks[usize::from(webhook)];
+                let moved = self.store.visit(&self.account, webhook, &oldest_log).await.unwrap();
+                assert_eq!(moved, after.queue.len() - before.queue.len());
+            }
+            Action::Switch { webhook, on } => self.switch(self.webhooks[usize::from(webhook)], on).await,
+            Action::Delete { webhook } => self.delete(webhook, before).await,
+            Action::Redeliver { webhook } => self.redeliver(self.webhooks[usize::from(webhook)]).await,
+            Action::LeaseEnds { entry } => self.age(|_, id, _| id == entry, before).await,
+            Action::Stall { worker } => self.age(|_, _, holder| holder == Consumer::Worker(worker), before).await,
+            Action::RetryDue { nth } => {
+                let due = *before.retries.keys().nth(nth.into()).unwrap();
+                self.make_due(due).await;
+            }
+            Action::VisitDue { webhook } => {
+                let member = format!("{}/{}", self.account, self.webhooks[usize::from(webhook)]);
+                self.run::<()>("ZADD", &visits, &["XX", "0", &member]).await;
+            }
+            Action::Crash { worker } => self.end(worker, before),
+            Action::LoseGroup => self.lose_group().await,
+            Action::Request { .. } | Action::GiveUp { .. } | Action::Lose { .. } => {}
+        }
+    }
+
+    async fn accept(&self, event: u8) {
+        let fields = ["*", "account", "acme", "envelope", &envelope(event), "id", &event_id(event).to_string()];
+        self.run::<()>("XADD", &self.store.keys().queue(0), &fields).await;
+    }
+
+    async fn read(&mut self, worker: usize) -> Vec<(EntryId, u32)> {
+        let name = self.names[worker].clone();
+        if !self.readers.contains_key(&name) {
+            let reader = self.store.reader(0, &name, Duration::from_secs(5)).await.unwrap();
+            self.readers.insert(name.clone(), reader);
+        }
+        let read = self.readers.get_mut(&name).unwrap().read(1).await.unwrap();
+        read.into_iter().map(|entry| (entry.id, entry.deliveries)).collect()
+    }
+
+    fn assert_given(&self, expected: &Given, given: &[(EntryId, u32)]) {
+        let real = |&(id, count, _): &(u8, u8, Work)| (self.entries[usize::from(id)].clone(), u32::from(count));
+        assert_eq!(given, expected.iter().map(real).collect::<Vec<_>>());
+    }
+
+    /// The program's own plan, from the webhooks as Redis has them, is the model's.
+    async fn assert_planned(&self, work: Work, stage: Stage) {
+        let account = self.store.subscriptions(&self.account).await.unwrap();
+        let work = match work {
+            Work::Event(event) => entry::Work::Event(entry::Event {
+                id: event_id(event),
+                account: self.account.clone(),
+                traceparent: None,
+            }),
+            Work::Delivery(delivery) => entry::Work::Delivery(self.delivery(delivery)),
+        };
+        let planned = match work.plan(TYPE, &account) {
+            Plan::Attempt(delivery, _) => ("attempt", vec![delivery]),
+            Plan::Hold(delivery) => ("hold", vec![delivery]),
+            Plan::FanOut(deliveries) => ("fan out", deliveries),
+            Plan::Unreadable(_) => panic!("all can be read"),
+        };
+        let expected = match stage {
+            Stage::Attempt(delivery) => ("attempt", vec![self.delivery(delivery)]),
+            Stage::Ready(Step::Hold(delivery)) => ("hold", vec![self.delivery(delivery)]),
+            Stage::Ready(Step::FanOut(webhooks)) => {
+                let entry::Work::Event(event) = &work else { panic!("only events are fanned out") };
+                ("fan out", self.fan(&event.id, webhooks))
+            }
+            other => panic!("{other:?} is no plan"),
+        };
+        assert_eq!(planned, expected);
+    }
+
+    fn fan(&self, event: &EventId, webhooks: u8) -> Vec<delivery::Delivery> {
+        let wanted = self.webhooks.iter().enumerate().filter(|(number, _)| webhooks & 1 << number != 0);
+        wanted.map(|(_, webhook)| delivery::Delivery::first(event, &self.account, *webhook, None)).collect()
+    }
+
+    /// Takes a leased step.
+    async fn step(&self, command: Command, before: &State) {
+        let expected = Protocol::WHOLE.take(&mut before.clone(), command);
+        let name = match command.consumer {
+            Consumer::Worker(worker) => &self.names[usize::from(worker)],
+            _ => self.departed.as_ref().expect("its name is kept"),
+        };
+        let held = self.held(command.entry, command.deliveries);
+        let answer = match command.step {
+            Step::FanOut(webhooks) => {
+                let event = before.event_of(command);
+                let lines: Vec<String> =
+                    self.fan(&event_id(event), webhooks).iter().map(delivery::Delivery::line).collect();
+                self.store.fan_out(name, &held, &lines).await.unwrap()
+            }
+            Step::Hold(delivery) => self.store.hold(name, &held, &self.delivery(delivery)).await.unwrap(),
+            Step::Settle(delivery, next) => {
+                let delivery = self.delivery(delivery);
+                let log = log_of(&delivery, next);
+                let next = match next {
+                    Next::Delivered => retry::Next::Delivered,
+                    Next::Retry => retry::Next::Retry { after: Duration::from_hours(1) },
+                    Next::Failed => retry::Next::Failed,
+                };
+                self.store.settle(0, name, &[Attempted { held, delivery, next, log }]).await.unwrap().remove(0)
+            }
+            Step::Reject => {
+                let event = event_id(before.event_of(command));
+                self.store.reject(name, &held, "lost too often", Some(&event)).await.unwrap()
+            }
+        };
+        let expected = match expected {
+            Answer::Done => Settled::Done,
+            Answer::Lost => Settled::Lost,
+            Answer::Gone => Settled::Gone,
+            Answer::Active => Settled::Active,
+        };
+        assert_eq!(answer, expected, "{command:?}");
+    }
+
+    async fn renew(&self, worker: u8, before: &State) {
+        let renewed = leases(before, worker);
+        let lost = redis_steps::renew(Protocol::WHOLE, &mut before.clone(), Consumer::Worker(worker), &renewed);
+        let leases: Vec<Held> = renewed.iter().map(|&(entry, count)| self.held(entry, count)).collect();
+        let lost: Vec<EntryId> = lost.into_iter().map(|id| self.entries[usize::from(id)].clone()).collect();
+        assert_eq!(self.store.renew(0, &self.names[usize::from(worker)], &leases).await.unwrap(), lost);
+    }
+
+    /// Twice, as when the first reply is lost.
+    async fn delete(&self, webhook: u8, before: &State) {
+        let (id, of) = (self.webhooks[usize::from(webhook)], &before.webhooks[usize::from(webhook)]);
+        let deleted = self.store.delete_webhook(&self.account, id).await.unwrap().expect("it was there");
+        assert_eq!((deleted.held, deleted.failed), (of.held.len() as u64, of.failed.len() as u64));
+        assert!(self.store.delete_webhook(&self.account, id).await.unwrap().is_none());
+    }
+
+    async fn lose_group(&self) {
+        let mut destroy = redis::cmd("XGROUP");
+        destroy.arg("DESTROY").arg(self.store.keys().queue(0)).arg("workers");
+        destroy.query_async::<()>(&mut self.redis.clone()).await.unwrap();
+        self.store.ensure_group(0).await.unwrap();
+    }
+
+    async fn leave(&mut self, worker: u8, before: &State) {
+        let unstarted: Vec<(Held, String)> = before.workers[usize::from(worker)]
+            .iter()
+            .filter(|hand| !hand.lost)
+            .map(|hand| {
+                let event = match hand.work {
+                    Work::Event(event) => event_id(event).to_string(),
+                    Work::Delivery(_) => String::new(),
+                };
+                (self.held(hand.entry, hand.deliveries), event)
+            })
+            .collect();
+        self.store.leave(0, &self.names[usize::from(worker)], true, &unstarted).await.unwrap();
+        self.end(worker, before);
+    }
+
+    fn end(&mut self, worker: u8, before: &State) {
+        if before.wire.is_some_and(|command| command.consumer == Consumer::Worker(worker)) {
+            self.departed = Some(self.names[usize::from(worker)].clone());
+        }
+        self.name_anew(worker.into());
+    }
+
+    fn name_anew(&mut self, worker: usize) {
+        self.names_given += 1;
+        self.names[worker] = format!("worker-{}", self.names_given);
+    }
+
+    /// Twice, as when the first reply is lost.
+    async fn switch(&self, webhook: WebhookId, on: bool) {
+        let present = self.store.webhook(&self.account, webhook).await.unwrap().expect("it is there");
+        let revision = present.revision;
+        let switched = Webhook { active: on, revision: revision + 1, ..present };
+        for _ in 0..2 {
+            let put = self.store.put_webhook(&self.account, &switched, Some(revision), 9).await.unwrap();
+            assert_eq!(put, Put::Done);
+        }
+    }
+
+    async fn redeliver(&self, webhook: WebhookId) {
+        let last = self.store.newest_failed(&self.account, webhook).await.unwrap().expect("some failed");
+        let span = Span { first: EntryId("-".to_owned()), last };
+        let redelivered = self.store.redeliver(&self.account, webhook, span).await.unwrap();
+        assert!(matches!(redelivered, Redelivered::Moved(1.., None)), "{redelivered:?}");
+    }
+
+    /// Lets leases end.
+    async fn age(&self, whose: impl Fn(&Self, u8, Consumer) -> bool, before: &State) {
+        let queue = self.store.keys().queue(0);
+        for (id, holder, _, _) in self.pending().await {
+            let number = self.number(&id).expect("it was seen");
+            let model = before.queue.iter().find(|entry| entry.id == number).and_then(|entry| entry.pending);
+            if whose(self, number, model.expect("it is pending").holder) {
+                let idle = LONG_IDLE_MS.to_string();
+                let aged = ["workers", &holder, "0", &id, "IDLE", &idle, "JUSTID"];
+                self.run::<redis::Value>("XCLAIM", &queue, &aged).await;
+            }
+        }
+    }
+
+    async fn make_due(&self, due: Delivery) {
+        let retries = self.store.keys().retries(0);
+        let member = format!("{}\n{}", self.delivery(due).line(), envelope(due.event));
+        let Delivery { event, webhook, redelivery, attempt } = due;
+        // In the model's order.
+        let score = format!("{event}{webhook}{redelivery:02}{attempt}");
+        self.run::<()>("ZADD", &retries, &["XX", &score, &member]).await;
+    }
+
+    pub(super) fn delivery(&self, of: Delivery) -> delivery::Delivery {
+        let webhook = self.webhooks[usize::from(of.webhook)];
+        let first = delivery::Delivery::first(&event_id(of.event), &self.account, webhook, None);
+        let redelivery = (of.redelivery > 0).then_some(of.redelivery.into());
+        delivery::Delivery { attempt: of.attempt, redelivery, ..first }
+    }
+
+    fn held(&self, entry: u8, deliveries: u8) -> Held {
+        Held { partition: 0, entry: self.entries[usize::from(entry)].clone(), deliveries: deliveries.into() }
+    }
+}
+
+pub(super) fn event_id(event: u8) -> EventId {
+    format!("e{event}").parse().unwrap()
+}
+
+pub(super) fn envelope(event: u8) -> String {
+    format!(r#"{{"event":"{TYPE}","timestamp":"2026-03-26T14:32:00Z","data":{{"number": {event}}}}}"#)
+}
+
+fn settings(id: WebhookId) -> Webhook {
+    serde_json::from_value(json!({
+        "id": id.to_string(), "url": "https://example.com/", "events": [TYPE], "authentication": {"type": "none"},
+        "description": "", "active": true, "revision": 1, "createdAt": "", "updatedAt": "",
+    }))
+    .unwrap()
+}
+
+fn log_of(delivery: &delivery::Delivery, next: Next) -> LogEntry {
+    serde_json::from_value(json!({
+        "status": if next == Next::Delivered { "success" } else { "failed" }, "event": TYPE, "httpStatus": 200,
+        "attempt": delivery.attempt, "durationMs": 1, "error": null, "identifiers": {}, "deliveryId": delivery.id,
+        "redelivery": delivery.redelivery, "final": next != Next::Retry, "time": timestamp(chrono::Utc::now()),
+    }))
+    .unwrap()
+}

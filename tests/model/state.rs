@@ -1,0 +1,270 @@
+//! The abstract state: what lies in Redis, what each worker believes, what is on its way between them, and the books.
+//!
+//! Small numbers stand for names: an event, a webhook, a worker, a queue entry. Everything is ordered, so that equal
+//! situations are equal values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An entry that is no longer in the queue. No step on it can do anything, so that all of them are alike.
+pub(crate) const GONE: u8 = u8::MAX;
+
+/// One event for one webhook, before an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Delivery {
+    pub(crate) event: u8,
+    pub(crate) webhook: u8,
+    /// How often it was redelivered by hand.
+    pub(crate) redelivery: u8,
+    pub(crate) attempt: u8,
+}
+
+/// What a queue entry asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Work {
+    Event(u8),
+    Delivery(Delivery),
+}
+
+/// A name in the consumer group. A process that ends never comes back under its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Consumer {
+    Worker(u8),
+    /// It ended, and a command of its is still on the way.
+    Departed,
+    /// It ended, and nothing more will come of it.
+    Dead,
+}
+
+/// Redis's note of who has an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Pending {
+    pub(crate) holder: Consumer,
+    pub(crate) deliveries: u8,
+    /// Longer than a lease.
+    pub(crate) idle: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Entry {
+    pub(crate) id: u8,
+    pub(crate) work: Work,
+    /// `None`: nobody has taken it yet.
+    pub(crate) pending: Option<Pending>,
+}
+
+/// What lies in Redis for one webhook.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Webhook {
+    pub(crate) deleted: bool,
+    pub(crate) active: bool,
+    /// Oldest first.
+    pub(crate) held: Vec<Delivery>,
+    /// Oldest first.
+    pub(crate) failed: Vec<Delivery>,
+    /// How many log entries there are of each attempt.
+    pub(crate) log: BTreeMap<Logged, u8>,
+    /// Its place in `visits`, and whether the visit is due.
+    pub(crate) visit: Option<Due>,
+}
+
+/// Whether something that waits for a time may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Due {
+    Now,
+    Later,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Logged {
+    pub(crate) delivery: Delivery,
+    /// No attempt follows it.
+    pub(crate) last: bool,
+}
+
+/// `counts`: what was dropped, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(clippy::struct_field_names, reason = "they are the names in Redis")]
+pub(crate) struct Counts {
+    pub(crate) deliveries_of_deleted_webhook: u8,
+    pub(crate) failed_of_deleted_webhook: u8,
+    pub(crate) events_without_webhook: u8,
+}
+
+/// What follows an attempt, as `settle` takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Next {
+    Delivered,
+    Retry,
+    Failed,
+}
+
+/// A leased step that a worker wants taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Step {
+    /// One delivery for each webhook whose bit is set.
+    FanOut(u8),
+    Hold(Delivery),
+    Settle(Delivery, Next),
+    Reject,
+}
+
+/// A leased step with its fence, as it travels to Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Command {
+    pub(crate) consumer: Consumer,
+    pub(crate) entry: u8,
+    pub(crate) deliveries: u8,
+    pub(crate) step: Step,
+}
+
+/// How far a worker is with an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Taken,
+    /// Its webhook was on when it was looked up; the request comes next.
+    Attempt(Delivery),
+    /// The step is repeated until Redis answers.
+    Ready(Step),
+}
+
+/// An entry in a worker's table of what it believes to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Hand {
+    pub(crate) entry: u8,
+    pub(crate) work: Work,
+    pub(crate) deliveries: u8,
+    /// It was lost too often: it is set aside instead of attempted.
+    pub(crate) buried: bool,
+    /// A renewal said that it is another's.
+    pub(crate) lost: bool,
+    pub(crate) stage: Stage,
+}
+
+/// What became of one event for one webhook; the books, which no program keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Ended {
+    pub(crate) delivered: u8,
+    pub(crate) dropped: u8,
+}
+
+/// How often something happened, or may still happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Faults {
+    /// Of workers, one of which comes back at once under a new name.
+    pub(crate) crashes: u8,
+    /// A worker stands still until its leases have ended, and goes on.
+    pub(crate) stalls: u8,
+    /// A command arrives late, or its reply never does.
+    pub(crate) losses: u8,
+    /// The consumer group is destroyed and made anew.
+    pub(crate) groups: u8,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct State {
+    /// Oldest first.
+    pub(crate) queue: Vec<Entry>,
+    pub(crate) retries: BTreeMap<Delivery, Due>,
+    pub(crate) rejected: Vec<u8>,
+    pub(crate) counts: Counts,
+    pub(crate) webhooks: Vec<Webhook>,
+
+    /// Each worker's table.
+    pub(crate) workers: Vec<Vec<Hand>>,
+    /// A command whose reply is lost; it takes effect when it arrives, if ever.
+    pub(crate) wire: Option<Command>,
+
+    /// How many events were accepted.
+    pub(crate) accepted: u8,
+    /// Those that no webhook wanted.
+    pub(crate) unmatched: Vec<u8>,
+    /// By event and webhook, from when it is decided that the webhook is to get the event.
+    pub(crate) books: BTreeMap<(u8, u8), Ended>,
+    /// Requests made.
+    pub(crate) requests: BTreeMap<Delivery, u8>,
+    /// Retries that went to the queue before they were due.
+    pub(crate) early: BTreeSet<Delivery>,
+    /// A step passed the fence by whoever did not hold the entry under that count.
+    pub(crate) trespassed: bool,
+
+    pub(crate) happened: Faults,
+    pub(crate) switched_off: u8,
+    pub(crate) deletions: u8,
+    pub(crate) redeliveries: u8,
+    pub(crate) next_id: u8,
+}
+
+impl State {
+    /// Nothing happened yet, all webhooks are on and want every event.
+    pub(crate) fn new(workers: usize, webhooks: usize) -> Self {
+        Self {
+            workers: vec![Vec::new(); workers],
+            webhooks: vec![Webhook { active: true, ..Webhook::default() }; webhooks],
+            ..Self::default()
+        }
+    }
+
+    /// Appends to the queue.
+    pub(crate) fn push(&mut self, work: Work) {
+        self.queue.push(Entry { id: self.next_id, work, pending: None });
+        self.next_id += 1;
+    }
+
+    pub(crate) fn entry(&mut self, id: u8) -> Option<&mut Entry> {
+        self.queue.iter_mut().find(|entry| entry.id == id)
+    }
+
+    /// Ends an entry's stay in the queue.
+    pub(crate) fn done(&mut self, id: u8) {
+        self.queue.retain(|entry| entry.id != id);
+    }
+
+    /// The books' line for a delivery, begun where there is none.
+    pub(crate) fn book(&mut self, delivery: Delivery) -> &mut Ended {
+        self.books.entry((delivery.event, delivery.webhook)).or_default()
+    }
+
+    /// A consumer that departed is as good as dead when its last command is no longer on the way.
+    pub(crate) fn forget_departed(&mut self) {
+        if self.wire.is_none_or(|command| command.consumer != Consumer::Departed) {
+            let pending = self.queue.iter_mut().filter_map(|entry| entry.pending.as_mut());
+            let departed = pending.filter(|pending| pending.holder == Consumer::Departed);
+            departed.for_each(|pending| pending.holder = Consumer::Dead);
+        }
+    }
+
+    /// The same situation under the names that all equal situations share: entries are numbered from the oldest on,
+    /// and of two workers the one that has less in hand comes first. Answers, too, whether they changed places.
+    pub(crate) fn canonical(mut self) -> (Self, bool) {
+        let ids: Vec<u8> = self.queue.iter().map(|entry| entry.id).collect();
+        let number = |id: u8| ids.iter().position(|known| *known == id).map_or(GONE, |at| u8::try_from(at).unwrap());
+        for entry in &mut self.queue {
+            entry.id = number(entry.id);
+        }
+        for hand in self.workers.iter_mut().flatten() {
+            hand.entry = number(hand.entry);
+        }
+        if let Some(command) = &mut self.wire {
+            command.entry = number(command.entry);
+        }
+        // Nothing that is not in the queue can be moved: such a command is as good as none.
+        self.wire = self.wire.filter(|command| command.entry != GONE);
+        self.forget_departed();
+        self.next_id = u8::try_from(self.queue.len()).unwrap();
+        for hands in &mut self.workers {
+            hands.sort_unstable();
+        }
+        let swapped = self.workers.len() == 2 && self.workers[0] > self.workers[1];
+        if swapped {
+            self.workers.swap(0, 1);
+            let swap = |consumer: &mut Consumer| {
+                if let Consumer::Worker(number) = consumer {
+                    *number = 1 - *number;
+                }
+            };
+            self.queue.iter_mut().filter_map(|entry| entry.pending.as_mut()).for_each(|p| swap(&mut p.holder));
+            self.wire.iter_mut().for_each(|command| swap(&mut command.consumer));
+        }
+        (self, swapped)
+    }
+}
