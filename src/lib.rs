@@ -67,7 +67,7 @@
 //! | [`config`] | defaults, file, environment, flags → checked settings | |
 //! | [`telemetry`] | logs | secrets, payloads |
 //! | [`failpoint`] | crashes that tests ask for | anything in a release build |
-//! | [`secrets`] | customers' secrets sealed at rest, under two keys while one replaces the other | |
+//! | [`secrets`] | customers' secrets sealed at rest, under several keys while one replaces another | |
 //! | [`store`] | Redis: keys, connections, one method for each script | policy |
 //! | [`sender`] | one attempt: resolve, judge the addresses, connect to those, send, read a little | redirects, proxies, other addresses |
 //! | [`webhooks`] | what people do with webhooks, once for every surface | |
