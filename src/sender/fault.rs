@@ -8,7 +8,7 @@ use std::{error::Error, io};
 use hyper_util::client::legacy;
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible, pki_types::InvalidDnsNameError};
 
-use super::resolve::LookupError;
+use super::{resolve::LookupError, shortage::lacking};
 use crate::domain::outcome::{NetworkFault, Outcome, Phase};
 
 /// What an attempt met that ended with `error` while it was in `phase`.
@@ -59,17 +59,6 @@ fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Outcome> {
         return None;
     };
     Some(Outcome::NetworkError(fault))
-}
-
-/// What this machine ran out of, where that is the error.
-pub(super) fn lacking(error: &io::Error) -> Option<&'static str> {
-    use rustix::io::Errno;
-    Some(match Errno::from_io_error(error)? {
-        Errno::MFILE | Errno::NFILE => "no file descriptor is left",
-        Errno::NOBUFS | Errno::NOMEM => "no memory is left for a connection",
-        Errno::ADDRNOTAVAIL => "no local port is left",
-        _ => return None,
-    })
 }
 
 fn io_fault(error: &io::Error, phase: Phase) -> Option<NetworkFault> {

@@ -10,12 +10,14 @@
 //! * `resolve.rs` looks names up and has every address judged; only judged addresses are ever dialled;
 //! * `tls.rs` says which certificates are believed;
 //! * `trace.rs` knows what an attempt is doing and how long each part took;
+//! * `shortage.rs` tells this machine's own troubles from the endpoint's;
 //! * `fault.rs` puts library errors into the customer's words.
 
 mod connect;
 mod fault;
 mod request;
 mod resolve;
+mod shortage;
 #[cfg(test)]
 mod tests;
 mod tls;

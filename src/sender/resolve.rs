@@ -23,7 +23,8 @@ use hyper_util::client::legacy::connect::dns::Name;
 use tower::Service;
 
 use super::{
-    SenderError, fault,
+    SenderError,
+    shortage::lacking,
     trace::{Mark, mark},
 };
 use crate::domain::{
@@ -176,7 +177,7 @@ fn addresses_in(lookup: &Lookup) -> Vec<IpAddr> {
 /// Why both questions came back without an address. A failure outweighs "there is none": it may be there after all.
 fn absence(host: &str, v4: &NetError, v6: &NetError) -> LookupError {
     let unable = [v4, v6].into_iter().find_map(|error| match error {
-        NetError::Io(error) => fault::lacking(error),
+        NetError::Io(error) => lacking(error),
         _ => None,
     });
     if let Some(lacking) = unable {

@@ -5,15 +5,7 @@
 //! `/readyz` asks besides whether Redis answers and the worker is not stopping. So an outage of Redis makes workers
 //! unready and restarts none of them. Both answer 200 or 503, and say in JSON which check failed.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -23,8 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use super::Worker;
-use crate::config;
+use super::{Worker, turns::Check};
 
 /// A retry that still waits so long after its time was forgotten.
 const RETRY_LATE: Duration = Duration::from_secs(30);
@@ -36,92 +27,6 @@ const EXCHANGE_WITHIN: Duration = Duration::from_secs(5);
 const CONNECTIONS_MAX: usize = 16;
 /// The pause when no connection can be accepted (no file descriptor is left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The loops that are watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Role {
-    Claim,
-    Promote,
-    Visit,
-    Renew,
-}
-
-const ROLES: [Role; 4] = [Role::Claim, Role::Promote, Role::Visit, Role::Renew];
-
-/// When each loop turned last.
-pub(super) struct Turns {
-    started: Instant,
-    /// By role, then by partition; ms since `started`.
-    last: [Vec<AtomicU64>; ROLES.len()],
-    /// By role: a loop that works turns at least this often.
-    within: [Duration; ROLES.len()],
-}
-
-impl Turns {
-    /// Nothing has turned yet, and everything has its time from now on.
-    pub(super) fn new(settings: &config::Settings, partitions: u16) -> Self {
-        let config::Worker { claim_every, renew_every, .. } = settings.worker;
-        // A command that gets no answer, its repetition, and a busy machine.
-        let slack = settings.redis.response_timeout * 2 + Duration::from_secs(2);
-        let within = ROLES.map(|role| match role {
-            Role::Claim => claim_every * 3 / 2 + slack,
-            Role::Promote => super::roles::PROMOTE_EVERY + slack,
-            Role::Visit => super::roles::VISIT_EVERY + slack,
-            Role::Renew => renew_every * 6 / 5 + slack,
-        });
-        let last = ROLES.map(|_| (0..partitions).map(|_| AtomicU64::new(0)).collect());
-        Self { started: Instant::now(), last, within }
-    }
-
-    /// The loop of this role and partition has turned.
-    pub(super) fn note(&self, role: Role, partition: u16) {
-        self.last[role as usize][usize::from(partition)].store(self.elapsed_ms(), Relaxed);
-    }
-
-    /// Each role's slowest loop.
-    fn checks(&self) -> Vec<Check> {
-        let slowest = |role: Role| self.last[role as usize].iter().map(|last| last.load(Relaxed)).min().unwrap_or(0);
-        ROLES
-            .into_iter()
-            .map(|role| {
-                let since = Duration::from_millis(self.elapsed_ms().saturating_sub(slowest(role)));
-                let within = self.within[role as usize];
-                Check::new(role_name(role), since <= within, || {
-                    format!("has not turned for {since:.1?}, and turns at least every {within:.1?} when it works")
-                })
-            })
-            .collect()
-    }
-
-    fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Claim => "claim",
-        Role::Promote => "promote",
-        Role::Visit => "visit",
-        Role::Renew => "renew",
-    }
-}
-
-/// One check, as probes read it.
-#[derive(Debug, Serialize)]
-struct Check {
-    name: &'static str,
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-impl Check {
-    fn new(name: &'static str, ok: bool, error: impl FnOnce() -> String) -> Self {
-        Self { name, ok, error: (!ok).then(error) }
-    }
-}
 
 #[derive(Serialize)]
 struct Answer {

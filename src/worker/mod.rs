@@ -17,6 +17,7 @@ mod persist;
 mod reader;
 mod roles;
 mod settler;
+mod turns;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -29,10 +30,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{
     clock::ServerClock,
     figures::Figures,
-    health::Turns,
     leases::{Lease, Leases},
     load::Load,
     settler::Settlement,
+    turns::Turns,
 };
 use crate::{
     config::Settings,

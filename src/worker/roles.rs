@@ -5,17 +5,17 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::{READ_MAX, Worker, health::Role, persist::Backoff};
+use super::{
+    READ_MAX, Worker,
+    persist::Backoff,
+    turns::{PROMOTE_EVERY, Role, VISIT_EVERY},
+};
 use crate::{
     domain::log_entry::{LOG_RETENTION, timestamp},
     failpoint,
     store::{StoreError, VISIT_PACE},
 };
 
-/// The promoter looks at least this often.
-pub(super) const PROMOTE_EVERY: Duration = Duration::from_secs(1);
-/// The visitor turns at least this often, though nothing be due.
-pub(super) const VISIT_EVERY: Duration = Duration::from_secs(5);
 /// Leases renewed by one script.
 const RENEW_BATCH: usize = 100;
 /// A worker's figures are published this often; they expire in 30 s.

@@ -1,0 +1,101 @@
+//! When each of a worker's loops turned last, and how often each turns when it works.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+
+use crate::config;
+
+/// The promoter looks at least this often.
+pub(super) const PROMOTE_EVERY: Duration = Duration::from_secs(1);
+/// The visitor turns at least this often, though nothing be due.
+pub(super) const VISIT_EVERY: Duration = Duration::from_secs(5);
+
+/// The loops that are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Role {
+    Claim,
+    Promote,
+    Visit,
+    Renew,
+}
+
+const ROLES: [Role; 4] = [Role::Claim, Role::Promote, Role::Visit, Role::Renew];
+
+/// When each loop turned last.
+pub(super) struct Turns {
+    started: Instant,
+    /// By role, then by partition; ms since `started`.
+    last: [Vec<AtomicU64>; ROLES.len()],
+    /// By role: a loop that works turns at least this often.
+    within: [Duration; ROLES.len()],
+}
+
+impl Turns {
+    /// Nothing has turned yet, and everything has its time from now on.
+    pub(super) fn new(settings: &config::Settings, partitions: u16) -> Self {
+        let config::Worker { claim_every, renew_every, .. } = settings.worker;
+        // A command that gets no answer, its repetition, and a busy machine.
+        let slack = settings.redis.response_timeout * 2 + Duration::from_secs(2);
+        let within = ROLES.map(|role| match role {
+            Role::Claim => claim_every * 3 / 2 + slack,
+            Role::Promote => PROMOTE_EVERY + slack,
+            Role::Visit => VISIT_EVERY + slack,
+            Role::Renew => renew_every * 6 / 5 + slack,
+        });
+        let last = ROLES.map(|_| (0..partitions).map(|_| AtomicU64::new(0)).collect());
+        Self { started: Instant::now(), last, within }
+    }
+
+    /// The loop of this role and partition has turned.
+    pub(super) fn note(&self, role: Role, partition: u16) {
+        self.last[role as usize][usize::from(partition)].store(self.elapsed_ms(), Relaxed);
+    }
+
+    /// Each role's slowest loop.
+    pub(super) fn checks(&self) -> Vec<Check> {
+        let slowest = |role: Role| self.last[role as usize].iter().map(|last| last.load(Relaxed)).min().unwrap_or(0);
+        ROLES
+            .into_iter()
+            .map(|role| {
+                let since = Duration::from_millis(self.elapsed_ms().saturating_sub(slowest(role)));
+                let within = self.within[role as usize];
+                Check::new(role_name(role), since <= within, || {
+                    format!("has not turned for {since:.1?}, and turns at least every {within:.1?} when it works")
+                })
+            })
+            .collect()
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Claim => "claim",
+        Role::Promote => "promote",
+        Role::Visit => "visit",
+        Role::Renew => "renew",
+    }
+}
+
+/// One check, as probes read it.
+#[derive(Debug, Serialize)]
+pub(super) struct Check {
+    pub(super) name: &'static str,
+    pub(super) ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
+}
+
+impl Check {
+    pub(super) fn new(name: &'static str, ok: bool, error: impl FnOnce() -> String) -> Self {
+        Self { name, ok, error: (!ok).then(error) }
+    }
+}
