@@ -37,7 +37,7 @@ impl ServerInfo {
         self.text("redis_version").unwrap_or("0.0")
     }
 
-    /// Whether its version is [`OLDEST_REDIS`] or newer.
+    /// Whether it is Redis 7.0 or newer, or stands for one.
     pub fn is_new_enough(&self) -> bool {
         let mut parts = self.version().split('.').map(|part| part.parse().unwrap_or(0));
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= OLDEST_REDIS
