@@ -155,7 +155,14 @@ impl Nemesis {
     }
 
     async fn kill_worker(&mut self, worker: usize) {
-        self.note(KILL, CONCURRENCY).worker = Some(worker);
+        // One that is stopped has had what it was killed in since then.
+        let stopped = |fault: &&Happened| fault.name == STOP && fault.worker == Some(worker);
+        let since = self.happened.iter().rev().find(stopped).filter(|stop| stop.until == stop.from);
+        let since = since.map(|stop| stop.from);
+        let fault = self.note(KILL, CONCURRENCY);
+        fault.worker = Some(worker);
+        fault.from = since.unwrap_or(fault.from);
+        self.over(STOP, Some(worker));
         let mut dead = std::mem::replace(&mut self.workers[worker], self.world.program.worker([]));
         dead.kill9().await;
         self.said.push(dead.output(LEAVING).await.stderr);
@@ -176,6 +183,7 @@ impl Nemesis {
             self.note(TERM, CONCURRENCY).until += LEAVES_WITHIN;
             leaving.sigterm();
             leaving.sigcont();
+            self.over(STOP, Some(worker));
         }
         self.leaving.push(leaving);
     }

@@ -77,19 +77,7 @@ impl World {
         let here = here.with("LYNKHOOK_FAILED__LIMIT", "1000000").await;
         let here = here.with("LYNKHOOK_HELD__LIMIT", "1000000").await;
         let proxy = Proxy::start(redis.port()).await;
-        let program = HASTE.into_iter().fold(here.program.clone(), |program, (name, value)| program.env(name, value));
-        let delays = plan.delays.map(|delay| format!("{}ms", delay.as_millis()));
-        let program = program
-            .env("LYNKHOOK_REDIS__URL", proxy.url())
-            .env("LYNKHOOK_REDIS__RESPONSE_TIMEOUT", "1s")
-            .env("LYNKHOOK_REDIS__CONNECT_TIMEOUT", "1s")
-            .env("LYNKHOOK_DELIVERY__RETRY_DELAYS", delays.join(","))
-            .env("LYNKHOOK_WORKER__CONCURRENCY", CONCURRENCY.to_string())
-            .env("LYNKHOOK_WORKER__SHUTDOWN_GRACE", "5s")
-            // Nothing here is poison; bad luck alone shall not set an entry aside.
-            .env("LYNKHOOK_WORKER__MAX_LOSSES", "1000")
-            .env("LYNKHOOK_LOG__FILTER", "info,lynkhook::worker=debug")
-            .env("LYNKHOOK_LOG__FORMAT", "json");
+        let program = program(&here, &proxy, plan);
         let keys = here.store.keys();
         let account = |partition| {
             let names = (0..).map(|number| account_id(&format!("account-{number}")));
@@ -154,6 +142,23 @@ impl World {
     pub fn webhook(&self, hook: usize) -> WebhookId {
         self.webhooks.lock().unwrap()[hook]
     }
+}
+
+/// Workers whose way to Redis is the proxy.
+fn program(here: &Installation, proxy: &Proxy, plan: &Plan) -> Program {
+    let program = HASTE.into_iter().fold(here.program.clone(), |program, (name, value)| program.env(name, value));
+    let delays = plan.delays.map(|delay| format!("{}ms", delay.as_millis()));
+    program
+        .env("LYNKHOOK_REDIS__URL", proxy.url())
+        .env("LYNKHOOK_REDIS__RESPONSE_TIMEOUT", "1s")
+        .env("LYNKHOOK_REDIS__CONNECT_TIMEOUT", "1s")
+        .env("LYNKHOOK_DELIVERY__RETRY_DELAYS", delays.join(","))
+        .env("LYNKHOOK_WORKER__CONCURRENCY", CONCURRENCY.to_string())
+        .env("LYNKHOOK_WORKER__SHUTDOWN_GRACE", "5s")
+        // Nothing here is poison; bad luck alone shall not set an entry aside.
+        .env("LYNKHOOK_WORKER__MAX_LOSSES", "1000")
+        .env("LYNKHOOK_LOG__FILTER", "info,lynkhook::worker=debug")
+        .env("LYNKHOOK_LOG__FORMAT", "json")
 }
 
 pub fn path(hook: usize) -> String {
