@@ -5,7 +5,10 @@
 //! later, out of step with what the caller believes), or a server that turned read-only. The next caller opens a new
 //! one; callers that come meanwhile wait for that one. Nothing is resent here: who repeats a step knows why it may.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use redis::{
     AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, aio::MultiplexedConnection,
@@ -25,7 +28,8 @@ pub(super) struct Link {
     connect_timeout: Duration,
     response_timeout: Duration,
     shared: Mutex<Option<Shared>>,
-    connecting: tokio::sync::Mutex<()>,
+    /// Held while one connects for all; when that failed last, and how.
+    connecting: tokio::sync::Mutex<Option<(Instant, StoreError)>>,
 }
 
 /// The connection that short commands share, with a number that tells it from its successors.
@@ -45,7 +49,7 @@ impl Link {
             connect_timeout: settings.connect_timeout,
             response_timeout: settings.response_timeout,
             shared: Mutex::new(None),
-            connecting: tokio::sync::Mutex::new(()),
+            connecting: tokio::sync::Mutex::new(None),
         })
     }
 
@@ -94,11 +98,20 @@ impl Link {
         if let Some(shared) = self.present() {
             return Ok(shared);
         }
-        let _one_at_a_time = self.connecting.lock().await;
+        let asked = Instant::now();
+        let mut last_failure = self.connecting.lock().await;
         if let Some(shared) = self.present() {
             return Ok(shared);
         }
-        let connection = self.open(self.response_timeout).await?;
+        // Whoever waited while it failed has waited enough: one after the other, many would wait for minutes.
+        if let Some((failed, error)) = &*last_failure
+            && *failed >= asked
+        {
+            return Err(error.clone());
+        }
+        let opened = self.open(self.response_timeout).await;
+        *last_failure = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        let connection = opened?;
         let shared = Shared { number: rand::random(), connection };
         *self.shared.lock().expect("never poisoned") = Some(shared.clone());
         Ok(shared)

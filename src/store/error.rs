@@ -44,6 +44,11 @@ pub enum Unanswered {
 }
 
 impl StoreError {
+    /// Whether a key is of another type than this program makes.
+    pub fn is_wrong_type(&self) -> bool {
+        matches!(self, Self::Refused(error) if error.code() == Some("WRONGTYPE"))
+    }
+
     /// Whether the same call may succeed later without anyone's doing.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::NoGroup)
@@ -58,8 +63,8 @@ impl From<redis::RedisError> for StoreError {
             // UNBLOCKED: the stream was deleted under a blocked reader.
             Some("NOGROUP" | "UNBLOCKED") => return Self::NoGroup,
             Some("OOM") => return Self::Full,
-            // MISCONF: it cannot persist just now.
-            Some("MISCONF") => return Self::Unreachable(error),
+            // It cannot persist just now, has too few replicas just now, runs somebody's long script just now.
+            Some("MISCONF" | "NOREPLICAS" | "BUSY") => return Self::Unreachable(error),
             Some("NOAUTH") => return Self::Unfit("Redis wants a password: put one into redis.url".to_owned()),
             Some("NOPERM") => return Self::Unfit(format!("the Redis user in redis.url may do too little: {error}")),
             _ => {}

@@ -16,7 +16,7 @@ use crate::{
     domain::{
         delivery::Delivery,
         entry::{Found, Judged, Plan, Work},
-        event::{EnvelopeFacts, EventId},
+        event::EventId,
         log_entry::LogEntry,
         outcome::{NetworkFault, Outcome, Phases},
         retry::Next,
@@ -41,11 +41,17 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
     if deliveries > worker.max_losses {
         return bury(&worker, &lease, judged).await;
     }
+    let mut backoff = Backoff::new();
     loop {
         let account = match until_answered!("look up webhooks", worker.store.subscriptions(judged.account())) {
             Ok(account) => account,
-            // The account's key is of a wrong type.
-            Err(error) => return reject(&worker, &lease, &error.to_string(), event_id(&judged)).await,
+            Err(error) if error.is_wrong_type() => {
+                return reject(&worker, &lease, &error.to_string(), event_id(&judged)).await;
+            }
+            Err(error) => {
+                tracing::error!(%error, entry = lease.entry().0, "Redis refuses; the entry stays pending");
+                return;
+            }
         };
         match judged.work.plan(&judged.facts.event, &account) {
             Plan::Attempt(delivery, _) if usize::from(delivery.attempt) > worker.schedule.attempts() => {
@@ -57,11 +63,15 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
             }
             Plan::FanOut(deliveries) => return fan_out(&worker, &lease, &deliveries).await,
             Plan::Attempt(delivery, webhook) => {
-                if lease.ready(worker.start_within).await {
-                    let Judged { facts, envelope, .. } = judged;
-                    attempt(&worker, &lease, delivery, webhook, facts, envelope).await;
+                if !lease.ready(worker.start_within).await || attempt(&worker, &lease, delivery, webhook, &judged).await
+                {
+                    return;
                 }
-                return;
+                // Whatever changes meanwhile counts: the webhook is looked up anew.
+                tokio::select! {
+                    () = worker.stop.cancelled() => return,
+                    () = backoff.pause() => {}
+                }
             }
             Plan::Hold(delivery) => {
                 if !hold(&worker, &lease, &delivery).await {
@@ -72,43 +82,30 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
     }
 }
 
-/// Makes the attempt, decides what follows, and settles it.
-async fn attempt(
-    worker: &Worker,
-    lease: &Lease,
-    delivery: Delivery,
-    webhook: &Webhook,
-    facts: EnvelopeFacts,
-    envelope: Bytes,
-) {
-    let bytes = envelope.len();
-    let mut backoff = Backoff::new();
-    let (time, met) = loop {
-        let time = worker.clock.now();
-        worker.figures.attempt_started();
-        failpoint::before("request", delivery.account.as_str());
-        let met = request(worker, &delivery, webhook, time, envelope.clone()).await;
-        let Outcome::Unable(lacking) = &met.outcome else { break (time, met) };
-        // This worker's own trouble is no attempt: nobody was asked.
-        tracing::error!(lacking, "no request can be made from here; waiting");
-        tokio::select! {
-            () = worker.stop.cancelled() => return,
-            () = backoff.pause() => {}
-        }
-        if !lease.ready(worker.start_within).await {
-            return;
-        }
-    };
+/// Makes the attempt, decides what follows, and settles it. `false` where this machine lacks what a request takes: that
+/// is no attempt, for nobody was asked.
+async fn attempt(worker: &Worker, lease: &Lease, delivery: Delivery, webhook: &Webhook, judged: &Judged) -> bool {
+    let time = worker.clock.now();
+    worker.figures.attempt_started();
+    failpoint::before("request", delivery.account.as_str());
+    let met = request(worker, &delivery, webhook, time, judged.envelope.clone()).await;
+    if let Outcome::Unable(lacking) = &met.outcome {
+        worker.figures.attempt_undone();
+        worker.shortage.tell(lacking);
+        return false;
+    }
     failpoint::after("request", delivery.account.as_str());
     let next = worker.schedule.decide(&met.outcome, delivery.attempt, rand::random());
     let last = !matches!(next, Next::Retry { .. });
+    let facts = judged.facts.clone();
     let log = LogEntry::of_attempt(&delivery, facts, time, (&met.outcome, met.duration, met.phases), last);
     tracing::debug!(
         account = %delivery.account, webhook = %delivery.webhook, delivery = %delivery.id,
         attempt = delivery.attempt, status = %log.http_status, error = log.error.as_deref(),
         duration_ms = log.duration_ms, last, "attempt"
     );
-    settle(worker, lease, Attempted { held: lease.token().0, delivery, next, log }, bytes).await;
+    settle(worker, lease, Attempted { held: lease.token().0, delivery, next, log }, judged.envelope.len()).await;
+    true
 }
 
 /// One request, or why there can be none.

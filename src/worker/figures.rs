@@ -31,6 +31,11 @@ impl Figures {
         self.attempts.fetch_add(1, Relaxed);
     }
 
+    /// What was begun turned out to be none.
+    pub(super) fn attempt_undone(&self) {
+        self.attempts.fetch_sub(1, Relaxed);
+    }
+
     pub(super) fn settled(&self, next: Next) {
         let counter = match next {
             Next::Delivered => &self.delivered,

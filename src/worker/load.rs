@@ -11,9 +11,12 @@ use tokio::sync::Notify;
 /// What an entry is taken to weigh before any was seen: the most that an envelope has by default.
 const USUAL_AT_FIRST_BYTES: usize = 1 << 20;
 
-/// The bytes in hand. The bound may be passed by what one read and one claim bring, never by more.
+/// The bytes in hand. The bound may be passed by what is being read and claimed at the moment: one entry for each
+/// partition at least, a quarter of the bound besides.
 pub(super) struct Load {
     most_bytes: usize,
+    /// What one read may bring: all of it, or of several readers each a part.
+    read_bytes: usize,
     in_hand_bytes: AtomicUsize,
     /// What entries weighed of late, the heavy ones rather than the light.
     usual_bytes: AtomicUsize,
@@ -27,9 +30,11 @@ pub(super) struct Weight {
 }
 
 impl Load {
-    pub(super) fn new(most_bytes: usize) -> Self {
+    pub(super) fn new(most_bytes: usize, readers: u16) -> Self {
+        let read_bytes = if readers == 1 { most_bytes } else { most_bytes / (4 * usize::from(readers)) };
         Self {
             most_bytes,
+            read_bytes,
             in_hand_bytes: AtomicUsize::new(0),
             usual_bytes: AtomicUsize::new(USUAL_AT_FIRST_BYTES),
             freed: Notify::new(),
@@ -52,7 +57,7 @@ impl Load {
             freed.as_mut().enable();
             let left = self.most_bytes.saturating_sub(self.in_hand_bytes.load(Relaxed));
             if left > 0 {
-                return (left / self.usual_bytes.load(Relaxed)).max(1);
+                return (left.min(self.read_bytes) / self.usual_bytes.load(Relaxed)).max(1);
             }
             freed.await;
         }
@@ -74,7 +79,7 @@ mod tests {
 
     #[tokio::test]
     async fn room_is_given_for_what_entries_weigh_and_waited_for_when_there_is_none() {
-        let load = Arc::new(Load::new(64 << 20));
+        let load = Arc::new(Load::new(64 << 20, 1));
         assert_eq!(load.room().await, 64, "heavy ones are what is expected at first");
         let heavy: Vec<Weight> = (0..63).map(|_| load.add(1 << 20)).collect();
         assert_eq!(load.room().await, 1);

@@ -17,9 +17,10 @@ mod persist;
 mod reader;
 mod roles;
 mod settler;
+mod shortage;
 mod turns;
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, Notify, Semaphore, mpsc},
@@ -30,9 +31,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{
     clock::ServerClock,
     figures::Figures,
+    health::Heard,
     leases::{Lease, Leases},
     load::Load,
     settler::Settlement,
+    shortage::Shortage,
     turns::Turns,
 };
 use crate::{
@@ -61,6 +64,8 @@ struct Worker {
     consumer: String,
     clock: ServerClock,
     turns: Turns,
+    heard: Heard,
+    shortage: Shortage,
     leases: Arc<Leases>,
     figures: Figures,
     /// One for each attempt that may be in flight.
@@ -133,10 +138,12 @@ pub async fn run(
         consumer: consumer_name(),
         clock: ServerClock::new(now),
         turns: Turns::new(settings, partitions),
+        heard: Heard::default(),
+        shortage: Shortage::default(),
         leases: Arc::default(),
         figures: Figures::new(now),
         slots: Arc::new(Semaphore::new(settings.worker.concurrency)),
-        load: Arc::new(Load::new(usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX))),
+        load: Arc::new(Load::new(usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX), partitions)),
         settlers,
         unstarted: Mutex::default(),
         deliveries: TaskTracker::new(),
@@ -169,6 +176,7 @@ pub async fn run(
     taking.spawn(roles::sweep(worker.clone()));
     let renewing = tokio::spawn(roles::renew(worker.clone()));
     if let Some(probes) = probes {
+        tokio::spawn(health::listen_to_redis(worker.clone()));
         tokio::spawn(health::serve(worker.clone(), probes));
     }
 
@@ -221,43 +229,37 @@ impl Worker {
         }
     }
 
-    /// Gives back what was not started, and takes this consumer out of the groups.
+    /// Gives back what was not started, and takes this consumer out of the groups; all of it within one limit.
     async fn leave(&self) {
         let unstarted = std::mem::take(&mut *self.unstarted.lock().await);
         let mut by_partition: Vec<Vec<Unstarted>> = (0..self.partitions()).map(|_| Vec::new()).collect();
         for entry in unstarted {
             by_partition[usize::from(entry.lease.partition())].push(entry);
         }
-        for (partition, mut unstarted) in (0..).zip(by_partition) {
-            // At least once, because leaving takes this consumer out of the group too.
-            loop {
-                let batch: Vec<Unstarted> = batch::first(&mut unstarted, |entry| entry.bytes);
-                let given: Vec<(Held, String)> =
-                    batch.iter().map(|entry| (entry.lease.token().0, entry.event_id.clone())).collect();
-                self.give_back(partition, &given).await;
-                if unstarted.is_empty() {
-                    break;
+        let left = tokio::time::timeout(LEAVING, async {
+            for (partition, mut unstarted) in (0..).zip(by_partition) {
+                // At least once, because leaving takes this consumer out of the group too.
+                loop {
+                    let batch: Vec<Unstarted> = batch::first(&mut unstarted, |entry| entry.bytes);
+                    let given: Vec<(Held, String)> =
+                        batch.iter().map(|entry| (entry.lease.token().0, entry.event_id.clone())).collect();
+                    let given = self.store.leave(partition, &self.consumer, true, &given).await?;
+                    if given > 0 {
+                        tracing::info!(partition, given, "gave unstarted entries back");
+                    }
+                    if unstarted.is_empty() {
+                        break;
+                    }
                 }
             }
+            self.store.withdraw_worker(&self.consumer).await
+        });
+        match left.await {
+            Ok(Ok(())) => {}
+            other => tracing::warn!(?other, "could not leave; another worker takes over when the leases end"),
         }
-        let _ = within(self.store.withdraw_worker(&self.consumer)).await;
         tracing::info!(worker = self.consumer, "worker stopped");
     }
-
-    async fn give_back(&self, partition: u16, unstarted: &[(Held, String)]) {
-        let left = self.store.leave(partition, &self.consumer, true, unstarted);
-        match within(left).await {
-            Some(Ok(given)) if given > 0 => tracing::info!(partition, given, "gave unstarted entries back"),
-            Some(Ok(_)) => {}
-            other => {
-                tracing::warn!(partition, ?other, "could not leave; another worker takes over when the lease ends");
-            }
-        }
-    }
-}
-
-async fn within<T>(step: impl Future<Output = T>) -> Option<T> {
-    tokio::time::timeout(LEAVING, step).await.ok()
 }
 
 /// A name that no other process has had: the host's, for people, and a random part.

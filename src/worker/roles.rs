@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit},
+    time::Instant,
+};
 
 use super::{
     READ_MAX, Worker,
@@ -39,11 +42,13 @@ pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
         }
         worker.turns.note(Role::Claim, partition);
         failpoint::wedge("claim").await;
-        let room = worker.slots.available_permits().min(READ_MAX);
-        let Ok(slots) = worker.slots.clone().try_acquire_many_owned(u32::try_from(room).unwrap_or(0)) else { continue };
-        if room == 0 {
-            continue;
+        // Waits in the same queue as the readers, who would always be first to what is free at the moment.
+        let Some(mut slots) = worker.slot_for_claim(partition).await else { return };
+        let more = worker.slots.available_permits().min(READ_MAX - 1);
+        if let Ok(more) = worker.slots.clone().try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
+            slots.merge(more);
         }
+        let room = slots.num_permits();
         let sent = Instant::now();
         let mut alone = worker.one_suspect.clone().try_acquire_owned().ok();
         let suspects = usize::from(alone.is_some());
@@ -63,7 +68,6 @@ pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
                 "took over entries whose worker was not heard of for a whole lease"
             );
         }
-        let mut slots = slots;
         for entry in entries {
             let slot = slots.split(1).expect("never more entries than slots");
             let suspect = entry.deliveries >= SUSPECT_DELIVERIES;
@@ -79,6 +83,24 @@ pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
     }
 }
 
+impl Worker {
+    /// One slot, and room for bytes, waited for; `None` where the worker stops first. To wait for room is no sign of
+    /// being wedged.
+    async fn slot_for_claim(&self, partition: u16) -> Option<OwnedSemaphorePermit> {
+        let mut room = std::pin::pin!(async {
+            self.load.room().await;
+            self.slots.clone().acquire_owned().await.ok()
+        });
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                slot = &mut room => return slot,
+                () = tokio::time::sleep(Duration::from_secs(1)) => self.turns.note(Role::Claim, partition),
+            }
+        }
+    }
+}
+
 /// Moves due retries to the queue, and wakes the visitor when a visit is due.
 pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
     let mut backoff = Backoff::new();
@@ -89,6 +111,9 @@ pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
         let wait = match worker.store.promote(partition).await {
             Ok(promoted) => {
                 backoff.reset();
+                if promoted.moved > 0 {
+                    worker.turns.promoted();
+                }
                 worker.clock.hear(promoted.now_ms);
                 if promoted.visit_in == Some(Duration::ZERO) {
                     worker.visit_due[usize::from(partition)].notify_one();
@@ -134,15 +159,19 @@ async fn visit_round(worker: &Worker, partition: u16) -> bool {
     let oldest_log = timestamp(now - LOG_RETENTION);
     let mut more = due.len() == VISITS_MAX;
     for (account, webhook) in due {
+        worker.turns.note(Role::Visit, partition);
         match worker.store.visit(&account, webhook, &oldest_log).await {
             Ok(0) => {}
             Ok(moved) => {
                 more = true;
                 tracing::debug!(%account, %webhook, moved, "held deliveries go back to the queue");
             }
+            Err(error) if error.is_passing() => {
+                tracing::debug!(%error, "a visit got no answer");
+                return false;
+            }
             Err(error) => {
                 tracing::warn!(%error, %account, %webhook, "a visit failed and is put off");
-                // Where Redis is away, the visit stays due, which is as good.
                 let _ = worker.store.postpone_visit(&account, webhook, now + PUT_OFF).await;
             }
         }
@@ -155,15 +184,24 @@ pub(super) async fn renew(worker: Arc<Worker>) {
     loop {
         tokio::time::sleep(worker.renew_every.mul_f64(rand::random_range(0.8..1.2))).await;
         failpoint::wedge("renew").await;
-        for partition in 0..worker.partitions() {
-            worker.turns.note(Role::Renew, partition);
-            for leases in worker.leases.of_partition(partition).chunks(RENEW_BATCH) {
-                let sent = Instant::now();
-                match worker.store.renew(partition, &worker.consumer, leases).await {
-                    Ok(lost) => worker.leases.renewed(leases, &lost, sent),
-                    Err(error) => tracing::debug!(%error, "renewing got no answer"),
+        renew_round(&worker).await;
+    }
+}
+
+/// Renews all of them, until one gets no answer: then the others would not either, and each would wait for it anew.
+async fn renew_round(worker: &Worker) {
+    worker.turns.note(Role::Renew, 0);
+    for partition in 0..worker.partitions() {
+        for leases in worker.leases.of_partition(partition).chunks(RENEW_BATCH) {
+            let sent = Instant::now();
+            match worker.store.renew(partition, &worker.consumer, leases).await {
+                Ok(lost) => worker.leases.renewed(leases, &lost, sent),
+                Err(error) => {
+                    tracing::debug!(%error, "renewing got no answer");
+                    return;
                 }
             }
+            worker.turns.note(Role::Renew, 0);
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Turns {
     started: Instant,
     /// By role, then by partition; ms since `started`.
     last: [Vec<AtomicU64>; ROLES.len()],
+    /// When this worker promoted a retry last.
+    promoted: AtomicU64,
     /// By role: a loop that works turns at least this often.
     within: [Duration; ROLES.len()],
 }
@@ -47,13 +49,25 @@ impl Turns {
             Role::Visit => VISIT_EVERY + slack,
             Role::Renew => renew_every * 6 / 5 + slack,
         });
-        let last = ROLES.map(|_| (0..partitions).map(|_| AtomicU64::new(0)).collect());
-        Self { started: Instant::now(), last, within }
+        // One renewer renews in all partitions.
+        let loops = |role| if role == Role::Renew { 1 } else { partitions };
+        let last = ROLES.map(|role| (0..loops(role)).map(|_| AtomicU64::new(0)).collect());
+        Self { started: Instant::now(), last, promoted: AtomicU64::new(0), within }
     }
 
     /// The loop of this role and partition has turned.
     pub(super) fn note(&self, role: Role, partition: u16) {
         self.last[role as usize][usize::from(partition)].store(self.elapsed_ms(), Relaxed);
+    }
+
+    /// A retry was promoted.
+    pub(super) fn promoted(&self) {
+        self.promoted.store(self.elapsed_ms(), Relaxed);
+    }
+
+    /// How long ago a retry was promoted; since the start, where none was.
+    pub(super) fn since_promoted(&self) -> Duration {
+        Duration::from_millis(self.elapsed_ms().saturating_sub(self.promoted.load(Relaxed)))
     }
 
     /// Each role's slowest loop.

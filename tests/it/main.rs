@@ -2,6 +2,7 @@
 
 mod ages;
 mod bounded;
+mod claim;
 mod cli;
 mod clock;
 mod egress;
