@@ -1,4 +1,5 @@
-//! A Redis at `maxmemory`: producers are told, workers drain on, also those that start only then.
+//! A Redis that takes no writes for a while: at `maxmemory` producers are told and workers drain on; without its replicas
+//! everybody waits.
 
 use crate::support::*;
 
@@ -37,4 +38,30 @@ async fn a_full_redis_tells_producers_and_is_drained_by_workers_that_start_only_
     assert_eq!((&status["failed"]["entries"], &status["held"]["entries"]), (&EVENTS.into(), &1.into()));
     assert_eq!(here.log(good).await.len(), 50);
     assert_eq!(here.log(bad).await.len(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_replicas_are_missing_finished_attempts_wait_and_none_is_made_again() {
+    let receiver = Receiver::start().await;
+    let redis = RedisServer::start(AppendFsync::No);
+    let here = Installation::on(&redis, &receiver).await;
+    let gate = Gate::new();
+    receiver.plan("/hook", [gate.before(Answer::Status(200))]);
+    here.add("acme", &receiver.url("/hook")).await;
+    let worker = here.program.worker([("LYNKHOOK_LOG__FILTER", "debug")]);
+    for _ in 0..20 {
+        here.push("acme", TRANSCRIPT).await;
+    }
+    receiver.wait_for("/hook", 20, SOON).await;
+    let replicas = async |wanted: u8| {
+        let mut configure = redis::cmd("CONFIG");
+        configure.arg("SET").arg("min-replicas-to-write").arg(wanted);
+        let _: () = configure.query_async(&mut here.redis.clone()).await.unwrap();
+    };
+    replicas(1).await;
+    gate.open();
+    worker.wait_for_line("no answer, repeating").await;
+    replicas(0).await;
+    here.drained().await;
+    assert_eq!(receiver.requests("/hook").len(), 20);
 }
