@@ -20,7 +20,7 @@ use crate::{
     nemesis::Happened,
     plan::{ACCOUNTS, HOOKS, Plan, STAYING, answer, is_good},
     support::Received,
-    world::{Wire, World, path},
+    world::{Wire, World, envelope, path},
 };
 
 /// Around a deletion, what is in flight may be entered twice.
@@ -92,6 +92,9 @@ impl Seen<'_> {
         let mut known = HashSet::new();
         for event in &accepted {
             let requests = by_event.get(event.as_str()).map_or(&[][..], Vec::as_slice);
+            if requests.iter().any(|request| request.body != envelope(event).as_bytes()) {
+                books.wrong.push(format!("{} got {event} with another body", path(hook)));
+            }
             let nth = (1..=requests.len()).find(|nth| is_good(&answer(self.plan.seed, &path(hook), event, *nth)));
             let has_failed = failed.contains(event);
             if nth.is_some() || has_failed {
@@ -124,11 +127,15 @@ impl Seen<'_> {
         let entries: Vec<(String, HashMap<String, String>)> = wire.ask(&range).await;
         let mut failed = HashSet::new();
         for (entry, fields) in entries {
-            let line: Value = serde_json::from_str(fields["delivery"].lines().next().unwrap()).unwrap();
+            let (line, body) = fields["delivery"].split_once('\n').unwrap();
+            let line: Value = serde_json::from_str(line).unwrap();
             let log: Value = serde_json::from_str(&fields["log"]).unwrap();
             let event = line["event_id"].as_str().unwrap().to_owned();
             if log["final"] != true || !(1..=3).contains(&line["attempt"].as_u64().unwrap_or(0)) {
                 books.wrong.push(format!("failed {entry} of {webhook} is none: {line} {log}"));
+            }
+            if body != envelope(&event) {
+                books.wrong.push(format!("{line} failed with another envelope: {body}"));
             }
             if !failed.insert(event) {
                 books.wrong.push(format!("{line} failed twice"));

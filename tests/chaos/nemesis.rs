@@ -1,12 +1,12 @@
 //! What goes wrong: each fault a few lines, noted with its time, so that the books can say what explains a repetition.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use crate::{
-    plan::{End, Fault, Plan, Step, WORKERS},
+    plan::{End, Fault, KINDS, Plan, Step, WORKERS},
     proxy::Weather,
     support::*,
     traffic,
@@ -22,6 +22,22 @@ const SUPERVISION: Duration = Duration::from_millis(200);
 pub const KILL: &str = "SIGKILL a worker";
 pub const TERM: &str = "SIGTERM a worker";
 const STOP: &str = "SIGSTOP a worker";
+const REDIS: &str = "SIGKILL Redis";
+const CUT: &str = "connections cut";
+const DELAYED: &str = "replies delayed";
+const WITHHELD: &str = "replies withheld";
+const LOST: &str = "replies lost";
+const CLIENTS: &str = "CLIENT KILL";
+const PAUSE: &str = "CLIENT PAUSE";
+const FLUSH: &str = "SCRIPT FLUSH";
+const DESTROY: &str = "XGROUP DESTROY";
+const FULL: &str = "maxmemory reached";
+const JUMP: &str = "load jumped";
+/// Every kind of fault there is.
+pub const ALL: [&str; KINDS] =
+    [KILL, STOP, TERM, REDIS, CUT, DELAYED, WITHHELD, LOST, CLIENTS, PAUSE, FLUSH, DESTROY, FULL, JUMP];
+/// What struck no connection and no reply in this time has not happened.
+const STRIKES_WITHIN: Duration = Duration::from_secs(2);
 
 /// A fault that happened.
 #[derive(Clone, Debug)]
@@ -43,9 +59,24 @@ pub struct Nemesis {
     /// Told to stop, and not waited for yet.
     leaving: Vec<Process>,
     is_redis_up: bool,
+    /// What still has to end, and when.
+    ends: Vec<(Instant, End)>,
+    /// What needs a Redis that is up.
+    put_off: Vec<Step>,
+    /// Other weather than fair, and how many replies were spoiled before it.
+    weather: Option<(&'static str, u64)>,
     pub happened: Vec<Happened>,
     /// What each worker process that ended had written to standard error.
     pub said: Vec<String>,
+}
+
+/// Whether a count rises above this before long.
+async fn rises(above: u64, count: impl Fn() -> u64) -> bool {
+    let started = Instant::now();
+    while count() <= above && started.elapsed() < STRIKES_WITHIN {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    count() > above
 }
 
 impl Nemesis {
@@ -59,36 +90,42 @@ impl Nemesis {
             workers,
             leaving: Vec::new(),
             is_redis_up: true,
+            ends: Vec::new(),
+            put_off: Vec::new(),
+            weather: None,
             happened: Vec::new(),
             said: Vec::new(),
         }
     }
 
-    /// Does what is planned, then ends what still lasts.
+    /// Does what is planned, and ends what lasts.
     pub async fn run(&mut self, plan: &Plan) {
         let started = Instant::now();
-        for (at, step) in &plan.steps {
-            loop {
-                self.supervise().await;
-                let wait = at.saturating_sub(started.elapsed());
-                if wait.is_zero() {
-                    break;
-                }
-                tokio::time::sleep(wait.min(SUPERVISION)).await;
-            }
-            match step {
-                Step::Begin(fault) if started.elapsed() < plan.length => self.begin(*fault).await,
-                Step::Begin(_) => {}
-                Step::End(end) => self.end(*end).await,
-            }
+        for step in &plan.steps {
+            self.wait_until(started + step.at).await;
+            self.begin(*step).await;
         }
-        for worker in 0..WORKERS {
-            self.end(End::ResumeWorker(worker)).await;
-        }
-        for end in [End::StartRedis, End::FairWeather, End::FreeMemory] {
-            self.end(end).await;
+        while let Some(last) = self.ends.iter().map(|(at, _)| *at).max() {
+            self.wait_until(last).await;
         }
         self.supervise().await;
+    }
+
+    /// Until then, ends what is to end.
+    async fn wait_until(&mut self, until: Instant) {
+        loop {
+            self.supervise().await;
+            let due = |(at, _): &mut (Instant, End)| *at <= Instant::now();
+            for (_, end) in self.ends.extract_if(.., due).collect::<Vec<_>>() {
+                self.end(end).await;
+            }
+            let next = self.ends.iter().map(|(at, _)| *at).fold(until, Instant::min);
+            let wait = next.saturating_duration_since(Instant::now());
+            if wait.is_zero() && next == until {
+                return;
+            }
+            tokio::time::sleep(wait.min(SUPERVISION)).await;
+        }
     }
 
     /// Starts a worker anew that ended by itself: a worker gives up where Redis is out of reach at its start, and at no
@@ -104,26 +141,33 @@ impl Nemesis {
         }
     }
 
-    async fn begin(&mut self, fault: Fault) {
-        eprint!("{fault:?} ");
-        match fault {
+    async fn begin(&mut self, step: Step) {
+        let of_worker = matches!(step.fault, Fault::KillWorker(_) | Fault::StopWorker(_) | Fault::ReplaceWorker(_));
+        if !self.is_redis_up && !of_worker {
+            return self.put_off.push(step);
+        }
+        eprint!("{:?} ", step.fault);
+        let most = CONCURRENCY * WORKERS;
+        match step.fault {
             Fault::KillWorker(worker) => self.kill_worker(worker).await,
             Fault::StopWorker(worker) => self.stop_worker(worker),
             Fault::ReplaceWorker(worker) => self.replace_worker(worker),
             Fault::KillRedis => self.kill_redis(),
-            Fault::CutConnections => self.cut(),
-            Fault::SlowConnections(delay) => self.slow_connections(delay),
-            Fault::WithholdReplies => self.withhold_replies(),
-            Fault::LoseReplies => self.lose_replies(),
-            Fault::KillClients => {
-                self.tell("CLIENT KILL", CONCURRENCY * WORKERS, "CLIENT KILL TYPE normal SKIPME yes").await;
-            }
+            Fault::CutConnections => self.cut().await,
+            Fault::SlowConnections(delay) => self.change_weather(DELAYED, Weather::Slow(delay)).await,
+            Fault::WithholdReplies => self.change_weather(WITHHELD, Weather::Withheld).await,
+            Fault::LoseReplies => self.change_weather(LOST, Weather::Lossy).await,
+            Fault::KillClients => drop(self.tell(CLIENTS, most, "CLIENT KILL TYPE normal SKIPME yes").await),
             Fault::PauseClients(pause) => self.pause_clients(pause).await,
-            Fault::FlushScripts => self.tell("SCRIPT FLUSH", 0, "SCRIPT FLUSH").await,
-            Fault::DestroyGroup(partition) => self.destroy_group(partition).await,
+            Fault::FlushScripts => drop(self.tell(FLUSH, 0, "SCRIPT FLUSH").await),
+            Fault::DestroyGroup(partition) => {
+                let command = format!("XGROUP DESTROY {} workers", self.world.key(partition, "queue"));
+                self.tell(DESTROY, most, &command).await;
+            }
             Fault::FillMemory => self.fill_memory().await,
             Fault::JumpLoad(account) => self.jump_load(account).await,
         }
+        self.ends.extend(step.end.map(|(after, end)| (Instant::now() + after, end)));
     }
 
     async fn end(&mut self, end: End) {
@@ -134,23 +178,24 @@ impl Nemesis {
                 }
                 self.over(STOP, Some(worker));
             }
-            End::StartRedis if !self.is_redis_up => {
-                tokio::task::block_in_place(|| self.redis.restart());
-                self.is_redis_up = true;
-                self.over("SIGKILL Redis", None);
-            }
-            End::FairWeather => {
-                self.world.proxy.set(Weather::Fair);
-                for name in ["replies delayed", "replies withheld", "replies lost"] {
-                    self.over(name, None);
+            End::StartRedis => {
+                if !self.is_redis_up {
+                    tokio::task::block_in_place(|| self.redis.restart());
+                    self.is_redis_up = true;
+                    self.over(REDIS, None);
+                }
+                for step in std::mem::take(&mut self.put_off) {
+                    self.begin(step).await;
                 }
             }
-            End::FreeMemory if self.is_redis_up => {
-                let _: String = self.wire.ask(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(0)).await;
-                self.over("maxmemory reached", None);
+            End::FairWeather => self.clear_up().await,
+            End::FreeMemory => {
+                // A restart forgets the limit.
+                if self.is_redis_up {
+                    let _: String = self.wire.ask(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(0)).await;
+                }
+                self.over(FULL, None);
             }
-            // Redis is up, or away: a restart forgets the limit.
-            End::StartRedis | End::FreeMemory => {}
         }
     }
 
@@ -189,74 +234,96 @@ impl Nemesis {
     }
 
     fn kill_redis(&mut self) {
-        if self.is_redis_up {
-            self.note("SIGKILL Redis", CONCURRENCY * WORKERS);
-            tokio::task::block_in_place(|| self.redis.kill9());
-            self.is_redis_up = false;
+        self.note(REDIS, CONCURRENCY * WORKERS);
+        tokio::task::block_in_place(|| self.redis.kill9());
+        self.is_redis_up = false;
+    }
+
+    async fn cut(&mut self) {
+        let (world, before) = (self.world.clone(), self.world.proxy.tally().cuts.load(Relaxed));
+        self.note(CUT, CONCURRENCY * WORKERS);
+        world.proxy.cut();
+        if !rises(before, || world.proxy.tally().cuts.load(Relaxed)).await {
+            self.happened.pop();
         }
     }
 
-    fn cut(&mut self) {
-        self.note("connections cut", CONCURRENCY * WORKERS);
-        self.world.proxy.cut();
+    async fn change_weather(&mut self, name: &'static str, weather: Weather) {
+        self.clear_up().await;
+        self.note(name, CONCURRENCY * WORKERS);
+        self.weather = Some((name, self.world.proxy.spoiled()));
+        self.world.proxy.set(weather);
     }
 
-    fn slow_connections(&mut self, delay: Duration) {
-        self.note("replies delayed", CONCURRENCY * WORKERS);
-        self.world.proxy.set(Weather::Slow(delay));
-    }
-
-    fn withhold_replies(&mut self) {
-        self.note("replies withheld", CONCURRENCY * WORKERS);
-        self.world.proxy.set(Weather::Withheld);
-    }
-
-    fn lose_replies(&mut self) {
-        self.note("replies lost", CONCURRENCY * WORKERS);
-        self.world.proxy.set(Weather::Lossy);
+    /// Fair weather again, once any other has spoiled a reply.
+    async fn clear_up(&mut self) {
+        let Some((name, before)) = self.weather.take() else { return };
+        let has_struck = rises(before, || self.world.proxy.spoiled()).await;
+        self.world.proxy.set(Weather::Fair);
+        self.over(name, None);
+        if !has_struck && let Some(at) = self.happened.iter().rposition(|fault| fault.name == name) {
+            self.happened.remove(at);
+        }
     }
 
     /// For longer than a lease.
     async fn pause_clients(&mut self, pause: Duration) {
         let command = format!("CLIENT PAUSE {} ALL", pause.as_millis());
-        self.tell("CLIENT PAUSE", CONCURRENCY * WORKERS, &command).await;
-        if let Some(fault) = self.happened.last_mut() {
+        if self.tell(PAUSE, CONCURRENCY * WORKERS, &command).await
+            && let Some(fault) = self.happened.last_mut()
+        {
             fault.until += pause;
         }
     }
 
-    async fn destroy_group(&mut self, partition: usize) {
-        let command = format!("XGROUP DESTROY {} workers", self.world.key(partition, "queue"));
-        self.tell("XGROUP DESTROY", CONCURRENCY * WORKERS, &command).await;
-    }
-
     /// Producers are refused; workers must drain on.
     async fn fill_memory(&mut self) {
-        if self.is_redis_up {
-            let info: redis::InfoDict = self.wire.ask(redis::cmd("INFO").arg("memory")).await;
-            let used: u64 = info.get("used_memory").expect("Redis says how much it uses");
-            self.tell("maxmemory reached", 0, &format!("CONFIG SET maxmemory {used}")).await;
+        let info: redis::InfoDict = self.wire.ask(redis::cmd("INFO").arg("memory")).await;
+        let used: u64 = info.get("used_memory").expect("Redis says how much it uses");
+        self.note(FULL, 0);
+        let mut limit = redis::cmd("CONFIG");
+        let _: String = self.wire.ask(limit.arg("SET").arg("maxmemory").arg(used * 9 / 10)).await;
+        let mut write = redis::cmd("SET");
+        write.arg("written-when-full").arg(1);
+        let written: redis::RedisResult<()> =
+            self.wire.once(async |connection| write.query_async(connection).await).await;
+        if written.is_ok() {
+            self.happened.pop();
         }
     }
 
     async fn jump_load(&mut self, account: usize) {
-        if self.is_redis_up {
-            self.note("load jumped", 0);
-            traffic::push(&self.world, &mut self.wire, account, 100).await;
+        let accepted = |world: &World| world.notes.lock().unwrap().accepted[account].len();
+        let before = accepted(&self.world);
+        traffic::push(&self.world, &mut self.wire, account, 100).await;
+        if accepted(&self.world) > before {
+            self.note(JUMP, 0);
         }
     }
 
-    /// Notes a fault and tells Redis to bring it about; where Redis is down, it does not happen.
-    async fn tell(&mut self, name: &'static str, repeats: usize, command: &str) {
-        if self.is_redis_up {
-            self.note(name, repeats);
-            let mut words = command.split(' ');
-            let mut told = redis::cmd(words.next().expect("a command has a name"));
-            told.arg(words.collect::<Vec<_>>());
-            let _: redis::RedisResult<redis::Value> =
-                self.wire.once(async |connection| told.query_async(connection).await).await;
-            self.over(name, None);
+    /// Notes a fault and tells Redis to bring it about. Whether it did: a number says how much it struck.
+    async fn tell(&mut self, name: &'static str, repeats: usize, command: &str) -> bool {
+        self.note(name, repeats);
+        let mut words = command.split(' ');
+        let mut told = redis::cmd(words.next().expect("a command has a name"));
+        told.arg(words.collect::<Vec<_>>());
+        let mut answer: redis::RedisResult<redis::Value> = Ok(redis::Value::Nil);
+        // The first may find that its connection went with an earlier Redis.
+        for _ in 0..3 {
+            answer = self.wire.once(async |connection| told.query_async(connection).await).await;
+            if !answer.as_ref().is_err_and(redis::RedisError::is_io_error) {
+                break;
+            }
         }
+        self.over(name, None);
+        let has_struck = match answer {
+            Ok(redis::Value::Int(struck)) => struck > 0,
+            answer => answer.is_ok(),
+        };
+        if !has_struck {
+            self.happened.pop();
+        }
+        has_struck
     }
 
     fn note(&mut self, name: &'static str, repeats: usize) -> &mut Happened {

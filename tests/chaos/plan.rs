@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use crate::support::Answer;
 
@@ -61,7 +61,7 @@ pub enum Deed {
     },
 }
 
-/// What the nemesis does. What lasts has an end of its own in the plan.
+/// What the nemesis does. What lasts has an end of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     KillWorker(usize),
@@ -90,10 +90,12 @@ pub enum End {
     FreeMemory,
 }
 
+/// A fault, when it is due, and what ends it how long after it began.
 #[derive(Clone, Copy, Debug)]
-pub enum Step {
-    Begin(Fault),
-    End(End),
+pub struct Step {
+    pub at: Duration,
+    pub fault: Fault,
+    pub end: Option<(Duration, End)>,
 }
 
 /// A storm.
@@ -104,20 +106,15 @@ pub struct Plan {
     /// The waits before the second and the third attempt.
     pub delays: [Duration; 2],
     pub deeds: Vec<(Duration, Deed)>,
-    pub steps: Vec<(Duration, Step)>,
+    pub steps: Vec<Step>,
 }
 
 impl Plan {
     pub fn new(seed: u64, length: Duration, delays_ms: [u64; 2]) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
         let deeds = deeds(&mut dice, length);
-        let mut steps = steps(&mut dice, length);
-        steps.sort_by_key(|(at, _)| *at);
+        let steps = steps(&mut dice, length);
         Self { seed, length, delays: delays_ms.map(ms), deeds, steps }
-    }
-
-    pub fn faults(&self) -> usize {
-        self.steps.iter().filter(|(_, step)| matches!(step, Step::Begin(_))).count()
     }
 }
 
@@ -125,40 +122,50 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Some thirty events a second, and a change every half second.
+/// Some thirty events a second, and a change every half second, dealt from a shuffled deck.
 fn deeds(dice: &mut StdRng, length: Duration) -> Vec<(Duration, Deed)> {
-    let (mut deeds, mut at) = (Vec::new(), Duration::ZERO);
+    let (mut deeds, mut at, mut deck) = (Vec::new(), Duration::ZERO, Vec::new());
     while at < length {
+        if deck.is_empty() {
+            deck.extend(0..40);
+            deck.shuffle(dice);
+        }
         let (hook, account) = (dice.random_range(0..HOOKS.len()), dice.random_range(0..ACCOUNTS));
         let changing = dice.random_range(2 * STAYING..HOOKS.len());
-        deeds.push((
-            at,
-            match dice.random_range(0..20) {
-                0..2 => Deed::Switch { hook, on: dice.random_bool(0.6) },
-                2 => Deed::Edit { hook },
-                3 if dice.random_bool(0.5) => Deed::Replace { hook: changing, meanwhile: dice.random_range(0..3) },
-                3 => Deed::Discard { hook: changing },
-                _ => Deed::Push { account, events: dice.random_range(1..8) },
-            },
-        ));
+        let deed = match deck.pop() {
+            Some(0..4) => Deed::Switch { hook, on: dice.random_bool(0.6) },
+            Some(4..6) => Deed::Edit { hook },
+            Some(6) => Deed::Replace { hook: changing, meanwhile: dice.random_range(0..3) },
+            Some(7) => {
+                // Off for a while before, so that something is held.
+                deeds.push((at.saturating_sub(ms(1000)), Deed::Switch { hook: changing, on: false }));
+                Deed::Discard { hook: changing }
+            }
+            _ => Deed::Push { account, events: dice.random_range(1..8) },
+        };
+        deeds.push((at, deed));
         at += ms(dice.random_range(50..200));
     }
+    deeds.sort_by_key(|(at, _)| *at);
     deeds
 }
 
 /// Squalls of some seconds with a fault every second, and calms between them, in which nothing may be repeated that was
-/// not hit before.
-fn steps(dice: &mut StdRng, length: Duration) -> Vec<(Duration, Step)> {
-    let (mut steps, mut at) = (Vec::new(), ms(1000));
-    let mut calm_from = at + ms(8000);
-    while at < length {
-        let (fault, end) = fault(dice);
-        steps.push((at, Step::Begin(fault)));
-        if let Some((after, end)) = end {
-            steps.push((at + after, Step::End(end)));
+/// not hit before. The first squall has each kind of fault once, and begins with a worker that dies in fair weather.
+fn steps(dice: &mut StdRng, length: Duration) -> Vec<Step> {
+    let mut deck = cards(dice, [1; KINDS]);
+    let first = deck.iter().position(|(fault, _)| matches!(fault, Fault::KillWorker(_))).expect("one of them");
+    let last = deck.len() - 1;
+    deck.swap(first, last);
+    let (mut steps, mut at, mut calm_from) = (Vec::new(), ms(1000), ms(10_000));
+    while at < length || steps.len() < KINDS {
+        if deck.is_empty() {
+            deck = cards(dice, OFTEN);
         }
-        at += ms(dice.random_range(300..1300));
-        if at > calm_from {
+        let (fault, end) = deck.pop().expect("no deck is without cards");
+        steps.push(Step { at, fault, end });
+        at += ms(dice.random_range(300..1000));
+        if at > calm_from && steps.len() >= KINDS {
             at += ms(5000);
             calm_from = at + ms(8000);
         }
@@ -166,26 +173,39 @@ fn steps(dice: &mut StdRng, length: Duration) -> Vec<(Duration, Step)> {
     steps
 }
 
-fn fault(dice: &mut StdRng) -> (Fault, Option<(Duration, End)>) {
+type Card = (Fault, Option<(Duration, End)>);
+
+/// Kinds of faults, and how often each is in a deck, in the order of [`fault`].
+pub const KINDS: usize = 14;
+const OFTEN: [usize; KINDS] = [5, 4, 2, 2, 2, 1, 1, 3, 1, 1, 1, 2, 1, 2];
+
+fn cards(dice: &mut StdRng, often: [usize; KINDS]) -> Vec<Card> {
+    let kinds = (0..KINDS).flat_map(|kind| std::iter::repeat_n(kind, often[kind]));
+    let mut cards: Vec<Card> = kinds.map(|kind| fault(dice, kind)).collect();
+    cards.shuffle(dice);
+    cards
+}
+
+fn fault(dice: &mut StdRng, kind: usize) -> Card {
     let worker = dice.random_range(0..WORKERS);
-    match dice.random_range(0..28) {
-        0..5 => (Fault::KillWorker(worker), None),
-        // Half of them for longer than a lease of 3.2 s.
-        5..9 => (Fault::StopWorker(worker), Some((ms(dice.random_range(500..6000)), End::ResumeWorker(worker)))),
-        9..11 => (Fault::ReplaceWorker(worker), None),
-        11..13 => (Fault::KillRedis, Some((ms(dice.random_range(100..4500)), End::StartRedis))),
-        13..15 => (Fault::CutConnections, None),
-        15..16 => {
+    match kind {
+        0 => (Fault::KillWorker(worker), None),
+        // A third of them for longer than a lease of 3.9 s.
+        1 => (Fault::StopWorker(worker), Some((ms(dice.random_range(500..6000)), End::ResumeWorker(worker)))),
+        2 => (Fault::ReplaceWorker(worker), None),
+        3 => (Fault::KillRedis, Some((ms(dice.random_range(100..4500)), End::StartRedis))),
+        4 => (Fault::CutConnections, None),
+        5 => {
             let delay = ms(dice.random_range(100..600));
             (Fault::SlowConnections(delay), Some((ms(dice.random_range(500..2500)), End::FairWeather)))
         }
-        16..17 => (Fault::WithholdReplies, Some((ms(dice.random_range(500..4500)), End::FairWeather))),
-        17..20 => (Fault::LoseReplies, Some((ms(dice.random_range(20..300)), End::FairWeather))),
-        20..21 => (Fault::KillClients, None),
-        21..22 => (Fault::PauseClients(ms(dice.random_range(3300..4500))), None),
-        22..23 => (Fault::FlushScripts, None),
-        23..25 => (Fault::DestroyGroup(dice.random_range(0..ACCOUNTS)), None),
-        25..26 => (Fault::FillMemory, Some((ms(dice.random_range(500..2000)), End::FreeMemory))),
+        6 => (Fault::WithholdReplies, Some((ms(dice.random_range(500..4500)), End::FairWeather))),
+        7 => (Fault::LoseReplies, Some((ms(dice.random_range(20..300)), End::FairWeather))),
+        8 => (Fault::KillClients, None),
+        9 => (Fault::PauseClients(ms(dice.random_range(4000..4600))), None),
+        10 => (Fault::FlushScripts, None),
+        11 => (Fault::DestroyGroup(dice.random_range(0..ACCOUNTS)), None),
+        12 => (Fault::FillMemory, Some((ms(dice.random_range(500..2000)), End::FreeMemory))),
         _ => (Fault::JumpLoad(dice.random_range(0..ACCOUNTS)), None),
     }
 }
@@ -212,6 +232,10 @@ pub fn answer(seed: u64, path: &str, event: &str, nth: usize) -> Answer {
         },
         roll if roll < fail + refuse => [Answer::Status(404), Answer::Status(301)][dice.random_range(0..2)].clone(),
         roll if roll < fail + refuse + hang => return Answer::Silence,
+        // For longer than a quarter of a lease, and still in time.
+        roll if (50..60).contains(&roll) && matches!(HOOKS[number].1, Character::Hanging) => {
+            return Answer::Delay(ms(1000), Box::new(Answer::Status(200)));
+        }
         // Complete headers are an answer, whatever the body then does.
         99 => Answer::ResetInBody,
         _ => Answer::Status(200),

@@ -37,6 +37,7 @@ pub enum Weather {
 pub struct Tally {
     pub cuts: AtomicU64,
     pub lost_replies: AtomicU64,
+    pub late_replies: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
@@ -72,6 +73,11 @@ impl Proxy {
 
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// How many replies met other than fair weather.
+    pub fn spoiled(&self) -> u64 {
+        self.tally.lost_replies.load(Relaxed) + self.tally.late_replies.load(Relaxed)
     }
 
     pub fn set(&self, weather: Weather) {
@@ -128,6 +134,9 @@ async fn answer(
             return Ok(());
         }
         let weather = sky.borrow_and_update().weather;
+        if matches!(weather, Weather::Slow(_) | Weather::Withheld) {
+            tally.late_replies.fetch_add(1, Relaxed);
+        }
         match weather {
             Weather::Fair => {}
             Weather::Slow(delay) => tokio::time::sleep(delay).await,

@@ -9,9 +9,12 @@ use lynkhook::webhooks::{Edit, WebhooksError};
 
 use crate::{
     plan::{Deed, HOOKS, Plan},
-    support::TRANSCRIPT,
-    world::{Wire, World},
+    world::{Wire, World, envelope},
 };
+
+/// Every kind of change that customers make.
+pub const DEEDS: [&str; 5] =
+    ["switched on", "switched off", "edited", "deleted and added anew", "switched on, held discarded"];
 
 /// Does what is planned, each when its time has come; later where Redis is away.
 pub async fn run(world: &World, plan: &Plan) {
@@ -63,7 +66,7 @@ pub async fn push(world: &World, wire: &mut Wire, account: usize, events: usize)
         let name = world.accounts[account].as_str();
         let mut transaction = redis::pipe();
         transaction.atomic().hset(&marks, &id, 1).ignore();
-        transaction.xadd(&queue, "*", &[("account", name), ("envelope", TRANSCRIPT), ("id", &id)]).ignore();
+        transaction.xadd(&queue, "*", &[("account", name), ("envelope", &*envelope(&id)), ("id", &id)]).ignore();
         let pushed: redis::RedisResult<()> =
             wire.once(async |connection| transaction.query_async(connection).await).await;
         let accepted = match pushed {
