@@ -3,6 +3,8 @@
 //!
 //! What is looked at comes from the store; what it means is decided here, in functions of facts alone.
 
+mod refusal;
+
 use std::{fmt, time::Duration};
 
 use chrono::{DateTime, Utc};
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Settings,
-    store::{Examination, NO_EVICTION, SCHEMA, ServerInfo, Status, Store, StoreError},
+    store::{Examination, Group, NO_EVICTION, SCHEMA, ServerInfo, Status, Store, StoreError},
     telemetry,
 };
 
@@ -25,6 +27,8 @@ const RETRY_LATE: Duration = Duration::from_secs(10);
 const SKEW_MAX: Duration = Duration::from_secs(5);
 /// A replica that was silent for longer lags.
 const REPLICA_SILENT_S: u64 = 10;
+/// So many partitions are counted rather than named.
+const MANY_PARTITIONS: usize = 6;
 /// Memory in use, in percent of what there is.
 const MEMORY_WARN: u64 = 75;
 const MEMORY_FAIL: u64 = 90;
@@ -60,13 +64,10 @@ struct Finding {
 /// Runs it. The exit code is 5 where a check failed.
 pub(super) async fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<Exit> {
     telemetry::init(&settings.log)?;
-    let store = Store::unchecked(settings)?;
-    let findings = match store.examine(stuck_after(settings)).await {
+    let examined = async { Store::unchecked(settings)?.examine(stuck_after(settings)).await };
+    let findings = match examined.await {
         Ok(examination) => judge(settings, &examination, Utc::now()),
-        Err(error @ (StoreError::Unreachable(_) | StoreError::Unfit(_))) => {
-            vec![fail("connection", error.to_string(), "start Redis, or mend redis.url (LYNKHOOK_REDIS__URL)")]
-        }
-        Err(error) => return Err(error.into()),
+        Err(error) => vec![refusal::of_connection(&error)],
     };
     if flags.json {
         output::print_json(&findings)?;
@@ -88,24 +89,34 @@ fn stuck_after(settings: &Settings) -> Duration {
 
 /// All checks, from the server to what lies in it.
 fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<Finding> {
-    let Examination { server, status, .. } = facts;
-    vec![
+    let Examination { server, time, append_fsync, noted, status, groups } = facts;
+    let mut findings = vec![
         version(server),
         role(server),
-        persistence(server, facts.append_fsync.as_deref()),
+        persistence(server, append_fsync.as_deref()),
         eviction(server, &settings.redis.accept_eviction),
         memory(server),
         replication(server),
-        clock(facts.time, here),
-        schema(facts.noted.as_ref(), settings.queue.partitions),
-        groups(facts),
-        stuck(facts, stuck_after(settings)),
-        workers(status),
-        retries(status),
-        rejected(status),
-        failed(status),
-        limits(status),
-    ]
+    ];
+    let partitions = settings.queue.partitions;
+    let figures = status.as_ref().ok();
+    findings.extend(each("clock", time, |time| vec![clock(*time, here)]));
+    findings.extend(each("schema", noted, |noted| vec![schema(noted.as_ref(), partitions)]));
+    findings.extend(each("group", groups, |groups| {
+        vec![group(groups, figures), stuck(groups, figures, stuck_after(settings))]
+    }));
+    findings.extend(each("queue", status, |status| {
+        vec![workers(status), retries(status), rejected(status), failed(status), limits(status)]
+    }));
+    findings
+}
+
+/// What a fact means; where it was refused, that is a failed check of its own.
+fn each<T>(check: &'static str, fact: &Result<T, StoreError>, judged: impl FnOnce(&T) -> Vec<Finding>) -> Vec<Finding> {
+    match fact {
+        Ok(fact) => judged(fact),
+        Err(error) => vec![refusal::of_fact(check, error)],
+    }
 }
 
 fn version(server: &ServerInfo) -> Finding {
@@ -151,7 +162,7 @@ fn persistence(server: &ServerInfo, append_fsync: Option<&str>) -> Finding {
                 format!("append-only file, `appendfsync {policy}`: a power failure loses what the system had cached");
             warn(CHECK, found, "set `appendfsync everysec` or `always`")
         }
-        None => pass(CHECK, "append-only file (how often it is synced may not be asked)"),
+        None => pass(CHECK, "append-only file (how often it is synced is not told)"),
     }
 }
 
@@ -209,7 +220,7 @@ fn replication(server: &ServerInfo) -> Finding {
 
 fn clock(redis: DateTime<Utc>, here: DateTime<Utc>) -> Finding {
     let skew = (here - redis).abs().to_std().unwrap_or_default();
-    let found = format!("{skew:.1?} between Redis and this machine");
+    let found = format!("{} between Redis and this machine", span(skew));
     if skew > SKEW_MAX {
         warn("clock", found, "synchronize the clocks: times in the log and due times are Redis's")
     } else {
@@ -235,24 +246,27 @@ fn schema(noted: Option<&(String, String)>, partitions: u16) -> Finding {
     }
 }
 
-fn groups(facts: &Examination) -> Finding {
+fn group(groups: &[Group], figures: Option<&Status>) -> Finding {
+    const CHECK: &str = "group";
     let missing: Vec<String> =
-        facts.groups.iter().filter(|group| !group.exists).map(|group| group.partition.to_string()).collect();
-    if missing.is_empty() {
-        pass("group", format!("there, of {} consumers", facts.status.all.consumers))
-    } else {
-        let found = format!("none in partition {}", missing.join(", "));
-        warn("group", found, "a worker makes it when it starts")
-    }
+        groups.iter().filter(|group| !group.exists).map(|group| group.partition.to_string()).collect();
+    let found = match (missing.len(), figures) {
+        (0, Some(status)) => return pass(CHECK, format!("there, of {} consumers", status.all.consumers)),
+        (0, None) => return pass(CHECK, "there"),
+        (MANY_PARTITIONS.., _) => format!("none in {} partitions", missing.len()),
+        _ => format!("none in partition {}", missing.join(", ")),
+    };
+    warn(CHECK, found, "a worker makes it when it starts")
 }
 
-fn stuck(facts: &Examination, after: Duration) -> Finding {
-    let stuck: u64 = facts.groups.iter().map(|group| group.stuck).sum();
-    let in_flight = facts.status.all.in_flight;
+fn stuck(groups: &[Group], figures: Option<&Status>, after: Duration) -> Finding {
+    let stuck: u64 = groups.iter().map(|group| group.stuck).sum();
+    let in_flight = figures.map_or_else(|| "the".to_owned(), |status| status.all.in_flight.to_string());
     if stuck == 0 {
-        return pass("leases", format!("{in_flight} in flight, none stuck"));
+        return pass("leases", format!("none stuck of {in_flight} entries in flight"));
     }
-    let found = format!("{stuck} of {in_flight} entries in flight were not renewed or taken over for {after:?}");
+    let after = span(after);
+    let found = format!("{stuck} of {in_flight} entries in flight were not renewed or taken over for {after}");
     fail("leases", found, "start a worker: it takes them over; if one runs, look at its log")
 }
 
@@ -266,7 +280,7 @@ fn workers(status: &Status) -> Finding {
 fn retries(status: &Status) -> Finding {
     let retries = status.all.retries;
     let late = Duration::from_millis(retries.late_by_ms);
-    let found = format!("{} waiting, {} late, by up to {late:.1?}", retries.waiting, retries.late);
+    let found = format!("{} waiting, {} late, by up to {}", retries.waiting, retries.late, span(late));
     match retries.late {
         0 => pass("retries", format!("{} waiting, none late", retries.waiting)),
         _ if late > RETRY_LATE => {
@@ -309,6 +323,14 @@ fn warn(check: &'static str, found: impl Into<String>, advice: &str) -> Finding 
 
 fn fail(check: &'static str, found: impl Into<String>, advice: &str) -> Finding {
     Finding { verdict: Verdict::Fail, ..warn(check, found, advice) }
+}
+
+/// In whole seconds.
+fn span(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => "less than 1s".to_owned(),
+        seconds => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
+    }
 }
 
 fn size(bytes: u64) -> String {

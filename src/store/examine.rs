@@ -10,21 +10,22 @@ use super::{ServerInfo, Status, Store, StoreError, ms};
 /// So many stuck entries of a partition are counted; there may be more.
 const STUCK_MAX: u64 = 1000;
 
-/// Facts about a Redis and what lies in it.
+/// Facts about a Redis and what lies in it. Each beyond what the server says of itself may be refused by itself: by the
+/// rights of a user, or by a key of another kind.
 #[derive(Debug, Clone)]
 pub struct Examination {
     /// What the server says of itself.
     pub server: ServerInfo,
     /// Its clock.
-    pub time: DateTime<Utc>,
-    /// `appendfsync`; `None` where this user may not ask.
+    pub time: Result<DateTime<Utc>, StoreError>,
+    /// `appendfsync`; `None` where it is not told, as to a user who may not ask.
     pub append_fsync: Option<String>,
     /// Schema version and number of partitions as noted; `None`: nothing lies under this prefix yet.
-    pub noted: Option<(String, String)>,
+    pub noted: Result<Option<(String, String)>, StoreError>,
     /// The queue's figures.
-    pub status: Status,
+    pub status: Result<Status, StoreError>,
     /// Each partition's consumer group.
-    pub groups: Vec<Group>,
+    pub groups: Result<Vec<Group>, StoreError>,
 }
 
 /// A partition's consumer group.
@@ -40,28 +41,32 @@ pub struct Group {
 
 impl Store {
     /// Looks at everything; `stuck_after` is how long an entry may be idle before it counts as stuck.
+    ///
+    /// # Errors
+    /// Only where the server does not say what it is.
     pub async fn examine(&self, stuck_after: Duration) -> Result<Examination, StoreError> {
+        Ok(Examination {
+            server: self.server_info().await?,
+            time: self.now().await,
+            append_fsync: self.append_fsync().await,
+            noted: self.noted().await,
+            status: self.status().await,
+            groups: self.groups(stuck_after).await,
+        })
+    }
+
+    /// Many hosted servers do not let their users ask. What else hinders the answer hinders the others, and is told there.
+    async fn append_fsync(&self) -> Option<String> {
+        let answer = self.0.link.run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await;
+        answer.ok()?.into_iter().nth(1)
+    }
+
+    async fn groups(&self, stuck_after: Duration) -> Result<Vec<Group>, StoreError> {
         let mut groups = Vec::new();
         for partition in 0..self.0.keys.partitions() {
             groups.push(self.group(partition, stuck_after).await?);
         }
-        Ok(Examination {
-            server: self.server_info().await?,
-            time: self.now().await?,
-            append_fsync: self.append_fsync().await?,
-            noted: self.noted().await?,
-            status: self.status().await?,
-            groups,
-        })
-    }
-
-    async fn append_fsync(&self) -> Result<Option<String>, StoreError> {
-        match self.0.link.run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await {
-            Ok(answer) => Ok(answer.into_iter().nth(1)),
-            // Many hosted servers do not let their users ask.
-            Err(StoreError::Unfit(_) | StoreError::Refused(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(groups)
     }
 
     async fn group(&self, partition: u16, stuck_after: Duration) -> Result<Group, StoreError> {

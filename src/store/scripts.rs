@@ -1,4 +1,4 @@
-//! The scripts, each with the prelude before it and its file's name on it.
+//! The scripts, each with its flags and the prelude before it, and its file's name on it.
 
 use std::ops::{Deref, DerefMut};
 
@@ -39,49 +39,55 @@ impl DerefMut for Run<'_> {
 }
 
 macro_rules! scripts {
-    ($($name:ident),* $(,)?) => {
+    ($($flags:literal: [$($name:ident),* $(,)?])*) => {
         /// Every script, under the name of its file.
         pub(super) struct Scripts {
-            $(pub(super) $name: Step,)*
+            $($(pub(super) $name: Step,)*)*
         }
 
         impl Scripts {
             pub(super) fn new() -> Self {
                 Self {
-                    $($name: Step {
+                    $($($name: Step {
                         name: stringify!($name),
                         script: Script::new(concat!(
+                            "#!lua flags=",
+                            $flags,
+                            "\n",
                             include_str!("lua/prelude.lua"),
                             "\n",
                             include_str!(concat!("lua/", stringify!($name), ".lua"))
                         )),
-                    },)*
+                    },)*)*
                 }
             }
         }
     };
 }
 
-scripts!(
-    claim,
-    delete_webhook,
-    discard_held,
-    drop_rejected,
-    fan_out,
-    group,
-    hold,
-    leave,
-    list_failed,
-    log,
-    promote,
-    publish,
-    put_webhook,
-    redeliver,
-    reject,
-    renew,
-    requeue_rejected,
-    settle,
-    status,
-    sweep,
-    visit,
-);
+scripts! {
+    // A full Redis must not stop the queue from draining.
+    "allow-oom": [
+        claim,
+        delete_webhook,
+        discard_held,
+        drop_rejected,
+        fan_out,
+        group,
+        hold,
+        leave,
+        log,
+        promote,
+        publish,
+        put_webhook,
+        redeliver,
+        reject,
+        renew,
+        requeue_rejected,
+        settle,
+        sweep,
+        visit,
+    ]
+    // What only looks is answered by a replica, too.
+    "allow-oom,no-writes": [list_failed, status]
+}

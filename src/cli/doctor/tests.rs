@@ -35,7 +35,7 @@ fn persistence_passes_only_with_an_append_only_file_that_is_written() {
     assert_says(&persistence(&on, Some("always")), Verdict::Pass, "before each answer");
     assert_says(&persistence(&on, Some("everysec")), Verdict::Pass, "up to that much");
     assert_says(&persistence(&on, Some("no")), Verdict::Warn, "everysec");
-    assert_says(&persistence(&on, None), Verdict::Pass, "may not be asked");
+    assert_says(&persistence(&on, None), Verdict::Pass, "is not told");
     assert_says(&persistence(&server("aof_enabled:0"), Some("always")), Verdict::Fail, "appendonly yes");
     assert_says(&persistence(&server("aof_enabled:1 aof_last_write_status:err"), None), Verdict::Fail, "disk");
     assert_says(&persistence(&server("loading:1"), None), Verdict::Warn, "wait");
@@ -67,7 +67,7 @@ fn replicas_that_lag_and_clocks_that_differ_are_warned_of() {
     assert_says(&replication(&server("connected_slaves:1 slave0:ip=h,state=online,lag=11")), Verdict::Warn, "lag");
     assert_says(&replication(&server("connected_slaves:1 slave0:ip=h,state=wait_bgsave,lag=0")), Verdict::Warn, "lag");
     let now = Utc::now();
-    assert_says(&clock(now, now + chrono::Duration::seconds(5)), Verdict::Pass, "5.0s");
+    assert_says(&clock(now, now + chrono::Duration::seconds(5)), Verdict::Pass, "5s between");
     assert_says(&clock(now + chrono::Duration::seconds(6), now), Verdict::Warn, "synchronize");
 }
 
@@ -78,4 +78,48 @@ fn a_schema_that_differs_fails_with_what_to_set() {
     assert_says(&schema(noted("1", "4").as_ref(), 4), Verdict::Pass, "partitions: 4");
     assert_says(&schema(noted("2", "4").as_ref(), 4), Verdict::Fail, "schema");
     assert_says(&schema(noted("1", "4").as_ref(), 1), Verdict::Fail, "queue.partitions = 4");
+}
+
+#[test]
+fn time_spans_are_written_for_people() {
+    for (ms, words) in
+        [(0, "less than 1s"), (999, "less than 1s"), (75_400, "1m 15s"), (1_795_446_063_000, "56years 10months")]
+    {
+        let text = span(Duration::from_millis(ms));
+        assert!(text.starts_with(words) && !text.contains('.'), "{ms} ms: {text}");
+    }
+}
+
+#[test]
+fn partitions_without_a_group_are_named_while_they_are_few_and_counted_when_they_are_many() {
+    let groups = |missing: u16| -> Vec<Group> {
+        (0..8).map(|partition| Group { partition, exists: partition >= missing, stuck: 0 }).collect()
+    };
+    assert_says(&group(&groups(0), None), Verdict::Pass, "there");
+    assert_says(&group(&groups(5), None), Verdict::Warn, "none in partition 0, 1, 2, 3, 4");
+    assert_says(&group(&groups(6), None), Verdict::Warn, "none in 6 partitions");
+}
+
+#[test]
+fn what_the_server_refuses_fails_with_advice_by_its_cause() {
+    let answer = |line: &str| redis::parse_redis_value(line.as_bytes()).unwrap().extract_error().unwrap_err();
+    for (line, words) in [
+        ("-WRONGTYPE Operation against a key\r\n", "not what Lynkhook writes"),
+        ("-READONLY You can't write against a read only replica.\r\n", "primary"),
+        ("-MASTERDOWN Link with MASTER is down\r\n", "primary"),
+        ("-MOVED 866 127.0.0.1:7001\r\n", "clusters are not served"),
+        ("-CLUSTERDOWN Hash slot not served\r\n", "clusters are not served"),
+        ("-LOADING Redis is loading the dataset in memory\r\n", "wait"),
+        ("-NOPERM User x has no permissions to run the 'info' command\r\n", "the right"),
+        ("-ERR The user executing the script can't run this command or subcommand\r\n", "the right"),
+        ("-NOAUTH Authentication required.\r\n", "password"),
+        ("-ERR something else\r\n", "log"),
+    ] {
+        let finding = refusal::of_fact("queue", &StoreError::from(answer(line)));
+        assert_says(&finding, Verdict::Fail, words);
+        let (_, text) = said(&finding);
+        assert!(!text.contains("unreachable") && !text.contains("start Redis"), "it answered {line}: {text}");
+    }
+    let gone = redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+    assert_says(&refusal::of_connection(&StoreError::from(gone)), Verdict::Fail, "start Redis, or mend redis.url");
 }

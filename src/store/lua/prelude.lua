@@ -1,6 +1,4 @@
-#!lua flags=allow-oom
 -- Stands before every script. The clock is Redis's own. The fence decides who may move an entry.
--- allow-oom: a full Redis must not stop the queue from draining.
 
 local function now_ms()
   local t = redis.call('TIME')

@@ -83,7 +83,91 @@ async fn a_redis_out_of_reach_is_one_failed_check() {
     let program = Program::new(RedisServer::shared(), "unused").env("LYNKHOOK_REDIS__URL", "redis://127.0.0.1:1/");
     let (code, findings) = examine(&program).await;
     assert_eq!((code, findings.as_array().unwrap().len()), (Some(5), 1));
-    assert_eq!(finding(&findings, "connection").0, "fail");
+    let (verdict, text) = finding(&findings, "connection");
+    assert!(verdict == "fail" && text.contains("start Redis"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_told_as_one_and_all_else_is_looked_at_there() {
+    let (primary, replica) =
+        (RedisServer::start(AppendFsync::EverySecond), RedisServer::start(AppendFsync::EverySecond));
+    let receiver = Receiver::start().await;
+    let here = Installation::on(&primary, &receiver).await;
+    let id = here.add("acme", &receiver.url("/hook")).await;
+    here.store.ensure_group(0).await.unwrap();
+    let mut follow = redis::cmd("REPLICAOF");
+    follow.arg("127.0.0.1").arg(primary.port());
+    let _: () = follow.query_async(&mut replica.connection().await).await.unwrap();
+    let there = here.program.clone().env("LYNKHOOK_REDIS__URL", replica.url());
+    let findings = eventually(SOON, "the replica has the group", async || {
+        let (code, findings) = examine(&there).await;
+        assert_eq!(code, Some(5), "{findings}");
+        let all = findings.as_array().unwrap();
+        (all.iter().any(|finding| finding["check"] == "group" && finding["verdict"] == "pass")).then_some(findings)
+    })
+    .await;
+    let (verdict, text) = finding(&findings, "role");
+    assert!(verdict == "fail" && text.contains("name the primary"), "{text}");
+    for check in ["version", "persistence", "eviction", "memory", "clock", "schema", "leases", "retries", "limits"] {
+        assert_eq!(finding(&findings, check).0, "pass", "{check} in {findings}");
+    }
+    let output = there.run(["doctor"]).await;
+    assert!(output.stdout.contains("FAIL  role") && !output.stdout.contains("start Redis"), "{output:#?}");
+    assert_eq!(there.json(["queue", "status"]).await["depth"], json!(0), "a replica answers what only looks");
+    let id = id.to_string();
+    assert_eq!(there.json(webhook("acme", &["failed", &id])).await, json!([]), "so with failed deliveries");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_another_kind_fails_its_own_check_and_leaves_the_others() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let _: () = here.redis.clone().set(here.key("retries"), "x").await.unwrap();
+    let (code, findings) = examine(&here.program).await;
+    assert_eq!(code, Some(5), "{findings}");
+    let (verdict, text) = finding(&findings, "queue");
+    assert!(verdict == "fail" && text.contains("WRONGTYPE") && text.contains("not what Lynkhook writes"), "{text}");
+    for check in ["version", "role", "eviction", "clock", "schema", "leases"] {
+        assert_eq!(finding(&findings, check).0, "pass", "{check} in {findings}");
+    }
+    let _: () = here.redis.clone().del(here.key("retries")).await.unwrap();
+    let _: () = here.redis.clone().hset(here.key("counts"), "cause", "many").await.unwrap();
+    let (_, text) = finding(&examine(&here.program).await.1, "queue");
+    assert!(text.contains("not what Lynkhook writes"), "a value that is no number: {text}");
+    let _: () = here.redis.clone().set(here.key("queue"), "x").await.unwrap();
+    let (code, findings) = examine(&here.program).await;
+    assert_eq!((code, finding(&findings, "group").0), (Some(5), "fail"), "{findings}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_without_the_rights_is_told_which_and_never_to_start_redis() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let port = RedisServer::shared().port();
+    let as_user = |user: &str, password: &str| {
+        let url = format!("redis://{user}:{password}@127.0.0.1:{port}/");
+        here.program.clone().env("LYNKHOOK_REDIS__URL", url)
+    };
+    for (name, takes, check, says) in [
+        ("blind", "-info", "connection", "'info'"),
+        ("scriptless", "-@scripting", "queue", "'evalsha'"),
+        ("timeless", "-time", "clock", "'time'"),
+    ] {
+        let user = format!("{}-{name}", here.prefix);
+        let mut allow = redis::cmd("ACL");
+        allow.arg("SETUSER").arg(&user).arg(["on", ">secret", "~*", "&*", "+@all", takes].as_slice());
+        let _: () = allow.query_async(&mut here.redis.clone()).await.unwrap();
+        let (code, findings) = examine(&as_user(&user, "secret")).await;
+        let (verdict, text) = finding(&findings, check);
+        assert!(code == Some(5) && verdict == "fail" && text.contains(says), "{name}: {findings}");
+        assert!(text.contains("give the user") && !text.contains("start Redis"), "{name}: {text}");
+        let all = findings.as_array().unwrap();
+        assert!(check == "connection" || all.len() > 6, "{name}: the server's checks are told: {findings}");
+    }
+    let (code, findings) = examine(&as_user("nobody", "wrong")).await;
+    let (verdict, text) = finding(&findings, "connection");
+    assert!(code == Some(5) && verdict == "fail" && text.contains("password"), "{findings}");
+    assert!(!text.contains("start Redis"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

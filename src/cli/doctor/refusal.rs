@@ -1,0 +1,60 @@
+//! What was not answered: the server's own words, and what to do by their cause.
+
+use redis::ErrorKind;
+
+use super::{Finding, fail};
+use crate::store::StoreError;
+
+const RIGHTS: &str = "give the user in redis.url the right to it (ACL SETUSER)";
+const FOREIGN: &str = "a key under redis.prefix is not what Lynkhook writes: find it (redis-cli --scan, TYPE) and move it \
+                       away, or use another redis.prefix";
+const PRIMARY: &str = "name the primary in redis.url: a replica takes no writes";
+
+/// The failed check that no answer to the first question is.
+pub(super) fn of_connection(error: &StoreError) -> Finding {
+    fail("connection", words(error), advice(error))
+}
+
+/// The failed check that an error is, once the server has said what it is.
+pub(super) fn of_fact(check: &'static str, error: &StoreError) -> Finding {
+    match error {
+        // A server that was understood before has a value of another kind.
+        StoreError::Unreachable(answer) if answer.kind() == ErrorKind::Parse => {
+            fail(check, format!("an answer cannot be read: {answer}"), FOREIGN)
+        }
+        _ => fail(check, words(error), advice(error)),
+    }
+}
+
+fn words(error: &StoreError) -> String {
+    match error {
+        // It was reached, for it answered.
+        StoreError::Unreachable(answer) if answer.code().is_some() => format!("Redis refused: {answer}"),
+        _ => error.to_string(),
+    }
+}
+
+fn advice(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Unreachable(answer) | StoreError::Refused(answer) => match answer.code() {
+            Some("WRONGTYPE") => FOREIGN,
+            Some("READONLY" | "MASTERDOWN") => PRIMARY,
+            Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN") => {
+                "name a single Redis in redis.url: clusters are not served yet"
+            }
+            Some("LOADING" | "TRYAGAIN" | "BUSY") => "wait, then look again",
+            // So Redis 7.0 says within a script what is NOPERM outside; later ones say NOPERM there, too.
+            Some(_) if answer.detail().is_some_and(|detail| detail.contains("user executing the script")) => RIGHTS,
+            Some(_) => "look at Redis's log",
+            None if matches!(error, StoreError::Unreachable(_)) => {
+                "start Redis, or mend redis.url (LYNKHOOK_REDIS__URL)"
+            }
+            None => FOREIGN,
+        },
+        StoreError::Unfit(words) if words.contains("may do too little") => RIGHTS,
+        StoreError::Unfit(_) => "mend the user name, password or database in redis.url (LYNKHOOK_REDIS__URL)",
+        StoreError::Full => "let workers drain the queue, or raise maxmemory",
+        StoreError::NoGroup => "a worker makes it when it starts",
+        StoreError::Corrupt { .. } => "mend the value or remove it",
+    }
+}
