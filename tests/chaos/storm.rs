@@ -21,7 +21,7 @@ use crate::{
 const FINISHING: Duration = Duration::from_secs(90);
 /// Of which this much is for starting and finishing.
 const ENDING: Duration = Duration::from_secs(15);
-/// The storm of the ordinary suite, which has every kind of fault; and a seed.
+/// The storm of the ordinary suite, which has every kind of fault; and a seed with which what lasts is over soon.
 const SHORT: Duration = Duration::from_secs(12);
 const VARIED: u64 = 164;
 /// A storm of `make chaos` takes this long, its end included.
