@@ -45,7 +45,7 @@ impl Clocks {
         Self(SystemTime::now(), Instant::now())
     }
 
-    fn instant(self, text: &str) -> Option<Instant> {
+    pub fn instant(self, text: &str) -> Option<Instant> {
         let time: SystemTime = chrono::DateTime::parse_from_rfc3339(text).ok()?.into();
         self.1.checked_add(time.duration_since(self.0).ok()?)
     }

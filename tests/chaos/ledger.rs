@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::{
     attempts::{History, Repetition, explain},
+    logs,
     nemesis::Happened,
     plan::{ACCOUNTS, HOOKS, Plan, STAYING, answer, is_good},
     support::Received,
@@ -89,6 +90,8 @@ impl Seen<'_> {
         let (account, webhook) = (HOOKS[hook].0, self.world.webhook(hook).to_string());
         let accepted = self.world.notes.lock().unwrap().accepted[account].clone();
         let failed = self.failed(books, wire, account, &webhook).await;
+        self.enter_log(books, wire, account, &webhook, &failed.1).await;
+        let failed = failed.0;
         let mut known = HashSet::new();
         for event in &accepted {
             let requests = by_event.get(event.as_str()).map_or(&[][..], Vec::as_slice);
@@ -120,12 +123,18 @@ impl Seen<'_> {
         }
     }
 
-    /// What one webhook's stream of failed deliveries has, each event once.
-    async fn failed(&self, books: &mut Books, wire: &mut Wire, account: usize, webhook: &str) -> HashSet<String> {
+    /// What one webhook's stream of failed deliveries has, each event once; and their last log entries, in order.
+    async fn failed(
+        &self,
+        books: &mut Books,
+        wire: &mut Wire,
+        account: usize,
+        webhook: &str,
+    ) -> (HashSet<String>, Vec<String>) {
         let mut range = redis::cmd("XRANGE");
         range.arg(self.world.key(account, &format!("failed:{webhook}"))).arg("-").arg("+");
         let entries: Vec<(String, HashMap<String, String>)> = wire.ask(&range).await;
-        let mut failed = HashSet::new();
+        let (mut failed, mut logs) = (HashSet::new(), Vec::new());
         for (entry, fields) in entries {
             let (line, body) = fields["delivery"].split_once('\n').unwrap();
             let line: Value = serde_json::from_str(line).unwrap();
@@ -135,13 +144,30 @@ impl Seen<'_> {
                 books.wrong.push(format!("failed {entry} of {webhook} is none: {line} {log}"));
             }
             if body != envelope(&event) {
-                books.wrong.push(format!("{line} failed with another envelope: {body}"));
+                books.wrong.push(format!("{line} failed with another envelope"));
             }
             if !failed.insert(event) {
                 books.wrong.push(format!("{line} failed twice"));
             }
+            logs.push(fields["log"].clone());
         }
-        failed
+        (failed, logs)
+    }
+
+    /// One webhook's log has the newest of what ended.
+    async fn enter_log(&self, books: &mut Books, wire: &mut Wire, account: usize, webhook: &str, failed: &[String]) {
+        let mut range = redis::cmd("LRANGE");
+        range.arg(self.world.key(account, &format!("logs:{webhook}"))).arg(0).arg(-1);
+        let log: Vec<String> = wire.ask(&range).await;
+        let dropped: usize = if account < STAYING {
+            0
+        } else {
+            // What ended for the worker may have been held again, and dropped.
+            let counts: BTreeMap<String, usize> =
+                wire.ask(redis::cmd("HGETALL").arg(self.world.key(account, "counts"))).await;
+            counts.values().sum()
+        };
+        books.wrong.extend(logs::faults(webhook, &log, failed, &self.histories, dropped));
     }
 
     /// Brings requests and log lines together, whichever webhook of the hook they were for.

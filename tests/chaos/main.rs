@@ -10,6 +10,7 @@
 mod attempts;
 mod crash_points;
 mod ledger;
+mod logs;
 mod nemesis;
 mod plan;
 mod proxy;
@@ -17,5 +18,6 @@ mod report;
 mod storm;
 #[path = "../it/support/mod.rs"]
 mod support;
+mod takeovers;
 mod traffic;
 mod world;

@@ -55,7 +55,7 @@ pub enum Deed {
         hook: usize,
         meanwhile: usize,
     },
-    /// Switched on, and what was held is dropped.
+    /// Switched off until something is held, then on, and what was held is dropped.
     Discard {
         hook: usize,
     },
@@ -136,17 +136,12 @@ fn deeds(dice: &mut StdRng, length: Duration) -> Vec<(Duration, Deed)> {
             Some(0..4) => Deed::Switch { hook, on: dice.random_bool(0.6) },
             Some(4..6) => Deed::Edit { hook },
             Some(6) => Deed::Replace { hook: changing, meanwhile: dice.random_range(0..3) },
-            Some(7) => {
-                // Off for a while before, so that something is held.
-                deeds.push((at.saturating_sub(ms(1000)), Deed::Switch { hook: changing, on: false }));
-                Deed::Discard { hook: changing }
-            }
+            Some(7) => Deed::Discard { hook: changing },
             _ => Deed::Push { account, events: dice.random_range(1..8) },
         };
         deeds.push((at, deed));
         at += ms(dice.random_range(50..200));
     }
-    deeds.sort_by_key(|(at, _)| *at);
     deeds
 }
 

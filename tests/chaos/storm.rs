@@ -12,6 +12,7 @@ use crate::{
     nemesis::{ALL, Nemesis},
     plan::{ACCOUNTS, HOOKS, Plan},
     support::*,
+    takeovers,
     traffic::{self, DEEDS},
     world::{Wire, World},
 };
@@ -20,9 +21,9 @@ use crate::{
 const FINISHING: Duration = Duration::from_secs(90);
 /// Of which this much is for starting and finishing.
 const ENDING: Duration = Duration::from_secs(15);
-/// The storm of the ordinary suite, which has every kind of fault; and a seed.
+/// The storm of the ordinary suite, which has every kind of fault; and a seed with which what lasts is over soon.
 const SHORT: Duration = Duration::from_secs(12);
-const VARIED: u64 = 4952;
+const VARIED: u64 = 164;
 /// A storm of `make chaos` takes this long, its end included.
 const STORM: Duration = Duration::from_secs(120);
 
@@ -57,6 +58,7 @@ async fn pass_with(plan: &Plan, falsify: impl FnOnce(&World)) -> (Books, Vec<Str
     let seen = Seen { world: &world, plan, happened: &nemesis.happened, histories: logged(&nemesis.said, clocks) };
     let mut books = seen.enter(&mut wire).await;
     books.wrong.extend(finished.err());
+    books.wrong.extend(takeovers::unexplained(&nemesis.said, clocks, &nemesis.happened));
     leftovers(&world, &mut wire, &mut books).await;
     (books, nemesis.said)
 }

@@ -46,8 +46,7 @@ async fn act(world: &World, wire: &mut Wire, deed: Deed) {
             "deleted and added anew"
         }
         Deed::Discard { hook } => {
-            let (account, webhook) = (&world.accounts[HOOKS[hook].0], world.webhook(hook));
-            repeat(async || world.here.webhooks.enable(account, webhook, true).await).await;
+            discard(world, wire, hook).await;
             "switched on, held discarded"
         }
     };
@@ -88,6 +87,18 @@ pub async fn switch(world: &World, hook: usize, on: bool) {
 async fn edit(world: &World, hook: usize, edit: impl Fn() -> Edit) {
     let (account, webhook) = (&world.accounts[HOOKS[hook].0], world.webhook(hook));
     repeat(async || world.here.webhooks.edit(account, webhook, edit()).await).await;
+}
+
+async fn discard(world: &World, wire: &mut Wire, hook: usize) {
+    let (number, webhook) = (HOOKS[hook].0, world.webhook(hook));
+    switch(world, hook, false).await;
+    push(world, wire, number, 3).await;
+    let (held, since) = (world.key(number, &format!("held:{webhook}")), Instant::now());
+    while wire.ask::<u64>(redis::cmd("XLEN").arg(&held)).await == 0 && since.elapsed() < Duration::from_secs(1) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let account = &world.accounts[number];
+    repeat(async || world.here.webhooks.enable(account, webhook, true).await).await;
 }
 
 async fn replace(world: &World, wire: &mut Wire, hook: usize, meanwhile: usize) {

@@ -27,6 +27,8 @@ const HASTE: [(&str, &str); 5] = [
     ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
     ("LYNKHOOK_DELIVERY__TIMEOUT", "1200ms"),
 ];
+/// The lease above.
+pub const LEASE: Duration = Duration::from_millis(3900);
 /// Longer than any fault lasts.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// So few in a worker at once that what a crash may repeat is a small number.
