@@ -86,3 +86,17 @@ impl From<redis::RedisError> for StoreError {
         }
     }
 }
+
+/// Errors as a server would cause them, for tests of what is made of them.
+#[cfg(test)]
+impl StoreError {
+    /// The server answered with this line: `-WRONGTYPE …`.
+    pub(crate) fn answered(line: &str) -> Self {
+        redis::parse_redis_value(line.as_bytes()).unwrap().extract_error().unwrap_err().into()
+    }
+
+    /// Nobody answered.
+    pub(crate) fn gone() -> Self {
+        redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)).into()
+    }
+}

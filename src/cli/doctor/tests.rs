@@ -102,7 +102,6 @@ fn partitions_without_a_group_are_named_while_they_are_few_and_counted_when_they
 
 #[test]
 fn what_the_server_refuses_fails_with_advice_by_its_cause() {
-    let answer = |line: &str| redis::parse_redis_value(line.as_bytes()).unwrap().extract_error().unwrap_err();
     for (line, words) in [
         ("-WRONGTYPE Operation against a key\r\n", "not what Lynkhook writes"),
         ("-READONLY You can't write against a read only replica.\r\n", "primary"),
@@ -115,11 +114,10 @@ fn what_the_server_refuses_fails_with_advice_by_its_cause() {
         ("-NOAUTH Authentication required.\r\n", "password"),
         ("-ERR something else\r\n", "log"),
     ] {
-        let finding = refusal::of_fact("queue", &StoreError::from(answer(line)));
+        let finding = refusal::of_fact("queue", &StoreError::answered(line));
         assert_says(&finding, Verdict::Fail, words);
         let (_, text) = said(&finding);
         assert!(!text.contains("unreachable") && !text.contains("start Redis"), "it answered {line}: {text}");
     }
-    let gone = redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
-    assert_says(&refusal::of_connection(&StoreError::from(gone)), Verdict::Fail, "start Redis, or mend redis.url");
+    assert_says(&refusal::of_connection(&StoreError::gone()), Verdict::Fail, "start Redis, or mend redis.url");
 }
