@@ -49,6 +49,11 @@ impl StoreError {
         matches!(self, Self::Refused(error) if error.code() == Some("WRONGTYPE"))
     }
 
+    /// Whether an answer came that is of another kind than was asked for.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreachable(error) if error.kind() == ErrorKind::Parse)
+    }
+
     /// Whether the same call may succeed later without anyone's doing.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::NoGroup)

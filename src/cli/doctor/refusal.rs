@@ -1,7 +1,5 @@
 //! What was not answered: the server's own words, and what to do by their cause.
 
-use redis::ErrorKind;
-
 use super::{Finding, fail};
 use crate::store::StoreError;
 
@@ -19,9 +17,7 @@ pub(super) fn of_connection(error: &StoreError) -> Finding {
 pub(super) fn of_fact(check: &'static str, error: &StoreError) -> Finding {
     match error {
         // A server that was understood before has a value of another kind.
-        StoreError::Unreachable(answer) if answer.kind() == ErrorKind::Parse => {
-            fail(check, format!("an answer cannot be read: {answer}"), FOREIGN)
-        }
+        _ if error.is_unreadable() => fail(check, format!("an answer cannot be read: {error}"), FOREIGN),
         _ => fail(check, words(error), advice(error)),
     }
 }
