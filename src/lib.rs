@@ -59,7 +59,7 @@
 //!
 //! # The layers
 //!
-//! Each may use only those above it (`tests/layers.rs` holds them to it):
+//! Each may use only those above it (`tests/house/layers.rs` holds them to it):
 //!
 //! | layer | is | never |
 //! |---|---|---|

@@ -127,7 +127,11 @@ fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
 
 fn of_store(error: &StoreError) -> Exit {
     match error {
-        StoreError::Unreachable(_) | StoreError::Unfit(_) | StoreError::NoGroup | StoreError::Full => Exit::Redis,
+        StoreError::Unreachable(_)
+        | StoreError::Forbidden(_)
+        | StoreError::Unfit(_)
+        | StoreError::NoGroup
+        | StoreError::Full => Exit::Redis,
         StoreError::Corrupt { .. } | StoreError::Refused(_) => Exit::Other,
     }
 }

@@ -41,10 +41,8 @@ impl Store {
         account: &AccountId,
     ) -> Result<Vec<(String, Result<Webhook, StoreError>)>, StoreError> {
         let key = self.0.keys.webhooks(account);
-        let all: Vec<(Vec<u8>, Vec<u8>)> = self.0.link.run(redis::cmd("HGETALL").arg(&key)).await?;
-        let read = |(field, json): &(Vec<u8>, Vec<u8>)| {
-            let field = String::from_utf8_lossy(field).into_owned();
-            let webhook = parse(&key, json).and_then(|webhook: Webhook| {
+        let read = |(field, json): (String, Vec<u8>)| {
+            let webhook = parse(&key, &json).and_then(|webhook: Webhook| {
                 if webhook.id.to_string() == field {
                     Ok(webhook)
                 } else {
@@ -54,6 +52,6 @@ impl Store {
             });
             (field, webhook)
         };
-        Ok(all.iter().map(read).collect())
+        Ok(self.webhook_fields(account).await?.into_iter().map(read).collect())
     }
 }

@@ -16,6 +16,9 @@ pub enum StoreError {
         "Redis is full (maxmemory reached), so the event was not accepted: let workers drain the queue, or raise maxmemory"
     )]
     Full,
+    /// The user in `redis.url` lacks a right. Worth repeating, for an operator can give it.
+    #[error("the Redis user in redis.url may do too little: {0}")]
+    Forbidden(#[source] redis::RedisError),
     /// This Redis, or what lies in it, cannot serve. The text says what to do.
     #[error("{0}")]
     Unfit(String),
@@ -71,7 +74,7 @@ impl From<redis::RedisError> for StoreError {
             // It cannot persist just now, has too few replicas just now, runs somebody's long script just now.
             Some("MISCONF" | "NOREPLICAS" | "BUSY") => return Self::Unreachable(error),
             Some("NOAUTH") => return Self::Unfit("Redis wants a password: put one into redis.url".to_owned()),
-            Some("NOPERM") => return Self::Unfit(format!("the Redis user in redis.url may do too little: {error}")),
+            Some("NOPERM") => return Self::Forbidden(error),
             _ => {}
         }
         match error.kind() {

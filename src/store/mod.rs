@@ -31,7 +31,7 @@ pub use self::{
     error::{StoreError, Unanswered},
     examine::{Examination, Group},
     failed::{FailedEntry, FailedPage, Redelivered},
-    queue::{Attempted, Entry, EntryId, Held, Promoted, Reader, Settled, VISIT_PACE},
+    queue::{Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Promoted, Reader, Settled, VISIT_PACE},
     rejected::{Batch, Fate, RejectedEntry},
     server::{NO_EVICTION, ServerInfo},
     span::Span,

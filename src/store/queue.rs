@@ -21,9 +21,9 @@ use crate::{
 
 /// One script moves at most this many bytes between keys (at least one delivery): 50 of 1 MB would block Redis for
 /// 0.4 s.
-pub(super) const BATCH_MAX_BYTES: usize = 4 << 20;
+pub const BATCH_MAX_BYTES: usize = 4 << 20;
 /// One script moves at most this many deliveries between keys.
-pub(super) const BATCH_MAX: usize = 50;
+pub const BATCH_MAX: usize = 50;
 /// The pace at which a webhook's held deliveries come back.
 pub const VISIT_PACE: Duration = Duration::from_millis(50);
 /// A consumer with nothing pending that was idle this long is removed.

@@ -33,9 +33,8 @@ impl Store {
     /// An account's webhooks. What is wrong with one does not keep the others from being read; it is in the log.
     pub async fn subscriptions(&self, account: &AccountId) -> Result<Subscriptions, StoreError> {
         let key = self.0.keys.webhooks(account);
-        let all: Vec<(String, Vec<u8>)> = self.0.link.run(redis::cmd("HGETALL").arg(&key)).await?;
         let mut found = Subscriptions::default();
-        for (id, json) in all {
+        for (id, json) in self.webhook_fields(account).await? {
             match parse(&format!("{key} {id}"), &json) {
                 Ok(webhook) => found.webhooks.push(webhook),
                 Err(error) => {
@@ -47,6 +46,13 @@ impl Store {
         }
         found.webhooks.sort_by_key(|webhook: &Webhook| webhook.id);
         Ok(found)
+    }
+
+    /// The fields of an account's webhooks as they are, by name; what is not UTF-8 in a name is replaced.
+    pub(super) async fn webhook_fields(&self, account: &AccountId) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let key = self.0.keys.webhooks(account);
+        let all: Vec<(Vec<u8>, Vec<u8>)> = self.0.link.run(redis::cmd("HGETALL").arg(&key)).await?;
+        Ok(all.into_iter().map(|(name, json)| (String::from_utf8_lossy(&name).into_owned(), json)).collect())
     }
 
     /// An account's webhooks, oldest first.

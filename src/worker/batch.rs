@@ -1,16 +1,13 @@
-//! How much one script may move: bounds that keep Redis from blocking for long.
+//! Taking as much at a time as one script may move.
 
-/// One script moves at most this many entries.
-pub(super) const ENTRIES_MAX: usize = 50;
-/// One script moves at most this many bytes of envelopes, but at least one envelope.
-const BYTES_MAX: usize = 4 << 20;
+use crate::store::{BATCH_MAX, BATCH_MAX_BYTES};
 
 /// Takes the first entries of `waiting`, as many as one script may move; at least one if there is any.
 pub(super) fn first<T>(waiting: &mut Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<T> {
     let mut bytes = 0;
-    let fits = waiting.iter().take(ENTRIES_MAX).enumerate().take_while(|(index, entry)| {
+    let fits = waiting.iter().take(BATCH_MAX).enumerate().take_while(|(index, entry)| {
         bytes += bytes_of(entry);
-        *index == 0 || bytes <= BYTES_MAX
+        *index == 0 || bytes <= BATCH_MAX_BYTES
     });
     let count = fits.count();
     waiting.drain(..count).collect()

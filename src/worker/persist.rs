@@ -38,7 +38,7 @@ macro_rules! until_answered {
                     backoff.pause().await;
                 }
                 // An operator took this user's rights away, and can give them back: what is in hand waits for that.
-                Err(error @ $crate::store::StoreError::Unfit(_)) => {
+                Err(error @ ($crate::store::StoreError::Unfit(_) | $crate::store::StoreError::Forbidden(_))) => {
                     tracing::warn!(step = $name, %error, "Redis refuses, repeating");
                     backoff.pause().await;
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Worker, batch, persist::until_answered};
-use crate::store::{Attempted, Settled};
+use crate::store::{Attempted, BATCH_MAX, Settled};
 
 /// An attempt to settle, and where its answer goes.
 pub(super) struct Settlement {
@@ -18,7 +18,7 @@ pub(super) struct Settlement {
 pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut finished: mpsc::Receiver<Settlement>) {
     let mut waiting = Vec::new();
     loop {
-        if waiting.is_empty() && finished.recv_many(&mut waiting, batch::ENTRIES_MAX).await == 0 {
+        if waiting.is_empty() && finished.recv_many(&mut waiting, BATCH_MAX).await == 0 {
             return;
         }
         let batch = batch::first(&mut waiting, |settlement: &Settlement| settlement.envelope_bytes);

@@ -15,8 +15,7 @@ pub(super) const PROMOTE_EVERY: Duration = Duration::from_secs(1);
 pub(super) const VISIT_EVERY: Duration = Duration::from_secs(5);
 
 /// The loops that are watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Claim,
     Promote,

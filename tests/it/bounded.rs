@@ -70,17 +70,11 @@ async fn measure(here: &Installation, receiver: &Receiver, path: &str) -> Measur
     receiver.wait_for(path, before + 1, Duration::from_secs(60)).await;
     let first_delivery = started.elapsed();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let peak_kib = resident_peak_kib(worker.id());
+    let peak_kib = worker.memory_kib("VmHWM");
     let stopping = Instant::now();
     worker.sigterm();
     assert_eq!(worker.output(SOON).await.code, Some(0));
     Measured { first_delivery, stop: stopping.elapsed(), peak_kib }
-}
-
-fn resident_peak_kib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 async fn push_many(here: &Installation, account: &str, envelope: &str, count: usize) {

@@ -6,6 +6,16 @@ use redis::AsyncCommands;
 
 use crate::support::*;
 
+/// A worker that dies of the account `poison`, and leases that end soon.
+const POISON: [(&str, &str); 6] = [
+    ("LYNKHOOK_FAILPOINT", "before-request:poison"),
+    ("LYNKHOOK_WORKER__LEASE", "3200ms"),
+    ("LYNKHOOK_WORKER__RENEW_EVERY", "200ms"),
+    ("LYNKHOOK_WORKER__START_WITHIN", "700ms"),
+    ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
+    ("LYNKHOOK_DELIVERY__TIMEOUT", "500ms"),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poisonous_entry_is_set_aside_after_five_losses_and_its_neighbours_are_delivered() {
     let receiver = Receiver::start().await;
@@ -30,20 +40,12 @@ async fn a_poisonous_entry_is_set_aside_after_five_losses_and_its_neighbours_are
             here.push("poison", TRANSCRIPT).await;
         }
     }
-    let poison = [
-        ("LYNKHOOK_FAILPOINT", "before-request:poison"),
-        ("LYNKHOOK_WORKER__LEASE", "3200ms"),
-        ("LYNKHOOK_WORKER__RENEW_EVERY", "200ms"),
-        ("LYNKHOOK_WORKER__START_WITHIN", "700ms"),
-        ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
-        ("LYNKHOOK_DELIVERY__TIMEOUT", "500ms"),
-    ];
     // A supervisor: whenever the worker dies, another one is started.
     let supervised = tokio::spawn({
         let program = here.program.clone();
         async move {
             loop {
-                let mut worker = program.worker(poison);
+                let mut worker = program.worker(POISON);
                 worker.wait().await;
             }
         }
@@ -83,28 +85,14 @@ async fn a_poisonous_event_that_one_webhook_wants_is_rejected_with_the_reason() 
     let here = Installation::new(&receiver).await.with("LYNKHOOK_WORKER__MAX_LOSSES", "2").await;
     here.add("poison", &receiver.url("/poison")).await;
     here.push("poison", TRANSCRIPT).await;
-    let poison = [
-        ("LYNKHOOK_FAILPOINT", "before-request:poison"),
-        ("LYNKHOOK_WORKER__LEASE", "3200ms"),
-        ("LYNKHOOK_WORKER__RENEW_EVERY", "200ms"),
-        ("LYNKHOOK_WORKER__START_WITHIN", "700ms"),
-        ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
-        ("LYNKHOOK_DELIVERY__TIMEOUT", "500ms"),
-    ];
     for _ in 0..2 {
-        assert_ne!(here.program.worker(poison).wait().await, Some(0), "the worker dies of it");
+        assert_ne!(here.program.worker(POISON).wait().await, Some(0), "the worker dies of it");
     }
-    let _survivor = here.program.worker(poison);
+    let _survivor = here.program.worker(POISON);
     here.drained().await;
-    let rejected: Vec<(String, Vec<(String, String)>)> = redis::cmd("XRANGE")
-        .arg(here.key("rejected"))
-        .arg("-")
-        .arg("+")
-        .query_async(&mut here.redis.clone())
-        .await
-        .unwrap();
-    assert_eq!(rejected[0].1[0], ("reason".to_owned(), "worker ended 2 times during this attempt".to_owned()));
-    let (name, id) = rejected[0].1.last().unwrap();
+    let rejected = here.rejected().await;
+    assert_eq!(rejected[0][0], ("reason".to_owned(), "worker ended 2 times during this attempt".to_owned()));
+    let (name, id) = rejected[0].last().unwrap();
     assert!(name == "id" && id.starts_with("0-"), "the id it may have been sent under stays its own: {rejected:?}");
-    assert!(rejected[0].1.contains(&("envelope".to_owned(), TRANSCRIPT.to_owned())));
+    assert!(rejected[0].contains(&("envelope".to_owned(), TRANSCRIPT.to_owned())));
 }

@@ -203,14 +203,8 @@ async fn a_rejected_entry_lies_aside_with_its_reason_and_the_worker_goes_on() {
     here.push("acme", TRANSCRIPT).await;
     here.finished(webhook).await;
     here.drained().await;
-    let rejected: Vec<(String, Vec<(String, String)>)> = redis::cmd("XRANGE")
-        .arg(here.key("rejected"))
-        .arg("-")
-        .arg("+")
-        .query_async(&mut here.redis.clone())
-        .await
-        .unwrap();
-    let fields: Vec<(&str, &str)> = rejected[0].1.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let rejected = here.rejected().await;
+    let fields: Vec<(&str, &str)> = rejected[0].iter().map(|(name, value)| (&**name, &**value)).collect();
     assert_eq!(fields[0], ("reason", "the envelope is not JSON (line 1, column 2)"));
     assert_eq!(fields[1].0, "entry");
     assert_eq!(fields[2..], [("account", "acme"), ("envelope", "no envelope at all \u{0}")]);

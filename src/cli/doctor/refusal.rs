@@ -47,7 +47,7 @@ fn advice(error: &StoreError) -> &'static str {
             }
             None => FOREIGN,
         },
-        StoreError::Unfit(words) if words.contains("may do too little") => RIGHTS,
+        StoreError::Forbidden(_) => RIGHTS,
         StoreError::Unfit(_) => "mend the user name, password or database in redis.url (LYNKHOOK_REDIS__URL)",
         StoreError::Full => "let workers drain the queue, or raise maxmemory",
         StoreError::NoGroup => "a worker makes it when it starts",

@@ -52,14 +52,14 @@ async fn a_thousand_hostile_answers_at_once_do_not_make_the_worker_large() {
         ("LYNKHOOK_DELIVERY__RETRY_DELAYS", ""),
     ]);
     worker.wait_for_line("worker started").await;
-    let before = resident(&worker, "VmRSS");
+    let before = worker.memory_kib("VmRSS");
     let started = Instant::now();
     for number in 0..ATTEMPTS {
         here.push(&format!("account-{number}"), TRANSCRIPT).await;
     }
     here.drained().await;
     let took = started.elapsed();
-    let peak = resident(&worker, "VmHWM");
+    let peak = worker.memory_kib("VmHWM");
     println!("{ATTEMPTS} hostile answers: {before} KiB before, {peak} KiB at the peak, {took:?}");
     for webhook in webhooks {
         let log = here.log(webhook).await;
@@ -71,11 +71,4 @@ async fn a_thousand_hostile_answers_at_once_do_not_make_the_worker_large() {
 
 fn host(number: usize) -> String {
     format!("h{number}.hooks.test")
-}
-
-/// A line of `/proc/<process>/status`, in KiB.
-fn resident(worker: &Process, line: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.id())).unwrap();
-    let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
-    value.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -126,6 +126,14 @@ impl Installation {
         .await
     }
 
+    /// The fields of each rejected entry, oldest first.
+    pub async fn rejected(&self) -> Vec<Vec<(String, String)>> {
+        let mut read = redis::cmd("XRANGE");
+        read.arg(self.key("rejected")).arg("-").arg("+");
+        let entries: Vec<(String, Vec<(String, String)>)> = read.query_async(&mut self.redis.clone()).await.unwrap();
+        entries.into_iter().map(|(_, fields)| fields).collect()
+    }
+
     /// Waits until nothing is queued, in flight, or waiting for a retry.
     pub async fn drained(&self) {
         let what = format!("an empty queue and no retries under {}", self.prefix);

@@ -98,6 +98,13 @@ impl Process {
         self.signal("INT");
     }
 
+    /// What a line of its `/proc` status says, in KiB: `VmRSS` is its memory now, `VmHWM` the most it had.
+    pub fn memory_kib(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
+        value.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Freezes it; it keeps its sockets and does nothing, until [`sigcont`](Self::sigcont).
     pub fn sigstop(&self) {
         self.signal("STOP");

@@ -1,9 +1,8 @@
 //! Holds the layers of the house: each may use only those before it in the list.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
+
+use super::sources;
 
 /// From the pure to the outermost. What a layer names as `crate::…` must stand before it here, or be itself.
 const LAYERS: [&str; 11] = [
@@ -22,14 +21,6 @@ const LAYERS: [&str; 11] = [
 
 /// Layers that stand side by side: none of them uses another.
 const APART: [&str; 2] = ["producer", "worker"];
-
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries
-        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
-        .filter(|path| path.extension().is_some_and(|ending| ending == "rs"))
-        .collect()
-}
 
 /// The layer of a file: the first part of its path below `src`.
 fn layer(file: &Path, src: &Path) -> String {
