@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod address;
+pub mod bound;
 pub mod delivery;
 pub mod entry;
 pub mod event;

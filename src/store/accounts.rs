@@ -3,7 +3,10 @@
 //! One `SCAN` over all partitions, never `KEYS`: Redis serves others between the pages. What is there from the first
 //! page to the last is met at least once, perhaps more than once; what is added meanwhile may be met or not.
 
-use super::{Store, StoreError, webhooks::parse};
+use super::{
+    Store, StoreError,
+    webhooks::{Field, parse},
+};
 use crate::domain::{account::AccountId, webhook::Webhook};
 
 /// Keys that Redis looks at for a page. A thousand take it well under a millisecond.
@@ -41,7 +44,8 @@ impl Store {
         account: &AccountId,
     ) -> Result<Vec<(String, Result<Webhook, StoreError>)>, StoreError> {
         let key = self.0.keys.webhooks(account);
-        let read = |(field, json): (String, Vec<u8>)| {
+        let read = |(field, json): Field| {
+            let field = String::from_utf8_lossy(&field).into_owned();
             let webhook = parse(&key, &json).and_then(|webhook: Webhook| {
                 if webhook.id.to_string() == field {
                     Ok(webhook)

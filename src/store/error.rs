@@ -46,6 +46,15 @@ pub enum Unanswered {
     Unknown(#[source] StoreError),
 }
 
+impl Unanswered {
+    /// Why, for who may repeat the commands.
+    pub fn into_cause(self) -> StoreError {
+        match self {
+            Self::NotSent(cause) | Self::Unknown(cause) => cause,
+        }
+    }
+}
+
 impl StoreError {
     /// Whether a key is of another type than this program makes.
     pub fn is_wrong_type(&self) -> bool {

@@ -31,7 +31,10 @@ pub use self::{
     error::{StoreError, Unanswered},
     examine::{Examination, Group},
     failed::{FailedEntry, FailedPage, Redelivered},
-    queue::{Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Promoted, Reader, Settled, VISIT_PACE},
+    queue::{
+        Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Promoted, Reader, Reason, Settled, Visited,
+        Waiting,
+    },
     rejected::{Batch, Fate, RejectedEntry},
     server::{NO_EVICTION, ServerInfo},
     span::Span,

@@ -24,8 +24,8 @@ use crate::{
 pub const BATCH_MAX_BYTES: usize = 4 << 20;
 /// One script moves at most this many deliveries between keys.
 pub const BATCH_MAX: usize = 50;
-/// The pace at which a webhook's held deliveries come back.
-pub const VISIT_PACE: Duration = Duration::from_millis(50);
+/// A webhook that holds something and is off is visited this often, for the age of what it holds.
+const VISIT_AT_REST: Duration = Duration::from_hours(1);
 /// A consumer with nothing pending that was idle this long is removed.
 const CONSUMER_IDLE: Duration = Duration::from_hours(1);
 
@@ -75,6 +75,34 @@ pub struct Attempted {
     pub log: LogEntry,
 }
 
+/// A delivery that is to wait beside the queue.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// The lease.
+    pub held: Held,
+    /// The delivery, before its next attempt.
+    pub delivery: Delivery,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a delivery waits beside the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Its webhook is off. It waits until that is switched on.
+    Off,
+    /// Its endpoint has as much in flight as it may. It is attempted all the same where holding it would cost another.
+    Slow {
+        /// The next visit comes in so long at the latest.
+        visit_in: Duration,
+    },
+    /// Its endpoint fails, and has as much in flight as it may. The oldest goes where there are too many.
+    Failing {
+        /// The next visit comes in so long at the latest.
+        visit_in: Duration,
+    },
+}
+
 /// What a leased step answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
@@ -86,6 +114,8 @@ pub enum Settled {
     Gone,
     /// The webhook is on after all: attempt it.
     Active,
+    /// As many are held as may be: attempt it.
+    Full,
     /// Redis could not; the entry stays where it was.
     Broken(String),
 }
@@ -101,6 +131,15 @@ pub struct Promoted {
     pub visit_in: Option<Duration>,
     /// The clock of Redis, in Unix ms.
     pub now_ms: i64,
+}
+
+/// What a visit did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visited {
+    /// How many held deliveries went back to the queue.
+    pub moved: usize,
+    /// When the webhook is visited next; `None` where nothing is left of it.
+    pub next_in: Option<Duration>,
 }
 
 /// As `TIME` answers: seconds, and microseconds of the second under way.
@@ -187,17 +226,25 @@ impl Store {
         Ok(answers.into_iter().map(answer).collect())
     }
 
-    /// Puts a delivery aside because its webhook is off.
-    pub async fn hold(&self, consumer: &str, held: &Held, delivery: &Delivery) -> Result<Settled, StoreError> {
-        let (keys, partition) = (&self.0.keys, held.partition);
-        let Delivery { account, webhook, .. } = delivery;
+    /// Puts deliveries of one partition aside, several in one script.
+    pub async fn hold(&self, partition: u16, consumer: &str, waiting: &[Waiting]) -> Result<Vec<Settled>, StoreError> {
+        let keys = &self.0.keys;
         let mut script = self.0.scripts.hold.key(keys.queue(partition));
-        script.key(keys.webhooks(account)).key(keys.held(partition, *webhook));
         script.key(keys.visits(partition)).key(keys.counts(partition));
-        script.arg(consumer).arg(&held.entry.0).arg(held.deliveries).arg(account.as_str()).arg(webhook.to_string());
-        script.arg("off").arg(delivery.line()).arg(ms(VISIT_PACE));
-        script.arg(self.0.held.limit).arg(self.0.held.max_bytes);
-        self.0.link.run_script(&script).await.map(answer)
+        script.arg(consumer).arg(self.0.held.limit).arg(self.0.held.max_bytes);
+        for Waiting { held, delivery, reason } in waiting {
+            let Delivery { account, webhook, .. } = delivery;
+            script.key(keys.webhooks(account)).key(keys.held(partition, *webhook));
+            script.arg(&held.entry.0).arg(held.deliveries).arg(account.as_str()).arg(webhook.to_string());
+            let (reason, visit_in) = match reason {
+                Reason::Off => ("off", VISIT_AT_REST),
+                Reason::Slow { visit_in } => ("slow", *visit_in),
+                Reason::Failing { visit_in } => ("failing", *visit_in),
+            };
+            script.arg(reason).arg(delivery.line()).arg(ms(visit_in));
+        }
+        let answers: Vec<String> = self.0.link.run_script(&script).await?;
+        Ok(answers.into_iter().map(answer).collect())
     }
 
     /// Sets an entry aside, whole, with the reason; an event under the id that it may have been sent with.
@@ -303,18 +350,25 @@ impl Store {
         self.0.link.run(postpone.arg(Keys::visit(account, webhook))).await
     }
 
-    /// Looks after one webhook's held, failed and log; answers how many held deliveries went back to the queue.
-    /// `oldest_log` is the time before which log entries go.
-    pub async fn visit(&self, account: &AccountId, webhook: WebhookId, oldest_log: &str) -> Result<usize, StoreError> {
+    /// Looks after one webhook's held, failed and log: `oldest_log` is the time before which log entries go. Of what is
+    /// held, at most `most` goes back to the queue, and more within `pace`.
+    pub async fn visit(
+        &self,
+        account: &AccountId,
+        webhook: WebhookId,
+        oldest_log: &str,
+        (most, pace): (usize, Duration),
+    ) -> Result<Visited, StoreError> {
         let keys = &self.0.keys;
         let partition = keys.partition(account);
         let mut script = self.0.scripts.visit.key(keys.visits(partition));
         script.key(keys.webhooks(account)).key(keys.held(partition, webhook)).key(keys.failed(partition, webhook));
         script.key(keys.logs(partition, webhook)).key(keys.queue(partition)).key(keys.counts(partition));
-        script.arg(Keys::visit(account, webhook)).arg(webhook.to_string()).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
-        script.arg(ms(VISIT_PACE)).arg(ms(self.0.held.retention)).arg(ms(self.0.failed.retention)).arg(oldest_log);
-        let (moved, _wait_ms): (usize, i64) = self.0.link.run_script(&script).await?;
-        Ok(moved)
+        script.arg(Keys::visit(account, webhook)).arg(webhook.to_string()).arg(most.min(BATCH_MAX));
+        script.arg(BATCH_MAX_BYTES).arg(ms(pace)).arg(ms(self.0.held.retention)).arg(ms(self.0.failed.retention));
+        script.arg(oldest_log);
+        let (moved, next_ms): (usize, i64) = self.0.link.run_script(&script).await?;
+        Ok(Visited { moved, next_in: u64::try_from(next_ms).ok().map(Duration::from_millis) })
     }
 }
 
@@ -381,6 +435,7 @@ fn answer(word: String) -> Settled {
         "LOST" => Settled::Lost,
         "GONE" => Settled::Gone,
         "ACTIVE" => Settled::Active,
+        "FULL" => Settled::Full,
         _ => Settled::Broken(word),
     }
 }

@@ -1,6 +1,6 @@
 //! Webhooks, their logs, and the plain commands that people's surfaces need.
 
-use super::{Store, StoreError, keys::Keys};
+use super::{Store, StoreError, Unanswered, keys::Keys};
 use crate::domain::{
     account::AccountId,
     log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry, timestamp},
@@ -29,30 +29,37 @@ pub struct Deleted {
     pub failed: u64,
 }
 
+/// A webhook's id and its settings, as they lie in Redis.
+pub(super) type Field = (Vec<u8>, Vec<u8>);
+
 impl Store {
-    /// An account's webhooks. What is wrong with one does not keep the others from being read; it is in the log.
-    pub async fn subscriptions(&self, account: &AccountId) -> Result<Subscriptions, StoreError> {
-        let key = self.0.keys.webhooks(account);
-        let mut found = Subscriptions::default();
-        for (id, json) in self.webhook_fields(account).await? {
-            match parse(&format!("{key} {id}"), &json) {
-                Ok(webhook) => found.webhooks.push(webhook),
-                Err(error) => {
-                    tracing::error!(%error, "a webhook cannot be read; its deliveries fail");
-                    // A field that is no webhook's id is nobody's: nothing can be delivered there, or be missed.
-                    found.unreadable.extend(id.parse::<WebhookId>());
-                }
-            }
+    /// The webhooks of several accounts, in their order, in one round trip. What is wrong with one does not keep the
+    /// others from being read; it is in the log.
+    ///
+    /// # Errors
+    /// For all, where Redis is away or refuses; for one account, where its key is of a wrong type.
+    pub async fn subscriptions(
+        &self,
+        accounts: &[AccountId],
+    ) -> Result<Vec<Result<Subscriptions, StoreError>>, StoreError> {
+        let mut look = redis::Pipeline::with_capacity(accounts.len());
+        for account in accounts {
+            look.cmd("HGETALL").arg(self.0.keys.webhooks(account));
         }
-        found.webhooks.sort_by_key(|webhook: &Webhook| webhook.id);
-        Ok(found)
+        let found: Vec<Result<Vec<Field>, StoreError>> =
+            self.0.link.run_each(&mut look).await.map_err(Unanswered::into_cause)?;
+        if let Some(error) = found.iter().filter_map(|fields| fields.as_ref().err()).find(|e| !e.is_wrong_type()) {
+            return Err(error.clone());
+        }
+        let read = |(account, fields): (&AccountId, Result<Vec<Field>, StoreError>)| {
+            fields.map(|fields| subscriptions(&self.0.keys.webhooks(account), &fields))
+        };
+        Ok(accounts.iter().zip(found).map(read).collect())
     }
 
-    /// The fields of an account's webhooks as they are, by name; what is not UTF-8 in a name is replaced.
-    pub(super) async fn webhook_fields(&self, account: &AccountId) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let key = self.0.keys.webhooks(account);
-        let all: Vec<(Vec<u8>, Vec<u8>)> = self.0.link.run(redis::cmd("HGETALL").arg(&key)).await?;
-        Ok(all.into_iter().map(|(name, json)| (String::from_utf8_lossy(&name).into_owned(), json)).collect())
+    /// The fields of an account's webhooks as they are.
+    pub(super) async fn webhook_fields(&self, account: &AccountId) -> Result<Vec<Field>, StoreError> {
+        self.0.link.run(redis::cmd("HGETALL").arg(self.0.keys.webhooks(account))).await
     }
 
     /// An account's webhooks, oldest first.
@@ -60,11 +67,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`] where one of them cannot be read: who asks for all shall not miss it.
     pub async fn webhooks(&self, account: &AccountId) -> Result<Vec<Webhook>, StoreError> {
-        let Subscriptions { webhooks, unreadable } = self.subscriptions(account).await?;
+        let key = self.0.keys.webhooks(account);
+        let Subscriptions { webhooks, unreadable } = subscriptions(&key, &self.webhook_fields(account).await?);
         match unreadable.first() {
             None => Ok(webhooks),
             Some(id) => Err(StoreError::Corrupt {
-                key: format!("{} {id}", self.0.keys.webhooks(account)),
+                key: format!("{key} {id}"),
                 reason: "its settings cannot be read".to_owned(),
             }),
         }
@@ -146,6 +154,24 @@ impl Store {
         });
         Ok(read.filter(|entry| entry.time >= oldest).collect())
     }
+}
+
+/// What the fields at `key` say, oldest webhook first. What is wrong with one is in the log.
+fn subscriptions(key: &str, fields: &[Field]) -> Subscriptions {
+    let mut found = Subscriptions::default();
+    for (id, json) in fields {
+        let id = String::from_utf8_lossy(id);
+        match parse(&format!("{key} {id}"), json) {
+            Ok(webhook) => found.webhooks.push(webhook),
+            Err(error) => {
+                tracing::error!(%error, "a webhook cannot be read; its deliveries fail");
+                // A field that is no webhook's id is nobody's: nothing can be delivered there, or be missed.
+                found.unreadable.extend(id.parse::<WebhookId>());
+            }
+        }
+    }
+    found.webhooks.sort_by_key(|webhook: &Webhook| webhook.id);
+    found
 }
 
 pub(super) fn parse<T: serde::de::DeserializeOwned>(key: &str, json: &[u8]) -> Result<T, StoreError> {

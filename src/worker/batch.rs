@@ -1,8 +1,71 @@
-//! Taking as much at a time as one script may move.
+//! Steps that many deliveries take at the same time, taken together: what was asked for while the last round ran is done
+//! by the next one, up to a bound. Never waits to fill.
+
+use tokio::sync::{mpsc, oneshot};
 
 use crate::store::{BATCH_MAX, BATCH_MAX_BYTES};
 
-/// Takes the first entries of `waiting`, as many as one script may move; at least one if there is any.
+/// Askers that wait, for each kind of step and partition, before those behind them wait to ask.
+const WAITING_MAX: usize = 1024;
+
+/// Where to ask for a step.
+pub(super) struct Asking<T, A>(mpsc::Sender<Asked<T, A>>);
+
+/// What was asked for, in batches.
+pub(super) struct Batches<T, A> {
+    asked: mpsc::Receiver<Asked<T, A>>,
+    waiting: Vec<Asked<T, A>>,
+}
+
+/// One step, what it moves, and where its answer goes.
+struct Asked<T, A> {
+    step: T,
+    bytes: usize,
+    answer: oneshot::Sender<A>,
+}
+
+/// Who waits for the answers to one batch, in its order.
+pub(super) struct Answers<A>(Vec<oneshot::Sender<A>>);
+
+/// The two ends of it.
+pub(super) fn batched<T, A>() -> (Asking<T, A>, Batches<T, A>) {
+    let (asking, asked) = mpsc::channel(WAITING_MAX);
+    (Asking(asking), Batches { asked, waiting: Vec::new() })
+}
+
+impl<T, A> Asking<T, A> {
+    /// Asks for a step that moves so many bytes, and waits for its answer; `None` at the very end of the process, when
+    /// there is nobody any more to take it.
+    pub(super) async fn ask(&self, step: T, bytes: usize) -> Option<A> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Asked { step, bytes, answer }).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+impl<T, A> Batches<T, A> {
+    /// Waits for the first step, and takes along what was asked for meanwhile; `None` when nobody can ask any more.
+    pub(super) async fn next(&mut self) -> Option<(Vec<T>, Answers<A>)> {
+        if self.waiting.is_empty() && self.asked.recv_many(&mut self.waiting, BATCH_MAX).await == 0 {
+            return None;
+        }
+        let batch = first(&mut self.waiting, |asked| asked.bytes);
+        let (steps, answers) = batch.into_iter().map(|asked| (asked.step, asked.answer)).unzip();
+        Some((steps, Answers(answers)))
+    }
+}
+
+impl<A> Answers<A> {
+    /// Gives each its own.
+    pub(super) fn give(self, answers: impl IntoIterator<Item = A>) {
+        for (asker, answer) in self.0.into_iter().zip(answers) {
+            // Nobody waits for it any more: the worker is stopping.
+            let _ = asker.send(answer);
+        }
+    }
+}
+
+/// Takes the first of `waiting`, as many as one script may move; at least one if there is any.
 pub(super) fn first<T>(waiting: &mut Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<T> {
     let mut bytes = 0;
     let fits = waiting.iter().take(BATCH_MAX).enumerate().take_while(|(index, entry)| {
@@ -30,5 +93,32 @@ mod tests {
         assert_eq!(sizes(&[1 << 20; 9]), [4, 4, 1]);
         assert_eq!(sizes(&[16 << 20, 16 << 20, 1, 1]), [1, 1, 2]);
         assert!(first(&mut Vec::new(), |size: &usize| *size).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_for_meanwhile_is_done_together_and_each_gets_its_own_answer() {
+        let (asking, mut batches) = batched::<usize, usize>();
+        let asking = std::sync::Arc::new(asking);
+        let askers: Vec<_> = (0..60)
+            .map(|number| {
+                tokio::spawn({
+                    let asking = asking.clone();
+                    async move { asking.ask(number, 1).await }
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let mut sizes = Vec::new();
+        while sizes.iter().sum::<usize>() < 60 {
+            let (steps, answers) = batches.next().await.unwrap();
+            sizes.push(steps.len());
+            answers.give(steps.into_iter().map(|step| step * 2));
+        }
+        for (number, asker) in askers.into_iter().enumerate() {
+            assert_eq!(asker.await.unwrap(), Some(number * 2));
+        }
+        assert_eq!(sizes, [50, 10]);
+        drop(asking);
+        assert!(batches.next().await.is_none());
     }
 }

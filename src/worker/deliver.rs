@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use tokio::sync::oneshot;
 
 use super::{
     Worker,
+    bounds::{Busy, Place},
     leases::Lease,
     persist::{Backoff, until_answered},
-    settler::Settlement,
 };
 use crate::{
     domain::{
@@ -25,7 +24,7 @@ use crate::{
     failpoint,
     secrets::SecretsError,
     sender::{self, Request},
-    store::{Attempted, Entry, Settled, StoreError},
+    store::{Attempted, Entry, Reason, Settled, StoreError, Waiting},
 };
 
 /// Delivers one entry. When this returns, the entry is settled, or it is another's, or it stays pending for whoever
@@ -43,15 +42,17 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
     }
     let mut backoff = Backoff::new();
     loop {
-        let account = match until_answered!("look up webhooks", worker.store.subscriptions(judged.account())) {
-            Ok(account) => account,
-            Err(error) if error.is_wrong_type() => {
+        let looked_up = worker.steps_of(&lease).look_up.ask(judged.account().clone(), 0).await;
+        let account = match looked_up {
+            Some(Ok(account)) => account,
+            Some(Err(error)) if error.is_wrong_type() => {
                 return reject(&worker, &lease, &error.to_string(), event_id(&judged)).await;
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::error!(%error, entry = lease.entry().0, "Redis refuses; the entry stays pending");
                 return;
             }
+            None => return,
         };
         match judged.work.plan(&judged.facts.event, &account) {
             Plan::Attempt(delivery, _) if usize::from(delivery.attempt) > worker.schedule.attempts() => {
@@ -63,8 +64,17 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
             }
             Plan::FanOut(deliveries) => return fan_out(&worker, &lease, &deliveries).await,
             Plan::Attempt(delivery, webhook) => {
-                if !lease.ready(worker.start_within).await || attempt(&worker, &lease, delivery, webhook, &judged).await
-                {
+                if !lease.ready(worker.start_within).await {
+                    return;
+                }
+                let place = match worker.bounds.enter(webhook.id) {
+                    Ok(place) => place,
+                    Err(busy) => match put_off(&worker, &lease, &delivery, busy, judged.envelope.len()).await {
+                        Some(place) => place,
+                        None => return,
+                    },
+                };
+                if attempt(&worker, &lease, (delivery, webhook), place, &judged).await {
                     return;
                 }
                 // Whatever changes meanwhile counts: the webhook is looked up anew.
@@ -74,7 +84,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 }
             }
             Plan::Hold(delivery) => {
-                if !hold(&worker, &lease, &delivery).await {
+                if hold(&worker, &lease, &delivery, Reason::Off, judged.envelope.len()).await != Some(Settled::Active) {
                     return;
                 }
             }
@@ -84,7 +94,13 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
 
 /// Makes the attempt, decides what follows, and settles it. `false` where this machine lacks what a request takes: that
 /// is no attempt, for nobody was asked.
-async fn attempt(worker: &Worker, lease: &Lease, delivery: Delivery, webhook: &Webhook, judged: &Judged) -> bool {
+async fn attempt(
+    worker: &Worker,
+    lease: &Lease,
+    (delivery, webhook): (Delivery, &Webhook),
+    place: Place,
+    judged: &Judged,
+) -> bool {
     let time = worker.clock.now();
     worker.figures.attempt_started();
     failpoint::before("request", delivery.account.as_str());
@@ -94,6 +110,7 @@ async fn attempt(worker: &Worker, lease: &Lease, delivery: Delivery, webhook: &W
         worker.shortage.tell(lacking);
         return false;
     }
+    place.end(&met.outcome);
     failpoint::after("request", delivery.account.as_str());
     let next = worker.schedule.decide(&met.outcome, delivery.attempt, rand::random());
     let last = !matches!(next, Next::Retry { .. });
@@ -168,13 +185,9 @@ macro_rules! leased {
 
 async fn settle(worker: &Worker, lease: &Lease, attempt: Attempted, envelope_bytes: usize) {
     let next = attempt.next;
-    let settler = &worker.settlers[usize::from(lease.partition())];
+    let settle = &worker.steps_of(lease).settle;
     let settled = leased!(lease, |held| {
-        let (answer, settled) = oneshot::channel();
-        let attempt = Attempted { held, ..attempt.clone() };
-        // Only at the very end of a process is there no settler any more.
-        let _ = settler.send(Settlement { attempt, envelope_bytes, answer }).await;
-        Ok(settled.await.unwrap_or(Settled::Lost))
+        Ok(settle.ask(Attempted { held, ..attempt.clone() }, envelope_bytes).await.unwrap_or(Settled::Lost))
     });
     if report(lease, "settle", settled) == Some(Settled::Done) {
         worker.figures.settled(next);
@@ -200,17 +213,49 @@ async fn fan_out(worker: &Worker, lease: &Lease, deliveries: &[Delivery]) {
     report(lease, "fan out", done);
 }
 
-/// Whether the delivery is to be planned again, because its webhook is on after all.
-async fn hold(worker: &Worker, lease: &Lease, delivery: &Delivery) -> bool {
-    let held = leased!(lease, |held| { until_answered!("hold", worker.store.hold(&worker.consumer, &held, delivery)) });
-    report(lease, "hold", held) == Some(Settled::Active)
+/// Puts a delivery aside, because its webhook is off or its endpoint has too much in flight.
+async fn hold(
+    worker: &Worker,
+    lease: &Lease,
+    delivery: &Delivery,
+    reason: Reason,
+    envelope_bytes: usize,
+) -> Option<Settled> {
+    let steps = worker.steps_of(lease);
+    let held = leased!(lease, |held| {
+        let waiting = Waiting { held, delivery: delivery.clone(), reason };
+        Ok(steps.hold.ask(waiting, envelope_bytes).await.unwrap_or(Settled::Lost))
+    });
+    report(lease, "hold", held)
+}
+
+/// Puts a delivery aside until its endpoint has room; a place, where as many are held as may be: to attempt it slows
+/// others down, to drop one would be worse.
+async fn put_off(
+    worker: &Worker,
+    lease: &Lease,
+    delivery: &Delivery,
+    busy: Busy,
+    envelope_bytes: usize,
+) -> Option<Place> {
+    let Busy { pace: visit_in, failing } = busy;
+    let reason = if failing { Reason::Failing { visit_in } } else { Reason::Slow { visit_in } };
+    match hold(worker, lease, delivery, reason, envelope_bytes).await {
+        Some(Settled::Full) => return Some(worker.bounds.enter_anyway(delivery.webhook)),
+        Some(Settled::Done) => {
+            worker.figures.put_off();
+            worker.visit_due[usize::from(lease.partition())].notify_one();
+        }
+        _ => {}
+    }
+    None
 }
 
 /// Says in the log what is worth saying of a step's answer, and passes it on.
 fn report(lease: &Lease, step: &str, answer: Result<Settled, StoreError>) -> Option<Settled> {
     let entry = &lease.entry().0;
     match &answer {
-        Ok(Settled::Done | Settled::Active) => {}
+        Ok(Settled::Done | Settled::Active | Settled::Full) => {}
         Ok(Settled::Lost) => tracing::info!(
             entry,
             step,

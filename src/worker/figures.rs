@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use chrono::{DateTime, Utc};
 
-use super::Worker;
+use super::{Worker, bounds::Standings};
 use crate::domain::{log_entry::timestamp, retry::Next};
 
 /// Counts since the worker started.
@@ -14,6 +14,7 @@ pub(super) struct Figures {
     delivered: AtomicU64,
     retries: AtomicU64,
     failed: AtomicU64,
+    put_off: AtomicU64,
 }
 
 impl Figures {
@@ -24,6 +25,7 @@ impl Figures {
             delivered: AtomicU64::default(),
             retries: AtomicU64::default(),
             failed: AtomicU64::default(),
+            put_off: AtomicU64::default(),
         }
     }
 
@@ -45,8 +47,14 @@ impl Figures {
         counter.fetch_add(1, Relaxed);
     }
 
+    /// A delivery was held because its endpoint had too much in flight.
+    pub(super) fn put_off(&self) {
+        self.put_off.fetch_add(1, Relaxed);
+    }
+
     /// The value of `workers:<name>`.
     pub(super) fn to_json(&self, worker: &Worker) -> String {
+        let Standings { slow, failing } = worker.bounds.standings();
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
@@ -58,6 +66,9 @@ impl Figures {
             "delivered": self.delivered.load(Relaxed),
             "retries": self.retries.load(Relaxed),
             "failed": self.failed.load(Relaxed),
+            "putOff": self.put_off.load(Relaxed),
+            "slowEndpoints": slow,
+            "failingEndpoints": failing,
         })
         .to_string()
     }

@@ -1,12 +1,13 @@
 //! The worker: takes entries from the queue, delivers them, and looks after what waits.
 //!
-//! Each role is one loop: a reader for new entries and a claimer for those whose worker died, a settler, a promoter
-//! and a visitor for each partition; one renewer and one publisher. They share `Worker` and nothing else; all state
-//! that matters lies in Redis, so that a worker may end at any instant.
+//! Each role is one loop: a reader for new entries and a claimer for those whose worker died, a promoter and a visitor
+//! for each partition, and one for each kind of step that deliveries take together; one renewer and one publisher. They
+//! share `Worker` and nothing else; all state that matters lies in Redis, so that a worker may end at any instant.
 //!
 //! A worker takes only what it has room for: an entry is read with a slot in hand and keeps it until it is settled.
 
 mod batch;
+mod bounds;
 mod clock;
 mod deliver;
 mod figures;
@@ -16,40 +17,40 @@ mod load;
 mod persist;
 mod reader;
 mod roles;
-mod settler;
 mod shortage;
+mod steps;
 mod turns;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Mutex, Notify, Semaphore, mpsc},
+    sync::{Mutex, Notify, Semaphore},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
+    batch::{Asking, batched},
+    bounds::Bounds,
     clock::ServerClock,
     figures::Figures,
     health::Heard,
     leases::{Lease, Leases},
     load::Load,
-    settler::Settlement,
     shortage::Shortage,
+    steps::LookedUp,
     turns::Turns,
 };
 use crate::{
     config::Settings,
-    domain::{event::Catalogue, retry::Schedule},
+    domain::{account::AccountId, event::Catalogue, retry::Schedule},
     secrets::Vault,
     sender::Sender,
-    store::{Entry, Held, Store, StoreError},
+    store::{Attempted, Entry, Held, Settled, Store, StoreError, Waiting},
 };
 
 /// One read takes at most this many entries.
 const READ_MAX: usize = 64;
-/// Attempts that wait to be settled, for each partition, before their tasks wait too.
-const SETTLING_MAX: usize = 1024;
 /// How long Redis may take to answer the last steps of a worker that leaves.
 const LEAVING: Duration = Duration::from_secs(3);
 
@@ -71,7 +72,9 @@ struct Worker {
     /// One for each attempt that may be in flight.
     slots: Arc<Semaphore>,
     load: Arc<Load>,
-    settlers: Vec<mpsc::Sender<Settlement>>,
+    bounds: Arc<Bounds>,
+    /// By partition.
+    steps: Vec<Steps>,
     /// What was read and not started, to be given back.
     unstarted: Mutex<Vec<Unstarted>>,
     deliveries: TaskTracker,
@@ -88,6 +91,13 @@ struct Worker {
     claim_every: Duration,
     max_losses: u32,
     concurrency: usize,
+}
+
+/// Where deliveries of one partition ask for the steps that they take together.
+struct Steps {
+    look_up: Asking<AccountId, LookedUp>,
+    settle: Asking<Attempted, Settled>,
+    hold: Asking<Waiting, Settled>,
 }
 
 /// An entry that was read when the worker was stopping already.
@@ -131,7 +141,12 @@ pub async fn run(
     };
     let now = store.now().await?;
     let partitions = store.keys().partitions();
-    let (settlers, finished): (Vec<_>, Vec<_>) = (0..partitions).map(|_| mpsc::channel(SETTLING_MAX)).unzip();
+    let (steps, batches): (Vec<_>, Vec<_>) = (0..partitions)
+        .map(|_| {
+            let ((look_up, to_look_up), (settle, to_settle), (hold, to_hold)) = (batched(), batched(), batched());
+            (Steps { look_up, settle, hold }, (to_look_up, to_settle, to_hold))
+        })
+        .unzip();
     let worker = Arc::new(Worker {
         catalogue: settings.catalogue(),
         schedule: Schedule::new(settings.delivery.retry_delays.clone()),
@@ -144,7 +159,8 @@ pub async fn run(
         figures: Figures::new(now),
         slots: Arc::new(Semaphore::new(settings.worker.concurrency)),
         load: Arc::new(Load::new(usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX), partitions)),
-        settlers,
+        bounds: Arc::new(Bounds::new(settings.worker.concurrency)),
+        steps,
         unstarted: Mutex::default(),
         deliveries: TaskTracker::new(),
         retry_added: Notify::new(),
@@ -165,12 +181,14 @@ pub async fn run(
     tracing::info!(worker = worker.consumer, partitions, concurrency = worker.concurrency, "worker started");
 
     let taking = TaskTracker::new();
-    for (partition, finished) in (0..partitions).zip(finished) {
+    for (partition, (to_look_up, to_settle, to_hold)) in (0..partitions).zip(batches) {
         taking.spawn(reader::read(worker.clone(), partition));
         taking.spawn(roles::claim(worker.clone(), partition));
         taking.spawn(roles::promote(worker.clone(), partition));
         taking.spawn(roles::visit(worker.clone(), partition));
-        tokio::spawn(settler::settle(worker.clone(), partition, finished));
+        tokio::spawn(steps::look_up(worker.clone(), to_look_up));
+        tokio::spawn(steps::settle(worker.clone(), partition, to_settle));
+        tokio::spawn(steps::hold(worker.clone(), partition, to_hold));
     }
     taking.spawn(roles::publish(worker.clone()));
     taking.spawn(roles::sweep(worker.clone()));
@@ -192,6 +210,10 @@ pub async fn run(
 impl Worker {
     fn partitions(&self) -> u16 {
         self.store.keys().partitions()
+    }
+
+    fn steps_of(&self, lease: &Lease) -> &Steps {
+        &self.steps[usize::from(lease.partition())]
     }
 
     /// Whether a retry may be due before the promoter looks again by itself.

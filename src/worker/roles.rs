@@ -16,7 +16,7 @@ use super::{
 use crate::{
     domain::log_entry::{LOG_RETENTION, timestamp},
     failpoint,
-    store::{StoreError, VISIT_PACE},
+    store::StoreError,
 };
 
 /// Leases renewed by one script.
@@ -27,6 +27,8 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(10);
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 /// A visit that Redis refuses is tried again after this long.
 const PUT_OFF: Duration = Duration::from_mins(1);
+/// Rounds of visits are at least so far apart.
+const VISIT_PACE: Duration = Duration::from_millis(50);
 /// Webhooks visited in one round.
 const VISITS_MAX: usize = 64;
 /// Of an entry claimed this often, the worker may have died: it is attempted apart from other such entries.
@@ -137,38 +139,41 @@ pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
 
 /// Looks after webhooks whose visit is due: what they hold comes back, what is too old goes.
 pub(super) async fn visit(worker: Arc<Worker>, partition: u16) {
+    let mut wait = VISIT_EVERY;
     loop {
         tokio::select! {
             () = worker.stop.cancelled() => return,
-            () = worker.visit_due[usize::from(partition)].notified() => {}
-            () = tokio::time::sleep(VISIT_EVERY) => {}
+            // Something is due now, or was put off just now.
+            () = worker.visit_due[usize::from(partition)].notified() => tokio::time::sleep(VISIT_PACE).await,
+            () = tokio::time::sleep(wait) => {}
         }
         worker.turns.note(Role::Visit, partition);
         failpoint::wedge("visit").await;
-        while !worker.stop.is_cancelled() && visit_round(&worker, partition).await {
-            worker.turns.note(Role::Visit, partition);
-            tokio::time::sleep(VISIT_PACE).await;
-        }
+        wait = visit_round(&worker, partition).await.clamp(VISIT_PACE, VISIT_EVERY);
     }
 }
 
-/// Visits those that are due; whether there may be more soon.
-async fn visit_round(worker: &Worker, partition: u16) -> bool {
+/// Visits those that are due; when the first of them, or one that was not visited, is to be visited next.
+async fn visit_round(worker: &Worker, partition: u16) -> Duration {
     let now = worker.clock.now();
     let due = worker.store.due_visits(partition, now.timestamp_millis(), VISITS_MAX).await.unwrap_or_default();
     let oldest_log = timestamp(now - LOG_RETENTION);
-    let mut more = due.len() == VISITS_MAX;
+    let mut next = if due.len() == VISITS_MAX { Duration::ZERO } else { VISIT_EVERY };
     for (account, webhook) in due {
+        if worker.stop.is_cancelled() {
+            break;
+        }
         worker.turns.note(Role::Visit, partition);
-        match worker.store.visit(&account, webhook, &oldest_log).await {
-            Ok(0) => {}
-            Ok(moved) => {
-                more = true;
-                tracing::debug!(%account, %webhook, moved, "held deliveries go back to the queue");
+        match worker.store.visit(&account, webhook, &oldest_log, worker.bounds.room(webhook)).await {
+            Ok(visited) => {
+                next = visited.next_in.map_or(next, |next_in| next.min(next_in));
+                if visited.moved > 0 {
+                    tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
+                }
             }
             Err(error) if error.is_passing() => {
                 tracing::debug!(%error, "a visit got no answer");
-                return false;
+                break;
             }
             Err(error) => {
                 tracing::warn!(%error, %account, %webhook, "a visit failed and is put off");
@@ -176,7 +181,7 @@ async fn visit_round(worker: &Worker, partition: u16) -> bool {
             }
         }
     }
-    more
+    next
 }
 
 /// Renews what this worker holds. Goes on while the worker finishes what is in flight.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lynkhook::{
     domain::{delivery::Delivery, log_entry::LogEntry, retry::Next, webhook::WebhookId},
-    store::{Attempted, EntryId, Held, Redelivered, Settled, Span},
+    store::{Attempted, EntryId, Held, Reason, Redelivered, Settled, Span, Waiting},
     webhooks::{FailedDelivery, NewAuthentication, Progress, WebhooksError, Which},
 };
 use redis::AsyncCommands;
@@ -337,7 +337,10 @@ async fn a_script_that_writes_to_a_missing_webhook_says_so_and_leaves_no_key() {
         let entry = reader.read(1).await.unwrap().remove(0);
         let held = Held { partition: 0, entry: entry.id, deliveries: entry.deliveries };
         let answer = match next {
-            None => here.store.hold("tester", &held, &delivery).await.unwrap(),
+            None => {
+                let waiting = Waiting { held, delivery: delivery.clone(), reason: Reason::Off };
+                here.store.hold(0, "tester", &[waiting]).await.unwrap().remove(0)
+            }
             Some(next) => {
                 let attempt = Attempted { held, delivery: delivery.clone(), next, log: log.clone() };
                 here.store.settle(0, "tester", &[attempt]).await.unwrap().remove(0)

@@ -10,6 +10,7 @@ mod failed;
 mod full;
 mod health;
 mod invariants;
+mod isolation;
 mod outcomes;
 mod partitions;
 mod poison;

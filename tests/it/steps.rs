@@ -23,7 +23,7 @@ use lynkhook::{
         retry::Next,
         webhook::WebhookId,
     },
-    store::{Attempted, Held, Settled},
+    store::{Attempted, Held, Reason, Settled, Waiting},
     webhooks::NewAuthentication,
 };
 use redis::{AsyncCommands, FromRedisValue};
@@ -32,6 +32,8 @@ use serde_json::json;
 use crate::support::*;
 
 const HOUR_MS: i64 = 3_600_000;
+/// The pace at which what is held comes back.
+const PACE: Duration = Duration::from_millis(50);
 
 /// An entry of a stream as it lies there: its id, its fields in order.
 type StreamEntry = (String, Vec<(String, String)>);
@@ -141,7 +143,13 @@ impl Bench {
 
     async fn visit_if_due(&self, account: &str, webhook: WebhookId) -> usize {
         let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
-        self.store.visit(&account_id(account), webhook, &oldest_log).await.unwrap()
+        self.store.visit(&account_id(account), webhook, &oldest_log, (50, PACE)).await.unwrap().moved
+    }
+
+    /// Holds an entry as consumer `a`.
+    async fn hold(&self, held: &Held, delivery: &Delivery, reason: Reason) -> Settled {
+        let waiting = Waiting { held: held.clone(), delivery: delivery.clone(), reason };
+        self.store.hold(0, "a", &[waiting]).await.unwrap().remove(0)
     }
 
     async fn counted(&self, cause: &str) -> u64 {

@@ -36,6 +36,11 @@ pub(crate) enum Action {
         hand: u8,
         answer: Receiver,
     },
+    /// A worker finds that the endpoint has too much in flight.
+    PutOff {
+        worker: u8,
+        hand: u8,
+    },
     /// A worker takes a leased step and hears the answer.
     Take {
         worker: u8,
@@ -118,6 +123,7 @@ impl Action {
             | Self::Claim { worker, .. }
             | Self::LookUp { worker, .. }
             | Self::Request { worker, .. }
+            | Self::PutOff { worker, .. }
             | Self::Take { worker, .. }
             | Self::GiveUp { worker, .. }
             | Self::Renew { worker }
@@ -173,6 +179,7 @@ pub(crate) fn after(protocol: Protocol, before: &State, action: Action) -> State
         }
         Action::LookUp { worker, hand } => worker::look_up(&mut state, worker, hand),
         Action::Request { worker, hand, answer } => worker::request(&mut state, worker, hand, answer),
+        Action::PutOff { worker, hand } => worker::put_off(&mut state, worker, hand),
         Action::Take { worker, hand } => {
             let command = command(&state, worker, hand);
             let answer = protocol.take(&mut state, command);

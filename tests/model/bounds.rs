@@ -14,6 +14,8 @@ pub(crate) struct Bounds {
     pub(crate) faults: Faults,
     /// Of all kinds together.
     pub(crate) faults_in_all: u8,
+    /// Deliveries held because their endpoint had too much in flight.
+    pub(crate) put_off: u8,
     pub(crate) switched_off: u8,
     pub(crate) deletions: u8,
     pub(crate) redeliveries: u8,

@@ -19,6 +19,7 @@ const SMALLEST: Bounds = Bounds {
     events: 1,
     faults: EACH_FAULT,
     faults_in_all: 0,
+    put_off: 0,
     switched_off: 0,
     deletions: 0,
     redeliveries: 0,
@@ -46,6 +47,12 @@ fn one_delivery_survives_any_two_faults() {
 fn one_delivery_survives_any_fault_amid_what_people_do() {
     assert_all_hold(Bounds { faults_in_all: 1, switched_off: 1, deletions: 1, ..SMALLEST });
     assert_all_hold(Bounds { faults_in_all: 1, redeliveries: 1, ..SMALLEST });
+}
+
+#[test]
+fn a_delivery_that_is_put_off_because_its_endpoint_is_busy_survives_any_fault() {
+    assert_all_hold(Bounds { faults_in_all: 1, put_off: 1, switched_off: 1, ..SMALLEST });
+    assert_all_hold(Bounds { faults_in_all: 1, put_off: 2, deletions: 1, ..SMALLEST });
 }
 
 #[test]
@@ -122,8 +129,9 @@ fn without_the_question_for_the_webhook_a_deleted_ones_keys_come_back() {
 
 #[test]
 fn without_a_visit_what_is_held_is_stranded() {
-    let bounds = Bounds { switched_off: 1, ..SMALLEST };
-    breaks("held without a visit", Protocol { held_is_visited: false, ..Protocol::WHOLE }, bounds);
+    for bounds in [Bounds { switched_off: 1, ..SMALLEST }, Bounds { put_off: 1, ..SMALLEST }] {
+        breaks("held without a visit", Protocol { held_is_visited: false, ..Protocol::WHOLE }, bounds);
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub(crate) fn possible(state: &State, bounds: &Bounds) -> Vec<Action> {
     let mut found = Vec::new();
     for (worker, hands) in (0..).zip(&state.workers) {
         for (hand, held) in (0..).zip(hands) {
-            of_hand(worker, hand, held, &mut found);
+            of_hand(worker, hand, held, state.put_off < bounds.put_off, &mut found);
         }
     }
     let ended = |entry: &&Entry| entry.pending.is_some_and(|p| !p.idle) && !state.is_in_hand(entry);
@@ -62,13 +62,16 @@ pub(crate) fn possible(state: &State, bounds: &Bounds) -> Vec<Action> {
     found
 }
 
-fn of_hand(worker: u8, hand: u8, held: &Hand, found: &mut Vec<Action>) {
+fn of_hand(worker: u8, hand: u8, held: &Hand, may_be_put_off: bool, found: &mut Vec<Action>) {
     match held.stage {
         Stage::Taken => found.push(Action::LookUp { worker, hand }),
         Stage::Attempt(_) if held.lost => found.push(Action::GiveUp { worker, hand }),
         Stage::Attempt(_) => {
             let answers = [Receiver::Unavailable, Receiver::Accepts, Receiver::Refuses];
             found.extend(answers.map(|answer| Action::Request { worker, hand, answer }));
+            if may_be_put_off {
+                found.push(Action::PutOff { worker, hand });
+            }
         }
         Stage::Ready(_) => found.push(Action::Take { worker, hand }),
     }

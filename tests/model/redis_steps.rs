@@ -5,7 +5,7 @@
 
 use crate::{
     protocol::Protocol,
-    state::{Command, Consumer, Delivery, Due, Logged, Next, Pending, State, Step, Work},
+    state::{Command, Consumer, Delivery, Due, Logged, Next, Pending, Reason, State, Step, Work},
 };
 
 /// What a leased step answers.
@@ -39,19 +39,19 @@ impl Protocol {
         }
         match step {
             Step::FanOut(webhooks) => fan_out(state, entry, webhooks),
-            Step::Hold(delivery) => self.hold(state, entry, delivery),
+            Step::Hold(delivery, reason) => self.hold(state, entry, delivery, reason),
             Step::Settle(delivery, next) => self.settle(state, entry, delivery, next),
             Step::Reject => reject(state, entry),
         }
     }
 
-    fn hold(self, state: &mut State, entry: u8, delivery: Delivery) -> Answer {
+    fn hold(self, state: &mut State, entry: u8, delivery: Delivery, reason: Reason) -> Answer {
         if self.is_gone(state, entry, delivery) {
             return Answer::Gone;
         }
         let is_there = state.entry(entry).is_some();
         let webhook = &mut state.webhooks[usize::from(delivery.webhook)];
-        if webhook.active {
+        if webhook.active && reason == Reason::Off {
             return Answer::Active;
         }
         if self.held_is_visited {

@@ -22,7 +22,7 @@ use crate::{
 const HISTORIES: usize = 80;
 const STEPS: usize = 100;
 /// How many kinds of actions there are.
-const ACTIONS: usize = 22;
+const ACTIONS: usize = 23;
 
 /// Far more than can be searched: a history goes where it likes.
 const WIDE: Bounds = Bounds {
@@ -32,6 +32,7 @@ const WIDE: Bounds = Bounds {
     events: 12,
     faults: Faults { crashes: 9, stalls: 9, losses: 9, groups: 3 },
     faults_in_all: 30,
+    put_off: 9,
     switched_off: 9,
     deletions: 1,
     redeliveries: 9,

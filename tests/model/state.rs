@@ -98,12 +98,20 @@ pub(crate) enum Next {
     Failed,
 }
 
+/// Why a delivery is to wait beside the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Reason {
+    Off,
+    /// Its endpoint has too much in flight.
+    Busy,
+}
+
 /// A leased step that a worker wants taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Step {
     /// One delivery for each webhook whose bit is set.
     FanOut(u8),
-    Hold(Delivery),
+    Hold(Delivery, Reason),
     Settle(Delivery, Next),
     Reject,
 }
@@ -188,6 +196,7 @@ pub(crate) struct State {
     pub(crate) trespassed: bool,
 
     pub(crate) happened: Faults,
+    pub(crate) put_off: u8,
     pub(crate) switched_off: u8,
     pub(crate) deletions: u8,
     pub(crate) redeliveries: u8,

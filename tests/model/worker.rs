@@ -8,7 +8,7 @@ use crate::{
     actions::{self, Receiver},
     protocol::Protocol,
     redis_steps::{self, Answer, Given},
-    state::{Consumer, Delivery, Entry, Hand, Next, Pending, Stage, State, Step, Work},
+    state::{Consumer, Delivery, Entry, Hand, Next, Pending, Reason, Stage, State, Step, Work},
 };
 
 /// An entry that was lost more often than this is set aside. A setting; 5 by default, and here less, to be reached.
@@ -52,7 +52,15 @@ fn plan(state: &State, work: Work) -> Stage {
         }
     };
     let webhook = &state.webhooks[usize::from(delivery.webhook)];
-    if webhook.active { Stage::Attempt(delivery) } else { Stage::Ready(Step::Hold(delivery)) }
+    if webhook.active { Stage::Attempt(delivery) } else { Stage::Ready(Step::Hold(delivery, Reason::Off)) }
+}
+
+/// Finds that the endpoint has too much in flight.
+pub(crate) fn put_off(state: &mut State, worker: u8, hand: u8) {
+    let hand = &mut state.workers[usize::from(worker)][usize::from(hand)];
+    let Stage::Attempt(delivery) = hand.stage else { panic!("no attempt is planned") };
+    hand.stage = Stage::Ready(Step::Hold(delivery, Reason::Busy));
+    state.put_off += 1;
 }
 
 /// Makes the request; the policy of `domain/retry.rs` decides what follows.

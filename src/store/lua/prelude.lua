@@ -44,12 +44,21 @@ local function count(counts, cause, n)
   if n > 0 then redis.pcall('HINCRBY', counts, cause, n) end
 end
 
--- Keeps a stream within `limit` entries and `max_bytes` bytes: the oldest go, counted under `cause`; the newest stays.
+-- Bytes of a stream, as exactly as it takes to tell whether they are below `max_bytes`: five nodes stand for all others,
+-- and so does the entry that was just added; only where either says that half is reached, all are weighed (1 ms for
+-- 10,000 nodes).
+local function weigh(key, newest_bytes, max_bytes)
+  local about = math.max(redis.call('MEMORY', 'USAGE', key), redis.call('XLEN', key) * newest_bytes)
+  if about * 2 < max_bytes then return about end
+  return redis.call('MEMORY', 'USAGE', key, 'SAMPLES', 0)
+end
+
+-- Keeps a stream within `limit` entries and `max_bytes` bytes, now that one of `newest_bytes` was added: the oldest go,
+-- counted under `cause`; the newest stays.
 -- At most 1000 go for their bytes at a time: a bound that was lowered takes effect step by step.
--- SAMPLES 0 weighs all of it (1 ms for 10,000 nodes); by default the oldest five nodes stand for all the others.
-local function bound(key, limit, max_bytes, counts, cause)
+local function bound(key, limit, max_bytes, newest_bytes, counts, cause)
   local dropped = redis.call('XTRIM', key, 'MAXLEN', '=', limit)
-  local over = redis.call('MEMORY', 'USAGE', key, 'SAMPLES', 0) - max_bytes
+  local over = weigh(key, newest_bytes, tonumber(max_bytes)) - max_bytes
   local most = dropped + 1000
   while over > 0 and dropped < most and redis.call('XLEN', key) > 1 do
     local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
@@ -57,6 +66,26 @@ local function bound(key, limit, max_bytes, counts, cause)
     dropped = dropped + redis.call('XDEL', key, oldest[1])
   end
   count(counts, cause, dropped)
+end
+
+-- Whether one more entry would cost a stream its oldest: it has as many as it may, or weighs nine tenths of what it may.
+local function is_full(key, limit, max_bytes)
+  local entries = redis.call('XLEN', key)
+  if entries == 0 then return false end
+  return entries >= limit or weigh(key, 0, max_bytes) > max_bytes * 0.9
+end
+
+-- Runs `step` for each group of `keys` KEYS and `values` ARGV behind the first so many of either; answers what it
+-- answers, or what it raised.
+local function for_each(step, first_keys, keys, first_values, values)
+  local answers = {}
+  for i = 0, (#KEYS - first_keys) / keys - 1 do
+    local own = { unpack(KEYS, first_keys + i * keys + 1, first_keys + (i + 1) * keys) }
+    for j = 1, values do own[keys + j] = ARGV[first_values + i * values + j] end
+    local ok, answer = pcall(step, unpack(own, 1, keys + values))
+    answers[i + 1] = ok and answer or (type(answer) == 'table' and answer.err or tostring(answer))
+  end
+  return answers
 end
 
 -- Sees to it that a webhook is visited at `at_ms` or sooner.

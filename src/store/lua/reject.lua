@@ -16,7 +16,9 @@ if found then
   -- Lua cannot pass thousands of arguments: an entry of very many fields is kept as one JSON list of them.
   local original = #own <= 1000 and own or { 'fields', cjson.encode(own) }
   redis.call('XADD', rejected, '*', 'reason', reason, 'entry', entry, unpack(original))
-  bound(rejected, ARGV[5], ARGV[6], counts, 'rejected_overflow')
+  local bytes = 0
+  for _, text in ipairs(own) do bytes = bytes + #text end
+  bound(rejected, ARGV[5], ARGV[6], bytes, counts, 'rejected_overflow')
 end
 done(queue, entry)
 return 'DONE'

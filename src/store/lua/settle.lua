@@ -26,7 +26,7 @@ local function settle(webhooks, logs, failed, entry, deliveries, account, webhoo
       count(counts, 'retries_merged', 1 - added)
     else
       redis.call('XADD', failed, '*', 'delivery', delivery, 'log', log)
-      bound(failed, ARGV[4], ARGV[5], counts, 'failed_overflow')
+      bound(failed, ARGV[4], ARGV[5], #delivery, counts, 'failed_overflow')
     end
   end
   done(queue, entry)
@@ -34,10 +34,4 @@ local function settle(webhooks, logs, failed, entry, deliveries, account, webhoo
   return 'SETTLED'
 end
 
-local answers = {}
-for i = 0, (#KEYS - 4) / 3 - 1 do
-  local keys = 5 + i * 3
-  local ok, answer = pcall(settle, KEYS[keys], KEYS[keys + 1], KEYS[keys + 2], unpack(ARGV, 6 + i * 8, 13 + i * 8))
-  answers[i + 1] = ok and answer or (type(answer) == 'table' and answer.err or tostring(answer))
-end
-return answers
+return for_each(settle, 4, 3, 5, 8)

@@ -2,7 +2,8 @@
 -- held -> queue, oldest first; the next visit is set, or none where nothing is left. A key that somebody spoiled does not
 -- keep the others from being looked after.
 -- KEYS  1 visits  2 webhooks  3 held  4 failed  5 logs  6 queue  7 counts
--- ARGV  1 <account>/<webhook>  2 webhook  3 most entries  4 most bytes (at least one entry is moved)  5 pace in ms
+-- ARGV  1 <account>/<webhook>  2 webhook  3 most entries (0: its endpoint has no room now)
+--       4 most bytes (at least one entry is moved)  5 ms until the next visit while more is held
 --       6 held retention in ms  7 failed retention in ms  8 oldest log time to keep (RFC 3339)
 -- Answers [how many moved, ms until the next visit (-1: none)].
 local visits, webhooks, held, failed, logs, queue, counts = unpack(KEYS, 1, 7)
@@ -49,7 +50,7 @@ end
 
 local wait_ms = -1
 if log_left() or waiting + kept > 0 then
-  wait_ms = moved > 0 and waiting > 0 and tonumber(ARGV[5]) or 3600000
+  wait_ms = active and waiting > 0 and tonumber(ARGV[5]) or 3600000
 end
 for key, left in pairs({ [held] = waiting, [failed] = kept }) do
   if left == 0 and redis.call('TYPE', key).ok == 'stream' then redis.call('DEL', key) end

@@ -34,7 +34,7 @@ async fn an_event_that_is_attempted_itself_goes_on_as_a_delivery_with_its_envelo
     let retry = Next::Retry { after: Duration::ZERO };
     let attempts = [attempted(&held[0], &delivery, retry), attempted(&held[1], &delivery, Next::Failed)];
     assert_eq!(bench.settle(&attempts).await, [Settled::Done, Settled::Done]);
-    assert_eq!(bench.store.hold("a", &held[2], &delivery).await.unwrap(), Settled::Done);
+    assert_eq!(bench.hold(&held[2], &delivery, Reason::Off).await, Settled::Done);
     let retries: Vec<String> = bench.cli(&format!("ZRANGE {} 0 -1", bench.key("retries"))).await;
     assert_eq!(retries, [text(&delivery.next_attempt(), ENVELOPE)]);
     for kind in ["failed", "held"] {

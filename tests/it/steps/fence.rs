@@ -49,7 +49,10 @@ impl Step {
             Self::Delivered => settle(Next::Delivered).await,
             Self::Retry => settle(Next::Retry { after: Duration::from_secs(2) }).await,
             Self::Failed => settle(Next::Failed).await,
-            Self::Hold => store.hold(consumer, held, delivery).await.unwrap(),
+            Self::Hold => {
+                let waiting = Waiting { held: held.clone(), delivery: delivery.clone(), reason: Reason::Off };
+                store.hold(0, consumer, &[waiting]).await.unwrap().remove(0)
+            }
             Self::Reject => store.reject(consumer, held, "no event", None).await.unwrap(),
             Self::Renew => {
                 let lost = store.renew(0, consumer, std::slice::from_ref(held)).await.unwrap();

@@ -40,7 +40,7 @@ async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
         attempted(failed, &to_off, Next::Failed),
     ];
     assert_eq!(bench.settle(&attempts).await, [Settled::Done, Settled::Done, Settled::Done]);
-    assert_eq!(store.hold("a", held_back, &to_off).await.unwrap(), Settled::Done);
+    assert_eq!(bench.hold(held_back, &to_off, Reason::Off).await, Settled::Done);
     assert_eq!(store.leave(0, "a", true, &[(unstarted.clone(), String::new())]).await.unwrap(), 1);
     assert_eq!(store.promote(0).await.unwrap().moved, 1);
     assert_eq!(bench.visit_if_due("acme", on).await, 1);

@@ -15,14 +15,14 @@ async fn taken(active: bool) -> (Bench, WebhookId, Held, Delivery) {
 async fn a_webhook_that_is_on_after_all_says_so_and_nothing_changes() {
     let (bench, _, held, delivery) = taken(true).await;
     let before = bench.state().await;
-    assert_eq!(bench.store.hold("a", &held, &delivery).await.unwrap(), Settled::Active);
+    assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, Settled::Active);
     assert_eq!(changed(&before, &bench.state().await), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_is_whole_and_visited_within_the_hour() {
     let (bench, webhook, held, delivery) = taken(false).await;
-    assert_eq!(bench.store.hold("a", &held, &delivery).await.unwrap(), Settled::Done);
+    assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, Settled::Done);
     let entries = bench.entries(&format!("held:{webhook}")).await;
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].1, [("delivery".to_owned(), text(&delivery, TRANSCRIPT))]);
@@ -32,11 +32,71 @@ async fn what_is_held_is_whole_and_visited_within_the_hour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_visited_when_said() {
+    for reason in [|visit_in| Reason::Slow { visit_in }, |visit_in| Reason::Failing { visit_in }] {
+        let (bench, webhook, held, delivery) = taken(true).await;
+        assert_eq!(bench.hold(&held, &delivery, reason(Duration::from_secs(9))).await, Settled::Done);
+        assert_eq!(bench.entries(&format!("held:{webhook}")).await[0].1[0].1, text(&delivery, TRANSCRIPT));
+        let due = bench.visit_in_ms("acme", webhook).await.unwrap();
+        assert!((5_000..=9_000).contains(&due), "{due}");
+        assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_endpoints_delivery_is_not_held_at_the_cost_of_another_and_a_failing_ones_is() {
+    let small = [("LYNKHOOK_HELD__LIMIT", "2"), ("LYNKHOOK_HELD__MAX_BYTES", "20KiB")];
+    let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(19_000));
+    for (what, envelopes) in [("entries", &[TRANSCRIPT; 3][..]), ("bytes", &[&large, TRANSCRIPT])] {
+        let bench = Bench::with(&small).await;
+        let webhook = bench.webhook("acme", true).await;
+        for (number, envelope) in envelopes.iter().enumerate() {
+            let delivery = first("acme", webhook, &format!("e{number}"));
+            bench.append("queue", &[("delivery", &text(&delivery, envelope))]).await;
+        }
+        let mut taken = bench.take("a").await;
+        let last = taken.pop().unwrap();
+        let visit_in = Duration::from_secs(1);
+        for (number, held) in taken.iter().enumerate() {
+            let delivery = first("acme", webhook, &format!("e{number}"));
+            assert_eq!(bench.hold(held, &delivery, Reason::Slow { visit_in }).await, Settled::Done, "{what}");
+        }
+        let delivery = first("acme", webhook, "last");
+        let before = bench.state().await;
+        assert_eq!(bench.hold(&last, &delivery, Reason::Slow { visit_in }).await, Settled::Full, "{what}");
+        assert_eq!(changed(&before, &bench.state().await), [""; 0], "{what}: nothing changes");
+        assert_eq!(bench.counted("held_overflow").await, 0, "{what}");
+        if what == "entries" {
+            assert_eq!(bench.hold(&last, &delivery, Reason::Failing { visit_in }).await, Settled::Done);
+            assert_eq!(bench.entries(&format!("held:{webhook}")).await.len(), 2);
+            assert_eq!(bench.counted("held_overflow").await, 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_cannot_be_held_does_not_hold_up_its_neighbours() {
+    let bench = Bench::new().await;
+    let webhooks = [bench.webhook("acme", false).await, bench.webhook("other", false).await];
+    let deliveries = [first("acme", webhooks[0], "e1"), first("other", webhooks[1], "e2")];
+    for delivery in &deliveries {
+        bench.queue(delivery).await;
+    }
+    bench.cli::<()>(&format!("SET {} x", bench.key(&format!("held:{}", webhooks[0])))).await;
+    let taken = bench.take("a").await;
+    let waiting = taken.into_iter().zip(deliveries);
+    let waiting: Vec<_> = waiting.map(|(held, delivery)| Waiting { held, delivery, reason: Reason::Off }).collect();
+    let answers = bench.store.hold(0, "a", &waiting).await.unwrap();
+    assert!(matches!(answers[..], [Settled::Broken(_), Settled::Done]), "{answers:?}");
+    assert_eq!((bench.len("queue").await, bench.pending().await), (1, 1), "the first stays where it was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn under_settings_that_cannot_be_read_it_is_held_too() {
     for settings in ["junk", "null", "5", "[]", "{}", r#"{"active":null}"#] {
         let (bench, webhook, held, delivery) = taken(true).await;
         bench.cli::<()>(&format!("HSET {} {webhook} {settings}", bench.key("webhooks:acme"))).await;
-        assert_eq!(bench.store.hold("a", &held, &delivery).await.unwrap(), Settled::Done, "{settings}");
+        assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, Settled::Done, "{settings}");
         assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0), "{settings}");
         assert_eq!(bench.len(&format!("held:{webhook}")).await, 1, "{settings}");
         assert!(bench.visit_in_ms("acme", webhook).await.is_some(), "{settings}");
@@ -47,7 +107,7 @@ async fn under_settings_that_cannot_be_read_it_is_held_too() {
 async fn holding_does_not_put_off_a_visit_that_comes_sooner() {
     let (bench, webhook, held, delivery) = taken(false).await;
     bench.cli::<()>(&format!("ZADD {} 5 acme/{webhook}", bench.key("visits"))).await;
-    assert_eq!(bench.store.hold("a", &held, &delivery).await.unwrap(), Settled::Done);
+    assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, Settled::Done);
     assert_eq!(bench.cli::<i64>(&format!("ZSCORE {} acme/{webhook}", bench.key("visits"))).await, 5);
 }
 
@@ -58,7 +118,7 @@ async fn a_delivery_of_a_deleted_webhook_is_dropped_and_counted_whatever_was_to_
         let (bench, webhook, held, delivery) = taken(false).await;
         bench.store.delete_webhook(&account_id("acme"), webhook).await.unwrap();
         let answer = match next {
-            None => bench.store.hold("a", &held, &delivery).await.unwrap(),
+            None => bench.hold(&held, &delivery, Reason::Off).await,
             Some(next) => bench.settle(&[attempted(&held, &delivery, next)]).await.remove(0),
         };
         assert_eq!(answer, Settled::Gone, "{next:?}");

@@ -78,6 +78,21 @@ async fn what_more_is_held_comes_back_at_once_and_the_last_of_it_leaves_no_key()
     assert!(!bench.cli::<bool>(&format!("EXISTS {}", bench.key(&format!("held:{webhook}")))).await);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_without_room_gets_nothing_back_and_is_visited_again_at_its_pace() {
+    let bench = Bench::new().await;
+    let webhook = bench.webhook("acme", true).await;
+    hold(&bench, webhook, 5).await;
+    let oldest_log = timestamp(chrono::Utc::now() - LOG_RETENTION);
+    for (most, moved, left) in [(0, 0, 5), (3, 3, 2), (0, 0, 2)] {
+        bench.cli::<()>(&format!("ZADD {} 0 acme/{webhook}", bench.key("visits"))).await;
+        let pace = Duration::from_secs(7);
+        let visited = bench.store.visit(&account_id("acme"), webhook, &oldest_log, (most, pace)).await.unwrap();
+        assert_eq!((visited.moved, visited.next_in), (moved, Some(pace)));
+        assert_eq!(bench.len(&format!("held:{webhook}")).await, left);
+    }
+}
+
 /// What somebody did by hand to a webhook that holds one delivery; how many entries a visit moves all the same; and
 /// whether anything is left to be visited for.
 const SPOILS: [(&str, &str, usize, bool); 17] = [

@@ -13,7 +13,7 @@ use lynkhook::{
         retry,
         webhook::{Webhook, WebhookId},
     },
-    store::{Attempted, EntryId, Held, Put, Reader, Redelivered, Settled, Span, Store},
+    store::{Attempted, EntryId, Held, Put, Reader, Reason, Redelivered, Settled, Span, Store, Waiting},
 };
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 use serde_json::json;
@@ -22,7 +22,7 @@ use crate::{
     actions::{Action, command, leases},
     protocol::Protocol,
     redis_steps::{self, Answer, Given},
-    state::{Command, Consumer, Delivery, Next, Stage, State, Step, Work},
+    state::{self, Command, Consumer, Delivery, Next, Stage, State, Step, Work},
     support::RedisServer,
 };
 
@@ -124,8 +124,9 @@ impl Bench {
             Action::Visit { webhook } => {
                 let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
                 let webhook = self.webhooks[usize::from(webhook)];
-                let moved = self.store.visit(&self.account, webhook, &oldest_log).await.unwrap();
-                assert_eq!(moved, after.queue.len() - before.queue.len());
+                let room = (50, Duration::from_millis(50));
+                let visited = self.store.visit(&self.account, webhook, &oldest_log, room).await.unwrap();
+                assert_eq!(visited.moved, after.queue.len() - before.queue.len());
             }
             Action::Switch { webhook, on } => self.switch(self.webhooks[usize::from(webhook)], on).await,
             Action::Delete { webhook } => self.delete(webhook, before).await,
@@ -142,7 +143,7 @@ impl Bench {
             }
             Action::Crash { worker } => self.end(worker, before),
             Action::LoseGroup => self.lose_group().await,
-            Action::Request { .. } | Action::GiveUp { .. } | Action::Lose { .. } => {}
+            Action::Request { .. } | Action::PutOff { .. } | Action::GiveUp { .. } | Action::Lose { .. } => {}
         }
     }
 
@@ -168,7 +169,8 @@ impl Bench {
 
     /// The program's own plan, from the webhooks as Redis has them, is the model's.
     async fn assert_planned(&self, work: Work, stage: Stage) {
-        let account = self.store.subscriptions(&self.account).await.unwrap();
+        let looked_up = self.store.subscriptions(std::slice::from_ref(&self.account)).await.unwrap().remove(0);
+        let account = looked_up.unwrap();
         let work = match work {
             Work::Event(event) => entry::Work::Event(entry::Event {
                 id: event_id(event),
@@ -185,7 +187,7 @@ impl Bench {
         };
         let expected = match stage {
             Stage::Attempt(delivery) => ("attempt", vec![self.delivery(delivery)]),
-            Stage::Ready(Step::Hold(delivery)) => ("hold", vec![self.delivery(delivery)]),
+            Stage::Ready(Step::Hold(delivery, _)) => ("hold", vec![self.delivery(delivery)]),
             Stage::Ready(Step::FanOut(webhooks)) => {
                 let entry::Work::Event(event) = &work else { panic!("only events are fanned out") };
                 ("fan out", self.fan(&event.id, webhooks))
@@ -215,7 +217,15 @@ impl Bench {
                     self.fan(&event_id(event), webhooks).iter().map(delivery::Delivery::line).collect();
                 self.store.fan_out(name, &held, &lines).await.unwrap()
             }
-            Step::Hold(delivery) => self.store.hold(name, &held, &self.delivery(delivery)).await.unwrap(),
+            Step::Hold(delivery, reason) => {
+                let visit_in = Duration::from_hours(1);
+                let reason = match reason {
+                    state::Reason::Off => Reason::Off,
+                    state::Reason::Busy => Reason::Slow { visit_in },
+                };
+                let waiting = Waiting { held, delivery: self.delivery(delivery), reason };
+                self.store.hold(0, name, &[waiting]).await.unwrap().remove(0)
+            }
             Step::Settle(delivery, next) => {
                 let delivery = self.delivery(delivery);
                 let log = log_of(&delivery, next);

@@ -1,0 +1,320 @@
+//! How many attempts one endpoint may have in flight, so that a broken one takes no worker from the others.
+//!
+//! What a worker has is places: an attempt occupies one until the endpoint answers or its time runs out. The bound
+//! follows from how the endpoint answered lately, as this worker saw it:
+//!
+//! | the endpoint | may have in flight |
+//! |---|---|
+//! | answers within 50 ms, as a rule | all places: putting its deliveries aside would cost more than making them |
+//! | is slower, is silent just now, or is not known yet | as many as it leaves to others; a quarter of the worker is never its. So one slow endpoint gets 3/8, ten get 1/15 each |
+//! | is all that there is to do | all places, unless it fails |
+//! | fails (three times in a row, or once after a long wait) | one, and that after a pause of 50 ms to 2 s; all that fail, half of the places |
+//! | has just recovered | one more with each answer |
+//!
+//! The pause stays below the first delay before a retry, so that the promised schedule holds where there is no backlog.
+//! To share what is left by what is free is Choudhury's and Hahne's rule of dynamic thresholds (1998) for buffers in
+//! switches: it needs no figure for how many endpoints there are.
+
+use std::time::Duration;
+
+/// An endpoint that usually answers within this may use the whole worker: at 256 places an attempt so short costs less
+/// than putting the delivery aside and fetching it again.
+const QUICK: Duration = Duration::from_millis(50);
+/// After so many failures in a row it fails …
+const FAILURES: u32 = 3;
+/// … or after one that took so long.
+const LONG: Duration = Duration::from_secs(1);
+/// How soon a failing endpoint is asked again: at first, and at most.
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How often held deliveries are looked after.
+const PACE: std::ops::RangeInclusive<Duration> = PAUSE..=Duration::from_secs(10);
+
+/// One endpoint as one worker knows it. Times are spans since any fixed moment.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    in_flight: usize,
+    /// How long an attempt usually takes; `None` before any ended.
+    usual: Option<Duration>,
+    /// Failures in a row.
+    failures: u32,
+    /// When the failure came that counted last.
+    failed_at: Duration,
+    /// While it recovers, its bound.
+    allowance: usize,
+    /// When an attempt ended last, or the first of those in flight began.
+    progress: Duration,
+    seen: Duration,
+}
+
+/// All that one worker has in flight.
+#[derive(Debug, Clone, Copy)]
+pub struct Crowd {
+    /// Places in all.
+    pub places: usize,
+    /// Of them, occupied.
+    pub in_flight: usize,
+    /// Of those, occupied by endpoints that were failing when the attempt began.
+    pub failing: usize,
+    /// Whether nobody else is there who could be hurt.
+    pub alone: bool,
+}
+
+/// How an endpoint does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It answers at once.
+    Quick,
+    /// It takes its time, or is silent, or is not known yet.
+    Slow,
+    /// It does not answer, or with 5xx.
+    Failing,
+}
+
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self {
+            in_flight: 0,
+            usual: None,
+            failures: 0,
+            failed_at: Duration::ZERO,
+            allowance: usize::MAX,
+            progress: Duration::ZERO,
+            seen: Duration::ZERO,
+        }
+    }
+}
+
+impl Endpoint {
+    /// How it does at `now`.
+    pub fn standing(&self, now: Duration) -> Standing {
+        match self.usual {
+            _ if self.failures >= FAILURES => Standing::Failing,
+            Some(usual) if usual <= QUICK && !self.is_silent(usual, now) => Standing::Quick,
+            _ => Standing::Slow,
+        }
+    }
+
+    /// How many more attempts may begin at `now`.
+    ///
+    /// ```
+    /// # use lynkhook::domain::bound::{Crowd, Endpoint};
+    /// # use std::time::Duration;
+    /// let crowd = Crowd { places: 256, in_flight: 0, failing: 0, alone: false };
+    /// assert_eq!(Endpoint::default().room(&crowd, Duration::ZERO), 192);
+    /// ```
+    pub fn room(&self, crowd: &Crowd, now: Duration) -> usize {
+        let free = crowd.places.saturating_sub(crowd.in_flight);
+        let most = match self.standing(now) {
+            Standing::Failing if self.pause_left(now).is_zero() && crowd.failing < crowd.places.div_ceil(2) => 1,
+            Standing::Failing => 0,
+            Standing::Quick => usize::MAX,
+            Standing::Slow if crowd.alone => usize::MAX,
+            Standing::Slow => free.saturating_sub(crowd.places / 4),
+        };
+        most.min(self.allowance).saturating_sub(self.in_flight).min(free)
+    }
+
+    /// When to look again after what is held for it: soon where places get free soon.
+    pub fn pace(&self, now: Duration) -> Duration {
+        let busy = self.usual.filter(|_| self.in_flight > 0).map_or(Duration::ZERO, |usual| usual / 4);
+        self.pause_left(now).max(busy).clamp(*PACE.start(), *PACE.end())
+    }
+
+    /// An attempt begins.
+    pub fn begin(&mut self, now: Duration) {
+        if self.in_flight == 0 {
+            self.progress = now;
+        }
+        self.in_flight += 1;
+        self.seen = now;
+    }
+
+    /// An attempt that began at `began` ends at `now`, `failed` where no answer came, or a 5xx.
+    pub fn end(&mut self, began: Duration, now: Duration, failed: bool) {
+        let took = now.saturating_sub(began);
+        self.forget(now);
+        self.progress = now;
+        self.usual = Some(self.usual.map_or(took, |usual| usual.mul_f64(0.75) + took.mul_f64(0.25)));
+        if !failed {
+            self.failures = 0;
+            self.allowance = self.allowance.saturating_add(1);
+        } else if took >= LONG || began >= self.failed_at {
+            // Those that were under way together when it broke are one failure.
+            self.failures += 1;
+            self.failed_at = now;
+            if took >= LONG {
+                self.failures = self.failures.max(FAILURES);
+            }
+        }
+        if self.failures >= FAILURES {
+            self.allowance = 1;
+        }
+    }
+
+    /// An attempt turns out to be none.
+    pub fn forget(&mut self, now: Duration) {
+        self.in_flight -= 1;
+        self.seen = now;
+    }
+
+    /// Whether there is nothing to remember: nothing is in flight, and it was not seen for a minute.
+    pub fn is_forgettable(&self, now: Duration) -> bool {
+        self.in_flight == 0 && now.saturating_sub(self.seen) > Duration::from_mins(1)
+    }
+
+    /// Nothing ended for longer than it ever should have taken: that it was quick says nothing any more.
+    fn is_silent(&self, usual: Duration, now: Duration) -> bool {
+        self.in_flight > 0 && now.saturating_sub(self.progress) > QUICK + usual * 4
+    }
+
+    fn pause_left(&self, now: Duration) -> Duration {
+        let Some(doublings) = self.failures.checked_sub(FAILURES) else { return Duration::ZERO };
+        let pause = PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(PAUSE_MAX);
+        (self.failed_at + pause).saturating_sub(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn crowd(in_flight: usize) -> Crowd {
+        Crowd { places: 256, in_flight, failing: 0, alone: false }
+    }
+
+    /// An endpoint after attempts one after the other, each so long and ending so; and the time it is then.
+    fn after(attempts: &[(Duration, bool)]) -> (Endpoint, Duration) {
+        let (mut endpoint, mut now) = (Endpoint::default(), Duration::ZERO);
+        for (took, failed) in attempts {
+            endpoint.begin(now);
+            now += *took;
+            endpoint.end(now - *took, now, *failed);
+        }
+        (endpoint, now)
+    }
+
+    #[test]
+    fn a_quick_endpoint_may_use_the_whole_worker_and_a_slow_one_what_it_leaves() {
+        let (quick, now) = after(&[(2 * MS, false)]);
+        assert_eq!((quick.room(&crowd(0), now), quick.room(&crowd(250), now)), (256, 6));
+        let (slow, now) = after(&[(200 * MS, false)]);
+        assert_eq!((slow.room(&crowd(0), now), slow.room(&crowd(191), now), slow.room(&crowd(192), now)), (192, 1, 0));
+        assert_eq!(slow.room(&Crowd { alone: true, ..crowd(0) }, now), 256);
+    }
+
+    #[test]
+    fn any_number_of_slow_endpoints_leaves_a_quarter_of_the_worker_and_shares_the_rest() {
+        for (hogs, each) in [(1, 96), (10, 18), (50, 4), (300, 1)] {
+            let mut endpoints = vec![Endpoint::default(); hogs];
+            let mut in_flight = 0;
+            for _ in 0..300 {
+                for endpoint in &mut endpoints {
+                    if endpoint.room(&crowd(in_flight), MS) > 0 {
+                        endpoint.begin(MS);
+                        in_flight += 1;
+                    }
+                }
+            }
+            assert!(in_flight <= 192, "{hogs}: {in_flight}");
+            let most = endpoints.iter().map(|endpoint| endpoint.in_flight).max().unwrap();
+            assert!(most.abs_diff(each) <= 1, "{hogs}: {most}");
+        }
+    }
+
+    #[test]
+    fn one_that_was_quick_and_falls_silent_is_no_longer_trusted_with_the_whole_worker() {
+        let (mut endpoint, now) = after(&[(2 * MS, false); 20]);
+        endpoint.begin(now);
+        assert_eq!(endpoint.standing(now + 50 * MS), Standing::Quick);
+        assert_eq!(endpoint.standing(now + 60 * MS), Standing::Slow);
+        let (idle, now) = after(&[(2 * MS, false)]);
+        assert_eq!(idle.standing(now + Duration::from_hours(1)), Standing::Quick, "who is not asked is not silent");
+    }
+
+    #[test]
+    fn three_failures_in_a_row_or_a_long_one_leave_one_attempt_after_a_pause() {
+        for attempts in [&[(MS, true); 3][..], &[(Duration::from_secs(10), true)]] {
+            let (mut endpoint, now) = after(attempts);
+            assert_eq!(endpoint.standing(now), Standing::Failing);
+            assert_eq!((endpoint.room(&crowd(0), now), endpoint.pace(now)), (0, PAUSE));
+            let now = now + PAUSE;
+            assert_eq!(endpoint.room(&crowd(0), now), 1);
+            assert_eq!(endpoint.room(&Crowd { failing: 128, ..crowd(128) }, now), 0, "half of the worker at most");
+            endpoint.begin(now);
+            assert_eq!(endpoint.room(&crowd(1), now), 0);
+        }
+        let (two, now) = after(&[(MS, true), (MS, true)]);
+        assert_ne!(two.standing(now), Standing::Failing);
+        let (mended, now) = after(&[(MS, true), (MS, true), (MS, false), (MS, true), (MS, true)]);
+        assert_ne!(mended.standing(now), Standing::Failing);
+    }
+
+    #[test]
+    fn attempts_that_were_under_way_together_when_it_broke_are_one_failure() {
+        let (mut endpoint, now) = after(&[(MS, false)]);
+        (0..50).for_each(|_| endpoint.begin(now));
+        (0..50).for_each(|_| endpoint.end(now, now + MS, true));
+        assert_eq!(endpoint.failures, 1);
+        assert_eq!(endpoint.standing(now + MS), Standing::Quick);
+    }
+
+    #[test]
+    fn the_pause_doubles_and_stays_below_the_first_delay_before_a_retry() {
+        let pauses: Vec<_> = (3..12).map(|failures| after(&vec![(MS, true); failures])).collect();
+        let pauses: Vec<_> = pauses.iter().map(|(endpoint, now)| endpoint.pace(*now).as_millis()).collect();
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 2000, 2000, 2000]);
+    }
+
+    #[test]
+    fn one_that_recovers_gets_one_more_with_each_answer() {
+        let (mut endpoint, mut now) = after(&[(Duration::from_secs(10), true)]);
+        now += PAUSE_MAX;
+        for allowed in 1..100 {
+            assert_eq!(endpoint.room(&crowd(0), now), allowed);
+            endpoint.begin(now);
+            endpoint.end(now, now + MS, false);
+            now += MS;
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_looked_after_as_soon_as_a_place_is_likely_to_be_free() {
+        let (mut slow, now) = after(&[(Duration::from_secs(3), false)]);
+        assert_eq!(slow.pace(now), PAUSE, "nothing is in flight");
+        slow.begin(now);
+        assert_eq!(slow.pace(now), Duration::from_millis(750));
+        let (mut hanging, now) = after(&[(Duration::from_secs(100), true)]);
+        hanging.begin(now);
+        assert_eq!(hanging.pace(now), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn what_was_not_seen_for_a_minute_is_forgotten_unless_something_is_in_flight() {
+        let (mut endpoint, now) = after(&[(MS, false)]);
+        assert!(!endpoint.is_forgettable(now + Duration::from_secs(60)));
+        assert!(endpoint.is_forgettable(now + Duration::from_secs(61)));
+        endpoint.begin(now);
+        assert!(!endpoint.is_forgettable(now + Duration::from_secs(61)));
+    }
+
+    proptest! {
+        #[test]
+        fn there_is_never_more_room_than_places_and_an_idle_worker_has_room_for_whoever_is_not_paused(
+            attempts in proptest::collection::vec((0u64..12_000, any::<bool>()), 0..20),
+            places in 1usize..1000,
+            busy in 0usize..1000,
+        ) {
+            let attempts: Vec<_> = attempts.iter().map(|(ms, failed)| (Duration::from_millis(*ms), *failed)).collect();
+            let (endpoint, now) = after(&attempts);
+            let crowd = Crowd { places, in_flight: busy.min(places), failing: 0, alone: false };
+            prop_assert!(endpoint.room(&crowd, now) <= places - crowd.in_flight);
+            let idle = Crowd { in_flight: 0, ..crowd };
+            prop_assert!(endpoint.room(&idle, now + PAUSE_MAX) > 0);
+        }
+    }
+}

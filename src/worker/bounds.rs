@@ -1,0 +1,250 @@
+//! What each webhook has in flight from this worker, and whether it may have one more. The rule is `domain::bound`.
+//!
+//! It is kept in memory alone: what a worker knows of an endpoint it learns within a few attempts, and another worker
+//! may well see another endpoint.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::domain::{
+    bound::{Crowd, Endpoint, Standing},
+    outcome::Outcome,
+    webhook::WebhookId,
+};
+
+/// A webhook is alone when no other was seen for this long.
+const ALONE_AFTER: Duration = Duration::from_secs(2);
+/// Endpoints remembered before the idle ones are looked for.
+const REMEMBERED: usize = 4096;
+
+/// All endpoints of one worker.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    began: Instant,
+    places: usize,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    endpoints: HashMap<WebhookId, Endpoint>,
+    in_flight: usize,
+    failing: usize,
+    /// The webhook that was seen last, and when the last of all others was.
+    last: Option<WebhookId>,
+    another: Option<Duration>,
+    last_seen: Duration,
+    /// How many are remembered when the idle ones are forgotten.
+    forget_at: usize,
+}
+
+/// One attempt's place, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    bounds: Arc<Bounds>,
+    webhook: WebhookId,
+    began: Duration,
+    was_failing: bool,
+    ended: bool,
+}
+
+/// There is no room for one more attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Busy {
+    /// When to look again.
+    pub(super) pace: Duration,
+    /// Whether the endpoint fails, rather than that it is slow.
+    pub(super) failing: bool,
+}
+
+/// How many endpoints do how, for operators.
+#[derive(Debug, Default)]
+pub(super) struct Standings {
+    pub(super) slow: usize,
+    pub(super) failing: usize,
+}
+
+impl Bounds {
+    /// Nothing is known yet.
+    pub(super) fn new(places: usize) -> Self {
+        Self { began: Instant::now(), places, known: Mutex::default() }
+    }
+
+    /// A place for one more attempt, if there is room.
+    pub(super) fn enter(self: &Arc<Self>, webhook: WebhookId) -> Result<Place, Busy> {
+        let now = self.began.elapsed();
+        let mut known = self.known();
+        known.saw(webhook, now);
+        let crowd = known.crowd(self.places, webhook, now);
+        let endpoint = known.endpoints.entry(webhook).or_default();
+        if endpoint.room(&crowd, now) > 0 {
+            return Ok(self.place(&mut known, webhook, now));
+        }
+        Err(Busy { pace: endpoint.pace(now), failing: endpoint.standing(now) == Standing::Failing })
+    }
+
+    /// A place, though there be no room: what is held has reached its limit, and to drop it would be worse.
+    pub(super) fn enter_anyway(self: &Arc<Self>, webhook: WebhookId) -> Place {
+        self.place(&mut self.known(), webhook, self.began.elapsed())
+    }
+
+    /// How many of a webhook's held deliveries may come back now, and when to look again.
+    pub(super) fn room(&self, webhook: WebhookId) -> (usize, Duration) {
+        let now = self.began.elapsed();
+        let known = self.known();
+        let unknown = Endpoint::default();
+        let endpoint = known.endpoints.get(&webhook).unwrap_or(&unknown);
+        (endpoint.room(&known.crowd(self.places, webhook, now), now), endpoint.pace(now))
+    }
+
+    /// How the endpoints do that are remembered.
+    pub(super) fn standings(&self) -> Standings {
+        let now = self.began.elapsed();
+        let mut standings = Standings::default();
+        for endpoint in self.known().endpoints.values() {
+            match endpoint.standing(now) {
+                Standing::Quick => {}
+                Standing::Slow => standings.slow += 1,
+                Standing::Failing => standings.failing += 1,
+            }
+        }
+        standings
+    }
+
+    fn place(self: &Arc<Self>, known: &mut Known, webhook: WebhookId, now: Duration) -> Place {
+        let endpoint = known.endpoints.entry(webhook).or_default();
+        let was_failing = endpoint.standing(now) == Standing::Failing;
+        endpoint.begin(now);
+        known.in_flight += 1;
+        known.failing += usize::from(was_failing);
+        Place { bounds: self.clone(), webhook, began: now, was_failing, ended: false }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().expect("never poisoned")
+    }
+}
+
+impl Known {
+    fn saw(&mut self, webhook: WebhookId, now: Duration) {
+        if self.last != Some(webhook) {
+            self.another = self.last.map(|_| self.last_seen);
+            self.last = Some(webhook);
+        }
+        self.last_seen = now;
+        if self.endpoints.len() >= self.forget_at.max(REMEMBERED) {
+            self.endpoints.retain(|_, endpoint| !endpoint.is_forgettable(now));
+            self.forget_at = self.endpoints.len() * 2;
+        }
+    }
+
+    fn crowd(&self, places: usize, webhook: WebhookId, now: Duration) -> Crowd {
+        let another = if self.last == Some(webhook) { self.another } else { self.last.map(|_| self.last_seen) };
+        let alone = another.is_none_or(|seen| now.saturating_sub(seen) > ALONE_AFTER);
+        Crowd { places, in_flight: self.in_flight, failing: self.failing, alone }
+    }
+}
+
+impl Place {
+    /// The attempt has ended so.
+    pub(super) fn end(mut self, outcome: &Outcome) {
+        let failed = matches!(outcome, Outcome::NetworkError(_) | Outcome::Response { status: 500..=599 });
+        self.leave(|endpoint, began, now| endpoint.end(began, now, failed));
+    }
+
+    fn leave(&mut self, how: impl FnOnce(&mut Endpoint, Duration, Duration)) {
+        self.ended = true;
+        let now = self.bounds.began.elapsed();
+        let mut known = self.bounds.known();
+        known.in_flight -= 1;
+        known.failing -= usize::from(self.was_failing);
+        let endpoint = known.endpoints.get_mut(&self.webhook).expect("remembered while something is in flight");
+        how(endpoint, self.began, now);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.leave(|endpoint, _, now| endpoint.forget(now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> WebhookId {
+        WebhookId::new(uuid::Uuid::now_v7())
+    }
+
+    fn bounds(places: usize) -> Arc<Bounds> {
+        Arc::new(Bounds::new(places))
+    }
+
+    /// In all, and of endpoints that were failing.
+    fn in_flight(bounds: &Bounds) -> (usize, usize) {
+        let known = bounds.known();
+        (known.in_flight, known.failing)
+    }
+
+    const ANSWERED: Outcome = Outcome::Response { status: 200 };
+    const UNAVAILABLE: Outcome = Outcome::Response { status: 503 };
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_alone_may_have_all_places_and_shares_them_as_soon_as_another_comes() {
+        let (bounds, slow, other) = (bounds(8), id(), id());
+        let mut places: Vec<Place> = (0..7).map(|_| bounds.enter(slow).unwrap()).collect();
+        places.push(bounds.enter(slow).unwrap());
+        assert!(bounds.enter(slow).is_err(), "there are no more places");
+        places.truncate(3);
+        places.push(bounds.enter(other).unwrap());
+        assert!(bounds.enter(slow).is_err(), "four are free, two of them nobody's, and it has three");
+        places.pop();
+        tokio::time::advance(ALONE_AFTER + Duration::from_millis(1)).await;
+        assert!(bounds.enter(slow).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_given_back_however_the_attempt_ends() {
+        let (bounds, webhook) = (bounds(2), id());
+        for _ in 0..10 {
+            bounds.enter(webhook).unwrap().end(&ANSWERED);
+            drop(bounds.enter(webhook).unwrap());
+        }
+        for _ in 0..3 {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            bounds.enter(webhook).unwrap().end(&UNAVAILABLE);
+        }
+        assert!(bounds.enter(webhook).unwrap_err().failing);
+        tokio::time::advance(Duration::from_millis(50)).await;
+        let place = bounds.enter(webhook).unwrap();
+        assert_eq!(in_flight(&bounds), (1, 1));
+        place.end(&ANSWERED);
+        assert_eq!(in_flight(&bounds), (0, 0));
+        drop(bounds.enter_anyway(webhook));
+        assert_eq!(in_flight(&bounds), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn endpoints_that_are_idle_are_forgotten_before_they_are_many() {
+        let bounds = bounds(8);
+        let kept = bounds.enter(id()).unwrap();
+        for _ in 0..REMEMBERED {
+            bounds.enter(id()).unwrap().end(&ANSWERED);
+        }
+        tokio::time::advance(Duration::from_secs(61)).await;
+        for _ in 0..2 * REMEMBERED {
+            bounds.enter(id()).unwrap().end(&ANSWERED);
+        }
+        let remembered = bounds.known().endpoints.len();
+        assert!(remembered < 5 * REMEMBERED / 2, "{remembered} of {}", 3 * REMEMBERED);
+        kept.end(&ANSWERED);
+    }
+}

@@ -1,0 +1,52 @@
+//! The steps in Redis that deliveries take together: looking their webhooks up, settling, holding. One loop for each,
+//! of one partition, until the worker's other parts are gone.
+
+use std::sync::Arc;
+
+use super::{Worker, batch::Batches, persist::until_answered};
+use crate::{
+    domain::{account::AccountId, webhook::Subscriptions},
+    store::{Attempted, Settled, StoreError, Waiting},
+};
+
+/// An account's webhooks, or why they cannot be read.
+pub(super) type LookedUp = Result<Arc<Subscriptions>, StoreError>;
+
+/// Looks up accounts' webhooks, each account of a round once.
+pub(super) async fn look_up(worker: Arc<Worker>, mut batches: Batches<AccountId, LookedUp>) {
+    while let Some((accounts, answers)) = batches.next().await {
+        let mut distinct = accounts.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let found = match until_answered!("look up webhooks", worker.store.subscriptions(&distinct)) {
+            Ok(found) => found.into_iter().map(|found| found.map(Arc::new)).collect(),
+            Err(error) => vec![Err(error); distinct.len()],
+        };
+        let of = |account| distinct.binary_search(&account).map(|at| found[at].clone()).expect("it was looked up");
+        answers.give(accounts.into_iter().map(of));
+    }
+}
+
+/// Settles attempts.
+pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Batches<Attempted, Settled>) {
+    while let Some((attempts, answers)) = batches.next().await {
+        let settled = until_answered!("settle", worker.store.settle(partition, &worker.consumer, &attempts));
+        answers.give(each("settle", partition, attempts.len(), settled));
+    }
+}
+
+/// Puts deliveries aside.
+pub(super) async fn hold(worker: Arc<Worker>, partition: u16, mut batches: Batches<Waiting, Settled>) {
+    while let Some((waiting, answers)) = batches.next().await {
+        let held = until_answered!("hold", worker.store.hold(partition, &worker.consumer, &waiting));
+        answers.give(each("hold", partition, waiting.len(), held));
+    }
+}
+
+/// The answers to a batch; where Redis refuses all of it, each stays where it was.
+fn each(step: &str, partition: u16, count: usize, answers: Result<Vec<Settled>, StoreError>) -> Vec<Settled> {
+    answers.unwrap_or_else(|error| {
+        tracing::error!(%error, partition, step, "Redis refuses; the entries stay pending");
+        vec![Settled::Broken(error.to_string()); count]
+    })
+}

@@ -1,0 +1,137 @@
+//! One bad endpoint hurts nobody else: it has little in flight, what is beyond waits beside the queue, and all of it is
+//! delivered in the end.
+
+use std::time::Duration;
+
+use lynkhook::domain::webhook::WebhookId;
+use redis::AsyncCommands;
+
+use crate::support::*;
+
+/// A worker with few places.
+const SMALL: [(&str, &str); 1] = [("LYNKHOOK_WORKER__CONCURRENCY", "16")];
+
+async fn held(here: &Installation, webhook: WebhookId) -> usize {
+    here.redis.clone().xlen(here.key(&format!("held:{webhook}"))).await.unwrap()
+}
+
+async fn overflowed(here: &Installation) -> u64 {
+    let counted: Option<u64> = here.redis.clone().hget(here.key("counts"), "held_overflow").await.unwrap();
+    counted.unwrap_or_default()
+}
+
+/// Once `/quick` was heard of, and then an hour passed without answers at `/silent`.
+async fn scene(
+    receiver: &Receiver,
+    silent: usize,
+    settings: &[(&'static str, &str)],
+) -> (Installation, WebhookId, Gate) {
+    let (gate, mut here) = (Gate::new(), Installation::new(receiver).await);
+    for (name, value) in settings {
+        here = here.with(name, value).await;
+    }
+    receiver.plan("/silent", [gate.before(Answer::Status(200))]);
+    receiver.plan("/quick", [Answer::Status(200)]);
+    let webhook = here.add("silent", &receiver.url("/silent")).await;
+    here.add("quick", &receiver.url("/quick")).await;
+    for _ in 0..silent {
+        here.push("silent", TRANSCRIPT).await;
+        here.push("quick", TRANSCRIPT).await;
+    }
+    (here, webhook, gate)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_a_silent_endpoint_another_gets_all_of_its_events_at_once_and_later_the_silent_one_its_own() {
+    let receiver = Receiver::start().await;
+    let (here, webhook, gate) = scene(&receiver, 100, &[]).await;
+    let _worker = here.program.worker(SMALL);
+    receiver.wait_for_ended("/quick", 100, SOON).await;
+    let in_flight = receiver.in_flight("/silent");
+    assert!((1..=12).contains(&in_flight), "a quarter of 16 places is never its: {in_flight}");
+    eventually(SOON, "the rest is held", async || (held(&here, webhook).await == 100 - in_flight).then_some(())).await;
+    gate.open();
+    here.drained().await;
+    let requests = receiver.requests("/silent");
+    let mut ids: Vec<_> = requests.iter().map(|request| request.header("webhook-id").unwrap()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len(), requests.len()), (100, 100), "each once");
+    assert_eq!((held(&here, webhook).await, overflowed(&here).await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_slow_endpoint_cannot_have_held_is_attempted_and_none_of_it_is_dropped() {
+    let receiver = Receiver::start().await;
+    let (here, webhook, gate) = scene(&receiver, 60, &[("LYNKHOOK_HELD__LIMIT", "5")]).await;
+    let _worker = here.program.worker(SMALL);
+    eventually(SOON, "as many are held as may be", async || (held(&here, webhook).await == 5).then_some(())).await;
+    gate.open();
+    here.drained().await;
+    assert_eq!((receiver.requests("/silent").len(), receiver.requests("/quick").len()), (60, 60));
+    assert_eq!(overflowed(&here).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_alone_may_use_the_whole_worker_however_slow_it_is() {
+    let receiver = Receiver::start().await;
+    let (gate, here) = (Gate::new(), Installation::new(&receiver).await);
+    receiver.plan("/slow", [gate.before(Answer::Status(200))]);
+    let webhook = here.add("slow", &receiver.url("/slow")).await;
+    for _ in 0..20 {
+        here.push("slow", TRANSCRIPT).await;
+    }
+    let _worker = here.program.worker(SMALL);
+    receiver.wait_for("/slow", 16, SOON).await;
+    assert_eq!((receiver.in_flight("/slow"), held(&here, webhook).await), (16, 0));
+    gate.open();
+    here.drained().await;
+    assert_eq!(receiver.requests("/slow").len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_endpoint_is_asked_by_one_at_a_time_and_recovers_without_a_stampede() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let recovered = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_well = recovered.clone();
+    receiver.plan_each("/bad", move |_| match is_well.load(std::sync::atomic::Ordering::SeqCst) {
+        true => Answer::Delay(Duration::from_millis(20), Box::new(Answer::Status(200))),
+        false => Answer::ResetBeforeHeaders,
+    });
+    receiver.plan("/quick", [Answer::Status(200)]);
+    let bad = here.add("bad", &receiver.url("/bad")).await;
+    here.add("quick", &receiver.url("/quick")).await;
+    let worker = here.program.worker([("LYNKHOOK_DELIVERY__RETRY_DELAYS", "60s,60s")]);
+    // One after the other, until it is known to fail.
+    for number in 1..=3 {
+        here.push("bad", TRANSCRIPT).await;
+        receiver.wait_for_ended("/bad", number, SOON).await;
+    }
+    for _ in 0..200 {
+        here.push("bad", TRANSCRIPT).await;
+        here.push("quick", TRANSCRIPT).await;
+    }
+    receiver.wait_for_ended("/quick", 200, SOON).await;
+    receiver.wait_for_ended("/bad", 6, SOON).await;
+    recovered.store(true, std::sync::atomic::Ordering::SeqCst);
+    let before = receiver.requests("/bad").len();
+    assert!(before < 30, "{before} attempts at an endpoint that fails");
+    eventually(SOON, "nothing held and nothing queued", async || {
+        let queued: usize = here.redis.clone().xlen(here.key("queue")).await.unwrap();
+        (held(&here, bad).await + queued == 0).then_some(())
+    })
+    .await;
+    drop(worker);
+    let requests: Vec<_> = receiver.requests("/bad").split_off(before);
+    let mut most = 0;
+    for (number, request) in requests.iter().enumerate() {
+        let earlier = &requests[..number];
+        let answered = earlier.iter().filter(|other| other.ended.is_some_and(|ended| ended <= request.arrived)).count();
+        let in_flight = 1 + earlier.len() - answered;
+        // One more with each answer; one of the failures may have been under way.
+        assert!(in_flight <= answered + 2, "{in_flight} in flight after {answered} answers");
+        most = most.max(in_flight);
+    }
+    assert!(most > 8, "once it is well, it gets more than a trickle: {most}");
+}
