@@ -38,8 +38,9 @@ use super::{
 /// translators commonly drop one themselves, so that a request rarely meets a connection that is just going away.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
-/// At most this many unused connections are kept for one host and port.
-const IDLE_PER_HOST: usize = 32;
+/// At most this many unused connections are kept for one host and port: as many as a worker may have in flight, commonly.
+/// Fewer would close under load what the next attempt needs, and a new connection costs as much as 20 attempts.
+const IDLE_PER_HOST: usize = 1024;
 
 /// An HTTP/2 connection that is silent for this long is asked whether it is still there …
 const PING_EVERY: Duration = Duration::from_secs(10);
