@@ -91,10 +91,13 @@ end
 -- Sees to it that a webhook is visited at `at_ms` or sooner.
 local function visit_by(visits, member, at_ms) redis.call('ZADD', visits, 'LT', at_ms, member) end
 
--- The newest first, at most `limit`, gone after `ttl_s` without a new one. Guarded: Lua never rolls back, so a
+-- Writes entries, the oldest first; the newest `limit` stay, and are gone `ttl_s` after the last one (up to a minute less:
+-- to ask is cheaper than to write). Answers how many there were for a moment, or nil. Guarded: Lua never rolls back, so a
 -- log key of a wrong type must not undo a move that was made.
-local function write_log(key, entry, limit, ttl_s)
-  if type(redis.pcall('LPUSH', key, entry)) == 'table' then return end
-  redis.call('LTRIM', key, 0, limit - 1)
-  redis.call('EXPIRE', key, ttl_s)
+local function write_log(key, entries, limit, ttl_s)
+  local length = redis.pcall('LPUSH', key, unpack(entries))
+  if type(length) == 'table' then return nil end
+  if length > tonumber(limit) then redis.call('LTRIM', key, '0', string.format('%d', limit - 1)) end
+  if redis.call('TTL', key) < ttl_s - 60 then redis.call('EXPIRE', key, ttl_s) end
+  return length
 end

@@ -1,5 +1,6 @@
 -- settle (leased, several at once): an attempted entry -> delivered | retries | failed, with its log entry.
 -- Repeating it is harmless: what was settled is no longer pending, and answers LOST.
+-- What several attempts have in common is done once for all: a call from Lua costs as much as what it calls.
 -- KEYS  1 queue  2 retries  3 visits  4 counts, then for each attempt: webhooks, logs, failed
 -- ARGV  1 consumer  2 log limit (entries)  3 log TTL in s  4 failed limit (entries)  5 failed limit (bytes), then for
 --       each attempt: entry id, delivery count, account, webhook, next (delivered|retry|failed), delivery line as it
@@ -8,15 +9,17 @@
 -- the error that kept it where it was (a key of a wrong type), without holding up its neighbours.
 local queue, retries, visits, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local consumer, now = ARGV[1], now_ms()
+-- Entries whose stay ends; by log key, what is to be written there, and whose it is; by webhook, whether it is there.
+local ended, logged, present = {}, {}, {}
 
 local function settle(webhooks, logs, failed, entry, deliveries, account, webhook, next, line, delay_ms, log)
   if not holds(queue, entry, consumer, deliveries) then return 'LOST' end
-  if redis.call('HEXISTS', webhooks, webhook) == 0 then
+  if present[webhook] == nil then present[webhook] = redis.call('HEXISTS', webhooks, webhook) == 1 end
+  if not present[webhook] then
     count(counts, 'deliveries_of_deleted_webhook', 1)
-    done(queue, entry)
+    ended[#ended + 1] = entry
     return 'GONE'
   end
-  visit_by(visits, account .. '/' .. webhook, now + 3600000)
   local event = next ~= 'delivered' and fields(queue, entry)
   if event then
     local delivery = line .. '\n' .. envelope(event)
@@ -25,13 +28,24 @@ local function settle(webhooks, logs, failed, entry, deliveries, account, webhoo
       local added = redis.call('ZADD', retries, 'NX', now + delay_ms, delivery)
       count(counts, 'retries_merged', 1 - added)
     else
+      visit_by(visits, account .. '/' .. webhook, now + 3600000)
       redis.call('XADD', failed, '*', 'delivery', delivery, 'log', log)
       bound(failed, ARGV[4], ARGV[5], #delivery, counts, 'failed_overflow')
     end
   end
-  done(queue, entry)
-  write_log(logs, log, ARGV[2], ARGV[3])
+  ended[#ended + 1] = entry
+  if not logged[logs] then logged[logs] = { member = account .. '/' .. webhook } end
+  logged[logs][#logged[logs] + 1] = log
   return 'SETTLED'
 end
 
-return for_each(settle, 4, 3, 5, 8)
+local answers = for_each(settle, 4, 3, 5, 8)
+if #ended > 0 then
+  redis.call('XACK', queue, 'workers', unpack(ended))
+  redis.call('XDEL', queue, unpack(ended))
+end
+for logs, entries in pairs(logged) do
+  -- A log that was there is visited already.
+  if write_log(logs, entries, ARGV[2], ARGV[3]) == #entries then visit_by(visits, entries.member, now + 3600000) end
+end
+return answers
