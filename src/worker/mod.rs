@@ -226,7 +226,8 @@ impl Worker {
     fn begin(self: &Arc<Self>, partition: u16, entry: Entry, sent: Instant, done: impl FnOnce() + Send + 'static) {
         if let Some(lease) = self.leases.take(partition, entry.id.clone(), entry.deliveries, sent) {
             let weight = self.load.add(entry.size_bytes());
-            let delivering = deliver::deliver(self.clone(), lease, entry);
+            // In a box, because a task is moved several times before it runs.
+            let delivering = Box::pin(deliver::deliver(self.clone(), lease, entry));
             self.deliveries.spawn(async move {
                 delivering.await;
                 drop(weight);
