@@ -205,11 +205,15 @@ impl<'a> Members<'a> {
     fn parse(envelope: &'a [u8]) -> Result<Self, EnvelopeFault> {
         let text = std::str::from_utf8(envelope).map_err(|_| EnvelopeFault::NotUtf8)?;
         let not_json = |e: serde_json::Error| EnvelopeFault::NotJson { line: e.line(), column: e.column() };
-        let whole: &RawValue = serde_json::from_str(text).map_err(not_json)?;
-        if !whole.get().starts_with('{') {
-            return Err(EnvelopeFault::NotAnObject);
-        }
-        let Pairs(pairs) = serde_json::from_str(whole.get()).map_err(not_json)?;
+        let Pairs(pairs) = serde_json::from_str(text).or_else(|_| {
+            // Not JSON, or JSON of another kind: which of the two, only a second look tells.
+            let whole: &RawValue = serde_json::from_str(text).map_err(not_json)?;
+            if whole.get().starts_with('{') {
+                serde_json::from_str(whole.get()).map_err(not_json)
+            } else {
+                Err(EnvelopeFault::NotAnObject)
+            }
+        })?;
         let mut found = [("event", None), ("timestamp", None), ("data", None)];
         for (name, value) in pairs {
             if let Some((member, slot)) = found.iter_mut().find(|(member, _)| *member == name)

@@ -84,7 +84,7 @@ impl Link {
     pub(super) async fn run_script<T: FromRedisValue>(&self, run: &Run<'_>) -> Result<T, StoreError> {
         let mut shared = self.shared().await?;
         failpoint::before(run.name, "");
-        let answer = run.invoke_async(&mut shared.connection).await;
+        let answer = run.invoke(&mut shared.connection).await;
         failpoint::after(run.name, "");
         self.judge(shared.number, answer)
     }

@@ -39,7 +39,7 @@ pub use self::{
     server::{NO_EVICTION, ServerInfo},
     span::Span,
     status::{Figures, Holding, Kept, LiveWorker, Partition, Retries, Status, Visits, WEBHOOKS_MAX},
-    webhooks::{Deleted, Put},
+    webhooks::{Deleted, Put, Seen},
 };
 use self::{connect::Link, keys::Keys, scripts::Scripts};
 use crate::config::{Bounds, Settings};

@@ -1,6 +1,6 @@
 //! The queue's steps: read, claim, fan out, settle, hold, reject, renew, leave, promote, visit.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -62,17 +62,17 @@ pub struct Held {
     pub deliveries: u32,
 }
 
-/// An attempt that is to be settled.
+/// An attempt that is to be settled. Cheap to clone, for it is settled again where its entry came anew meanwhile.
 #[derive(Debug, Clone)]
 pub struct Attempted {
     /// The lease.
     pub held: Held,
     /// The delivery as it was attempted.
-    pub delivery: Delivery,
+    pub delivery: Arc<Delivery>,
     /// What follows.
     pub next: Next,
     /// Its log entry.
-    pub log: LogEntry,
+    pub log: Arc<LogEntry>,
 }
 
 /// A delivery that is to wait beside the queue.
@@ -211,7 +211,7 @@ impl Store {
         script.arg(consumer).arg(LOG_LIMIT).arg(LOG_RETENTION.as_secs());
         script.arg(self.0.failed.limit).arg(self.0.failed.max_bytes);
         for attempt in attempts {
-            let Delivery { account, webhook, .. } = &attempt.delivery;
+            let Delivery { account, webhook, .. } = &*attempt.delivery;
             script.key(keys.webhooks(account)).key(keys.logs(partition, *webhook));
             script.key(keys.failed(partition, *webhook));
             let (next, line, delay_ms) = match attempt.next {

@@ -1,8 +1,6 @@
 //! The scripts, each with its flags and the prelude before it, and its file's name on it.
 
-use std::ops::{Deref, DerefMut};
-
-use redis::{Script, ScriptInvocation, ToRedisArgs};
+use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisResult, Script, ServerErrorKind, ToRedisArgs, aio};
 
 /// One script, hashed once.
 pub(super) struct Step {
@@ -10,31 +8,56 @@ pub(super) struct Step {
     script: Script,
 }
 
-/// One run of a script: its keys and arguments.
+/// One run of a script: its keys and arguments, each written once into one buffer.
 pub(super) struct Run<'a> {
     /// The script's file, without its ending.
     pub(super) name: &'static str,
-    invocation: ScriptInvocation<'a>,
+    script: &'a Script,
+    keys: Vec<String>,
+    arguments: Cmd,
 }
 
 impl Step {
     /// A run that begins with this key.
-    pub(super) fn key(&self, key: impl ToRedisArgs) -> Run<'_> {
-        Run { name: self.name, invocation: self.script.key(key) }
+    pub(super) fn key(&self, key: impl Into<String>) -> Run<'_> {
+        Run { name: self.name, script: &self.script, keys: vec![key.into()], arguments: Cmd::new() }
     }
 }
 
-impl<'a> Deref for Run<'a> {
-    type Target = ScriptInvocation<'a>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.invocation
+impl Run<'_> {
+    /// One more key.
+    pub(super) fn key(&mut self, key: impl Into<String>) -> &mut Self {
+        self.keys.push(key.into());
+        self
     }
-}
 
-impl DerefMut for Run<'_> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.invocation
+    /// One more argument, or several.
+    pub(super) fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
+        self.arguments.arg(argument);
+        self
+    }
+
+    /// Runs it, loading the script first where the server does not know it.
+    pub(super) async fn invoke<T: FromRedisValue>(&self, connection: &mut impl aio::ConnectionLike) -> RedisResult<T> {
+        let command = self.command();
+        match command.query_async(connection).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.script.load_async(connection).await?;
+                command.query_async(connection).await
+            }
+            answer => answer,
+        }
+    }
+
+    fn command(&self) -> Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(self.script.get_hash()).arg(self.keys.len()).arg(&self.keys);
+        for argument in self.arguments.args_iter() {
+            if let Arg::Simple(bytes) = argument {
+                command.arg(bytes);
+            }
+        }
+        command
     }
 }
 

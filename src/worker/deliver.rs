@@ -121,7 +121,8 @@ async fn attempt(
         attempt = delivery.attempt, status = %log.http_status, error = log.error.as_deref(),
         duration_ms = log.duration_ms, last, "attempt"
     );
-    settle(worker, lease, Attempted { held: lease.token().0, delivery, next, log }, judged.envelope.len()).await;
+    let attempted = Attempted { held: lease.token().0, delivery: delivery.into(), next, log: log.into() };
+    settle(worker, lease, attempted, judged.envelope.len()).await;
     true
 }
 
@@ -160,6 +161,7 @@ async fn bury(worker: &Worker, lease: &Lease, judged: Judged) {
 async fn fail(worker: &Worker, lease: &Lease, delivery: Delivery, judged: Judged, reason: String) {
     let bytes = judged.envelope.len();
     let log = LogEntry::of_no_request(&delivery, judged.facts, worker.clock.now(), reason, true);
+    let (delivery, log) = (delivery.into(), log.into());
     settle(worker, lease, Attempted { held: lease.token().0, delivery, next: Next::Failed, log }, bytes).await;
 }
 

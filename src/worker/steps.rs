@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Worker, batch::Batches, persist::until_answered};
 use crate::{
     domain::{account::AccountId, webhook::Subscriptions},
-    store::{Attempted, Settled, StoreError, Waiting},
+    store::{Attempted, Seen, Settled, StoreError, Waiting},
 };
 
 /// An account's webhooks, or why they cannot be read.
@@ -14,12 +14,13 @@ pub(super) type LookedUp = Result<Arc<Subscriptions>, StoreError>;
 
 /// Looks up accounts' webhooks, each account of a round once.
 pub(super) async fn look_up(worker: Arc<Worker>, mut batches: Batches<AccountId, LookedUp>) {
+    let mut seen = Seen::default();
     while let Some((accounts, answers)) = batches.next().await {
         let mut distinct = accounts.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let found = match until_answered!("look up webhooks", worker.store.subscriptions(&distinct)) {
-            Ok(found) => found.into_iter().map(|found| found.map(Arc::new)).collect(),
+        let found = match until_answered!("look up webhooks", worker.store.subscriptions(&distinct, &mut seen)) {
+            Ok(found) => found,
             Err(error) => vec![Err(error); distinct.len()],
         };
         let of = |account| distinct.binary_search(&account).map(|at| found[at].clone()).expect("it was looked up");

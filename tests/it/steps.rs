@@ -184,5 +184,5 @@ fn log_of(delivery: &Delivery) -> LogEntry {
 }
 
 fn attempted(held: &Held, delivery: &Delivery, next: Next) -> Attempted {
-    Attempted { held: held.clone(), delivery: delivery.clone(), next, log: log_of(delivery) }
+    Attempted { held: held.clone(), delivery: delivery.clone().into(), next, log: log_of(delivery).into() }
 }

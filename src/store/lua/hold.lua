@@ -8,7 +8,9 @@
 local queue, visits, counts = KEYS[1], KEYS[2], KEYS[3]
 local consumer, limit, max_bytes, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
 
-local function hold(webhooks, held, entry, deliveries, account, webhook, reason, line, visit_ms)
+local function hold(k, a)
+  local webhooks, held = KEYS[k + 1], KEYS[k + 2]
+  local entry, deliveries, account, webhook, reason, line, visit_ms = unpack(ARGV, a + 1, a + 7)
   if not holds(queue, entry, consumer, deliveries) then return 'LOST' end
   local settings = redis.call('HGET', webhooks, webhook)
   if not settings then

@@ -75,14 +75,12 @@ local function is_full(key, limit, max_bytes)
   return entries >= limit or weigh(key, 0, max_bytes) > max_bytes * 0.9
 end
 
--- Runs `step` for each group of `keys` KEYS and `values` ARGV behind the first so many of either; answers what it
--- answers, or what it raised.
+-- Takes `step` for each group of `keys` KEYS and `values` ARGV behind the first so many of either, and tells it behind
+-- which KEYS and ARGV its own begin; answers what it answers, or what it raised.
 local function for_each(step, first_keys, keys, first_values, values)
   local answers = {}
   for i = 0, (#KEYS - first_keys) / keys - 1 do
-    local own = { unpack(KEYS, first_keys + i * keys + 1, first_keys + (i + 1) * keys) }
-    for j = 1, values do own[keys + j] = ARGV[first_values + i * values + j] end
-    local ok, answer = pcall(step, unpack(own, 1, keys + values))
+    local ok, answer = pcall(step, first_keys + i * keys, first_values + i * values)
     answers[i + 1] = ok and answer or (type(answer) == 'table' and answer.err or tostring(answer))
   end
   return answers

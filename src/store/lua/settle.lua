@@ -12,9 +12,10 @@ local consumer, now = ARGV[1], now_ms()
 -- Entries whose stay ends; by log key, what is to be written there, and whose it is; by webhook, whether it is there.
 local ended, logged, present = {}, {}, {}
 
-local function settle(webhooks, logs, failed, entry, deliveries, account, webhook, next, line, delay_ms, log)
-  if not holds(queue, entry, consumer, deliveries) then return 'LOST' end
-  if present[webhook] == nil then present[webhook] = redis.call('HEXISTS', webhooks, webhook) == 1 end
+local function settle(k, a)
+  local entry, webhook, next, log = ARGV[a + 1], ARGV[a + 4], ARGV[a + 5], ARGV[a + 8]
+  if not holds(queue, entry, consumer, ARGV[a + 2]) then return 'LOST' end
+  if present[webhook] == nil then present[webhook] = redis.call('HEXISTS', KEYS[k + 1], webhook) == 1 end
   if not present[webhook] then
     count(counts, 'deliveries_of_deleted_webhook', 1)
     ended[#ended + 1] = entry
@@ -22,19 +23,20 @@ local function settle(webhooks, logs, failed, entry, deliveries, account, webhoo
   end
   local event = next ~= 'delivered' and fields(queue, entry)
   if event then
-    local delivery = line .. '\n' .. envelope(event)
+    local delivery, failed = ARGV[a + 6] .. '\n' .. envelope(event), KEYS[k + 3]
     if next == 'retry' then
       -- The very same delivery can wait already only where a producer gave two equal events one id.
-      local added = redis.call('ZADD', retries, 'NX', now + delay_ms, delivery)
+      local added = redis.call('ZADD', retries, 'NX', now + ARGV[a + 7], delivery)
       count(counts, 'retries_merged', 1 - added)
     else
-      visit_by(visits, account .. '/' .. webhook, now + 3600000)
+      visit_by(visits, ARGV[a + 3] .. '/' .. webhook, now + 3600000)
       redis.call('XADD', failed, '*', 'delivery', delivery, 'log', log)
       bound(failed, ARGV[4], ARGV[5], #delivery, counts, 'failed_overflow')
     end
   end
   ended[#ended + 1] = entry
-  if not logged[logs] then logged[logs] = { member = account .. '/' .. webhook } end
+  local logs = KEYS[k + 2]
+  if not logged[logs] then logged[logs] = { member = ARGV[a + 3] .. '/' .. webhook } end
   logged[logs][#logged[logs] + 1] = log
   return 'SETTLED'
 end

@@ -13,7 +13,7 @@ use lynkhook::{
         retry,
         webhook::{Webhook, WebhookId},
     },
-    store::{Attempted, EntryId, Held, Put, Reader, Reason, Redelivered, Settled, Span, Store, Waiting},
+    store::{Attempted, EntryId, Held, Put, Reader, Reason, Redelivered, Seen, Settled, Span, Store, Waiting},
 };
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 use serde_json::json;
@@ -169,7 +169,12 @@ impl Bench {
 
     /// The program's own plan, from the webhooks as Redis has them, is the model's.
     async fn assert_planned(&self, work: Work, stage: Stage) {
-        let looked_up = self.store.subscriptions(std::slice::from_ref(&self.account)).await.unwrap().remove(0);
+        let looked_up = self
+            .store
+            .subscriptions(std::slice::from_ref(&self.account), &mut Seen::default())
+            .await
+            .unwrap()
+            .remove(0);
         let account = looked_up.unwrap();
         let work = match work {
             Work::Event(event) => entry::Work::Event(entry::Event {
@@ -234,7 +239,11 @@ impl Bench {
                     Next::Retry => retry::Next::Retry { after: Duration::from_hours(1) },
                     Next::Failed => retry::Next::Failed,
                 };
-                self.store.settle(0, name, &[Attempted { held, delivery, next, log }]).await.unwrap().remove(0)
+                self.store
+                    .settle(0, name, &[Attempted { held, delivery: delivery.into(), next, log: log.into() }])
+                    .await
+                    .unwrap()
+                    .remove(0)
             }
             Step::Reject => {
                 let event = event_id(before.event_of(command));
