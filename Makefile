@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test model soak chaos bounds fuzz lint deny check fmt doc build needs-redis needs-clients needs-clock needs-cc needs-fuzz needs-deny
+.PHONY: help run test model soak chaos bounds bench fuzz lint deny check fmt doc build needs-redis needs-clients needs-clock needs-cc needs-fuzz needs-deny
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ chaos: needs-cc needs-redis ## Crash everything for SECONDS (600), from SEED (1)
 
 bounds: needs-cc needs-redis ## Measure a worker's memory with a million events, large events, many webhooks waiting
 	$(CARGO) test --locked --test it -- --ignored --nocapture long_
+
+bench: needs-cc needs-redis ## Measure against a bare loop, in turns: SCENARIOS (all of them), ROUNDS (5), QUICK=1 to try it
+	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
 FUZZED := url header entry log_entry sealed
 fuzz: needs-cc needs-fuzz ## Fuzz each target for SECONDS (60); what breaks one is kept and replayed by the tests

@@ -1,0 +1,183 @@
+//! The endpoint that deliveries go to: an HTTPS server in a process of its own, as quick as it can be, that counts what
+//! arrives and how long after its `XADD` it came.
+//!
+//! The first segment of a request's path says how it is answered ([`Behaviour`]), and is the name of the *series* it is
+//! counted in: `/ok/…` and `/ok-quiet/…` are answered alike and counted apart. When an event was sent stands in its id,
+//! which arrives as `webhook-id`: `<Unix microseconds>-<number>`. On standard input it is asked what it counted.
+
+mod series;
+
+use std::{
+    convert::Infallible,
+    process::ExitCode,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use clap::Parser;
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::crypto::aws_lc_rs::Ticketer;
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use self::series::Series;
+use crate::{
+    children,
+    support::{Authority, Identity, server_config},
+};
+
+/// The first argument of a process that is a receiver.
+pub const CHILD: &str = "receiver";
+
+/// A client may have this many requests at once on one HTTP/2 connection; common servers allow 100 to 250.
+const STREAMS: u32 = 200;
+
+#[derive(Parser)]
+struct Arguments {
+    /// What it offers in the TLS handshake.
+    #[arg(long)]
+    alpn: String,
+}
+
+/// What it says when it is ready.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ready {
+    pub port: u16,
+    /// The authority of its certificate, PEM.
+    pub ca: String,
+}
+
+/// What it can be asked for.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// Forget what was counted.
+    Reset,
+    /// How many requests came, of all series.
+    Count,
+    /// Everything.
+    Report,
+}
+
+/// How a request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behaviour {
+    /// 200, at once: `ok`.
+    Ok,
+    /// 200, after this long: `slow-<ms>`.
+    Slow(Duration),
+    /// This status, at once: `status-<code>`.
+    Status(StatusCode),
+    /// Not at all, for as long as the client waits: `hang`.
+    Hang,
+}
+
+impl Behaviour {
+    fn of(series: &str) -> Self {
+        let (name, argument) = series.split_once('-').unwrap_or((series, ""));
+        match name {
+            "ok" => Self::Ok,
+            "slow" => Self::Slow(Duration::from_millis(argument.parse().unwrap_or(1000))),
+            "status" => Self::Status(argument.parse().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)),
+            "hang" => Self::Hang,
+            _ => Self::Status(StatusCode::NOT_FOUND),
+        }
+    }
+}
+
+type Counted = Arc<Mutex<Series>>;
+
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse_from(std::env::args().skip(1));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
+    runtime.block_on(run(arguments));
+    ExitCode::SUCCESS
+}
+
+async fn run(arguments: Arguments) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let mut tls = Arc::unwrap_or_clone(server_config(Identity::Trusted, &[&arguments.alpn]).expect("it speaks TLS"));
+    tls.ticketer = Ticketer::new().expect("a key for tickets");
+    let port = listener.local_addr().expect("it is bound").port();
+    children::say(&Ready { port, ca: Authority::shared().pem() });
+    let counted = Counted::default();
+    tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(tls)), Arc::clone(&counted)));
+    let mut questions = children::Questions::new();
+    while let Some(ask) = questions.next().await {
+        match ask {
+            Ask::Reset => {
+                *counted.lock().expect("never poisoned") = Series::default();
+                children::say(&());
+            }
+            Ask::Count => children::say(&counted.lock().expect("never poisoned").total()),
+            Ask::Report => {
+                let report = counted.lock().expect("never poisoned").report();
+                children::say(&report);
+            }
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, counted: Counted) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let (acceptor, counted) = (acceptor.clone(), Arc::clone(&counted));
+        tokio::spawn(async move {
+            // That a client goes away is no concern of the one that counts.
+            let _ = serve(stream, acceptor, counted).await;
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, counted: Counted) -> Result<(), hyper::Error> {
+    let _ = stream.set_nodelay(true);
+    let Ok(stream) = acceptor.accept(stream).await else { return Ok(()) };
+    counted.lock().expect("never poisoned").connected();
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let service = service_fn(move |request| answer(request, Arc::clone(&counted)));
+    if http2 {
+        let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        server.timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
+        server.serve_connection(TokioIo::new(stream), service).await
+    } else {
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
+    }
+}
+
+async fn answer(request: http::Request<Incoming>, counted: Counted) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let (head, mut body) = request.into_parts();
+    let sent = head.headers.get("webhook-id").and_then(|id| sent_micros(id.as_bytes()));
+    let behaviour = {
+        let series = head.uri.path().split('/').nth(1).unwrap_or_default();
+        counted.lock().expect("never poisoned").arrived(series, now_micros(), sent);
+        Behaviour::of(series)
+    };
+    while let Some(Ok(_)) = body.frame().await {}
+    let status = match behaviour {
+        Behaviour::Ok => StatusCode::OK,
+        Behaviour::Status(status) => status,
+        Behaviour::Slow(wait) => {
+            tokio::time::sleep(wait).await;
+            StatusCode::OK
+        }
+        Behaviour::Hang => std::future::pending().await,
+    };
+    let mut response = Response::new(Empty::new());
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// The clock of this machine, which the producer uses as well.
+pub fn now_micros() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
+    u64::try_from(since_1970.as_micros()).expect("before the year 500,000")
+}
+
+fn sent_micros(id: &[u8]) -> Option<u64> {
+    std::str::from_utf8(id).ok()?.split('-').next()?.parse().ok()
+}

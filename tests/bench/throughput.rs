@@ -1,0 +1,149 @@
+//! How fast, and at what cost: as many events as there are, waiting already, for one endpoint over HTTP/1.1 and over
+//! HTTP/2, and for 1,000 endpoints.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    arguments::Extent,
+    figures::{Judged, median, median_ratio},
+    receiver::Ask,
+    report::Report,
+    turn::{Contender, Mark, Sample, arrived},
+    world::{PLAIN, Setup, Stage, World},
+};
+
+/// Longer than any turn should take.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// An endpoint's shape, and what of it is measured.
+struct Shape {
+    name: &'static str,
+    alpn: &'static str,
+    accounts: usize,
+}
+
+const SHAPES: [Shape; 3] = [
+    Shape { name: "1 endpoint, HTTP/1.1", alpn: "http/1.1", accounts: 1 },
+    Shape { name: "1,000 endpoints, HTTP/1.1", alpn: "http/1.1", accounts: 1000 },
+    Shape { name: "1 endpoint, HTTP/2", alpn: "h2", accounts: 1 },
+];
+
+const CONTENDERS: [Contender; 5] =
+    [Contender::BARE, Contender::Worker, Contender::BARE_REQWEST, Contender::BARE_ONE_THREAD, Contender::POST_ONLY];
+
+/// One round: a sample of each contender.
+type Round = BTreeMap<String, Sample>;
+
+#[derive(Serialize)]
+struct Shaped {
+    shape: &'static str,
+    rounds: Vec<Round>,
+}
+
+pub async fn run(extent: &Extent) -> Report {
+    let mut measured = Vec::new();
+    for shape in &SHAPES {
+        let mut stage = Stage::new(shape.alpn).await;
+        let setup = Setup { accounts: shape.accounts, ..PLAIN };
+        let mut rounds = Vec::new();
+        for number in 1..=extent.rounds {
+            let mut round = Round::new();
+            for contender in CONTENDERS {
+                let sample = turn(contender, setup, &mut stage, extent.events).await;
+                extent.progress(&format!(
+                    "throughput, {}, round {number}: {} {:.0}/s",
+                    shape.name,
+                    contender.name(),
+                    sample.per_second
+                ));
+                round.insert(contender.name(), sample);
+            }
+            rounds.push(round);
+        }
+        stage.receiver.end().await;
+        measured.push(Shaped { shape: shape.name, rounds });
+    }
+    tell(&measured)
+}
+
+/// A contender delivers what waits. Its start, and the last few, are left out: from the first twentieth on, and until the
+/// last fiftieth, it is busy and nothing else.
+pub async fn turn(contender: Contender, setup: Setup, stage: &mut Stage, events: usize) -> Sample {
+    let mut world = World::new(stage, setup).await;
+    let endless = contender == Contender::POST_ONLY;
+    if !endless {
+        world.producer.push(events).await;
+    }
+    stage.receiver.ask::<()>(&Ask::Reset).await;
+    let contenders = vec![contender.start(&world, stage).await];
+    let events = u64::try_from(events).expect("64 bits");
+    arrived(stage, events / 20, LIMIT).await;
+    let from = Mark::take(&contenders, &mut world, stage).await;
+    arrived(stage, events - events / 50, LIMIT).await;
+    let to = Mark::take(&contenders, &mut world, stage).await;
+    let sample = Sample::between(&from, &to, &contenders);
+    if !endless {
+        // All of it, and settled: a contender that loses something has not done the work.
+        arrived(stage, events, LIMIT).await;
+        let started = std::time::Instant::now();
+        while world.waiting().await > 0 {
+            assert!(started.elapsed() < LIMIT, "{} does not settle what it delivered", contender.name());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    for child in contenders {
+        child.end().await;
+    }
+    sample
+}
+
+fn tell(measured: &[Shaped]) -> Report {
+    let mut report = Report::new("throughput", &measured);
+    let (bare, worker) = (Contender::BARE.name(), Contender::Worker.name());
+    for Shaped { shape, rounds } in measured {
+        let rows = CONTENDERS.iter().map(|contender| {
+            let name = contender.name();
+            let of = |figure: fn(&Sample) -> f64| median(rounds.iter().map(|round| figure(&round[&name])));
+            let ratio = |figure: fn(&Sample) -> f64| {
+                median_ratio(rounds, |round| figure(&round[&name]), |round| figure(&round[&bare]))
+            };
+            [
+                format!("{shape}: {name}"),
+                format!("{:.0}", of(|s| s.per_second)),
+                format!("{:.2}", ratio(|s| s.per_second)),
+                format!("{:.4}", of(|s| s.cpu_per_1000)),
+                format!("{:.2}", ratio(|s| s.cpu_per_1000)),
+                format!("{:.4}", of(|s| s.redis_cpu_per_1000)),
+                format!("{:.4}", of(|s| s.receiver_cpu_per_1000)),
+                format!("{:.2}", of(|s| s.cores)),
+                format!("{:.0}", of(|s| s.peak_mib)),
+                format!("{:.2}", of(|s| s.commands)),
+                format!("{:.3}", of(|s| s.reads)),
+            ]
+        });
+        let header = [
+            "",
+            "deliveries/s",
+            "of bare",
+            "CPU s/1,000",
+            "of bare",
+            "Redis CPU s/1,000",
+            "receiver CPU s/1,000",
+            "cores in all",
+            "peak MiB",
+            "Redis commands each",
+            "round trips each",
+        ];
+        report.table(header, rows);
+        if shape.contains("HTTP/1.1") {
+            let of_bare = |figure: fn(&Sample) -> f64| {
+                median_ratio(rounds, |round| figure(&round[&worker]), |round| figure(&round[&bare]))
+            };
+            report.judge(Judged::at_least(format!("{shape}: deliveries/s, of bare"), of_bare(|s| s.per_second), 0.85));
+            report.judge(Judged::at_most(format!("{shape}: worker CPU, of bare"), of_bare(|s| s.cpu_per_1000), 1.25));
+        }
+    }
+    report
+}

@@ -1,0 +1,148 @@
+//! One contender's turn: what it is, how it is started, and what it uses between two marks.
+
+use std::{
+    ffi::OsString,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+
+use crate::{
+    accounting::{RedisFigures, cpu_seconds, peak_mib},
+    bare::{self, Loop},
+    children::Child,
+    client::Kind,
+    receiver::Ask,
+    world::{Stage, World},
+};
+
+/// How often is looked how far a turn has come.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What takes turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contender {
+    /// `lynkhook worker` as it ships.
+    Worker,
+    /// A bare loop; `threads` as its arguments say.
+    Bare { kind: Loop, client: Kind, threads: usize },
+}
+
+impl Contender {
+    /// The bare loop that ratios are made with: on the worker's client and runtime.
+    pub const BARE: Self = Self::Bare { kind: Loop::ReadPostSettle, client: Kind::Hyper, threads: 0 };
+    pub const BARE_ONE_THREAD: Self = Self::Bare { kind: Loop::ReadPostSettle, client: Kind::Hyper, threads: 1 };
+    pub const BARE_REQWEST: Self = Self::Bare { kind: Loop::ReadPostSettle, client: Kind::Reqwest, threads: 0 };
+    pub const POST_ONLY: Self = Self::Bare { kind: Loop::PostOnly, client: Kind::Hyper, threads: 0 };
+
+    pub fn name(self) -> String {
+        match self {
+            Self::Worker => "worker".to_owned(),
+            Self::Bare { kind, client, threads } => {
+                let kind = if kind == Loop::PostOnly { "client only" } else { "bare" };
+                let client = if client == Kind::Hyper { "hyper" } else { "reqwest" };
+                let threads = if threads == 1 { ", 1 thread" } else { "" };
+                format!("{kind}, {client}{threads}")
+            }
+        }
+    }
+
+    /// Starts one process of it.
+    pub async fn start(self, world: &World, stage: &Stage) -> Child {
+        match self {
+            Self::Worker => Child::of_program(env!("CARGO_BIN_EXE_lynkhook"), &["worker"], &world.environment).await,
+            Self::Bare { kind, client, threads } => {
+                let setup = &world.setup;
+                let words =
+                    |kind: Option<clap::builder::PossibleValue>| kind.expect("it has a name").get_name().to_owned();
+                let mut arguments: Vec<OsString> = vec![bare::CHILD.into()];
+                let mut add = |flag: &str, value: OsString| arguments.extend([flag.into(), value]);
+                add("--kind", words(clap::ValueEnum::to_possible_value(&kind)).into());
+                add("--client", words(clap::ValueEnum::to_possible_value(&client)).into());
+                add("--threads", threads.to_string().into());
+                add("--concurrency", setup.concurrency.to_string().into());
+                add("--ca", stage.ca().into());
+                add("--url", stage.url(setup).into());
+                add("--accounts", setup.accounts.to_string().into());
+                add("--redis", world.redis_url().into());
+                for queue in &world.queues {
+                    add("--queue", queue.into());
+                }
+                Child::of_this_binary::<()>(arguments).await.0
+            }
+        }
+    }
+}
+
+/// Where everything stood at a moment.
+#[derive(Clone)]
+pub struct Mark {
+    pub at: Instant,
+    pub arrived: u64,
+    /// CPU seconds of the contender's processes together, of Redis, of the receiver.
+    pub cpu: [f64; 3],
+    pub redis: RedisFigures,
+}
+
+impl Mark {
+    pub async fn take(contenders: &[Child], world: &mut World, stage: &mut Stage) -> Self {
+        let redis = RedisFigures::read(&mut world.redis).await;
+        let arrived = stage.receiver.ask(&Ask::Count).await;
+        let contender = contenders.iter().map(|child| cpu_seconds(child.id)).sum();
+        let cpu = [contender, cpu_seconds(world.redis_process), cpu_seconds(stage.receiver.id)];
+        Self { at: Instant::now(), arrived, cpu, redis }
+    }
+}
+
+/// What a contender did and used between two marks.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sample {
+    pub per_second: f64,
+    /// CPU seconds for each 1,000 deliveries: of the contender, of Redis, of the receiver.
+    pub cpu_per_1000: f64,
+    pub redis_cpu_per_1000: f64,
+    pub receiver_cpu_per_1000: f64,
+    /// All of this machine's cores that these took, in cores.
+    pub cores: f64,
+    pub peak_mib: f64,
+    /// Of Redis, for each delivery: commands, those inside scripts included; reads of a socket.
+    pub commands: f64,
+    pub reads: f64,
+}
+
+impl Sample {
+    #[allow(clippy::cast_precision_loss, reason = "numbers of deliveries")]
+    pub fn between(from: &Mark, to: &Mark, contenders: &[Child]) -> Self {
+        let deliveries = (to.arrived - from.arrived).max(1) as f64;
+        let seconds = (to.at - from.at).as_secs_f64();
+        let cpu: Vec<f64> = (0..3).map(|i| to.cpu[i] - from.cpu[i]).collect();
+        let each = |of: fn(&RedisFigures) -> f64| (of(&to.redis) - of(&from.redis)) / deliveries;
+        Self {
+            per_second: deliveries / seconds,
+            cpu_per_1000: cpu[0] * 1000.0 / deliveries,
+            redis_cpu_per_1000: cpu[1] * 1000.0 / deliveries,
+            receiver_cpu_per_1000: cpu[2] * 1000.0 / deliveries,
+            cores: cpu.iter().sum::<f64>() / seconds,
+            peak_mib: contenders.iter().map(|child| peak_mib(child.id)).sum(),
+            commands: each(|redis| redis.commands),
+            reads: each(|redis| redis.reads),
+        }
+    }
+}
+
+/// Waits until at least this many requests have arrived.
+///
+/// # Panics
+///
+/// If that takes longer than `limit`.
+pub async fn arrived(stage: &mut Stage, count: u64, limit: Duration) {
+    let started = Instant::now();
+    loop {
+        let there: u64 = stage.receiver.ask(&Ask::Count).await;
+        if there >= count {
+            return;
+        }
+        assert!(started.elapsed() < limit, "only {there} of {count} requests arrived within {limit:?}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
