@@ -33,7 +33,7 @@ bounds: needs-cc needs-redis ## Measure a worker's memory with a million events,
 	$(CARGO) test --locked --test it -- --ignored --nocapture long_
 
 bench: needs-cc needs-redis ## Measure against a bare loop, in turns: SCENARIOS (all of them), ROUNDS (5), QUICK=1 to try it
-	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
+	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory idle drain scale) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
 FUZZED := url header entry log_entry sealed
 fuzz: needs-cc needs-fuzz ## Fuzz each target for SECONDS (60); what breaks one is kept and replayed by the tests

@@ -11,20 +11,26 @@
 //!
 //! - the parts: [`receiver`], [`bare`] and the HTTP [`client`]s it compares, [`producer`], [`world`], [`accounting`],
 //!   [`turn`] (one contender's turn);
-//! - the scenarios: [`throughput`];
-//! - what is told of them: [`figures`], [`report`].
+//! - the scenarios: [`throughput`], [`latency`], [`memory`], [`idle`], [`backlog`], [`scale`];
+//! - what is told of them: [`figures`], [`report`], [`plot`].
 
 #![allow(unreachable_pub, reason = "`pub` marks what one part offers the others")]
 
 mod accounting;
 mod arguments;
+mod backlog;
 mod bare;
 mod children;
 mod client;
 mod figures;
+mod idle;
+mod latency;
+mod memory;
+mod plot;
 mod producer;
 mod receiver;
 mod report;
+mod scale;
 #[path = "../it/support/mod.rs"]
 mod support;
 mod throughput;

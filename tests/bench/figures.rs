@@ -38,6 +38,12 @@ impl Judged {
         Self { figure: figure.into(), measured, target: format!("<= {target}"), reached: measured <= target }
     }
 
+    /// No further from 1 than this.
+    pub fn near_one(figure: impl Into<String>, measured: f64, by: f64) -> Self {
+        let reached = (measured - 1.0).abs() <= by;
+        Self { figure: figure.into(), measured, target: format!("1 ± {by}"), reached }
+    }
+
     pub fn verdict(&self) -> &'static str {
         if self.reached { "reached" } else { "missed" }
     }

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+pub use self::series::Report;
 use self::series::Series;
 use crate::{
     children,
@@ -92,6 +93,22 @@ impl Behaviour {
 
 type Counted = Arc<Mutex<Series>>;
 
+/// A request that has arrived and is not answered yet.
+struct InFlight<'a>(&'a Counted);
+
+impl<'a> InFlight<'a> {
+    fn arrived(counted: &'a Counted, series: &str, sent_us: Option<u64>) -> Self {
+        counted.lock().expect("never poisoned").arrived(series, now_micros(), sent_us);
+        Self(counted)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.lock().expect("never poisoned").left();
+    }
+}
+
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse_from(std::env::args().skip(1));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
@@ -152,11 +169,9 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, counted: Counted) -> Re
 async fn answer(request: http::Request<Incoming>, counted: Counted) -> Result<Response<Empty<Bytes>>, Infallible> {
     let (head, mut body) = request.into_parts();
     let sent = head.headers.get("webhook-id").and_then(|id| sent_micros(id.as_bytes()));
-    let behaviour = {
-        let series = head.uri.path().split('/').nth(1).unwrap_or_default();
-        counted.lock().expect("never poisoned").arrived(series, now_micros(), sent);
-        Behaviour::of(series)
-    };
+    let series = head.uri.path().split('/').nth(1).unwrap_or_default();
+    let _in_flight = InFlight::arrived(&counted, series, sent);
+    let behaviour = Behaviour::of(series);
     while let Some(Ok(_)) = body.frame().await {}
     let status = match behaviour {
         Behaviour::Ok => StatusCode::OK,

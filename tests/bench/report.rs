@@ -24,6 +24,7 @@ pub struct Report {
     scenario: &'static str,
     tables: Vec<Table>,
     judged: Vec<Judged>,
+    notes: Vec<String>,
     data: Value,
 }
 
@@ -31,7 +32,7 @@ impl Report {
     /// `data` is what was measured, whole.
     pub fn new(scenario: &'static str, data: &impl Serialize) -> Self {
         let data = serde_json::to_value(data).expect("it can be written");
-        Self { scenario, tables: Vec::new(), judged: Vec::new(), data }
+        Self { scenario, tables: Vec::new(), judged: Vec::new(), notes: Vec::new(), data }
     }
 
     /// Adds a table; its first column is text, the others are figures.
@@ -45,6 +46,11 @@ impl Report {
             column.set_cell_alignment(CellAlignment::Right);
         }
         self.tables.push(table);
+    }
+
+    /// Adds a sentence below the tables.
+    pub fn note(&mut self, sentence: String) {
+        self.notes.push(sentence);
     }
 
     pub fn judge(&mut self, judged: Judged) {
@@ -71,6 +77,9 @@ impl Report {
         println!("\n## {}\n", self.scenario);
         for table in &self.tables {
             println!("{table}\n");
+        }
+        for note in &self.notes {
+            println!("{note}\n");
         }
         eprintln!("{}", file.display());
     }

@@ -1,21 +1,17 @@
 //! How fast, and at what cost: as many events as there are, waiting already, for one endpoint over HTTP/1.1 and over
 //! HTTP/2, and for 1,000 endpoints.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::{
     arguments::Extent,
     figures::{Judged, median, median_ratio},
-    receiver::Ask,
     report::Report,
-    turn::{Contender, Mark, Sample, arrived},
-    world::{PLAIN, Setup, Stage, World},
+    turn::{Contender, Sample, drain},
+    world::{PLAIN, Setup, Stage},
 };
-
-/// Longer than any turn should take.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// An endpoint's shape, and what of it is measured.
 struct Shape {
@@ -51,7 +47,7 @@ pub async fn run(extent: &Extent) -> Report {
         for number in 1..=extent.rounds {
             let mut round = Round::new();
             for contender in CONTENDERS {
-                let sample = turn(contender, setup, &mut stage, extent.events).await;
+                let sample = drain(contender, 1, setup, &mut stage, extent.events(100_000)).await;
                 extent.progress(&format!(
                     "throughput, {}, round {number}: {} {:.0}/s",
                     shape.name,
@@ -66,37 +62,6 @@ pub async fn run(extent: &Extent) -> Report {
         measured.push(Shaped { shape: shape.name, rounds });
     }
     tell(&measured)
-}
-
-/// A contender delivers what waits. Its start, and the last few, are left out: from the first twentieth on, and until the
-/// last fiftieth, it is busy and nothing else.
-pub async fn turn(contender: Contender, setup: Setup, stage: &mut Stage, events: usize) -> Sample {
-    let mut world = World::new(stage, setup).await;
-    let endless = contender == Contender::POST_ONLY;
-    if !endless {
-        world.producer.push(events).await;
-    }
-    stage.receiver.ask::<()>(&Ask::Reset).await;
-    let contenders = vec![contender.start(&world, stage).await];
-    let events = u64::try_from(events).expect("64 bits");
-    arrived(stage, events / 20, LIMIT).await;
-    let from = Mark::take(&contenders, &mut world, stage).await;
-    arrived(stage, events - events / 50, LIMIT).await;
-    let to = Mark::take(&contenders, &mut world, stage).await;
-    let sample = Sample::between(&from, &to, &contenders);
-    if !endless {
-        // All of it, and settled: a contender that loses something has not done the work.
-        arrived(stage, events, LIMIT).await;
-        let started = std::time::Instant::now();
-        while world.waiting().await > 0 {
-            assert!(started.elapsed() < LIMIT, "{} does not settle what it delivered", contender.name());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-    for child in contenders {
-        child.end().await;
-    }
-    sample
 }
 
 fn tell(measured: &[Shaped]) -> Report {

@@ -13,11 +13,14 @@ use crate::{
     children::Child,
     client::Kind,
     receiver::Ask,
-    world::{Stage, World},
+    world::{Setup, Stage, World},
 };
 
 /// How often is looked how far a turn has come.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Longer than any turn should take.
+pub const LIMIT: Duration = Duration::from_secs(600);
 
 /// What takes turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +114,18 @@ pub struct Sample {
 }
 
 impl Sample {
+    pub fn contender_cores(&self) -> f64 {
+        self.cpu_per_1000 * self.per_second / 1000.0
+    }
+
+    pub fn redis_cores(&self) -> f64 {
+        self.redis_cpu_per_1000 * self.per_second / 1000.0
+    }
+
+    pub fn receiver_cores(&self) -> f64 {
+        self.receiver_cpu_per_1000 * self.per_second / 1000.0
+    }
+
     #[allow(clippy::cast_precision_loss, reason = "numbers of deliveries")]
     pub fn between(from: &Mark, to: &Mark, contenders: &[Child]) -> Self {
         let deliveries = (to.arrived - from.arrived).max(1) as f64;
@@ -130,19 +145,70 @@ impl Sample {
     }
 }
 
-/// Waits until at least this many requests have arrived.
-///
-/// # Panics
-///
-/// If that takes longer than `limit`.
-pub async fn arrived(stage: &mut Stage, count: u64, limit: Duration) {
+/// So many processes of a contender deliver what waits. Their start, and the last few, are left out: from the first
+/// twentieth on, and until the last fiftieth, they are busy and nothing else.
+pub async fn drain(contender: Contender, processes: usize, setup: Setup, stage: &mut Stage, events: usize) -> Sample {
+    let mut world = World::new(stage, setup).await;
+    if contender != Contender::POST_ONLY {
+        world.producer.push(events).await;
+    }
+    drain_world(contender, processes, &mut world, stage, events).await
+}
+
+/// The same, where the events wait already.
+pub async fn drain_world(
+    contender: Contender,
+    processes: usize,
+    world: &mut World,
+    stage: &mut Stage,
+    events: usize,
+) -> Sample {
+    stage.receiver.ask::<()>(&Ask::Reset).await;
+    let mut children = Vec::new();
+    for _ in 0..processes {
+        children.push(contender.start(world, stage).await);
+    }
+    let events = u64::try_from(events).expect("64 bits");
+    all_arrived(stage, events / 20).await;
+    let from = Mark::take(&children, world, stage).await;
+    all_arrived(stage, events - events / 50).await;
+    let to = Mark::take(&children, world, stage).await;
+    let sample = Sample::between(&from, &to, &children);
+    if contender != Contender::POST_ONLY {
+        // All of it, and settled: a contender that loses something has not done the work.
+        all_arrived(stage, events).await;
+        assert!(settled(world, LIMIT).await, "{} does not settle what it delivered", contender.name());
+    }
+    for child in children {
+        child.end().await;
+    }
+    sample
+}
+
+/// Whether nothing waits or is in flight within `limit`.
+pub async fn settled(world: &mut World, limit: Duration) -> bool {
     let started = Instant::now();
-    loop {
-        let there: u64 = stage.receiver.ask(&Ask::Count).await;
-        if there >= count {
-            return;
+    while world.waiting().await > 0 {
+        if started.elapsed() > limit {
+            return false;
         }
-        assert!(started.elapsed() < limit, "only {there} of {count} requests arrived within {limit:?}");
         tokio::time::sleep(LOOK).await;
     }
+    true
+}
+
+async fn all_arrived(stage: &mut Stage, count: u64) {
+    assert!(arrived(stage, count, LIMIT).await, "not within {LIMIT:?}: {count} requests");
+}
+
+/// Whether at least this many requests arrive within `limit`.
+pub async fn arrived(stage: &mut Stage, count: u64, limit: Duration) -> bool {
+    let started = Instant::now();
+    while stage.receiver.ask::<u64>(&Ask::Count).await < count {
+        if started.elapsed() > limit {
+            return false;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    true
 }

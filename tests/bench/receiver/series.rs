@@ -12,6 +12,8 @@ const LATENCIES: usize = 20_000_000;
 pub struct Series {
     total: u64,
     connections: u64,
+    in_flight: u64,
+    most_in_flight: u64,
     by_name: BTreeMap<String, One>,
 }
 
@@ -26,6 +28,8 @@ struct One {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     pub connections: u64,
+    /// The most requests that had arrived and were not answered yet.
+    pub most_in_flight: u64,
     pub series: BTreeMap<String, Counts>,
 }
 
@@ -53,6 +57,8 @@ impl Series {
 
     pub fn arrived(&mut self, series: &str, now_us: u64, sent_us: Option<u64>) {
         self.total += 1;
+        self.in_flight += 1;
+        self.most_in_flight = self.most_in_flight.max(self.in_flight);
         if !self.by_name.contains_key(series) {
             self.by_name.insert(series.to_owned(), One::default());
         }
@@ -66,9 +72,15 @@ impl Series {
         }
     }
 
+    /// A request was answered, or its client has left.
+    pub fn left(&mut self) {
+        // It may have come before the last reset.
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
     pub fn report(&mut self) -> Report {
-        let series = self.by_name.iter_mut().map(|(name, one)| (name.clone(), one.counts()));
-        Report { connections: self.connections, series: series.collect() }
+        let series = self.by_name.iter_mut().map(|(name, one)| (name.clone(), one.counts())).collect();
+        Report { connections: self.connections, most_in_flight: self.most_in_flight, series }
     }
 }
 
