@@ -16,6 +16,16 @@ pub fn cpu_seconds(process: u32) -> f64 {
     ticks.map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>() / TICKS_PER_SECOND
 }
 
+/// CPU seconds that this machine's cores have been busy with anything.
+pub fn busy_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").expect("this is Linux");
+    let first = stat.lines().next().expect("a line for all cores");
+    // user nice system idle iowait irq softirq steal: all but the two in the middle.
+    let ticks = first.split_whitespace().skip(1).take(8).map(|ticks| ticks.parse::<f64>().expect("a number"));
+    let busy = ticks.enumerate().filter(|(column, _)| !matches!(column, 3 | 4)).map(|(_, ticks)| ticks);
+    busy.sum::<f64>() / TICKS_PER_SECOND
+}
+
 /// The most memory that a process has had, in MiB.
 pub fn peak_mib(process: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");

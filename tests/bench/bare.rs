@@ -82,6 +82,12 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) {
+    // One task's trouble is all of it: whoever waits for the rest would wait for ever.
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::exit(1);
+    }));
     let url = |n: usize| arguments.url.replace("{n}", &n.to_string()).parse().expect("a URL");
     let urls: Arc<[Uri]> = (0..arguments.accounts).map(url).collect();
     let client = Client::new(arguments.client, &arguments.ca);

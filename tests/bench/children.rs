@@ -1,7 +1,13 @@
 //! Processes that are measured: told what to do by arguments and lines of JSON, and gone when this process is gone,
 //! however it ends: they end when their standard input does.
 
-use std::{ffi::OsString, fs::File, io::Write, process::Stdio, sync::OnceLock};
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::Write,
+    process::Stdio,
+    sync::OnceLock,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -54,6 +60,13 @@ impl Child {
         let stdin = process.stdin.take().expect("it is piped");
         let stdout = BufReader::new(process.stdout.take().expect("it is piped")).lines();
         Self { id: 0, stdin, stdout, process }
+    }
+
+    /// Whether it has not died by itself.
+    pub fn runs(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id)).unwrap_or_default();
+        // The state follows the program's name in parentheses; Z is dead and not buried.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
     }
 
     /// Asks the child for something, and waits for its answer.

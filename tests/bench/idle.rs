@@ -74,7 +74,7 @@ fn tell(measured: &[Idled]) -> Report {
     };
     let rows = PARTITIONS.map(|partitions| {
         [
-            format!("{partitions} partitions"),
+            partitions.to_string(),
             format!("{:.2}", of(partitions, |idled| idled.worker_cpu_percent)),
             format!("{:.2}", of(partitions, |idled| idled.redis_cpu_percent)),
             format!("{:.2}", of(partitions, |idled| idled.round_trips)),
@@ -82,14 +82,20 @@ fn tell(measured: &[Idled]) -> Report {
         ]
     });
     report.table(
-        ["", "worker, % of a core", "Redis, % of a core", "round trips/s and partition", "commands/s and partition"],
+        [
+            "partitions",
+            "worker, % of a core",
+            "Redis, % of a core",
+            "round trips/s and partition",
+            "commands/s and partition",
+        ],
         rows,
     );
     for partitions in PARTITIONS {
         let [cpu, trips] =
             [of(partitions, |idled| idled.worker_cpu_percent), of(partitions, |idled| idled.round_trips)];
-        report.judge(Judged::at_most(format!("{partitions} partitions: worker, % of a core"), cpu, 0.5));
-        report.judge(Judged::at_most(format!("{partitions} partitions: round trips/s and partition"), trips, 2.0));
+        report.judge(Judged::at_most(format!("partitions: {partitions}; worker, % of a core"), cpu, 0.5));
+        report.judge(Judged::at_most(format!("partitions: {partitions}; round trips/s and partition"), trips, 2.0));
     }
     report
 }

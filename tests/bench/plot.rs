@@ -10,7 +10,8 @@ use plotters::{
     prelude::*,
 };
 
-const WIDTH: u32 = 900;
+const WIDTH: u32 = 1040;
+const LEGEND_WIDTH: u32 = 190;
 const CHART_HEIGHT: u32 = 420;
 
 /// Told apart by those who do not see red and green, too (Okabe and Ito).
@@ -50,12 +51,14 @@ pub fn draw(file: &Path, charts: &[Chart]) {
     let root = SVGBackend::new(file, (WIDTH, CHART_HEIGHT * rows)).into_drawing_area();
     root.fill(&WHITE).expect("it can be drawn");
     for (area, chart) in root.split_evenly((charts.len(), 1)).iter().zip(charts) {
+        let (area, beside) = area.split_horizontally(WIDTH - LEGEND_WIDTH);
+        name(&beside, &chart.lines);
         let (x, y) = (range(chart, chart.x.1, |point| point.0), range(chart, chart.y.1, |point| point.1));
         match (chart.x.1, chart.y.1) {
-            (Scale::Linear, Scale::Linear) => draw_on(area, chart, x, y),
-            (Scale::Linear, Scale::Logarithmic) => draw_on(area, chart, x, y.log_scale()),
-            (Scale::Logarithmic, Scale::Linear) => draw_on(area, chart, x.log_scale(), y),
-            (Scale::Logarithmic, Scale::Logarithmic) => draw_on(area, chart, x.log_scale(), y.log_scale()),
+            (Scale::Linear, Scale::Linear) => draw_on(&area, chart, x, y),
+            (Scale::Linear, Scale::Logarithmic) => draw_on(&area, chart, x, y.log_scale()),
+            (Scale::Logarithmic, Scale::Linear) => draw_on(&area, chart, x.log_scale(), y),
+            (Scale::Logarithmic, Scale::Logarithmic) => draw_on(&area, chart, x.log_scale(), y.log_scale()),
         }
     }
     root.present().expect("target can be written to");
@@ -90,14 +93,20 @@ fn draw_on<X, Y>(
     mesh.draw().expect("it can be drawn");
     for (line, colour) in chart.lines.iter().zip(COLOURS.iter().cycle()) {
         let style = ShapeStyle::from(colour).stroke_width(2);
-        let drawn = context.draw_series(LineSeries::new(line.points.iter().copied(), style)).expect("it can be drawn");
-        drawn.label(&line.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
+        context.draw_series(LineSeries::new(line.points.iter().copied(), style)).expect("it can be drawn");
         let dots = line.points.iter().map(|point| Circle::new(*point, 3, colour.filled()));
         context.draw_series(dots).expect("it can be drawn");
     }
-    let mut labels = context.configure_series_labels();
-    labels.position(SeriesLabelPosition::UpperLeft).label_font(("sans-serif", 14));
-    labels.background_style(WHITE.mix(0.85)).border_style(BLACK.mix(0.3)).draw().expect("it can be drawn");
+}
+
+/// Says which line is which, beside the chart, where it hides none.
+fn name(area: &DrawingArea<SVGBackend, Shift>, lines: &[Line]) {
+    for ((line, colour), y) in lines.iter().zip(COLOURS.iter().cycle()).zip((60..).step_by(24)) {
+        let stroke = PathElement::new([(0, y), (24, y)], ShapeStyle::from(colour).stroke_width(3));
+        area.draw(&stroke).expect("it can be drawn");
+        let text = Text::new(line.name.clone(), (32, y - 8), ("sans-serif", 14));
+        area.draw(&text).expect("it can be drawn");
+    }
 }
 
 /// A figure as an axis shows it: 20k, 1.5, 0.02.

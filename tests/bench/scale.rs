@@ -32,7 +32,7 @@ pub async fn run(extent: &Extent) -> Report {
         for count in COUNTS {
             for contender in CONTENDERS {
                 let setup = Setup { accounts: ACCOUNTS, partitions: count, ..PLAIN };
-                let sample = drain(contender, count.into(), setup, &mut stage, extent.events(100_000)).await;
+                let sample = drain(contender, count.into(), setup, &mut stage, extent.events(200_000)).await;
                 extent.progress(&format!(
                     "scale, round {number}: {} {:.0}/s",
                     key(contender, count),
@@ -59,7 +59,7 @@ fn tell(rounds: &[Round]) -> Report {
     };
     #[allow(clippy::cast_precision_loss, reason = "a number of cores")]
     let limit = |contender, count| match () {
-        () if of(contender, count, |s| s.cores) >= FULL * cores as f64 => "all cores of this machine",
+        () if of(contender, count, |s| s.cores + s.elsewhere) >= FULL * cores as f64 => "all cores of this machine",
         () if of(contender, count, Sample::redis_cores) >= FULL => "Redis, which has one thread",
         () => "waiting",
     };

@@ -81,8 +81,10 @@ fn tell(measured: &[Shaped]) -> Report {
                 format!("{:.4}", of(|s| s.cpu_per_1000)),
                 format!("{:.2}", ratio(|s| s.cpu_per_1000)),
                 format!("{:.4}", of(|s| s.redis_cpu_per_1000)),
+                format!("{:.2}", ratio(|s| s.redis_cpu_per_1000)),
                 format!("{:.4}", of(|s| s.receiver_cpu_per_1000)),
                 format!("{:.2}", of(|s| s.cores)),
+                format!("{:.2}", of(|s| s.elsewhere)),
                 format!("{:.0}", of(|s| s.peak_mib)),
                 format!("{:.2}", of(|s| s.commands)),
                 format!("{:.3}", of(|s| s.reads)),
@@ -95,20 +97,20 @@ fn tell(measured: &[Shaped]) -> Report {
             "CPU s/1,000",
             "of bare",
             "Redis CPU s/1,000",
+            "of bare",
             "receiver CPU s/1,000",
             "cores in all",
+            "cores elsewhere",
             "peak MiB",
             "Redis commands each",
             "round trips each",
         ];
         report.table(header, rows);
-        if shape.contains("HTTP/1.1") {
-            let of_bare = |figure: fn(&Sample) -> f64| {
-                median_ratio(rounds, |round| figure(&round[&worker]), |round| figure(&round[&bare]))
-            };
-            report.judge(Judged::at_least(format!("{shape}: deliveries/s, of bare"), of_bare(|s| s.per_second), 0.85));
-            report.judge(Judged::at_most(format!("{shape}: worker CPU, of bare"), of_bare(|s| s.cpu_per_1000), 1.25));
-        }
+        let of_bare = |figure: fn(&Sample) -> f64| {
+            median_ratio(rounds, |round| figure(&round[&worker]), |round| figure(&round[&bare]))
+        };
+        report.judge(Judged::at_least(format!("{shape}: deliveries/s, of bare"), of_bare(|s| s.per_second), 0.85));
+        report.judge(Judged::at_most(format!("{shape}: worker CPU, of bare"), of_bare(|s| s.cpu_per_1000), 1.25));
     }
     report
 }

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    accounting::{RedisFigures, cpu_seconds, peak_mib},
+    accounting::{RedisFigures, busy_seconds, cpu_seconds, peak_mib},
     bare::{self, Loop},
     children::Child,
     client::Kind,
@@ -21,6 +21,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Longer than any turn should take.
 pub const LIMIT: Duration = Duration::from_secs(600);
+
+/// After so many deliveries all is warm.
+const WARM: u64 = 20_000;
 
 /// What takes turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +87,8 @@ pub struct Mark {
     pub arrived: u64,
     /// CPU seconds of the contender's processes together, of Redis, of the receiver.
     pub cpu: [f64; 3],
+    /// CPU seconds of all that runs on this machine.
+    pub busy: f64,
     pub redis: RedisFigures,
 }
 
@@ -93,7 +98,7 @@ impl Mark {
         let arrived = stage.receiver.ask(&Ask::Count).await;
         let contender = contenders.iter().map(|child| cpu_seconds(child.id)).sum();
         let cpu = [contender, cpu_seconds(world.redis_process), cpu_seconds(stage.receiver.id)];
-        Self { at: Instant::now(), arrived, cpu, redis }
+        Self { at: Instant::now(), arrived, cpu, busy: busy_seconds(), redis }
     }
 }
 
@@ -105,8 +110,9 @@ pub struct Sample {
     pub cpu_per_1000: f64,
     pub redis_cpu_per_1000: f64,
     pub receiver_cpu_per_1000: f64,
-    /// All of this machine's cores that these took, in cores.
+    /// How much of this machine these took together, and everything else beside them, in cores.
     pub cores: f64,
+    pub elsewhere: f64,
     pub peak_mib: f64,
     /// Of Redis, for each delivery: commands, those inside scripts included; reads of a socket.
     pub commands: f64,
@@ -138,6 +144,7 @@ impl Sample {
             redis_cpu_per_1000: cpu[1] * 1000.0 / deliveries,
             receiver_cpu_per_1000: cpu[2] * 1000.0 / deliveries,
             cores: cpu.iter().sum::<f64>() / seconds,
+            elsewhere: (to.busy - from.busy - cpu.iter().sum::<f64>()) / seconds,
             peak_mib: contenders.iter().map(|child| peak_mib(child.id)).sum(),
             commands: each(|redis| redis.commands),
             reads: each(|redis| redis.reads),
@@ -145,8 +152,8 @@ impl Sample {
     }
 }
 
-/// So many processes of a contender deliver what waits. Their start, and the last few, are left out: from the first
-/// twentieth on, and until the last fiftieth, they are busy and nothing else.
+/// So many processes of a contender deliver what waits. Their start, in which connections are made, and the last few
+/// are left out: from the first fifth on (at most [`WARM`]), and until the last fiftieth, they are busy and nothing else.
 pub async fn drain(contender: Contender, processes: usize, setup: Setup, stage: &mut Stage, events: usize) -> Sample {
     let mut world = World::new(stage, setup).await;
     if contender != Contender::POST_ONLY {
@@ -169,14 +176,14 @@ pub async fn drain_world(
         children.push(contender.start(world, stage).await);
     }
     let events = u64::try_from(events).expect("64 bits");
-    all_arrived(stage, events / 20).await;
+    all_arrived(stage, &children, (events / 5).min(WARM)).await;
     let from = Mark::take(&children, world, stage).await;
-    all_arrived(stage, events - events / 50).await;
+    all_arrived(stage, &children, events - events / 50).await;
     let to = Mark::take(&children, world, stage).await;
     let sample = Sample::between(&from, &to, &children);
     if contender != Contender::POST_ONLY {
         // All of it, and settled: a contender that loses something has not done the work.
-        all_arrived(stage, events).await;
+        all_arrived(stage, &children, events).await;
         assert!(settled(world, LIMIT).await, "{} does not settle what it delivered", contender.name());
     }
     for child in children {
@@ -197,8 +204,12 @@ pub async fn settled(world: &mut World, limit: Duration) -> bool {
     true
 }
 
-async fn all_arrived(stage: &mut Stage, count: u64) {
-    assert!(arrived(stage, count, LIMIT).await, "not within {LIMIT:?}: {count} requests");
+async fn all_arrived(stage: &mut Stage, children: &[Child], count: u64) {
+    let started = Instant::now();
+    while !arrived(stage, count, Duration::from_secs(1)).await {
+        assert!(children.iter().all(Child::runs), "a process died; see children.log");
+        assert!(started.elapsed() < LIMIT, "not within {LIMIT:?}: {count} requests");
+    }
 }
 
 /// Whether at least this many requests arrive within `limit`.
