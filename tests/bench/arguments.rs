@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
-use crate::{backlog, idle, latency, memory, scale, throughput};
+use crate::{backlog, bullmq, idle, latency, memory, scale, throughput};
 
 /// Measures Lynkhook against bare loops, in turns. Results also go to target/bench.
 #[derive(Parser)]
@@ -41,6 +41,8 @@ enum Scenario {
     Drain,
     /// 1, 2, 4 and 8 workers on as many partitions.
     Scale,
+    /// BullMQ beside the worker: make bench-bullmq.
+    Bullmq,
 }
 
 /// How much is measured.
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
                 Scenario::Idle => idle::run(&extent).await,
                 Scenario::Drain => backlog::run(&extent).await,
                 Scenario::Scale => scale::run(&extent).await,
+                Scenario::Bullmq => bullmq::run(&extent).await,
             };
             report.publish(arguments.json);
         }

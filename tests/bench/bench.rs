@@ -11,7 +11,8 @@
 //!
 //! - the parts: [`receiver`], [`bare`] and the HTTP [`client`]s it compares, [`producer`], [`world`], [`accounting`],
 //!   [`turn`] (one contender's turn);
-//! - the scenarios: [`throughput`], [`latency`], [`memory`], [`idle`], [`backlog`], [`scale`];
+//! - the scenarios: [`throughput`], [`latency`], [`memory`], [`idle`], [`backlog`], [`scale`], and
+//!   [`bullmq`], which is asked for by its own name;
 //! - what is told of them: [`figures`], [`report`], [`plot`].
 
 #![allow(unreachable_pub, reason = "`pub` marks what one part offers the others")]
@@ -20,6 +21,7 @@ mod accounting;
 mod arguments;
 mod backlog;
 mod bare;
+mod bullmq;
 mod children;
 mod client;
 mod figures;

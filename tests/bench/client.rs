@@ -37,7 +37,8 @@ use rustls::{
 };
 use tower::{BoxError, Service};
 
-const AGENT: &str = concat!("Lynkhook/", env!("CARGO_PKG_VERSION"));
+/// As the worker calls itself.
+pub const AGENT: &str = concat!("Lynkhook/", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::{
     accounting::{RedisFigures, busy_seconds, cpu_seconds, peak_mib},
     bare::{self, Loop},
+    bullmq,
     children::Child,
     client::Kind,
     receiver::Ask,
@@ -32,6 +33,8 @@ pub enum Contender {
     Worker,
     /// A bare loop; `threads` as its arguments say.
     Bare { kind: Loop, client: Kind, threads: usize },
+    /// BullMQ, where it is installed.
+    BullMq,
 }
 
 impl Contender {
@@ -44,6 +47,7 @@ impl Contender {
     pub fn name(self) -> String {
         match self {
             Self::Worker => "worker".to_owned(),
+            Self::BullMq => "BullMQ".to_owned(),
             Self::Bare { kind, client, threads } => {
                 let kind = if kind == Loop::PostOnly { "client only" } else { "bare" };
                 let client = if client == Kind::Hyper { "hyper" } else { "reqwest" };
@@ -57,6 +61,7 @@ impl Contender {
     pub async fn start(self, world: &World, stage: &Stage) -> Child {
         match self {
             Self::Worker => Child::of_program(env!("CARGO_BIN_EXE_lynkhook"), &["worker"], &world.environment).await,
+            Self::BullMq => bullmq::work(world, stage).await,
             Self::Bare { kind, client, threads } => {
                 let setup = &world.setup;
                 let words =
@@ -156,8 +161,10 @@ impl Sample {
 /// are left out: from the first fifth on (at most [`WARM`]), and until the last fiftieth, they are busy and nothing else.
 pub async fn drain(contender: Contender, processes: usize, setup: Setup, stage: &mut Stage, events: usize) -> Sample {
     let mut world = World::new(stage, setup).await;
-    if contender != Contender::POST_ONLY {
-        world.producer.push(events).await;
+    match contender {
+        Contender::POST_ONLY => {}
+        Contender::BullMq => bullmq::fill(&world, stage, events).await,
+        _ => world.producer.push(events).await,
     }
     drain_world(contender, processes, &mut world, stage, events).await
 }

@@ -108,6 +108,10 @@ impl World {
         Self { setup, redis, redis_process, queues, environment, producer, server }
     }
 
+    pub fn redis_port(&self) -> u16 {
+        self.server.port()
+    }
+
     pub fn redis_url(&self) -> String {
         self.server.url()
     }
