@@ -27,6 +27,7 @@ use crate::{
     client::{Client, Kind},
     producer::{GROUP, envelope},
     receiver::now_micros,
+    world::url_of,
 };
 
 /// The first argument of a process that is a bare loop.
@@ -55,9 +56,9 @@ struct Arguments {
     /// The receivers' authority, PEM.
     #[arg(long)]
     ca: PathBuf,
-    /// Where account number n's events go, `{n}` being its number.
+    /// Where account n's events go: the n-th of these, in turn, `{n}` being its number.
     #[arg(long)]
-    url: String,
+    url: Vec<String>,
     #[arg(long)]
     accounts: usize,
     #[arg(long)]
@@ -88,7 +89,7 @@ async fn run(arguments: Arguments) {
         tell(panic);
         std::process::exit(1);
     }));
-    let url = |n: usize| arguments.url.replace("{n}", &n.to_string()).parse().expect("a URL");
+    let url = |n| url_of(&arguments.url, n).parse().expect("a URL");
     let urls: Arc<[Uri]> = (0..arguments.accounts).map(url).collect();
     let client = Client::new(arguments.client, &arguments.ca);
     children::say(&());

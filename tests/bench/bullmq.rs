@@ -10,7 +10,7 @@ use crate::{
     producer::envelope,
     report::Report,
     turn::{Contender, Sample, drain},
-    world::{PLAIN, Stage, World},
+    world::{PLAIN, Stage, World, url_of},
 };
 
 const CONTENDERS: [Contender; 3] = [Contender::BARE, Contender::Worker, Contender::BullMq];
@@ -89,7 +89,7 @@ fn environment(world: &World, stage: &Stage, events: usize) -> Vec<(&'static str
         ("PORT", world.redis_port().to_string()),
         ("EVENTS", events.to_string()),
         ("CONCURRENCY", world.setup.concurrency.to_string()),
-        ("URL", stage.url(&world.setup).replace("{n}", "0")),
+        ("URL", url_of(&stage.urls(&world.setup), 0)),
         ("CA", stage.ca().display().to_string()),
         ("AGENT", crate::client::AGENT.to_owned()),
         ("ENVELOPE", String::from_utf8(envelope()).expect("it is JSON")),

@@ -99,7 +99,7 @@ async fn turn(contender: Contender, per_second: f64, stage: &mut Stage, extent: 
     for child in children.into_iter() {
         child.end().await;
     }
-    let counts = &received.series[PLAIN.series];
+    let counts = &received.series[PLAIN.series[0]];
     #[allow(clippy::cast_precision_loss, reason = "numbers of events")]
     let arrived = counts.count as f64 / pushed as f64;
     let used = Sample::between(&from, &to, &[]);

@@ -3,12 +3,15 @@
 //!
 //! The first segment of a request's path says how it is answered ([`Behaviour`]), and is the name of the *series* it is
 //! counted in: `/ok/…` and `/ok-quiet/…` are answered alike and counted apart. When an event was sent stands in its id,
-//! which arrives as `webhook-id`: `<Unix microseconds>-<number>`. On standard input it is asked what it counted.
+//! which arrives as `webhook-id`: `<Unix microseconds>-<number>`. On standard input it is asked what it counted, and told
+//! to answer a series otherwise from now on. Who does not even get as far as a request is served by [`faulty`].
 
+mod faulty;
 mod series;
 
 use std::{
-    convert::Infallible,
+    collections::HashMap,
+    io,
     process::ExitCode,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
@@ -49,12 +52,15 @@ struct Arguments {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Ready {
     pub port: u16,
+    /// Here connections are reset, and here TLS fails.
+    pub reset_port: u16,
+    pub no_tls_port: u16,
     /// The authority of its certificate, PEM.
     pub ca: String,
 }
 
 /// What it can be asked for.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
     /// Forget what was counted.
@@ -63,6 +69,8 @@ pub enum Ask {
     Count,
     /// Everything.
     Report,
+    /// Answer a series as another one is, from now on.
+    Answer { series: String, like: String },
 }
 
 /// How a request is answered.
@@ -76,6 +84,8 @@ enum Behaviour {
     Status(StatusCode),
     /// Not at all, for as long as the client waits: `hang`.
     Hang,
+    /// By closing the connection: `close`.
+    Close,
 }
 
 impl Behaviour {
@@ -86,26 +96,37 @@ impl Behaviour {
             "slow" => Self::Slow(Duration::from_millis(argument.parse().unwrap_or(1000))),
             "status" => Self::Status(argument.parse().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)),
             "hang" => Self::Hang,
+            "close" => Self::Close,
             _ => Self::Status(StatusCode::NOT_FOUND),
         }
     }
 }
 
-type Counted = Arc<Mutex<Series>>;
+/// What a receiver knows.
+#[derive(Default)]
+struct State {
+    series: Series,
+    /// What is answered otherwise than its name says.
+    otherwise: HashMap<String, Behaviour>,
+}
+
+type Shared = Arc<Mutex<State>>;
 
 /// A request that has arrived and is not answered yet.
-struct InFlight<'a>(&'a Counted);
+struct InFlight<'a>(&'a Shared);
 
 impl<'a> InFlight<'a> {
-    fn arrived(counted: &'a Counted, series: &str, sent_us: Option<u64>) -> Self {
-        counted.lock().expect("never poisoned").arrived(series, now_micros(), sent_us);
-        Self(counted)
+    /// Counts it, and says how it is to be answered.
+    fn arrived(shared: &'a Shared, series: &str, sent_us: Option<u64>) -> (Self, Behaviour) {
+        let mut state = shared.lock().expect("never poisoned");
+        state.series.arrived(series, now_micros(), sent_us);
+        (Self(shared), state.otherwise.get(series).copied().unwrap_or_else(|| Behaviour::of(series)))
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.lock().expect("never poisoned").left();
+        self.0.lock().expect("never poisoned").series.left();
     }
 }
 
@@ -121,42 +142,45 @@ async fn run(arguments: Arguments) {
     let mut tls = Arc::unwrap_or_clone(server_config(Identity::Trusted, &[&arguments.alpn]).expect("it speaks TLS"));
     tls.ticketer = Ticketer::new().expect("a key for tickets");
     let port = listener.local_addr().expect("it is bound").port();
-    children::say(&Ready { port, ca: Authority::shared().pem() });
-    let counted = Counted::default();
-    tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(tls)), Arc::clone(&counted)));
+    let (reset_port, no_tls_port) = (faulty::resetting().await, faulty::without_tls().await);
+    children::say(&Ready { port, reset_port, no_tls_port, ca: Authority::shared().pem() });
+    let shared = Shared::default();
+    tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(tls)), Arc::clone(&shared)));
     let mut questions = children::Questions::new();
     while let Some(ask) = questions.next().await {
+        let mut state = shared.lock().expect("never poisoned");
         match ask {
             Ask::Reset => {
-                *counted.lock().expect("never poisoned") = Series::default();
+                state.series = Series::default();
                 children::say(&());
             }
-            Ask::Count => children::say(&counted.lock().expect("never poisoned").total()),
-            Ask::Report => {
-                let report = counted.lock().expect("never poisoned").report();
-                children::say(&report);
+            Ask::Count => children::say(&state.series.total()),
+            Ask::Report => children::say(&state.series.report()),
+            Ask::Answer { series, like } => {
+                state.otherwise.insert(series, Behaviour::of(&like));
+                children::say(&());
             }
         }
     }
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, counted: Counted) {
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared: Shared) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let (acceptor, counted) = (acceptor.clone(), Arc::clone(&counted));
+        let (acceptor, shared) = (acceptor.clone(), Arc::clone(&shared));
         tokio::spawn(async move {
             // That a client goes away is no concern of the one that counts.
-            let _ = serve(stream, acceptor, counted).await;
+            let _ = serve(stream, acceptor, shared).await;
         });
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, counted: Counted) -> Result<(), hyper::Error> {
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Shared) -> Result<(), hyper::Error> {
     let _ = stream.set_nodelay(true);
     let Ok(stream) = acceptor.accept(stream).await else { return Ok(()) };
-    counted.lock().expect("never poisoned").connected();
+    shared.lock().expect("never poisoned").series.connected();
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let service = service_fn(move |request| answer(request, Arc::clone(&counted)));
+    let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
     if http2 {
         let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         server.timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
@@ -166,12 +190,11 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, counted: Counted) -> Re
     }
 }
 
-async fn answer(request: http::Request<Incoming>, counted: Counted) -> Result<Response<Empty<Bytes>>, Infallible> {
+async fn answer(request: http::Request<Incoming>, shared: Shared) -> io::Result<Response<Empty<Bytes>>> {
     let (head, mut body) = request.into_parts();
     let sent = head.headers.get("webhook-id").and_then(|id| sent_micros(id.as_bytes()));
     let series = head.uri.path().split('/').nth(1).unwrap_or_default();
-    let _in_flight = InFlight::arrived(&counted, series, sent);
-    let behaviour = Behaviour::of(series);
+    let (_in_flight, behaviour) = InFlight::arrived(&shared, series, sent);
     while let Some(Ok(_)) = body.frame().await {}
     let status = match behaviour {
         Behaviour::Ok => StatusCode::OK,
@@ -181,6 +204,7 @@ async fn answer(request: http::Request<Incoming>, counted: Counted) -> Result<Re
             StatusCode::OK
         }
         Behaviour::Hang => std::future::pending().await,
+        Behaviour::Close => return Err(io::ErrorKind::ConnectionAborted.into()),
     };
     let mut response = Response::new(Empty::new());
     *response.status_mut() = status;

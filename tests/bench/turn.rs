@@ -73,7 +73,9 @@ impl Contender {
                 add("--threads", threads.to_string().into());
                 add("--concurrency", setup.concurrency.to_string().into());
                 add("--ca", stage.ca().into());
-                add("--url", stage.url(setup).into());
+                for url in stage.urls(setup) {
+                    add("--url", url.into());
+                }
                 add("--accounts", setup.accounts.to_string().into());
                 add("--redis", world.redis_url().into());
                 for queue in &world.queues {

@@ -26,7 +26,7 @@ const PREFIX: &str = "bench";
 /// A receiver, and names that lead to it.
 pub struct Stage {
     pub receiver: Child,
-    port: u16,
+    ready: receiver::Ready,
     ca: NamedTempFile,
     dns: DnsServer,
 }
@@ -39,12 +39,13 @@ pub struct Setup {
     pub partitions: u16,
     /// Attempts in flight, of a process.
     pub concurrency: usize,
-    /// The first segment of every webhook's path: how the receiver answers.
-    pub series: &'static str,
+    /// How the receiver answers account n's webhook, and in which series it is counted: the n-th of these, in turn.
+    /// Besides the receiver's own, `reset` and `no-tls` are endpoints that never get a request.
+    pub series: &'static [&'static str],
 }
 
 /// As most turns are: one endpoint that answers at once, default settings.
-pub const PLAIN: Setup = Setup { accounts: 1, partitions: 1, concurrency: 256, series: "ok" };
+pub const PLAIN: Setup = Setup { accounts: 1, partitions: 1, concurrency: 256, series: &["ok"] };
 
 impl Stage {
     /// `alpn` is what the receiver offers: `http/1.1` or `h2`.
@@ -53,13 +54,21 @@ impl Stage {
         let (receiver, ready): (_, receiver::Ready) = Child::of_this_binary(arguments).await;
         let mut ca = NamedTempFile::new().expect("a file");
         ca.write_all(ready.ca.as_bytes()).expect("it can be written");
-        Self { receiver, port: ready.port, ca, dns: DnsServer::start().await }
+        Self { receiver, ready, ca, dns: DnsServer::start().await }
     }
 
-    /// Where account n's events go, `{n}` being its number.
-    pub fn url(&self, setup: &Setup) -> String {
+    /// Where account n's events go: the n-th of these, in turn, `{n}` being its number.
+    pub fn urls(&self, setup: &Setup) -> Vec<String> {
         let host = if setup.accounts == 1 { "localhost" } else { "h{n}.hooks.test" };
-        format!("https://{host}:{}/{}/{{n}}", self.port, setup.series)
+        let url = |series: &&str| {
+            let port = match *series {
+                "reset" => self.ready.reset_port,
+                "no-tls" => self.ready.no_tls_port,
+                _ => self.ready.port,
+            };
+            format!("https://{host}:{port}/{series}/{{n}}")
+        };
+        setup.series.iter().map(url).collect()
     }
 
     pub fn ca(&self) -> &Path {
@@ -94,7 +103,7 @@ impl World {
         for queue in &queues {
             let _: () = redis.xgroup_create_mkstream(queue, GROUP, "0").await.expect("a group");
         }
-        subscribe(&settings, &store, &mut redis, &stage.url(&setup), setup.accounts).await;
+        subscribe(&settings, &store, &mut redis, &stage.urls(&setup), setup.accounts).await;
         let of = |n| {
             let account: AccountId = account(n);
             let queue = queues[usize::from(account.partition(setup.partitions))].clone();
@@ -144,11 +153,22 @@ fn environment(server: &RedisServer, stage: &Stage, setup: &Setup) -> Vec<(&'sta
     environment
 }
 
+/// Where account n's events go.
+pub fn url_of(urls: &[String], n: usize) -> String {
+    urls[n % urls.len()].replace("{n}", &n.to_string())
+}
+
 /// One webhook for each account. The first is added as anybody adds one, the others are its copies.
-async fn subscribe(settings: &Settings, store: &Store, redis: &mut MultiplexedConnection, url: &str, accounts: usize) {
+async fn subscribe(
+    settings: &Settings,
+    store: &Store,
+    redis: &mut MultiplexedConnection,
+    urls: &[String],
+    accounts: usize,
+) {
     let vault = Vault::new(settings.secrets.key.as_ref()).expect("a key");
     let webhooks = Webhooks::new(settings, store.clone(), vault).expect("settings");
-    let url_of = |n: usize| url.replace("{n}", &n.to_string());
+    let url_of = |n| url_of(urls, n);
     let new = NewWebhook {
         url: url_of(0),
         events: None,
