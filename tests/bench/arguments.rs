@@ -41,7 +41,7 @@ enum Scenario {
     Drain,
     /// 1, 2, 4 and 8 workers on as many partitions.
     Scale,
-    /// BullMQ beside the worker: make bench-bullmq.
+    /// `BullMQ` beside the worker: make bench-bullmq.
     Bullmq,
 }
 
@@ -54,17 +54,17 @@ pub struct Extent {
 
 impl Extent {
     /// So many events; a tenth, if it is only tried.
-    pub fn events(&self, count: usize) -> usize {
+    pub fn events(self, count: usize) -> usize {
         if self.quick { count / 10 } else { count }
     }
 
     /// So many seconds; a fifth, if it is only tried.
-    pub fn seconds(&self, seconds: u64) -> Duration {
+    pub fn seconds(self, seconds: u64) -> Duration {
         Duration::from_secs(if self.quick { seconds.div_ceil(5) } else { seconds })
     }
 
     /// Says how far it has come.
-    pub fn progress(&self, what: &str) {
+    pub fn progress(self, what: &str) {
         eprintln!("{what}{}", if self.quick { " (quick: no figure to rely on)" } else { "" });
     }
 }
@@ -78,13 +78,13 @@ pub fn main() -> ExitCode {
     runtime.block_on(async {
         for scenario in arguments.scenarios {
             let report = match scenario {
-                Scenario::Throughput => throughput::run(&extent).await,
-                Scenario::Latency => latency::run(&extent).await,
-                Scenario::Memory => memory::run(&extent).await,
-                Scenario::Idle => idle::run(&extent).await,
-                Scenario::Drain => backlog::run(&extent).await,
-                Scenario::Scale => scale::run(&extent).await,
-                Scenario::Bullmq => bullmq::run(&extent).await,
+                Scenario::Throughput => throughput::run(extent).await,
+                Scenario::Latency => latency::run(extent).await,
+                Scenario::Memory => memory::run(extent).await,
+                Scenario::Idle => idle::run(extent).await,
+                Scenario::Drain => backlog::run(extent).await,
+                Scenario::Scale => scale::run(extent).await,
+                Scenario::Bullmq => bullmq::run(extent).await,
             };
             report.publish(arguments.json);
         }

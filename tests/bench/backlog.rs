@@ -38,7 +38,7 @@ fn key(contender: Contender, events: usize) -> String {
     format!("{}, {events} waiting", contender.name())
 }
 
-pub async fn run(extent: &Extent) -> Report {
+pub async fn run(extent: Extent) -> Report {
     let mut stage = Stage::new("http/1.1").await;
     let lengths = [SHORT, extent.events(LONG)];
     let mut rounds = Vec::new();

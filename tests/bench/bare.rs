@@ -91,7 +91,7 @@ async fn run(arguments: Arguments) {
     }));
     let url = |n| url_of(&arguments.url, n).parse().expect("a URL");
     let urls: Arc<[Uri]> = (0..arguments.accounts).map(url).collect();
-    let client = Client::new(arguments.client, &arguments.ca);
+    let client = Arc::new(Client::new(arguments.client, &arguments.ca));
     children::say(&());
     match arguments.kind {
         Loop::PostOnly => post_only(&client, &urls, arguments.concurrency),
@@ -102,7 +102,7 @@ async fn run(arguments: Arguments) {
             for queue in arguments.queue {
                 let (finished, to_settle) = mpsc::channel(arguments.concurrency);
                 tokio::spawn(settle(connection(&redis).await, queue.clone(), to_settle));
-                let (slots, urls, client) = (Arc::clone(&slots), Arc::clone(&urls), client.clone());
+                let (slots, urls, client) = (Arc::clone(&slots), Arc::clone(&urls), Arc::clone(&client));
                 tokio::spawn(read(connection(&redis).await, queue, (client, urls), slots, finished));
             }
         }
@@ -115,12 +115,12 @@ async fn connection(redis: &redis::Client) -> MultiplexedConnection {
     redis.get_multiplexed_async_connection_with_config(&config).await.expect("Redis is up")
 }
 
-fn post_only(client: &Client, urls: &Arc<[Uri]>, concurrency: usize) {
+fn post_only(client: &Arc<Client>, urls: &Arc<[Uri]>, concurrency: usize) {
     let number = Arc::new(AtomicU64::new(0));
     let envelope = Bytes::from(envelope());
     for _ in 0..concurrency {
         let (client, urls, number, envelope) =
-            (client.clone(), Arc::clone(urls), Arc::clone(&number), envelope.clone());
+            (Arc::clone(client), Arc::clone(urls), Arc::clone(&number), envelope.clone());
         tokio::spawn(async move {
             loop {
                 let n = number.fetch_add(1, Ordering::Relaxed);
@@ -136,7 +136,7 @@ fn post_only(client: &Client, urls: &Arc<[Uri]>, concurrency: usize) {
 async fn read(
     mut redis: MultiplexedConnection,
     queue: String,
-    (client, urls): (Client, Arc<[Uri]>),
+    (client, urls): (Arc<Client>, Arc<[Uri]>),
     slots: Arc<Semaphore>,
     finished: mpsc::Sender<Bytes>,
 ) {
@@ -152,7 +152,7 @@ async fn read(
         let answer: Value = read.query_async(&mut redis).await.expect("Redis answers");
         for entry in entries(answer) {
             let slot = held.split(1).expect("never more entries than slots");
-            let (client, urls, finished) = (client.clone(), Arc::clone(&urls), finished.clone());
+            let (client, urls, finished) = (Arc::clone(&client), Arc::clone(&urls), finished.clone());
             tokio::spawn(async move {
                 match client.post(&urls[entry.account], &entry.event_id, entry.envelope).await {
                     Ok(status) if status.is_success() => drop(finished.send(entry.id).await),

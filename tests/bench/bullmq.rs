@@ -1,4 +1,4 @@
-//! BullMQ, a queue over Redis that many know, doing the same deliveries to the same receiver: `make bench-bullmq`, which
+//! `BullMQ`, a queue over Redis that many know, doing the same deliveries to the same receiver: `make bench-bullmq`, which
 //! installs it. One process of Node, one endpoint over HTTP/1.1.
 
 use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
@@ -17,7 +17,7 @@ const CONTENDERS: [Contender; 3] = [Contender::BARE, Contender::Worker, Contende
 
 type Round = BTreeMap<String, Sample>;
 
-pub async fn run(extent: &Extent) -> Report {
+pub async fn run(extent: Extent) -> Report {
     assert!(folder().join("node_modules").exists(), "BullMQ is not installed: run `make bench-bullmq`");
     let mut stage = Stage::new("http/1.1").await;
     let mut rounds = Vec::new();

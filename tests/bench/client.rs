@@ -46,8 +46,8 @@ pub enum Kind {
     Reqwest,
 }
 
-/// A client; clones share its connections.
-#[derive(Clone)]
+/// A client, with its connections.
+#[allow(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Client {
     Hyper(HyperClient<HttpsConnector<HttpConnector<Here>>, Full<Bytes>>),
     Reqwest(reqwest::Client),

@@ -26,7 +26,7 @@ struct Idled {
     commands: f64,
 }
 
-pub async fn run(extent: &Extent) -> Report {
+pub async fn run(extent: Extent) -> Report {
     let mut stage = Stage::new("http/1.1").await;
     let mut measured = Vec::new();
     for number in 1..=extent.rounds {
@@ -43,7 +43,7 @@ pub async fn run(extent: &Extent) -> Report {
     tell(&measured)
 }
 
-async fn turn(partitions: u16, stage: &mut Stage, extent: &Extent) -> Idled {
+async fn turn(partitions: u16, stage: &mut Stage, extent: Extent) -> Idled {
     let mut world = World::new(stage, Setup { partitions, ..PLAIN }).await;
     let children = vec![Contender::Worker.start(&world, stage).await];
     // Its start is not what is measured.

@@ -47,7 +47,7 @@ struct Load {
     rounds: Vec<BTreeMap<String, Met>>,
 }
 
-pub async fn run(extent: &Extent) -> Report {
+pub async fn run(extent: Extent) -> Report {
     let mut stage = Stage::new("http/1.1").await;
     let mut capacities = Vec::new();
     for _ in 0..if extent.rounds > 1 { 3 } else { 1 } {
@@ -82,7 +82,7 @@ pub async fn run(extent: &Extent) -> Report {
     tell(capacity, &loads)
 }
 
-async fn turn(contender: Contender, per_second: f64, stage: &mut Stage, extent: &Extent) -> Met {
+async fn turn(contender: Contender, per_second: f64, stage: &mut Stage, extent: Extent) -> Met {
     let mut world = World::new(stage, PLAIN).await;
     stage.receiver.ask::<()>(&Ask::Reset).await;
     let children = vec![contender.start(&world, stage).await];
@@ -96,7 +96,7 @@ async fn turn(contender: Contender, per_second: f64, stage: &mut Stage, extent: 
     let to = Mark::take(&children, &mut world, stage).await;
     arrived(stage, u64::try_from(pushed).expect("64 bits"), Duration::from_secs(1)).await;
     let received: Received = stage.receiver.ask(&Ask::Report).await;
-    for child in children.into_iter() {
+    for child in children {
         child.end().await;
     }
     let counts = &received.series[PLAIN.series[0]];

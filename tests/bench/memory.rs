@@ -31,7 +31,7 @@ struct Shaped {
     rounds: Vec<Round>,
 }
 
-pub async fn run(extent: &Extent) -> Report {
+pub async fn run(extent: Extent) -> Report {
     let mut measured = Vec::new();
     for (shape, accounts) in [("1 endpoint", 1), ("1,000 endpoints", 1000)] {
         let mut stage = Stage::new("http/1.1").await;

@@ -24,7 +24,7 @@ fn key(contender: Contender, count: u16) -> String {
     format!("{count} × {}", contender.name())
 }
 
-pub async fn run(extent: &Extent) -> Report {
+pub async fn run(extent: Extent) -> Report {
     let mut stage = Stage::new("http/1.1").await;
     let mut rounds = Vec::new();
     for number in 1..=extent.rounds {

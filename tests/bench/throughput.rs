@@ -38,7 +38,7 @@ struct Shaped {
     rounds: Vec<Round>,
 }
 
-pub async fn run(extent: &Extent) -> Report {
+pub async fn run(extent: Extent) -> Report {
     let mut measured = Vec::new();
     for shape in &SHAPES {
         let mut stage = Stage::new(shape.alpn).await;

@@ -33,7 +33,7 @@ pub enum Contender {
     Worker,
     /// A bare loop; `threads` as its arguments say.
     Bare { kind: Loop, client: Kind, threads: usize },
-    /// BullMQ, where it is installed.
+    /// `BullMQ`, where it is installed.
     BullMq,
 }
 
