@@ -3,6 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum};
+use serde::Serialize;
 
 use crate::{backlog, bullmq, idle, latency, memory, scale, throughput};
 
@@ -19,7 +20,7 @@ struct Arguments {
     /// Tries whether it works: one round, a tenth of the events. Its figures mean nothing.
     #[arg(long)]
     quick: bool,
-    /// Print JSON documents instead of tables.
+    /// Print a JSON document a scenario, each on one line, instead of tables.
     #[arg(long)]
     json: bool,
     /// Cargo adds it.
@@ -46,7 +47,7 @@ enum Scenario {
 }
 
 /// How much is measured.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Extent {
     pub rounds: u32,
     quick: bool,
@@ -86,7 +87,7 @@ pub fn main() -> ExitCode {
                 Scenario::Scale => scale::run(extent).await,
                 Scenario::Bullmq => bullmq::run(extent).await,
             };
-            report.publish(arguments.json);
+            report.publish(extent, arguments.json);
         }
     });
     ExitCode::SUCCESS

@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::figures::Judged;
+use crate::{arguments::Extent, figures::Judged};
 
 /// `target/bench`: results lie there.
 pub fn folder() -> PathBuf {
@@ -57,8 +57,8 @@ impl Report {
         self.judged.push(judged);
     }
 
-    /// Writes the JSON document to its file, and prints it or the tables.
-    pub fn publish(mut self, as_json: bool) {
+    /// Writes the JSON document to its file, and prints it (on one line) or the tables.
+    pub fn publish(mut self, extent: Extent, as_json: bool) {
         if !self.judged.is_empty() {
             let rows = self.judged.clone();
             let rows = rows.iter().map(|one| {
@@ -66,12 +66,20 @@ impl Report {
             });
             self.table(["to reach", "measured", "target", "verdict"], rows);
         }
-        let document = json!({ "scenario": self.scenario, "judged": self.judged, "data": self.data });
+        let document = json!({
+            "scenario": self.scenario,
+            "lynkhook": env!("CARGO_PKG_VERSION"),
+            "machine": machine(),
+            "extent": extent,
+            "judged": self.judged,
+            "notes": self.notes,
+            "data": self.data,
+        });
         let text = serde_json::to_string_pretty(&document).expect("it can be written");
         let file = folder().join(format!("{}.json", self.scenario));
         fs::write(&file, &text).expect("target can be written to");
         if as_json {
-            println!("{text}");
+            println!("{document}");
             return;
         }
         println!("\n## {}\n", self.scenario);
@@ -83,4 +91,12 @@ impl Report {
         }
         eprintln!("{}", file.display());
     }
+}
+
+/// What the figures depend on.
+fn machine() -> Value {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    json!({ "cores": cores, "processor": model.map(|(_, model)| model) })
 }
