@@ -11,7 +11,7 @@ use crate::{
     figures::{Judged, median, median_ratio},
     producer::ENVELOPE_BYTES,
     report::Report,
-    turn::{Contender, Sample, drain_world},
+    turn::{Contender, Sample, drain_world, order},
     world::{PLAIN, Stage, World},
 };
 
@@ -44,7 +44,7 @@ pub async fn run(extent: Extent) -> Report {
     let mut rounds = Vec::new();
     for number in 1..=extent.rounds {
         let mut round = Round::new();
-        for contender in CONTENDERS {
+        for contender in order(CONTENDERS, number) {
             for events in lengths {
                 let times = if events == SHORT { SHORT_TURNS } else { 1 };
                 let mut turns = Vec::new();

@@ -18,14 +18,13 @@ use std::{
 
 use bytes::Bytes;
 use clap::{Parser, ValueEnum};
-use http::Uri;
 use redis::{Value, aio::MultiplexedConnection};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     children,
-    client::{Client, Kind},
-    producer::{GROUP, envelope},
+    client::{Client, Endpoint, Kind},
+    producer::{ENVELOPE_BYTES, GROUP, envelope},
     receiver::now_micros,
     world::url_of,
 };
@@ -89,21 +88,23 @@ async fn run(arguments: Arguments) {
         tell(panic);
         std::process::exit(1);
     }));
-    let url = |n| url_of(&arguments.url, n).parse().expect("a URL");
-    let urls: Arc<[Uri]> = (0..arguments.accounts).map(url).collect();
+    let endpoint = |n| Endpoint::parse(&url_of(&arguments.url, n));
+    let endpoints: Arc<[Endpoint]> = (0..arguments.accounts).map(endpoint).collect();
     let client = Arc::new(Client::new(arguments.client, &arguments.ca));
     children::say(&());
     match arguments.kind {
-        Loop::PostOnly => post_only(&client, &urls, arguments.concurrency),
+        Loop::PostOnly => post_only(&client, &endpoints, arguments.concurrency),
         Loop::ReadPostSettle => {
             // One for all partitions, as a worker's.
             let slots = Arc::new(Semaphore::new(arguments.concurrency));
+            // A reader holds the slots of what it may get: no more than leave some for the others.
+            let most = (arguments.concurrency / (2 * arguments.queue.len())).clamp(1, BATCH);
             let redis = redis::Client::open(arguments.redis).expect("a URL");
             for queue in arguments.queue {
                 let (finished, to_settle) = mpsc::channel(arguments.concurrency);
                 tokio::spawn(settle(connection(&redis).await, queue.clone(), to_settle));
-                let (slots, urls, client) = (Arc::clone(&slots), Arc::clone(&urls), Arc::clone(&client));
-                tokio::spawn(read(connection(&redis).await, queue, (client, urls), slots, finished));
+                let (slots, endpoints, client) = (Arc::clone(&slots), Arc::clone(&endpoints), Arc::clone(&client));
+                tokio::spawn(read(connection(&redis).await, queue, (client, endpoints), (slots, most), finished));
             }
         }
     }
@@ -115,18 +116,18 @@ async fn connection(redis: &redis::Client) -> MultiplexedConnection {
     redis.get_multiplexed_async_connection_with_config(&config).await.expect("Redis is up")
 }
 
-fn post_only(client: &Arc<Client>, urls: &Arc<[Uri]>, concurrency: usize) {
+fn post_only(client: &Arc<Client>, endpoints: &Arc<[Endpoint]>, concurrency: usize) {
     let number = Arc::new(AtomicU64::new(0));
-    let envelope = Bytes::from(envelope());
+    let envelope = Bytes::from(envelope(ENVELOPE_BYTES));
     for _ in 0..concurrency {
-        let (client, urls, number, envelope) =
-            (Arc::clone(client), Arc::clone(urls), Arc::clone(&number), envelope.clone());
+        let (client, endpoints, number, envelope) =
+            (Arc::clone(client), Arc::clone(endpoints), Arc::clone(&number), envelope.clone());
         tokio::spawn(async move {
             loop {
                 let n = number.fetch_add(1, Ordering::Relaxed);
-                let url = &urls[usize::try_from(n).expect("64 bits") % urls.len()];
+                let endpoint = &endpoints[usize::try_from(n).expect("64 bits") % endpoints.len()];
                 let id = format!("{}-{n}", now_micros());
-                client.post(url, id.as_bytes(), envelope.clone()).await.expect("the receiver answers");
+                client.post(endpoint, id.as_bytes(), envelope.clone()).await.expect("the receiver answers");
             }
         });
     }
@@ -136,13 +137,13 @@ fn post_only(client: &Arc<Client>, urls: &Arc<[Uri]>, concurrency: usize) {
 async fn read(
     mut redis: MultiplexedConnection,
     queue: String,
-    (client, urls): (Arc<Client>, Arc<[Uri]>),
-    slots: Arc<Semaphore>,
+    (client, endpoints): (Arc<Client>, Arc<[Endpoint]>),
+    (slots, most): (Arc<Semaphore>, usize),
     finished: mpsc::Sender<Bytes>,
 ) {
     loop {
         let mut held = Arc::clone(&slots).acquire_owned().await.expect("it stays open");
-        let more = slots.available_permits().min(BATCH - 1);
+        let more = slots.available_permits().min(most - 1);
         if let Ok(others) = Arc::clone(&slots).try_acquire_many_owned(u32::try_from(more).expect("at most 63")) {
             held.merge(others);
         }
@@ -152,9 +153,9 @@ async fn read(
         let answer: Value = read.query_async(&mut redis).await.expect("Redis answers");
         for entry in entries(answer) {
             let slot = held.split(1).expect("never more entries than slots");
-            let (client, urls, finished) = (Arc::clone(&client), Arc::clone(&urls), finished.clone());
+            let (client, endpoints, finished) = (Arc::clone(&client), Arc::clone(&endpoints), finished.clone());
             tokio::spawn(async move {
-                match client.post(&urls[entry.account], &entry.event_id, entry.envelope).await {
+                match client.post(&endpoints[entry.account], &entry.event_id, entry.envelope).await {
                     Ok(status) if status.is_success() => drop(finished.send(entry.id).await),
                     other => eprintln!("bare loop: {other:?}"),
                 }

@@ -9,7 +9,7 @@ use crate::{
     figures::{median, median_ratio},
     producer::envelope,
     report::Report,
-    turn::{Contender, Sample, drain},
+    turn::{Contender, Sample, drain, order},
     world::{PLAIN, Stage, World, url_of},
 };
 
@@ -23,7 +23,7 @@ pub async fn run(extent: Extent) -> Report {
     let mut rounds = Vec::new();
     for number in 1..=extent.rounds {
         let mut round = Round::new();
-        for contender in CONTENDERS {
+        for contender in order(CONTENDERS, number) {
             let sample = drain(contender, 1, PLAIN, &mut stage, extent.events(50_000)).await;
             extent.progress(&format!("bullmq, round {number}: {} {:.0}/s", contender.name(), sample.per_second));
             round.insert(contender.name(), sample);
@@ -92,7 +92,7 @@ fn environment(world: &World, stage: &Stage, events: usize) -> Vec<(&'static str
         ("URL", url_of(&stage.urls(&world.setup), 0)),
         ("CA", stage.ca().display().to_string()),
         ("AGENT", crate::client::AGENT.to_owned()),
-        ("ENVELOPE", String::from_utf8(envelope()).expect("it is JSON")),
+        ("ENVELOPE", String::from_utf8(envelope(world.setup.envelope_bytes)).expect("it is JSON")),
     ]
 }
 

@@ -14,7 +14,7 @@ use crate::{
     plot::{self, Chart, Line, Scale},
     receiver::{Ask, Report as Received},
     report::{Report, folder},
-    turn::{Contender, Mark, Sample, arrived, drain, settled},
+    turn::{Contender, Mark, Sample, arrived, drain, order, settled},
     world::{PLAIN, Stage, World},
 };
 
@@ -64,7 +64,7 @@ pub async fn run(extent: Extent) -> Report {
     for number in 1..=extent.rounds {
         for load in &mut loads {
             let mut round = BTreeMap::new();
-            for contender in CONTENDERS {
+            for contender in order(CONTENDERS, number) {
                 let met = turn(contender, load.per_second, &mut stage, extent).await;
                 extent.progress(&format!(
                     "latency, {}, round {number}: {} p50 {:.2} ms, p99 {:.2} ms",

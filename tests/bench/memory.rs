@@ -10,7 +10,7 @@ use crate::{
     figures::{Judged, median},
     receiver::{Ask, Report as Received},
     report::Report,
-    turn::{Contender, LIMIT, arrived},
+    turn::{Contender, LIMIT, arrived, order},
     world::{PLAIN, Setup, Stage, World},
 };
 
@@ -39,7 +39,7 @@ pub async fn run(extent: Extent) -> Report {
         let mut rounds = Vec::new();
         for number in 1..=extent.rounds {
             let mut round = Round::new();
-            for contender in CONTENDERS {
+            for contender in order(CONTENDERS, number) {
                 let met = turn(contender, setup, &mut stage).await;
                 extent.progress(&format!(
                     "memory, {shape}, round {number}: {} {:.1} MiB with {} in flight",

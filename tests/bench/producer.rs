@@ -16,7 +16,7 @@ use crate::receiver::now_micros;
 /// The queue's consumer group.
 pub const GROUP: &str = "workers";
 
-/// An envelope's bytes.
+/// An envelope's bytes, where nothing else is said.
 pub const ENVELOPE_BYTES: usize = 600;
 
 /// As many events are pushed in one pipeline when time does not matter.
@@ -25,13 +25,8 @@ const PAGE: usize = 1000;
 /// How often an open loop pushes what is due.
 const TICK: Duration = Duration::from_millis(1);
 
-/// An envelope of exactly [`ENVELOPE_BYTES`].
-pub fn envelope() -> Vec<u8> {
-    envelope_of(ENVELOPE_BYTES)
-}
-
 /// An envelope of exactly this many bytes, at least some 130.
-pub fn envelope_of(bytes: usize) -> Vec<u8> {
+pub fn envelope(bytes: usize) -> Vec<u8> {
     let head = r#"{"event":"transcript.created","timestamp":"2026-03-26T14:32:00.000Z","data":{"messageId":"6601abc123def4567890abcd","text":""#;
     let text = "x".repeat(bytes.checked_sub(head.len() + 3).expect("it is long enough for an event"));
     format!("{head}{text}\"}}}}").into_bytes()
@@ -52,8 +47,9 @@ pub struct Producer {
 }
 
 impl Producer {
-    pub fn new(redis: MultiplexedConnection, accounts: Vec<(AccountId, String)>) -> Self {
-        Self { redis, accounts, envelope: envelope(), pushed: 0 }
+    /// `accounts` with their queues, and how large each event is.
+    pub fn new(redis: MultiplexedConnection, accounts: Vec<(AccountId, String)>, envelope_bytes: usize) -> Self {
+        Self { redis, accounts, envelope: envelope(envelope_bytes), pushed: 0 }
     }
 
     /// Pushes as many events as quickly as that goes.

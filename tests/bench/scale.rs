@@ -7,7 +7,7 @@ use crate::{
     figures::{median, median_ratio},
     plot::{self, Chart, Line, Scale},
     report::{Report, folder},
-    turn::{Contender, Sample, drain},
+    turn::{Contender, Sample, drain, order},
     world::{PLAIN, Setup, Stage},
 };
 
@@ -30,7 +30,7 @@ pub async fn run(extent: Extent) -> Report {
     for number in 1..=extent.rounds {
         let mut round = Round::new();
         for count in COUNTS {
-            for contender in CONTENDERS {
+            for contender in order(CONTENDERS, number) {
                 let setup = Setup { accounts: ACCOUNTS, partitions: count, ..PLAIN };
                 let sample = drain(contender, count.into(), setup, &mut stage, extent.events(200_000)).await;
                 extent.progress(&format!(

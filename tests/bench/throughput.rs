@@ -9,7 +9,7 @@ use crate::{
     arguments::Extent,
     figures::{Judged, median, median_ratio},
     report::Report,
-    turn::{Contender, Sample, drain},
+    turn::{Contender, Sample, drain, order},
     world::{PLAIN, Setup, Stage},
 };
 
@@ -46,7 +46,7 @@ pub async fn run(extent: Extent) -> Report {
         let mut rounds = Vec::new();
         for number in 1..=extent.rounds {
             let mut round = Round::new();
-            for contender in CONTENDERS {
+            for contender in order(CONTENDERS, number) {
                 let sample = drain(contender, 1, setup, &mut stage, extent.events(100_000)).await;
                 extent.progress(&format!(
                     "throughput, {}, round {number}: {} {:.0}/s",

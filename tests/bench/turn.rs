@@ -87,6 +87,12 @@ impl Contender {
     }
 }
 
+/// Contenders in the order of a round: each is first in its turn, so that what drifts on this machine favours none.
+pub fn order<const N: usize>(mut contenders: [Contender; N], round: u32) -> [Contender; N] {
+    contenders.rotate_left(usize::try_from(round).expect("a small number") % N);
+    contenders
+}
+
 /// Where everything stood at a moment.
 #[derive(Clone)]
 pub struct Mark {

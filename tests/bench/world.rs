@@ -1,7 +1,7 @@
 //! Where a turn takes place: the receiver and the names that lead to it, which stay for a scenario ([`Stage`]), and a
 //! Redis of its own for each turn, with webhooks and events ([`World`]).
 
-use std::{ffi::OsString, io::Write, net::Ipv4Addr, path::Path};
+use std::{ffi::OsString, io::Write, net::Ipv4Addr, ops::Range, path::Path};
 
 use lynkhook::{
     config::Settings,
@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 use crate::{
     accounting::redis_process,
     children::Child,
-    producer::{GROUP, Producer, account},
+    producer::{ENVELOPE_BYTES, GROUP, Producer, account},
     receiver,
     support::{AppendFsync, DnsServer, RedisServer, SECRETS_KEY},
 };
@@ -42,10 +42,12 @@ pub struct Setup {
     /// How the receiver answers account n's webhook, and in which series it is counted: the n-th of these, in turn.
     /// Besides the receiver's own, `reset` and `no-tls` are endpoints that never get a request.
     pub series: &'static [&'static str],
+    pub envelope_bytes: usize,
 }
 
 /// As most turns are: one endpoint that answers at once, default settings.
-pub const PLAIN: Setup = Setup { accounts: 1, partitions: 1, concurrency: 256, series: &["ok"] };
+pub const PLAIN: Setup =
+    Setup { accounts: 1, partitions: 1, concurrency: 256, series: &["ok"], envelope_bytes: ENVELOPE_BYTES };
 
 impl Stage {
     /// `alpn` is what the receiver offers: `http/1.1` or `h2`.
@@ -104,12 +106,7 @@ impl World {
             let _: () = redis.xgroup_create_mkstream(queue, GROUP, "0").await.expect("a group");
         }
         subscribe(&settings, &store, &mut redis, &stage.urls(&setup), setup.accounts).await;
-        let of = |n| {
-            let account: AccountId = account(n);
-            let queue = queues[usize::from(account.partition(setup.partitions))].clone();
-            (account, queue)
-        };
-        let producer = Producer::new(redis.clone(), (0..setup.accounts).map(of).collect());
+        let producer = producer(&redis, &queues, &setup, 0..setup.accounts);
         for n in (0..setup.accounts).filter(|_| setup.accounts > 1) {
             stage.dns.set(&format!("h{n}.hooks.test"), [Ipv4Addr::LOCALHOST.into()]);
         }
@@ -133,6 +130,15 @@ impl World {
         }
         waiting
     }
+}
+
+fn producer(redis: &MultiplexedConnection, queues: &[String], setup: &Setup, accounts: Range<usize>) -> Producer {
+    let with_queue = |n| {
+        let account: AccountId = account(n);
+        let queue = queues[usize::from(account.partition(setup.partitions))].clone();
+        (account, queue)
+    };
+    Producer::new(redis.clone(), accounts.map(with_queue).collect(), setup.envelope_bytes)
 }
 
 /// Default settings, but for what a test has to say: where things are.
