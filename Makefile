@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test model soak chaos bounds fuzz lint deny check fmt doc build needs-redis needs-clients needs-clock needs-cc needs-fuzz needs-deny
+.PHONY: help run test model soak chaos bounds bench bench-bullmq fuzz lint deny check fmt doc build needs-redis needs-clients needs-node needs-clock needs-cc needs-fuzz needs-deny
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ run: needs-cc needs-redis build ## Install what is missing, build, and run the w
 build: needs-cc ## Build the program in release form: target/release/lynkhook
 	$(CARGO) build --release --locked
 
-test: needs-cc needs-redis needs-clients needs-clock ## Run all tests, against a real Redis that they start themselves
+test: needs-cc needs-redis needs-clients needs-node needs-clock ## Run all tests, against a real Redis that they start themselves
 	$(CARGO) test --locked
 	$(CARGO) test --locked --test it -- --ignored --test-threads=1 serial_
 
@@ -31,6 +31,13 @@ chaos: needs-cc needs-redis ## Crash everything for SECONDS (600), from SEED (1)
 
 bounds: needs-cc needs-redis ## Measure a worker's memory with a million events, large events, many webhooks waiting
 	$(CARGO) test --locked --test it -- --ignored --nocapture long_
+
+bench: needs-cc needs-redis ## Measure against a bare loop, in turns: SCENARIOS (all of them), ROUNDS (5), QUICK=1 to try it
+	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory idle drain scale) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
+
+bench-bullmq: needs-cc needs-redis needs-node ## The same for BullMQ (npm), beside the worker and the bare loop
+	npm ci --ignore-scripts --no-fund --no-audit --prefix tests/bench/bullmq
+	$(CARGO) bench --locked --bench bench -- bullmq $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
 FUZZED := url header entry log_entry sealed
 fuzz: needs-cc needs-fuzz ## Fuzz each target for SECONDS (60); what breaks one is kept and replayed by the tests
@@ -67,6 +74,10 @@ needs-redis:
 needs-clients:
 	@sh deploy/install.sh python3 python3
 	@sh deploy/install.sh node nodejs
+
+needs-node:
+	@sh deploy/install.sh node nodejs
+	@sh deploy/install.sh npm npm
 
 needs-clock:
 	@sh deploy/install.sh faketime faketime

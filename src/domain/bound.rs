@@ -191,9 +191,10 @@ mod tests {
     fn after(attempts: &[(Duration, bool)]) -> (Endpoint, Duration) {
         let (mut endpoint, mut now) = (Endpoint::default(), Duration::ZERO);
         for (took, failed) in attempts {
-            endpoint.begin(now);
+            let began = now;
+            endpoint.begin(began);
             now += *took;
-            endpoint.end(now - *took, now, *failed);
+            endpoint.end(began, now, *failed);
         }
         (endpoint, now)
     }

@@ -95,9 +95,12 @@ async fn a_failing_endpoint_is_asked_by_one_at_a_time_and_recovers_without_a_sta
     let here = Installation::new(&receiver).await;
     let recovered = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let is_well = recovered.clone();
-    receiver.plan_each("/bad", move |_| match is_well.load(std::sync::atomic::Ordering::SeqCst) {
-        true => Answer::Delay(Duration::from_millis(20), Box::new(Answer::Status(200))),
-        false => Answer::ResetBeforeHeaders,
+    receiver.plan_each("/bad", move |_| {
+        if is_well.load(std::sync::atomic::Ordering::SeqCst) {
+            Answer::Delay(Duration::from_millis(20), Box::new(Answer::Status(200)))
+        } else {
+            Answer::ResetBeforeHeaders
+        }
     });
     receiver.plan("/quick", [Answer::Status(200)]);
     let bad = here.add("bad", &receiver.url("/bad")).await;

@@ -1,0 +1,72 @@
+//! What processes used: CPU and memory from `/proc`, commands from Redis's own `INFO`.
+
+use std::fs;
+
+use redis::aio::MultiplexedConnection;
+
+/// The unit of `/proc/<pid>/stat`: `USER_HZ`, which is 100 on every Linux in use.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// CPU seconds that a process has used, in user and kernel, all threads.
+pub fn cpu_seconds(process: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_else(|error| panic!("{process}: {error}"));
+    // The second field is the program's name in parentheses, whatever it holds; utime and stime are the 14th and 15th.
+    let after_name = stat.rsplit_once(')').expect("a name in parentheses").1;
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>() / TICKS_PER_SECOND
+}
+
+/// CPU seconds that this machine's cores have been busy with anything.
+pub fn busy_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").expect("this is Linux");
+    let first = stat.lines().next().expect("a line for all cores");
+    // user nice system idle iowait irq softirq steal: all but the two in the middle.
+    let ticks = first.split_whitespace().skip(1).take(8).map(|ticks| ticks.parse::<f64>().expect("a number"));
+    let busy = ticks.enumerate().filter(|(column, _)| !matches!(column, 3 | 4)).map(|(_, ticks)| ticks);
+    busy.sum::<f64>() / TICKS_PER_SECOND
+}
+
+/// The most memory that a process has had, in MiB.
+pub fn peak_mib(process: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
+    line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
+}
+
+/// What Redis says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct RedisFigures {
+    /// Commands executed, those inside scripts included.
+    pub commands: f64,
+    /// How often it read from a socket: several commands that come together are one. The nearest thing to a count of
+    /// round trips that it keeps.
+    pub reads: f64,
+    pub used_memory_bytes: f64,
+}
+
+impl RedisFigures {
+    pub async fn read(redis: &mut MultiplexedConnection) -> Self {
+        let mut info = redis::cmd("INFO");
+        info.arg("stats").arg("memory");
+        let text: String = info.query_async(redis).await.expect("Redis answers");
+        Self::parse(&text)
+    }
+
+    fn parse(info: &str) -> Self {
+        let of = |name: &str| -> f64 {
+            let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("INFO lacks {name}"))
+        };
+        Self {
+            commands: of("total_commands_processed"),
+            reads: of("total_reads_processed"),
+            used_memory_bytes: of("used_memory"),
+        }
+    }
+}
+
+/// The process of a Redis.
+pub async fn redis_process(redis: &mut MultiplexedConnection) -> u32 {
+    let info: redis::InfoDict = redis::cmd("INFO").arg("server").query_async(redis).await.expect("Redis answers");
+    info.get("process_id").expect("it tells its process")
+}

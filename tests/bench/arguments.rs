@@ -1,0 +1,94 @@
+//! The command line of the benchmark.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
+
+use crate::{backlog, bullmq, idle, latency, memory, scale, throughput};
+
+/// Measures Lynkhook against bare loops, in turns. Results also go to target/bench.
+#[derive(Parser)]
+#[command(name = "make bench")]
+struct Arguments {
+    /// What to measure.
+    #[arg(required = true)]
+    scenarios: Vec<Scenario>,
+    /// How many rounds, of which the medians are told.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Tries whether it works: one round, a tenth of the events. Its figures mean nothing.
+    #[arg(long)]
+    quick: bool,
+    /// Print a JSON document a scenario, each on one line, instead of tables.
+    #[arg(long)]
+    json: bool,
+    /// Cargo adds it.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scenario {
+    /// How fast and at what cost, for one endpoint and for many.
+    Throughput,
+    /// From XADD to arrival, at light load and over a curve of loads.
+    Latency,
+    /// The worker's memory with 1,000 attempts in flight.
+    Memory,
+    /// What a worker costs that has nothing to do.
+    Idle,
+    /// Whether a long queue costs more for each delivery than a short one, and what a waiting event takes.
+    Drain,
+    /// 1, 2, 4 and 8 workers on as many partitions.
+    Scale,
+    /// `BullMQ` beside the worker: make bench-bullmq.
+    Bullmq,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Extent {
+    pub rounds: u32,
+    quick: bool,
+}
+
+impl Extent {
+    /// So many events; a tenth, if it is only tried.
+    pub fn events(self, count: usize) -> usize {
+        if self.quick { count / 10 } else { count }
+    }
+
+    /// So many seconds; a fifth, if it is only tried.
+    pub fn seconds(self, seconds: u64) -> Duration {
+        Duration::from_secs(if self.quick { seconds.div_ceil(5) } else { seconds })
+    }
+
+    /// Says how far it has come.
+    pub fn progress(self, what: &str) {
+        eprintln!("{what}{}", if self.quick { " (quick: no figure to rely on)" } else { "" });
+    }
+}
+
+pub fn main() -> ExitCode {
+    // A wrong command line ends here, with 2.
+    let arguments = Arguments::parse();
+    let rounds = if arguments.quick { 1 } else { arguments.rounds };
+    let extent = Extent { rounds, quick: arguments.quick };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
+    runtime.block_on(async {
+        for scenario in arguments.scenarios {
+            let report = match scenario {
+                Scenario::Throughput => throughput::run(extent).await,
+                Scenario::Latency => latency::run(extent).await,
+                Scenario::Memory => memory::run(extent).await,
+                Scenario::Idle => idle::run(extent).await,
+                Scenario::Drain => backlog::run(extent).await,
+                Scenario::Scale => scale::run(extent).await,
+                Scenario::Bullmq => bullmq::run(extent).await,
+            };
+            report.publish(extent, arguments.json);
+        }
+    });
+    ExitCode::SUCCESS
+}

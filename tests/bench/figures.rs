@@ -1,0 +1,50 @@
+//! Medians, ratios, and whether what was to be reached is reached.
+
+use serde::Serialize;
+
+/// The median; of an even number, the mean of the two in the middle.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        odd if odd % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+/// The median of the rounds' ratios: each of one round's value to the other's of the same round.
+pub fn median_ratio<T>(rounds: &[T], of: impl Fn(&T) -> f64, to: impl Fn(&T) -> f64) -> f64 {
+    median(rounds.iter().map(|round| of(round) / to(round)))
+}
+
+/// A figure beside what it should be.
+#[derive(Debug, Clone, Serialize)]
+pub struct Judged {
+    pub figure: String,
+    pub measured: f64,
+    /// In words and with its unit.
+    pub target: String,
+    pub reached: bool,
+}
+
+impl Judged {
+    pub fn at_least(figure: impl Into<String>, measured: f64, target: f64) -> Self {
+        Self { figure: figure.into(), measured, target: format!(">= {target}"), reached: measured >= target }
+    }
+
+    pub fn at_most(figure: impl Into<String>, measured: f64, target: f64) -> Self {
+        Self { figure: figure.into(), measured, target: format!("<= {target}"), reached: measured <= target }
+    }
+
+    /// No further from 1 than this.
+    pub fn near_one(figure: impl Into<String>, measured: f64, by: f64) -> Self {
+        let reached = (measured - 1.0).abs() <= by;
+        Self { figure: figure.into(), measured, target: format!("1 ± {by}"), reached }
+    }
+
+    pub fn verdict(&self) -> &'static str {
+        if self.reached { "reached" } else { "missed" }
+    }
+}

@@ -1,0 +1,191 @@
+//! From `XADD` to arrival, while events come at a steady rate: at light load, at half of what the bare loop is capable of,
+//! and over a curve of loads up to that.
+//!
+//! The producer is an open loop: it pushes when an event is due, whatever has become of those before. So a contender
+//! that cannot keep up shows it in its latency.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    arguments::Extent,
+    figures::{Judged, median},
+    plot::{self, Chart, Line, Scale},
+    receiver::{Ask, Report as Received},
+    report::{Report, folder},
+    turn::{Contender, Mark, Sample, arrived, drain, order, settled},
+    world::{PLAIN, Stage, World},
+};
+
+/// Events a second at light load.
+const LIGHT: f64 = 200.0;
+/// The other loads, as shares of what the bare loop is capable of.
+const SHARES: [f64; 6] = [0.1, 0.25, 0.5, 0.75, 0.9, 1.0];
+/// Which of them is judged beside the light one.
+const HALF: f64 = 0.5;
+
+const CONTENDERS: [Contender; 3] = [Contender::BARE, Contender::Worker, Contender::BARE_REQWEST];
+
+/// What was met at one load, in one turn.
+#[derive(Debug, Clone, Serialize)]
+struct Met {
+    p50_ms: f64,
+    p99_ms: f64,
+    p999_ms: f64,
+    max_ms: f64,
+    /// Of what was pushed, this share arrived before the producer had stopped for a second.
+    arrived: f64,
+    used: Sample,
+}
+
+/// One load: for each round, what each contender met.
+#[derive(Serialize)]
+struct Load {
+    name: String,
+    per_second: f64,
+    rounds: Vec<BTreeMap<String, Met>>,
+}
+
+pub async fn run(extent: Extent) -> Report {
+    let mut stage = Stage::new("http/1.1").await;
+    let mut capacities = Vec::new();
+    for _ in 0..if extent.rounds > 1 { 3 } else { 1 } {
+        capacities.push(drain(Contender::BARE, 1, PLAIN, &mut stage, extent.events(100_000)).await.per_second);
+    }
+    let capacity = median(capacities);
+    extent.progress(&format!("latency: the bare loop is capable of {capacity:.0}/s"));
+    let mut loads = vec![Load { name: "light".to_owned(), per_second: LIGHT, rounds: Vec::new() }];
+    loads.extend(SHARES.map(|share| Load {
+        name: format!("{:.0} % of capacity", share * 100.0),
+        per_second: share * capacity,
+        rounds: Vec::new(),
+    }));
+    for number in 1..=extent.rounds {
+        for load in &mut loads {
+            let mut round = BTreeMap::new();
+            for contender in order(CONTENDERS, number) {
+                let met = turn(contender, load.per_second, &mut stage, extent).await;
+                extent.progress(&format!(
+                    "latency, {}, round {number}: {} p50 {:.2} ms, p99 {:.2} ms",
+                    load.name,
+                    contender.name(),
+                    met.p50_ms,
+                    met.p99_ms
+                ));
+                round.insert(contender.name(), met);
+            }
+            load.rounds.push(round);
+        }
+    }
+    stage.receiver.end().await;
+    tell(capacity, &loads)
+}
+
+async fn turn(contender: Contender, per_second: f64, stage: &mut Stage, extent: Extent) -> Met {
+    let mut world = World::new(stage, PLAIN).await;
+    stage.receiver.ask::<()>(&Ask::Reset).await;
+    let children = vec![contender.start(&world, stage).await];
+    // Connections are made, code and pools are warm.
+    world.producer.push_steadily(per_second, Duration::from_secs(1)).await;
+    settled(&mut world, Duration::from_secs(2)).await;
+    stage.receiver.ask::<()>(&Ask::Reset).await;
+    let from = Mark::take(&children, &mut world, stage).await;
+    let seconds = if per_second > LIGHT { extent.seconds(5) } else { extent.seconds(10) };
+    let pushed = world.producer.push_steadily(per_second, seconds).await;
+    let to = Mark::take(&children, &mut world, stage).await;
+    arrived(stage, u64::try_from(pushed).expect("64 bits"), Duration::from_secs(1)).await;
+    let received: Received = stage.receiver.ask(&Ask::Report).await;
+    for child in children {
+        child.end().await;
+    }
+    let counts = &received.series[PLAIN.series[0]];
+    #[allow(clippy::cast_precision_loss, reason = "numbers of events")]
+    let arrived = counts.count as f64 / pushed as f64;
+    let used = Sample::between(&from, &to, &[]);
+    Met { p50_ms: counts.p50_ms, p99_ms: counts.p99_ms, p999_ms: counts.p999_ms, max_ms: counts.max_ms, arrived, used }
+}
+
+impl Load {
+    fn median(&self, contender: Contender, of: fn(&Met) -> f64) -> f64 {
+        median(self.rounds.iter().map(|round| of(&round[&contender.name()])))
+    }
+
+    /// By how much the worker exceeds the bare loop, in the median of the rounds.
+    fn beyond_bare(&self, of: fn(&Met) -> f64) -> f64 {
+        let [bare, worker] = [Contender::BARE.name(), Contender::Worker.name()];
+        median(self.rounds.iter().map(|round| of(&round[&worker]) - of(&round[&bare])))
+    }
+}
+
+fn tell(capacity: f64, loads: &[Load]) -> Report {
+    let mut report = Report::new("latency", &serde_json::json!({ "bare_capacity": capacity, "loads": loads }));
+    let header = [
+        "",
+        "events/s",
+        "delivered/s",
+        "arrived in time",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "most ms",
+        "CPU s/1,000",
+        "Redis CPU s/1,000",
+    ];
+    let rows = loads.iter().flat_map(|load| CONTENDERS.map(|contender| (load, contender))).map(|(load, contender)| {
+        let of = |figure| load.median(contender, figure);
+        [
+            format!("{}: {}", load.name, contender.name()),
+            format!("{:.0}", load.per_second),
+            format!("{:.0}", of(|met| met.used.per_second)),
+            format!("{:.0} %", of(|met| met.arrived) * 100.0),
+            format!("{:.2}", of(|met| met.p50_ms)),
+            format!("{:.2}", of(|met| met.p99_ms)),
+            format!("{:.2}", of(|met| met.p999_ms)),
+            format!("{:.1}", of(|met| met.max_ms)),
+            format!("{:.4}", of(|met| met.used.cpu_per_1000)),
+            format!("{:.4}", of(|met| met.used.redis_cpu_per_1000)),
+        ]
+    });
+    report.table(header, rows);
+    let light = &loads[0];
+    report.judge(Judged::at_most("light load: p50 beyond bare, ms", light.beyond_bare(|met| met.p50_ms), 0.3));
+    report.judge(Judged::at_most("light load: p99 beyond bare, ms", light.beyond_bare(|met| met.p99_ms), 2.0));
+    let half = loads.iter().find(|load| load.name == format!("{:.0} % of capacity", HALF * 100.0)).expect("it is one");
+    report.note(format!(
+        "At half of the bare loop's capacity the worker's p50 is {:.2} ms beyond bare, its p99 {:.2} ms.",
+        half.beyond_bare(|met| met.p50_ms),
+        half.beyond_bare(|met| met.p99_ms)
+    ));
+    draw(loads);
+    report
+}
+
+fn draw(loads: &[Load]) {
+    let line = |name: String, contender: Contender, of: fn(&Met) -> f64| Line {
+        name,
+        points: loads.iter().map(|load| (load.per_second, load.median(contender, of))).collect(),
+    };
+    let x = || ("events pushed each second".to_owned(), Scale::Linear);
+    let delivered = CONTENDERS.map(|contender| line(contender.name(), contender, |met| met.used.per_second));
+    let mut latencies = Vec::new();
+    for contender in CONTENDERS {
+        latencies.push(line(format!("{}, p50", contender.name()), contender, |met| met.p50_ms));
+        latencies.push(line(format!("{}, p99", contender.name()), contender, |met| met.p99_ms));
+    }
+    let charts = [
+        Chart {
+            title: "Deliveries each second over load, one endpoint, HTTP/1.1".to_owned(),
+            x: x(),
+            y: ("delivered each second".to_owned(), Scale::Linear),
+            lines: delivered.into(),
+        },
+        Chart {
+            title: "From XADD to arrival over load".to_owned(),
+            x: x(),
+            y: ("ms".to_owned(), Scale::Logarithmic),
+            lines: latencies,
+        },
+    ];
+    plot::draw(&folder().join("latency.svg"), &charts);
+}

@@ -1,0 +1,100 @@
+//! What a worker takes with 1,000 attempts in flight: every endpoint answers after two seconds, and more events wait.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{
+    accounting::peak_mib,
+    arguments::Extent,
+    figures::{Judged, median},
+    receiver::{Ask, Report as Received},
+    report::Report,
+    turn::{Contender, LIMIT, arrived, order},
+    world::{PLAIN, Setup, Stage, World},
+};
+
+const IN_FLIGHT: usize = 1000;
+const CONTENDERS: [Contender; 2] = [Contender::BARE, Contender::Worker];
+
+#[derive(Debug, Clone, Serialize)]
+struct Met {
+    peak_mib: f64,
+    most_in_flight: u64,
+}
+
+type Round = BTreeMap<String, Met>;
+
+#[derive(Serialize)]
+struct Shaped {
+    shape: &'static str,
+    rounds: Vec<Round>,
+}
+
+pub async fn run(extent: Extent) -> Report {
+    let mut measured = Vec::new();
+    for (shape, accounts) in [("1 endpoint", 1), ("1,000 endpoints", 1000)] {
+        let mut stage = Stage::new("http/1.1").await;
+        let setup = Setup { accounts, concurrency: IN_FLIGHT, series: &["slow-2000"], ..PLAIN };
+        let mut rounds = Vec::new();
+        for number in 1..=extent.rounds {
+            let mut round = Round::new();
+            for contender in order(CONTENDERS, number) {
+                let met = turn(contender, setup, &mut stage).await;
+                extent.progress(&format!(
+                    "memory, {shape}, round {number}: {} {:.1} MiB with {} in flight",
+                    contender.name(),
+                    met.peak_mib,
+                    met.most_in_flight
+                ));
+                round.insert(contender.name(), met);
+            }
+            rounds.push(round);
+        }
+        stage.receiver.end().await;
+        measured.push(Shaped { shape, rounds });
+    }
+    tell(&measured)
+}
+
+/// Three times as many as are in flight at once, so that connections are used again and the queue is not empty.
+async fn turn(contender: Contender, setup: Setup, stage: &mut Stage) -> Met {
+    let mut world = World::new(stage, setup).await;
+    world.producer.push(4 * IN_FLIGHT).await;
+    stage.receiver.ask::<()>(&Ask::Reset).await;
+    let child = contender.start(&world, stage).await;
+    assert!(arrived(stage, 3 * IN_FLIGHT as u64, LIMIT).await, "{} does not get on", contender.name());
+    let peak_mib = peak_mib(child.id);
+    let received: Received = stage.receiver.ask(&Ask::Report).await;
+    child.end().await;
+    Met { peak_mib, most_in_flight: received.most_in_flight }
+}
+
+fn tell(measured: &[Shaped]) -> Report {
+    let mut report = Report::new("memory", &measured);
+    let median_of = |rounds: &[Round], contender: Contender, of: fn(&Met) -> f64| {
+        median(rounds.iter().map(|round| of(&round[&contender.name()])))
+    };
+    let rows: Vec<_> = measured
+        .iter()
+        .flat_map(|shaped| CONTENDERS.map(|contender| (shaped, contender)))
+        .map(|(Shaped { shape, rounds }, contender)| {
+            [
+                format!("{shape}: {}", contender.name()),
+                format!(
+                    "{:.0}",
+                    median_of(rounds, contender, |met| f64::from(
+                        u32::try_from(met.most_in_flight).unwrap_or(u32::MAX)
+                    ))
+                ),
+                format!("{:.1}", median_of(rounds, contender, |met| met.peak_mib)),
+            ]
+        })
+        .collect();
+    report.table(["", "in flight at once", "peak MiB"], rows);
+    for Shaped { shape, rounds } in measured {
+        let peak = median_of(rounds, Contender::Worker, |met| met.peak_mib);
+        report.judge(Judged::at_most(format!("{shape}, 1,000 in flight: worker's peak MiB"), peak, 64.0));
+    }
+    report
+}

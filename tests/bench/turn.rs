@@ -1,0 +1,240 @@
+//! One contender's turn: what it is, how it is started, and what it uses between two marks.
+
+use std::{
+    ffi::OsString,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+
+use crate::{
+    accounting::{RedisFigures, busy_seconds, cpu_seconds, peak_mib},
+    bare::{self, Loop},
+    bullmq,
+    children::Child,
+    client::Kind,
+    receiver::Ask,
+    world::{Setup, Stage, World},
+};
+
+/// How often is looked how far a turn has come.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Longer than any turn should take.
+pub const LIMIT: Duration = Duration::from_secs(600);
+
+/// After so many deliveries all is warm.
+const WARM: u64 = 20_000;
+
+/// What takes turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contender {
+    /// `lynkhook worker` as it ships.
+    Worker,
+    /// A bare loop; `threads` as its arguments say.
+    Bare { kind: Loop, client: Kind, threads: usize },
+    /// `BullMQ`, where it is installed.
+    BullMq,
+}
+
+impl Contender {
+    /// The bare loop that ratios are made with: on the worker's client and runtime.
+    pub const BARE: Self = Self::Bare { kind: Loop::ReadPostSettle, client: Kind::Hyper, threads: 0 };
+    pub const BARE_ONE_THREAD: Self = Self::Bare { kind: Loop::ReadPostSettle, client: Kind::Hyper, threads: 1 };
+    pub const BARE_REQWEST: Self = Self::Bare { kind: Loop::ReadPostSettle, client: Kind::Reqwest, threads: 0 };
+    pub const POST_ONLY: Self = Self::Bare { kind: Loop::PostOnly, client: Kind::Hyper, threads: 0 };
+
+    pub fn name(self) -> String {
+        match self {
+            Self::Worker => "worker".to_owned(),
+            Self::BullMq => "BullMQ".to_owned(),
+            Self::Bare { kind, client, threads } => {
+                let kind = if kind == Loop::PostOnly { "client only" } else { "bare" };
+                let client = if client == Kind::Hyper { "hyper" } else { "reqwest" };
+                let threads = if threads == 1 { ", 1 thread" } else { "" };
+                format!("{kind}, {client}{threads}")
+            }
+        }
+    }
+
+    /// Starts one process of it.
+    pub async fn start(self, world: &World, stage: &Stage) -> Child {
+        match self {
+            Self::Worker => Child::of_program(env!("CARGO_BIN_EXE_lynkhook"), &["worker"], &world.environment).await,
+            Self::BullMq => bullmq::work(world, stage).await,
+            Self::Bare { kind, client, threads } => {
+                let setup = &world.setup;
+                let words =
+                    |kind: Option<clap::builder::PossibleValue>| kind.expect("it has a name").get_name().to_owned();
+                let mut arguments: Vec<OsString> = vec![bare::CHILD.into()];
+                let mut add = |flag: &str, value: OsString| arguments.extend([flag.into(), value]);
+                add("--kind", words(clap::ValueEnum::to_possible_value(&kind)).into());
+                add("--client", words(clap::ValueEnum::to_possible_value(&client)).into());
+                add("--threads", threads.to_string().into());
+                add("--concurrency", setup.concurrency.to_string().into());
+                add("--ca", stage.ca().into());
+                for url in stage.urls(setup) {
+                    add("--url", url.into());
+                }
+                add("--accounts", setup.accounts.to_string().into());
+                add("--redis", world.redis_url().into());
+                for queue in &world.queues {
+                    add("--queue", queue.into());
+                }
+                Child::of_this_binary::<()>(arguments).await.0
+            }
+        }
+    }
+}
+
+/// Contenders in the order of a round: each is first in its turn, so that what drifts on this machine favours none.
+pub fn order<const N: usize>(mut contenders: [Contender; N], round: u32) -> [Contender; N] {
+    contenders.rotate_left(usize::try_from(round).expect("a small number") % N);
+    contenders
+}
+
+/// Where everything stood at a moment.
+#[derive(Clone)]
+pub struct Mark {
+    pub at: Instant,
+    pub arrived: u64,
+    /// CPU seconds of the contender's processes together, of Redis, of the receiver.
+    pub cpu: [f64; 3],
+    /// CPU seconds of all that runs on this machine.
+    pub busy: f64,
+    pub redis: RedisFigures,
+}
+
+impl Mark {
+    pub async fn take(contenders: &[Child], world: &mut World, stage: &mut Stage) -> Self {
+        let redis = RedisFigures::read(&mut world.redis).await;
+        let arrived = stage.receiver.ask(&Ask::Count).await;
+        let contender = contenders.iter().map(|child| cpu_seconds(child.id)).sum();
+        let cpu = [contender, cpu_seconds(world.redis_process), cpu_seconds(stage.receiver.id)];
+        Self { at: Instant::now(), arrived, cpu, busy: busy_seconds(), redis }
+    }
+}
+
+/// What a contender did and used between two marks.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sample {
+    pub per_second: f64,
+    /// CPU seconds for each 1,000 deliveries: of the contender, of Redis, of the receiver.
+    pub cpu_per_1000: f64,
+    pub redis_cpu_per_1000: f64,
+    pub receiver_cpu_per_1000: f64,
+    /// How much of this machine these took together, and everything else beside them, in cores.
+    pub cores: f64,
+    pub elsewhere: f64,
+    pub peak_mib: f64,
+    /// Of Redis, for each delivery: commands, those inside scripts included; reads of a socket.
+    pub commands: f64,
+    pub reads: f64,
+}
+
+impl Sample {
+    pub fn contender_cores(&self) -> f64 {
+        self.cpu_per_1000 * self.per_second / 1000.0
+    }
+
+    pub fn redis_cores(&self) -> f64 {
+        self.redis_cpu_per_1000 * self.per_second / 1000.0
+    }
+
+    pub fn receiver_cores(&self) -> f64 {
+        self.receiver_cpu_per_1000 * self.per_second / 1000.0
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "numbers of deliveries")]
+    pub fn between(from: &Mark, to: &Mark, contenders: &[Child]) -> Self {
+        let deliveries = (to.arrived - from.arrived).max(1) as f64;
+        let seconds = (to.at - from.at).as_secs_f64();
+        let cpu: Vec<f64> = (0..3).map(|i| to.cpu[i] - from.cpu[i]).collect();
+        let each = |of: fn(&RedisFigures) -> f64| (of(&to.redis) - of(&from.redis)) / deliveries;
+        Self {
+            per_second: deliveries / seconds,
+            cpu_per_1000: cpu[0] * 1000.0 / deliveries,
+            redis_cpu_per_1000: cpu[1] * 1000.0 / deliveries,
+            receiver_cpu_per_1000: cpu[2] * 1000.0 / deliveries,
+            cores: cpu.iter().sum::<f64>() / seconds,
+            elsewhere: (to.busy - from.busy - cpu.iter().sum::<f64>()) / seconds,
+            peak_mib: contenders.iter().map(|child| peak_mib(child.id)).sum(),
+            commands: each(|redis| redis.commands),
+            reads: each(|redis| redis.reads),
+        }
+    }
+}
+
+/// So many processes of a contender deliver what waits. Their start, in which connections are made, and the last few
+/// are left out: from the first fifth on (at most [`WARM`]), and until the last fiftieth, they are busy and nothing else.
+pub async fn drain(contender: Contender, processes: usize, setup: Setup, stage: &mut Stage, events: usize) -> Sample {
+    let mut world = World::new(stage, setup).await;
+    match contender {
+        Contender::POST_ONLY => {}
+        Contender::BullMq => bullmq::fill(&world, stage, events).await,
+        _ => world.producer.push(events).await,
+    }
+    drain_world(contender, processes, &mut world, stage, events).await
+}
+
+/// The same, where the events wait already.
+pub async fn drain_world(
+    contender: Contender,
+    processes: usize,
+    world: &mut World,
+    stage: &mut Stage,
+    events: usize,
+) -> Sample {
+    stage.receiver.ask::<()>(&Ask::Reset).await;
+    let mut children = Vec::new();
+    for _ in 0..processes {
+        children.push(contender.start(world, stage).await);
+    }
+    let events = u64::try_from(events).expect("64 bits");
+    all_arrived(stage, &children, (events / 5).min(WARM)).await;
+    let from = Mark::take(&children, world, stage).await;
+    all_arrived(stage, &children, events - events / 50).await;
+    let to = Mark::take(&children, world, stage).await;
+    let sample = Sample::between(&from, &to, &children);
+    if contender != Contender::POST_ONLY {
+        // All of it, and settled: a contender that loses something has not done the work.
+        all_arrived(stage, &children, events).await;
+        assert!(settled(world, LIMIT).await, "{} does not settle what it delivered", contender.name());
+    }
+    for child in children {
+        child.end().await;
+    }
+    sample
+}
+
+/// Whether nothing waits or is in flight within `limit`.
+pub async fn settled(world: &mut World, limit: Duration) -> bool {
+    let started = Instant::now();
+    while world.waiting().await > 0 {
+        if started.elapsed() > limit {
+            return false;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    true
+}
+
+async fn all_arrived(stage: &mut Stage, children: &[Child], count: u64) {
+    let started = Instant::now();
+    while !arrived(stage, count, Duration::from_secs(1)).await {
+        assert!(children.iter().all(Child::runs), "a process died; see children.log");
+        assert!(started.elapsed() < LIMIT, "not within {LIMIT:?}: {count} requests");
+    }
+}
+
+/// Whether at least this many requests arrive within `limit`.
+pub async fn arrived(stage: &mut Stage, count: u64, limit: Duration) -> bool {
+    let started = Instant::now();
+    while stage.receiver.ask::<u64>(&Ask::Count).await < count {
+        if started.elapsed() > limit {
+            return false;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    true
+}

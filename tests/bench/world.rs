@@ -1,0 +1,200 @@
+//! Where a turn takes place: the receiver and the names that lead to it, which stay for a scenario ([`Stage`]), and a
+//! Redis of its own for each turn, with webhooks and events ([`World`]).
+
+use std::{ffi::OsString, io::Write, net::Ipv4Addr, ops::Range, path::Path};
+
+use lynkhook::{
+    config::Settings,
+    domain::account::AccountId,
+    secrets::Vault,
+    store::Store,
+    webhooks::{NewAuthentication, NewWebhook, Webhooks},
+};
+use redis::{AsyncCommands, aio::MultiplexedConnection};
+use tempfile::NamedTempFile;
+
+use crate::{
+    accounting::redis_process,
+    children::Child,
+    producer::{ENVELOPE_BYTES, GROUP, Producer, account},
+    receiver,
+    support::{AppendFsync, DnsServer, RedisServer, SECRETS_KEY},
+};
+
+const PREFIX: &str = "bench";
+
+/// A receiver, and names that lead to it.
+pub struct Stage {
+    pub receiver: Child,
+    ready: receiver::Ready,
+    ca: NamedTempFile,
+    dns: DnsServer,
+}
+
+/// What is set up for a turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// Accounts with one webhook each. One alone has `localhost`, several have `h<n>.hooks.test`.
+    pub accounts: usize,
+    pub partitions: u16,
+    /// Attempts in flight, of a process.
+    pub concurrency: usize,
+    /// How the receiver answers account n's webhook, and in which series it is counted: the n-th of these, in turn.
+    /// Besides the receiver's own, `reset` and `no-tls` are endpoints that never get a request.
+    pub series: &'static [&'static str],
+    pub envelope_bytes: usize,
+}
+
+/// As most turns are: one endpoint that answers at once, default settings.
+pub const PLAIN: Setup =
+    Setup { accounts: 1, partitions: 1, concurrency: 256, series: &["ok"], envelope_bytes: ENVELOPE_BYTES };
+
+impl Stage {
+    /// `alpn` is what the receiver offers: `http/1.1` or `h2`.
+    pub async fn new(alpn: &str) -> Self {
+        let arguments = [receiver::CHILD, "--alpn", alpn].map(OsString::from).to_vec();
+        let (receiver, ready): (_, receiver::Ready) = Child::of_this_binary(arguments).await;
+        let mut ca = NamedTempFile::new().expect("a file");
+        ca.write_all(ready.ca.as_bytes()).expect("it can be written");
+        Self { receiver, ready, ca, dns: DnsServer::start().await }
+    }
+
+    /// Where account n's events go: the n-th of these, in turn, `{n}` being its number.
+    pub fn urls(&self, setup: &Setup) -> Vec<String> {
+        let host = if setup.accounts == 1 { "localhost" } else { "h{n}.hooks.test" };
+        let url = |series: &&str| {
+            let port = match *series {
+                "reset" => self.ready.reset_port,
+                "no-tls" => self.ready.no_tls_port,
+                _ => self.ready.port,
+            };
+            format!("https://{host}:{port}/{series}/{{n}}")
+        };
+        setup.series.iter().map(url).collect()
+    }
+
+    pub fn ca(&self) -> &Path {
+        self.ca.path()
+    }
+}
+
+/// A Redis with webhooks.
+pub struct World {
+    pub setup: Setup,
+    pub redis: MultiplexedConnection,
+    pub redis_process: u32,
+    pub queues: Vec<String>,
+    /// The worker's settings.
+    pub environment: Vec<(&'static str, String)>,
+    pub producer: Producer,
+    server: RedisServer,
+}
+
+impl World {
+    pub async fn new(stage: &Stage, setup: Setup) -> Self {
+        let server = RedisServer::start(AppendFsync::EverySecond);
+        let mut redis = server.connection().await;
+        // A rewrite of the append-only file falls into some turns and not into others.
+        let mut no_rewrite = redis::cmd("CONFIG");
+        no_rewrite.arg("SET").arg("auto-aof-rewrite-percentage").arg(0);
+        no_rewrite.exec_async(&mut redis).await.expect("Redis is configured");
+        let environment = environment(&server, stage, &setup);
+        let settings = Settings::load(None, environment.clone()).expect("settings");
+        let store = Store::open(&settings).await.expect("Redis is fit");
+        let queues: Vec<_> = (0..setup.partitions).map(|partition| store.keys().queue(partition)).collect();
+        for queue in &queues {
+            let _: () = redis.xgroup_create_mkstream(queue, GROUP, "0").await.expect("a group");
+        }
+        subscribe(&settings, &store, &mut redis, &stage.urls(&setup), setup.accounts).await;
+        let producer = producer(&redis, &queues, &setup, 0..setup.accounts);
+        for n in (0..setup.accounts).filter(|_| setup.accounts > 1) {
+            stage.dns.set(&format!("h{n}.hooks.test"), [Ipv4Addr::LOCALHOST.into()]);
+        }
+        let redis_process = redis_process(&mut redis).await;
+        Self { setup, redis, redis_process, queues, environment, producer, server }
+    }
+
+    pub fn redis_port(&self) -> u16 {
+        self.server.port()
+    }
+
+    pub fn redis_url(&self) -> String {
+        self.server.url()
+    }
+
+    /// How many entries wait or are in flight.
+    pub async fn waiting(&mut self) -> usize {
+        let mut waiting = 0;
+        for queue in &self.queues {
+            waiting += self.redis.xlen::<_, usize>(queue).await.expect("Redis answers");
+        }
+        waiting
+    }
+}
+
+fn producer(redis: &MultiplexedConnection, queues: &[String], setup: &Setup, accounts: Range<usize>) -> Producer {
+    let with_queue = |n| {
+        let account: AccountId = account(n);
+        let queue = queues[usize::from(account.partition(setup.partitions))].clone();
+        (account, queue)
+    };
+    Producer::new(redis.clone(), accounts.map(with_queue).collect(), setup.envelope_bytes)
+}
+
+/// Default settings, but for what a test has to say: where things are.
+fn environment(server: &RedisServer, stage: &Stage, setup: &Setup) -> Vec<(&'static str, String)> {
+    let mut environment = vec![
+        ("LYNKHOOK_REDIS__URL", server.url()),
+        ("LYNKHOOK_REDIS__PREFIX", PREFIX.to_owned()),
+        ("LYNKHOOK_SECRETS__KEY", SECRETS_KEY.to_owned()),
+        // Names are judged when a webhook is added, and only the first is: h0.
+        ("LYNKHOOK_EGRESS__ALLOW", "127.0.0.0/8,localhost,h0.hooks.test".to_owned()),
+        ("LYNKHOOK_EGRESS__EXTRA_CA", stage.ca().display().to_string()),
+        ("LYNKHOOK_QUEUE__PARTITIONS", setup.partitions.to_string()),
+        ("LYNKHOOK_WORKER__CONCURRENCY", setup.concurrency.to_string()),
+    ];
+    if setup.accounts > 1 {
+        environment.push(("LYNKHOOK_DNS__SERVERS", stage.dns.address().to_string()));
+    }
+    environment
+}
+
+/// Where account n's events go.
+pub fn url_of(urls: &[String], n: usize) -> String {
+    urls[n % urls.len()].replace("{n}", &n.to_string())
+}
+
+/// One webhook for each account. The first is added as anybody adds one, the others are its copies.
+async fn subscribe(
+    settings: &Settings,
+    store: &Store,
+    redis: &mut MultiplexedConnection,
+    urls: &[String],
+    accounts: usize,
+) {
+    let vault = Vault::new(settings.secrets.key.as_ref()).expect("a key");
+    let webhooks = Webhooks::new(settings, store.clone(), vault).expect("settings");
+    let url_of = |n| url_of(urls, n);
+    let new = NewWebhook {
+        url: url_of(0),
+        events: None,
+        authentication: NewAuthentication::None,
+        description: String::new(),
+        active: true,
+    };
+    let first = webhooks.add(&account(0), new).await.expect("a webhook").id.to_string();
+    let settings: String = redis.hget(store.keys().webhooks(&account(0)), &first).await.expect("it is there");
+    // As if each had been looked after a moment ago: a start is not what is measured.
+    let in_an_hour = store.now().await.expect("Redis answers").timestamp_millis() + 3_600_000;
+    for page in (0..accounts).collect::<Vec<_>>().chunks(5000) {
+        let mut put = redis::pipe();
+        for &n in page {
+            let id = if n == 0 { first.clone() } else { format!("wh_{}", uuid::Uuid::now_v7()) };
+            let copy = settings.replace(&first, &id).replace(&url_of(0), &url_of(n));
+            let visits = store.keys().visits(account(n).partition(store.keys().partitions()));
+            put.hset(store.keys().webhooks(&account(n)), &id, copy).ignore();
+            put.zadd(visits, format!("{}/{id}", account(n)), in_an_hour).ignore();
+        }
+        put.exec_async(redis).await.expect("Redis takes them");
+    }
+}
