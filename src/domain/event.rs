@@ -84,7 +84,7 @@ pub struct EventType {
 }
 
 /// What delivering needs to know of an envelope.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnvelopeFacts {
     /// The event type.
     pub event: String,

@@ -55,7 +55,7 @@ impl Keys {
 
     /// Hash: an account's webhooks.
     pub fn webhooks(&self, account: &AccountId) -> String {
-        self.of(self.partition(account), &format!("webhooks:{account}"))
+        self.of(self.partition(account), format_args!("webhooks:{account}"))
     }
 
     /// The pattern of every account's webhooks, in all partitions. No prefix has a character that patterns know.
@@ -71,17 +71,17 @@ impl Keys {
 
     /// List: a webhook's delivery log.
     pub fn logs(&self, partition: u16, webhook: WebhookId) -> String {
-        self.of(partition, &format!("logs:{webhook}"))
+        self.of(partition, format_args!("logs:{webhook}"))
     }
 
     /// Stream: a webhook's held deliveries.
     pub fn held(&self, partition: u16, webhook: WebhookId) -> String {
-        self.of(partition, &format!("held:{webhook}"))
+        self.of(partition, format_args!("held:{webhook}"))
     }
 
     /// Stream: a webhook's deliveries that failed for good.
     pub fn failed(&self, partition: u16, webhook: WebhookId) -> String {
-        self.of(partition, &format!("failed:{webhook}"))
+        self.of(partition, format_args!("failed:{webhook}"))
     }
 
     /// String: a live worker's figures.
@@ -105,7 +105,7 @@ impl Keys {
         Some((account.parse().ok()?, webhook.parse().ok()?))
     }
 
-    fn of(&self, partition: u16, rest: &str) -> String {
+    fn of(&self, partition: u16, rest: impl std::fmt::Display) -> String {
         format!("{}:{{{partition}}}:{rest}", self.prefix)
     }
 }

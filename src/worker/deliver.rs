@@ -31,7 +31,7 @@ use crate::{
 /// claims it next.
 pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
     let found = Found { entry: &entry.id.0, partition: lease.partition(), partitions: worker.partitions() };
-    let judged = match Judged::parse(&entry.fields, &found, &worker.catalogue, |p| worker.store.keys().queue(p)) {
+    let mut judged = match Judged::parse(&entry.fields, &found, &worker.catalogue, |p| worker.store.keys().queue(p)) {
         Ok(judged) => judged,
         Err(rejection) => return reject(&worker, &lease, &rejection.to_string(), None).await,
     };
@@ -74,7 +74,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                         None => return,
                     },
                 };
-                if attempt(&worker, &lease, (delivery, webhook), place, &judged).await {
+                if attempt(&worker, &lease, (delivery, webhook), place, &mut judged).await {
                     return;
                 }
                 // Whatever changes meanwhile counts: the webhook is looked up anew.
@@ -99,7 +99,7 @@ async fn attempt(
     lease: &Lease,
     (delivery, webhook): (Delivery, &Webhook),
     place: Place,
-    judged: &Judged,
+    judged: &mut Judged,
 ) -> bool {
     let time = worker.clock.now();
     worker.figures.attempt_started();
@@ -114,7 +114,7 @@ async fn attempt(
     failpoint::after("request", delivery.account.as_str());
     let next = worker.schedule.decide(&met.outcome, delivery.attempt, rand::random());
     let last = !matches!(next, Next::Retry { .. });
-    let facts = judged.facts.clone();
+    let facts = std::mem::take(&mut judged.facts);
     let log = LogEntry::of_attempt(&delivery, facts, time, (&met.outcome, met.duration, met.phases), last);
     tracing::debug!(
         account = %delivery.account, webhook = %delivery.webhook, delivery = %delivery.id,
