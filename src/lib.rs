@@ -19,6 +19,7 @@
 //!                          │   │              look up   store::webhooks
 //!                          │   │              plan      domain::entry        ── several ───► queue, one each
 //!                          │   │                │                            ── off ───────► held
+//!                          │   │                │        domain::bound       ── busy ──────► held
 //!                          │   │                │                            ── unreadable ► failed, log
 //!                          │   │              attempt   sender
 //!                          │   │              decide    domain::retry
@@ -47,6 +48,16 @@
 //!
 //! **A suspect.** An entry that was claimed before may have ended its worker. A worker attempts suspects one at a time,
 //! so that no neighbour is blamed, and one lost five times is set aside with a final log entry.
+//!
+//! **Places.** What a worker is short of is attempts in flight, and an endpoint that does not answer keeps each for 10 s.
+//! So what one webhook may have is bounded by how its endpoint answers ([`domain::bound`]; `worker/bounds.rs` keeps the
+//! figures), and what is beyond is held in Redis and comes back by visits, as many at a time as there is room for. There
+//! is no queue in memory to lose, and a backlog of 10,000 costs a visit at a time.
+//!
+//! **One thread.** A worker runs on a single-threaded runtime: to hand a task from core to core costs a third of a
+//! delivery. There are more workers where there are more cores. **Together:** looking webhooks up, settling and holding
+//! are done for all that ask at the same time (`worker/batch.rs`), never waiting to fill, so that a script's round trip and
+//! Redis's work are shared by up to 50 deliveries.
 //!
 //! **The clock** is Redis's, in the scripts and in the log; a worker's own time of day is never asked.
 //!

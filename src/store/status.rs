@@ -170,6 +170,12 @@ pub struct LiveWorker {
     pub retries: u64,
     /// Of them, those that failed for good.
     pub failed: u64,
+    /// Deliveries held because their endpoint had as much in flight as it may.
+    pub put_off: u64,
+    /// Endpoints that it has to wait for.
+    pub slow_endpoints: u64,
+    /// Endpoints that fail.
+    pub failing_endpoints: u64,
 }
 
 /// What `status.lua` answers.

@@ -79,7 +79,7 @@ async fn the_status_counts_what_is_queued_taken_late_held_failed_and_rejected() 
     }
     let _: () = redis.hset(here.key("counts"), "held_overflow", 7).await.unwrap();
     let figures = json!({ "version": "1.2.3", "inFlight": 1, "concurrency": 256, "attempts": 9, "delivered": 6,
-        "retries": 2, "failed": 1, "startedAt": "2026-03-26T14:32:00.000Z", "at": "2026-03-26T15:32:00.000Z" });
+        "retries": 2, "failed": 1, "putOff": 5, "slowEndpoints": 3, "failingEndpoints": 4, "startedAt": "2026-03-26T14:32:00.000Z", "at": "2026-03-26T15:32:00.000Z" });
     here.store.publish_worker("w-1", &figures.to_string()).await.unwrap();
 
     let status = status(&here).await;
@@ -107,6 +107,7 @@ async fn the_status_counts_what_is_queued_taken_late_held_failed_and_rejected() 
         ("/workers/0/name", json!("w-1")),
         ("/workers/0/version", json!("1.2.3")),
         ("/workers/0/inFlight", json!(1)),
+        ("/workers/0/putOff", json!(5)),
         ("/partitions/0/depth", json!(3)),
     ] {
         assert_eq!(status.pointer(pointer), Some(&expected), "{pointer} of {status:#}");
@@ -114,7 +115,7 @@ async fn the_status_counts_what_is_queued_taken_late_held_failed_and_rejected() 
     assert!((5000..60_000).contains(&status["retries"]["lateByMs"].as_i64().unwrap()), "{status:#}");
     assert!((0..60_000).contains(&status["oldestMs"].as_i64().unwrap()), "{status:#}");
     let shown = here.program.run(["queue", "status"]).await.stdout;
-    for part in ["held.limit = 5", "LATE: 2", "w-1", "1/256", "held_overflow", "5 (limit)", &off.to_string()] {
+    for part in ["held.limit = 5", "LATE: 2", "w-1", "1/256", "3/4", "held_overflow", "5 (limit)", &off.to_string()] {
         assert!(shown.contains(part), "{part} in\n{shown}");
     }
 }

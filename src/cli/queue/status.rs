@@ -178,21 +178,34 @@ fn workers(status: &Status, width: Option<u16>) -> String {
             worker.delivered.to_string(),
             worker.retries.to_string(),
             worker.failed.to_string(),
+            worker.put_off.to_string(),
+            format!("{}/{}", worker.slow_endpoints, worker.failing_endpoints),
             time(&worker.started_at),
             age_ms(&worker.at, &status.time).map(ago).unwrap_or_default(),
         ]
     };
-    let header =
-        ["Worker", "Version", "In flight", "Attempts", "Delivered", "Retries", "Failed", "Started (UTC)", "Heard"];
+    let header = [
+        "Worker",
+        "Version",
+        "In flight",
+        "Attempts",
+        "Delivered",
+        "Retries",
+        "Failed",
+        "Put off",
+        "Slow/failing",
+        "Started (UTC)",
+        "Heard",
+    ];
     let wide = table(header, status.workers.iter().map(row));
     if fits(&wide, width, None) {
         return render(wide, width);
     }
     let row = |worker: &LiveWorker| {
-        let [name, _, in_flight, attempts, delivered, _, failed, _, heard] = row(worker);
-        [name, in_flight, attempts, delivered, failed, heard]
+        let [name, _, in_flight, attempts, delivered, _, failed, _, bad, _, heard] = row(worker);
+        [name, in_flight, attempts, delivered, failed, bad, heard]
     };
-    let header = ["Worker", "In\nflight", "Attempts", "Delivered", "Failed", "Heard"];
+    let header = ["Worker", "In\nflight", "Attempts", "Delivered", "Failed", "Slow/\nfailing", "Heard"];
     render(flexible(table(header, status.workers.iter().map(row)), [0]), width)
 }
 
