@@ -39,33 +39,38 @@ struct Met {
     used: Sample,
 }
 
-/// One load: for each round, what each contender met.
+/// One load.
 #[derive(Serialize)]
 struct Load {
     name: String,
+    /// Of what the bare loop is capable of in the same round; `None` is the light load.
+    share: Option<f64>,
+    rounds: Vec<Round>,
+}
+
+/// How much was pushed, and what each contender met.
+#[derive(Serialize)]
+struct Round {
     per_second: f64,
-    rounds: Vec<BTreeMap<String, Met>>,
+    met: BTreeMap<String, Met>,
 }
 
 pub async fn run(extent: Extent) -> Report {
     let mut stage = Stage::new("http/1.1").await;
-    let mut capacities = Vec::new();
-    for _ in 0..if extent.rounds > 1 { 3 } else { 1 } {
-        capacities.push(drain(Contender::BARE, 1, PLAIN, &mut stage, extent.events(100_000)).await.per_second);
-    }
-    let capacity = median(capacities);
-    extent.progress(&format!("latency: the bare loop is capable of {capacity:.0}/s"));
-    let mut loads = vec![Load { name: "light".to_owned(), per_second: LIGHT, rounds: Vec::new() }];
+    let mut loads = vec![Load { name: "light".to_owned(), share: None, rounds: Vec::new() }];
     loads.extend(SHARES.map(|share| Load {
         name: format!("{:.0} % of capacity", share * 100.0),
-        per_second: share * capacity,
+        share: Some(share),
         rounds: Vec::new(),
     }));
     for number in 1..=extent.rounds {
+        let capacity = drain(Contender::BARE, 1, PLAIN, &mut stage, extent.events(200_000)).await.per_second;
+        extent.progress(&format!("latency, round {number}: the bare loop is capable of {capacity:.0}/s"));
         for load in &mut loads {
-            let mut round = BTreeMap::new();
+            let per_second = load.share.map_or(LIGHT, |share| share * capacity);
+            let mut round = Round { per_second, met: BTreeMap::new() };
             for contender in order(CONTENDERS, number) {
-                let met = turn(contender, load.per_second, &mut stage, extent).await;
+                let met = turn(contender, per_second, &mut stage, extent).await;
                 extent.progress(&format!(
                     "latency, {}, round {number}: {} p50 {:.2} ms, p99 {:.2} ms",
                     load.name,
@@ -73,13 +78,13 @@ pub async fn run(extent: Extent) -> Report {
                     met.p50_ms,
                     met.p99_ms
                 ));
-                round.insert(contender.name(), met);
+                round.met.insert(contender.name(), met);
             }
             load.rounds.push(round);
         }
     }
     stage.receiver.end().await;
-    tell(capacity, &loads)
+    tell(&loads)
 }
 
 async fn turn(contender: Contender, per_second: f64, stage: &mut Stage, extent: Extent) -> Met {
@@ -107,19 +112,23 @@ async fn turn(contender: Contender, per_second: f64, stage: &mut Stage, extent: 
 }
 
 impl Load {
+    fn per_second(&self) -> f64 {
+        median(self.rounds.iter().map(|round| round.per_second))
+    }
+
     fn median(&self, contender: Contender, of: fn(&Met) -> f64) -> f64 {
-        median(self.rounds.iter().map(|round| of(&round[&contender.name()])))
+        median(self.rounds.iter().map(|round| of(&round.met[&contender.name()])))
     }
 
     /// By how much the worker exceeds the bare loop, in the median of the rounds.
     fn beyond_bare(&self, of: fn(&Met) -> f64) -> f64 {
         let [bare, worker] = [Contender::BARE.name(), Contender::Worker.name()];
-        median(self.rounds.iter().map(|round| of(&round[&worker]) - of(&round[&bare])))
+        median(self.rounds.iter().map(|round| of(&round.met[&worker]) - of(&round.met[&bare])))
     }
 }
 
-fn tell(capacity: f64, loads: &[Load]) -> Report {
-    let mut report = Report::new("latency", &serde_json::json!({ "bare_capacity": capacity, "loads": loads }));
+fn tell(loads: &[Load]) -> Report {
+    let mut report = Report::new("latency", &loads);
     let header = [
         "",
         "events/s",
@@ -136,7 +145,7 @@ fn tell(capacity: f64, loads: &[Load]) -> Report {
         let of = |figure| load.median(contender, figure);
         [
             format!("{}: {}", load.name, contender.name()),
-            format!("{:.0}", load.per_second),
+            format!("{:.0}", load.per_second()),
             format!("{:.0}", of(|met| met.used.per_second)),
             format!("{:.0} %", of(|met| met.arrived) * 100.0),
             format!("{:.2}", of(|met| met.p50_ms)),
@@ -151,7 +160,7 @@ fn tell(capacity: f64, loads: &[Load]) -> Report {
     let light = &loads[0];
     report.judge(Judged::at_most("light load: p50 beyond bare, ms", light.beyond_bare(|met| met.p50_ms), 0.3));
     report.judge(Judged::at_most("light load: p99 beyond bare, ms", light.beyond_bare(|met| met.p99_ms), 2.0));
-    let half = loads.iter().find(|load| load.name == format!("{:.0} % of capacity", HALF * 100.0)).expect("it is one");
+    let half = loads.iter().find(|load| load.share == Some(HALF)).expect("it is one");
     report.note(format!(
         "At half of the bare loop's capacity the worker's p50 is {:.2} ms beyond bare, its p99 {:.2} ms.",
         half.beyond_bare(|met| met.p50_ms),
@@ -164,7 +173,7 @@ fn tell(capacity: f64, loads: &[Load]) -> Report {
 fn draw(loads: &[Load]) {
     let line = |name: String, contender: Contender, of: fn(&Met) -> f64| Line {
         name,
-        points: loads.iter().map(|load| (load.per_second, load.median(contender, of))).collect(),
+        points: loads.iter().map(|load| (load.per_second(), load.median(contender, of))).collect(),
     };
     let x = || ("events pushed each second".to_owned(), Scale::Linear);
     let delivered = CONTENDERS.map(|contender| line(contender.name(), contender, |met| met.used.per_second));

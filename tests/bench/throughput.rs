@@ -75,7 +75,7 @@ fn tell(measured: &[Shaped]) -> Report {
                 median_ratio(rounds, |round| figure(&round[&name]), |round| figure(&round[&bare]))
             };
             [
-                format!("{shape}: {name}"),
+                name.clone(),
                 format!("{:.0}", of(|s| s.per_second)),
                 format!("{:.2}", ratio(|s| s.per_second)),
                 format!("{:.4}", of(|s| s.cpu_per_1000)),
@@ -91,7 +91,7 @@ fn tell(measured: &[Shaped]) -> Report {
             ]
         });
         let header = [
-            "",
+            shape,
             "deliveries/s",
             "of bare",
             "CPU s/1,000",

@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Longer than any turn should take.
 pub const LIMIT: Duration = Duration::from_secs(600);
 
-/// After so many deliveries all is warm.
+/// After so many deliveries a process is warm.
 const WARM: u64 = 20_000;
 
 /// What takes turns.
@@ -166,7 +166,7 @@ impl Sample {
 }
 
 /// So many processes of a contender deliver what waits. Their start, in which connections are made, and the last few
-/// are left out: from the first fifth on (at most [`WARM`]), and until the last fiftieth, they are busy and nothing else.
+/// are left out: from the first fifth on (at most [`WARM`] each), and until the last fiftieth, they are busy and nothing else.
 pub async fn drain(contender: Contender, processes: usize, setup: Setup, stage: &mut Stage, events: usize) -> Sample {
     let mut world = World::new(stage, setup).await;
     match contender {
@@ -191,7 +191,7 @@ pub async fn drain_world(
         children.push(contender.start(world, stage).await);
     }
     let events = u64::try_from(events).expect("64 bits");
-    all_arrived(stage, &children, (events / 5).min(WARM)).await;
+    all_arrived(stage, &children, (events / 5).min(WARM * u64::try_from(processes).expect("64 bits"))).await;
     let from = Mark::take(&children, world, stage).await;
     all_arrived(stage, &children, events - events / 50).await;
     let to = Mark::take(&children, world, stage).await;
