@@ -55,7 +55,8 @@
 //! is no queue in memory to lose, and a backlog of 10,000 costs a visit at a time.
 //!
 //! **One thread.** A worker runs on a single-threaded runtime: to hand a task from core to core costs a third of a
-//! delivery. There are more workers where there are more cores. **Together:** looking webhooks up, settling and holding
+//! delivery. Where there are more cores there are more workers, in other processes or as other threads that share nothing
+//! (`worker/threads.rs`). **Together:** looking webhooks up, settling and holding
 //! are done for all that ask at the same time (`worker/batch.rs`), never waiting to fill, so that a script's round trip and
 //! Redis's work are shared by up to 50 deliveries.
 //!

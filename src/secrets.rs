@@ -8,7 +8,7 @@
 //! learns the new one, every process seals with it, `webhooks::rotate` seals anew what lies under the old one, and only
 //! then the old one goes.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
@@ -30,8 +30,9 @@ const KEY_BYTES: usize = 32;
 /// A rotation needs two keys; this many are no rotation but a mistake.
 const KEYS_MAX: usize = 8;
 
-/// Seals and opens secrets. Without a key it can do neither.
-pub struct Vault(Vec<Key>);
+/// Seals and opens secrets. Without a key it can do neither. Clones share the keys.
+#[derive(Clone)]
+pub struct Vault(Arc<[Key]>);
 
 struct Key {
     id: String,
@@ -98,7 +99,7 @@ impl Vault {
     /// A vault with these keys, each 32 bytes in base64, with white space or commas between them. The first seals. One
     /// that stands there twice counts once.
     pub fn new(keys: Option<&SecretString>) -> Result<Self, SecretsError> {
-        let Some(text) = keys else { return Ok(Self(Vec::new())) };
+        let Some(text) = keys else { return Ok(Self(Arc::default())) };
         let separates = |c: char| c.is_whitespace() || c == ',';
         let texts: Vec<&str> = text.expose_secret().split(separates).filter(|text| !text.is_empty()).collect();
         match texts.len() {
@@ -113,7 +114,7 @@ impl Vault {
                 keys.push(key);
             }
         }
-        Ok(Self(keys))
+        Ok(Self(keys.into()))
     }
 
     /// A new key, as text.

@@ -103,7 +103,8 @@ fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = error.downcast_ref::<WorkerError>() {
         return Some(match error {
             WorkerError::Store(error) => of_store(error),
-            WorkerError::Health { .. } => Exit::Usage,
+            WorkerError::Health { .. } | WorkerError::Sender(_) => Exit::Usage,
+            WorkerError::Thread(_) | WorkerError::ThreadEnded => Exit::Other,
         });
     }
     if let Some(error) = error.downcast_ref::<RejectedError>() {

@@ -121,6 +121,8 @@ pub struct Queue {
 pub struct Worker {
     /// Attempts in flight at once.
     pub concurrency: usize,
+    /// Workers in this process, each a thread; together they have `concurrency` and `max_bytes`.
+    pub threads: usize,
     /// Bytes of entries in hand beyond which nothing more is read.
     pub max_bytes: u64,
     /// An entry idle this long is taken over by another worker.

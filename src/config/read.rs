@@ -56,6 +56,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         queue: Queue { partitions: read.integer("queue.partitions", 1, 1024)? },
         worker: Worker {
             concurrency: read.integer("worker.concurrency", 1, 65_536)?,
+            threads: read.integer("worker.threads", 1, 256)?,
             max_bytes: read.bytes("worker.max_bytes", &KEY_BYTES)?,
             lease: read.duration("worker.lease", &TIME_LIMIT)?,
             renew_every: read.duration("worker.renew_every", &TIME_LIMIT)?,

@@ -8,7 +8,7 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -38,6 +38,9 @@ const CONNECTIONS_MAX: usize = 256;
 /// The pause when no connection can be accepted (no file descriptor is left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The workers of this process, each in its place from when it has started.
+pub(super) type Crew = Arc<[OnceLock<Arc<Worker>>]>;
+
 #[derive(Serialize)]
 struct Answer {
     ok: bool,
@@ -52,7 +55,7 @@ pub(super) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> 
 }
 
 /// Answers probes until the process ends.
-pub(super) async fn serve(worker: Arc<Worker>, listener: TcpListener) {
+pub(super) async fn serve(crew: Crew, listener: TcpListener) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let connection = connections.clone().acquire_owned().await.expect("never closed");
@@ -60,11 +63,11 @@ pub(super) async fn serve(worker: Arc<Worker>, listener: TcpListener) {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let worker = worker.clone();
+        let crew = crew.clone();
         tokio::spawn(async move {
             let answer = service_fn(|request| {
-                let worker = worker.clone();
-                async move { Ok::<_, Infallible>(answer(&worker, &request)) }
+                let crew = crew.clone();
+                async move { Ok::<_, Infallible>(answer(&crew, &request)) }
             });
             let mut http = http1::Builder::new();
             let exchange = http
@@ -79,7 +82,7 @@ pub(super) async fn serve(worker: Arc<Worker>, listener: TcpListener) {
     }
 }
 
-fn answer(worker: &Worker, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(crew: &Crew, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(StatusCode::METHOD_NOT_ALLOWED, String::new());
     }
@@ -88,10 +91,31 @@ fn answer(worker: &Worker, request: &Request<Incoming>) -> Response<Full<Bytes>>
         "/readyz" => true,
         _ => return respond(StatusCode::NOT_FOUND, String::new()),
     };
-    let checks = worker.checks(ready);
+    let checks = checks(crew, ready);
     let ok = checks.iter().all(|check| check.ok);
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     respond(status, serde_json::to_string(&Answer { ok, checks }).expect("plain JSON"))
+}
+
+/// Each check of all workers; where several fail it, the first one's.
+fn checks(crew: &Crew, ready: bool) -> Vec<Check> {
+    let mut all: Vec<Check> = Vec::new();
+    for place in &**crew {
+        let Some(worker) = place.get() else {
+            if ready {
+                all.push(Check::new("started", false, || "a worker has not started yet".to_owned()));
+            }
+            continue;
+        };
+        for check in worker.checks(ready) {
+            match all.iter_mut().find(|known| known.name == check.name) {
+                Some(known) if known.ok => *known = check,
+                Some(_) => {}
+                None => all.push(check),
+            }
+        }
+    }
+    all
 }
 
 fn respond(status: StatusCode, json: String) -> Response<Full<Bytes>> {

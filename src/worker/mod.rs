@@ -5,6 +5,8 @@
 //! share `Worker` and nothing else; all state that matters lies in Redis, so that a worker may end at any instant.
 //!
 //! A worker takes only what it has room for: an entry is read with a slot in hand and keeps it until it is settled.
+//!
+//! A process may hold several workers, one a thread ([`threads`]); they share nothing but the process.
 
 mod batch;
 mod bounds;
@@ -19,9 +21,14 @@ mod reader;
 mod roles;
 mod shortage;
 mod steps;
+mod threads;
 mod turns;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{
     sync::{Mutex, Notify, Semaphore},
@@ -45,7 +52,7 @@ use crate::{
     config::Settings,
     domain::{account::AccountId, event::Catalogue, retry::Schedule},
     secrets::Vault,
-    sender::Sender,
+    sender::{Sender, SenderError},
     store::{Attempted, Entry, Held, Settled, Store, StoreError, Waiting},
 };
 
@@ -114,6 +121,15 @@ pub enum WorkerError {
     /// Redis.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The client for requests.
+    #[error(transparent)]
+    Sender(#[from] SenderError),
+    /// A thread could not be started.
+    #[error("worker.threads: a thread cannot be started")]
+    Thread(#[source] std::io::Error),
+    /// A thread ended although nobody told it to.
+    #[error("a worker's thread ended by a fault of this program")]
+    ThreadEnded,
     /// The address for health probes cannot be listened on.
     #[error("worker.health_bind: cannot listen on {address}")]
     Health {
@@ -124,7 +140,8 @@ pub enum WorkerError {
     },
 }
 
-/// Runs a worker until `stop` is cancelled and what was in flight is finished, or given back.
+/// Runs `worker.threads` workers, of which the first has these parts, until `stop` is cancelled and what was in flight is
+/// finished, or given back.
 ///
 /// # Errors
 /// Only at the start, where Redis is out of reach or unfit. A running worker survives whatever Redis does.
@@ -135,10 +152,28 @@ pub async fn run(
     vault: Vault,
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let probes = match settings.worker.health_bind {
-        Some(address) => Some(health::listen(address).await.map_err(|source| WorkerError::Health { address, source })?),
-        None => None,
-    };
+    let threads = settings.worker.threads;
+    let crew: health::Crew = (0..threads).map(|_| OnceLock::new()).collect();
+    if let Some(address) = settings.worker.health_bind {
+        let probes = health::listen(address).await.map_err(|source| WorkerError::Health { address, source })?;
+        tokio::spawn(health::serve(crew.clone(), probes));
+    }
+    let others = threads::start(settings, &vault, &crew, &stop)?;
+    let settings = threads::share(settings, 0);
+    let own = work(&settings, (store, sender, vault), &crew[0], stop.clone()).await;
+    if own.is_err() {
+        stop.cancel();
+    }
+    own.and(threads::ended(others).await)
+}
+
+/// One worker, on the thread that this runs on; seen by probes through `place`.
+async fn work(
+    settings: &Settings,
+    (store, sender, vault): (Store, Sender, Vault),
+    place: &OnceLock<Arc<Worker>>,
+    stop: CancellationToken,
+) -> Result<(), WorkerError> {
     let now = store.now().await?;
     let partitions = store.keys().partitions();
     let (steps, batches): (Vec<_>, Vec<_>) = (0..partitions)
@@ -193,9 +228,9 @@ pub async fn run(
     taking.spawn(roles::publish(worker.clone()));
     taking.spawn(roles::sweep(worker.clone()));
     let renewing = tokio::spawn(roles::renew(worker.clone()));
-    if let Some(probes) = probes {
+    let _ = place.set(worker.clone());
+    if settings.worker.health_bind.is_some() {
         tokio::spawn(health::listen_to_redis(worker.clone()));
-        tokio::spawn(health::serve(worker.clone(), probes));
     }
 
     worker.stop.cancelled().await;

@@ -168,3 +168,38 @@ async fn an_address_that_cannot_be_listened_on_ends_the_worker_with_2() {
         assert!(output.stderr.contains("worker.health_bind") && output.stderr.contains(says), "{output:#?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_of_two_threads_is_two_workers_that_share_what_it_may_have_and_its_probes_speak_for_both() {
+    let receiver = Receiver::start().await;
+    let gate = Gate::new();
+    receiver.plan("/hook", [gate.before(Answer::Status(200))]);
+    let here = Installation::new(&receiver).await;
+    here.add("acme", &receiver.url("/hook")).await;
+    for _ in 0..20 {
+        here.push("acme", TRANSCRIPT).await;
+    }
+    let program = here.program.clone().env("LYNKHOOK_WORKER__THREADS", "2").env("LYNKHOOK_WORKER__CONCURRENCY", "9");
+    let mut probed = Probed::start(&program, None).await;
+    receiver.wait_for("/hook", 9, SOON).await;
+    probed.until("/readyz", 200, &[]).await;
+    let body: Value = serde_json::from_str(&probed.get("/readyz").await.1).unwrap();
+    let mut names: Vec<_> = body["checks"].as_array().unwrap().iter().map(|check| check["name"].to_string()).collect();
+    let checks = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!((names.len(), receiver.in_flight("/hook")), (checks, 9), "{body}");
+    let consumers = async || {
+        let mut ask = redis::cmd("XINFO");
+        ask.arg("CONSUMERS").arg(here.key("queue")).arg("workers");
+        let found: Vec<redis::Value> = ask.query_async(&mut here.redis.clone()).await.unwrap();
+        found.len()
+    };
+    assert_eq!(consumers().await, 2);
+    gate.open();
+    here.drained().await;
+    assert_eq!(receiver.requests("/hook").len(), 20);
+    probed.worker.sigterm();
+    assert_eq!(probed.worker.wait().await, Some(0));
+    assert_eq!(consumers().await, 0, "both have left");
+}

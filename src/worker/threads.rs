@@ -1,0 +1,81 @@
+//! Several workers in one process, one a thread, for machines with more cores. They share nothing: each has its own name
+//! in the consumer groups, its own connections to Redis and to endpoints, and its part of `concurrency` and `max_bytes`. So
+//! none waits for another, and a process of four is as four processes of one.
+
+use std::thread;
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{WorkerError, health::Crew, work};
+use crate::{config::Settings, secrets::Vault, sender::Sender, store::Store};
+
+/// A thread's end.
+type Ending = oneshot::Receiver<Result<(), WorkerError>>;
+
+/// The settings of one of the workers: its part of what they have together.
+pub(super) fn share(settings: &Settings, nth: usize) -> Settings {
+    let mut own = settings.clone();
+    let worker = &mut own.worker;
+    let threads = worker.threads;
+    worker.concurrency = (worker.concurrency / threads + usize::from(nth < worker.concurrency % threads)).max(1);
+    worker.max_bytes = (worker.max_bytes / threads as u64).max(1);
+    own
+}
+
+/// Starts all but the first, which runs on the thread that calls this. Whichever cannot start ends the others.
+pub(super) fn start(
+    settings: &Settings,
+    vault: &Vault,
+    crew: &Crew,
+    stop: &CancellationToken,
+) -> Result<Vec<Ending>, WorkerError> {
+    (1..settings.worker.threads)
+        .map(|nth| {
+            let (settings, vault, crew, stop) = (share(settings, nth), vault.clone(), crew.clone(), stop.clone());
+            let (end, ended) = oneshot::channel();
+            let run = move || {
+                // However it ends, a panic included, the others are not left alone without anybody's notice.
+                let others = stop.clone().drop_guard();
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let result = runtime.map_err(WorkerError::Thread).and_then(|runtime| {
+                    runtime.block_on(async {
+                        let store = Store::open(&settings).await?;
+                        let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
+                        work(&settings, (store, sender, vault), &crew[nth], stop).await
+                    })
+                });
+                drop(others);
+                let _ = end.send(result);
+            };
+            thread::Builder::new().name(format!("worker-{nth}")).spawn(run).map_err(WorkerError::Thread)?;
+            Ok(ended)
+        })
+        .collect()
+}
+
+/// Waits until all have ended; the first error among theirs.
+pub(super) async fn ended(others: Vec<Ending>) -> Result<(), WorkerError> {
+    let mut all = Ok(());
+    for other in others {
+        all = all.and(other.await.unwrap_or(Err(WorkerError::ThreadEnded)));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_process_has_is_shared_out_and_each_has_something() {
+        for (concurrency, threads) in [(256, 1), (256, 3), (7, 2), (1, 4)] {
+            let variables = [("concurrency", concurrency), ("threads", threads)]
+                .map(|(name, value)| (format!("LYNKHOOK_WORKER__{}", name.to_uppercase()), value.to_string()));
+            let settings = Settings::load(None, variables).unwrap();
+            let shares: Vec<usize> = (0..threads).map(|nth| share(&settings, nth).worker.concurrency).collect();
+            assert_eq!(shares.iter().sum::<usize>(), concurrency.max(threads), "{shares:?}");
+            assert!(shares.iter().all(|share| *share >= concurrency / threads && *share >= 1), "{shares:?}");
+        }
+    }
+}
