@@ -141,7 +141,7 @@ fn every_key_can_be_set_by_environment() {
             "redis.prefix" => ("other:1", "other:1"),
             "queue.partitions" => ("7", "7"),
             "worker.concurrency" => ("77", "77"),
-            "worker.threads" => ("3", "3"),
+            "worker.threads" => ("5", "5"),
             "redis.accept_eviction" => ("volatile-lru", "volatile-lru"),
             "worker.health_bind" => ("127.0.0.1:81", "127.0.0.1:81"),
             "worker.max_losses" => ("9", "9"),

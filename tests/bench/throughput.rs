@@ -26,8 +26,14 @@ const SHAPES: [Shape; 3] = [
     Shape { name: "1 endpoint, HTTP/2", alpn: "h2", accounts: 1 },
 ];
 
-const CONTENDERS: [Contender; 5] =
-    [Contender::BARE, Contender::Worker, Contender::BARE_REQWEST, Contender::BARE_ONE_THREAD, Contender::POST_ONLY];
+const CONTENDERS: [Contender; 6] = [
+    Contender::BARE,
+    Contender::WorkerOnAllCores,
+    Contender::Worker,
+    Contender::BARE_REQWEST,
+    Contender::BARE_ONE_THREAD,
+    Contender::POST_ONLY,
+];
 
 /// One round: a sample of each contender.
 type Round = BTreeMap<String, Sample>;
@@ -66,7 +72,7 @@ pub async fn run(extent: Extent) -> Report {
 
 fn tell(measured: &[Shaped]) -> Report {
     let mut report = Report::new("throughput", &measured);
-    let (bare, worker) = (Contender::BARE.name(), Contender::Worker.name());
+    let (bare, worker) = (Contender::BARE.name(), Contender::WorkerOnAllCores.name());
     for Shaped { shape, rounds } in measured {
         let rows = CONTENDERS.iter().map(|contender| {
             let name = contender.name();

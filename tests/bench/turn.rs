@@ -29,8 +29,10 @@ const WARM: u64 = 20_000;
 /// What takes turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contender {
-    /// `lynkhook worker` as it ships.
+    /// `lynkhook worker` as it ships: one thread.
     Worker,
+    /// The same with `worker.threads` = this machine's cores, all of which the bare loop uses too.
+    WorkerOnAllCores,
     /// A bare loop; `threads` as its arguments say.
     Bare { kind: Loop, client: Kind, threads: usize },
     /// `BullMQ`, where it is installed.
@@ -47,6 +49,7 @@ impl Contender {
     pub fn name(self) -> String {
         match self {
             Self::Worker => "worker".to_owned(),
+            Self::WorkerOnAllCores => format!("worker, {} threads", cores()),
             Self::BullMq => "BullMQ".to_owned(),
             Self::Bare { kind, client, threads } => {
                 let kind = if kind == Loop::PostOnly { "client only" } else { "bare" };
@@ -61,6 +64,11 @@ impl Contender {
     pub async fn start(self, world: &World, stage: &Stage) -> Child {
         match self {
             Self::Worker => Child::of_program(env!("CARGO_BIN_EXE_lynkhook"), &["worker"], &world.environment).await,
+            Self::WorkerOnAllCores => {
+                let threads = ("LYNKHOOK_WORKER__THREADS", cores().to_string());
+                let environment: Vec<_> = world.environment.iter().cloned().chain([threads]).collect();
+                Child::of_program(env!("CARGO_BIN_EXE_lynkhook"), &["worker"], &environment).await
+            }
             Self::BullMq => bullmq::work(world, stage).await,
             Self::Bare { kind, client, threads } => {
                 let setup = &world.setup;
@@ -85,6 +93,10 @@ impl Contender {
             }
         }
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Contenders in the order of a round: each is first in its turn, so that what drifts on this machine favours none.
