@@ -12,7 +12,8 @@
 //! | has just recovered | one more with each answer |
 //!
 //! The pause stays below the first delay before a retry, so that the promised schedule holds where there is no backlog.
-//! To share what is left by what is free is Choudhury's and Hahne's rule of dynamic thresholds (1998) for buffers in
+//! Where even the quickest endpoints take long, it is this worker that is slow, or the way from here; then 50 ms becomes three
+//! times what they take. To share what is left by what is free is Choudhury's and Hahne's rule of dynamic thresholds (1998) for buffers in
 //! switches: it needs no figure for how many endpoints there are.
 
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub struct Crowd {
     pub failing: usize,
     /// Whether nobody else is there who could be hurt.
     pub alone: bool,
+    /// What the quickest attempt took of late, whoever's it was.
+    pub quickest: Duration,
 }
 
 /// How an endpoint does.
@@ -86,11 +89,12 @@ impl Default for Endpoint {
 }
 
 impl Endpoint {
-    /// How it does at `now`.
-    pub fn standing(&self, now: Duration) -> Standing {
+    /// How it does at `now`, beside these others.
+    pub fn standing(&self, crowd: &Crowd, now: Duration) -> Standing {
+        let quick = QUICK.max(crowd.quickest * 3);
         match self.usual {
             _ if self.failures >= FAILURES => Standing::Failing,
-            Some(usual) if usual <= QUICK && !self.is_silent(usual, now) => Standing::Quick,
+            Some(usual) if usual <= quick && !self.is_silent(quick + usual * 4, now) => Standing::Quick,
             _ => Standing::Slow,
         }
     }
@@ -100,12 +104,12 @@ impl Endpoint {
     /// ```
     /// # use lynkhook::domain::bound::{Crowd, Endpoint};
     /// # use std::time::Duration;
-    /// let crowd = Crowd { places: 256, in_flight: 0, failing: 0, alone: false };
+    /// let crowd = Crowd { places: 256, in_flight: 0, failing: 0, alone: false, quickest: Duration::ZERO };
     /// assert_eq!(Endpoint::default().room(&crowd, Duration::ZERO), 192);
     /// ```
     pub fn room(&self, crowd: &Crowd, now: Duration) -> usize {
         let free = crowd.places.saturating_sub(crowd.in_flight);
-        let most = match self.standing(now) {
+        let most = match self.standing(crowd, now) {
             Standing::Failing if self.pause_left(now).is_zero() && crowd.failing < crowd.places.div_ceil(2) => 1,
             Standing::Failing => 0,
             Standing::Quick => usize::MAX,
@@ -163,9 +167,9 @@ impl Endpoint {
         self.in_flight == 0 && now.saturating_sub(self.seen) > Duration::from_mins(1)
     }
 
-    /// Nothing ended for longer than it ever should have taken: that it was quick says nothing any more.
-    fn is_silent(&self, usual: Duration, now: Duration) -> bool {
-        self.in_flight > 0 && now.saturating_sub(self.progress) > QUICK + usual * 4
+    /// Nothing ended for longer than an attempt ever should take: that it was quick says nothing any more.
+    fn is_silent(&self, longest: Duration, now: Duration) -> bool {
+        self.in_flight > 0 && now.saturating_sub(self.progress) > longest
     }
 
     fn pause_left(&self, now: Duration) -> Duration {
@@ -184,7 +188,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn crowd(in_flight: usize) -> Crowd {
-        Crowd { places: 256, in_flight, failing: 0, alone: false }
+        Crowd { places: 256, in_flight, failing: 0, alone: false, quickest: Duration::ZERO }
     }
 
     /// An endpoint after attempts one after the other, each so long and ending so; and the time it is then.
@@ -231,17 +235,31 @@ mod tests {
     fn one_that_was_quick_and_falls_silent_is_no_longer_trusted_with_the_whole_worker() {
         let (mut endpoint, now) = after(&[(2 * MS, false); 20]);
         endpoint.begin(now);
-        assert_eq!(endpoint.standing(now + 50 * MS), Standing::Quick);
-        assert_eq!(endpoint.standing(now + 60 * MS), Standing::Slow);
+        assert_eq!(endpoint.standing(&crowd(0), now + 50 * MS), Standing::Quick);
+        assert_eq!(endpoint.standing(&crowd(0), now + 60 * MS), Standing::Slow);
         let (idle, now) = after(&[(2 * MS, false)]);
-        assert_eq!(idle.standing(now + Duration::from_hours(1)), Standing::Quick, "who is not asked is not silent");
+        assert_eq!(
+            idle.standing(&crowd(0), now + Duration::from_hours(1)),
+            Standing::Quick,
+            "who is not asked is not silent"
+        );
+    }
+
+    #[test]
+    fn where_the_quickest_take_long_it_is_this_worker_that_is_slow_and_none_of_them() {
+        let (endpoint, now) = after(&[(120 * MS, false)]);
+        assert_eq!(endpoint.standing(&crowd(0), now), Standing::Slow);
+        let laboured = |quickest| Crowd { quickest, ..crowd(0) };
+        assert_eq!(endpoint.standing(&laboured(40 * MS), now), Standing::Quick);
+        let (hanging, now) = after(&[(Duration::from_secs(10), true)]);
+        assert_eq!(hanging.standing(&laboured(40 * MS), now), Standing::Failing);
     }
 
     #[test]
     fn three_failures_in_a_row_or_a_long_one_leave_one_attempt_after_a_pause() {
         for attempts in [&[(MS, true); 3][..], &[(Duration::from_secs(10), true)]] {
             let (mut endpoint, now) = after(attempts);
-            assert_eq!(endpoint.standing(now), Standing::Failing);
+            assert_eq!(endpoint.standing(&crowd(0), now), Standing::Failing);
             assert_eq!((endpoint.room(&crowd(0), now), endpoint.pace(now)), (0, PAUSE));
             let now = now + PAUSE;
             assert_eq!(endpoint.room(&crowd(0), now), 1);
@@ -250,9 +268,9 @@ mod tests {
             assert_eq!(endpoint.room(&crowd(1), now), 0);
         }
         let (two, now) = after(&[(MS, true), (MS, true)]);
-        assert_ne!(two.standing(now), Standing::Failing);
+        assert_ne!(two.standing(&crowd(0), now), Standing::Failing);
         let (mended, now) = after(&[(MS, true), (MS, true), (MS, false), (MS, true), (MS, true)]);
-        assert_ne!(mended.standing(now), Standing::Failing);
+        assert_ne!(mended.standing(&crowd(0), now), Standing::Failing);
     }
 
     #[test]
@@ -261,7 +279,7 @@ mod tests {
         (0..50).for_each(|_| endpoint.begin(now));
         (0..50).for_each(|_| endpoint.end(now, now + MS, true));
         assert_eq!(endpoint.failures, 1);
-        assert_eq!(endpoint.standing(now + MS), Standing::Quick);
+        assert_eq!(endpoint.standing(&crowd(0), now + MS), Standing::Quick);
     }
 
     #[test]
@@ -312,7 +330,7 @@ mod tests {
         ) {
             let attempts: Vec<_> = attempts.iter().map(|(ms, failed)| (Duration::from_millis(*ms), *failed)).collect();
             let (endpoint, now) = after(&attempts);
-            let crowd = Crowd { places, in_flight: busy.min(places), failing: 0, alone: false };
+            let crowd = Crowd { places, in_flight: busy.min(places), ..crowd(0) };
             prop_assert!(endpoint.room(&crowd, now) <= places - crowd.in_flight);
             let idle = Crowd { in_flight: 0, ..crowd };
             prop_assert!(endpoint.room(&idle, now + PAUSE_MAX) > 0);

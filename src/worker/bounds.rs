@@ -39,8 +39,17 @@ struct Known {
     last: Option<WebhookId>,
     another: Option<Duration>,
     last_seen: Duration,
+    quickest: Quickest,
     /// How many are remembered when the idle ones are forgotten.
     forget_at: usize,
+}
+
+/// What the quickest attempt took in the second under way, and in the one before; `None` where none ended.
+#[derive(Debug, Default)]
+struct Quickest {
+    second: u64,
+    this: Option<Duration>,
+    before: Option<Duration>,
 }
 
 /// One attempt's place, given back when dropped.
@@ -85,7 +94,7 @@ impl Bounds {
         if endpoint.room(&crowd, now) > 0 {
             return Ok(self.place(&mut known, webhook, now));
         }
-        Err(Busy { pace: endpoint.pace(now), failing: endpoint.standing(now) == Standing::Failing })
+        Err(Busy { pace: endpoint.pace(now), failing: endpoint.standing(&crowd, now) == Standing::Failing })
     }
 
     /// A place, though there be no room: what is held has reached its limit, and to drop it would be worse.
@@ -106,8 +115,9 @@ impl Bounds {
     pub(super) fn standings(&self) -> Standings {
         let now = self.began.elapsed();
         let mut standings = Standings::default();
-        for endpoint in self.known().endpoints.values() {
-            match endpoint.standing(now) {
+        let known = self.known();
+        for (webhook, endpoint) in &known.endpoints {
+            match endpoint.standing(&known.crowd(self.places, *webhook, now), now) {
                 Standing::Quick => {}
                 Standing::Slow => standings.slow += 1,
                 Standing::Failing => standings.failing += 1,
@@ -117,8 +127,9 @@ impl Bounds {
     }
 
     fn place(self: &Arc<Self>, known: &mut Known, webhook: WebhookId, now: Duration) -> Place {
+        let crowd = known.crowd(self.places, webhook, now);
         let endpoint = known.endpoints.entry(webhook).or_default();
-        let was_failing = endpoint.standing(now) == Standing::Failing;
+        let was_failing = endpoint.standing(&crowd, now) == Standing::Failing;
         endpoint.begin(now);
         known.in_flight += 1;
         known.failing += usize::from(was_failing);
@@ -146,7 +157,25 @@ impl Known {
     fn crowd(&self, places: usize, webhook: WebhookId, now: Duration) -> Crowd {
         let another = if self.last == Some(webhook) { self.another } else { self.last.map(|_| self.last_seen) };
         let alone = another.is_none_or(|seen| now.saturating_sub(seen) > ALONE_AFTER);
-        Crowd { places, in_flight: self.in_flight, failing: self.failing, alone }
+        let quickest = self.quickest.of_late();
+        Crowd { places, in_flight: self.in_flight, failing: self.failing, alone, quickest }
+    }
+}
+
+impl Quickest {
+    fn note(&mut self, took: Duration, now: Duration) {
+        match now.as_secs() - self.second {
+            0 => {}
+            1 => self.before = self.this.take(),
+            _ => (self.before, self.this) = (None, None),
+        }
+        self.second = now.as_secs();
+        self.this = Some(self.this.map_or(took, |quickest| quickest.min(took)));
+    }
+
+    /// Of the last one or two seconds in which an attempt ended.
+    fn of_late(&self) -> Duration {
+        self.this.into_iter().chain(self.before).min().unwrap_or_default()
     }
 }
 
@@ -165,6 +194,7 @@ impl Place {
         known.failing -= usize::from(self.was_failing);
         let endpoint = known.endpoints.get_mut(&self.webhook).expect("remembered while something is in flight");
         how(endpoint, self.began, now);
+        known.quickest.note(now.saturating_sub(self.began), now);
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     bounds::{Busy, Place},
     leases::Lease,
     persist::{Backoff, until_answered},
+    roles::SUSPECT_DELIVERIES,
 };
 use crate::{
     domain::{
@@ -69,6 +70,8 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 }
                 let place = match worker.bounds.enter(webhook.id) {
                     Ok(place) => place,
+                    // To hold it would be to forget how often it was lost.
+                    Err(_) if deliveries >= SUSPECT_DELIVERIES => worker.bounds.enter_anyway(webhook.id),
                     Err(busy) => match put_off(&worker, &lease, &delivery, busy, judged.envelope.len()).await {
                         Some(place) => place,
                         None => return,
