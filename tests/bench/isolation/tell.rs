@@ -60,8 +60,18 @@ impl Measured {
 }
 
 fn latencies(report: &mut Report, measured: &[Measured]) {
-    let header =
-        ["without -> with", "load/s", "p50 ms", "p99 ms", "p99.9 ms", "p99 ratio", "delivered/s", "ratio", "arrived"];
+    let header = [
+        "without -> with",
+        "load/s",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "p99 ratio",
+        "delivered/s",
+        "ratio",
+        "arrived",
+        "cores elsewhere",
+    ];
     let rows = measured.iter().map(|one| {
         [
             one.kind.to_owned(),
@@ -73,6 +83,7 @@ fn latencies(report: &mut Report, measured: &[Measured]) {
             one.pair(|met| met.per_second, 0),
             format!("{:.3}", one.ratio(|met| met.per_second)),
             one.pair(|met| met.arrived, 3),
+            one.pair(|met| met.elsewhere, 2),
         ]
     });
     report.table(header, rows);
@@ -89,6 +100,7 @@ fn costs(report: &mut Report, measured: &[Measured]) {
         "ratio",
         "while held",
         "ratio",
+        "commands each",
         "held",
         "overflowed",
     ];
@@ -105,6 +117,7 @@ fn costs(report: &mut Report, measured: &[Measured]) {
             format!("{:.2}", one.ratio(|met| met.redis_cpu_per_1000)),
             one.pair(|met| met.upkeep_cpu_per_1000, 4),
             format!("{:.2}", one.ratio(|met| met.upkeep_cpu_per_1000)),
+            one.pair(|met| met.upkeep_commands, 2),
             format!("{:.0}", one.median(|round| held(&round.with))),
             format!("{:.0}", one.median(|round| overflowed(&round.with))),
         ]

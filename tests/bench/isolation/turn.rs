@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::kind::{Kind, OK};
 use crate::{
-    accounting::{cpu_seconds, peak_mib, present_mib},
+    accounting::{RedisFigures, busy_seconds, cpu_seconds, peak_mib, present_mib},
     children::Child,
     producer::Producer,
     receiver::{Ask, Counts, Report as Received},
@@ -19,6 +19,8 @@ use crate::{
 const WARM: Duration = Duration::from_secs(2);
 /// What was sent last is waited for.
 const LATE: Duration = Duration::from_secs(1);
+/// As common endpoints do, those that have recovered take 20 ms: what is in flight can be seen.
+const RECOVERED: &str = "slow-20";
 /// How often the worker's memory is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -52,9 +54,13 @@ pub struct Met {
     /// Of Redis, for 1,000 healthy deliveries: under the turn's load, and while only the good ones get events.
     pub redis_cpu_per_1000: f64,
     pub upkeep_cpu_per_1000: f64,
+    /// Its commands for each healthy delivery meanwhile, which noise on the machine does not touch.
+    pub upkeep_commands: f64,
     /// At the end of the turn: deliveries held, and dropped because no more may be held.
     pub held: u64,
     pub overflowed: u64,
+    /// What else ran on this machine meanwhile, in cores: where it is much, nothing can be said.
+    pub elsewhere: f64,
     pub recovery: Option<Recovery>,
 }
 
@@ -76,7 +82,7 @@ pub struct Recovery {
 
 /// How long the good ones get events alone.
 fn upkeep(seconds: u64) -> Duration {
-    Duration::from_secs((seconds / 4).clamp(5, 30))
+    Duration::from_secs((seconds / 2).clamp(5, 60))
 }
 
 /// How long a turn of this kind takes, start and end included.
@@ -94,17 +100,17 @@ pub async fn take(kind: &Kind, plan: Plan, stage: &mut Stage) -> Met {
     stage.receiver.ask::<()>(&Ask::Reset).await;
 
     let seconds = Duration::from_secs(plan.seconds);
-    let from = Used::by(&worker, &world);
+    let from = Used::by(&worker, &mut world, stage).await;
     let (pushed, memory_mib) = tokio::join!(load.push(seconds), memory(worker.id, seconds));
-    let used = Used::by(&worker, &world).since(from);
+    let used = Used::by(&worker, &mut world, stage).await.since(from);
     let good = report(stage).await.series.remove(OK).expect("good ones got some");
     let held = world.held().await;
     let (quarter_mib, last_mib) = (around(&memory_mib, 0.25), around(&memory_mib, 1.0));
 
     stage.receiver.ask::<()>(&Ask::Reset).await;
-    let from = Used::by(&worker, &world);
+    let from = Used::by(&worker, &mut world, stage).await;
     load.good.push_steadily(plan.per_second, upkeep(plan.seconds)).await;
-    let upkeep = Used::by(&worker, &world).since(from);
+    let upkeep = Used::by(&worker, &mut world, stage).await.since(from);
     let good_alone = report(stage).await.series.remove(OK).expect("good ones got some").count;
 
     let recovery =
@@ -128,6 +134,8 @@ pub async fn take(kind: &Kind, plan: Plan, stage: &mut Stage) -> Met {
         last_mib,
         redis_cpu_per_1000: used.redis / count * 1000.0,
         upkeep_cpu_per_1000: upkeep.redis / good_alone * 1000.0,
+        elsewhere: used.elsewhere / seconds.as_secs_f64(),
+        upkeep_commands: upkeep.redis_commands / good_alone,
         held: held.0,
         overflowed: held.1,
         recovery,
@@ -138,7 +146,7 @@ pub async fn take(kind: &Kind, plan: Plan, stage: &mut Stage) -> Met {
 async fn recover(kind: &Kind, load: &mut Load, seconds: Duration, world: &mut World, stage: &mut Stage) -> Recovery {
     let held_before = world.held().await.0;
     stage.receiver.ask::<()>(&Ask::Reset).await;
-    answer(kind, Some(OK), stage).await;
+    answer(kind, Some(RECOVERED), stage).await;
     load.push(seconds).await;
     let received = report(stage).await;
     // The next turn begins as this one did.
@@ -195,20 +203,30 @@ impl Load {
     }
 }
 
-/// CPU seconds.
+/// CPU seconds, and Redis's commands.
 #[derive(Debug, Clone, Copy)]
 struct Used {
     worker: f64,
     redis: f64,
+    redis_commands: f64,
+    elsewhere: f64,
 }
 
 impl Used {
-    fn by(worker: &Child, world: &World) -> Self {
-        Self { worker: cpu_seconds(worker.id), redis: cpu_seconds(world.redis_process) }
+    async fn by(worker: &Child, world: &mut World, stage: &Stage) -> Self {
+        let redis_commands = RedisFigures::read(&mut world.redis).await.commands;
+        let (worker, redis) = (cpu_seconds(worker.id), cpu_seconds(world.redis_process));
+        let here = worker + redis + cpu_seconds(stage.receiver.id) + cpu_seconds(std::process::id());
+        Self { worker, redis, redis_commands, elsewhere: busy_seconds() - here }
     }
 
     fn since(self, from: Self) -> Self {
-        Self { worker: self.worker - from.worker, redis: self.redis - from.redis }
+        Self {
+            worker: self.worker - from.worker,
+            redis: self.redis - from.redis,
+            redis_commands: self.redis_commands - from.redis_commands,
+            elsewhere: self.elsewhere - from.elsewhere,
+        }
     }
 }
 
