@@ -80,15 +80,21 @@ pub struct Recovery {
     pub held_after: u64,
 }
 
+/// How long load goes on for those that recover: attempts that hang when they do still do until their time is over.
+fn recovering(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.max(20))
+}
+
 /// How long the good ones get events alone.
 fn upkeep(seconds: u64) -> Duration {
     Duration::from_secs((seconds / 2).clamp(5, 60))
 }
 
-/// How long a turn of this kind takes, start and end included.
+/// How long a turn of this kind takes in the mean, start and end included.
 pub fn lasts(kind: &Kind, seconds: u64) -> Duration {
-    let load = if kind.recovers { 2 * seconds } else { seconds };
-    WARM * 2 + LATE * 3 + Duration::from_secs(load) + upkeep(seconds) + Duration::from_secs(2)
+    // Only the turns with bad ones have a recovery.
+    let recovery = if kind.recovers { recovering(seconds) / 2 } else { Duration::ZERO };
+    WARM * 2 + LATE * 3 + Duration::from_secs(seconds) + recovery + upkeep(seconds) + Duration::from_secs(2)
 }
 
 pub async fn take(kind: &Kind, plan: Plan, stage: &mut Stage) -> Met {
@@ -113,8 +119,11 @@ pub async fn take(kind: &Kind, plan: Plan, stage: &mut Stage) -> Met {
     let upkeep = Used::by(&worker, &mut world, stage).await.since(from);
     let good_alone = report(stage).await.series.remove(OK).expect("good ones got some").count;
 
-    let recovery =
-        if kind.recovers && plan.bad { Some(recover(kind, &mut load, seconds, &mut world, stage).await) } else { None };
+    let recovery = if kind.recovers && plan.bad {
+        Some(recover(kind, &mut load, recovering(plan.seconds), &mut world, stage).await)
+    } else {
+        None
+    };
     let peak_mib = peak_mib(worker.id);
     assert!(worker.runs(), "the worker died; see children.log");
     worker.end().await;
