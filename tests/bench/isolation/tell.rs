@@ -26,7 +26,9 @@ pub fn tell(capacity: f64, measured: &[Measured], alone: &Alone) -> Report {
     latencies(&mut report, measured);
     costs(&mut report, measured);
     recoveries(&mut report, measured);
-    measured.iter().for_each(|one| judge(&mut report, one));
+    for one in measured {
+        judge(&mut report, one);
+    }
     #[allow(clippy::cast_precision_loss, reason = "small numbers")]
     let (most, places) = (alone.most_in_flight as f64, alone.places as f64);
     report.judge(Judged::at_least("alone: deliveries/s, to 100 endpoints'", alone.ratio(), ALONE_RATIO));
