@@ -28,8 +28,17 @@ pub fn busy_seconds() -> f64 {
 
 /// The most memory that a process has had, in MiB.
 pub fn peak_mib(process: u32) -> f64 {
+    memory_mib(process, "VmHWM:")
+}
+
+/// The memory that a process has now, in MiB.
+pub fn present_mib(process: u32) -> f64 {
+    memory_mib(process, "VmRSS:")
+}
+
+fn memory_mib(process: u32, field: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("Linux tells it");
     line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
 }
 

@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
-use crate::{backlog, bullmq, idle, latency, memory, scale, throughput};
+use crate::{backlog, bullmq, idle, isolation, latency, memory, scale, throughput};
 
 /// Measures Lynkhook against bare loops, in turns. Results also go to target/bench.
 #[derive(Parser)]
@@ -23,6 +23,8 @@ struct Arguments {
     /// Print a JSON document a scenario, each on one line, instead of tables.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    isolation: isolation::Options,
     /// Cargo adds it.
     #[arg(long, hide = true)]
     bench: bool,
@@ -42,6 +44,8 @@ enum Scenario {
     Drain,
     /// 1, 2, 4 and 8 workers on as many partitions.
     Scale,
+    /// Whether bad endpoints hurt the good ones: make bench-isolation.
+    Isolation,
     /// `BullMQ` beside the worker: make bench-bullmq.
     Bullmq,
 }
@@ -50,7 +54,7 @@ enum Scenario {
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Extent {
     pub rounds: u32,
-    quick: bool,
+    pub quick: bool,
 }
 
 impl Extent {
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
                 Scenario::Idle => idle::run(extent).await,
                 Scenario::Drain => backlog::run(extent).await,
                 Scenario::Scale => scale::run(extent).await,
+                Scenario::Isolation => isolation::run(extent, &arguments.isolation).await,
                 Scenario::Bullmq => bullmq::run(extent).await,
             };
             report.publish(extent, arguments.json);

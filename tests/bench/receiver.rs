@@ -28,8 +28,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-pub use self::series::Report;
 use self::series::Series;
+pub use self::series::{Counts, Report};
 use crate::{
     children,
     support::{Authority, Identity, server_config},
@@ -113,20 +113,20 @@ struct State {
 type Shared = Arc<Mutex<State>>;
 
 /// A request that has arrived and is not answered yet.
-struct InFlight<'a>(&'a Shared);
+struct InFlight<'a>(&'a Shared, &'a str);
 
 impl<'a> InFlight<'a> {
     /// Counts it, and says how it is to be answered.
-    fn arrived(shared: &'a Shared, series: &str, sent_us: Option<u64>) -> (Self, Behaviour) {
+    fn arrived(shared: &'a Shared, series: &'a str, sent_us: Option<u64>) -> (Self, Behaviour) {
         let mut state = shared.lock().expect("never poisoned");
         state.series.arrived(series, now_micros(), sent_us);
-        (Self(shared), state.otherwise.get(series).copied().unwrap_or_else(|| Behaviour::of(series)))
+        (Self(shared, series), state.otherwise.get(series).copied().unwrap_or_else(|| Behaviour::of(series)))
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.lock().expect("never poisoned").series.left();
+        self.0.lock().expect("never poisoned").series.left(self.1);
     }
 }
 
@@ -151,7 +151,7 @@ async fn run(arguments: Arguments) {
         let mut state = shared.lock().expect("never poisoned");
         match ask {
             Ask::Reset => {
-                state.series = Series::default();
+                state.series.reset();
                 children::say(&());
             }
             Ask::Count => children::say(&state.series.total()),

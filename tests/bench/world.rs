@@ -1,13 +1,13 @@
 //! Where a turn takes place: the receiver and the names that lead to it, which stay for a scenario ([`Stage`]), and a
 //! Redis of its own for each turn, with webhooks and events ([`World`]).
 
-use std::{ffi::OsString, io::Write, net::Ipv4Addr, ops::Range, path::Path};
+use std::{ffi::OsString, io::Write, net::Ipv4Addr, path::Path};
 
 use lynkhook::{
     config::Settings,
     domain::account::AccountId,
     secrets::Vault,
-    store::Store,
+    store::{Store, keys::Keys},
     webhooks::{NewAuthentication, NewWebhook, Webhooks},
 };
 use redis::{AsyncCommands, aio::MultiplexedConnection};
@@ -87,6 +87,7 @@ pub struct World {
     /// The worker's settings.
     pub environment: Vec<(&'static str, String)>,
     pub producer: Producer,
+    keys: Keys,
     server: RedisServer,
 }
 
@@ -107,11 +108,12 @@ impl World {
         }
         subscribe(&settings, &store, &mut redis, &stage.urls(&setup), setup.accounts).await;
         let producer = producer(&redis, &queues, &setup, 0..setup.accounts);
+        let keys = store.keys().clone();
         for n in (0..setup.accounts).filter(|_| setup.accounts > 1) {
             stage.dns.set(&format!("h{n}.hooks.test"), [Ipv4Addr::LOCALHOST.into()]);
         }
         let redis_process = redis_process(&mut redis).await;
-        Self { setup, redis, redis_process, queues, environment, producer, server }
+        Self { setup, redis, redis_process, queues, environment, producer, keys, server }
     }
 
     pub fn redis_port(&self) -> u16 {
@@ -130,9 +132,34 @@ impl World {
         }
         waiting
     }
+
+    /// One more producer, for the events of some of the accounts.
+    pub fn producer_for(&self, accounts: impl Iterator<Item = usize>) -> Producer {
+        producer(&self.redis, &self.queues, &self.setup, accounts)
+    }
+
+    /// How many deliveries are held, and how many of those were dropped because no more may be.
+    pub async fn held(&mut self) -> (u64, u64) {
+        let (mut held, mut dropped) = (0, 0);
+        for partition in 0..self.setup.partitions {
+            let visits: Vec<String> =
+                self.redis.zrange(self.keys.visits(partition), 0, -1).await.expect("Redis answers");
+            for (_, webhook) in visits.iter().filter_map(|member| Keys::parse_visit(member)) {
+                held += self.redis.xlen::<_, u64>(self.keys.held(partition, webhook)).await.expect("Redis answers");
+            }
+            let counted = self.redis.hget::<_, _, Option<u64>>(self.keys.counts(partition), "held_overflow");
+            dropped += counted.await.expect("Redis answers").unwrap_or(0);
+        }
+        (held, dropped)
+    }
 }
 
-fn producer(redis: &MultiplexedConnection, queues: &[String], setup: &Setup, accounts: Range<usize>) -> Producer {
+fn producer(
+    redis: &MultiplexedConnection,
+    queues: &[String],
+    setup: &Setup,
+    accounts: impl Iterator<Item = usize>,
+) -> Producer {
     let with_queue = |n| {
         let account: AccountId = account(n);
         let queue = queues[usize::from(account.partition(setup.partitions))].clone();

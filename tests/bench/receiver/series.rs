@@ -20,8 +20,17 @@ pub struct Series {
 #[derive(Default)]
 struct One {
     count: u64,
+    in_flight: u64,
+    /// In the order of arrival.
     latencies_us: Vec<u32>,
-    per_second: BTreeMap<u64, u64>,
+    /// By the second of the clock.
+    seconds: BTreeMap<u64, Second>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Second {
+    count: u64,
+    most_in_flight: u64,
 }
 
 /// What was counted, for whoever asks.
@@ -42,8 +51,11 @@ pub struct Counts {
     pub p99_ms: f64,
     pub p999_ms: f64,
     pub max_ms: f64,
-    /// Arrivals in each second of the clock from the first on.
+    /// For each second of the clock from the first arrival on: arrivals, the p99 of their latencies in ms (0 where none
+    /// arrived), and the most that were in flight when one arrived.
     pub per_second: Vec<u64>,
+    pub p99_ms_per_second: Vec<f64>,
+    pub in_flight_per_second: Vec<u64>,
 }
 
 impl Series {
@@ -64,7 +76,10 @@ impl Series {
         }
         let one = self.by_name.get_mut(series).expect("it was put there");
         one.count += 1;
-        *one.per_second.entry(now_us / 1_000_000).or_default() += 1;
+        one.in_flight += 1;
+        let second = one.seconds.entry(now_us / 1_000_000).or_default();
+        second.count += 1;
+        second.most_in_flight = second.most_in_flight.max(one.in_flight);
         if let Some(sent_us) = sent_us
             && one.latencies_us.len() < LATENCIES
         {
@@ -73,33 +88,67 @@ impl Series {
     }
 
     /// A request was answered, or its client has left.
-    pub fn left(&mut self) {
-        // It may have come before the last reset.
-        self.in_flight = self.in_flight.saturating_sub(1);
+    pub fn left(&mut self, series: &str) {
+        self.in_flight -= 1;
+        self.by_name.get_mut(series).expect("it arrived").in_flight -= 1;
     }
 
-    pub fn report(&mut self) -> Report {
-        let series = self.by_name.iter_mut().map(|(name, one)| (name.clone(), one.counts())).collect();
+    /// Counts anew, but for what is in flight.
+    pub fn reset(&mut self) {
+        let by_name = std::mem::take(&mut self.by_name);
+        let still = by_name.into_iter().filter(|(_, one)| one.in_flight > 0);
+        let still = still.map(|(name, one)| (name, One { in_flight: one.in_flight, ..One::default() }));
+        *self = Self {
+            in_flight: self.in_flight,
+            most_in_flight: self.in_flight,
+            by_name: still.collect(),
+            ..Self::default()
+        };
+    }
+
+    pub fn report(&self) -> Report {
+        let series = self.by_name.iter().map(|(name, one)| (name.clone(), one.counts())).collect();
         Report { connections: self.connections, most_in_flight: self.most_in_flight, series }
     }
 }
 
 impl One {
-    fn counts(&mut self) -> Counts {
-        self.latencies_us.sort_unstable();
-        let at = |share: f64| quantile_ms(&self.latencies_us, share);
-        let (first, last) = (self.per_second.keys().next(), self.per_second.keys().next_back());
-        let seconds = first.zip(last).map(|(first, last)| *first..=*last);
-        let count_of = |second| self.per_second.get(&second).copied().unwrap_or(0);
+    fn counts(&self) -> Counts {
+        let sorted_us = sorted(&self.latencies_us);
+        let at = |share: f64| quantile_ms(&sorted_us, share);
+        let (first, last) = (self.seconds.keys().next(), self.seconds.keys().next_back());
+        let range = first.zip(last).map(|(first, last)| *first..=*last);
+        let seconds: Vec<Second> =
+            range.into_iter().flatten().map(|at| self.seconds.get(&at).copied().unwrap_or_default()).collect();
         Counts {
             count: self.count,
             p50_ms: at(0.5),
             p99_ms: at(0.99),
             p999_ms: at(0.999),
             max_ms: at(1.0),
-            per_second: seconds.map(|seconds| seconds.map(count_of).collect()).unwrap_or_default(),
+            per_second: seconds.iter().map(|second| second.count).collect(),
+            p99_ms_per_second: self.p99_ms_of(&seconds),
+            in_flight_per_second: seconds.iter().map(|second| second.most_in_flight).collect(),
         }
     }
+
+    /// Latencies stand one after the other as they came, so that each second's are the next so many.
+    fn p99_ms_of(&self, seconds: &[Second]) -> Vec<f64> {
+        let mut rest = &self.latencies_us[..];
+        let of_second = seconds.iter().map(|second| {
+            let count = usize::try_from(second.count).unwrap_or(usize::MAX).min(rest.len());
+            let (here, after) = rest.split_at(count);
+            rest = after;
+            quantile_ms(&sorted(here), 0.99)
+        });
+        of_second.collect()
+    }
+}
+
+fn sorted(latencies_us: &[u32]) -> Vec<u32> {
+    let mut sorted = latencies_us.to_vec();
+    sorted.sort_unstable();
+    sorted
 }
 
 /// The smallest of these that at least this share of them does not exceed.

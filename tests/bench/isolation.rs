@@ -1,0 +1,118 @@
+//! Whether bad endpoints hurt the good ones: 100 accounts with an endpoint each, of which ten hang, are slow, reset,
+//! fail TLS, answer 503, or recover, or one sends far more than all others.
+//!
+//! For each [`kind`] a turn in which the bad ones get no events and one in which they do alternate ([`turn`]); what the
+//! good ones meet in both is compared ([`tell`]). Last, whether one endpoint that is [`alone`] reaches the whole worker.
+
+mod alone;
+mod kind;
+mod tell;
+mod turn;
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use self::{
+    kind::{KINDS, Kind, OVERLOADED},
+    turn::{Met, Plan},
+};
+use crate::{
+    arguments::Extent,
+    report::Report,
+    turn::{Contender, drain},
+    world::Stage,
+};
+
+/// Of the worker's capacity, this is the healthy load.
+const SHARE: f64 = 0.5;
+/// Events that capacity is measured with.
+const CAPACITY_EVENTS: usize = 100_000;
+
+/// What can be said of this scenario alone.
+#[derive(clap::Args)]
+pub struct Options {
+    /// isolation: how long a turn's load lasts (300 s where endpoints hang, 60 s else).
+    #[arg(long, value_parser = clap::value_parser!(u64).range(5..=86_400))]
+    seconds: Option<u64>,
+    /// isolation: the healthy load, in events a second (half of the worker's capacity, which is measured).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(100..))]
+    rate: Option<u32>,
+    /// isolation: only these kinds of badness.
+    #[arg(long = "kind", value_parser = clap::builder::PossibleValuesParser::new(KINDS.map(|kind| kind.name)))]
+    kinds: Vec<String>,
+}
+
+impl Options {
+    fn seconds(&self, kind: &Kind, extent: Extent) -> u64 {
+        match self.seconds {
+            Some(seconds) => seconds,
+            None if extent.quick => 5,
+            None => kind.seconds,
+        }
+    }
+}
+
+/// One kind's rounds.
+#[derive(Serialize)]
+struct Measured {
+    kind: &'static str,
+    per_second: f64,
+    seconds: u64,
+    rounds: Vec<Round>,
+}
+
+/// The two turns of a round.
+#[derive(Serialize)]
+struct Round {
+    without: Met,
+    with: Met,
+}
+
+pub async fn run(extent: Extent, options: &Options) -> Report {
+    let kinds: Vec<&Kind> = KINDS
+        .iter()
+        .filter(|kind| options.kinds.is_empty() || options.kinds.iter().any(|name| name == kind.name))
+        .collect();
+    let turns: Duration = kinds.iter().map(|kind| 2 * turn::lasts(kind, options.seconds(kind, extent))).sum();
+    let minutes = (turns * extent.rounds + Duration::from_secs(30)).as_secs().div_ceil(60);
+    extent.progress(&format!("isolation: {} kinds, rounds: {}; about {minutes} min", kinds.len(), extent.rounds));
+    let mut stage = Stage::new("http/1.1").await;
+    let capacity = match options.rate {
+        Some(rate) => f64::from(rate) / SHARE,
+        None => drain(Contender::Worker, 1, kind::HEALTHY, &mut stage, extent.events(CAPACITY_EVENTS)).await.per_second,
+    };
+    extent.progress(&format!("isolation: the worker is taken to be capable of {capacity:.0}/s"));
+    let mut measured = Vec::new();
+    for kind in kinds {
+        let per_second = capacity * SHARE * kind.load;
+        let seconds = options.seconds(kind, extent);
+        let mut rounds = Vec::new();
+        for number in 1..=extent.rounds {
+            // Each is first in its turn, so that what drifts on this machine favours none.
+            let with_first = number % 2 == 0;
+            let first = one(kind, per_second, seconds, with_first, &mut stage, extent).await;
+            let second = one(kind, per_second, seconds, !with_first, &mut stage, extent).await;
+            let (without, with) = if with_first { (second, first) } else { (first, second) };
+            rounds.push(Round { without, with });
+        }
+        measured.push(Measured { kind: kind.name, per_second, seconds, rounds });
+    }
+    stage.receiver.end().await;
+    let alone = alone::measure(extent).await;
+    tell::tell(capacity, &measured, &alone)
+}
+
+async fn one(kind: &Kind, per_second: f64, seconds: u64, bad: bool, stage: &mut Stage, extent: Extent) -> Met {
+    let met = turn::take(kind, Plan { per_second, seconds, bad }, stage).await;
+    extent.progress(&format!(
+        "isolation, {} {}: p50 {:.2} ms, p99 {:.2} ms, {:.0}/s, held {}",
+        if bad { "with" } else { "without" },
+        kind.name,
+        met.p50_ms,
+        met.p99_ms,
+        met.per_second,
+        met.held,
+    ));
+    met
+}
