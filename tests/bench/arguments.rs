@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
-use crate::{backlog, bullmq, idle, latency, memory, scale, throughput};
+use crate::{backlog, bullmq, growth, idle, latency, memory, scale, throughput};
 
 /// Measures Lynkhook against bare loops, in turns. Results also go to target/bench.
 #[derive(Parser)]
@@ -42,6 +42,8 @@ enum Scenario {
     Drain,
     /// 1, 2, 4 and 8 workers on as many partitions.
     Scale,
+    /// What a delivery costs as webhooks, waiting events, payload, partitions and workers grow: make bench-growth.
+    Growth,
     /// `BullMQ` beside the worker: make bench-bullmq.
     Bullmq,
 }
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
                 Scenario::Idle => idle::run(extent).await,
                 Scenario::Drain => backlog::run(extent).await,
                 Scenario::Scale => scale::run(extent).await,
+                Scenario::Growth => growth::run(extent).await,
                 Scenario::Bullmq => bullmq::run(extent).await,
             };
             report.publish(extent, arguments.json);
