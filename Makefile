@@ -35,7 +35,7 @@ bounds: needs-cc needs-redis ## Measure a worker's memory with a million events,
 bench: needs-cc needs-redis ## Measure against a bare loop, in turns: SCENARIOS (all of them), ROUNDS (5), QUICK=1 to try it
 	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory idle drain scale) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
-bench-growth: needs-cc needs-redis ## Measure what a delivery costs as work grows: ROUNDS (3), QUICK=1 to try it; about 15 minutes
+bench-growth: needs-cc needs-redis ## Measure what a delivery costs as work grows: ROUNDS (3), QUICK=1 to try it
 	$(CARGO) bench --locked --bench bench -- growth --rounds $(or $(ROUNDS),3) $(if $(QUICK),--quick)
 
 bench-bullmq: needs-cc needs-redis needs-node ## The same for BullMQ (npm), beside the worker and the bare loop

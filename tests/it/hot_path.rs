@@ -64,6 +64,9 @@ const QUICK: [(&str, &str); 3] = [
 const HOT: [&str; 11] =
     ["claim", "fan_out", "hold", "leave", "promote", "publish", "reject", "renew", "settle", "sweep", "visit"];
 
+/// As `SLOWLOG GET` answers: number, time, µs, words, the client's address and name.
+type Line = (u64, u64, u64, Vec<Vec<u8>>, String, String);
+
 /// A command as Redis recorded it: µs, and its words (long ones, and many, cut short).
 struct Recorded {
     us: u64,
@@ -157,7 +160,6 @@ async fn work(redis: &RedisServer, receiver: &Receiver, besides: &Besides) -> Ve
     eventually(SOON, "leases are renewed", async || (scene.claims().await > 1).then_some(())).await;
     drop(worker);
     let mut get = redis::cmd("SLOWLOG");
-    type Line = (u64, u64, u64, Vec<Vec<u8>>, String, String);
     let lines: Vec<Line> = get.arg("GET").arg(-1).query_async(&mut scene.here.redis.clone()).await.unwrap();
     let waits: usize = scene.here.redis.clone().xlen(scene.here.key("queue")).await.unwrap();
     assert!(waits >= besides.queued / 4, "of {} events that were to wait, {waits} are left", besides.queued);

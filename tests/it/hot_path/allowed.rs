@@ -10,16 +10,14 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
     let name = words[0].to_ascii_uppercase();
     let arguments = &words[1..];
     let form_is_allowed = match name.as_str() {
-        // Of one entry, field or member, or of as many as are named.
+        // Of one entry, field or member, or of as many as are named; a worker's scripts and its own connections; what the
+        // server is, asked when a worker starts.
         "XACK" | "XDEL" | "XLEN" | "XCLAIM" | "HGET" | "HEXISTS" | "HINCRBY" | "HMGET" | "HSETNX" | "ZREM"
-        | "ZSCORE" | "ZADD" | "LPUSH" | "RPOP" | "TTL" | "EXPIRE" | "TYPE" | "TIME" | "SET" => true,
+        | "ZSCORE" | "ZADD" | "LPUSH" | "RPOP" | "TTL" | "EXPIRE" | "TYPE" | "TIME" | "SET" | "EVALSHA" | "HELLO"
+        | "CLIENT" | "PING" | "INFO" => true,
         // The group, once, and consumers: one a worker.
         "XGROUP" | "XINFO" => matches!(arguments, ["CREATE" | "DELCONSUMER" | "CONSUMERS", ..]),
-        // A worker's own connections, and its scripts.
-        "EVALSHA" | "HELLO" | "CLIENT" | "PING" => true,
         "SCRIPT" => matches!(arguments, ["LOAD", _]),
-        // What the server is, asked when a worker starts.
-        "INFO" => true,
         "CONFIG" => matches!(arguments, ["GET", _]),
         // It would trim by the way.
         "XADD" => matches!(arguments, [_, "*", ..]),
