@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test model soak chaos bounds bench bench-isolation bench-bullmq fuzz lint deny check fmt doc build needs-redis needs-clients needs-node needs-clock needs-cc needs-fuzz needs-deny
+.PHONY: help run test model soak chaos bounds bench bench-isolation bench-growth bench-bullmq fuzz lint deny check fmt doc build needs-redis needs-clients needs-node needs-clock needs-cc needs-fuzz needs-deny
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: needs-cc needs-redis ## Measure against a bare loop, in turns: SCENARIOS 
 
 bench-isolation: needs-cc needs-redis ## Whether bad endpoints hurt good ones: SECONDS a turn (300 hanging, 60 else), ROUNDS (1), QUICK=1
 	$(CARGO) bench --locked --bench bench -- isolation --rounds $(or $(ROUNDS),1) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(QUICK),--quick)
+
+bench-growth: needs-cc needs-redis ## Measure what a delivery costs as work grows: ROUNDS (3), QUICK=1 to try it
+	$(CARGO) bench --locked --bench bench -- growth --rounds $(or $(ROUNDS),3) $(if $(QUICK),--quick)
 
 bench-bullmq: needs-cc needs-redis needs-node ## The same for BullMQ (npm), beside the worker and the bare loop
 	npm ci --ignore-scripts --no-fund --no-audit --prefix tests/bench/bullmq

@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
-use crate::{backlog, bullmq, idle, isolation, latency, memory, scale, throughput};
+use crate::{backlog, bullmq, growth, idle, isolation, latency, memory, scale, throughput};
 
 /// Measures Lynkhook against bare loops, in turns. Results also go to target/bench.
 #[derive(Parser)]
@@ -46,6 +46,8 @@ enum Scenario {
     Scale,
     /// Whether bad endpoints hurt the good ones: make bench-isolation.
     Isolation,
+    /// What a delivery costs as webhooks, waiting events, payload, partitions and workers grow: make bench-growth.
+    Growth,
     /// `BullMQ` beside the worker: make bench-bullmq.
     Bullmq,
 }
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
                 Scenario::Drain => backlog::run(extent).await,
                 Scenario::Scale => scale::run(extent).await,
                 Scenario::Isolation => isolation::run(extent, &arguments.isolation).await,
+                Scenario::Growth => growth::run(extent).await,
                 Scenario::Bullmq => bullmq::run(extent).await,
             };
             report.publish(extent, arguments.json);

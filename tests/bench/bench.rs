@@ -12,7 +12,7 @@
 //! - the parts: [`receiver`], [`bare`] and the HTTP [`client`]s it compares, [`producer`], [`world`], [`accounting`],
 //!   [`turn`] (one contender's turn);
 //! - the scenarios: [`throughput`], [`latency`], [`memory`], [`idle`], [`backlog`], [`scale`], and
-//!   [`isolation`] and [`bullmq`], which are asked for by their own names;
+//!   [`isolation`], [`growth`] and [`bullmq`], which are asked for by their own names;
 //! - what is told of them: [`figures`], [`report`], [`plot`].
 
 #![allow(unreachable_pub, reason = "`pub` marks what one part offers the others")]
@@ -25,6 +25,7 @@ mod bullmq;
 mod children;
 mod client;
 mod figures;
+mod growth;
 mod idle;
 mod isolation;
 mod latency;

@@ -21,6 +21,8 @@ pub const ENVELOPE_BYTES: usize = 600;
 
 /// As many events are pushed in one pipeline when time does not matter.
 const PAGE: usize = 1000;
+/// And about as many bytes.
+const PAGE_BYTES: usize = 8 << 20;
 
 /// How often an open loop pushes what is due.
 const TICK: Duration = Duration::from_millis(1);
@@ -54,8 +56,9 @@ impl Producer {
 
     /// Pushes as many events as quickly as that goes.
     pub async fn push(&mut self, count: usize) {
-        for page in (0..count).step_by(PAGE) {
-            let page = self.page(PAGE.min(count - page));
+        let most = PAGE.min(PAGE_BYTES.div_ceil(self.envelope.len()));
+        for pushed in (0..count).step_by(most) {
+            let page = self.page(most.min(count - pushed));
             page.exec_async(&mut self.redis).await.expect("Redis takes events");
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -197,17 +198,9 @@ pub async fn drain_world(
     stage: &mut Stage,
     events: usize,
 ) -> Sample {
-    stage.receiver.ask::<()>(&Ask::Reset).await;
-    let mut children = Vec::new();
-    for _ in 0..processes {
-        children.push(contender.start(world, stage).await);
-    }
     let events = u64::try_from(events).expect("64 bits");
-    all_arrived(stage, &children, (events / 5).min(WARM * u64::try_from(processes).expect("64 bits"))).await;
-    let from = Mark::take(&children, world, stage).await;
-    all_arrived(stage, &children, events - events / 50).await;
-    let to = Mark::take(&children, world, stage).await;
-    let sample = Sample::between(&from, &to, &children);
+    let measured = (events / 5).min(WARM * u64::try_from(processes).expect("64 bits"))..events - events / 50;
+    let (sample, children) = between_arrivals(contender, processes, world, stage, measured).await;
     if contender != Contender::POST_ONLY {
         // All of it, and settled: a contender that loses something has not done the work.
         all_arrived(stage, &children, events).await;
@@ -217,6 +210,26 @@ pub async fn drain_world(
         child.end().await;
     }
     sample
+}
+
+/// So many processes of a contender deliver: what they do between one arrival and another. They go on.
+pub async fn between_arrivals(
+    contender: Contender,
+    processes: usize,
+    world: &mut World,
+    stage: &mut Stage,
+    measured: Range<u64>,
+) -> (Sample, Vec<Child>) {
+    stage.receiver.ask::<()>(&Ask::Reset).await;
+    let mut children = Vec::new();
+    for _ in 0..processes {
+        children.push(contender.start(world, stage).await);
+    }
+    all_arrived(stage, &children, measured.start).await;
+    let from = Mark::take(&children, world, stage).await;
+    all_arrived(stage, &children, measured.end).await;
+    let to = Mark::take(&children, world, stage).await;
+    (Sample::between(&from, &to, &children), children)
 }
 
 /// Whether nothing waits or is in flight within `limit`.

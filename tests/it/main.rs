@@ -9,6 +9,7 @@ mod egress;
 mod failed;
 mod full;
 mod health;
+mod hot_path;
 mod invariants;
 mod isolation;
 mod outcomes;

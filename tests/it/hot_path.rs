@@ -1,0 +1,319 @@
+//! Nothing that a worker asks of Redis while it delivers, retries, fails, holds and visits costs more where more waits.
+//!
+//! Two installations do the same work, one with nothing beside it, the other among all that may pile up. Redis keeps a
+//! record of every command, those inside scripts included, with its arguments and its time (`SLOWLOG`, from 0 µs on).
+//! Of that record two things are asked:
+//!
+//! - each command is on the list of those that are allowed here, in the form that is allowed ([`allowed`]): a new one,
+//!   or one that lost its `COUNT` or its `LIMIT`, fails the test, however quick it was;
+//! - no script takes much longer among all that waits: that catches what has an innocent form and reads a long key all
+//!   the same: a loop in Lua over pages of what a webhook holds made visits twenty times as long.
+
+mod allowed;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use lynkhook::{
+    domain::{delivery::Delivery, webhook::WebhookId},
+    webhooks::NewAuthentication,
+};
+use redis::{AsyncCommands, Script, aio::MultiplexedConnection};
+
+use crate::support::*;
+
+/// What waits besides.
+struct Besides {
+    queued: usize,
+    retries: usize,
+    held: usize,
+    failed: usize,
+    webhooks: usize,
+    logged: usize,
+}
+
+const NOTHING: Besides = Besides { queued: 0, retries: 0, held: 0, failed: 0, webhooks: 0, logged: 0 };
+const MUCH: Besides = Besides { queued: 20_000, retries: 10_000, held: 5000, failed: 800, webhooks: 5000, logged: 50 };
+
+/// A script that is run so many times in a round is run often.
+const OFTEN: usize = 50;
+/// Events of each kind: delivered, to be retried, failed for good, for a webhook that is off, for two webhooks.
+const EACH: usize = 100;
+/// Retries whose time has come, and deliveries held for a webhook that is on again.
+const DUE: usize = 50;
+/// Events whose endpoint does not answer: their leases are renewed.
+const SILENT: usize = 4;
+/// Each installation is set up so many times, in turns, and what it took is put together.
+const ROUNDS: usize = 3;
+/// A script may take so many times as long among all that waits …
+const TIMES: u64 = 3;
+/// … and this much besides, which a busy machine takes of a script that does next to nothing. To read 5,000 entries takes
+/// several times as long.
+const BESIDES_US: u64 = 300;
+
+/// What a worker does here besides, often enough to be seen.
+const QUICK: [(&str, &str); 3] = [
+    ("LYNKHOOK_WORKER__CONCURRENCY", "64"),
+    ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
+    ("LYNKHOOK_WORKER__RENEW_EVERY", "300ms"),
+];
+
+/// The scripts that are run again and again while a worker works.
+const HOT: [&str; 11] =
+    ["claim", "fan_out", "hold", "leave", "promote", "publish", "reject", "renew", "settle", "sweep", "visit"];
+
+/// As `SLOWLOG GET` answers: number, time, µs, words, the client's address and name.
+type Line = (u64, u64, u64, Vec<Vec<u8>>, String, String);
+
+/// A command as Redis recorded it: µs, and its words (long ones, and many, cut short).
+struct Recorded {
+    us: u64,
+    words: Vec<String>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_of_a_working_worker_goes_over_all_that_waits_and_no_script_takes_longer_where_much_does() {
+    let receiver = Receiver::start().await;
+    let (few, many) = (RedisServer::start(AppendFsync::No), RedisServer::start(AppendFsync::No));
+    let mut forbidden = BTreeSet::new();
+    // By script, round by round.
+    let mut times = [BTreeMap::new(), BTreeMap::new()];
+    let scripts = scripts();
+    for _ in 0..ROUNDS {
+        for (times, (redis, besides)) in times.iter_mut().zip([(&few, NOTHING), (&many, MUCH)]) {
+            let mut round = BTreeMap::new();
+            for Recorded { us, words } in work(redis, &receiver, &besides).await {
+                if let Err(why) = allowed::check(&words) {
+                    forbidden.insert(why);
+                }
+                if words[0].eq_ignore_ascii_case("EVALSHA") {
+                    let script = scripts.get(&words[1]).expect("it is one of the program's");
+                    round.entry(script.clone()).or_insert_with(Vec::new).push(us);
+                }
+            }
+            for (script, us) in round {
+                times.entry(script).or_insert_with(Vec::new).push(us);
+            }
+        }
+    }
+    assert!(forbidden.is_empty(), "not on the list of what a worker may ask while it works: {forbidden:#?}");
+    let [mut alone, mut among] = times;
+    for script in HOT {
+        let [alone_us, among_us] = [&mut alone, &mut among].map(|times| {
+            calm_us(times.get_mut(script).unwrap_or_else(|| panic!("`{script}` was to be seen at work, and was not")))
+        });
+        println!("{script}: {alone_us} µs alone, {among_us} µs where much waits");
+        assert!(
+            among_us <= TIMES * alone_us + BESIDES_US,
+            "`{script}` takes {among_us} µs where much waits, and {alone_us} µs where nothing does"
+        );
+    }
+}
+
+/// What a script takes in the calmest round. Of one that is run often, a quarter of the calls are quicker (in the others,
+/// work that many share, or an interruption); of one that is run seldom, it is the slowest call: a visit goes to one
+/// webhook after the other, and only one of them holds much.
+fn calm_us(rounds: &mut [Vec<u64>]) -> u64 {
+    let of_round = |times: &mut Vec<u64>| {
+        times.sort_unstable();
+        times[if times.len() >= OFTEN { times.len() / 4 } else { times.len() - 1 }]
+    };
+    rounds.iter_mut().map(of_round).min().expect("there was a round")
+}
+
+/// The name of every script by its hash, as `EVALSHA` calls it.
+fn scripts() -> BTreeMap<String, String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/lua");
+    let text = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+    let prelude = text("prelude.lua");
+    let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let hashes = files.flat_map(|file| {
+        ["allow-oom", "allow-oom,no-writes"].map(|flags| {
+            let script = Script::new(&format!("#!lua flags={flags}\n{prelude}\n{}", text(&file)));
+            (script.get_hash().to_owned(), file.trim_end_matches(".lua").to_owned())
+        })
+    });
+    hashes.collect()
+}
+
+/// Sets an installation up, lets a worker do the work, and answers what it asked of Redis meanwhile.
+async fn work(redis: &RedisServer, receiver: &Receiver, besides: &Besides) -> Vec<Recorded> {
+    for (path, answer) in [
+        ("/ok", Answer::Status(200)),
+        ("/retry", Answer::Status(503)),
+        ("/final", Answer::Status(404)),
+        ("/silent", Answer::Silence),
+    ] {
+        receiver.plan(path, [answer]);
+    }
+    let scene = Scene::set(redis, receiver, besides).await;
+    let own = own_address(&scene.here.redis).await;
+    for (setting, value) in [("slowlog-log-slower-than", 0), ("slowlog-max-len", 1_000_000)] {
+        scene.ask(redis::cmd("CONFIG").arg("SET").arg(setting).arg(value)).await;
+    }
+    scene.ask(redis::cmd("SLOWLOG").arg("RESET")).await;
+    scene.ask(redis::cmd("CONFIG").arg("RESETSTAT")).await;
+    let worker = scene.here.program.worker(QUICK);
+    eventually(SOON * 2, "all is done but what waits", async || scene.is_done().await.then_some(())).await;
+    eventually(SOON, "leases are renewed", async || (scene.claims().await > 1).then_some(())).await;
+    drop(worker);
+    let mut get = redis::cmd("SLOWLOG");
+    let lines: Vec<Line> = get.arg("GET").arg(-1).query_async(&mut scene.here.redis.clone()).await.unwrap();
+    let waits: usize = scene.here.redis.clone().xlen(scene.here.key("queue")).await.unwrap();
+    assert!(waits >= besides.queued / 4, "of {} events that were to wait, {waits} are left", besides.queued);
+    scene.ask(redis::cmd("CONFIG").arg("SET").arg("slowlog-log-slower-than").arg(-1)).await;
+    scene.ask(&mut redis::cmd("FLUSHALL")).await;
+    let of_worker = lines.into_iter().filter(|(.., address, _)| *address != own);
+    let text = |words: Vec<Vec<u8>>| words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    of_worker.map(|(_, _, us, words, ..)| Recorded { us, words: text(words) }).collect()
+}
+
+/// How Redis names this connection.
+async fn own_address(redis: &MultiplexedConnection) -> String {
+    let mut ask = redis::cmd("CLIENT");
+    let info: String = ask.arg("INFO").query_async(&mut redis.clone()).await.unwrap();
+    info.split_whitespace().find_map(|word| word.strip_prefix("addr=")).unwrap().to_owned()
+}
+
+/// An installation with work to do, and what waits besides.
+struct Scene {
+    here: Installation,
+    off: WebhookId,
+    on: WebhookId,
+    fails: WebhookId,
+    held_before: usize,
+    failed_before: usize,
+    /// Behind this entry of the queue is what waits.
+    last: String,
+}
+
+impl Scene {
+    async fn set(redis: &RedisServer, receiver: &Receiver, besides: &Besides) -> Self {
+        let here = Installation::on(redis, receiver).await;
+        let ok = here.add("ok", &receiver.url("/ok")).await;
+        here.add("retry", &receiver.url("/retry")).await;
+        here.add("silent", &receiver.url("/silent")).await;
+        let on = here.add("on", &receiver.url("/ok")).await;
+        let fails = here.add("final", &receiver.url("/final")).await;
+        let off = here.add_with("off", &receiver.url("/ok"), NewAuthentication::None, false).await;
+        here.add("both", &receiver.url("/ok")).await;
+        here.add("both", &receiver.url("/ok")).await;
+        let mut scene = Self {
+            here,
+            off,
+            on,
+            fails,
+            held_before: besides.held,
+            failed_before: besides.failed,
+            last: String::new(),
+        };
+        scene.pile_up(besides, [ok, on, fails]).await;
+        scene.give_work().await;
+        for page in (0..besides.queued).collect::<Vec<_>>().chunks(5000) {
+            let mut push = redis::pipe();
+            for _ in page {
+                let event = [("account", "ok"), ("envelope", TRANSCRIPT)];
+                push.xadd(scene.here.key("queue"), "*", &event).ignore();
+            }
+            push.exec_async(&mut scene.here.redis.clone()).await.unwrap();
+        }
+        scene
+    }
+
+    /// Full logs, retries and visits of later, and what is held and kept for webhooks.
+    async fn pile_up(&self, besides: &Besides, logged: [WebhookId; 3]) {
+        let (here, mut put) = (&self.here, redis::pipe());
+        let later = here.store.now().await.unwrap().timestamp_millis() + 3_600_000;
+        for webhook in logged {
+            for _ in 0..besides.logged {
+                put.lpush(here.key(&format!("logs:{webhook}")), r#"{"time":"2999-01-01T00:00:00.000Z"}"#).ignore();
+            }
+        }
+        for number in 0..besides.retries {
+            put.zadd(here.key("retries"), delivery("ok", self.on, &format!("later-{number}")), later).ignore();
+        }
+        for number in 0..besides.held {
+            let held = delivery("off", self.off, &format!("held-{number}"));
+            put.xadd(here.key(&format!("held:{}", self.off)), "*", &[("delivery", held)]).ignore();
+        }
+        for number in 0..besides.failed {
+            let failed = delivery("final", self.fails, &format!("failed-{number}"));
+            put.xadd(here.key(&format!("failed:{}", self.fails)), "*", &[("delivery", &*failed), ("log", "{}")])
+                .ignore();
+        }
+        for number in 0..besides.webhooks {
+            let webhook = WebhookId::new(uuid::Uuid::now_v7());
+            put.hset(here.key(&format!("webhooks:a{number}")), webhook.to_string(), "{}").ignore();
+            put.zadd(here.key("visits"), format!("a{number}/{webhook}"), later).ignore();
+        }
+        if !put.is_empty() {
+            put.exec_async(&mut here.redis.clone()).await.unwrap();
+        }
+    }
+
+    /// A worker's whole day: an orphan, retries and visits that are due, events of every kind, and an entry that is none.
+    async fn give_work(&mut self) {
+        let here = &self.here;
+        here.store.ensure_group(0).await.unwrap();
+        let orphan = here.push("ok", TRANSCRIPT).await;
+        let mut reader = here.store.reader(0, "dead", Duration::from_millis(10)).await.unwrap();
+        assert_eq!(reader.read(1).await.unwrap().len(), 1);
+        let mut work = redis::pipe();
+        work.cmd("XCLAIM").arg(here.key("queue")).arg("workers").arg("dead").arg(0).arg(&orphan);
+        work.arg("IDLE").arg(600_000).arg("JUSTID").ignore();
+        for number in 0..DUE {
+            work.zadd(here.key("retries"), delivery("on", self.on, &format!("due-{number}")), 1).ignore();
+            let held = delivery("on", self.on, &format!("on-{number}"));
+            work.xadd(here.key(&format!("held:{}", self.on)), "*", &[("delivery", held)]).ignore();
+        }
+        for (account, webhook) in [("on", self.on), ("off", self.off), ("final", self.fails)] {
+            work.zadd(here.key("visits"), format!("{account}/{webhook}"), 1).ignore();
+        }
+        work.exec_async(&mut here.redis.clone()).await.unwrap();
+        for _ in 0..SILENT {
+            here.push("silent", TRANSCRIPT).await;
+        }
+        let _: String = here.redis.clone().xadd(here.key("queue"), "*", &[("no", "event")]).await.unwrap();
+        for _ in 0..EACH {
+            for account in ["ok", "retry", "final", "off", "both"] {
+                self.last = here.push(account, TRANSCRIPT).await;
+            }
+        }
+    }
+
+    /// Whether the work is done: nothing is due, and of the events only those without an answer are left.
+    async fn is_done(&self) -> bool {
+        let key = |rest: &str| self.here.key(rest);
+        let mut look = redis::pipe();
+        look.xlen(key(&format!("held:{}", self.off))).xlen(key(&format!("failed:{}", self.fails)));
+        look.xlen(key(&format!("held:{}", self.on))).zcount(key("retries"), "-inf", 1).xlen(key("rejected"));
+        look.cmd("XRANGE").arg(key("queue")).arg("-").arg(&self.last).arg("COUNT").arg(SILENT + 1);
+        let figures: (usize, usize, usize, usize, usize, Vec<redis::Value>) =
+            look.query_async(&mut self.here.redis.clone()).await.unwrap();
+        let (off, failed, on, due, rejected, left) = figures;
+        // Of those that fail for good, most are held soon, and come back one by one.
+        (off, on, due, rejected) == (self.held_before + EACH, 0, 0, 1)
+            && failed > self.failed_before
+            && left.len() <= SILENT
+    }
+
+    /// How many leases were taken over or renewed: the orphan's, and then those of events without an answer.
+    async fn claims(&self) -> u64 {
+        let mut ask = redis::cmd("INFO");
+        let info: String = ask.arg("commandstats").query_async(&mut self.here.redis.clone()).await.unwrap();
+        let calls = info.lines().find_map(|line| line.strip_prefix("cmdstat_xclaim:calls="));
+        calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+    }
+
+    async fn ask(&self, command: &mut redis::Cmd) {
+        command.exec_async(&mut self.here.redis.clone()).await.unwrap();
+    }
+}
+
+/// A delivery as it lies in Redis.
+fn delivery(account: &str, webhook: WebhookId, event: &str) -> String {
+    let first = Delivery::first(&event.parse().unwrap(), &account_id(account), webhook, None);
+    format!("{}\n{TRANSCRIPT}", first.line())
+}

@@ -1,0 +1,112 @@
+//! What a worker may ask of Redis while it works, and in which form: nothing that grows with what is queued, waits, is
+//! held or kept, or with the number of webhooks. What is bounded by a constant of the program or by one account is fine.
+
+/// A batch of the program has at most this many entries; so has a page of what is in flight.
+const BATCH_MAX: usize = 100;
+
+/// Says why a command may not be used; its words are as Redis recorded them.
+pub(super) fn check(words: &[String]) -> Result<(), String> {
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let name = words[0].to_ascii_uppercase();
+    let arguments = &words[1..];
+    let form_is_allowed = match name.as_str() {
+        // Of one entry, field or member, or of as many as are named; a worker's scripts and its own connections; what the
+        // server is, asked when a worker starts.
+        "XACK" | "XDEL" | "XLEN" | "XCLAIM" | "HGET" | "HEXISTS" | "HINCRBY" | "HMGET" | "HSETNX" | "ZREM"
+        | "ZSCORE" | "ZADD" | "LPUSH" | "RPOP" | "TTL" | "EXPIRE" | "TYPE" | "TIME" | "SET" | "EVALSHA" | "HELLO"
+        | "CLIENT" | "PING" | "INFO" => true,
+        // The group, once, and consumers: one a worker.
+        "XGROUP" | "XINFO" => matches!(arguments, ["CREATE" | "DELCONSUMER" | "CONSUMERS", ..]),
+        "SCRIPT" => matches!(arguments, ["LOAD", _]),
+        "CONFIG" => matches!(arguments, ["GET", _]),
+        // It would trim by the way.
+        "XADD" => matches!(arguments, [_, "*", ..]),
+        "XREADGROUP" => within(arguments, "COUNT"),
+        // One entry's lease, or a page of those that are in flight: not more than workers have in hand.
+        "XPENDING" => match arguments {
+            [_, "workers", from, to, "1"] => from == to,
+            [_, "workers", "IDLE", _, _, "+", page] => small(page),
+            _ => false,
+        },
+        // One entry, or so many.
+        "XRANGE" => match arguments {
+            [_, from, to] => from == to,
+            _ => within(arguments, "COUNT"),
+        },
+        // What is beyond the bound, from the old end on.
+        "XTRIM" => matches!(arguments, [_, "MAXLEN" | "MINID", "=", _]),
+        // An account's webhooks are few; nothing else is read whole.
+        "HGETALL" => matches!(arguments, [key] if key.contains(":webhooks:")),
+        "LTRIM" => matches!(arguments, [_, "0", "49"]),
+        "LINDEX" => matches!(arguments, [_, "-1"]),
+        "ZRANGE" => match arguments {
+            [_, "0", "0", "WITHSCORES"] => true,
+            [_, "-inf", _, "BYSCORE", "LIMIT", "0", most] => small(most),
+            _ => false,
+        },
+        // Five samples of a stream, as long as its bound is far.
+        "MEMORY" => matches!(arguments, ["USAGE", _]),
+        // A stream that has become empty; a worker's own figures.
+        "DEL" => {
+            matches!(arguments, [key] if [":held:", ":failed:", ":rejected", ":workers:"].iter().any(|part| key.contains(part)))
+        }
+        _ => false,
+    };
+    if form_is_allowed { Ok(()) } else { Err(format!("{name} {}", shortened(arguments))) }
+}
+
+/// Whether this option is there, with a small number.
+fn within(arguments: &[&str], option: &str) -> bool {
+    let at = arguments.iter().position(|word| *word == option);
+    at.and_then(|at| arguments.get(at + 1)).is_some_and(|most| small(most))
+}
+
+fn small(most: &str) -> bool {
+    most.parse().is_ok_and(|most: usize| (1..=BATCH_MAX).contains(&most))
+}
+
+/// The key and options: enough to find it, and the same for each such command.
+fn shortened(arguments: &[&str]) -> String {
+    let known = |word: &&&str| word.len() < 24 || word.contains(":{");
+    arguments.iter().filter(known).take(6).copied().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn what_grows_with_what_waits_is_not_allowed_in_any_form_that_does() {
+    let check = |command: &str| check(&command.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    for command in [
+        "KEYS *",
+        "SCAN 0",
+        "SMEMBERS k",
+        "LRANGE k 0 -1",
+        "ZRANGE k 0 -1",
+        "ZRANGE k -inf 7 BYSCORE",
+        "ZRANGE k -inf 7 BYSCORE LIMIT 0 100000",
+        "ZCOUNT k -inf 7",
+        "XRANGE k - +",
+        "XRANGE k 1-0 +",
+        "XRANGE k - + COUNT 5000",
+        "XREVRANGE k + -",
+        "XPENDING k workers",
+        "XPENDING k workers - + 10000",
+        "XREADGROUP GROUP workers c STREAMS k >",
+        "XADD k MAXLEN 5 * a b",
+        "HGETALL p:{0}:counts",
+        "HKEYS k",
+        "MEMORY USAGE k SAMPLES 0",
+        "XINFO STREAM k FULL",
+        "DEL p:{0}:retries",
+    ] {
+        assert!(check(command).is_err(), "{command}");
+    }
+    for command in [
+        "XRANGE k 1-0 1-0",
+        "XRANGE k - + COUNT 1",
+        "XPENDING k workers 1-0 1-0 1",
+        "XPENDING k workers IDLE 7 - + 100",
+        "HGETALL p:{0}:webhooks:acme",
+        "MEMORY USAGE k",
+    ] {
+        assert_eq!(check(command), Ok(()), "{command}");
+    }
+}
