@@ -3,8 +3,8 @@
 //!
 //! It is the worker's own cost at one size beside its cost at another, so no bare loop stands beside it; sizes take turns
 //! over rounds. At every point a worker that is warm delivers as many events (fewer, where they are large), and some wait
-//! behind those that are measured, so that it is never idle. Webhooks each have an account and a visit that is due later; the events go to at
-//! most [`ADDRESSED_MAX`] of their hosts, so that from there on it is not connections that grow.
+//! behind those that are measured, so that it is never idle. Webhooks each have an account and a visit that is due later;
+//! the events go to at most [`ADDRESSED_MAX`] of their hosts, so that from there on it is not connections that grow.
 
 mod tell;
 
