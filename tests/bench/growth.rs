@@ -2,9 +2,9 @@
 //! workers.
 //!
 //! It is the worker's own cost at one size beside its cost at another, so no bare loop stands beside it; sizes take turns
-//! over rounds. At every point a running worker delivers as many events, warm, and more wait behind them than are
-//! measured, so that it is never idle. Webhooks each have an account and a visit that is due later; the events go to at
-//! most [`ADDRESSED_MAX`] of their hosts, so that from there on it is not connections that grow.
+//! over rounds. At every point a worker that is warm delivers as many events (fewer, where they are large), and some wait
+//! behind those that are measured, so that it is never idle. Webhooks each have an account and a visit that is due later;
+//! the events go to at most [`ADDRESSED_MAX`] of their hosts, so that from there on it is not connections that grow.
 
 mod tell;
 
