@@ -28,6 +28,8 @@ const LONG: Duration = Duration::from_secs(1);
 /// How soon a failing endpoint is asked again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How soon it is looked again where the others leave no place.
+const CROWDED: Duration = Duration::from_millis(500);
 /// How often held deliveries are looked after.
 const PACE: std::ops::RangeInclusive<Duration> = PAUSE..=Duration::from_secs(10);
 
@@ -119,10 +121,13 @@ impl Endpoint {
         most.min(self.allowance).saturating_sub(self.in_flight).min(free)
     }
 
-    /// When to look again after what is held for it: soon where places get free soon.
-    pub fn pace(&self, now: Duration) -> Duration {
+    /// When to look again after what is held for it: soon where places get free soon, and not so soon where the others have
+    /// them all, for then as many may wait as there are webhooks.
+    pub fn pace(&self, crowd: &Crowd, now: Duration) -> Duration {
         let busy = self.usual.filter(|_| self.in_flight > 0).map_or(Duration::ZERO, |usual| usual / 4);
-        self.pause_left(now).max(busy).clamp(*PACE.start(), *PACE.end())
+        let crowded = self.in_flight == 0 && self.failures < FAILURES && self.room(crowd, now) == 0;
+        let others = if crowded { CROWDED } else { Duration::ZERO };
+        self.pause_left(now).max(busy).max(others).clamp(*PACE.start(), *PACE.end())
     }
 
     /// An attempt begins.
@@ -260,7 +265,7 @@ mod tests {
         for attempts in [&[(MS, true); 3][..], &[(Duration::from_secs(10), true)]] {
             let (mut endpoint, now) = after(attempts);
             assert_eq!(endpoint.standing(&crowd(0), now), Standing::Failing);
-            assert_eq!((endpoint.room(&crowd(0), now), endpoint.pace(now)), (0, PAUSE));
+            assert_eq!((endpoint.room(&crowd(0), now), endpoint.pace(&crowd(0), now)), (0, PAUSE));
             let now = now + PAUSE;
             assert_eq!(endpoint.room(&crowd(0), now), 1);
             assert_eq!(endpoint.room(&Crowd { failing: 128, ..crowd(128) }, now), 0, "half of the worker at most");
@@ -285,7 +290,7 @@ mod tests {
     #[test]
     fn the_pause_doubles_and_stays_below_the_first_delay_before_a_retry() {
         let pauses: Vec<_> = (3..12).map(|failures| after(&vec![(MS, true); failures])).collect();
-        let pauses: Vec<_> = pauses.iter().map(|(endpoint, now)| endpoint.pace(*now).as_millis()).collect();
+        let pauses: Vec<_> = pauses.iter().map(|(endpoint, now)| endpoint.pace(&crowd(0), *now).as_millis()).collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 2000, 2000, 2000]);
     }
 
@@ -304,12 +309,18 @@ mod tests {
     #[test]
     fn what_is_held_is_looked_after_as_soon_as_a_place_is_likely_to_be_free() {
         let (mut slow, now) = after(&[(Duration::from_secs(3), false)]);
-        assert_eq!(slow.pace(now), PAUSE, "nothing is in flight");
+        assert_eq!(slow.pace(&crowd(0), now), PAUSE, "nothing is in flight");
         slow.begin(now);
-        assert_eq!(slow.pace(now), Duration::from_millis(750));
+        assert_eq!(slow.pace(&crowd(0), now), Duration::from_millis(750));
         let (mut hanging, now) = after(&[(Duration::from_secs(100), true)]);
         hanging.begin(now);
-        assert_eq!(hanging.pace(now), Duration::from_secs(10));
+        assert_eq!(hanging.pace(&crowd(0), now), Duration::from_secs(10));
+        assert_eq!(Endpoint::default().pace(&crowd(0), now), PAUSE);
+        assert_eq!(
+            Endpoint::default().pace(&crowd(192), now),
+            CROWDED,
+            "it has nothing in flight, and there is no room"
+        );
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Bounds {
         if endpoint.room(&crowd, now) > 0 {
             return Ok(self.place(&mut known, webhook, now));
         }
-        Err(Busy { pace: endpoint.pace(now), failing: endpoint.standing(&crowd, now) == Standing::Failing })
+        Err(Busy { pace: endpoint.pace(&crowd, now), failing: endpoint.standing(&crowd, now) == Standing::Failing })
     }
 
     /// A place, though there be no room: what is held has reached its limit, and to drop it would be worse.
@@ -108,7 +108,8 @@ impl Bounds {
         let known = self.known();
         let unknown = Endpoint::default();
         let endpoint = known.endpoints.get(&webhook).unwrap_or(&unknown);
-        (endpoint.room(&known.crowd(self.places, webhook, now), now), endpoint.pace(now))
+        let crowd = known.crowd(self.places, webhook, now);
+        (endpoint.room(&crowd, now), endpoint.pace(&crowd, now))
     }
 
     /// How the endpoints do that are remembered.

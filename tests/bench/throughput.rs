@@ -72,7 +72,7 @@ pub async fn run(extent: Extent) -> Report {
 
 fn tell(measured: &[Shaped]) -> Report {
     let mut report = Report::new("throughput", &measured);
-    let (bare, worker) = (Contender::BARE.name(), Contender::WorkerOnAllCores.name());
+    let (bare, worker) = (Contender::BARE.name(), Contender::Worker.name());
     for Shaped { shape, rounds } in measured {
         let rows = CONTENDERS.iter().map(|contender| {
             let name = contender.name();

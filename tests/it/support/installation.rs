@@ -141,10 +141,16 @@ impl Installation {
         eventually(SOON * 2, &what, async || {
             let mut redis = self.redis.clone();
             // All at once: between the two a delivery could go from one to the other, and be in neither.
-            let all = "#!lua flags=no-writes\nlocal soon = (redis.call('TIME')[1] + 20) * 1000 \
-                return redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[2]) + redis.call('ZCOUNT', KEYS[3], '-inf', soon)";
+            let all = r"
+                local waiting = redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[2])
+                local soon = (redis.call('TIME')[1] + 20) * 1000
+                for _, visit in ipairs(redis.call('ZRANGE', KEYS[3], '-inf', soon, 'BYSCORE')) do
+                  waiting = waiting + redis.call('EXISTS', ARGV[1] .. string.match(visit, '[^/]*$'))
+                end
+                return waiting";
             let mut look = redis::cmd("EVAL");
             look.arg(all).arg(3).arg(self.key("queue")).arg(self.key("retries")).arg(self.key("visits"));
+            look.arg(self.key("held:"));
             let waiting: u64 = look.query_async(&mut redis).await.unwrap();
             (waiting == 0).then_some(())
         })
