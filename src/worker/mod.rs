@@ -6,7 +6,7 @@
 //!
 //! A worker takes only what it has room for: an entry is read with a slot in hand and keeps it until it is settled.
 //!
-//! A process may hold several workers, one a thread ([`threads`]); they share nothing but the process.
+//! A process may hold several workers, one a thread (`threads.rs`); they share nothing but the process.
 
 mod batch;
 mod bounds;
