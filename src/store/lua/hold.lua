@@ -7,6 +7,8 @@
 -- it was, without holding up its neighbours.
 local queue, visits, counts = KEYS[1], KEYS[2], KEYS[3]
 local consumer, limit, max_bytes, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
+-- Entries whose stay ends; by held key, the largest that was added. What entries have in common is done once for all.
+local ended, added = {}, {}
 
 local function hold(k, a)
   local webhooks, held = KEYS[k + 1], KEYS[k + 2]
@@ -15,22 +17,25 @@ local function hold(k, a)
   local settings = redis.call('HGET', webhooks, webhook)
   if not settings then
     count(counts, 'deliveries_of_deleted_webhook', 1)
-    done(queue, entry)
+    ended[#ended + 1] = entry
     return 'GONE'
   end
   if reason == 'off' and is_active(settings) then return 'ACTIVE' end
   if reason == 'slow' and is_full(held, limit, max_bytes) then return 'FULL' end
 
   -- Before anything is held: what is held is always visited.
-  visit_by(visits, account .. '/' .. webhook, now + visit_ms)
+  if not added[held] then visit_by(visits, account .. '/' .. webhook, now + visit_ms) end
   local event = fields(queue, entry)
   if event then
     local delivery = line .. '\n' .. envelope(event)
     redis.call('XADD', held, '*', 'delivery', delivery)
-    bound(held, limit, max_bytes, #delivery, counts, 'held_overflow')
+    added[held] = math.max(added[held] or 0, #delivery)
   end
-  done(queue, entry)
+  ended[#ended + 1] = entry
   return 'HELD'
 end
 
-return for_each(hold, 3, 2, 3, 7)
+local answers = for_each(hold, 3, 2, 3, 7)
+done(queue, unpack(ended))
+for held, largest in pairs(added) do bound(held, limit, max_bytes, largest, counts, 'held_overflow') end
+return answers

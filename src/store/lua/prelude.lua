@@ -12,10 +12,11 @@ local function holds(queue, entry, consumer, deliveries)
   return lease and lease[2] == consumer and lease[4] == tonumber(deliveries)
 end
 
--- Ends an entry's stay in the queue.
-local function done(queue, entry)
-  redis.call('XACK', queue, 'workers', entry)
-  redis.call('XDEL', queue, entry)
+-- Ends entries' stay in the queue.
+local function done(queue, ...)
+  if select('#', ...) == 0 then return end
+  redis.call('XACK', queue, 'workers', ...)
+  redis.call('XDEL', queue, ...)
 end
 
 -- An entry's fields as a table, or nil where the entry is gone.

@@ -42,10 +42,7 @@ local function settle(k, a)
 end
 
 local answers = for_each(settle, 4, 3, 5, 8)
-if #ended > 0 then
-  redis.call('XACK', queue, 'workers', unpack(ended))
-  redis.call('XDEL', queue, unpack(ended))
-end
+done(queue, unpack(ended))
 for logs, entries in pairs(logged) do
   -- A log that was there is visited already.
   if write_log(logs, entries, ARGV[2], ARGV[3]) == #entries then visit_by(visits, entries.member, now + 3600000) end
