@@ -8,7 +8,7 @@ PROFILE_DIR := target/release
 .PHONY: help run test model soak chaos bounds bench bench-isolation bench-growth bench-bullmq fuzz lint deny check fmt doc build needs-redis needs-clients needs-node needs-clock needs-cc needs-fuzz needs-deny
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: needs-cc needs-redis build ## Install what is missing, build, and run the whole system with a demonstration
 	./$(PROFILE_DIR)/lynkhook dev
