@@ -165,12 +165,12 @@ impl Known {
 
 impl Quickest {
     fn note(&mut self, took: Duration, now: Duration) {
-        match now.as_secs() - self.second {
+        match now.as_secs().saturating_sub(self.second) {
             0 => {}
             1 => self.before = self.this.take(),
             _ => (self.before, self.this) = (None, None),
         }
-        self.second = now.as_secs();
+        self.second = self.second.max(now.as_secs());
         self.this = Some(self.this.map_or(took, |quickest| quickest.min(took)));
     }
 
