@@ -5,15 +5,15 @@
 //!
 //! | the endpoint | may have in flight |
 //! |---|---|
-//! | answers within 50 ms, as a rule | all places: putting its deliveries aside would cost more than making them |
+//! | answers within 50 ms, as a rule | seven eighths: putting its deliveries aside would cost more than making them, but should it fall silent, others have places left |
 //! | is slower, is silent just now, or is not known yet | as many as it leaves to others; a quarter of the worker is never its. So one slow endpoint gets 3/8, ten get 1/15 each |
-//! | is all that there is to do | all places, unless it fails |
+//! | is all that there is to do, and answers | all places |
 //! | fails (three times in a row, or once after a long wait) | one, and that after a pause of 50 ms to 2 s; all that fail, half of the places |
 //! | has just recovered | one more with each answer |
 //!
 //! The pause stays below the first delay before a retry, so that the promised schedule holds where there is no backlog.
 //! Where even the quickest endpoints take long, it is this worker that is slow, or the way from here; then 50 ms becomes three
-//! times what they take. To share what is left by what is free is Choudhury's and Hahne's rule of dynamic thresholds (1998) for buffers in
+//! times what they take, half a second at most. To share what is left by what is free is Choudhury's and Hahne's rule of dynamic thresholds (1998) for buffers in
 //! switches: it needs no figure for how many endpoints there are.
 
 use std::time::Duration;
@@ -21,6 +21,8 @@ use std::time::Duration;
 /// An endpoint that usually answers within this may use the whole worker: at 256 places an attempt so short costs less
 /// than putting the delivery aside and fetching it again.
 const QUICK: Duration = Duration::from_millis(50);
+/// … and within this, where no other answers any quicker.
+const QUICK_AT_MOST: Duration = Duration::from_millis(500);
 /// After so many failures in a row it fails …
 const FAILURES: u32 = 3;
 /// … or after one that took so long.
@@ -61,7 +63,7 @@ pub struct Crowd {
     pub failing: usize,
     /// Whether nobody else is there who could be hurt.
     pub alone: bool,
-    /// What the quickest attempt took of late, whoever's it was.
+    /// What the quickest answer took of late, whoever's it was.
     pub quickest: Duration,
 }
 
@@ -93,10 +95,10 @@ impl Default for Endpoint {
 impl Endpoint {
     /// How it does at `now`, beside these others.
     pub fn standing(&self, crowd: &Crowd, now: Duration) -> Standing {
-        let quick = QUICK.max(crowd.quickest * 3);
+        let quick = quick_within(crowd);
         match self.usual {
             _ if self.failures >= FAILURES => Standing::Failing,
-            Some(usual) if usual <= quick && !self.is_silent(quick + usual * 4, now) => Standing::Quick,
+            Some(usual) if usual <= quick && self.answers(crowd, now) => Standing::Quick,
             _ => Standing::Slow,
         }
     }
@@ -114,8 +116,8 @@ impl Endpoint {
         let most = match self.standing(crowd, now) {
             Standing::Failing if self.pause_left(now).is_zero() && crowd.failing < crowd.places.div_ceil(2) => 1,
             Standing::Failing => 0,
-            Standing::Quick => usize::MAX,
-            Standing::Slow if crowd.alone => usize::MAX,
+            _ if crowd.alone && self.answers(crowd, now) => usize::MAX,
+            Standing::Quick => crowd.places - crowd.places / 8,
             Standing::Slow => free.saturating_sub(crowd.places / 4),
         };
         most.min(self.allowance).saturating_sub(self.in_flight).min(free)
@@ -125,7 +127,8 @@ impl Endpoint {
     /// them all, for then as many may wait as there are webhooks.
     pub fn pace(&self, crowd: &Crowd, now: Duration) -> Duration {
         let busy = self.usual.filter(|_| self.in_flight > 0).map_or(Duration::ZERO, |usual| usual / 4);
-        let crowded = self.in_flight == 0 && self.failures < FAILURES && self.room(crowd, now) == 0;
+        let paused = !self.pause_left(now).is_zero();
+        let crowded = self.in_flight == 0 && !paused && self.room(crowd, now) == 0;
         let others = if crowded { CROWDED } else { Duration::ZERO };
         self.pause_left(now).max(busy).max(others).clamp(*PACE.start(), *PACE.end())
     }
@@ -172,9 +175,11 @@ impl Endpoint {
         self.in_flight == 0 && now.saturating_sub(self.seen) > Duration::from_mins(1)
     }
 
-    /// Nothing ended for longer than an attempt ever should take: that it was quick says nothing any more.
-    fn is_silent(&self, longest: Duration, now: Duration) -> bool {
-        self.in_flight > 0 && now.saturating_sub(self.progress) > longest
+    /// Whether it is known and not silent: where nothing ended for longer than an attempt ever should take, that it was
+    /// quick once says nothing any more.
+    fn answers(&self, crowd: &Crowd, now: Duration) -> bool {
+        let silent_for = if self.in_flight > 0 { now.saturating_sub(self.progress) } else { Duration::ZERO };
+        self.usual.is_some_and(|usual| silent_for <= quick_within(crowd) + usual * 4)
     }
 
     fn pause_left(&self, now: Duration) -> Duration {
@@ -182,6 +187,11 @@ impl Endpoint {
         let pause = PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(PAUSE_MAX);
         (self.failed_at + pause).saturating_sub(now)
     }
+}
+
+/// What counts as quick beside these others.
+fn quick_within(crowd: &Crowd) -> Duration {
+    (crowd.quickest * 3).clamp(QUICK, QUICK_AT_MOST)
 }
 
 #[cfg(test)]
@@ -209,12 +219,16 @@ mod tests {
     }
 
     #[test]
-    fn a_quick_endpoint_may_use_the_whole_worker_and_a_slow_one_what_it_leaves() {
-        let (quick, now) = after(&[(2 * MS, false)]);
-        assert_eq!((quick.room(&crowd(0), now), quick.room(&crowd(250), now)), (256, 6));
+    fn a_quick_endpoint_may_use_nearly_the_whole_worker_and_a_slow_one_what_it_leaves() {
+        let (mut quick, now) = after(&[(2 * MS, false)]);
+        assert_eq!((quick.room(&crowd(0), now), quick.room(&crowd(250), now)), (224, 6));
+        assert_eq!(quick.room(&Crowd { alone: true, ..crowd(0) }, now), 256);
+        (0..224).for_each(|_| quick.begin(now));
+        assert_eq!(quick.room(&crowd(224), now), 0, "an eighth is left to others, should it fall silent");
         let (slow, now) = after(&[(200 * MS, false)]);
         assert_eq!((slow.room(&crowd(0), now), slow.room(&crowd(191), now), slow.room(&crowd(192), now)), (192, 1, 0));
         assert_eq!(slow.room(&Crowd { alone: true, ..crowd(0) }, now), 256);
+        assert_eq!(Endpoint::default().room(&Crowd { alone: true, ..crowd(0) }, now), 192, "nothing is known of it");
     }
 
     #[test]
@@ -256,6 +270,8 @@ mod tests {
         assert_eq!(endpoint.standing(&crowd(0), now), Standing::Slow);
         let laboured = |quickest| Crowd { quickest, ..crowd(0) };
         assert_eq!(endpoint.standing(&laboured(40 * MS), now), Standing::Quick);
+        let (three_seconds, later) = after(&[(Duration::from_secs(3), false)]);
+        assert_eq!(three_seconds.standing(&laboured(Duration::from_secs(3)), later), Standing::Slow, "not without end");
         let (hanging, now) = after(&[(Duration::from_secs(10), true)]);
         assert_eq!(hanging.standing(&laboured(40 * MS), now), Standing::Failing);
     }
@@ -315,6 +331,9 @@ mod tests {
         let (mut hanging, now) = after(&[(Duration::from_secs(100), true)]);
         hanging.begin(now);
         assert_eq!(hanging.pace(&crowd(0), now), Duration::from_secs(10));
+        let (failing, now) = after(&[(Duration::from_secs(10), true)]);
+        let full = Crowd { failing: 128, ..crowd(128) };
+        assert_eq!(failing.pace(&full, now + PAUSE_MAX), CROWDED, "others that fail have half of the places");
         assert_eq!(Endpoint::default().pace(&crowd(0), now), PAUSE);
         assert_eq!(
             Endpoint::default().pace(&crowd(192), now),

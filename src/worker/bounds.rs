@@ -44,7 +44,7 @@ struct Known {
     forget_at: usize,
 }
 
-/// What the quickest attempt took in the second under way, and in the one before; `None` where none ended.
+/// What the quickest answer took in the second under way, and in the one before; `None` where none ended.
 #[derive(Debug, Default)]
 struct Quickest {
     second: u64,
@@ -97,7 +97,7 @@ impl Bounds {
         Err(Busy { pace: endpoint.pace(&crowd, now), failing: endpoint.standing(&crowd, now) == Standing::Failing })
     }
 
-    /// A place, though there be no room: what is held has reached its limit, and to drop it would be worse.
+    /// A place, though there be no room.
     pub(super) fn enter_anyway(self: &Arc<Self>, webhook: WebhookId) -> Place {
         self.place(&mut self.known(), webhook, self.began.elapsed())
     }
@@ -184,10 +184,11 @@ impl Place {
     /// The attempt has ended so.
     pub(super) fn end(mut self, outcome: &Outcome) {
         let failed = matches!(outcome, Outcome::NetworkError(_) | Outcome::Response { status: 500..=599 });
-        self.leave(|endpoint, began, now| endpoint.end(began, now, failed));
+        let answered = !failed && matches!(outcome, Outcome::Response { .. });
+        self.leave(answered, |endpoint, began, now| endpoint.end(began, now, failed));
     }
 
-    fn leave(&mut self, how: impl FnOnce(&mut Endpoint, Duration, Duration)) {
+    fn leave(&mut self, answered: bool, how: impl FnOnce(&mut Endpoint, Duration, Duration)) {
         self.ended = true;
         let now = self.bounds.began.elapsed();
         let mut known = self.bounds.known();
@@ -195,14 +196,16 @@ impl Place {
         known.failing -= usize::from(self.was_failing);
         let endpoint = known.endpoints.get_mut(&self.webhook).expect("remembered while something is in flight");
         how(endpoint, self.began, now);
-        known.quickest.note(now.saturating_sub(self.began), now);
+        if answered {
+            known.quickest.note(now.saturating_sub(self.began), now);
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.ended {
-            self.leave(|endpoint, _, now| endpoint.forget(now));
+            self.leave(false, |endpoint, _, now| endpoint.forget(now));
         }
     }
 }
@@ -231,8 +234,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_is_alone_may_have_all_places_and_shares_them_as_soon_as_another_comes() {
         let (bounds, slow, other) = (bounds(8), id(), id());
-        let mut places: Vec<Place> = (0..7).map(|_| bounds.enter(slow).unwrap()).collect();
-        places.push(bounds.enter(slow).unwrap());
+        let place = bounds.enter(slow).unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        place.end(&ANSWERED);
+        let mut places: Vec<Place> = (0..8).map(|_| bounds.enter(slow).unwrap()).collect();
         assert!(bounds.enter(slow).is_err(), "there are no more places");
         places.truncate(3);
         places.push(bounds.enter(other).unwrap());

@@ -10,7 +10,6 @@ use super::{
     bounds::{Busy, Place},
     leases::Lease,
     persist::{Backoff, until_answered},
-    roles::SUSPECT_DELIVERIES,
 };
 use crate::{
     domain::{
@@ -42,6 +41,8 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
         return bury(&worker, &lease, judged).await;
     }
     let mut backoff = Backoff::new();
+    // To hold what was lost before would be to forget that it was.
+    let mut anyway = deliveries > 1;
     loop {
         let looked_up = worker.steps_of(&lease).look_up.ask(judged.account().clone(), 0).await;
         let account = match looked_up {
@@ -70,12 +71,15 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 }
                 let place = match worker.bounds.enter(webhook.id) {
                     Ok(place) => place,
-                    // To hold it would be to forget how often it was lost.
-                    Err(_) if deliveries >= SUSPECT_DELIVERIES => worker.bounds.enter_anyway(webhook.id),
-                    Err(busy) => match put_off(&worker, &lease, &delivery, busy, judged.envelope.len()).await {
-                        Some(place) => place,
-                        None => return,
-                    },
+                    Err(_) if anyway => worker.bounds.enter_anyway(webhook.id),
+                    Err(busy) => {
+                        anyway = put_off(&worker, &lease, &delivery, busy, judged.envelope.len()).await;
+                        if !anyway {
+                            return;
+                        }
+                        // To ask may have taken long: lease and settings are looked at anew.
+                        continue;
+                    }
                 };
                 if attempt(&worker, &lease, (delivery, webhook), place, &mut judged).await {
                     return;
@@ -234,26 +238,20 @@ async fn hold(
     report(lease, "hold", held)
 }
 
-/// Puts a delivery aside until its endpoint has room; a place, where as many are held as may be: to attempt it slows
-/// others down, to drop one would be worse.
-async fn put_off(
-    worker: &Worker,
-    lease: &Lease,
-    delivery: &Delivery,
-    busy: Busy,
-    envelope_bytes: usize,
-) -> Option<Place> {
+/// Puts a delivery aside until its endpoint has room. Whether it is to be attempted anyway, because as many are held as
+/// may be: that slows others down, and to drop one would be worse.
+async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, busy: Busy, envelope_bytes: usize) -> bool {
     let Busy { pace: visit_in, failing } = busy;
     let reason = if failing { Reason::Failing { visit_in } } else { Reason::Slow { visit_in } };
     match hold(worker, lease, delivery, reason, envelope_bytes).await {
-        Some(Settled::Full) => return Some(worker.bounds.enter_anyway(delivery.webhook)),
+        Some(Settled::Full) => return true,
         Some(Settled::Done) => {
             worker.figures.put_off();
             worker.visit_due[usize::from(lease.partition())].notify_one();
         }
         _ => {}
     }
-    None
+    false
 }
 
 /// Says in the log what is worth saying of a step's answer, and passes it on.

@@ -152,13 +152,12 @@ pub async fn run(
     vault: Vault,
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let threads = settings.worker.threads;
-    let crew: health::Crew = (0..threads).map(|_| OnceLock::new()).collect();
+    let crew: health::Crew = (0..threads::count(settings)).map(|_| OnceLock::new()).collect();
     if let Some(address) = settings.worker.health_bind {
         let probes = health::listen(address).await.map_err(|source| WorkerError::Health { address, source })?;
         tokio::spawn(health::serve(crew.clone(), probes));
     }
-    let others = threads::start(settings, &vault, &crew, &stop)?;
+    let others = threads::start(settings, &vault, &crew, &stop);
     let settings = threads::share(settings, 0);
     let own = work(&settings, (store, sender, vault), &crew[0], stop.clone()).await;
     if own.is_err() {

@@ -32,7 +32,7 @@ const VISIT_PACE: Duration = Duration::from_millis(50);
 /// Webhooks visited in one round.
 const VISITS_MAX: usize = 64;
 /// Of an entry claimed this often, the worker may have died: it is attempted apart from other such entries.
-pub(super) const SUSPECT_DELIVERIES: u32 = 3;
+const SUSPECT_DELIVERIES: u32 = 3;
 
 /// Takes over entries whose worker died.
 pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {

@@ -13,27 +13,29 @@ use crate::{config::Settings, secrets::Vault, sender::Sender, store::Store};
 /// A thread's end.
 type Ending = oneshot::Receiver<Result<(), WorkerError>>;
 
+/// How many workers there are: never more than attempts that may be in flight.
+pub(super) fn count(settings: &Settings) -> usize {
+    settings.worker.threads.min(settings.worker.concurrency)
+}
+
 /// The settings of one of the workers: its part of what they have together.
 pub(super) fn share(settings: &Settings, nth: usize) -> Settings {
+    let threads = count(settings);
     let mut own = settings.clone();
     let worker = &mut own.worker;
-    let threads = worker.threads;
-    worker.concurrency = (worker.concurrency / threads + usize::from(nth < worker.concurrency % threads)).max(1);
+    worker.concurrency = worker.concurrency / threads + usize::from(nth < worker.concurrency % threads);
     worker.max_bytes = (worker.max_bytes / threads as u64).max(1);
     own
 }
 
-/// Starts all but the first, which runs on the thread that calls this. Whichever cannot start ends the others.
-pub(super) fn start(
-    settings: &Settings,
-    vault: &Vault,
-    crew: &Crew,
-    stop: &CancellationToken,
-) -> Result<Vec<Ending>, WorkerError> {
-    (1..settings.worker.threads)
+/// Starts all but the first, which runs on the thread that calls this. Whichever cannot start or ends by itself ends the
+/// others, in good order.
+pub(super) fn start(settings: &Settings, vault: &Vault, crew: &Crew, stop: &CancellationToken) -> Vec<Ending> {
+    (1..count(settings))
         .map(|nth| {
             let (settings, vault, crew, stop) = (share(settings, nth), vault.clone(), crew.clone(), stop.clone());
             let (end, ended) = oneshot::channel();
+            let (unstarted, not_started) = (stop.clone(), oneshot::channel());
             let run = move || {
                 // However it ends, a panic included, the others are not left alone without anybody's notice.
                 let others = stop.clone().drop_guard();
@@ -48,8 +50,14 @@ pub(super) fn start(
                 drop(others);
                 let _ = end.send(result);
             };
-            thread::Builder::new().name(format!("worker-{nth}")).spawn(run).map_err(WorkerError::Thread)?;
-            Ok(ended)
+            match thread::Builder::new().name(format!("worker-{nth}")).spawn(run) {
+                Ok(_) => ended,
+                Err(error) => {
+                    unstarted.cancel();
+                    let _ = not_started.0.send(Err(WorkerError::Thread(error)));
+                    not_started.1
+                }
+            }
         })
         .collect()
 }
@@ -73,9 +81,10 @@ mod tests {
             let variables = [("concurrency", concurrency), ("threads", threads)]
                 .map(|(name, value)| (format!("LYNKHOOK_WORKER__{}", name.to_uppercase()), value.to_string()));
             let settings = Settings::load(None, variables).unwrap();
-            let shares: Vec<usize> = (0..threads).map(|nth| share(&settings, nth).worker.concurrency).collect();
-            assert_eq!(shares.iter().sum::<usize>(), concurrency.max(threads), "{shares:?}");
-            assert!(shares.iter().all(|share| *share >= concurrency / threads && *share >= 1), "{shares:?}");
+            let workers = count(&settings);
+            let shares: Vec<usize> = (0..workers).map(|nth| share(&settings, nth).worker.concurrency).collect();
+            assert_eq!(shares.iter().sum::<usize>(), concurrency, "{shares:?}");
+            assert!(shares.iter().all(|share| *share >= concurrency / workers && *share >= 1), "{shares:?}");
         }
     }
 }

@@ -76,17 +76,67 @@ async fn what_a_slow_endpoint_cannot_have_held_is_attempted_and_none_of_it_is_dr
 async fn an_endpoint_that_is_alone_may_use_the_whole_worker_however_slow_it_is() {
     let receiver = Receiver::start().await;
     let (gate, here) = (Gate::new(), Installation::new(&receiver).await);
-    receiver.plan("/slow", [gate.before(Answer::Status(200))]);
+    let answers = Answer::Delay(Duration::from_secs(1), Box::new(Answer::Status(200)));
+    receiver.plan("/slow", [answers, gate.before(Answer::Status(200))]);
     let webhook = here.add("slow", &receiver.url("/slow")).await;
+    let _worker = here.program.worker(SMALL);
+    here.push("slow", TRANSCRIPT).await;
+    here.drained().await;
     for _ in 0..20 {
         here.push("slow", TRANSCRIPT).await;
     }
-    let _worker = here.program.worker(SMALL);
-    receiver.wait_for("/slow", 16, SOON).await;
+    receiver.wait_for("/slow", 1 + 16, SOON).await;
     assert_eq!((receiver.in_flight("/slow"), held(&here, webhook).await), (16, 0));
     gate.open();
     here.drained().await;
-    assert_eq!(receiver.requests("/slow").len(), 20);
+    assert_eq!(receiver.requests("/slow").len(), 21);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_never_answered_leaves_places_to_whoever_comes_though_it_is_alone() {
+    let receiver = Receiver::start().await;
+    let (here, webhook, gate) = scene(&receiver, 0, &[]).await;
+    let _worker = here.program.worker(SMALL);
+    for _ in 0..30 {
+        here.push("silent", TRANSCRIPT).await;
+    }
+    eventually(SOON, "the rest is held", async || (held(&here, webhook).await == 24).then_some(())).await;
+    receiver.wait_for("/silent", 6, SOON).await;
+    here.push("quick", TRANSCRIPT).await;
+    receiver.wait_for_ended("/quick", 1, SOON).await;
+    assert_eq!(receiver.in_flight("/silent"), 6, "it did not have to wait for any of them");
+    gate.open();
+    here.drained().await;
+    assert_eq!(receiver.requests("/silent").len(), 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_others_are_slow_they_still_leave_places_to_one_that_is_not() {
+    let receiver = Receiver::start().await;
+    let (here, _, gate) = scene(&receiver, 0, &[]).await;
+    let slow = Answer::Delay(Duration::from_secs(1), Box::new(Answer::Status(200)));
+    for path in ["/slow-1", "/slow-2"] {
+        receiver.plan(path, [slow.clone(), gate.before(Answer::Status(200))]);
+        here.add(&path[1..], &receiver.url(path)).await;
+    }
+    let _worker = here.program.worker(SMALL);
+    for count in [1, 30] {
+        for _ in 0..count {
+            here.push("slow-1", TRANSCRIPT).await;
+            here.push("slow-2", TRANSCRIPT).await;
+        }
+        if count == 1 {
+            here.drained().await;
+        }
+    }
+    receiver.wait_for("/slow-1", 3, SOON).await;
+    receiver.wait_for("/slow-2", 3, SOON).await;
+    here.push("quick", TRANSCRIPT).await;
+    receiver.wait_for_ended("/quick", 1, SOON).await;
+    let in_flight = receiver.in_flight("/slow-1") + receiver.in_flight("/slow-2");
+    assert!(in_flight <= 12, "{in_flight}: a quarter of 16 places is never theirs");
+    gate.open();
+    here.drained().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

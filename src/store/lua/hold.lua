@@ -21,13 +21,13 @@ local function hold(k, a)
     return 'GONE'
   end
   if reason == 'off' and is_active(settings) then return 'ACTIVE' end
-  if reason == 'slow' and is_full(held, limit, max_bytes) then return 'FULL' end
+  local event = fields(queue, entry)
+  local delivery = event and line .. '\n' .. envelope(event)
+  if reason == 'slow' and event and is_full(held, limit, max_bytes, #delivery, added[held] or 0) then return 'FULL' end
 
   -- Before anything is held: what is held is always visited.
   if not added[held] then visit_by(visits, account .. '/' .. webhook, now + visit_ms) end
-  local event = fields(queue, entry)
   if event then
-    local delivery = line .. '\n' .. envelope(event)
     redis.call('XADD', held, '*', 'delivery', delivery)
     added[held] = math.max(added[held] or 0, #delivery)
   end

@@ -69,11 +69,14 @@ local function bound(key, limit, max_bytes, newest_bytes, counts, cause)
   count(counts, cause, dropped)
 end
 
--- Whether one more entry would cost a stream its oldest: it has as many as it may, or weighs nine tenths of what it may.
-local function is_full(key, limit, max_bytes)
+-- Whether one more entry of `bytes` bytes would cost a stream its oldest: it has as many as it may, or would weigh more,
+-- with an allowance for what Redis adds to an entry and reserves for the next (as much again as the entry, 16 KiB at most).
+-- `largest` bytes is what may have been added since the stream was last weighed.
+local function is_full(key, limit, max_bytes, bytes, largest)
   local entries = redis.call('XLEN', key)
   if entries == 0 then return false end
-  return entries >= limit or weigh(key, 0, max_bytes) > max_bytes * 0.9
+  local allowance = bytes + math.min(bytes, 16384)
+  return entries >= limit or weigh(key, math.max(bytes, largest), max_bytes) + allowance > max_bytes
 end
 
 -- Takes `step` for each group of `keys` KEYS and `values` ARGV behind the first so many of either, and tells it behind
@@ -91,12 +94,13 @@ end
 local function visit_by(visits, member, at_ms) redis.call('ZADD', visits, 'LT', at_ms, member) end
 
 -- Writes entries, the oldest first; the newest `limit` stay, and are gone `ttl_s` after the last one (up to a minute less:
--- to ask is cheaper than to write). Answers how many there were for a moment, or nil. Guarded: Lua never rolls back, so a
+-- to ask is cheaper than to write). Answers whether that span was set anew: for the first entry, then once a minute. Guarded: Lua never rolls back, so a
 -- log key of a wrong type must not undo a move that was made.
 local function write_log(key, entries, limit, ttl_s)
   local length = redis.pcall('LPUSH', key, unpack(entries))
-  if type(length) == 'table' then return nil end
+  if type(length) == 'table' then return false end
   if length > tonumber(limit) then redis.call('LTRIM', key, '0', string.format('%d', limit - 1)) end
-  if redis.call('TTL', key) < ttl_s - 60 then redis.call('EXPIRE', key, ttl_s) end
-  return length
+  local stale = redis.call('TTL', key) < ttl_s - 60
+  if stale then redis.call('EXPIRE', key, ttl_s) end
+  return stale
 end

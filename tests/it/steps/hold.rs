@@ -75,6 +75,25 @@ async fn a_slow_endpoints_delivery_is_not_held_at_the_cost_of_another_and_a_fail
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_delivery_of_a_slow_endpoint_does_not_drive_out_the_small_ones_before_it() {
+    let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(300_000));
+    let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
+    let webhook = bench.webhook("acme", true).await;
+    let reason = Reason::Slow { visit_in: Duration::from_secs(1) };
+    for (number, envelope) in [TRANSCRIPT; 40].into_iter().chain([large.as_str(); 6]).enumerate() {
+        let delivery = first("acme", webhook, &format!("e{number}"));
+        bench.append("queue", &[("delivery", &text(&delivery, envelope))]).await;
+    }
+    let mut answers = Vec::new();
+    for (number, held) in bench.take("a").await.iter().enumerate() {
+        answers.push(bench.hold(held, &first("acme", webhook, &format!("e{number}")), reason).await);
+    }
+    let held = answers.iter().filter(|answer| **answer == Settled::Done).count();
+    assert!((42..46).contains(&held) && answers[45] == Settled::Full, "{answers:?}");
+    assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.counted("held_overflow").await), (held, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_cannot_be_held_does_not_hold_up_its_neighbours() {
     let bench = Bench::new().await;
     let webhooks = [bench.webhook("acme", false).await, bench.webhook("other", false).await];

@@ -127,3 +127,43 @@ async fn the_test_buttons_entry_sets_the_visit_within_the_hour_and_never_later()
     assert_eq!(bench.cli::<i64>(&format!("ZSCORE {} acme/{webhook}", bench.key("visits"))).await, 5);
     assert_eq!(bench.log(webhook).await.len(), 50);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn visits_of_a_wrong_type_keep_no_log_from_being_written() {
+    let bench = Bench::new().await;
+    let mut attempts = Vec::new();
+    for account in ["acme", "other"] {
+        let webhook = bench.webhook(account, true).await;
+        let delivery = first(account, webhook, "e1");
+        bench.queue(&delivery).await;
+        attempts.push(delivery);
+    }
+    bench.cli::<()>(&format!("SET {} x", bench.key("visits"))).await;
+    let taken = bench.take("a").await;
+    let settled: Vec<_> = taken.iter().zip(&attempts).map(|(held, d)| attempted(held, d, Next::Delivered)).collect();
+    assert_eq!(bench.settle(&settled).await, [Settled::Done, Settled::Done]);
+    for delivery in &attempts {
+        assert_eq!(bench.log(delivery.webhook).await.len(), 1);
+    }
+    assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visit_that_somebody_lost_is_planned_again_within_a_minute_of_deliveries() {
+    let bench = Bench::new().await;
+    let webhook = bench.webhook("acme", true).await;
+    let log = bench.key(&format!("logs:{webhook}"));
+    for (number, expected) in [(0, true), (1, false), (2, true)] {
+        let delivery = first("acme", webhook, &format!("e{number}"));
+        bench.queue(&delivery).await;
+        let held = bench.take("a").await.remove(0);
+        if number == 2 {
+            bench.cli::<()>(&format!("EXPIRE {log} {}", LOG_RETENTION.as_secs() - 61)).await;
+        }
+        bench.settle(&[attempted(&held, &delivery, Next::Delivered)]).await;
+        assert_eq!(bench.visit_in_ms("acme", webhook).await.is_some(), expected, "{number}");
+        bench.cli::<()>(&format!("DEL {}", bench.key("visits"))).await;
+    }
+    let ttl: u64 = bench.cli(&format!("TTL {log}")).await;
+    assert!(LOG_RETENTION.as_secs() - ttl < 60, "{ttl}");
+}
