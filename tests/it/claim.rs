@@ -33,13 +33,14 @@ async fn orphan(here: &Installation, account: &str) {
 async fn a_worker_whose_slots_are_all_in_use_takes_an_orphan_over() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await.with("LYNKHOOK_WORKER__CONCURRENCY", "4").await;
-    receiver.plan("/hangs", [Answer::Silence]);
+    // Quick enough to use all that is free, and slow enough to use it for long.
+    receiver.plan("/busy", [Answer::Delay(Duration::from_millis(30), Box::new(Answer::Status(200)))]);
     receiver.plan("/fine", [Answer::Status(200)]);
-    here.add("hangs", &receiver.url("/hangs")).await;
+    here.add("busy", &receiver.url("/busy")).await;
     here.add("fine", &receiver.url("/fine")).await;
     orphan(&here, "fine").await;
-    for _ in 0..200 {
-        here.push("hangs", TRANSCRIPT).await;
+    for _ in 0..400 {
+        here.push("busy", TRANSCRIPT).await;
     }
     let _worker = here.program.worker(QUICK);
     receiver.wait_for("/fine", 1, SOON).await;
