@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use redis::{Value, aio::MultiplexedConnection};
 
-use super::{Store, StoreError, keys::Keys, ms};
+use super::{Store, StoreError, keys::Keys, ms, scripts::Run};
 use crate::{
     domain::{
         account::AccountId,
@@ -32,6 +32,15 @@ const CONSUMER_IDLE: Duration = Duration::from_hours(1);
 /// A queue entry's id, as Redis made it: `<ms>-<sequence>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EntryId(pub String);
+
+impl EntryId {
+    /// What ids are sorted by: Unix ms, and a number within it; `None` where it is no whole id.
+    pub fn order(&self) -> Option<(u64, u64)> {
+        let (ms, sequence) = self.0.split_once('-')?;
+        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        Some((number(ms)?, number(sequence)?))
+    }
+}
 
 /// An entry as it was taken from the queue.
 #[derive(Debug)]
@@ -210,20 +219,22 @@ impl Store {
         script.key(keys.retries(partition)).key(keys.visits(partition)).key(keys.counts(partition));
         script.arg(consumer).arg(LOG_LIMIT).arg(LOG_RETENTION.as_secs());
         script.arg(self.0.failed.limit).arg(self.0.failed.max_bytes);
-        for attempt in attempts {
-            let Delivery { account, webhook, .. } = &*attempt.delivery;
-            script.key(keys.webhooks(account)).key(keys.logs(partition, *webhook));
-            script.key(keys.failed(partition, *webhook));
-            let (next, line, delay_ms) = match attempt.next {
-                Next::Delivered => ("delivered", String::new(), 0),
-                Next::Retry { after } => ("retry", attempt.delivery.next_attempt().line(), ms(after)),
-                Next::Failed => ("failed", attempt.delivery.line(), 0),
-            };
-            script.arg(&attempt.held.entry.0).arg(attempt.held.deliveries).arg(account.as_str());
-            script.arg(webhook.to_string()).arg(next).arg(line).arg(delay_ms).arg(attempt.log.to_json());
+        arg_leases(&mut script, attempts.iter().map(|attempt| &attempt.held));
+        let grouped = ByWebhook::new(attempts.iter().map(|attempt| &*attempt.delivery));
+        for (account, webhook, deliveries) in grouped.iter() {
+            script.key(keys.webhooks(account)).key(keys.logs(partition, webhook)).key(keys.failed(partition, webhook));
+            script.arg(account.as_str()).arg(webhook.to_string()).arg(deliveries.len());
+            for Attempted { held, delivery, next, log } in deliveries.iter().map(|(_, index)| &attempts[*index]) {
+                script.arg(&held.entry.0).arg(held.deliveries).arg(log.to_json());
+                match next {
+                    Next::Delivered => script.arg("delivered"),
+                    Next::Retry { after } => script.arg("retry").arg(delivery.next_attempt().line()).arg(ms(*after)),
+                    Next::Failed => script.arg("failed").arg(delivery.line()).arg(0),
+                };
+            }
         }
         let answers: Vec<String> = self.0.link.run_script(&script).await?;
-        Ok(answers.into_iter().map(answer).collect())
+        Ok(grouped.in_order(answers.into_iter().map(answer)))
     }
 
     /// Puts deliveries of one partition aside, several in one script.
@@ -232,19 +243,22 @@ impl Store {
         let mut script = self.0.scripts.hold.key(keys.queue(partition));
         script.key(keys.visits(partition)).key(keys.counts(partition));
         script.arg(consumer).arg(self.0.held.limit).arg(self.0.held.max_bytes);
-        for Waiting { held, delivery, reason } in waiting {
-            let Delivery { account, webhook, .. } = delivery;
-            script.key(keys.webhooks(account)).key(keys.held(partition, *webhook));
-            script.arg(&held.entry.0).arg(held.deliveries).arg(account.as_str()).arg(webhook.to_string());
-            let (reason, visit_in) = match reason {
-                Reason::Off => ("off", VISIT_AT_REST),
-                Reason::Slow { visit_in } => ("slow", *visit_in),
-                Reason::Failing { visit_in } => ("failing", *visit_in),
-            };
-            script.arg(reason).arg(delivery.line()).arg(ms(visit_in));
+        arg_leases(&mut script, waiting.iter().map(|waiting| &waiting.held));
+        let grouped = ByWebhook::new(waiting.iter().map(|waiting| &waiting.delivery));
+        for (account, webhook, deliveries) in grouped.iter() {
+            script.key(keys.webhooks(account)).key(keys.held(partition, webhook));
+            script.arg(account.as_str()).arg(webhook.to_string()).arg(deliveries.len());
+            for Waiting { held, delivery, reason } in deliveries.iter().map(|(_, index)| &waiting[*index]) {
+                let (reason, visit_in) = match reason {
+                    Reason::Off => ("off", VISIT_AT_REST),
+                    Reason::Slow { visit_in } => ("slow", *visit_in),
+                    Reason::Failing { visit_in } => ("failing", *visit_in),
+                };
+                script.arg(&held.entry.0).arg(held.deliveries).arg(delivery.line()).arg(reason).arg(ms(visit_in));
+            }
         }
         let answers: Vec<String> = self.0.link.run_script(&script).await?;
-        Ok(answers.into_iter().map(answer).collect())
+        Ok(grouped.in_order(answers.into_iter().map(answer)))
     }
 
     /// Sets an entry aside, whole, with the reason; an event under the id that it may have been sent with.
@@ -274,6 +288,7 @@ impl Store {
     pub async fn renew(&self, partition: u16, consumer: &str, leases: &[Held]) -> Result<Vec<EntryId>, StoreError> {
         let mut script = self.0.scripts.renew.key(self.0.keys.queue(partition));
         script.arg(consumer);
+        arg_leases(&mut script, leases.iter());
         for held in leases {
             script.arg(&held.entry.0).arg(held.deliveries);
         }
@@ -408,6 +423,43 @@ impl Reader {
             Some(Entry { id, deliveries: 1, fields: pairs(parts.next()?) })
         });
         Ok(parsed.collect())
+    }
+}
+
+/// The first and the last of some entries, and how many they are: their leases are looked at together.
+fn arg_leases<'a>(script: &mut Run<'_>, leases: impl IntoIterator<Item = &'a Held>) {
+    let mut entries: Vec<_> = leases.into_iter().map(|held| (held.entry.order(), &*held.entry.0)).collect();
+    entries.sort_unstable();
+    let ends = entries.first().zip(entries.last());
+    let (first, last) = ends.map_or(("-", "+"), |((_, first), (_, last))| (first, last));
+    script.arg(first).arg(last).arg(entries.len());
+}
+
+/// Deliveries of a batch by their webhooks, so that a script is told once what those of one have in common.
+struct ByWebhook<'a> {
+    /// Each delivery, and where in the batch it stands; those of one webhook in their order.
+    sorted: Vec<(&'a Delivery, usize)>,
+}
+
+impl<'a> ByWebhook<'a> {
+    fn new(deliveries: impl Iterator<Item = &'a Delivery>) -> Self {
+        let mut sorted: Vec<_> = deliveries.zip(0..).collect();
+        sorted.sort_by(|(a, _), (b, _)| (a.webhook, &a.account).cmp(&(b.webhook, &b.account)));
+        Self { sorted }
+    }
+
+    /// Each webhook's account and id, and its deliveries with their places in the batch.
+    fn iter(&self) -> impl Iterator<Item = (&AccountId, WebhookId, &[(&'a Delivery, usize)])> {
+        let same =
+            |(a, _): &(&Delivery, usize), (b, _): &(&Delivery, usize)| a.webhook == b.webhook && a.account == b.account;
+        self.sorted.chunk_by(same).map(|of_one| (&of_one[0].0.account, of_one[0].0.webhook, of_one))
+    }
+
+    /// What was answered for each in this order, in the batch's order.
+    fn in_order<A>(&self, answers: impl Iterator<Item = A>) -> Vec<A> {
+        let mut answers: Vec<_> = self.sorted.iter().map(|(_, index)| *index).zip(answers).collect();
+        answers.sort_unstable_by_key(|(index, _)| *index);
+        answers.into_iter().map(|(_, answer)| answer).collect()
     }
 }
 

@@ -99,7 +99,7 @@ async fn list(store: &Store, partition: Option<u16>, limit: usize, as_json: bool
     let mut entries: Vec<RejectedEntry> = Vec::new();
     for partition in partitions(store, partition)? {
         entries.extend(store.rejected(partition, limit).await?);
-        entries.sort_by_key(|entry| std::cmp::Reverse(order(&entry.id)));
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.id.order()));
         entries.truncate(limit);
     }
     if as_json {
@@ -196,19 +196,12 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 fn entry_id(text: &str) -> Result<EntryId, String> {
     let id = EntryId(text.to_owned());
-    order(&id).map(|_| id).ok_or_else(|| "an id is <ms>-<sequence>, e.g. 1774535520000-0".to_owned())
-}
-
-/// What ids are sorted by.
-fn order(id: &EntryId) -> Option<(u64, u64)> {
-    let (ms, sequence) = id.0.split_once('-')?;
-    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
-    Some((number(ms)?, number(sequence)?))
+    id.order().map(|_| id).ok_or_else(|| "an id is <ms>-<sequence>, e.g. 1774535520000-0".to_owned())
 }
 
 /// When an entry was rejected, as RFC 3339.
 fn rejected_at(id: &EntryId) -> String {
-    let ms = order(id).and_then(|(ms, _)| i64::try_from(ms).ok());
+    let ms = id.order().and_then(|(ms, _)| i64::try_from(ms).ok());
     ms.and_then(DateTime::from_timestamp_millis).map(timestamp).unwrap_or_default()
 }
 
@@ -299,7 +292,7 @@ mod tests {
 
     #[test]
     fn an_id_is_whole_or_none() {
-        assert_eq!(order(&entry_id("1774535520000-12").unwrap()), Some((1_774_535_520_000, 12)));
+        assert_eq!(entry_id("1774535520000-12").unwrap().order(), Some((1_774_535_520_000, 12)));
         for bad in ["", "-", "1", "1-", "-1", "+1-0", "1-0-0", "a-b", "99999999999999999999-0"] {
             assert!(entry_id(bad).is_err(), "{bad}");
         }

@@ -7,9 +7,23 @@ end
 
 -- Whether `consumer` holds `entry` under this very delivery count. A group that is gone holds nothing.
 local function holds(queue, entry, consumer, deliveries)
-  local pending = redis.pcall('XPENDING', queue, 'workers', entry, entry, 1)
+  local pending = redis.pcall('XPENDING', queue, 'workers', entry, entry, '1')
   local lease = not pending.err and pending[1]
   return lease and lease[2] == consumer and lease[4] == tonumber(deliveries)
+end
+
+-- The same for so many entries, which lie between `first` and `last`: a function of entry and delivery count. All that
+-- `consumer` has between them is looked at together, up to twice as many: entries that are settled together were
+-- mostly taken together. What lies behind those is looked at one by one.
+local function leases(queue, consumer, first, last, entries)
+  local most, counts = entries * 2, {}
+  local pending = redis.pcall('XPENDING', queue, 'workers', first, last, string.format('%d', most), consumer)
+  if pending.err then pending = {} end
+  for _, lease in ipairs(pending) do counts[lease[1]] = lease[4] end
+  return function(entry, deliveries)
+    if counts[entry] then return counts[entry] == tonumber(deliveries) end
+    return #pending == most and holds(queue, entry, consumer, deliveries)
+  end
 end
 
 -- Ends entries' stay in the queue.
@@ -79,15 +93,10 @@ local function is_full(key, limit, max_bytes, bytes, largest)
   return entries >= limit or weigh(key, math.max(bytes, largest), max_bytes) + allowance > max_bytes
 end
 
--- Takes `step` for each group of `keys` KEYS and `values` ARGV behind the first so many of either, and tells it behind
--- which KEYS and ARGV its own begin; answers what it answers, or what it raised.
-local function for_each(step, first_keys, keys, first_values, values)
-  local answers = {}
-  for i = 0, (#KEYS - first_keys) / keys - 1 do
-    local ok, answer = pcall(step, first_keys + i * keys, first_values + i * values)
-    answers[i + 1] = ok and answer or (type(answer) == 'table' and answer.err or tostring(answer))
-  end
-  return answers
+-- What a step answers, or what it raised.
+local function guarded(step, ...)
+  local ok, answer = pcall(step, ...)
+  return ok and answer or (type(answer) == 'table' and answer.err or tostring(answer))
 end
 
 -- Sees to it that a webhook is visited at `at_ms` or sooner.

@@ -22,9 +22,11 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
         // It would trim by the way.
         "XADD" => matches!(arguments, [_, "*", ..]),
         "XREADGROUP" => within(arguments, "COUNT"),
-        // One entry's lease, or a page of those that are in flight: not more than workers have in hand.
+        // One entry's lease, those of a batch and as many between them, or a page of those that are in flight: not more
+        // than workers have in hand.
         "XPENDING" => match arguments {
             [_, "workers", from, to, "1"] => from == to,
+            [_, "workers", _, _, most, _consumer] => most.parse().is_ok_and(|most: usize| most <= 2 * BATCH_MAX),
             [_, "workers", "IDLE", _, _, "+", page] => small(page),
             _ => false,
         },
@@ -89,6 +91,8 @@ fn what_grows_with_what_waits_is_not_allowed_in_any_form_that_does() {
         "XREVRANGE k + -",
         "XPENDING k workers",
         "XPENDING k workers - + 10000",
+        "XPENDING k workers - + 100",
+        "XPENDING k workers 1-0 9-0 10000 c",
         "XREADGROUP GROUP workers c STREAMS k >",
         "XADD k MAXLEN 5 * a b",
         "HGETALL p:{0}:counts",
@@ -103,6 +107,7 @@ fn what_grows_with_what_waits_is_not_allowed_in_any_form_that_does() {
         "XRANGE k 1-0 1-0",
         "XRANGE k - + COUNT 1",
         "XPENDING k workers 1-0 1-0 1",
+        "XPENDING k workers 1-0 9-0 100 c",
         "XPENDING k workers IDLE 7 - + 100",
         "HGETALL p:{0}:webhooks:acme",
         "MEMORY USAGE k",

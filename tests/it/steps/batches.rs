@@ -1,4 +1,5 @@
-//! What one script moves is bounded: 50 entries and 4 MiB, at least one entry; the oldest first.
+//! What one script moves is bounded: 50 entries and 4 MiB, at least one entry; the oldest first. And each entry of a
+//! batch has an answer of its own, whoever else is in it and whatever lies between.
 
 use lynkhook::store::Fate;
 
@@ -80,4 +81,103 @@ async fn a_script_moves_at_most_50_entries_and_4_mib_and_at_least_one_oldest_fir
 /// The number that a delivery of this test ends with, behind blanks.
 fn number(delivery: &str) -> usize {
     delivery.trim_start().parse().unwrap()
+}
+
+/// The leased steps that are taken for many entries at once.
+#[derive(Clone, Copy, Debug)]
+enum Together {
+    Settle,
+    Hold,
+    Renew,
+}
+
+impl Together {
+    /// Takes the step as consumer `a`.
+    async fn take(self, bench: &Bench, entries: &[(Held, Delivery)]) -> Vec<Settled> {
+        match self {
+            Self::Settle => {
+                let attempts: Vec<_> =
+                    entries.iter().map(|(held, delivery)| attempted(held, delivery, Next::Delivered)).collect();
+                bench.settle(&attempts).await
+            }
+            Self::Hold => {
+                let waiting: Vec<_> = entries
+                    .iter()
+                    .map(|(held, delivery)| Waiting {
+                        held: held.clone(),
+                        delivery: delivery.clone(),
+                        reason: Reason::Failing { visit_in: PACE },
+                    })
+                    .collect();
+                bench.store.hold(0, "a", &waiting).await.unwrap()
+            }
+            Self::Renew => {
+                let leases: Vec<_> = entries.iter().map(|(held, _)| held.clone()).collect();
+                let lost = bench.store.renew(0, "a", &leases).await.unwrap();
+                let answer = |held: &Held| if lost.contains(&held.entry) { Settled::Lost } else { Settled::Done };
+                leases.iter().map(answer).collect()
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_a_batch_has_its_own_answer_however_far_apart_its_entries_lie_and_whose_they_are_meanwhile() {
+    for step in [Together::Settle, Together::Hold, Together::Renew] {
+        // How many of the entries between are in the batch: one of so many.
+        for sparse in [1, 2, 7, 50] {
+            let bench = Bench::new().await;
+            let webhooks = [bench.webhook("acme", true).await, bench.webhook("other", true).await];
+            let accounts = ["acme", "other"];
+            let delivery = |number: usize| first(accounts[number % 2], webhooks[number % 2], &format!("e{number}"));
+            for number in 0..8 * sparse {
+                bench.queue(&delivery(number)).await;
+            }
+            let all: Vec<_> = bench.take("a").await.into_iter().zip((0..).map(delivery)).collect();
+            // Of every four of the batch one is another's, one was taken anew, and the batch has no order.
+            let mut batch: Vec<_> = (0..8).map(|index| all[index * sparse].clone()).collect();
+            for (index, (held, _)) in batch.iter().enumerate() {
+                let by = match index % 4 {
+                    1 => "b",
+                    2 => "a",
+                    _ => continue,
+                };
+                let claim = format!("XCLAIM {} workers {by} 0 {}", bench.key("queue"), held.entry.0);
+                bench.cli::<redis::Value>(&claim).await;
+            }
+            batch.rotate_left(3);
+            batch.reverse();
+            let expected: Vec<_> = batch
+                .iter()
+                .map(|(held, _)| {
+                    let index = all.iter().position(|(other, _)| other.entry == held.entry).unwrap() / sparse;
+                    if matches!(index % 4, 1 | 2) { Settled::Lost } else { Settled::Done }
+                })
+                .collect();
+            assert_eq!(step.take(&bench, &batch).await, expected, "{step:?}, 1 of {sparse}");
+
+            let done = batch.iter().zip(&expected).filter(|(_, answer)| **answer == Settled::Done).map(|(one, _)| one);
+            let done: Vec<_> = done.map(|(held, delivery)| (held.entry.clone(), delivery.clone())).collect();
+            let left = if matches!(step, Together::Renew) { all.len() } else { all.len() - done.len() };
+            assert_eq!((bench.len("queue").await, bench.pending().await), (left, left), "{step:?}, 1 of {sparse}");
+            for webhook in webhooks {
+                let of_it: Vec<_> =
+                    done.iter().map(|(_, delivery)| delivery).filter(|d| d.webhook == webhook).collect();
+                let (logged, held) = (bench.log(webhook).await, bench.entries(&format!("held:{webhook}")).await);
+                match step {
+                    Together::Settle => {
+                        let ids: Vec<_> = logged.iter().rev().map(|entry| entry["deliveryId"].clone()).collect();
+                        let expected: Vec<_> = of_it.iter().map(|delivery| json!(delivery.id)).collect();
+                        assert_eq!(ids, expected, "1 of {sparse}");
+                    }
+                    Together::Hold => {
+                        let texts: Vec<_> = held.into_iter().map(|(_, mut fields)| fields.remove(0).1).collect();
+                        let expected: Vec<_> = of_it.iter().map(|delivery| text(delivery, TRANSCRIPT)).collect();
+                        assert_eq!(texts, expected, "1 of {sparse}");
+                    }
+                    Together::Renew => assert!(logged.is_empty() && held.is_empty()),
+                }
+            }
+        }
+    }
 }
