@@ -54,11 +54,15 @@
 //! figures), and what is beyond is held in Redis and comes back by visits, as many at a time as there is room for. There
 //! is no queue in memory to lose, and a backlog of 10,000 costs a visit at a time.
 //!
+//! **What is known** (`store/known.rs`). Redis tells a worker of every change of a webhook, on the connection on which it
+//! reads entries: whatever was enqueued after a change is read after the change is known, so that webhooks need not be asked
+//! for at each delivery. Who comes to a delivery in another way, or a second time, asks.
+//!
 //! **One thread.** A worker runs on a single-threaded runtime: to hand a task from core to core costs a third of a
 //! delivery. Where there are more cores there are more workers, in other processes or as other threads that share nothing
-//! (`worker/threads.rs`). **Together:** looking webhooks up, settling and holding
-//! are done for all that ask at the same time (`worker/batch.rs`), never waiting to fill, so that a script's round trip and
-//! Redis's work are shared by up to 50 deliveries.
+//! (`worker/threads.rs`). **Together:** looking webhooks up, settling and holding are done for all that ask at the same time
+//! (`worker/batch.rs`), never waiting to fill, so that a script's round trip and Redis's work are shared by up to 50
+//! deliveries.
 //!
 //! **The clock** is Redis's, in the scripts and in the log; a worker's own time of day is never asked.
 //!

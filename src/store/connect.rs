@@ -11,8 +11,8 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, aio::MultiplexedConnection,
-    io::tcp::TcpSettings,
+    AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, PushInfo,
+    aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 use secrecy::ExposeSecret;
 
@@ -25,6 +25,8 @@ const DEAD_PEER: Duration = Duration::from_secs(20);
 /// The way to Redis.
 pub(super) struct Link {
     client: redis::Client,
+    /// The same, in the protocol in which Redis can tell something of its own accord.
+    listening: redis::Client,
     connect_timeout: Duration,
     response_timeout: Duration,
     shared: Mutex<Option<Shared>>,
@@ -44,8 +46,10 @@ impl Link {
         let unfit = |e: redis::RedisError| StoreError::Unfit(format!("redis.url cannot be used: {}", e.category()));
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(DEAD_PEER);
         let info = settings.url.expose_secret().into_connection_info().map_err(unfit)?.set_tcp_settings(tcp);
+        let resp3 = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         Ok(Self {
-            client: redis::Client::open(info).map_err(unfit)?,
+            client: redis::Client::open(info.clone()).map_err(unfit)?,
+            listening: redis::Client::open(info.set_redis_settings(resp3)).map_err(unfit)?,
             connect_timeout: settings.connect_timeout,
             response_timeout: settings.response_timeout,
             shared: Mutex::new(None),
@@ -89,9 +93,19 @@ impl Link {
         self.judge(shared.number, answer)
     }
 
-    /// A connection of one's own, for reads that block for up to `blocking`.
-    pub(super) async fn dedicated(&self, blocking: Duration) -> Result<MultiplexedConnection, StoreError> {
-        self.open(blocking + self.response_timeout).await
+    /// A connection of one's own, for reads that block for up to `blocking`. What Redis tells of its own accord is `heard`
+    /// in its order among the answers: before those that were sent after it.
+    pub(super) async fn dedicated(
+        &self,
+        blocking: Duration,
+        heard: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> Result<MultiplexedConnection, StoreError> {
+        let heard = move |push| -> Result<(), std::convert::Infallible> {
+            heard(push);
+            Ok(())
+        };
+        let config = self.config(blocking + self.response_timeout).set_push_sender(heard);
+        self.open(&self.listening, config).await
     }
 
     async fn shared(&self) -> Result<Shared, StoreError> {
@@ -109,7 +123,7 @@ impl Link {
         {
             return Err(error.clone());
         }
-        let opened = self.open(self.response_timeout).await;
+        let opened = self.open(&self.client, self.config(self.response_timeout)).await;
         *last_failure = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
         let connection = opened?;
         let shared = Shared { number: rand::random(), connection };
@@ -130,11 +144,18 @@ impl Link {
         })
     }
 
-    async fn open(&self, response_timeout: Duration) -> Result<MultiplexedConnection, StoreError> {
-        let config = AsyncConnectionConfig::new()
+    fn config(&self, response_timeout: Duration) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(Some(response_timeout));
-        let opened = self.client.get_multiplexed_async_connection_with_config(&config);
+            .set_response_timeout(Some(response_timeout))
+    }
+
+    async fn open(
+        &self,
+        client: &redis::Client,
+        config: AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, StoreError> {
+        let opened = client.get_multiplexed_async_connection_with_config(&config);
         // The handshake (AUTH, SELECT) is inside too: a server that accepts and never answers must not hold us.
         match tokio::time::timeout(self.connect_timeout, opened).await {
             Ok(connection) => connection.map_err(|error| match StoreError::from(error) {

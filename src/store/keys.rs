@@ -58,6 +58,11 @@ impl Keys {
         self.of(self.partition(account), format_args!("webhooks:{account}"))
     }
 
+    /// What the keys of a partition's accounts' webhooks begin with.
+    pub fn webhooks_of(&self, partition: u16) -> String {
+        self.of(partition, "webhooks:")
+    }
+
     /// The pattern of every account's webhooks, in all partitions. No prefix has a character that patterns know.
     pub fn all_webhooks(&self) -> String {
         format!("{}:{{*}}:webhooks:*", self.prefix)

@@ -14,6 +14,7 @@ mod error;
 mod examine;
 mod failed;
 pub mod keys;
+mod known;
 mod queue;
 mod rejected;
 mod scripts;
@@ -31,6 +32,7 @@ pub use self::{
     error::{StoreError, Unanswered},
     examine::{Examination, Group},
     failed::{FailedEntry, FailedPage, Redelivered},
+    known::Known,
     queue::{
         Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Promoted, Reader, Reason, Settled, Visited,
         Waiting,
@@ -39,7 +41,7 @@ pub use self::{
     server::{NO_EVICTION, ServerInfo},
     span::Span,
     status::{Figures, Holding, Kept, LiveWorker, Partition, Retries, Status, Visits, WEBHOOKS_MAX},
-    webhooks::{Deleted, Put, Seen},
+    webhooks::{Deleted, Put},
 };
 use self::{connect::Link, keys::Keys, scripts::Scripts};
 use crate::config::{Bounds, Settings};

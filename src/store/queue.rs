@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use redis::{Value, aio::MultiplexedConnection};
 
-use super::{Store, StoreError, keys::Keys, ms, scripts::Run};
+use super::{Known, Store, StoreError, keys::Keys, ms, scripts::Run};
 use crate::{
     domain::{
         account::AccountId,
@@ -161,16 +161,36 @@ impl Store {
         self.0.link.run_script::<String>(&script).await.map(drop)
     }
 
-    /// A reader of one partition, on a connection of its own, whose reads block for up to `blocking`.
-    pub async fn reader(&self, partition: u16, consumer: &str, blocking: Duration) -> Result<Reader, StoreError> {
-        let mut connection = self.0.link.dedicated(blocking).await?;
+    /// A reader of one partition, on a connection of its own, whose reads block for up to `blocking`. As long as it lives,
+    /// and where Redis is willing, the partition's webhooks are `known` without asking.
+    pub async fn reader(
+        &self,
+        partition: u16,
+        consumer: &str,
+        blocking: Duration,
+        known: Arc<Known>,
+    ) -> Result<Reader, StoreError> {
+        let (heard, keys) = (known.clone(), self.0.keys.clone());
+        let mut connection = self.0.link.dedicated(blocking, move |push| heard.told(&keys, push)).await?;
         let client_id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
+        let mut track = redis::cmd("CLIENT");
+        track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(self.0.keys.webhooks_of(partition));
+        match track.query_async::<()>(&mut connection).await.map_err(StoreError::from) {
+            Ok(()) => known.listen(),
+            Err(StoreError::Refused(error) | StoreError::Forbidden(error)) => tracing::info!(
+                %error,
+                partition,
+                "Redis does not tell of changes (CLIENT TRACKING); webhooks are asked for at each delivery"
+            ),
+            Err(error) => return Err(error),
+        }
         Ok(Reader {
             connection,
             client_id,
             queue: self.0.keys.queue(partition),
             consumer: consumer.to_owned(),
             blocking,
+            known,
         })
     }
 
@@ -394,6 +414,13 @@ pub struct Reader {
     queue: String,
     consumer: String,
     blocking: Duration,
+    known: Arc<Known>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.known.stop_listening();
+    }
 }
 
 impl Reader {
@@ -413,9 +440,9 @@ impl Reader {
         failpoint::before("read", "");
         let answer: Value = read.query_async(&mut self.connection).await?;
         failpoint::after("read", "");
-        // [[queue, [[id, [field, value, …]], …]]], or nothing.
-        let Some(Value::Array(stream)) = first(answer) else { return Ok(Vec::new()) };
-        let Some(Value::Array(entries)) = stream.into_iter().nth(1) else { return Ok(Vec::new()) };
+        // {queue: [[id, [field, value, …]], …]}, or nothing.
+        let Value::Map(streams) = answer else { return Ok(Vec::new()) };
+        let Some((_, Value::Array(entries))) = streams.into_iter().next() else { return Ok(Vec::new()) };
         let parsed = entries.into_iter().filter_map(|entry| {
             let Value::Array(entry) = entry else { return None };
             let mut parts = entry.into_iter();
@@ -461,10 +488,6 @@ impl<'a> ByWebhook<'a> {
         answers.sort_unstable_by_key(|(index, _)| *index);
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
-}
-
-fn first(answer: Value) -> Option<Value> {
-    if let Value::Array(items) = answer { items.into_iter().next() } else { None }
 }
 
 /// `[field, value, …]` as pairs, without copying what they hold.

@@ -1,8 +1,8 @@
 //! Webhooks, their logs, and the plain commands that people's surfaces need.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use super::{Store, StoreError, Unanswered, keys::Keys};
+use super::{Known, Store, StoreError, Unanswered, keys::Keys};
 use crate::domain::{
     account::AccountId,
     log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry, timestamp},
@@ -34,46 +34,18 @@ pub struct Deleted {
 /// A webhook's id and its settings, as they lie in Redis.
 pub(super) type Field = (Vec<u8>, Vec<u8>);
 
-/// Accounts whose webhooks are remembered; when there are more, all are forgotten.
-const SEEN_MAX: usize = 4096;
-
-/// What accounts' webhooks were when they were looked up last, in Redis's bytes and parsed.
-#[derive(Default)]
-pub struct Seen(HashMap<AccountId, (Vec<Field>, Arc<Subscriptions>)>);
-
-impl Seen {
-    /// What these fields say; parsed only where they differ from those seen last.
-    fn read(
-        &mut self,
-        account: &AccountId,
-        fields: Vec<Field>,
-        parse: impl FnOnce(&[Field]) -> Subscriptions,
-    ) -> Arc<Subscriptions> {
-        if let Some((known, parsed)) = self.0.get(account)
-            && *known == fields
-        {
-            return parsed.clone();
-        }
-        if self.0.len() >= SEEN_MAX {
-            self.0.clear();
-        }
-        let parsed = Arc::new(parse(&fields));
-        self.0.insert(account.clone(), (fields, parsed.clone()));
-        parsed
-    }
-}
-
 impl Store {
-    /// The webhooks of several accounts, in their order, in one round trip, as they are in Redis now; what has not changed
-    /// since `seen` is not parsed anew. What is wrong with one does not keep the others from being read; it is in the log.
+    /// The webhooks of several accounts of one partition, in their order, in one round trip, as they are in Redis now; that
+    /// is known from then on. What is wrong with one does not keep the others from being read; it is in the log.
     ///
     /// # Errors
     /// For all, where Redis is away or refuses; for one account, where its key is of a wrong type.
     pub async fn subscriptions(
         &self,
         accounts: &[AccountId],
-        seen: &mut Seen,
+        known: &Known,
     ) -> Result<Vec<Result<Arc<Subscriptions>, StoreError>>, StoreError> {
+        let asked = known.ask();
         let mut look = redis::Pipeline::with_capacity(accounts.len());
         for account in accounts {
             look.cmd("HGETALL").arg(self.0.keys.webhooks(account));
@@ -83,12 +55,12 @@ impl Store {
         if let Some(error) = found.iter().filter_map(|fields| fields.as_ref().err()).find(|e| !e.is_wrong_type()) {
             return Err(error.clone());
         }
-        let mut read = |(account, fields): (&AccountId, Result<Vec<Field>, StoreError>)| {
+        let read = |(account, fields): (&AccountId, Result<Vec<Field>, StoreError>)| {
             fields.map(|fields| {
-                seen.read(account, fields, |fields| subscriptions(&self.0.keys.webhooks(account), fields))
+                known.learn(asked, account, fields, |fields| subscriptions(&self.0.keys.webhooks(account), fields))
             })
         };
-        Ok(accounts.iter().zip(found).map(&mut read).collect())
+        Ok(accounts.iter().zip(found).map(read).collect())
     }
 
     /// The fields of an account's webhooks as they are.

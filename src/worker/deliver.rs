@@ -43,8 +43,14 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
     let mut backoff = Backoff::new();
     // To hold what was lost before would be to forget that it was.
     let mut anyway = deliveries > 1;
+    let steps = worker.steps_of(&lease);
+    // What is known is as old as what the reader read last: that is good for an entry that it has just read, once.
+    let mut known = (deliveries == 1).then(|| steps.known.get(judged.account())).flatten();
     loop {
-        let looked_up = worker.steps_of(&lease).look_up.ask(judged.account().clone(), 0).await;
+        let looked_up = match known.take() {
+            Some(account) => Some(Ok(account)),
+            None => steps.look_up.ask(judged.account().clone(), 0).await,
+        };
         let account = match looked_up {
             Some(Ok(account)) => account,
             Some(Err(error)) if error.is_wrong_type() => {

@@ -53,7 +53,7 @@ use crate::{
     domain::{account::AccountId, event::Catalogue, retry::Schedule},
     secrets::Vault,
     sender::{Sender, SenderError},
-    store::{Attempted, Entry, Held, Settled, Store, StoreError, Waiting},
+    store::{Attempted, Entry, Held, Known, Settled, Store, StoreError, Waiting},
 };
 
 /// One read takes at most this many entries.
@@ -100,8 +100,9 @@ struct Worker {
     concurrency: usize,
 }
 
-/// Where deliveries of one partition ask for the steps that they take together.
+/// Where deliveries of one partition ask for the steps that they take together, and what need not be asked for.
 struct Steps {
+    known: Arc<Known>,
     look_up: Asking<AccountId, LookedUp>,
     settle: Asking<Attempted, Settled>,
     hold: Asking<Waiting, Settled>,
@@ -178,7 +179,7 @@ async fn work(
     let (steps, batches): (Vec<_>, Vec<_>) = (0..partitions)
         .map(|_| {
             let ((look_up, to_look_up), (settle, to_settle), (hold, to_hold)) = (batched(), batched(), batched());
-            (Steps { look_up, settle, hold }, (to_look_up, to_settle, to_hold))
+            (Steps { known: Arc::default(), look_up, settle, hold }, (to_look_up, to_settle, to_hold))
         })
         .unzip();
     let worker = Arc::new(Worker {
@@ -220,7 +221,7 @@ async fn work(
         taking.spawn(roles::claim(worker.clone(), partition));
         taking.spawn(roles::promote(worker.clone(), partition));
         taking.spawn(roles::visit(worker.clone(), partition));
-        tokio::spawn(steps::look_up(worker.clone(), to_look_up));
+        tokio::spawn(steps::look_up(worker.clone(), partition, to_look_up));
         tokio::spawn(steps::settle(worker.clone(), partition, to_settle));
         tokio::spawn(steps::hold(worker.clone(), partition, to_hold));
     }

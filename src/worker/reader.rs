@@ -42,7 +42,8 @@ pub(super) async fn read(worker: Arc<Worker>, partition: u16) {
 
 async fn open(worker: &Worker, partition: u16) -> Result<Reader, StoreError> {
     worker.store.ensure_group(partition).await?;
-    worker.store.reader(partition, &worker.consumer, BLOCKING).await
+    let known = worker.steps[usize::from(partition)].known.clone();
+    worker.store.reader(partition, &worker.consumer, BLOCKING, known).await
 }
 
 async fn read_once(worker: &Arc<Worker>, partition: u16, reader: &mut Reader) -> Result<(), StoreError> {

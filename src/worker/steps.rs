@@ -6,20 +6,20 @@ use std::sync::Arc;
 use super::{Worker, batch::Batches, persist::until_answered};
 use crate::{
     domain::{account::AccountId, webhook::Subscriptions},
-    store::{Attempted, Seen, Settled, StoreError, Waiting},
+    store::{Attempted, Settled, StoreError, Waiting},
 };
 
 /// An account's webhooks, or why they cannot be read.
 pub(super) type LookedUp = Result<Arc<Subscriptions>, StoreError>;
 
 /// Looks up accounts' webhooks, each account of a round once.
-pub(super) async fn look_up(worker: Arc<Worker>, mut batches: Batches<AccountId, LookedUp>) {
-    let mut seen = Seen::default();
+pub(super) async fn look_up(worker: Arc<Worker>, partition: u16, mut batches: Batches<AccountId, LookedUp>) {
+    let known = &worker.steps[usize::from(partition)].known;
     while let Some((accounts, answers)) = batches.next().await {
         let mut distinct = accounts.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let found = match until_answered!("look up webhooks", worker.store.subscriptions(&distinct, &mut seen)) {
+        let found = match until_answered!("look up webhooks", worker.store.subscriptions(&distinct, known)) {
             Ok(found) => found,
             Err(error) => vec![Err(error); distinct.len()],
         };

@@ -12,6 +12,7 @@ mod health;
 mod hot_path;
 mod invariants;
 mod isolation;
+mod known;
 mod outcomes;
 mod partitions;
 mod poison;

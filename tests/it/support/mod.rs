@@ -40,10 +40,10 @@ pub async fn eventually<T>(deadline: Duration, what: &str, mut probe: impl Async
     loop {
         // The probe is bounded too: one that hangs must not turn into a test that hangs.
         let left = deadline.saturating_sub(started.elapsed());
-        let Ok(probed) = tokio::time::timeout(left, probe()).await else { panic!("not within {deadline:?}: {what}") };
-        match probed {
-            Some(found) => return found,
-            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        match tokio::time::timeout(left, probe()).await {
+            Ok(Some(found)) => return found,
+            Ok(None) if started.elapsed() < deadline => tokio::time::sleep(Duration::from_millis(10)).await,
+            _ => panic!("not within {deadline:?}: {what}"),
         }
     }
 }

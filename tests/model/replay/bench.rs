@@ -13,7 +13,7 @@ use lynkhook::{
         retry,
         webhook::{Webhook, WebhookId},
     },
-    store::{Attempted, EntryId, Held, Put, Reader, Reason, Redelivered, Seen, Settled, Span, Store, Waiting},
+    store::{Attempted, EntryId, Held, Known, Put, Reader, Reason, Redelivered, Settled, Span, Store, Waiting},
 };
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 use serde_json::json;
@@ -155,7 +155,7 @@ impl Bench {
     async fn read(&mut self, worker: usize) -> Vec<(EntryId, u32)> {
         let name = self.names[worker].clone();
         if !self.readers.contains_key(&name) {
-            let reader = self.store.reader(0, &name, Duration::from_secs(5)).await.unwrap();
+            let reader = self.store.reader(0, &name, Duration::from_secs(5), std::sync::Arc::default()).await.unwrap();
             self.readers.insert(name.clone(), reader);
         }
         let read = self.readers.get_mut(&name).unwrap().read(1).await.unwrap();
@@ -169,12 +169,8 @@ impl Bench {
 
     /// The program's own plan, from the webhooks as Redis has them, is the model's.
     async fn assert_planned(&self, work: Work, stage: Stage) {
-        let looked_up = self
-            .store
-            .subscriptions(std::slice::from_ref(&self.account), &mut Seen::default())
-            .await
-            .unwrap()
-            .remove(0);
+        let looked_up =
+            self.store.subscriptions(std::slice::from_ref(&self.account), &Known::default()).await.unwrap().remove(0);
         let account = looked_up.unwrap();
         let work = match work {
             Work::Event(event) => entry::Work::Event(entry::Event {

@@ -1,0 +1,104 @@
+//! What a worker knows of webhooks without asking: it is asked for once, and every change counts for what is enqueued after
+//! it, whatever becomes of the connection on which Redis tells of changes.
+
+use lynkhook::{domain::webhook::WebhookId, webhooks::Edit};
+use redis::AsyncCommands;
+
+use crate::support::*;
+
+/// Changes of each run.
+const CHANGES: usize = 60;
+
+/// How often Redis was asked for an account's webhooks.
+async fn looked_up(here: &Installation) -> u64 {
+    let statistics: String = redis::cmd("INFO").arg("commandstats").query_async(&mut here.redis.clone()).await.unwrap();
+    let calls = statistics.lines().find_map(|line| line.strip_prefix("cmdstat_hgetall:calls="));
+    calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+}
+
+/// The ids of the connections on which entries are read.
+async fn reading(here: &Installation) -> Vec<u64> {
+    let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut here.redis.clone()).await.unwrap();
+    let readers = clients.lines().filter(|client| client.contains(" cmd=xreadgroup "));
+    readers.map(|client| client.split(['=', ' ']).nth(1).unwrap().parse().unwrap()).collect()
+}
+
+async fn push(here: &Installation, event: &str) {
+    let fields = [("account", "acme"), ("id", event), ("envelope", TRANSCRIPT)];
+    let _: String = here.redis.clone().xadd(here.key("queue"), "*", &fields).await.unwrap();
+}
+
+/// Where an event arrived, at `/<number>`.
+async fn arrived(receiver: &Receiver, event: &str) -> usize {
+    eventually(SOON, "the event at the receiver", async || {
+        let requests = receiver.all_requests();
+        let request = requests.iter().find(|request| request.header("webhook-id") == Some(event))?;
+        request.path[1..].parse().ok()
+    })
+    .await
+}
+
+/// Changes a webhook again and again, and after each change pushes an event, which must find it; `between` happens before
+/// each of them.
+async fn every_change_counts(here: &Installation, receiver: &Receiver, mut between: impl AsyncFnMut(usize)) {
+    let webhook: WebhookId = here.add("acme", &receiver.url("/0")).await;
+    for number in 0..CHANGES {
+        receiver.plan(&format!("/{number}"), [Answer::Status(200)]);
+    }
+    let _worker = here.program.worker([]);
+    for number in 1..CHANGES {
+        // It is known as it was before.
+        let before = format!("before-{number}");
+        push(here, &before).await;
+        assert_eq!(arrived(receiver, &before).await, number - 1);
+        between(number).await;
+        let edit = Edit { url: Some(receiver.url(&format!("/{number}"))), ..Edit::default() };
+        here.webhooks.edit(&account_id("acme"), webhook, edit).await.unwrap();
+        let after = format!("after-{number}");
+        push(here, &after).await;
+        assert_eq!(arrived(receiver, &after).await, number, "enqueued when the change was there");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_counts_for_the_very_next_event_and_without_one_nothing_is_asked_for_twice() {
+    let (redis, receiver) = (RedisServer::start(AppendFsync::No), Receiver::start().await);
+    let here = Installation::on(&redis, &receiver).await;
+    every_change_counts(&here, &receiver, async |_| {}).await;
+    let before = looked_up(&here).await;
+    assert!(before <= 2 * CHANGES as u64, "{before}: at most once for a change, and what the test asks");
+
+    let _worker = here.program.worker([]);
+    for number in 0..50 {
+        push(&here, &format!("same-{number}")).await;
+        arrived(&receiver, &format!("same-{number}")).await;
+    }
+    let asked = looked_up(&here).await - before;
+    assert!((1..=3).contains(&asked), "{asked} look-ups for fifty events of one webhook");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_counts_for_the_next_event_though_the_connection_that_tells_of_it_was_just_lost() {
+    let (redis, receiver) = (RedisServer::start(AppendFsync::No), Receiver::start().await);
+    let here = Installation::on(&redis, &receiver).await;
+    every_change_counts(&here, &receiver, async |number| {
+        for id in reading(&here).await.into_iter().filter(|_| number % 5 == 0) {
+            let mut kill = redis::cmd("CLIENT");
+            let _: () = kill.arg("KILL").arg("ID").arg(id).query_async(&mut here.redis.clone()).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_redis_tells_of_nothing_webhooks_are_asked_for_at_each_delivery() {
+    let (redis, receiver) = (RedisServer::start(AppendFsync::No), Receiver::start().await);
+    let mut allow = redis::cmd("ACL");
+    allow.arg("SETUSER").arg("deaf").arg(["on", ">secret", "~*", "&*", "+@all", "-client|tracking"].as_slice());
+    let _: () = allow.query_async(&mut redis.connection().await).await.unwrap();
+    let url = format!("redis://deaf:secret@127.0.0.1:{}/", redis.port());
+    let here = Installation::on(&redis, &receiver).await.with("LYNKHOOK_REDIS__URL", &url).await;
+    every_change_counts(&here, &receiver, async |_| {}).await;
+    let asked = looked_up(&here).await;
+    assert!(asked >= 2 * (CHANGES as u64 - 1), "{asked}");
+}
