@@ -8,29 +8,43 @@
 -- after all: attempt it), FULL (slow, and one more would cost the oldest: attempt it), or the error that kept it where
 -- it was, without holding up its neighbours.
 local queue, visits, counts = KEYS[1], KEYS[2], KEYS[3]
-local limit, max_bytes, now = ARGV[2], tonumber(ARGV[3]), now_ms()
+local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
 local holds = leases(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
--- Entries whose stay ends; webhooks, each with the bytes of the largest that was added to what it holds.
+-- Entries whose stay ends; webhooks that hold one more at least.
 local ended, webhooks, answers = {}, {}, {}
 
-local function hold(of, entry, deliveries, line, reason, visit_ms)
-  if not holds(entry, deliveries) then return 'LOST' end
-  local settings = redis.call('HGET', of.webhooks, of.webhook)
-  if not settings then
+-- What is to be held, where the entry is still there and its holder's: its text, and the largest among them.
+local function look(of, entry, deliveries, line)
+  local found = { holds = holds(entry, deliveries) }
+  local event = found.holds and fields(queue, entry)
+  if event then
+    found.delivery = line .. '\n' .. envelope(event)
+    of.largest = math.max(of.largest, #found.delivery)
+  end
+  return found
+end
+
+local function hold(of, found, entry, reason, visit_ms)
+  if not found.holds then return 'LOST' end
+  if of.settings == nil then of.settings = redis.call('HGET', of.webhooks, of.webhook) end
+  if not of.settings then
     count(counts, 'deliveries_of_deleted_webhook', 1)
     ended[#ended + 1] = entry
     return 'GONE'
   end
-  if reason == 'off' and is_active(settings) then return 'ACTIVE' end
-  local event = fields(queue, entry)
-  local delivery = event and line .. '\n' .. envelope(event)
-  if reason == 'slow' and event and is_full(of.held, tonumber(limit), max_bytes, #delivery, of.largest) then return 'FULL' end
+  if reason == 'off' and is_active(of.settings) then return 'ACTIVE' end
+  local delivery = found.delivery
+  if delivery and reason == 'slow' then
+    of.room = of.room or room(of.held, limit, max_bytes, of.largest)
+    if not of.room(#delivery) then return 'FULL' end
+  end
 
   -- Before anything is held: what is held is always visited.
-  if of.largest == 0 then visit_by(visits, of.member, now + visit_ms) end
-  if event then
+  if not of.visited then visit_by(visits, of.account .. '/' .. of.webhook, now + visit_ms) end
+  of.visited = true
+  if delivery then
     redis.call('XADD', of.held, '*', 'delivery', delivery)
-    of.largest = math.max(of.largest, #delivery)
+    of.added = true
   end
   ended[#ended + 1] = entry
   return 'HELD'
@@ -39,17 +53,18 @@ end
 local a = 6
 for k = 4, #KEYS, 2 do
   local account, webhook, entries = unpack(ARGV, a + 1, a + 3)
-  local of = { webhooks = KEYS[k], held = KEYS[k + 1], webhook = webhook, member = account .. '/' .. webhook, largest = 0 }
+  local of = { webhooks = KEYS[k], held = KEYS[k + 1], account = account, webhook = webhook, largest = 0 }
   a = a + 3
-  for _ = 1, entries do
-    answers[#answers + 1] = guarded(hold, of, unpack(ARGV, a + 1, a + 5))
-    a = a + 5
+  local found = {}
+  for i = 1, entries do found[i] = look(of, unpack(ARGV, a + 5 * i - 4, a + 5 * i - 2)) end
+  for i = 1, entries do
+    local entry, reason, visit_ms = ARGV[a + 5 * i - 4], ARGV[a + 5 * i - 1], ARGV[a + 5 * i]
+    answers[#answers + 1] = guarded(hold, of, found[i], entry, reason, visit_ms)
   end
-  webhooks[#webhooks + 1] = of
+  a = a + 5 * entries
+  if of.added then webhooks[#webhooks + 1] = of end
 end
 
 done(queue, unpack(ended))
-for _, of in ipairs(webhooks) do
-  if of.largest > 0 then bound(of.held, limit, max_bytes, of.largest, counts, 'held_overflow') end
-end
+for _, of in ipairs(webhooks) do bound(of.held, limit, max_bytes, of.largest, counts, 'held_overflow') end
 return answers

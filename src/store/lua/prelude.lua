@@ -83,14 +83,18 @@ local function bound(key, limit, max_bytes, newest_bytes, counts, cause)
   count(counts, cause, dropped)
 end
 
--- Whether one more entry of `bytes` bytes would cost a stream its oldest: it has as many as it may, or would weigh more,
--- with an allowance for what Redis adds to an entry and reserves for the next (as much again as the entry, 16 KiB at most).
--- `largest` bytes is what may have been added since the stream was last weighed.
-local function is_full(key, limit, max_bytes, bytes, largest)
+-- What may be added to a stream without costing it its oldest: a function that answers whether one more entry of so many
+-- bytes may, and counts on its being added. Each weighs what it has, and as much again, 16 KiB at most, for what Redis adds
+-- to it and reserves for the next. `largest` bytes is the largest of them.
+local function room(key, limit, max_bytes, largest)
   local entries = redis.call('XLEN', key)
-  if entries == 0 then return false end
-  local allowance = bytes + math.min(bytes, 16384)
-  return entries >= limit or weigh(key, math.max(bytes, largest), max_bytes) + allowance > max_bytes
+  local weight = entries > 0 and weigh(key, largest, max_bytes) or 0
+  return function(bytes)
+    local heavier = weight + bytes + math.min(bytes, 16384)
+    if entries > 0 and (entries >= limit or heavier > max_bytes) then return false end
+    entries, weight = entries + 1, heavier
+    return true
+  end
 end
 
 -- What a step answers, or what it raised.
