@@ -6,9 +6,9 @@
 //! | the endpoint | may have in flight |
 //! |---|---|
 //! | answers within 50 ms, as a rule | seven eighths: putting its deliveries aside would cost more than making them, but should it fall silent, others have places left |
-//! | is slower, is silent just now, or is not known yet | as many as it leaves to others; a quarter of the worker is never its. So one slow endpoint gets 3/8, ten get 1/15 each |
+//! | is slower, is silent just now, or is not known yet | as many as it leaves to others; half of the worker is never its. So one slow endpoint gets a quarter, ten get 1/22 each |
 //! | is all that there is to do, and answers | all places |
-//! | fails (three times in a row, or once after a long wait) | one, and that after a pause of 50 ms to 2 s; all that fail, half of the places |
+//! | fails (three times in a row, or once after a long wait) | one, and that after a pause of 50 ms to 2 s; all that fail, half of the places, as long as a quarter is free |
 //! | has just recovered | one more with each answer |
 //!
 //! The pause stays below the first delay before a retry, so that the promised schedule holds where there is no backlog.
@@ -109,24 +109,29 @@ impl Endpoint {
     /// # use lynkhook::domain::bound::{Crowd, Endpoint};
     /// # use std::time::Duration;
     /// let crowd = Crowd { places: 256, in_flight: 0, failing: 0, alone: false, quickest: Duration::ZERO };
-    /// assert_eq!(Endpoint::default().room(&crowd, Duration::ZERO), 192);
+    /// assert_eq!(Endpoint::default().room(&crowd, Duration::ZERO), 128);
     /// ```
     pub fn room(&self, crowd: &Crowd, now: Duration) -> usize {
         let free = crowd.places.saturating_sub(crowd.in_flight);
         let most = match self.standing(crowd, now) {
-            Standing::Failing if self.pause_left(now).is_zero() && crowd.failing < crowd.places.div_ceil(2) => 1,
-            Standing::Failing => 0,
+            Standing::Failing => usize::from(
+                self.pause_left(now).is_zero() && crowd.failing < crowd.places.div_ceil(2) && free > crowd.places / 4,
+            ),
             _ if crowd.alone && self.answers(crowd, now) => usize::MAX,
             Standing::Quick => crowd.places - crowd.places / 8,
-            Standing::Slow => free.saturating_sub(crowd.places / 4),
+            Standing::Slow => free.saturating_sub(crowd.places / 2),
         };
         most.min(self.allowance).saturating_sub(self.in_flight).min(free)
     }
 
-    /// When to look again after what is held for it: soon where places get free soon, and not so soon where the others have
-    /// them all, for then as many may wait as there are webhooks.
+    /// When to look again after what is held for it: soon where places get free soon, and not so soon where it takes its
+    /// time or is silent, or where the others have all places, for then as many may wait as there are webhooks.
     pub fn pace(&self, crowd: &Crowd, now: Duration) -> Duration {
-        let busy = self.usual.filter(|_| self.in_flight > 0).map_or(Duration::ZERO, |usual| usual / 4);
+        let busy = if self.in_flight > 0 {
+            self.usual.unwrap_or_default().max(self.silent_for(now)) / 4
+        } else {
+            Duration::ZERO
+        };
         let paused = !self.pause_left(now).is_zero();
         let crowded = self.in_flight == 0 && !paused && self.room(crowd, now) == 0;
         let others = if crowded { CROWDED } else { Duration::ZERO };
@@ -178,8 +183,12 @@ impl Endpoint {
     /// Whether it is known and not silent: where nothing ended for longer than an attempt ever should take, that it was
     /// quick once says nothing any more.
     fn answers(&self, crowd: &Crowd, now: Duration) -> bool {
-        let silent_for = if self.in_flight > 0 { now.saturating_sub(self.progress) } else { Duration::ZERO };
-        self.usual.is_some_and(|usual| silent_for <= quick_within(crowd) + usual * 4)
+        self.usual.is_some_and(|usual| self.silent_for(now) <= quick_within(crowd) + usual * 4)
+    }
+
+    /// For how long nothing ended of what is in flight.
+    fn silent_for(&self, now: Duration) -> Duration {
+        if self.in_flight > 0 { now.saturating_sub(self.progress) } else { Duration::ZERO }
     }
 
     fn pause_left(&self, now: Duration) -> Duration {
@@ -226,14 +235,14 @@ mod tests {
         (0..224).for_each(|_| quick.begin(now));
         assert_eq!(quick.room(&crowd(224), now), 0, "an eighth is left to others, should it fall silent");
         let (slow, now) = after(&[(200 * MS, false)]);
-        assert_eq!((slow.room(&crowd(0), now), slow.room(&crowd(191), now), slow.room(&crowd(192), now)), (192, 1, 0));
+        assert_eq!((slow.room(&crowd(0), now), slow.room(&crowd(127), now), slow.room(&crowd(128), now)), (128, 1, 0));
         assert_eq!(slow.room(&Crowd { alone: true, ..crowd(0) }, now), 256);
-        assert_eq!(Endpoint::default().room(&Crowd { alone: true, ..crowd(0) }, now), 192, "nothing is known of it");
+        assert_eq!(Endpoint::default().room(&Crowd { alone: true, ..crowd(0) }, now), 128, "nothing is known of it");
     }
 
     #[test]
-    fn any_number_of_slow_endpoints_leaves_a_quarter_of_the_worker_and_shares_the_rest() {
-        for (hogs, each) in [(1, 96), (10, 18), (50, 4), (300, 1)] {
+    fn any_number_of_slow_endpoints_leaves_half_of_the_worker_and_shares_the_rest() {
+        for (hogs, each) in [(1, 64), (10, 12), (50, 3), (300, 1)] {
             let mut endpoints = vec![Endpoint::default(); hogs];
             let mut in_flight = 0;
             for _ in 0..300 {
@@ -244,7 +253,7 @@ mod tests {
                     }
                 }
             }
-            assert!(in_flight <= 192, "{hogs}: {in_flight}");
+            assert!(in_flight <= 128, "{hogs}: {in_flight}");
             let most = endpoints.iter().map(|endpoint| endpoint.in_flight).max().unwrap();
             assert!(most.abs_diff(each) <= 1, "{hogs}: {most}");
         }
@@ -285,6 +294,7 @@ mod tests {
             let now = now + PAUSE;
             assert_eq!(endpoint.room(&crowd(0), now), 1);
             assert_eq!(endpoint.room(&Crowd { failing: 128, ..crowd(128) }, now), 0, "half of the worker at most");
+            assert_eq!((endpoint.room(&crowd(191), now), endpoint.room(&crowd(192), now)), (1, 0), "a quarter is left");
             endpoint.begin(now);
             assert_eq!(endpoint.room(&crowd(1), now), 0);
         }
@@ -331,6 +341,10 @@ mod tests {
         let (mut hanging, now) = after(&[(Duration::from_secs(100), true)]);
         hanging.begin(now);
         assert_eq!(hanging.pace(&crowd(0), now), Duration::from_secs(10));
+        let mut silent = Endpoint::default();
+        silent.begin(now);
+        let pace_after = |seconds| silent.pace(&crowd(0), now + Duration::from_secs(seconds));
+        assert_eq!((pace_after(0), pace_after(4)), (PAUSE, Duration::from_secs(1)), "the longer, the longer");
         let (failing, now) = after(&[(Duration::from_secs(10), true)]);
         let full = Crowd { failing: 128, ..crowd(128) };
         assert_eq!(failing.pace(&full, now + PAUSE_MAX), CROWDED, "others that fail have half of the places");

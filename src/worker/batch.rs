@@ -1,7 +1,12 @@
 //! Steps that many deliveries take at the same time, taken together: what was asked for while the last round ran is done
-//! by the next one, up to a bound. Never waits to fill.
+//! by the next one, up to a bound. Where nobody is in a hurry, a round waits a little for more.
 
-use tokio::sync::{mpsc, oneshot};
+use std::time::Duration;
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
 
 use crate::store::{BATCH_MAX, BATCH_MAX_BYTES};
 
@@ -46,8 +51,21 @@ impl<T, A> Asking<T, A> {
 impl<T, A> Batches<T, A> {
     /// Waits for the first step, and takes along what was asked for meanwhile; `None` when nobody can ask any more.
     pub(super) async fn next(&mut self) -> Option<(Vec<T>, Answers<A>)> {
+        self.next_within(|| Duration::ZERO).await
+    }
+
+    /// The same, and takes along what is asked for within so long from the first on.
+    pub(super) async fn next_within(&mut self, linger: impl FnOnce() -> Duration) -> Option<(Vec<T>, Answers<A>)> {
         if self.waiting.is_empty() && self.asked.recv_many(&mut self.waiting, BATCH_MAX).await == 0 {
             return None;
+        }
+        let linger = linger();
+        if !linger.is_zero() {
+            let until = Instant::now() + linger;
+            while let Some(room) = BATCH_MAX.checked_sub(self.waiting.len()).filter(|room| *room > 0)
+                && timeout_at(until, self.asked.recv_many(&mut self.waiting, room)).await.is_ok_and(|more| more > 0)
+            {
+            }
         }
         let batch = first(&mut self.waiting, |asked| asked.bytes);
         let (steps, answers) = batch.into_iter().map(|asked| (asked.step, asked.answer)).unzip();
@@ -120,5 +138,26 @@ mod tests {
         assert_eq!(sizes, [50, 10]);
         drop(asking);
         assert!(batches.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_in_a_hurry_waits_for_more_but_not_for_ever_nor_for_too_many() {
+        let (asking, mut batches) = batched::<usize, usize>();
+        let asking = std::sync::Arc::new(asking);
+        for number in 0..90 {
+            let asking = asking.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(number / 10)).await;
+                asking.ask(0, 1).await
+            });
+        }
+        let mut sizes = Vec::new();
+        for linger in [2, 20, 20] {
+            let (steps, answers) = batches.next_within(|| Duration::from_millis(linger)).await.unwrap();
+            sizes.push(steps.len());
+            answers.give(steps);
+        }
+        assert_eq!((sizes.iter().sum::<usize>(), sizes[1]), (90, 50), "{sizes:?}");
+        assert!((10..50).contains(&sizes[0]), "{sizes:?}");
     }
 }

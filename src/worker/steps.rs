@@ -1,13 +1,19 @@
 //! The steps in Redis that deliveries take together: looking their webhooks up, settling, holding. One loop for each,
 //! of one partition, until the worker's other parts are gone.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{Worker, batch::Batches, persist::until_answered};
 use crate::{
     domain::{account::AccountId, webhook::Subscriptions},
     store::{Attempted, Settled, StoreError, Waiting},
 };
+
+/// So long is waited for more attempts that are to be settled together, while there are slots for others. They were made,
+/// and nobody waits for what follows.
+const SETTLE_LINGER: Duration = Duration::from_millis(1);
+/// The same for what is to be put aside.
+const HOLD_LINGER: Duration = Duration::from_millis(10);
 
 /// An account's webhooks, or why they cannot be read.
 pub(super) type LookedUp = Result<Arc<Subscriptions>, StoreError>;
@@ -30,7 +36,7 @@ pub(super) async fn look_up(worker: Arc<Worker>, partition: u16, mut batches: Ba
 
 /// Settles attempts.
 pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Batches<Attempted, Settled>) {
-    while let Some((attempts, answers)) = batches.next().await {
+    while let Some((attempts, answers)) = batches.next_within(|| worker.linger(SETTLE_LINGER)).await {
         let settled = until_answered!("settle", worker.store.settle(partition, &worker.consumer, &attempts));
         answers.give(each("settle", partition, attempts.len(), settled));
     }
@@ -38,9 +44,17 @@ pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Bat
 
 /// Puts deliveries aside.
 pub(super) async fn hold(worker: Arc<Worker>, partition: u16, mut batches: Batches<Waiting, Settled>) {
-    while let Some((waiting, answers)) = batches.next().await {
+    while let Some((waiting, answers)) = batches.next_within(|| worker.linger(HOLD_LINGER)).await {
         let held = until_answered!("hold", worker.store.hold(partition, &worker.consumer, &waiting));
         answers.give(each("hold", partition, waiting.len(), held));
+    }
+}
+
+impl Worker {
+    /// Each entry by itself costs Redis, and so all others, several times what it costs among many. So one waits for more,
+    /// as long as nobody waits for the slots that are kept meanwhile.
+    fn linger(&self, most: Duration) -> Duration {
+        if self.slots.available_permits() > self.concurrency / 8 { most } else { Duration::ZERO }
     }
 }
 

@@ -40,9 +40,9 @@ pub async fn run(extent: Extent) -> Report {
         for number in 1..=extent.rounds {
             let mut round = Round::new();
             for contender in order(CONTENDERS, number) {
-                // Slow endpoints leave a quarter of a worker to others, unless there are no others.
+                // Slow endpoints leave half of a worker to others, unless there are no others.
                 let shared = accounts > 1 && contender == Contender::Worker;
-                let concurrency = if shared { IN_FLIGHT * 4 / 3 + 2 } else { IN_FLIGHT };
+                let concurrency = if shared { IN_FLIGHT * 2 + 2 } else { IN_FLIGHT };
                 let met = turn(contender, Setup { concurrency, ..setup }, &mut stage).await;
                 extent.progress(&format!(
                     "memory, {shape}, round {number}: {} {:.1} MiB with {} in flight",

@@ -10,7 +10,7 @@
 local queue, visits, counts = KEYS[1], KEYS[2], KEYS[3]
 local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
 local holds = leases(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
--- Entries whose stay ends; webhooks that hold one more at least.
+-- Entries whose stay ends; webhooks that may hold too much now.
 local ended, webhooks, answers = {}, {}, {}
 
 -- What is to be held, where the entry is still there and its holder's: its text, and the largest among them.
@@ -44,7 +44,7 @@ local function hold(of, found, entry, reason, visit_ms)
   of.visited = true
   if delivery then
     redis.call('XADD', of.held, '*', 'delivery', delivery)
-    of.added = true
+    of.unweighed = of.unweighed or reason ~= 'slow'
   end
   ended[#ended + 1] = entry
   return 'HELD'
@@ -62,7 +62,7 @@ for k = 4, #KEYS, 2 do
     answers[#answers + 1] = guarded(hold, of, found[i], entry, reason, visit_ms)
   end
   a = a + 5 * entries
-  if of.added then webhooks[#webhooks + 1] = of end
+  if of.unweighed then webhooks[#webhooks + 1] = of end
 end
 
 done(queue, unpack(ended))

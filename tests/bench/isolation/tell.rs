@@ -15,8 +15,8 @@ const THROUGHPUT_WITHIN: f64 = 0.05;
 const UPKEEP: f64 = 0.05;
 /// The worker's memory at the end of a turn, to that after a quarter of it.
 const MEMORY_RATIO: f64 = 1.1;
-/// One endpoint that fell silent or is not known may have so much of the places: a quarter is never its.
-const STAMPEDE: f64 = 0.75;
+/// One endpoint that fell silent or is not known may have so much of the places: half of them is never its.
+const STAMPEDE: f64 = 0.5;
 /// One endpoint alone, to a hundred.
 const ALONE_RATIO: f64 = 0.9;
 
