@@ -55,14 +55,14 @@
 //! is no queue in memory to lose, and a backlog of 10,000 costs a visit at a time.
 //!
 //! **What is known** (`store/known.rs`). Redis tells a worker of every change of a webhook, on the connection on which it
-//! reads entries: whatever was enqueued after a change is read after the change is known, so that webhooks need not be asked
-//! for at each delivery. Who comes to a delivery in another way, or a second time, asks.
+//! reads entries: whatever was enqueued after a change was answered is read after the change is known, so that webhooks
+//! need not be asked for at each delivery. Who comes to a delivery in another way, or a second time, asks.
 //!
 //! **One thread.** A worker runs on a single-threaded runtime: to hand a task from core to core costs a third of a
 //! delivery. Where there are more cores there are more workers, in other processes or as other threads that share nothing
 //! (`worker/threads.rs`). **Together:** looking webhooks up, settling and holding are done for all that ask at the same time
-//! (`worker/batch.rs`), never waiting to fill, so that a script's round trip and Redis's work are shared by up to 50
-//! deliveries.
+//! (`worker/batch.rs`), so that a script's round trip and Redis's work are shared by up to 50 deliveries. Who only has to be
+//! settled or put aside waits a moment for more, as long as there are slots; who is to be attempted never does.
 //!
 //! **The clock** is Redis's, in the scripts and in the log; a worker's own time of day is never asked.
 //!

@@ -6,9 +6,9 @@
 //! | the endpoint | may have in flight |
 //! |---|---|
 //! | answers within 50 ms, as a rule | seven eighths: putting its deliveries aside would cost more than making them, but should it fall silent, others have places left |
-//! | is slower, is silent just now, or is not known yet | as many as it leaves to others; half of the worker is never its. So one slow endpoint gets a quarter, ten get 1/22 each |
+//! | is slower, is silent just now, or is not known yet | as many as it leaves to others like it, which have half of the worker together. So one slow endpoint gets a quarter, ten get 1/22 each |
 //! | is all that there is to do, and answers | all places |
-//! | fails (three times in a row, or once after a long wait) | one, and that after a pause of 50 ms to 2 s; all that fail, half of the places, as long as a quarter is free |
+//! | fails (three times in a row, or once after a long wait) | one, and that after a pause of 50 ms to 2 s; all that fail, a quarter of the places |
 //! | has just recovered | one more with each answer |
 //!
 //! The pause stays below the first delay before a retry, so that the promised schedule holds where there is no backlog.
@@ -59,7 +59,9 @@ pub struct Crowd {
     pub places: usize,
     /// Of them, occupied.
     pub in_flight: usize,
-    /// Of those, occupied by endpoints that were failing when the attempt began.
+    /// Of those, occupied by endpoints that were slow when the attempt began.
+    pub slow: usize,
+    /// … and by such as were failing.
     pub failing: usize,
     /// Whether nobody else is there who could be hurt.
     pub alone: bool,
@@ -108,18 +110,23 @@ impl Endpoint {
     /// ```
     /// # use lynkhook::domain::bound::{Crowd, Endpoint};
     /// # use std::time::Duration;
-    /// let crowd = Crowd { places: 256, in_flight: 0, failing: 0, alone: false, quickest: Duration::ZERO };
+    /// let crowd = Crowd { places: 256, in_flight: 0, slow: 0, failing: 0, alone: false, quickest: Duration::ZERO };
     /// assert_eq!(Endpoint::default().room(&crowd, Duration::ZERO), 128);
     /// ```
     pub fn room(&self, crowd: &Crowd, now: Duration) -> usize {
         let free = crowd.places.saturating_sub(crowd.in_flight);
+        let left = free.saturating_sub(crowd.places / 16);
         let most = match self.standing(crowd, now) {
-            Standing::Failing => usize::from(
-                self.pause_left(now).is_zero() && crowd.failing < crowd.places.div_ceil(2) && free > crowd.places / 4,
-            ),
+            Standing::Failing if self.pause_left(now).is_zero() && crowd.failing < crowd.places.div_ceil(4) => {
+                left.min(1)
+            }
+            Standing::Failing => 0,
             _ if crowd.alone && self.answers(crowd, now) => usize::MAX,
             Standing::Quick => crowd.places - crowd.places / 8,
-            Standing::Slow => free.saturating_sub(crowd.places / 2),
+            Standing::Slow => {
+                let share = crowd.places.div_ceil(2).saturating_sub(crowd.slow);
+                return share.min(self.allowance).saturating_sub(self.in_flight).min(left);
+            }
         };
         most.min(self.allowance).saturating_sub(self.in_flight).min(free)
     }
@@ -212,7 +219,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn crowd(in_flight: usize) -> Crowd {
-        Crowd { places: 256, in_flight, failing: 0, alone: false, quickest: Duration::ZERO }
+        Crowd { places: 256, in_flight, slow: in_flight, failing: 0, alone: false, quickest: Duration::ZERO }
     }
 
     /// An endpoint after attempts one after the other, each so long and ending so; and the time it is then.
@@ -260,6 +267,21 @@ mod tests {
     }
 
     #[test]
+    fn a_quick_endpoint_that_has_most_of_the_worker_keeps_no_other_from_its_share() {
+        let busy = Crowd { slow: 0, ..crowd(224) };
+        let (failing, now) = after(&[(MS, true); 3]);
+        assert_eq!(failing.room(&busy, now + PAUSE), 1);
+        assert_eq!(Endpoint::default().room(&busy, now), 16);
+        assert_eq!(
+            Endpoint::default().room(&Crowd { slow: 10, ..crowd(240) }, now),
+            0,
+            "a sixteenth is the quick ones'"
+        );
+        let (quick, now) = after(&[(MS, false)]);
+        assert_eq!(quick.room(&Crowd { slow: 10, ..crowd(240) }, now), 16);
+    }
+
+    #[test]
     fn one_that_was_quick_and_falls_silent_is_no_longer_trusted_with_the_whole_worker() {
         let (mut endpoint, now) = after(&[(2 * MS, false); 20]);
         endpoint.begin(now);
@@ -293,8 +315,7 @@ mod tests {
             assert_eq!((endpoint.room(&crowd(0), now), endpoint.pace(&crowd(0), now)), (0, PAUSE));
             let now = now + PAUSE;
             assert_eq!(endpoint.room(&crowd(0), now), 1);
-            assert_eq!(endpoint.room(&Crowd { failing: 128, ..crowd(128) }, now), 0, "half of the worker at most");
-            assert_eq!((endpoint.room(&crowd(191), now), endpoint.room(&crowd(192), now)), (1, 0), "a quarter is left");
+            assert_eq!(endpoint.room(&Crowd { failing: 64, ..crowd(64) }, now), 0, "a quarter of the worker at most");
             endpoint.begin(now);
             assert_eq!(endpoint.room(&crowd(1), now), 0);
         }
@@ -346,8 +367,8 @@ mod tests {
         let pace_after = |seconds| silent.pace(&crowd(0), now + Duration::from_secs(seconds));
         assert_eq!((pace_after(0), pace_after(4)), (PAUSE, Duration::from_secs(1)), "the longer, the longer");
         let (failing, now) = after(&[(Duration::from_secs(10), true)]);
-        let full = Crowd { failing: 128, ..crowd(128) };
-        assert_eq!(failing.pace(&full, now + PAUSE_MAX), CROWDED, "others that fail have half of the places");
+        let full = Crowd { failing: 64, ..crowd(64) };
+        assert_eq!(failing.pace(&full, now + PAUSE_MAX), CROWDED, "others that fail have a quarter of the places");
         assert_eq!(Endpoint::default().pace(&crowd(0), now), PAUSE);
         assert_eq!(
             Endpoint::default().pace(&crowd(192), now),
@@ -376,7 +397,7 @@ mod tests {
             let (endpoint, now) = after(&attempts);
             let crowd = Crowd { places, in_flight: busy.min(places), ..crowd(0) };
             prop_assert!(endpoint.room(&crowd, now) <= places - crowd.in_flight);
-            let idle = Crowd { in_flight: 0, ..crowd };
+            let idle = Crowd { in_flight: 0, slow: 0, ..crowd };
             prop_assert!(endpoint.room(&idle, now + PAUSE_MAX) > 0);
         }
     }

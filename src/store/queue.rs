@@ -149,6 +149,8 @@ pub struct Visited {
     pub moved: usize,
     /// When the webhook is visited next; `None` where nothing is left of it.
     pub next_in: Option<Duration>,
+    /// Whether it is on and has more that waits for room.
+    pub more_held: bool,
 }
 
 /// As `TIME` answers: seconds, and microseconds of the second under way.
@@ -173,16 +175,8 @@ impl Store {
         let (heard, keys) = (known.clone(), self.0.keys.clone());
         let mut connection = self.0.link.dedicated(blocking, move |push| heard.told(&keys, push)).await?;
         let client_id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
-        let mut track = redis::cmd("CLIENT");
-        track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(self.0.keys.webhooks_of(partition));
-        match track.query_async::<()>(&mut connection).await.map_err(StoreError::from) {
-            Ok(()) => known.listen(),
-            Err(StoreError::Refused(error) | StoreError::Forbidden(error)) => tracing::info!(
-                %error,
-                partition,
-                "Redis does not tell of changes (CLIENT TRACKING); webhooks are asked for at each delivery"
-            ),
-            Err(error) => return Err(error),
+        if self.track_webhooks(partition, &mut connection).await? {
+            known.listen();
         }
         Ok(Reader {
             connection,
@@ -192,6 +186,23 @@ impl Store {
             blocking,
             known,
         })
+    }
+
+    /// Has Redis tell of changes of a partition's webhooks on this connection; `false` where it does not, or not in time.
+    async fn track_webhooks(&self, partition: u16, connection: &mut MultiplexedConnection) -> Result<bool, StoreError> {
+        let refused = if self.server_info().await?.tells_before_it_answers() {
+            let mut track = redis::cmd("CLIENT");
+            track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(self.0.keys.webhooks_of(partition));
+            match track.query_async::<()>(connection).await.map_err(StoreError::from) {
+                Ok(()) => return Ok(true),
+                Err(StoreError::Refused(error) | StoreError::Forbidden(error)) => error.to_string(),
+                Err(error) => return Err(error),
+            }
+        } else {
+            "its threads for clients may answer a change before it is told of".to_owned()
+        };
+        tracing::info!(refused, partition, "Redis does not tell of changes: each delivery asks for its webhooks");
+        Ok(false)
     }
 
     /// Ends a reader's blocking read early: it answers with nothing, or with what it took just before.
@@ -402,8 +413,8 @@ impl Store {
         script.arg(Keys::visit(account, webhook)).arg(webhook.to_string()).arg(most.min(BATCH_MAX));
         script.arg(BATCH_MAX_BYTES).arg(ms(pace)).arg(ms(self.0.held.retention)).arg(ms(self.0.failed.retention));
         script.arg(oldest_log);
-        let (moved, next_ms): (usize, i64) = self.0.link.run_script(&script).await?;
-        Ok(Visited { moved, next_in: u64::try_from(next_ms).ok().map(Duration::from_millis) })
+        let (moved, next_ms, more_held): (usize, i64, bool) = self.0.link.run_script(&script).await?;
+        Ok(Visited { moved, next_in: u64::try_from(next_ms).ok().map(Duration::from_millis), more_held })
     }
 }
 
@@ -441,7 +452,11 @@ impl Reader {
         let answer: Value = read.query_async(&mut self.connection).await?;
         failpoint::after("read", "");
         // {queue: [[id, [field, value, …]], …]}, or nothing.
-        let Value::Map(streams) = answer else { return Ok(Vec::new()) };
+        let streams = match answer {
+            Value::Nil => return Ok(Vec::new()),
+            Value::Map(streams) => streams,
+            _ => return Err(redis::RedisError::from((redis::ErrorKind::Parse, "XREADGROUP answered no map")).into()),
+        };
         let Some((_, Value::Array(entries))) = streams.into_iter().next() else { return Ok(Vec::new()) };
         let parsed = entries.into_iter().filter_map(|entry| {
             let Value::Array(entry) = entry else { return None };

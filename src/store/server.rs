@@ -43,6 +43,12 @@ impl ServerInfo {
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= OLDEST_REDIS
     }
 
+    /// Whether it tells of a change before it answers who made it. From Redis 8 on a thread for clients may answer first.
+    pub(super) fn tells_before_it_answers(&self) -> bool {
+        let major = self.version().split('.').next().and_then(|major| major.parse::<u32>().ok());
+        major.is_some_and(|major| major < 8) || self.number("io_threads_active").unwrap_or(0) == 0
+    }
+
     /// What it does when it is full, if it says so.
     pub fn eviction_policy(&self) -> Option<&str> {
         self.text("maxmemory_policy")
@@ -89,5 +95,9 @@ mod tests {
             assert_eq!(info.is_new_enough(), serves, "{version}");
         }
         assert!(!ServerInfo::default().is_new_enough());
+        for (version, threads, tells) in [("7.4.1", 1, true), ("8.0.0", 0, true), ("8.2.1", 1, false)] {
+            let info = ServerInfo::parse(&format!("redis_version:{version}\r\nio_threads_active:{threads}\r\n"));
+            assert_eq!(info.tells_before_it_answers(), tells, "{version} with {threads}");
+        }
     }
 }

@@ -54,22 +54,30 @@ impl<T, A> Batches<T, A> {
         self.next_within(|| Duration::ZERO).await
     }
 
-    /// The same, and takes along what is asked for within so long from the first on.
+    /// The same, and waits so long for more, unless there is as much already as one script may move.
     pub(super) async fn next_within(&mut self, linger: impl FnOnce() -> Duration) -> Option<(Vec<T>, Answers<A>)> {
-        if self.waiting.is_empty() && self.asked.recv_many(&mut self.waiting, BATCH_MAX).await == 0 {
+        let left_over = !self.waiting.is_empty();
+        if !left_over && self.asked.recv_many(&mut self.waiting, BATCH_MAX).await == 0 {
             return None;
         }
-        let linger = linger();
-        if !linger.is_zero() {
-            let until = Instant::now() + linger;
-            while let Some(room) = BATCH_MAX.checked_sub(self.waiting.len()).filter(|room| *room > 0)
-                && timeout_at(until, self.asked.recv_many(&mut self.waiting, room)).await.is_ok_and(|more| more > 0)
-            {
+        let linger = if left_over { Duration::ZERO } else { linger() };
+        let until = Instant::now() + linger;
+        while !linger.is_zero() && self.room() > 0 {
+            let room = self.room();
+            let more = timeout_at(until, self.asked.recv_many(&mut self.waiting, room)).await;
+            if !more.is_ok_and(|more| more > 0) {
+                break;
             }
         }
         let batch = first(&mut self.waiting, |asked| asked.bytes);
         let (steps, answers) = batch.into_iter().map(|asked| (asked.step, asked.answer)).unzip();
         Some((steps, Answers(answers)))
+    }
+
+    /// How many more one script may move.
+    fn room(&self) -> usize {
+        let bytes: usize = self.waiting.iter().map(|asked| asked.bytes).sum();
+        if bytes < BATCH_MAX_BYTES { BATCH_MAX.saturating_sub(self.waiting.len()) } else { 0 }
     }
 }
 

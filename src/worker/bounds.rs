@@ -27,13 +27,14 @@ const REMEMBERED: usize = 4096;
 pub(super) struct Bounds {
     began: Instant,
     places: usize,
-    known: Mutex<Known>,
+    known: Mutex<Endpoints>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    endpoints: HashMap<WebhookId, Endpoint>,
+struct Endpoints {
+    by_webhook: HashMap<WebhookId, Endpoint>,
     in_flight: usize,
+    slow: usize,
     failing: usize,
     /// The webhook that was seen last, and when the last of all others was.
     last: Option<WebhookId>,
@@ -58,7 +59,7 @@ pub(super) struct Place {
     bounds: Arc<Bounds>,
     webhook: WebhookId,
     began: Duration,
-    was_failing: bool,
+    standing: Standing,
     ended: bool,
 }
 
@@ -90,7 +91,7 @@ impl Bounds {
         let mut known = self.known();
         known.saw(webhook, now);
         let crowd = known.crowd(self.places, webhook, now);
-        let endpoint = known.endpoints.entry(webhook).or_default();
+        let endpoint = known.by_webhook.entry(webhook).or_default();
         if endpoint.room(&crowd, now) > 0 {
             return Ok(self.place(&mut known, webhook, now));
         }
@@ -107,9 +108,14 @@ impl Bounds {
         let now = self.began.elapsed();
         let known = self.known();
         let unknown = Endpoint::default();
-        let endpoint = known.endpoints.get(&webhook).unwrap_or(&unknown);
+        let endpoint = known.by_webhook.get(&webhook).unwrap_or(&unknown);
         let crowd = known.crowd(self.places, webhook, now);
         (endpoint.room(&crowd, now), endpoint.pace(&crowd, now))
+    }
+
+    /// A webhook has deliveries that wait for room: whoever has all places is not alone.
+    pub(super) fn waits(&self, webhook: WebhookId) {
+        self.known().saw(webhook, self.began.elapsed());
     }
 
     /// How the endpoints do that are remembered.
@@ -117,7 +123,7 @@ impl Bounds {
         let now = self.began.elapsed();
         let mut standings = Standings::default();
         let known = self.known();
-        for (webhook, endpoint) in &known.endpoints {
+        for (webhook, endpoint) in &known.by_webhook {
             match endpoint.standing(&known.crowd(self.places, *webhook, now), now) {
                 Standing::Quick => {}
                 Standing::Slow => standings.slow += 1,
@@ -127,31 +133,42 @@ impl Bounds {
         standings
     }
 
-    fn place(self: &Arc<Self>, known: &mut Known, webhook: WebhookId, now: Duration) -> Place {
+    fn place(self: &Arc<Self>, known: &mut Endpoints, webhook: WebhookId, now: Duration) -> Place {
         let crowd = known.crowd(self.places, webhook, now);
-        let endpoint = known.endpoints.entry(webhook).or_default();
-        let was_failing = endpoint.standing(&crowd, now) == Standing::Failing;
+        let endpoint = known.by_webhook.entry(webhook).or_default();
+        let standing = endpoint.standing(&crowd, now);
         endpoint.begin(now);
         known.in_flight += 1;
-        known.failing += usize::from(was_failing);
-        Place { bounds: self.clone(), webhook, began: now, was_failing, ended: false }
+        if let Some(like_it) = known.like(standing) {
+            *like_it += 1;
+        }
+        Place { bounds: self.clone(), webhook, began: now, standing, ended: false }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, Endpoints> {
         self.known.lock().expect("never poisoned")
     }
 }
 
-impl Known {
+impl Endpoints {
     fn saw(&mut self, webhook: WebhookId, now: Duration) {
         if self.last != Some(webhook) {
             self.another = self.last.map(|_| self.last_seen);
             self.last = Some(webhook);
         }
         self.last_seen = now;
-        if self.endpoints.len() >= self.forget_at.max(REMEMBERED) {
-            self.endpoints.retain(|_, endpoint| !endpoint.is_forgettable(now));
-            self.forget_at = self.endpoints.len() * 2;
+        if self.by_webhook.len() >= self.forget_at.max(REMEMBERED) {
+            self.by_webhook.retain(|_, endpoint| !endpoint.is_forgettable(now));
+            self.forget_at = self.by_webhook.len() * 2;
+        }
+    }
+
+    /// How many places endpoints of this standing occupy, where that is bounded.
+    fn like(&mut self, standing: Standing) -> Option<&mut usize> {
+        match standing {
+            Standing::Quick => None,
+            Standing::Slow => Some(&mut self.slow),
+            Standing::Failing => Some(&mut self.failing),
         }
     }
 
@@ -159,7 +176,7 @@ impl Known {
         let another = if self.last == Some(webhook) { self.another } else { self.last.map(|_| self.last_seen) };
         let alone = another.is_none_or(|seen| now.saturating_sub(seen) > ALONE_AFTER);
         let quickest = self.quickest.of_late();
-        Crowd { places, in_flight: self.in_flight, failing: self.failing, alone, quickest }
+        Crowd { places, in_flight: self.in_flight, slow: self.slow, failing: self.failing, alone, quickest }
     }
 }
 
@@ -193,8 +210,10 @@ impl Place {
         let now = self.bounds.began.elapsed();
         let mut known = self.bounds.known();
         known.in_flight -= 1;
-        known.failing -= usize::from(self.was_failing);
-        let endpoint = known.endpoints.get_mut(&self.webhook).expect("remembered while something is in flight");
+        if let Some(like_it) = known.like(self.standing) {
+            *like_it -= 1;
+        }
+        let endpoint = known.by_webhook.get_mut(&self.webhook).expect("remembered while something is in flight");
         how(endpoint, self.began, now);
         if answered {
             known.quickest.note(now.saturating_sub(self.began), now);
@@ -279,7 +298,7 @@ mod tests {
         for _ in 0..2 * REMEMBERED {
             bounds.enter(id()).unwrap().end(&ANSWERED);
         }
-        let remembered = bounds.known().endpoints.len();
+        let remembered = bounds.known().by_webhook.len();
         assert!(remembered < 5 * REMEMBERED / 2, "{remembered} of {}", 3 * REMEMBERED);
         kept.end(&ANSWERED);
     }

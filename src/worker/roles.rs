@@ -16,7 +16,7 @@ use super::{
 use crate::{
     domain::log_entry::{LOG_RETENTION, timestamp},
     failpoint,
-    store::StoreError,
+    store::{BATCH_MAX, StoreError},
 };
 
 /// Leases renewed by one script.
@@ -164,9 +164,15 @@ async fn visit_round(worker: &Worker, partition: u16) -> Duration {
             break;
         }
         worker.turns.note(Role::Visit, partition);
-        match worker.store.visit(&account, webhook, &oldest_log, worker.bounds.room(webhook)).await {
+        let (room, pace) = worker.bounds.room(webhook);
+        // Where there is room for more than one visit brings back, the next one follows.
+        let pace = if room > BATCH_MAX { VISIT_PACE } else { pace };
+        match worker.store.visit(&account, webhook, &oldest_log, (room, pace)).await {
             Ok(visited) => {
                 next = visited.next_in.map_or(next, |next_in| next.min(next_in));
+                if visited.more_held {
+                    worker.bounds.waits(webhook);
+                }
                 if visited.moved > 0 {
                     tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
                 }
@@ -197,7 +203,10 @@ pub(super) async fn renew(worker: Arc<Worker>) {
 async fn renew_round(worker: &Worker) {
     worker.turns.note(Role::Renew, 0);
     for partition in 0..worker.partitions() {
-        for leases in worker.leases.of_partition(partition).chunks(RENEW_BATCH) {
+        let mut leases = worker.leases.of_partition(partition);
+        // Those that lie together are looked at together.
+        leases.sort_unstable_by_key(|held| held.entry.order());
+        for leases in leases.chunks(RENEW_BATCH) {
             let sent = Instant::now();
             match worker.store.renew(partition, &worker.consumer, leases).await {
                 Ok(lost) => worker.leases.renewed(leases, &lost, sent),

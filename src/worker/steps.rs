@@ -52,9 +52,9 @@ pub(super) async fn hold(worker: Arc<Worker>, partition: u16, mut batches: Batch
 
 impl Worker {
     /// Each entry by itself costs Redis, and so all others, several times what it costs among many. So one waits for more,
-    /// as long as nobody waits for the slots that are kept meanwhile.
+    /// as long as a quarter of the slots is free of what this worker has in hand.
     fn linger(&self, most: Duration) -> Duration {
-        if self.slots.available_permits() > self.concurrency / 8 { most } else { Duration::ZERO }
+        if self.leases.count() < self.concurrency - self.concurrency / 4 { most } else { Duration::ZERO }
     }
 }
 

@@ -24,8 +24,14 @@ async fn reading(here: &Installation) -> Vec<u64> {
 }
 
 async fn push(here: &Installation, event: &str) {
-    let fields = [("account", "acme"), ("id", event), ("envelope", TRANSCRIPT)];
-    let _: String = here.redis.clone().xadd(here.key("queue"), "*", &fields).await.unwrap();
+    push_for(here, "acme", event).await;
+}
+
+async fn push_for(here: &Installation, account: &str, event: &str) {
+    let fields = [("account", account), ("id", event), ("envelope", TRANSCRIPT)];
+    let keys = here.store.keys();
+    let queue = keys.queue(keys.partition(&account_id(account)));
+    let _: String = here.redis.clone().xadd(queue, "*", &fields).await.unwrap();
 }
 
 /// Where an event arrived, at `/<number>`.
@@ -101,4 +107,64 @@ async fn where_redis_tells_of_nothing_webhooks_are_asked_for_at_each_delivery() 
     every_change_counts(&here, &receiver, async |_| {}).await;
     let asked = looked_up(&here).await;
     assert!(asked >= 2 * (CHANGES as u64 - 1), "{asked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_partition_has_its_own_webhooks_and_all_of_them_are_told_of() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", "4").await;
+    every_change_counts(&here, &receiver, async |_| {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_added_switched_or_deleted_is_so_for_the_very_next_event() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/1", [Answer::Status(200)]);
+    let here = Installation::new(&receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", "4").await;
+    let _worker = here.program.worker([]);
+    let counted = async |cause: &str| -> u64 {
+        let mut all = 0;
+        for partition in 0..4 {
+            let key = here.store.keys().counts(partition);
+            all += here.redis.clone().hget::<_, _, Option<u64>>(key, cause).await.unwrap().unwrap_or_default();
+        }
+        all
+    };
+    let switch = async |account: &str, webhook: WebhookId, active: bool| {
+        let edit = Edit { active: Some(active), ..Edit::default() };
+        here.webhooks.edit(&account_id(account), webhook, edit).await.unwrap();
+    };
+    for number in 1..=20 {
+        let account = format!("a{number}");
+        let event = |what: &str| format!("{what}-{number}");
+        push_for(&here, &account, &event("none")).await;
+        eventually(SOON, "it matches nothing", async || {
+            (counted("events_without_webhook").await == 2 * number - 1).then_some(())
+        })
+        .await;
+        let webhook = here.add(&account, &receiver.url("/1")).await;
+        push_for(&here, &account, &event("added")).await;
+        arrived(&receiver, &event("added")).await;
+
+        switch(&account, webhook, false).await;
+        push_for(&here, &account, &event("off")).await;
+        let keys = here.store.keys();
+        let held = keys.held(keys.partition(&account_id(&account)), webhook);
+        eventually(SOON, "it is held", async || {
+            (here.redis.clone().xlen::<_, u64>(&held).await.unwrap() == 1).then_some(())
+        })
+        .await;
+        switch(&account, webhook, true).await;
+        push_for(&here, &account, &event("on")).await;
+        arrived(&receiver, &event("on")).await;
+        arrived(&receiver, &event("off")).await;
+
+        here.webhooks.delete(&account_id(&account), webhook).await.unwrap();
+        push_for(&here, &account, &event("deleted")).await;
+        eventually(SOON, "it matches nothing any more", async || {
+            (counted("events_without_webhook").await == 2 * number).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(receiver.requests("/1").len(), 60);
 }

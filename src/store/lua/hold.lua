@@ -25,6 +25,7 @@ local function look(of, entry, deliveries, line)
 end
 
 local function hold(of, found, entry, reason, visit_ms)
+  if type(found) ~= 'table' then return found end
   if not found.holds then return 'LOST' end
   if of.settings == nil then of.settings = redis.call('HGET', of.webhooks, of.webhook) end
   if not of.settings then
@@ -44,7 +45,8 @@ local function hold(of, found, entry, reason, visit_ms)
   of.visited = true
   if delivery then
     redis.call('XADD', of.held, '*', 'delivery', delivery)
-    of.unweighed = of.unweighed or reason ~= 'slow'
+    -- What was added without asking for room leaves less of it.
+    if reason ~= 'slow' then of.unweighed, of.room = true, nil end
   end
   ended[#ended + 1] = entry
   return 'HELD'
@@ -56,7 +58,7 @@ for k = 4, #KEYS, 2 do
   local of = { webhooks = KEYS[k], held = KEYS[k + 1], account = account, webhook = webhook, largest = 0 }
   a = a + 3
   local found = {}
-  for i = 1, entries do found[i] = look(of, unpack(ARGV, a + 5 * i - 4, a + 5 * i - 2)) end
+  for i = 1, entries do found[i] = guarded(look, of, unpack(ARGV, a + 5 * i - 4, a + 5 * i - 2)) end
   for i = 1, entries do
     local entry, reason, visit_ms = ARGV[a + 5 * i - 4], ARGV[a + 5 * i - 1], ARGV[a + 5 * i]
     answers[#answers + 1] = guarded(hold, of, found[i], entry, reason, visit_ms)

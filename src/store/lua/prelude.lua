@@ -60,7 +60,7 @@ local function count(counts, cause, n)
 end
 
 -- Bytes of a stream, as exactly as it takes to tell whether they are below `max_bytes`: five nodes stand for all others,
--- and so does the entry that was just added; only where either says that half is reached, all are weighed (1 ms for
+-- and so does the entry that was just added, or is to be; only where either says that half is reached, all are weighed (1 ms for
 -- 10,000 nodes).
 local function weigh(key, newest_bytes, max_bytes)
   local about = math.max(redis.call('MEMORY', 'USAGE', key), redis.call('XLEN', key) * newest_bytes)

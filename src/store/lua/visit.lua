@@ -5,15 +5,15 @@
 -- ARGV  1 <account>/<webhook>  2 webhook  3 most entries (0: its endpoint has no room now)
 --       4 most bytes (at least one entry is moved)  5 ms until the next visit while more is held
 --       6 held retention in ms  7 failed retention in ms  8 oldest log time to keep (RFC 3339)
--- Answers [how many moved, ms until the next visit (-1: none)].
+-- Answers [how many moved, ms until the next visit (-1: none), 1 if it is on and more is held, else 0].
 local visits, webhooks, held, failed, logs, queue, counts = unpack(KEYS, 1, 7)
 local member, webhook, now = ARGV[1], ARGV[2], now_ms()
 local due = redis.call('ZSCORE', visits, member)
-if not due or tonumber(due) > now then return { 0, due and due - now or -1 } end
+if not due or tonumber(due) > now then return { 0, due and due - now or -1, 0 } end
 local settings = redis.call('HGET', webhooks, webhook)
 if not settings then
   redis.call('ZREM', visits, member)
-  return { 0, -1 }
+  return { 0, -1, 0 }
 end
 
 -- What is left of a stream when the entries past their retention are gone.
@@ -56,4 +56,4 @@ for key, left in pairs({ [held] = waiting, [failed] = kept }) do
   if left == 0 and redis.call('TYPE', key).ok == 'stream' then redis.call('DEL', key) end
 end
 if wait_ms < 0 then redis.call('ZREM', visits, member) else redis.call('ZADD', visits, now + wait_ms, member) end
-return { moved, wait_ms }
+return { moved, wait_ms, active and waiting > 0 and 1 or 0 }

@@ -148,3 +148,24 @@ async fn a_delivery_of_a_deleted_webhook_is_dropped_and_counted_whatever_was_to_
         assert_eq!(bench.visit_in_ms("acme", webhook).await, None, "{next:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_without_asking_for_room_leaves_less_for_those_of_its_batch_that_ask() {
+    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "5")]).await;
+    let webhook = bench.webhook("acme", true).await;
+    let delivery = first("acme", webhook, "e1");
+    let (slow, failing) = (Reason::Slow { visit_in: PACE }, Reason::Failing { visit_in: PACE });
+    let batches: [(&[Reason], &[Settled]); 2] = [
+        (&[slow; 3], &[Settled::Done, Settled::Done, Settled::Done]),
+        (&[slow, failing, slow], &[Settled::Done, Settled::Done, Settled::Full]),
+    ];
+    for (reasons, expected) in batches {
+        for _ in reasons {
+            bench.queue(&delivery).await;
+        }
+        let waiting = |(held, reason): (Held, &Reason)| Waiting { held, delivery: delivery.clone(), reason: *reason };
+        let waiting: Vec<_> = bench.take("a").await.into_iter().zip(reasons).map(waiting).collect();
+        assert_eq!(bench.store.hold(0, "a", &waiting).await.unwrap(), expected);
+    }
+    assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.counted("held_overflow").await), (5, 0));
+}
