@@ -14,7 +14,11 @@ use super::{
     turns::{PROMOTE_EVERY, Role, VISIT_EVERY},
 };
 use crate::{
-    domain::log_entry::{LOG_RETENTION, timestamp},
+    domain::{
+        account::AccountId,
+        log_entry::{LOG_RETENTION, timestamp},
+        webhook::WebhookId,
+    },
     failpoint,
     store::{BATCH_MAX, StoreError},
 };
@@ -164,19 +168,8 @@ async fn visit_round(worker: &Worker, partition: u16) -> Duration {
             break;
         }
         worker.turns.note(Role::Visit, partition);
-        let (room, pace) = worker.bounds.room(webhook);
-        // Where there is room for more than one visit brings back, the next one follows.
-        let pace = if room > BATCH_MAX { VISIT_PACE } else { pace };
-        match worker.store.visit(&account, webhook, &oldest_log, (room, pace)).await {
-            Ok(visited) => {
-                next = visited.next_in.map_or(next, |next_in| next.min(next_in));
-                if visited.more_held {
-                    worker.bounds.waits(webhook);
-                }
-                if visited.moved > 0 {
-                    tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
-                }
-            }
+        match visit_one(worker, &account, webhook, &oldest_log).await {
+            Ok(next_in) => next = next_in.map_or(next, |next_in| next.min(next_in)),
             Err(error) if error.is_passing() => {
                 tracing::debug!(%error, "a visit got no answer");
                 break;
@@ -188,6 +181,31 @@ async fn visit_round(worker: &Worker, partition: u16) -> Duration {
         }
     }
     next
+}
+
+/// Brings back what one webhook holds, as much as there is room for; answers when it is to be visited next.
+async fn visit_one(
+    worker: &Worker,
+    account: &AccountId,
+    webhook: WebhookId,
+    oldest_log: &str,
+) -> Result<Option<Duration>, StoreError> {
+    let (mut room, pace) = worker.bounds.room(webhook);
+    loop {
+        // Where there is room for more than one script moves, it is due again at once.
+        let (most, pace) = if room > BATCH_MAX { (BATCH_MAX, Duration::ZERO) } else { (room, pace) };
+        let visited = worker.store.visit(account, webhook, oldest_log, (most, pace)).await?;
+        if visited.moved > 0 {
+            tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
+        }
+        if visited.more_held {
+            worker.bounds.waits(webhook);
+        }
+        room -= visited.moved.min(room);
+        if !visited.more_held || visited.moved == 0 || !pace.is_zero() {
+            return Ok(visited.next_in);
+        }
+    }
 }
 
 /// Renews what this worker holds. Goes on while the worker finishes what is in flight.

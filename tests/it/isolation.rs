@@ -188,3 +188,18 @@ async fn a_failing_endpoint_is_asked_by_one_at_a_time_and_recovers_without_a_sta
     }
     assert!(most > 8, "once it is well, it gets more than a trickle: {most}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_takes_its_time_and_is_alone_gets_all_places_back_though_a_visit_brings_fifty() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/slow", [Answer::Delay(Duration::from_millis(150), Box::new(Answer::Status(200)))]);
+    let here = Installation::new(&receiver).await;
+    here.add("slow", &receiver.url("/slow")).await;
+    for _ in 0..1500 {
+        here.push("slow", TRANSCRIPT).await;
+    }
+    let _worker = here.program.worker([("LYNKHOOK_WORKER__CONCURRENCY", "240")]);
+    eventually(SOON, "an attempt in every place", async || (receiver.in_flight("/slow") >= 225).then_some(())).await;
+    here.drained().await;
+    assert_eq!(receiver.requests("/slow").len(), 1500);
+}
