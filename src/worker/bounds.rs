@@ -72,6 +72,17 @@ pub(super) struct Busy {
     pub(super) failing: bool,
 }
 
+/// What there is room for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Attempts more.
+    pub(super) most: usize,
+    /// When to look again.
+    pub(super) pace: Duration,
+    /// Whether nobody else is there who could be hurt.
+    pub(super) alone: bool,
+}
+
 /// How many endpoints do how, for operators.
 #[derive(Debug, Default)]
 pub(super) struct Standings {
@@ -104,13 +115,13 @@ impl Bounds {
     }
 
     /// How many of a webhook's held deliveries may come back now, and when to look again.
-    pub(super) fn room(&self, webhook: WebhookId) -> (usize, Duration) {
+    pub(super) fn room(&self, webhook: WebhookId) -> Room {
         let now = self.began.elapsed();
         let known = self.known();
         let unknown = Endpoint::default();
         let endpoint = known.by_webhook.get(&webhook).unwrap_or(&unknown);
         let crowd = known.crowd(self.places, webhook, now);
-        (endpoint.room(&crowd, now), endpoint.pace(&crowd, now))
+        Room { most: endpoint.room(&crowd, now), pace: endpoint.pace(&crowd, now), alone: crowd.alone }
     }
 
     /// A webhook has deliveries that wait for room: whoever has all places is not alone.

@@ -10,6 +10,7 @@ use tokio::{
 
 use super::{
     READ_MAX, Worker,
+    bounds::Room,
     persist::Backoff,
     turns::{PROMOTE_EVERY, Role, VISIT_EVERY},
 };
@@ -163,12 +164,14 @@ async fn visit_round(worker: &Worker, partition: u16) -> Duration {
     let due = worker.store.due_visits(partition, now.timestamp_millis(), VISITS_MAX).await.unwrap_or_default();
     let oldest_log = timestamp(now - LOG_RETENTION);
     let mut next = if due.len() == VISITS_MAX { Duration::ZERO } else { VISIT_EVERY };
+    // What many endpoints hold does not come back all at once, though each had room: that would be a flood to the others.
+    let mut share = worker.concurrency.div_ceil(4);
     for (account, webhook) in due {
         if worker.stop.is_cancelled() {
             break;
         }
         worker.turns.note(Role::Visit, partition);
-        match visit_one(worker, &account, webhook, &oldest_log).await {
+        match visit_one(worker, &account, webhook, &oldest_log, &mut share).await {
             Ok(next_in) => next = next_in.map_or(next, |next_in| next.min(next_in)),
             Err(error) if error.is_passing() => {
                 tracing::debug!(%error, "a visit got no answer");
@@ -183,14 +186,19 @@ async fn visit_round(worker: &Worker, partition: u16) -> Duration {
     next
 }
 
-/// Brings back what one webhook holds, as much as there is room for; answers when it is to be visited next.
+/// Brings back what one webhook holds, as much as there is room for, within what is left of this round's share unless it is
+/// alone; answers when it is to be visited next.
 async fn visit_one(
     worker: &Worker,
     account: &AccountId,
     webhook: WebhookId,
     oldest_log: &str,
+    share: &mut usize,
 ) -> Result<Option<Duration>, StoreError> {
-    let (mut room, pace) = worker.bounds.room(webhook);
+    let Room { most: mut room, pace, alone } = worker.bounds.room(webhook);
+    if !alone {
+        room = room.min(*share);
+    }
     loop {
         // Where there is room for more than one script moves, it is due again at once.
         let (most, pace) = if room > BATCH_MAX { (BATCH_MAX, Duration::ZERO) } else { (room, pace) };
@@ -201,7 +209,8 @@ async fn visit_one(
         if visited.more_held {
             worker.bounds.waits(webhook);
         }
-        room -= visited.moved.min(room);
+        room = room.saturating_sub(visited.moved);
+        *share = share.saturating_sub(visited.moved);
         if !visited.more_held || visited.moved == 0 || !pace.is_zero() {
             return Ok(visited.next_in);
         }
