@@ -13,12 +13,16 @@
 //!
 //! The pause stays below the first delay before a retry, so that the promised schedule holds where there is no backlog.
 //! Where even the quickest endpoints take long, it is this worker that is slow, or the way from here; then 50 ms becomes three
-//! times what they take, half a second at most. To share what is left by what is free is Choudhury's and Hahne's rule of dynamic thresholds (1998) for buffers in
-//! switches: it needs no figure for how many endpoints there are.
+//! times what they take, half a second at most.
+//!
+//! To share what is left by what is free is Choudhury's and Hahne's rule of dynamic thresholds (1998) for buffers in switches:
+//! it needs no figure for how many endpoints there are. Slow ones have half together, and not more, for a place that is free
+//! is not yet an entry that can be read: what was read and what is being settled or put aside takes a slot as well. What quick
+//! ones have in flight keeps nobody from such a share; but a sixteenth of the places is left to them.
 
 use std::time::Duration;
 
-/// An endpoint that usually answers within this may use the whole worker: at 256 places an attempt so short costs less
+/// An endpoint that usually answers within this may use nearly the whole worker: at 256 places an attempt so short costs less
 /// than putting the delivery aside and fetching it again.
 const QUICK: Duration = Duration::from_millis(50);
 /// … and within this, where no other answers any quicker.
@@ -116,17 +120,14 @@ impl Endpoint {
     pub fn room(&self, crowd: &Crowd, now: Duration) -> usize {
         let free = crowd.places.saturating_sub(crowd.in_flight);
         let left = free.saturating_sub(crowd.places / 16);
-        let most = match self.standing(crowd, now) {
+        let (most, free) = match self.standing(crowd, now) {
             Standing::Failing if self.pause_left(now).is_zero() && crowd.failing < crowd.places.div_ceil(4) => {
-                left.min(1)
+                (1, left)
             }
-            Standing::Failing => 0,
-            _ if crowd.alone && self.answers(crowd, now) => usize::MAX,
-            Standing::Quick => crowd.places - crowd.places / 8,
-            Standing::Slow => {
-                let share = crowd.places.div_ceil(2).saturating_sub(crowd.slow);
-                return share.min(self.allowance).saturating_sub(self.in_flight).min(left);
-            }
+            Standing::Failing => (0, left),
+            _ if crowd.alone && self.answers(crowd, now) => (usize::MAX, free),
+            Standing::Quick => (crowd.places - crowd.places / 8, free),
+            Standing::Slow => (crowd.places.div_ceil(2).saturating_sub(crowd.slow), left),
         };
         most.min(self.allowance).saturating_sub(self.in_flight).min(free)
     }

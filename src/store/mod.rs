@@ -16,6 +16,7 @@ mod failed;
 pub mod keys;
 mod known;
 mod queue;
+mod reader;
 mod rejected;
 mod scripts;
 mod server;
@@ -33,10 +34,8 @@ pub use self::{
     examine::{Examination, Group},
     failed::{FailedEntry, FailedPage, Redelivered},
     known::Known,
-    queue::{
-        Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Promoted, Reader, Reason, Settled, Visited,
-        Waiting,
-    },
+    queue::{Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Promoted, Reason, Settled, Visited, Waiting},
+    reader::Reader,
     rejected::{Batch, Fate, RejectedEntry},
     server::{NO_EVICTION, ServerInfo},
     span::Span,

@@ -33,7 +33,8 @@ pub(super) struct Bounds {
 #[derive(Debug, Default)]
 struct Endpoints {
     by_webhook: HashMap<WebhookId, Endpoint>,
-    in_flight: usize,
+    /// Places that endpoints occupy which were quick, slow, failing when the attempt began.
+    quick: usize,
     slow: usize,
     failing: usize,
     /// The webhook that was seen last, and when the last of all others was.
@@ -149,10 +150,7 @@ impl Bounds {
         let endpoint = known.by_webhook.entry(webhook).or_default();
         let standing = endpoint.standing(&crowd, now);
         endpoint.begin(now);
-        known.in_flight += 1;
-        if let Some(like_it) = known.like(standing) {
-            *like_it += 1;
-        }
+        *known.occupied(standing) += 1;
         Place { bounds: self.clone(), webhook, began: now, standing, ended: false }
     }
 
@@ -174,12 +172,11 @@ impl Endpoints {
         }
     }
 
-    /// How many places endpoints of this standing occupy, where that is bounded.
-    fn like(&mut self, standing: Standing) -> Option<&mut usize> {
+    fn occupied(&mut self, standing: Standing) -> &mut usize {
         match standing {
-            Standing::Quick => None,
-            Standing::Slow => Some(&mut self.slow),
-            Standing::Failing => Some(&mut self.failing),
+            Standing::Quick => &mut self.quick,
+            Standing::Slow => &mut self.slow,
+            Standing::Failing => &mut self.failing,
         }
     }
 
@@ -187,7 +184,8 @@ impl Endpoints {
         let another = if self.last == Some(webhook) { self.another } else { self.last.map(|_| self.last_seen) };
         let alone = another.is_none_or(|seen| now.saturating_sub(seen) > ALONE_AFTER);
         let quickest = self.quickest.of_late();
-        Crowd { places, in_flight: self.in_flight, slow: self.slow, failing: self.failing, alone, quickest }
+        let in_flight = self.quick + self.slow + self.failing;
+        Crowd { places, in_flight, slow: self.slow, failing: self.failing, alone, quickest }
     }
 }
 
@@ -220,10 +218,7 @@ impl Place {
         self.ended = true;
         let now = self.bounds.began.elapsed();
         let mut known = self.bounds.known();
-        known.in_flight -= 1;
-        if let Some(like_it) = known.like(self.standing) {
-            *like_it -= 1;
-        }
+        *known.occupied(self.standing) -= 1;
         let endpoint = known.by_webhook.get_mut(&self.webhook).expect("remembered while something is in flight");
         how(endpoint, self.began, now);
         if answered {
@@ -255,7 +250,7 @@ mod tests {
     /// In all, and of endpoints that were failing.
     fn in_flight(bounds: &Bounds) -> (usize, usize) {
         let known = bounds.known();
-        (known.in_flight, known.failing)
+        (known.quick + known.slow + known.failing, known.failing)
     }
 
     const ANSWERED: Outcome = Outcome::Response { status: 200 };

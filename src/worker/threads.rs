@@ -35,7 +35,7 @@ pub(super) fn start(settings: &Settings, vault: &Vault, crew: &Crew, stop: &Canc
         .map(|nth| {
             let (settings, vault, crew, stop) = (share(settings, nth), vault.clone(), crew.clone(), stop.clone());
             let (end, ended) = oneshot::channel();
-            let (unstarted, not_started) = (stop.clone(), oneshot::channel());
+            let unstarted = stop.clone();
             let run = move || {
                 // However it ends, a panic included, the others are not left alone without anybody's notice.
                 let others = stop.clone().drop_guard();
@@ -54,8 +54,9 @@ pub(super) fn start(settings: &Settings, vault: &Vault, crew: &Crew, stop: &Canc
                 Ok(_) => ended,
                 Err(error) => {
                     unstarted.cancel();
-                    let _ = not_started.0.send(Err(WorkerError::Thread(error)));
-                    not_started.1
+                    let (end, ended) = oneshot::channel();
+                    let _ = end.send(Err(WorkerError::Thread(error)));
+                    ended
                 }
             }
         })

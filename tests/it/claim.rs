@@ -22,8 +22,7 @@ async fn orphan(here: &Installation, account: &str) {
     let mut redis = here.redis.clone();
     let fields = [("account", account), ("envelope", TRANSCRIPT)];
     let id: String = redis::AsyncCommands::xadd(&mut redis, &queue, "*", &fields).await.unwrap();
-    let mut reader =
-        here.store.reader(partition, "dead", Duration::from_millis(10), std::sync::Arc::default()).await.unwrap();
+    let mut reader = here.reader(partition, "dead", Duration::from_millis(10)).await;
     assert_eq!(reader.read(1).await.unwrap().len(), 1);
     let mut age = redis::cmd("XCLAIM");
     age.arg(&queue).arg("workers").arg("dead").arg(0).arg(&id).arg("IDLE").arg(60_000).arg("JUSTID");

@@ -329,8 +329,7 @@ async fn a_script_that_writes_to_a_missing_webhook_says_so_and_leaves_no_key() {
     assert!(matches!(redelivered, Redelivered::Gone), "{redelivered:?}");
 
     here.store.ensure_group(0).await.unwrap();
-    let mut reader =
-        here.store.reader(0, "tester", std::time::Duration::from_millis(1), std::sync::Arc::default()).await.unwrap();
+    let mut reader = here.reader(0, "tester", std::time::Duration::from_millis(1)).await;
     let retry = Next::Retry { after: std::time::Duration::ZERO };
     for next in [None, Some(Next::Delivered), Some(retry), Some(Next::Failed)] {
         let value = format!("{}\n{TRANSCRIPT}", delivery.line());

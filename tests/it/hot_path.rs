@@ -260,8 +260,7 @@ impl Scene {
         let here = &self.here;
         here.store.ensure_group(0).await.unwrap();
         let orphan = here.push("ok", TRANSCRIPT).await;
-        let mut reader =
-            here.store.reader(0, "dead", Duration::from_millis(10), std::sync::Arc::default()).await.unwrap();
+        let mut reader = here.reader(0, "dead", Duration::from_millis(10)).await;
         assert_eq!(reader.read(1).await.unwrap().len(), 1);
         let mut work = redis::pipe();
         work.cmd("XCLAIM").arg(here.key("queue")).arg("workers").arg("dead").arg(0).arg(&orphan);

@@ -63,7 +63,7 @@ async fn the_status_counts_what_is_queued_taken_late_held_failed_and_rejected() 
     }
     assert_eq!(status(&here).await["depth"], 3, "before there is a group");
     here.store.ensure_group(0).await.unwrap();
-    let mut reader = here.store.reader(0, "w-1", SOON, std::sync::Arc::default()).await.unwrap();
+    let mut reader = here.reader(0, "w-1", SOON).await;
     assert_eq!(reader.read(1).await.unwrap().len(), 1);
     let now = now_ms(&here).await;
     for (member, due) in [("late", now - 5000), ("later", now - 3000), ("early", now + 60_000)] {

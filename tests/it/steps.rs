@@ -14,7 +14,7 @@ mod settle;
 mod spoiled;
 mod visit;
 
-use std::{collections::BTreeMap, ops::Deref, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Deref, time::Duration};
 
 use lynkhook::{
     domain::{
@@ -95,7 +95,7 @@ impl Bench {
 
     /// A consumer takes what is new in the queue.
     async fn take(&self, consumer: &str) -> Vec<Held> {
-        let mut reader = self.store.reader(0, consumer, Duration::from_secs(1), Arc::default()).await.unwrap();
+        let mut reader = self.reader(0, consumer, Duration::from_secs(1)).await;
         let taken = reader.read(1000).await.unwrap();
         taken.into_iter().map(|e| Held { partition: 0, entry: e.id, deliveries: e.deliveries }).collect()
     }

@@ -41,7 +41,7 @@ local function hold(of, found, entry, reason, visit_ms)
   end
 
   -- Before anything is held: what is held is always visited.
-  if not of.visited then visit_by(visits, of.account .. '/' .. of.webhook, now + visit_ms) end
+  if not of.visited then visit_by(visits, of.member, now + visit_ms) end
   of.visited = true
   if delivery then
     redis.call('XADD', of.held, '*', 'delivery', delivery)
@@ -55,7 +55,8 @@ end
 local a = 6
 for k = 4, #KEYS, 2 do
   local account, webhook, entries = unpack(ARGV, a + 1, a + 3)
-  local of = { webhooks = KEYS[k], held = KEYS[k + 1], account = account, webhook = webhook, largest = 0 }
+  local of = { webhooks = KEYS[k], held = KEYS[k + 1], webhook = webhook, largest = 0 }
+  of.member = account .. '/' .. webhook
   a = a + 3
   local found = {}
   for i = 1, entries do found[i] = guarded(look, of, unpack(ARGV, a + 5 * i - 4, a + 5 * i - 2)) end

@@ -60,8 +60,8 @@ local function count(counts, cause, n)
 end
 
 -- Bytes of a stream, as exactly as it takes to tell whether they are below `max_bytes`: five nodes stand for all others,
--- and so does the entry that was just added, or is to be; only where either says that half is reached, all are weighed (1 ms for
--- 10,000 nodes).
+-- and so does the entry that was just added, or is to be; only where either says that half is reached, all are weighed
+-- (1 ms for 10,000 nodes).
 local function weigh(key, newest_bytes, max_bytes)
   local about = math.max(redis.call('MEMORY', 'USAGE', key), redis.call('XLEN', key) * newest_bytes)
   if about * 2 < max_bytes then return about end
@@ -107,8 +107,8 @@ end
 local function visit_by(visits, member, at_ms) redis.call('ZADD', visits, 'LT', at_ms, member) end
 
 -- Writes entries, the oldest first; the newest `limit` stay, and are gone `ttl_s` after the last one (up to a minute less:
--- to ask is cheaper than to write). Answers whether that span was set anew: for the first entry, then once a minute. Guarded: Lua never rolls back, so a
--- log key of a wrong type must not undo a move that was made.
+-- to ask is cheaper than to write). Answers whether that span was set anew: for the first entry, then once a minute.
+-- Guarded: Lua never rolls back, so a log key of a wrong type must not undo a move that was made.
 local function write_log(key, entries, limit, ttl_s)
   local length = redis.pcall('LPUSH', key, unpack(entries))
   if type(length) == 'table' then return false end

@@ -46,8 +46,7 @@ async fn what_is_stuck_late_rejected_or_missing_is_told_with_what_to_do() {
 
     here.store.ensure_group(0).await.unwrap();
     here.push("acme", TRANSCRIPT).await;
-    let mut reader =
-        here.store.reader(0, "gone", std::time::Duration::from_millis(10), std::sync::Arc::default()).await.unwrap();
+    let mut reader = here.reader(0, "gone", std::time::Duration::from_millis(10)).await;
     let [entry] = reader.read(1).await.unwrap().try_into().unwrap();
     let mut age = redis::cmd("XCLAIM");
     age.arg(here.key("queue"))

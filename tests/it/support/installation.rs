@@ -1,13 +1,13 @@
 //! One installation for a test: a key prefix of its own, a receiver, webhooks made through the library, events pushed
 //! as any producer pushes them, and logs read as `redis-cli` would.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use lynkhook::{
     config::Settings,
     domain::{account::AccountId, webhook::WebhookId},
     secrets::Vault,
-    store::Store,
+    store::{Reader, Store},
     webhooks::{NewAuthentication, NewWebhook, Webhooks},
 };
 use redis::{AsyncCommands, aio::MultiplexedConnection};
@@ -107,6 +107,11 @@ impl Installation {
     pub async fn push(&self, account: &str, envelope: impl AsRef<[u8]>) -> String {
         let fields = [("account", account.as_bytes()), ("envelope", envelope.as_ref())];
         self.redis.clone().xadd(self.key("queue"), "*", &fields).await.unwrap()
+    }
+
+    /// Reads a partition as a worker does that nobody knows of.
+    pub async fn reader(&self, partition: u16, consumer: &str, blocking: Duration) -> Reader {
+        self.store.reader(partition, consumer, blocking, Arc::default()).await.unwrap()
     }
 
     /// A webhook's log, newest first, as it lies in Redis.

@@ -1,0 +1,107 @@
+//! Reading new entries, on a connection on which Redis tells of changed webhooks besides.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{Value, aio::MultiplexedConnection};
+
+use super::{Entry, EntryId, Known, Store, StoreError, ms, queue::pairs};
+use crate::failpoint;
+
+/// Reads new entries of one partition.
+pub struct Reader {
+    connection: MultiplexedConnection,
+    client_id: i64,
+    queue: String,
+    consumer: String,
+    blocking: Duration,
+    known: Arc<Known>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.known.stop_listening();
+    }
+}
+
+impl Reader {
+    /// The connection's id, for [`Store::unblock`].
+    pub fn client_id(&self) -> i64 {
+        self.client_id
+    }
+
+    /// Takes up to `most` new entries, waiting for the first.
+    ///
+    /// Never put this where a `select!` may drop it: the command goes on without its future, and what it takes would
+    /// be held by nobody until the lease ends. After an error the reader is of no use; open another.
+    pub async fn read(&mut self, most: usize) -> Result<Vec<Entry>, StoreError> {
+        let mut read = redis::cmd("XREADGROUP");
+        read.arg("GROUP").arg("workers").arg(&self.consumer).arg("COUNT").arg(most);
+        read.arg("BLOCK").arg(ms(self.blocking)).arg("STREAMS").arg(&self.queue).arg(">");
+        failpoint::before("read", "");
+        let answer: Value = read.query_async(&mut self.connection).await?;
+        failpoint::after("read", "");
+        // {queue: [[id, [field, value, …]], …]}, or nothing.
+        let streams = match answer {
+            Value::Nil => return Ok(Vec::new()),
+            Value::Map(streams) => streams,
+            _ => return Err(redis::RedisError::from((redis::ErrorKind::Parse, "XREADGROUP answered no map")).into()),
+        };
+        let Some((_, Value::Array(entries))) = streams.into_iter().next() else { return Ok(Vec::new()) };
+        let parsed = entries.into_iter().filter_map(|entry| {
+            let Value::Array(entry) = entry else { return None };
+            let mut parts = entry.into_iter();
+            let id = EntryId(redis::from_redis_value(parts.next()?).ok()?);
+            Some(Entry { id, deliveries: 1, fields: pairs(parts.next()?) })
+        });
+        Ok(parsed.collect())
+    }
+}
+
+impl Store {
+    /// A reader of one partition, on a connection of its own, whose reads block for up to `blocking`. As long as it lives,
+    /// and where Redis is willing, the partition's webhooks are `known` without asking.
+    pub async fn reader(
+        &self,
+        partition: u16,
+        consumer: &str,
+        blocking: Duration,
+        known: Arc<Known>,
+    ) -> Result<Reader, StoreError> {
+        let (heard, keys) = (known.clone(), self.0.keys.clone());
+        let mut connection = self.0.link.dedicated(blocking, move |push| heard.told(&keys, push)).await?;
+        let client_id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
+        if self.track_webhooks(partition, &mut connection).await? {
+            known.listen();
+        }
+        Ok(Reader {
+            connection,
+            client_id,
+            queue: self.0.keys.queue(partition),
+            consumer: consumer.to_owned(),
+            blocking,
+            known,
+        })
+    }
+
+    /// Has Redis tell of changes of a partition's webhooks on this connection; `false` where it does not, or not in time.
+    async fn track_webhooks(&self, partition: u16, connection: &mut MultiplexedConnection) -> Result<bool, StoreError> {
+        let refused = if self.server_info().await?.tells_before_it_answers() {
+            let mut track = redis::cmd("CLIENT");
+            track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(self.0.keys.webhooks_of(partition));
+            match track.query_async::<()>(connection).await.map_err(StoreError::from) {
+                Ok(()) => return Ok(true),
+                Err(StoreError::Refused(error) | StoreError::Forbidden(error)) => error.to_string(),
+                Err(error) => return Err(error),
+            }
+        } else {
+            "its threads for clients may answer a change before it is told of".to_owned()
+        };
+        tracing::info!(refused, partition, "Redis does not tell of changes: each delivery asks for its webhooks");
+        Ok(false)
+    }
+
+    /// Ends a reader's blocking read early: it answers with nothing, or with what it took just before.
+    pub async fn unblock(&self, client_id: i64) -> Result<(), StoreError> {
+        self.0.link.run::<i64>(redis::cmd("CLIENT").arg("UNBLOCK").arg(client_id)).await.map(drop)
+    }
+}
