@@ -30,6 +30,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower::{BoxError, Layer, Service};
 
 use super::{
+    intake::Intake,
     resolve::Resolver,
     trace::{ConnectLayer, TracedConnector},
 };
@@ -66,14 +67,23 @@ const TURN_BYTES: usize = 16 * 1024;
 /// Requests over kept connections; clones share them.
 pub(super) type HttpClient = Client<TracedConnector<HttpsConnector>, Full<Bytes>>;
 
-/// A client that gives up on connecting after `connect_timeout`. It knows neither redirects nor proxies nor
-/// compression, and sends a request a second time only if nothing of it had been sent.
-pub(super) fn client(resolver: Resolver, tls: ClientConfig, connect_timeout: Duration) -> HttpClient {
+/// A client that gives up on connecting after `connect_timeout`, and on a connection that brings more than the bodies it
+/// reads, of `body_max_bytes` each. It knows neither redirects nor proxies nor compression, and sends a request a second time
+/// only if nothing of it had been sent.
+pub(super) fn client(
+    resolver: Resolver,
+    tls: ClientConfig,
+    connect_timeout: Duration,
+    body_max_bytes: u64,
+) -> HttpClient {
     let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(connect_timeout));
-    let https = HttpsConnector { tcp, tls: Arc::new(tls).into() };
+    // Of a body that is too long, as much may be under way when it is given up as its window holds; and around what is read,
+    // HTTP puts its own.
+    let response_bytes = body_max_bytes.saturating_mul(2).saturating_add(u64::from(STREAM_WINDOW_BYTES));
+    let https = HttpsConnector { tcp, tls: Arc::new(tls).into(), response_bytes };
     Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
@@ -95,6 +105,8 @@ pub(super) fn client(resolver: Resolver, tls: ClientConfig, connect_timeout: Dur
 pub(super) struct HttpsConnector {
     tcp: HttpConnector<Resolver>,
     tls: TlsConnector,
+    /// What one response may bring.
+    response_bytes: u64,
 }
 
 impl Service<Uri> for HttpsConnector {
@@ -109,24 +121,27 @@ impl Service<Uri> for HttpsConnector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let name = ServerName::try_from(uri.host().unwrap_or_default().to_owned());
         let (tcp, tls) = (self.tcp.call(uri), self.tls.clone());
+        let intake = Intake::new(self.response_bytes);
         Box::pin(async move {
             let stream = tls.connect(name?, tcp.await?.into_inner()).await?;
-            Ok(TokioIo::new(HttpsConnection { stream, turn_bytes: 0 }))
+            Ok(TokioIo::new(HttpsConnection { stream, turn_bytes: 0, intake }))
         })
     }
 }
 
-/// A connection after its handshake, which never keeps its reader busy for long.
+/// A connection after its handshake, which never keeps its reader busy for long, and ends where it brings too much.
 pub(super) struct HttpsConnection {
     stream: TlsStream<TcpStream>,
     /// Read since the others last had a turn.
     turn_bytes: usize,
+    intake: Intake,
 }
 
 impl Connection for HttpsConnection {
     fn connected(&self) -> Connected {
         let (_, tls) = self.stream.get_ref();
-        if tls.alpn_protocol() == Some(b"h2") { Connected::new().negotiated_h2() } else { Connected::new() }
+        let connected = Connected::new().extra(self.intake.clone());
+        if tls.alpn_protocol() == Some(b"h2") { connected.negotiated_h2() } else { connected }
     }
 }
 
@@ -139,8 +154,12 @@ impl AsyncRead for HttpsConnection {
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let came = buffer.filled().len() - before;
         // When nothing is there, the reader waits anyhow.
-        self.turn_bytes = if read.is_ready() { self.turn_bytes + buffer.filled().len() - before } else { 0 };
+        self.turn_bytes = if read.is_ready() { self.turn_bytes + came } else { 0 };
+        if came > 0 {
+            self.intake.came(came)?;
+        }
         read
     }
 }

@@ -8,7 +8,7 @@ use std::{error::Error, io};
 use hyper_util::client::legacy;
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible, pki_types::InvalidDnsNameError};
 
-use super::{resolve::LookupError, shortage::lacking};
+use super::{intake::TOO_MUCH, resolve::LookupError, shortage::lacking};
 use crate::domain::outcome::{NetworkFault, Outcome, Phase};
 
 /// What an attempt met that ended with `error` while it was in `phase`.
@@ -63,6 +63,7 @@ fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Outcome> {
 
 fn io_fault(error: &io::Error, phase: Phase) -> Option<NetworkFault> {
     Some(match error.kind() {
+        TOO_MUCH => NetworkFault::InvalidResponse("more was sent than a response may hold".to_owned()),
         io::ErrorKind::ConnectionRefused => NetworkFault::ConnectionRefused,
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => NetworkFault::Reset(phase),
         // A broken pipe is what comes of writing to a connection that was closed, and HTTP/2's word for its end.

@@ -7,6 +7,7 @@
 //!
 //! * `request.rs` says what is sent;
 //! * `connect.rs` makes connections, keeps them, and bounds what they hold in memory;
+//! * `intake.rs` bounds what a connection brings;
 //! * `resolve.rs` looks names up and has every address judged; only judged addresses are ever dialled;
 //! * `tls.rs` says which certificates are believed;
 //! * `trace.rs` knows what an attempt is doing and how long each part took;
@@ -15,6 +16,7 @@
 
 mod connect;
 mod fault;
+mod intake;
 mod request;
 mod resolve;
 mod shortage;
@@ -35,7 +37,7 @@ use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
-use self::{connect::HttpClient, trace::Trace};
+use self::{connect::HttpClient, intake::Intake, trace::Trace};
 pub use self::{
     request::Request,
     resolve::{LookupError, Resolver},
@@ -104,8 +106,10 @@ impl Sender {
         // Divided by the number of addresses: a silent first address leaves time for the next one. As a limit
         // on the whole it lies beyond `delivery.timeout`, which is the one that counts.
         let connect_timeout = delivery.timeout + Duration::from_secs(1);
-        let client = connect::client(resolver, tls::client_config(egress.extra_ca.as_deref())?, connect_timeout);
-        Ok(Self { client, timeout: delivery.timeout, response_max_bytes: delivery.response_max_bytes })
+        let tls = tls::client_config(egress.extra_ca.as_deref())?;
+        let response_max_bytes = delivery.response_max_bytes;
+        let client = connect::client(resolver, tls, connect_timeout, response_max_bytes);
+        Ok(Self { client, timeout: delivery.timeout, response_max_bytes })
     }
 
     /// Sends one request and waits for its outcome, `delivery.timeout` at most. Never fails: what went wrong at the
@@ -139,7 +143,11 @@ impl Sender {
                     )));
                 }
                 // Whatever becomes of the body, the headers were complete: the outcome stands.
-                let _ = timeout_at(deadline, read_away(response.into_body(), self.response_max_bytes)).await;
+                let reading = Intake::reading(&response);
+                let whole = timeout_at(deadline, read_away(response.into_body(), self.response_max_bytes)).await;
+                if let (Some(reading), Ok(true)) = (reading, whole) {
+                    reading.ended();
+                }
                 Outcome::Response { status: status.as_u16() }
             }
         }
@@ -162,18 +170,20 @@ fn refusal(url: &Url) -> Option<String> {
 }
 
 /// Reads a body to its end, so that its connection can be used again; one of more than `max_bytes` is dropped, and
-/// its connection (HTTP/1.1) or stream (HTTP/2) with it.
-async fn read_away(mut body: Incoming, max_bytes: u64) {
+/// its connection (HTTP/1.1) or stream (HTTP/2) with it. Whether it was read to its end.
+async fn read_away(mut body: Incoming, max_bytes: u64) -> bool {
     if body.size_hint().exact().is_some_and(|announced| announced > max_bytes) {
-        return;
+        return false;
     }
     let mut read_bytes = 0;
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
         read_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
         if read_bytes > max_bytes {
-            return;
+            return false;
         }
     }
+    true
 }
 
 impl Request {

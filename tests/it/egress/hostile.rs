@@ -42,6 +42,7 @@ pub(super) fn flood(bytes: impl AsRef<[u8]>) -> Act {
 /// A running endpoint. It ends when it is dropped.
 pub(super) struct Hostile {
     address: SocketAddr,
+    connections: Arc<()>,
     _tasks: JoinSet<()>,
 }
 
@@ -62,21 +63,30 @@ impl Hostile {
         let alpn = std::str::from_utf8(protocol).expect("it is ASCII");
         let acceptor = TlsAcceptor::from(server_config(Identity::Trusted, &[alpn]).expect("this one speaks TLS"));
         let script: Arc<[Act]> = script.into();
-        let mut tasks = JoinSet::new();
+        let (mut tasks, connections) = (JoinSet::new(), Arc::new(()));
+        let open = connections.clone();
         tasks.spawn(async move {
-            let mut connections = JoinSet::new();
+            let mut connections = JoinSet::<io::Result<()>>::new();
             loop {
                 let Ok((stream, _)) = listener.accept().await else { continue };
-                let (acceptor, script) = (acceptor.clone(), Arc::clone(&script));
+                let (acceptor, script, open) = (acceptor.clone(), Arc::clone(&script), open.clone());
                 connections.spawn(async move {
                     // What was sent before a reset must not be held back, or it is lost with it.
                     stream.set_nodelay(true)?;
                     let stream = acceptor.accept(stream).await?;
-                    if protocol == b"h2" { http2(stream, &script).await } else { http1(stream, &script).await }
+                    let played =
+                        if protocol == b"h2" { http2(stream, &script).await } else { http1(stream, &script).await };
+                    drop(open);
+                    played
                 });
             }
         });
-        Self { address, _tasks: tasks }
+        Self { address, connections, _tasks: tasks }
+    }
+
+    /// How many connections are open.
+    pub(super) fn connections(&self) -> usize {
+        Arc::strong_count(&self.connections) - 2
     }
 
     pub(super) fn url(&self) -> String {

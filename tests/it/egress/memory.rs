@@ -9,9 +9,9 @@ use super::hostile::*;
 use crate::support::*;
 
 const ATTEMPTS: usize = 1000;
-/// How much the worker may grow by over a thousand hostile answers, in KiB: 150 KiB an attempt. A connection with TLS that
+/// How much the worker may grow by over a thousand hostile answers, in KiB: 100 KiB an attempt. A connection with TLS that
 /// is merely open takes 50.
-const GROWTH_LIMIT_KIB: u64 = 150 * 1024;
+const GROWTH_LIMIT_KIB: u64 = 100 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_hostile_answers_at_once_do_not_make_the_worker_large() {
