@@ -1,6 +1,6 @@
 //! The queue's steps: claim, fan out, settle, hold, reject, renew, leave, promote, visit.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -188,12 +188,14 @@ impl Store {
         self.0.link.run_script(&script).await.map(answer)
     }
 
-    /// Settles attempts of one partition, several in one script.
+    /// Settles attempts of one partition, several in one script. The span of a log is set when it begins, and again where
+    /// `renew` has its webhook.
     pub async fn settle(
         &self,
         partition: u16,
         consumer: &str,
         attempts: &[Attempted],
+        renew: &HashSet<WebhookId>,
     ) -> Result<Vec<Settled>, StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.settle.key(keys.queue(partition));
@@ -204,7 +206,8 @@ impl Store {
         let grouped = ByWebhook::new(attempts.iter().map(|attempt| &*attempt.delivery));
         for (account, webhook, deliveries) in grouped.iter() {
             script.key(keys.webhooks(account)).key(keys.logs(partition, webhook)).key(keys.failed(partition, webhook));
-            script.arg(account.as_str()).arg(webhook.to_string()).arg(deliveries.len());
+            script.arg(account.as_str()).arg(webhook.to_string()).arg(u8::from(renew.contains(&webhook)));
+            script.arg(deliveries.len());
             for Attempted { held, delivery, next, log } in deliveries.iter().map(|(_, index)| &attempts[*index]) {
                 script.arg(&held.entry.0).arg(held.deliveries).arg(log.to_json());
                 match next {

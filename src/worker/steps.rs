@@ -1,11 +1,16 @@
 //! The steps in Redis that deliveries take together: looking their webhooks up, settling, holding. One loop for each,
 //! of one partition, until the worker's other parts are gone.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use super::{Worker, batch::Batches, persist::until_answered};
 use crate::{
-    domain::{account::AccountId, webhook::Subscriptions},
+    domain::{
+        account::AccountId,
+        webhook::{Subscriptions, WebhookId},
+    },
     store::{Attempted, Settled, StoreError, Waiting},
 };
 
@@ -14,6 +19,8 @@ use crate::{
 const SETTLE_LINGER: Duration = Duration::from_millis(1);
 /// The same for what is to be put aside.
 const HOLD_LINGER: Duration = Duration::from_millis(10);
+/// How often the span of a log that is written to is renewed.
+const RENEW_SPANS_EVERY: Duration = Duration::from_mins(1);
 
 /// An account's webhooks, or why they cannot be read.
 pub(super) type LookedUp = Result<Arc<Subscriptions>, StoreError>;
@@ -36,9 +43,28 @@ pub(super) async fn look_up(worker: Arc<Worker>, partition: u16, mut batches: Ba
 
 /// Settles attempts.
 pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Batches<Attempted, Settled>) {
+    let mut spans = Spans { since: Instant::now(), renewed: HashSet::new() };
     while let Some((attempts, answers)) = batches.next_within(|| worker.linger(SETTLE_LINGER)).await {
-        let settled = until_answered!("settle", worker.store.settle(partition, &worker.consumer, &attempts));
+        let renew = spans.due(attempts.iter().map(|attempt| attempt.delivery.webhook));
+        let settled = until_answered!("settle", worker.store.settle(partition, &worker.consumer, &attempts, &renew));
         answers.give(each("settle", partition, attempts.len(), settled));
+    }
+}
+
+/// Whose log had its span renewed in the minute under way: to renew it with each entry, or to ask whether it is due, would
+/// cost as much as the entry.
+struct Spans {
+    since: Instant,
+    renewed: HashSet<WebhookId>,
+}
+
+impl Spans {
+    /// Those of these webhooks whose turn it is.
+    fn due(&mut self, webhooks: impl Iterator<Item = WebhookId>) -> HashSet<WebhookId> {
+        if self.since.elapsed() >= RENEW_SPANS_EVERY {
+            *self = Self { since: Instant::now(), renewed: HashSet::new() };
+        }
+        webhooks.filter(|webhook| self.renewed.insert(*webhook)).collect()
     }
 }
 
@@ -64,4 +90,19 @@ fn each(step: &str, partition: u16, count: usize, answers: Result<Vec<Settled>, 
         tracing::error!(%error, partition, step, "Redis refuses; the entries stay pending");
         vec![Settled::Broken(error.to_string()); count]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_logs_span_is_renewed_with_its_first_entry_of_a_minute() {
+        let [busy, calm] = [(); 2].map(|()| WebhookId::new(uuid::Uuid::now_v7()));
+        let mut spans = Spans { since: Instant::now(), renewed: HashSet::new() };
+        let mut due = |webhooks: &[WebhookId]| spans.due(webhooks.iter().copied()).len();
+        assert_eq!((due(&[busy, busy]), due(&[busy]), due(&[calm, busy])), (1, 0, 1));
+        tokio::time::advance(RENEW_SPANS_EVERY).await;
+        assert_eq!((due(&[calm, busy]), due(&[calm, busy])), (2, 0));
+    }
 }

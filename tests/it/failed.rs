@@ -1,6 +1,6 @@
 //! Deliveries that failed for good: kept whole, listed, redelivered, bounded; and held ones, discarded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use lynkhook::{
     domain::{delivery::Delivery, log_entry::LogEntry, retry::Next, webhook::WebhookId},
@@ -343,7 +343,7 @@ async fn a_script_that_writes_to_a_missing_webhook_says_so_and_leaves_no_key() {
             }
             Some(next) => {
                 let attempt = Attempted { held, delivery: delivery.clone().into(), next, log: log.clone().into() };
-                here.store.settle(0, "tester", &[attempt]).await.unwrap().remove(0)
+                here.store.settle(0, "tester", &[attempt], &HashSet::new()).await.unwrap().remove(0)
             }
         };
         assert_eq!(answer, Settled::Gone, "{next:?}");

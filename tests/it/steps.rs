@@ -102,7 +102,12 @@ impl Bench {
 
     /// Settles attempts as consumer `a`.
     async fn settle(&self, attempts: &[Attempted]) -> Vec<Settled> {
-        self.store.settle(0, "a", attempts).await.unwrap()
+        self.settle_and_renew(attempts, &[]).await
+    }
+
+    /// The same, and renews the spans of these webhooks' logs.
+    async fn settle_and_renew(&self, attempts: &[Attempted], renew: &[WebhookId]) -> Vec<Settled> {
+        self.store.settle(0, "a", attempts, &renew.iter().copied().collect()).await.unwrap()
     }
 
     async fn entries(&self, rest: &str) -> Vec<StreamEntry> {

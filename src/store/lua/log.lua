@@ -4,5 +4,5 @@
 -- Answers LOGGED, or GONE where the webhook is deleted.
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 'GONE' end
 visit_by(KEYS[3], ARGV[5], now_ms() + 3600000)
-write_log(KEYS[2], { ARGV[2] }, ARGV[3], ARGV[4])
+if add_to_log('LPUSH', KEYS[2], { ARGV[2] }, tonumber(ARGV[3])) then redis.call('EXPIRE', KEYS[2], ARGV[4]) end
 return 'LOGGED'

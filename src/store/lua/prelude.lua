@@ -106,14 +106,12 @@ end
 -- Sees to it that a webhook is visited at `at_ms` or sooner.
 local function visit_by(visits, member, at_ms) redis.call('ZADD', visits, 'LT', at_ms, member) end
 
--- Writes entries, the oldest first; the newest `limit` stay, and are gone `ttl_s` after the last one (up to a minute less:
--- to ask is cheaper than to write). Answers whether that span was set anew: for the first entry, then once a minute.
--- Guarded: Lua never rolls back, so a log key of a wrong type must not undo a move that was made.
-local function write_log(key, entries, limit, ttl_s)
-  local length = redis.pcall('LPUSH', key, unpack(entries))
-  if type(length) == 'table' then return false end
-  if length > tonumber(limit) then redis.call('LTRIM', key, '0', string.format('%d', limit - 1)) end
-  local stale = redis.call('TTL', key) < ttl_s - 60
-  if stale then redis.call('EXPIRE', key, ttl_s) end
-  return stale
+-- Adds entries to a log, the oldest first, with LPUSH, or with LPUSHX, which leaves it absent; the newest `limit` stay.
+-- Answers its length, or nil: guarded, for Lua never rolls back, so a log key of a wrong type must not undo a move that was
+-- made.
+local function add_to_log(push, key, entries, limit)
+  local length = redis.pcall(push, key, unpack(entries))
+  if type(length) ~= 'number' then return nil end
+  if length > limit then redis.call('LTRIM', key, '0', string.format('%d', limit - 1)) end
+  return length
 end

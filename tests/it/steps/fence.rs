@@ -1,5 +1,7 @@
 //! Only the lease's holder moves an entry: its consumer, under its present delivery count.
 
+use std::collections::HashSet;
+
 use lynkhook::store::EntryId;
 
 use super::*;
@@ -40,7 +42,7 @@ impl Step {
         let store = &bench.store;
         let settle = async |next| {
             let attempt = attempted(held, delivery, next);
-            store.settle(0, consumer, &[attempt]).await.unwrap().remove(0)
+            store.settle(0, consumer, &[attempt], &HashSet::new()).await.unwrap().remove(0)
         };
         let done = |done: bool| if done { Settled::Done } else { Settled::Lost };
         match self {

@@ -149,21 +149,40 @@ async fn visits_of_a_wrong_type_keep_no_log_from_being_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_visit_that_somebody_lost_is_planned_again_within_a_minute_of_deliveries() {
+async fn a_log_has_its_span_and_its_visit_from_its_first_entry_on_and_again_where_they_are_renewed() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
     let log = bench.key(&format!("logs:{webhook}"));
-    for (number, expected) in [(0, true), (1, false), (2, true)] {
+    let span = LOG_RETENTION.as_secs();
+    for (number, renew, expected) in [(0, &[][..], true), (1, &[], false), (2, &[webhook], true)] {
         let delivery = first("acme", webhook, &format!("e{number}"));
         bench.queue(&delivery).await;
         let held = bench.take("a").await.remove(0);
-        if number == 2 {
-            bench.cli::<()>(&format!("EXPIRE {log} {}", LOG_RETENTION.as_secs() - 61)).await;
-        }
-        bench.settle(&[attempted(&held, &delivery, Next::Delivered)]).await;
+        bench.settle_and_renew(&[attempted(&held, &delivery, Next::Delivered)], renew).await;
         assert_eq!(bench.visit_in_ms("acme", webhook).await.is_some(), expected, "{number}");
+        let left: u64 = bench.cli(&format!("TTL {log}")).await;
+        assert_eq!(left + 60 > span, expected, "{number}: {left}");
         bench.cli::<()>(&format!("DEL {}", bench.key("visits"))).await;
+        bench.cli::<()>(&format!("EXPIRE {log} 1000")).await;
     }
-    let ttl: u64 = bench.cli(&format!("TTL {log}")).await;
-    assert!(LOG_RETENTION.as_secs() - ttl < 60, "{ttl}");
+    assert_eq!(bench.log(webhook).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_there_is_no_log_a_webhook_that_cannot_be_read_keeps_its_attempts_and_a_deleted_one_drops_them() {
+    let bench = Bench::new().await;
+    let (webhook, gone) = (bench.webhook("acme", true).await, bench.webhook("other", true).await);
+    let deliveries = [first("acme", webhook, "e1"), first("other", gone, "e2"), first("other", gone, "e3")];
+    let held = taken(&bench, &deliveries.each_ref()).await;
+    bench.cli::<()>(&format!("SET {} x", bench.key("webhooks:acme"))).await;
+    bench.cli::<()>(&format!("HDEL {} {gone}", bench.key("webhooks:other"))).await;
+    let nexts = [Next::Delivered, Next::Delivered, RETRY];
+    let attempts: Vec<_> =
+        held.iter().zip(&deliveries).zip(nexts).map(|((held, d), next)| attempted(held, d, next)).collect();
+    let answers = bench.settle(&attempts).await;
+    assert!(matches!(answers[0], Settled::Broken(_)), "{answers:?}");
+    assert_eq!(answers[1..], [Settled::Gone, Settled::Gone]);
+    assert_eq!((bench.len("queue").await, bench.pending().await, bench.len("retries").await), (1, 1, 0));
+    assert_eq!(bench.counted("deliveries_of_deleted_webhook").await, 2);
+    assert!(bench.log(webhook).await.is_empty() && bench.log(gone).await.is_empty());
 }

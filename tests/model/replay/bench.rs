@@ -1,6 +1,9 @@
 //! The model's actions, taken on a real Redis through the store as a worker takes them.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use lynkhook::{
     config::Settings,
@@ -236,7 +239,12 @@ impl Bench {
                     Next::Failed => retry::Next::Failed,
                 };
                 self.store
-                    .settle(0, name, &[Attempted { held, delivery: delivery.into(), next, log: log.into() }])
+                    .settle(
+                        0,
+                        name,
+                        &[Attempted { held, delivery: delivery.into(), next, log: log.into() }],
+                        &HashSet::new(),
+                    )
                     .await
                     .unwrap()
                     .remove(0)
