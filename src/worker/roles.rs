@@ -32,10 +32,12 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(10);
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 /// A visit that Redis refuses is tried again after this long.
 const PUT_OFF: Duration = Duration::from_mins(1);
-/// Rounds of visits are at least so far apart.
-const VISIT_PACE: Duration = Duration::from_millis(50);
+/// Rounds of visits are at least so far apart. Many that bring little disturb the others less than few that bring much.
+const VISIT_PACE: Duration = Duration::from_millis(10);
 /// Webhooks visited in one round.
-const VISITS_MAX: usize = 64;
+const VISITS_MAX: usize = 16;
+/// Of the worker's places, one in so many may be filled again by one round.
+const VISIT_SHARE: usize = 40;
 /// Of an entry claimed this often, the worker may have died: it is attempted apart from other such entries.
 const SUSPECT_DELIVERIES: u32 = 3;
 
@@ -165,10 +167,13 @@ async fn visit_round(worker: &Worker, partition: u16) -> Duration {
     let oldest_log = timestamp(now - LOG_RETENTION);
     let mut next = if due.len() == VISITS_MAX { Duration::ZERO } else { VISIT_EVERY };
     // What many endpoints hold does not come back all at once, though each had room: that would be a flood to the others.
-    let mut share = worker.concurrency.div_ceil(4);
+    let mut share = worker.concurrency.div_ceil(VISIT_SHARE);
     for (account, webhook) in due {
         if worker.stop.is_cancelled() {
             break;
+        }
+        if share == 0 {
+            return Duration::ZERO;
         }
         worker.turns.note(Role::Visit, partition);
         match visit_one(worker, &account, webhook, &oldest_log, &mut share).await {
@@ -195,10 +200,10 @@ async fn visit_one(
     oldest_log: &str,
     share: &mut usize,
 ) -> Result<Option<Duration>, StoreError> {
-    let Room { most: mut room, pace, alone } = worker.bounds.room(webhook);
-    if !alone {
-        room = room.min(*share);
-    }
+    let Room { most, pace, alone } = worker.bounds.room(webhook);
+    let mut room = if alone { most } else { most.min(*share) };
+    // Where it is the share that has an end, the next round goes on.
+    let pace = if room < most { Duration::ZERO } else { pace };
     loop {
         // Where there is room for more than one script moves, it is due again at once.
         let (most, pace) = if room > BATCH_MAX { (BATCH_MAX, Duration::ZERO) } else { (room, pace) };
@@ -211,7 +216,7 @@ async fn visit_one(
         }
         room = room.saturating_sub(visited.moved);
         *share = share.saturating_sub(visited.moved);
-        if !visited.more_held || visited.moved == 0 || !pace.is_zero() {
+        if !visited.more_held || visited.moved == 0 || room == 0 {
             return Ok(visited.next_in);
         }
     }

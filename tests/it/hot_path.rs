@@ -53,7 +53,7 @@ const BESIDES_US: u64 = 300;
 
 /// What a worker does here besides, often enough to be seen.
 const QUICK: [(&str, &str); 3] = [
-    ("LYNKHOOK_WORKER__CONCURRENCY", "64"),
+    ("LYNKHOOK_WORKER__CONCURRENCY", "256"),
     ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
     ("LYNKHOOK_WORKER__RENEW_EVERY", "300ms"),
 ];
