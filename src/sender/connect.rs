@@ -80,9 +80,10 @@ pub(super) fn client(
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(connect_timeout));
-    // Of a body that is too long, as much may be under way when it is given up as its window holds; and around what is read,
+    // Of a body that is too long, as much may be under way when it is given up as its window holds; around what is read,
     // HTTP puts its own.
-    let response_bytes = body_max_bytes.saturating_mul(2).saturating_add(u64::from(STREAM_WINDOW_BYTES));
+    let around = u64::from(STREAM_WINDOW_BYTES + 2 * HEADERS_BYTES);
+    let response_bytes = body_max_bytes.saturating_mul(2).saturating_add(around);
     let https = HttpsConnector { tcp, tls: Arc::new(tls).into(), response_bytes };
     Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())

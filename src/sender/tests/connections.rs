@@ -163,6 +163,30 @@ async fn many_attempts_at_once_share_an_http_2_connection_and_none_is_lost() {
 }
 
 #[tokio::test]
+async fn bodies_far_beyond_the_limit_cost_an_http_2_connection_none_of_its_other_streams() {
+    static ANSWERED: AtomicUsize = AtomicUsize::new(0);
+    let answer = || {
+        let long = !ANSWERED.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
+        Ok(Response::new("x".repeat(if long { 300_000 } else { 10 })))
+    };
+    let (seen, _versions) = mpsc::unbounded_channel();
+    let endpoint = Arc::new(http_2(answer, seen).await);
+    let sender = sender(PATIENT, loopback());
+    assert_eq!(words(&attempt(&sender, &endpoint).await), "200");
+    for _ in 0..10 {
+        let mut attempts = tokio::task::JoinSet::new();
+        for _ in 0..60 {
+            let (sender, endpoint) = (sender.clone(), endpoint.clone());
+            attempts.spawn(async move { attempt(&sender, &endpoint).await });
+        }
+        for attempt in attempts.join_all().await {
+            assert_eq!(words(&attempt), "200");
+        }
+    }
+    assert_eq!(endpoint.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn an_http_2_stream_that_is_reset_names_the_endpoints_reason() {
     let (seen, _versions) = mpsc::unbounded_channel();
     let endpoint = http_2(|| Err(io::Error::other("no")), seen).await;
