@@ -202,8 +202,10 @@ async fn visit_one(
 ) -> Result<Option<Duration>, StoreError> {
     let Room { most, pace, alone } = worker.bounds.room(webhook);
     let mut room = if alone { most } else { most.min(*share) };
-    // Where it is the share that has an end, the next round goes on.
-    let pace = if room < most { Duration::ZERO } else { pace };
+    // Where it is the share that has an end, the rest follows so much sooner. (Not at once: what was moved is not in flight
+    // before it was read, and so would count for nothing.)
+    let count = |attempts: usize| u32::try_from(attempts).unwrap_or(u32::MAX);
+    let pace = if room < most { pace * count(room) / count(most) } else { pace };
     loop {
         // Where there is room for more than one script moves, it is due again at once.
         let (most, pace) = if room > BATCH_MAX { (BATCH_MAX, Duration::ZERO) } else { (room, pace) };
@@ -216,7 +218,7 @@ async fn visit_one(
         }
         room = room.saturating_sub(visited.moved);
         *share = share.saturating_sub(visited.moved);
-        if !visited.more_held || visited.moved == 0 || room == 0 {
+        if !visited.more_held || visited.moved == 0 || !pace.is_zero() {
             return Ok(visited.next_in);
         }
     }

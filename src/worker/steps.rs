@@ -47,7 +47,10 @@ pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Bat
     while let Some((attempts, answers)) = batches.next_within(|| worker.linger(SETTLE_LINGER)).await {
         let renew = spans.due(attempts.iter().map(|attempt| attempt.delivery.webhook));
         let settled = until_answered!("settle", worker.store.settle(partition, &worker.consumer, &attempts, &renew));
-        answers.give(each("settle", partition, attempts.len(), settled));
+        let settled = each("settle", partition, attempts.len(), settled);
+        let others = attempts.iter().zip(&settled).filter(|(_, settled)| **settled != Settled::Done);
+        spans.were_not_renewed(others.map(|(attempt, _)| attempt.delivery.webhook));
+        answers.give(settled);
     }
 }
 
@@ -65,6 +68,11 @@ impl Spans {
             *self = Self { since: Instant::now(), renewed: HashSet::new() };
         }
         webhooks.filter(|webhook| self.renewed.insert(*webhook)).collect()
+    }
+
+    /// Of these nothing was settled: it is still their turn.
+    fn were_not_renewed(&mut self, webhooks: impl Iterator<Item = WebhookId>) {
+        webhooks.for_each(|webhook| _ = self.renewed.remove(&webhook));
     }
 }
 
@@ -104,5 +112,7 @@ mod tests {
         assert_eq!((due(&[busy, busy]), due(&[busy]), due(&[calm, busy])), (1, 0, 1));
         tokio::time::advance(RENEW_SPANS_EVERY).await;
         assert_eq!((due(&[calm, busy]), due(&[calm, busy])), (2, 0));
+        spans.were_not_renewed([calm].into_iter());
+        assert_eq!(spans.due([calm, busy].into_iter()), HashSet::from([calm]));
     }
 }
