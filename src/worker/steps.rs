@@ -43,13 +43,15 @@ pub(super) async fn look_up(worker: Arc<Worker>, partition: u16, mut batches: Ba
 
 /// Settles attempts.
 pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Batches<Attempted, Settled>) {
-    let mut spans = Spans { since: Instant::now(), renewed: HashSet::new() };
+    let mut spans = Spans::new();
     while let Some((attempts, answers)) = batches.next_within(|| worker.linger(SETTLE_LINGER)).await {
         let renew = spans.due(attempts.iter().map(|attempt| attempt.delivery.webhook));
         let settled = until_answered!("settle", worker.store.settle(partition, &worker.consumer, &attempts, &renew));
         let settled = each("settle", partition, attempts.len(), settled);
-        let others = attempts.iter().zip(&settled).filter(|(_, settled)| **settled != Settled::Done);
-        spans.were_not_renewed(others.map(|(attempt, _)| attempt.delivery.webhook));
+        let done = attempts.iter().zip(&settled).filter(|(_, settled)| **settled == Settled::Done);
+        spans
+            .renewed
+            .extend(done.map(|(attempt, _)| attempt.delivery.webhook).filter(|webhook| renew.contains(webhook)));
         answers.give(settled);
     }
 }
@@ -62,17 +64,16 @@ struct Spans {
 }
 
 impl Spans {
+    fn new() -> Self {
+        Self { since: Instant::now(), renewed: HashSet::new() }
+    }
+
     /// Those of these webhooks whose turn it is.
     fn due(&mut self, webhooks: impl Iterator<Item = WebhookId>) -> HashSet<WebhookId> {
         if self.since.elapsed() >= RENEW_SPANS_EVERY {
-            *self = Self { since: Instant::now(), renewed: HashSet::new() };
+            *self = Self::new();
         }
-        webhooks.filter(|webhook| self.renewed.insert(*webhook)).collect()
-    }
-
-    /// Of these nothing was settled: it is still their turn.
-    fn were_not_renewed(&mut self, webhooks: impl Iterator<Item = WebhookId>) {
-        webhooks.for_each(|webhook| _ = self.renewed.remove(&webhook));
+        webhooks.filter(|webhook| !self.renewed.contains(webhook)).collect()
     }
 }
 
@@ -107,12 +108,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_logs_span_is_renewed_with_its_first_entry_of_a_minute() {
         let [busy, calm] = [(); 2].map(|()| WebhookId::new(uuid::Uuid::now_v7()));
-        let mut spans = Spans { since: Instant::now(), renewed: HashSet::new() };
-        let mut due = |webhooks: &[WebhookId]| spans.due(webhooks.iter().copied()).len();
+        let mut spans = Spans::new();
+        let mut due = |webhooks: &[WebhookId]| {
+            let due = spans.due(webhooks.iter().copied());
+            spans.renewed.extend(&due);
+            due.len()
+        };
         assert_eq!((due(&[busy, busy]), due(&[busy]), due(&[calm, busy])), (1, 0, 1));
         tokio::time::advance(RENEW_SPANS_EVERY).await;
         assert_eq!((due(&[calm, busy]), due(&[calm, busy])), (2, 0));
-        spans.were_not_renewed([calm].into_iter());
-        assert_eq!(spans.due([calm, busy].into_iter()), HashSet::from([calm]));
+        spans.renewed.remove(&calm);
+        for _ in 0..2 {
+            let due = spans.due([calm, busy].into_iter());
+            assert_eq!(due, HashSet::from([calm]), "to be due is not to be renewed");
+        }
     }
 }

@@ -22,7 +22,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    PATIENT, attempt,
+    PATIENT, Sender, attempt,
     endpoint::{Endpoint, answering, good_tls, listen, listen_tls, read_request},
     loopback, met, sender, words,
 };
@@ -147,19 +147,23 @@ async fn http_2_is_spoken_where_the_endpoint_offers_it() {
     assert_eq!(versions.recv().await, Some(Version::HTTP_2));
 }
 
-#[tokio::test]
-async fn many_attempts_at_once_share_an_http_2_connection_and_none_is_lost() {
-    let (seen, _versions) = mpsc::unbounded_channel();
-    let endpoint = Arc::new(http_2(|| Ok(Response::new("ok".to_owned())), seen).await);
-    let sender = sender(PATIENT, loopback());
+async fn all_are_delivered_at_once(count: usize, sender: &Sender, endpoint: &Arc<Endpoint>) {
     let mut attempts = tokio::task::JoinSet::new();
-    for _ in 0..50 {
+    for _ in 0..count {
         let (sender, endpoint) = (sender.clone(), endpoint.clone());
         attempts.spawn(async move { attempt(&sender, &endpoint).await });
     }
     for attempt in attempts.join_all().await {
         assert_eq!(words(&attempt), "200");
     }
+}
+
+#[tokio::test]
+async fn many_attempts_at_once_share_an_http_2_connection_and_none_is_lost() {
+    let (seen, _versions) = mpsc::unbounded_channel();
+    let endpoint = Arc::new(http_2(|| Ok(Response::new("ok".to_owned())), seen).await);
+    let sender = sender(PATIENT, loopback());
+    all_are_delivered_at_once(50, &sender, &endpoint).await;
 }
 
 #[tokio::test]
@@ -174,14 +178,7 @@ async fn bodies_far_beyond_the_limit_cost_an_http_2_connection_none_of_its_other
     let sender = sender(PATIENT, loopback());
     assert_eq!(words(&attempt(&sender, &endpoint).await), "200");
     for _ in 0..10 {
-        let mut attempts = tokio::task::JoinSet::new();
-        for _ in 0..60 {
-            let (sender, endpoint) = (sender.clone(), endpoint.clone());
-            attempts.spawn(async move { attempt(&sender, &endpoint).await });
-        }
-        for attempt in attempts.join_all().await {
-            assert_eq!(words(&attempt), "200");
-        }
+        all_are_delivered_at_once(60, &sender, &endpoint).await;
     }
     assert_eq!(endpoint.connections.load(Ordering::SeqCst), 1);
 }
