@@ -23,6 +23,8 @@ pub const BATCH_MAX_BYTES: usize = 4 << 20;
 pub const BATCH_MAX: usize = 50;
 /// A webhook that holds something and is off is visited this often, for the age of what it holds.
 const VISIT_AT_REST: Duration = Duration::from_hours(1);
+/// Where all that is held for an endpoint came within this long, it is a burst, which an endpoint that answers makes up for.
+const BURST: Duration = Duration::from_secs(30);
 /// A consumer with nothing pending that was idle this long is removed.
 const CONSUMER_IDLE: Duration = Duration::from_hours(1);
 
@@ -97,12 +99,12 @@ pub struct Waiting {
 pub enum Reason {
     /// Its webhook is off. It waits until that is switched on.
     Off,
-    /// Its endpoint has as much in flight as it may. It is attempted all the same where holding it would cost another.
+    /// Its endpoint has as much in flight as it may.
     Slow {
         /// The next visit comes in so long at the latest.
         visit_in: Duration,
     },
-    /// Its endpoint fails, and has as much in flight as it may. The oldest goes where there are too many.
+    /// Its endpoint fails, and has as much in flight as it may.
     Failing {
         /// The next visit comes in so long at the latest.
         visit_in: Duration,
@@ -120,8 +122,10 @@ pub enum Settled {
     Gone,
     /// The webhook is on after all: attempt it.
     Active,
-    /// As many are held as may be: attempt it.
+    /// As many are held as may be: fail it.
     Full,
+    /// As many are held as may be, which all came just now, and the endpoint answers: attempt it.
+    Burst,
     /// Redis could not; the entry stays where it was.
     Broken(String),
 }
@@ -226,7 +230,7 @@ impl Store {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.hold.key(keys.queue(partition));
         script.key(keys.visits(partition)).key(keys.counts(partition));
-        script.arg(consumer).arg(self.0.held.limit).arg(self.0.held.max_bytes);
+        script.arg(consumer).arg(self.0.held.limit).arg(self.0.held.max_bytes).arg(ms(BURST));
         arg_leases(&mut script, waiting.iter().map(|waiting| &waiting.held));
         let grouped = ByWebhook::new(waiting.iter().map(|waiting| &waiting.delivery));
         for (account, webhook, deliveries) in grouped.iter() {
@@ -429,6 +433,7 @@ fn answer(word: String) -> Settled {
         "GONE" => Settled::Gone,
         "ACTIVE" => Settled::Active,
         "FULL" => Settled::Full,
+        "BURST" => Settled::Burst,
         _ => Settled::Broken(word),
     }
 }

@@ -78,14 +78,15 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 let place = match worker.bounds.enter(webhook.id) {
                     Ok(place) => place,
                     Err(_) if anyway => worker.bounds.enter_anyway(webhook.id),
-                    Err(busy) => {
-                        anyway = put_off(&worker, &lease, &delivery, busy, judged.envelope.len()).await;
-                        if !anyway {
-                            return;
+                    Err(busy) => match put_off(&worker, &lease, &delivery, busy, judged.envelope.len()).await {
+                        Some(Settled::Burst) => {
+                            anyway = true;
+                            // To ask may have taken long: lease and settings are looked at anew.
+                            continue;
                         }
-                        // To ask may have taken long: lease and settings are looked at anew.
-                        continue;
-                    }
+                        Some(Settled::Full) => return fail(&worker, &lease, delivery, judged, no_room(busy)).await,
+                        _ => return,
+                    },
                 };
                 if attempt(&worker, &lease, (delivery, webhook), place, &mut judged).await {
                     return;
@@ -244,27 +245,36 @@ async fn hold(
     report(lease, "hold", held)
 }
 
-/// Puts a delivery aside until its endpoint has room. Whether it is to be attempted anyway, because as many are held as
-/// may be: that slows others down, and to drop one would be worse.
-async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, busy: Busy, envelope_bytes: usize) -> bool {
+/// Puts a delivery aside until its endpoint has room. Where as many are held as may be, the answer says whether it is to be
+/// attempted anyway, which slows others down for a while, or fails, because that while would have no end.
+async fn put_off(
+    worker: &Worker,
+    lease: &Lease,
+    delivery: &Delivery,
+    busy: Busy,
+    envelope_bytes: usize,
+) -> Option<Settled> {
     let Busy { pace: visit_in, failing } = busy;
     let reason = if failing { Reason::Failing { visit_in } } else { Reason::Slow { visit_in } };
-    match hold(worker, lease, delivery, reason, envelope_bytes).await {
-        Some(Settled::Full) => return true,
-        Some(Settled::Done) => {
-            worker.figures.put_off();
-            worker.visit_due[usize::from(lease.partition())].notify_one();
-        }
-        _ => {}
+    let held = hold(worker, lease, delivery, reason, envelope_bytes).await;
+    if held == Some(Settled::Done) {
+        worker.figures.put_off();
+        worker.visit_due[usize::from(lease.partition())].notify_one();
     }
-    false
+    held
+}
+
+/// Why a delivery fails that nobody was asked for.
+fn no_room(busy: Busy) -> String {
+    let endpoint = if busy.failing { "keeps failing" } else { "does not keep up" };
+    format!("not attempted: this endpoint {endpoint}, and as many deliveries as may wait for it do")
 }
 
 /// Says in the log what is worth saying of a step's answer, and passes it on.
 fn report(lease: &Lease, step: &str, answer: Result<Settled, StoreError>) -> Option<Settled> {
     let entry = &lease.entry().0;
     match &answer {
-        Ok(Settled::Done | Settled::Active | Settled::Full) => {}
+        Ok(Settled::Done | Settled::Active | Settled::Full | Settled::Burst) => {}
         Ok(Settled::Lost) => tracing::info!(
             entry,
             step,

@@ -1,8 +1,8 @@
 //! Whether bad endpoints hurt the good ones: 100 accounts with an endpoint each, of which ten hang, are slow, reset,
 //! fail TLS, answer 503, or recover, or one sends far more than all others.
 //!
-//! For each [`kind`] a turn in which the bad ones get no events and one in which they do alternate ([`turn`]); what the
-//! good ones meet in both is compared ([`tell`]). Last, whether one endpoint that is [`alone`] reaches the whole worker.
+//! For each [`kind`] turns alternate in which the bad ones get no events, in which they do, and in which they do and are
+//! well ([`turn`]); what the good ones meet is compared ([`tell`]). Last, whether one endpoint that is [`alone`] reaches the whole worker.
 
 mod alone;
 mod kind;
@@ -62,10 +62,12 @@ struct Measured {
     rounds: Vec<Round>,
 }
 
-/// The two turns of a round.
+/// The turns of a round.
 #[derive(Serialize)]
 struct Round {
     without: Met,
+    /// The bad ones get their events, and are well.
+    well: Option<Met>,
     with: Met,
 }
 
@@ -74,7 +76,9 @@ pub async fn run(extent: Extent, options: &Options) -> Report {
         .iter()
         .filter(|kind| options.kinds.is_empty() || options.kinds.iter().any(|name| name == kind.name))
         .collect();
-    let turns: Duration = kinds.iter().map(|kind| 2 * turn::lasts(kind, options.seconds(kind, extent))).sum();
+    let turns_of = |kind: &Kind| 2 + u32::from(kind.well().is_some());
+    let turns: Duration =
+        kinds.iter().map(|kind| turns_of(kind) * turn::lasts(kind, options.seconds(kind, extent))).sum();
     let minutes = (turns * extent.rounds + Duration::from_secs(30)).as_secs().div_ceil(60);
     extent.progress(&format!("isolation: {} kinds, rounds: {}; about {minutes} min", kinds.len(), extent.rounds));
     let mut stage = Stage::new("http/1.1").await;
@@ -87,14 +91,23 @@ pub async fn run(extent: Extent, options: &Options) -> Report {
     for kind in kinds {
         let per_second = capacity * SHARE * kind.load;
         let seconds = options.seconds(kind, extent);
+        let well = kind.well();
         let mut rounds = Vec::new();
         for number in 1..=extent.rounds {
+            let mut one =
+                async |what, kind, bad| one(what, kind, Plan { per_second, seconds, bad }, &mut stage, extent).await;
             // Each is first in its turn, so that what drifts on this machine favours none.
-            let with_first = number % 2 == 0;
-            let first = one(kind, per_second, seconds, with_first, &mut stage, extent).await;
-            let second = one(kind, per_second, seconds, !with_first, &mut stage, extent).await;
-            let (without, with) = if with_first { (second, first) } else { (first, second) };
-            rounds.push(Round { without, with });
+            let with_first = if number % 2 == 0 { Some(one("with", kind, true).await) } else { None };
+            let without = one("without", kind, false).await;
+            let well = match &well {
+                Some(kind) => Some(one("with well", kind, true).await),
+                None => None,
+            };
+            let with = match with_first {
+                Some(with) => with,
+                None => one("with", kind, true).await,
+            };
+            rounds.push(Round { without, well, with });
         }
         measured.push(Measured { kind: kind.name, per_second, seconds, rounds });
     }
@@ -103,16 +116,12 @@ pub async fn run(extent: Extent, options: &Options) -> Report {
     tell::tell(capacity, &measured, &alone)
 }
 
-async fn one(kind: &Kind, per_second: f64, seconds: u64, bad: bool, stage: &mut Stage, extent: Extent) -> Met {
-    let met = turn::take(kind, Plan { per_second, seconds, bad }, stage).await;
+async fn one(what: &str, kind: &Kind, plan: Plan, stage: &mut Stage, extent: Extent) -> Met {
+    let met = turn::take(kind, plan, stage).await;
+    let Met { p50_ms, p99_ms, per_second, held, .. } = &met;
     extent.progress(&format!(
-        "isolation, {} {}: p50 {:.2} ms, p99 {:.2} ms, {:.0}/s, held {}",
-        if bad { "with" } else { "without" },
+        "isolation, {what} {}: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, {per_second:.0}/s, held {held}",
         kind.name,
-        met.p50_ms,
-        met.p99_ms,
-        met.per_second,
-        met.held,
     ));
     met
 }

@@ -142,19 +142,20 @@ impl World {
         producer(&self.redis, &self.queues, &self.setup, accounts)
     }
 
-    /// How many deliveries are held, and how many of those were dropped because no more may be.
-    pub async fn held(&mut self) -> (u64, u64) {
-        let (mut held, mut dropped) = (0, 0);
+    /// How many deliveries are held, and how many have failed for good.
+    pub async fn held_and_failed(&mut self) -> (u64, u64) {
+        let (mut held, mut failed) = (0, 0);
         for partition in 0..self.setup.partitions {
             let visits: Vec<String> =
                 self.redis.zrange(self.keys.visits(partition), 0, -1).await.expect("Redis answers");
             for (_, webhook) in visits.iter().filter_map(|member| Keys::parse_visit(member)) {
                 held += self.redis.xlen::<_, u64>(self.keys.held(partition, webhook)).await.expect("Redis answers");
+                failed += self.redis.xlen::<_, u64>(self.keys.failed(partition, webhook)).await.expect("Redis answers");
             }
-            let counted = self.redis.hget::<_, _, Option<u64>>(self.keys.counts(partition), "held_overflow");
-            dropped += counted.await.expect("Redis answers").unwrap_or(0);
+            let dropped = self.redis.hget::<_, _, Option<u64>>(self.keys.counts(partition), "failed_overflow");
+            failed += dropped.await.expect("Redis answers").unwrap_or(0);
         }
-        (held, dropped)
+        (held, failed)
     }
 }
 

@@ -73,6 +73,36 @@ async fn what_a_slow_endpoint_cannot_have_held_is_attempted_and_none_of_it_is_dr
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_failing_endpoint_cannot_have_held_fails_whole_and_says_so_in_the_log() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await.with("LYNKHOOK_HELD__LIMIT", "5").await;
+    receiver.plan("/bad", [Answer::ResetBeforeHeaders]);
+    let bad = here.add("bad", &receiver.url("/bad")).await;
+    let _worker = here.program.worker([("LYNKHOOK_DELIVERY__RETRY_DELAYS", "60s,60s")]);
+    for number in 1..=3 {
+        here.push("bad", TRANSCRIPT).await;
+        receiver.wait_for_ended("/bad", number, SOON).await;
+    }
+    for _ in 0..30 {
+        here.push("bad", TRANSCRIPT).await;
+    }
+    let failed = eventually(SOON, "each is in one place", async || {
+        let mut redis = here.redis.clone();
+        let retries: usize = redis.zcard(here.key("retries")).await.unwrap();
+        let queued: usize = redis.xlen(here.key("queue")).await.unwrap();
+        let failed: usize = redis.xlen(here.key(&format!("failed:{bad}"))).await.unwrap();
+        (queued == 0 && retries + held(&here, bad).await + failed == 33).then_some(failed)
+    })
+    .await;
+    assert!(failed > 10 && overflowed(&here).await == 0, "{failed} failed");
+    let not_attempted = "not attempted: this endpoint keeps failing, and as many deliveries as may wait for it do";
+    let log = here.log(bad).await;
+    let so_logged: Vec<_> = log.iter().filter(|entry| entry["error"] == not_attempted).collect();
+    assert_eq!(so_logged.len(), failed, "{log:?}");
+    assert!(so_logged.iter().all(|entry| entry["status"] == "failed" && entry["attempt"] == 1), "{so_logged:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_is_alone_may_use_the_whole_worker_however_slow_it_is() {
     let receiver = Receiver::start().await;
     let (gate, here) = (Gate::new(), Installation::new(&receiver).await);

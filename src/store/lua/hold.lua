@@ -1,15 +1,16 @@
 -- hold (leased, several at once): an entry -> held, because its webhook is off or its endpoint has too much in flight.
 -- What entries of one webhook have in common is said and done once for all of them.
 -- KEYS  1 queue  2 visits  3 counts, then for each webhook: webhooks, held
--- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 first entry id  5 last entry id  6 how many entries,
---       then for each webhook: account, webhook, how many of its entries follow, and for each of those: entry id, delivery
---       count, delivery line, reason (off|slow|failing), ms until the next visit at the latest
+-- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 how long what waits may have come in a burst, in ms
+--       5 first entry id  6 last entry id  7 how many entries, then for each webhook: account, webhook, how many of its
+--       entries follow, and for each of those: entry id, delivery count, delivery line, reason (off|slow|failing), ms until
+--       the next visit at the latest
 -- Answers for each entry: HELD, LOST (the lease is another's), GONE (the webhook is deleted), ACTIVE (off, and it is on
--- after all: attempt it), FULL (slow, and one more would cost the oldest: attempt it), or the error that kept it where
--- it was, without holding up its neighbours.
+-- after all: attempt it), FULL (on, and one more would cost the oldest: fail it), BURST (the same, but it is only slow and
+-- even the oldest came just now: attempt it), or the error that kept it where it was, without holding up its neighbours.
 local queue, visits, counts = KEYS[1], KEYS[2], KEYS[3]
 local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
-local holds = leases(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
+local burst_ms, holds = tonumber(ARGV[4]), leases(queue, ARGV[1], ARGV[5], ARGV[6], tonumber(ARGV[7]))
 -- Entries whose stay ends; webhooks that may hold too much now.
 local ended, webhooks, answers = {}, {}, {}
 
@@ -24,6 +25,15 @@ local function look(of, entry, deliveries, line)
   return found
 end
 
+-- Whether even the oldest that is held came just now: an endpoint that answers soon has made up for such a burst.
+local function came_in_a_burst(of)
+  if of.burst == nil then
+    local oldest = redis.call('XRANGE', of.held, '-', '+', 'COUNT', 1)[1]
+    of.burst = not oldest or now - string.match(oldest[1], '^%d+') < burst_ms
+  end
+  return of.burst
+end
+
 local function hold(of, found, entry, reason, visit_ms)
   if type(found) ~= 'table' then return found end
   if not found.holds then return 'LOST' end
@@ -35,9 +45,9 @@ local function hold(of, found, entry, reason, visit_ms)
   end
   if reason == 'off' and is_active(of.settings) then return 'ACTIVE' end
   local delivery = found.delivery
-  if delivery and reason == 'slow' then
+  if delivery and reason ~= 'off' then
     of.room = of.room or room(of.held, limit, max_bytes, of.largest)
-    if not of.room(#delivery) then return 'FULL' end
+    if not of.room(#delivery) then return reason == 'slow' and came_in_a_burst(of) and 'BURST' or 'FULL' end
   end
 
   -- Before anything is held: what is held is always visited.
@@ -46,13 +56,13 @@ local function hold(of, found, entry, reason, visit_ms)
   if delivery then
     redis.call('XADD', of.held, '*', 'delivery', delivery)
     -- What was added without asking for room leaves less of it.
-    if reason ~= 'slow' then of.unweighed, of.room = true, nil end
+    if reason == 'off' then of.unweighed, of.room = true, nil end
   end
   ended[#ended + 1] = entry
   return 'HELD'
 end
 
-local a = 6
+local a = 7
 for k = 4, #KEYS, 2 do
   local account, webhook, entries = unpack(ARGV, a + 1, a + 3)
   local of = { webhooks = KEYS[k], held = KEYS[k + 1], webhook = webhook, largest = 0 }

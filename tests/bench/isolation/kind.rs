@@ -16,6 +16,7 @@ const ACCOUNTS: usize = 100;
 pub const HEALTHY: Setup = Setup { accounts: ACCOUNTS, series: &[OK], ..PLAIN };
 
 /// One kind.
+#[derive(Clone, Copy)]
 pub struct Kind {
     pub name: &'static str,
     /// Who is in another series than [`OK`] is bad.
@@ -50,6 +51,12 @@ impl Kind {
         Setup { series: self.series, ..HEALTHY }
     }
 
+    /// The same events where the bad ones are well: what is worse beside the bad ones is then no matter of load. `None` where
+    /// it is the load that is bad, or all will be well.
+    pub fn well(&self) -> Option<Self> {
+        (self.series.len() == WELL.len()).then_some(Self { series: &WELL, ..*self })
+    }
+
     /// The numbers of the good, or of the bad accounts.
     pub fn accounts(&self, good: bool) -> impl ExactSizeIterator<Item = usize> + use<> {
         let of = |n: &usize| (self.series[n % self.series.len()] == OK) == good;
@@ -61,6 +68,9 @@ impl Kind {
         self.series.iter().copied().filter(|series| *series != OK)
     }
 }
+
+/// Ten that are not bad at all, counted apart from the good ones.
+const WELL: [&str; 10] = one_in_ten("ok-well");
 
 /// The last of ten is bad.
 const fn one_in_ten(bad: &'static str) -> [&'static str; 10] {

@@ -56,6 +56,12 @@ impl Measured {
         format!("{without:.decimals$} -> {with:.decimals$}")
     }
 
+    /// The same to those in which they are well, where there are such.
+    fn ratio_to_well(&self, of: fn(&Met) -> f64) -> Option<f64> {
+        let ratios = self.rounds.iter().filter_map(|round| Some(of(&round.with) / of(round.well.as_ref()?)));
+        Some(median(ratios)).filter(|ratio| !ratio.is_nan())
+    }
+
     fn memory_ratio(&self) -> f64 {
         self.median(|round| round.with.last_mib / round.with.quarter_mib)
     }
@@ -69,6 +75,7 @@ fn latencies(report: &mut Report, measured: &[Measured]) {
         "p99 ms",
         "p99.9 ms",
         "p99 ratio",
+        "to well",
         "delivered/s",
         "ratio",
         "arrived",
@@ -82,6 +89,7 @@ fn latencies(report: &mut Report, measured: &[Measured]) {
             one.pair(|met| met.p99_ms, 2),
             one.pair(|met| met.p999_ms, 2),
             format!("{:.2}", one.ratio(|met| met.p99_ms)),
+            one.ratio_to_well(|met| met.p99_ms).map_or_else(String::new, |ratio| format!("{ratio:.2}")),
             one.pair(|met| met.per_second, 0),
             format!("{:.3}", one.ratio(|met| met.per_second)),
             one.pair(|met| met.arrived, 3),
@@ -104,11 +112,11 @@ fn costs(report: &mut Report, measured: &[Measured]) {
         "ratio",
         "commands each",
         "held",
-        "overflowed",
+        "failed",
     ];
     let rows = measured.iter().map(|one| {
         #[allow(clippy::cast_precision_loss, reason = "numbers of deliveries")]
-        let [held, overflowed]: [fn(&Met) -> f64; 2] = [|met| met.held as f64, |met| met.overflowed as f64];
+        let [held, failed]: [fn(&Met) -> f64; 2] = [|met| met.held as f64, |met| met.failed as f64];
         [
             one.kind.to_owned(),
             one.pair(|met| met.cpu_per_1000, 4),
@@ -121,7 +129,7 @@ fn costs(report: &mut Report, measured: &[Measured]) {
             format!("{:.2}", one.ratio(|met| met.upkeep_cpu_per_1000)),
             one.pair(|met| met.upkeep_commands, 2),
             format!("{:.0}", one.median(|round| held(&round.with))),
-            format!("{:.0}", one.median(|round| overflowed(&round.with))),
+            format!("{:.0}", one.median(|round| failed(&round.with))),
         ]
     });
     report.table(header, rows);
@@ -158,6 +166,9 @@ fn judge(report: &mut Report, one: &Measured) {
     }
     let figure = |what: &str| format!("{}: {what}", one.kind);
     report.judge(Judged::at_most(figure("healthy p99, to without"), one.ratio(|met| met.p99_ms), P99_RATIO));
+    if let Some(ratio) = one.ratio_to_well(|met| met.p99_ms) {
+        report.judge(Judged::at_most(figure("healthy p99, to where the ten are well"), ratio, P99_RATIO));
+    }
     let throughput = one.ratio(|met| met.per_second);
     report.judge(Judged::near_one(figure("healthy deliveries/s, to without"), throughput, THROUGHPUT_WITHIN));
     let upkeep = one.ratio(|met| met.upkeep_cpu_per_1000) - 1.0;
@@ -189,7 +200,7 @@ fn draw(measured: &[Measured]) {
     let seconds = || ("s".to_owned(), Scale::Linear);
     let mut charts = Vec::new();
     for one in measured {
-        let Some(Round { without, with }) = one.rounds.last() else { continue };
+        let Some(Round { without, with, .. }) = one.rounds.last() else { continue };
         charts.push(Chart {
             title: format!("{}: the good ones' p99 in each second, {:.0}/s", one.kind, one.per_second),
             x: seconds(),

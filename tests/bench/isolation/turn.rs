@@ -56,9 +56,9 @@ pub struct Met {
     pub upkeep_cpu_per_1000: f64,
     /// Its commands for each healthy delivery meanwhile, which noise on the machine does not touch.
     pub upkeep_commands: f64,
-    /// At the end of the turn: deliveries held, and dropped because no more may be held.
+    /// At the end of the turn: deliveries held, and failed for good, most of them because no more may be held.
     pub held: u64,
-    pub overflowed: u64,
+    pub failed: u64,
     /// What else ran on this machine meanwhile, in cores: where it is much, nothing can be said.
     pub elsewhere: f64,
     pub recovery: Option<Recovery>,
@@ -110,7 +110,7 @@ pub async fn take(kind: &Kind, plan: Plan, stage: &mut Stage) -> Met {
     let (pushed, memory_mib) = tokio::join!(load.push(seconds), memory(worker.id, seconds));
     let used = Used::by(&worker, &mut world, stage).await.since(from);
     let good = report(stage).await.series.remove(OK).expect("good ones got some");
-    let held = world.held().await;
+    let (held, failed) = world.held_and_failed().await;
     let (quarter_mib, last_mib) = (around(&memory_mib, 0.25), around(&memory_mib, 1.0));
 
     stage.receiver.ask::<()>(&Ask::Reset).await;
@@ -145,15 +145,15 @@ pub async fn take(kind: &Kind, plan: Plan, stage: &mut Stage) -> Met {
         upkeep_cpu_per_1000: upkeep.redis / good_alone * 1000.0,
         elsewhere: used.elsewhere / seconds.as_secs_f64(),
         upkeep_commands: upkeep.redis_commands / good_alone,
-        held: held.0,
-        overflowed: held.1,
+        held,
+        failed,
         recovery,
     }
 }
 
 /// They answer from now on, and load goes on for all.
 async fn recover(kind: &Kind, load: &mut Load, seconds: Duration, world: &mut World, stage: &mut Stage) -> Recovery {
-    let held_before = world.held().await.0;
+    let held_before = world.held_and_failed().await.0;
     stage.receiver.ask::<()>(&Ask::Reset).await;
     answer(kind, Some(RECOVERED), stage).await;
     load.push(seconds).await;
@@ -174,7 +174,7 @@ async fn recover(kind: &Kind, load: &mut Load, seconds: Duration, world: &mut Wo
         in_flight_per_second: by_second(|counts| &counts.in_flight_per_second, u64::max),
         per_second: by_second(|counts| &counts.per_second, |sum, one| sum + one),
         held_before,
-        held_after: world.held().await.0,
+        held_after: world.held_and_failed().await.0,
     }
 }
 

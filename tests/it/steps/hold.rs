@@ -44,12 +44,12 @@ async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_visite
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_endpoints_delivery_is_not_held_at_the_cost_of_another_and_a_failing_ones_is() {
+async fn nothing_is_held_at_the_cost_of_another_but_where_its_webhook_is_off() {
     let small = [("LYNKHOOK_HELD__LIMIT", "2"), ("LYNKHOOK_HELD__MAX_BYTES", "20KiB")];
     let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(19_000));
     for (what, envelopes) in [("entries", &[TRANSCRIPT; 3][..]), ("bytes", &[&large, TRANSCRIPT])] {
         let bench = Bench::with(&small).await;
-        let webhook = bench.webhook("acme", true).await;
+        let webhook = bench.webhook("acme", false).await;
         for (number, envelope) in envelopes.iter().enumerate() {
             let delivery = first("acme", webhook, &format!("e{number}"));
             bench.append("queue", &[("delivery", &text(&delivery, envelope))]).await;
@@ -63,14 +63,32 @@ async fn a_slow_endpoints_delivery_is_not_held_at_the_cost_of_another_and_a_fail
         }
         let delivery = first("acme", webhook, "last");
         let before = bench.state().await;
-        assert_eq!(bench.hold(&last, &delivery, Reason::Slow { visit_in }).await, Settled::Full, "{what}");
+        assert_eq!(bench.hold(&last, &delivery, Reason::Slow { visit_in }).await, Settled::Burst, "{what}");
+        assert_eq!(bench.hold(&last, &delivery, Reason::Failing { visit_in }).await, Settled::Full, "{what}");
         assert_eq!(changed(&before, &bench.state().await), [""; 0], "{what}: nothing changes");
         assert_eq!(bench.counted("held_overflow").await, 0, "{what}");
         if what == "entries" {
-            assert_eq!(bench.hold(&last, &delivery, Reason::Failing { visit_in }).await, Settled::Done);
+            assert_eq!(bench.hold(&last, &delivery, Reason::Off).await, Settled::Done);
             assert_eq!(bench.entries(&format!("held:{webhook}")).await.len(), 2);
             assert_eq!(bench.counted("held_overflow").await, 1);
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_as_may_be_held_are_a_burst_while_the_oldest_came_half_a_minute_ago() {
+    let (now, visit_in) = (chrono::Utc::now().timestamp_millis(), Duration::from_secs(1));
+    for (age_s, expected) in [(20, Settled::Burst), (31, Settled::Full)] {
+        let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2")]).await;
+        let webhook = bench.webhook("acme", true).await;
+        let delivery = first("acme", webhook, "e1");
+        for age_ms in [age_s * 1000, 0] {
+            let add = format!("XADD {} {} delivery x", bench.key(&format!("held:{webhook}")), now - age_ms);
+            bench.cli::<String>(&add).await;
+        }
+        bench.queue(&delivery).await;
+        let held = bench.take("a").await.remove(0);
+        assert_eq!(bench.hold(&held, &delivery, Reason::Slow { visit_in }).await, expected, "{age_s} s");
     }
 }
 
@@ -89,7 +107,7 @@ async fn a_large_delivery_of_a_slow_endpoint_does_not_drive_out_the_small_ones_b
         answers.push(bench.hold(held, &first("acme", webhook, &format!("e{number}")), reason).await);
     }
     let held = answers.iter().filter(|answer| **answer == Settled::Done).count();
-    assert!((42..46).contains(&held) && answers[45] == Settled::Full, "{answers:?}");
+    assert!((42..46).contains(&held) && answers[45] == Settled::Burst, "{answers:?}");
     assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.counted("held_overflow").await), (held, 0));
 }
 
@@ -152,12 +170,12 @@ async fn a_delivery_of_a_deleted_webhook_is_dropped_and_counted_whatever_was_to_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_without_asking_for_room_leaves_less_for_those_of_its_batch_that_ask() {
     let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "5")]).await;
-    let webhook = bench.webhook("acme", true).await;
+    let webhook = bench.webhook("acme", false).await;
     let delivery = first("acme", webhook, "e1");
-    let (slow, failing) = (Reason::Slow { visit_in: PACE }, Reason::Failing { visit_in: PACE });
+    let slow = Reason::Slow { visit_in: PACE };
     let batches: [(&[Reason], &[Settled]); 2] = [
         (&[slow; 3], &[Settled::Done, Settled::Done, Settled::Done]),
-        (&[slow, failing, slow], &[Settled::Done, Settled::Done, Settled::Full]),
+        (&[slow, Reason::Off, slow], &[Settled::Done, Settled::Done, Settled::Burst]),
     ];
     for (reasons, expected) in batches {
         for _ in reasons {
