@@ -35,7 +35,7 @@ bounds: needs-cc needs-redis ## Measure a worker's memory with a million events,
 bench: needs-cc needs-redis ## Measure against a bare loop, in turns: SCENARIOS (all of them), ROUNDS (5), QUICK=1 to try it
 	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory idle drain scale) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
-bench-isolation: needs-cc needs-redis ## Whether bad endpoints hurt good ones: SECONDS a turn (300 hanging, 60 else), ROUNDS (1), QUICK=1
+bench-isolation: needs-cc needs-redis ## Whether bad endpoints hurt good ones: SECONDS a turn (300 hanging or slow, 60 else), ROUNDS (1), QUICK=1
 	$(CARGO) bench --locked --bench bench -- isolation --rounds $(or $(ROUNDS),1) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(QUICK),--quick)
 
 bench-growth: needs-cc needs-redis ## Measure what a delivery costs as work grows: ROUNDS (3), QUICK=1 to try it

@@ -32,7 +32,7 @@ const CAPACITY_EVENTS: usize = 100_000;
 /// What can be said of this scenario alone.
 #[derive(clap::Args)]
 pub struct Options {
-    /// isolation: how long a turn's load lasts (300 s where endpoints hang, 60 s else).
+    /// isolation: how long a turn's load lasts (300 s where endpoints hang or are slow, 60 s else).
     #[arg(long, value_parser = clap::value_parser!(u64).range(5..=86_400))]
     seconds: Option<u64>,
     /// isolation: the healthy load, in events a second (half of the worker's capacity, which is measured).
