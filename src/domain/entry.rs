@@ -38,6 +38,8 @@ pub struct Judged {
     pub envelope: Bytes,
     /// Event type and identifiers.
     pub facts: EnvelopeFacts,
+    /// Whether it comes back from being held.
+    pub was_held: bool,
 }
 
 /// Why an entry is set aside in `rejected`. The text names the fault and quotes no payload.
@@ -106,13 +108,13 @@ impl Judged {
             };
             let facts = catalogue.judge(&envelope)?;
             let traceparent = field("traceparent")?.and_then(|value| delivery::traceparent(text(value)));
-            Self { work: Work::Event(Event { id, account, traceparent }), envelope, facts }
+            Self { work: Work::Event(Event { id, account, traceparent }), envelope, facts, was_held: false }
         } else {
             let whole = field("delivery")?.ok_or(Rejection::Missing("account"))?;
             let (delivery, envelope) = Delivery::parse(whole)?;
             let envelope = whole.slice_ref(envelope);
             let facts = catalogue.read(&envelope)?;
-            Self { work: Work::Delivery(delivery), envelope, facts }
+            Self { work: Work::Delivery(delivery), envelope, facts, was_held: field("held")?.is_some() }
         };
         let right = judged.account().partition(found.partitions);
         if right != found.partition {

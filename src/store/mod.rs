@@ -34,7 +34,10 @@ pub use self::{
     examine::{Examination, Group},
     failed::{FailedEntry, FailedPage, Redelivered},
     known::Known,
-    queue::{Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Promoted, Reason, Settled, Visited, Waiting},
+    queue::{
+        Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Promoted, Reason, Settled, Visited, Waiting,
+        Within,
+    },
     reader::Reader,
     rejected::{Batch, Fate, RejectedEntry},
     server::{NO_EVICTION, ServerInfo},

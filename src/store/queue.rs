@@ -23,7 +23,7 @@ pub const BATCH_MAX_BYTES: usize = 4 << 20;
 pub const BATCH_MAX: usize = 50;
 /// A webhook that holds something and is off is visited this often, for the age of what it holds.
 const VISIT_AT_REST: Duration = Duration::from_hours(1);
-/// Where all that is held for an endpoint came within this long, it is a burst, which an endpoint that answers makes up for.
+/// [`Within::Burst`].
 const BURST: Duration = Duration::from_secs(30);
 /// A consumer with nothing pending that was idle this long is removed.
 const CONSUMER_IDLE: Duration = Duration::from_hours(1);
@@ -100,15 +100,23 @@ pub enum Reason {
     /// Its webhook is off. It waits until that is switched on.
     Off,
     /// Its endpoint has as much in flight as it may.
-    Slow {
+    Busy {
         /// The next visit comes in so long at the latest.
         visit_in: Duration,
+        /// Whether it is held at all.
+        within: Within,
     },
-    /// Its endpoint fails, and has as much in flight as it may.
-    Failing {
-        /// The next visit comes in so long at the latest.
-        visit_in: Duration,
-    },
+}
+
+/// How much may be held for a busy endpoint, if one more is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Within {
+    /// What the settings allow.
+    Limit,
+    /// … and beyond that whatever came to the queue within half a minute from when the oldest was held.
+    Burst,
+    /// Anything.
+    Any,
 }
 
 /// What a leased step answered.
@@ -122,10 +130,8 @@ pub enum Settled {
     Gone,
     /// The webhook is on after all: attempt it.
     Active,
-    /// As many are held as may be: fail it.
+    /// As many are held as may be; nothing changed.
     Full,
-    /// As many are held as may be, which all came just now, and the endpoint answers: attempt it.
-    Burst,
     /// Redis could not; the entry stays where it was.
     Broken(String),
 }
@@ -239,8 +245,9 @@ impl Store {
             for Waiting { held, delivery, reason } in deliveries.iter().map(|(_, index)| &waiting[*index]) {
                 let (reason, visit_in) = match reason {
                     Reason::Off => ("off", VISIT_AT_REST),
-                    Reason::Slow { visit_in } => ("slow", *visit_in),
-                    Reason::Failing { visit_in } => ("failing", *visit_in),
+                    Reason::Busy { visit_in, within: Within::Limit } => ("limit", *visit_in),
+                    Reason::Busy { visit_in, within: Within::Burst } => ("burst", *visit_in),
+                    Reason::Busy { visit_in, within: Within::Any } => ("any", *visit_in),
                 };
                 script.arg(&held.entry.0).arg(held.deliveries).arg(delivery.line()).arg(reason).arg(ms(visit_in));
             }
@@ -433,7 +440,6 @@ fn answer(word: String) -> Settled {
         "GONE" => Settled::Gone,
         "ACTIVE" => Settled::Active,
         "FULL" => Settled::Full,
-        "BURST" => Settled::Burst,
         _ => Settled::Broken(word),
     }
 }

@@ -69,8 +69,8 @@ pub(super) struct Place {
 pub(super) struct Busy {
     /// When to look again.
     pub(super) pace: Duration,
-    /// Whether the endpoint fails, rather than that it is slow.
-    pub(super) failing: bool,
+    /// How the endpoint does.
+    pub(super) standing: Standing,
 }
 
 /// What there is room for.
@@ -107,7 +107,7 @@ impl Bounds {
         if endpoint.room(&crowd, now) > 0 {
             return Ok(self.place(&mut known, webhook, now));
         }
-        Err(Busy { pace: endpoint.pace(&crowd, now), failing: endpoint.standing(&crowd, now) == Standing::Failing })
+        Err(Busy { pace: endpoint.pace(&crowd, now), standing: endpoint.standing(&crowd, now) })
     }
 
     /// A place, though there be no room.
@@ -283,7 +283,7 @@ mod tests {
             tokio::time::advance(Duration::from_millis(1)).await;
             bounds.enter(webhook).unwrap().end(&UNAVAILABLE);
         }
-        assert!(bounds.enter(webhook).unwrap_err().failing);
+        assert_eq!(bounds.enter(webhook).unwrap_err().standing, Standing::Failing);
         tokio::time::advance(Duration::from_millis(50)).await;
         let place = bounds.enter(webhook).unwrap();
         assert_eq!(in_flight(&bounds), (1, 1));

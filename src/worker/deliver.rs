@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
+        bound::Standing,
         delivery::Delivery,
         entry::{Found, Judged, Plan, Work},
         event::EventId,
@@ -24,7 +25,7 @@ use crate::{
     failpoint,
     secrets::SecretsError,
     sender::{self, Request},
-    store::{Attempted, Entry, Reason, Settled, StoreError, Waiting},
+    store::{Attempted, Entry, Reason, Settled, StoreError, Waiting, Within},
 };
 
 /// Delivers one entry. When this returns, the entry is settled, or it is another's, or it stays pending for whoever
@@ -41,7 +42,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
         return bury(&worker, &lease, judged).await;
     }
     let mut backoff = Backoff::new();
-    // To hold what was lost before would be to forget that it was.
+    // To hold what was lost before would be to forget that it was. What a quick endpoint may not have held takes little time.
     let mut anyway = deliveries > 1;
     let steps = worker.steps_of(&lease);
     // What is known is as old as what the reader read last: that is good for an entry that it has just read, once.
@@ -78,13 +79,16 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 let place = match worker.bounds.enter(webhook.id) {
                     Ok(place) => place,
                     Err(_) if anyway => worker.bounds.enter_anyway(webhook.id),
-                    Err(busy) => match put_off(&worker, &lease, &delivery, busy, judged.envelope.len()).await {
-                        Some(Settled::Burst) => {
+                    Err(busy) => match (put_off(&worker, &lease, &delivery, busy, &judged).await, busy.standing) {
+                        (Some(Settled::Full), Standing::Quick) => {
                             anyway = true;
                             // To ask may have taken long: lease and settings are looked at anew.
                             continue;
                         }
-                        Some(Settled::Full) => return fail(&worker, &lease, delivery, judged, no_room(busy)).await,
+                        (Some(Settled::Full), slow) => {
+                            worker.figures.no_room();
+                            return fail(&worker, &lease, delivery, judged, no_room(slow)).await;
+                        }
                         _ => return,
                     },
                 };
@@ -245,18 +249,16 @@ async fn hold(
     report(lease, "hold", held)
 }
 
-/// Puts a delivery aside until its endpoint has room. Where as many are held as may be, the answer says whether it is to be
-/// attempted anyway, which slows others down for a while, or fails, because that while would have no end.
-async fn put_off(
-    worker: &Worker,
-    lease: &Lease,
-    delivery: &Delivery,
-    busy: Busy,
-    envelope_bytes: usize,
-) -> Option<Settled> {
-    let Busy { pace: visit_in, failing } = busy;
-    let reason = if failing { Reason::Failing { visit_in } } else { Reason::Slow { visit_in } };
-    let held = hold(worker, lease, delivery, reason, envelope_bytes).await;
+/// Puts a delivery aside until its endpoint has room. What waited before, was attempted before or is redelivered does so
+/// however much waits; of what is new, a slow endpoint has all of a burst.
+async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, busy: Busy, judged: &Judged) -> Option<Settled> {
+    let again = judged.was_held || delivery.attempt > 1 || delivery.redelivery.is_some();
+    let within = match busy.standing {
+        _ if again => Within::Any,
+        Standing::Slow => Within::Burst,
+        Standing::Quick | Standing::Failing => Within::Limit,
+    };
+    let held = hold(worker, lease, delivery, Reason::Busy { visit_in: busy.pace, within }, judged.envelope.len()).await;
     if held == Some(Settled::Done) {
         worker.figures.put_off();
         worker.visit_due[usize::from(lease.partition())].notify_one();
@@ -264,9 +266,9 @@ async fn put_off(
     held
 }
 
-/// Why a delivery fails that nobody was asked for.
-fn no_room(busy: Busy) -> String {
-    let endpoint = if busy.failing { "keeps failing" } else { "does not keep up" };
+/// Why a delivery fails that was not attempted.
+fn no_room(standing: Standing) -> String {
+    let endpoint = if standing == Standing::Failing { "keeps failing" } else { "does not keep up" };
     format!("not attempted: this endpoint {endpoint}, and as many deliveries as may wait for it do")
 }
 
@@ -274,7 +276,7 @@ fn no_room(busy: Busy) -> String {
 fn report(lease: &Lease, step: &str, answer: Result<Settled, StoreError>) -> Option<Settled> {
     let entry = &lease.entry().0;
     match &answer {
-        Ok(Settled::Done | Settled::Active | Settled::Full | Settled::Burst) => {}
+        Ok(Settled::Done | Settled::Active | Settled::Full) => {}
         Ok(Settled::Lost) => tracing::info!(
             entry,
             step,

@@ -15,6 +15,7 @@ pub(super) struct Figures {
     retries: AtomicU64,
     failed: AtomicU64,
     put_off: AtomicU64,
+    no_room: AtomicU64,
 }
 
 impl Figures {
@@ -26,6 +27,7 @@ impl Figures {
             retries: AtomicU64::default(),
             failed: AtomicU64::default(),
             put_off: AtomicU64::default(),
+            no_room: AtomicU64::default(),
         }
     }
 
@@ -52,6 +54,11 @@ impl Figures {
         self.put_off.fetch_add(1, Relaxed);
     }
 
+    /// A delivery fails because no more may be held for its endpoint.
+    pub(super) fn no_room(&self) {
+        self.no_room.fetch_add(1, Relaxed);
+    }
+
     /// The value of `workers:<name>`.
     pub(super) fn to_json(&self, worker: &Worker) -> String {
         let Standings { slow, failing } = worker.bounds.standings();
@@ -67,6 +74,7 @@ impl Figures {
             "retries": self.retries.load(Relaxed),
             "failed": self.failed.load(Relaxed),
             "putOff": self.put_off.load(Relaxed),
+            "noRoom": self.no_room.load(Relaxed),
             "slowEndpoints": slow,
             "failingEndpoints": failing,
         })

@@ -94,19 +94,19 @@ pub async fn run(extent: Extent, options: &Options) -> Report {
         let well = kind.well();
         let mut rounds = Vec::new();
         for number in 1..=extent.rounds {
-            let mut one =
-                async |what, kind, bad| one(what, kind, Plan { per_second, seconds, bad }, &mut stage, extent).await;
+            let mut met = [None, None, None];
             // Each is first in its turn, so that what drifts on this machine favours none.
-            let with_first = if number % 2 == 0 { Some(one("with", kind, true).await) } else { None };
-            let without = one("without", kind, false).await;
-            let well = match &well {
-                Some(kind) => Some(one("with well", kind, true).await),
-                None => None,
-            };
-            let with = match with_first {
-                Some(with) => with,
-                None => one("with", kind, true).await,
-            };
+            for turn in 0..met.len() {
+                let which = (turn + number as usize - 1) % met.len();
+                let (what, kind, bad) = match (which, &well) {
+                    (0, _) => ("without", kind, false),
+                    (1, Some(well)) => ("with well", well, true),
+                    (1, None) => continue,
+                    _ => ("with", kind, true),
+                };
+                met[which] = Some(one(what, kind, Plan { per_second, seconds, bad }, &mut stage, extent).await);
+            }
+            let [Some(without), well, Some(with)] = met else { unreachable!("each had its turn") };
             rounds.push(Round { without, well, with });
         }
         measured.push(Measured { kind: kind.name, per_second, seconds, rounds });

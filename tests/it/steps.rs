@@ -23,7 +23,7 @@ use lynkhook::{
         retry::Next,
         webhook::WebhookId,
     },
-    store::{Attempted, Held, Reason, Settled, Waiting},
+    store::{Attempted, Held, Reason, Settled, Waiting, Within},
     webhooks::NewAuthentication,
 };
 use redis::{AsyncCommands, FromRedisValue};
@@ -86,6 +86,12 @@ impl Bench {
     /// Appends an entry to a stream; answers its id.
     async fn append(&self, rest: &str, fields: &[(&str, &str)]) -> String {
         self.redis.clone().xadd(self.key(rest), "*", fields).await.unwrap()
+    }
+
+    /// A delivery under an id of this time, in Unix ms.
+    async fn append_as(&self, rest: &str, at_ms: i64, delivery: &str) {
+        let id = format!("{at_ms}-*");
+        let _: String = self.redis.clone().xadd(self.key(rest), id, &[("delivery", delivery)]).await.unwrap();
     }
 
     /// Queues a delivery of the example event; answers the entry's id.

@@ -120,9 +120,13 @@ fn summary(status: &Status, width: Option<u16>) -> String {
 fn kept(kept: Kept, section: &str, owner: &str) -> String {
     let Kept { entries, streams, at_limit, at_max_bytes, limit, max_bytes, .. } = kept;
     let of = if entries > 0 { format!(" of {}", plural(streams, owner)) } else { String::new() };
+    let beyond = match section {
+        "held" => "more fail, or where it is off drop the oldest",
+        _ => "the oldest are dropped",
+    };
     let reached = |by, setting, bound| match by {
         0 => String::new(),
-        by => format!(", LIMIT REACHED by {by}: {section}.{setting} = {bound}, the oldest are dropped"),
+        by => format!(", LIMIT REACHED by {by}: {section}.{setting} = {bound}, {beyond}"),
     };
     let max_bytes = bytesize::ByteSize(max_bytes).display().iec().to_string();
     format!(
@@ -244,11 +248,12 @@ mod tests {
         let some = Kept { entries: 12, streams: 2, ..none };
         assert_eq!(kept(some, "held", "webhook"), "12 of 2 webhooks");
         let full = Kept { at_limit: 1, ..some };
-        let said = "12 of 2 webhooks, LIMIT REACHED by 1: held.limit = 10, the oldest are dropped";
+        let said =
+            "12 of 2 webhooks, LIMIT REACHED by 1: held.limit = 10, more fail, or where it is off drop the oldest";
         assert_eq!(kept(full, "held", "webhook"), said);
         let large = Kept { at_max_bytes: 2, max_bytes: 64 << 20, ..some };
-        let said = "12 of 2 webhooks, LIMIT REACHED by 2: held.max_bytes = 64.0 MiB, the oldest are dropped";
-        assert_eq!(kept(large, "held", "webhook"), said);
+        let said = "12 of 2 webhooks, LIMIT REACHED by 2: failed.max_bytes = 64.0 MiB, the oldest are dropped";
+        assert_eq!(kept(large, "failed", "webhook"), said);
         assert_eq!((limited(9, none), limited(10, none)), ("9".to_owned(), "10 (limit)".to_owned()));
     }
 

@@ -1,13 +1,14 @@
 -- hold (leased, several at once): an entry -> held, because its webhook is off or its endpoint has too much in flight.
 -- What entries of one webhook have in common is said and done once for all of them.
 -- KEYS  1 queue  2 visits  3 counts, then for each webhook: webhooks, held
--- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 how long what waits may have come in a burst, in ms
+-- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 how long a burst lasts, in ms
 --       5 first entry id  6 last entry id  7 how many entries, then for each webhook: account, webhook, how many of its
---       entries follow, and for each of those: entry id, delivery count, delivery line, reason (off|slow|failing), ms until
---       the next visit at the latest
+--       entries follow, and for each of those: entry id, delivery count, delivery line, reason, ms until the next visit at
+--       the latest. Reasons: off (the oldest goes where there are too many); or its endpoint is busy, and it is held within
+--       the limit; beyond the limit too, if it came in one burst with the oldest; or in any case (limit|burst|any)
 -- Answers for each entry: HELD, LOST (the lease is another's), GONE (the webhook is deleted), ACTIVE (off, and it is on
--- after all: attempt it), FULL (on, and one more would cost the oldest: fail it), BURST (the same, but it is only slow and
--- even the oldest came just now: attempt it), or the error that kept it where it was, without holding up its neighbours.
+-- after all: attempt it), FULL (busy, and one more may not be held), or the error that kept it where it was, without
+-- holding up its neighbours.
 local queue, visits, counts = KEYS[1], KEYS[2], KEYS[3]
 local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
 local burst_ms, holds = tonumber(ARGV[4]), leases(queue, ARGV[1], ARGV[5], ARGV[6], tonumber(ARGV[7]))
@@ -25,13 +26,20 @@ local function look(of, entry, deliveries, line)
   return found
 end
 
--- Whether even the oldest that is held came just now: an endpoint that answers soon has made up for such a burst.
-local function came_in_a_burst(of)
-  if of.burst == nil then
-    local oldest = redis.call('XRANGE', of.held, '-', '+', 'COUNT', 1)[1]
-    of.burst = not oldest or now - string.match(oldest[1], '^%d+') < burst_ms
+local function ms_of(id) return tonumber(string.match(id, '^%d+')) end
+
+-- Whether one more may be held, though its webhook be on.
+local function may_be_held(of, entry, bytes, within)
+  if within == 'any' then
+    -- What was added without asking for room leaves less of it.
+    of.room = nil
+    return true
   end
-  return of.burst
+  of.room = of.room or room(of.held, limit, max_bytes, of.largest)
+  if of.room(bytes) then return true end
+  if within ~= 'burst' then return false end
+  of.oldest_ms = of.oldest_ms or ms_of(redis.call('XRANGE', of.held, '-', '+', 'COUNT', 1)[1][1])
+  return ms_of(entry) - of.oldest_ms < burst_ms
 end
 
 local function hold(of, found, entry, reason, visit_ms)
@@ -45,9 +53,10 @@ local function hold(of, found, entry, reason, visit_ms)
   end
   if reason == 'off' and is_active(of.settings) then return 'ACTIVE' end
   local delivery = found.delivery
-  if delivery and reason ~= 'off' then
-    of.room = of.room or room(of.held, limit, max_bytes, of.largest)
-    if not of.room(#delivery) then return reason == 'slow' and came_in_a_burst(of) and 'BURST' or 'FULL' end
+  if delivery and reason ~= 'off' and not may_be_held(of, entry, #delivery, reason) then
+    if is_active(of.settings) then return 'FULL' end
+    -- It was switched off meanwhile.
+    reason = 'off'
   end
 
   -- Before anything is held: what is held is always visited.
@@ -55,7 +64,6 @@ local function hold(of, found, entry, reason, visit_ms)
   of.visited = true
   if delivery then
     redis.call('XADD', of.held, '*', 'delivery', delivery)
-    -- What was added without asking for room leaves less of it.
     if reason == 'off' then of.unweighed, of.room = true, nil end
   end
   ended[#ended + 1] = entry

@@ -9,7 +9,9 @@ for i = 4, #ARGV, 3 do
   if holds(queue, entry, consumer, ARGV[i + 1]) then
     local taken = fields(queue, entry)
     if taken and not taken.envelope then
-      redis.call('XADD', queue, '*', 'delivery', taken.delivery)
+      local copy = { 'delivery', taken.delivery }
+      if taken.held then copy[3], copy[4] = 'held', taken.held end
+      redis.call('XADD', queue, '*', unpack(copy))
     elseif taken then
       local copy = { 'account', taken.account, 'envelope', taken.envelope, 'id', ARGV[i + 2] }
       if taken.traceparent then copy[7], copy[8] = 'traceparent', taken.traceparent end

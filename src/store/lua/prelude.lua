@@ -88,7 +88,7 @@ end
 -- to it and reserves for the next. `largest` bytes is the largest of them.
 local function room(key, limit, max_bytes, largest)
   local entries = redis.call('XLEN', key)
-  local weight = entries > 0 and weigh(key, largest, max_bytes) or 0
+  local weight = entries > 0 and entries < limit and weigh(key, largest, max_bytes) or 0
   return function(bytes)
     local heavier = weight + bytes + math.min(bytes, 16384)
     if entries > 0 and (entries >= limit or heavier > max_bytes) then return false end

@@ -1,5 +1,5 @@
 -- visit: looks after a webhook whose visit is due: held, failed and log are trimmed by age; if it is active, up to n of
--- held -> queue, oldest first; the next visit is set, or none where nothing is left. A key that somebody spoiled does not
+-- held -> queue, oldest first, each with the id it was held under; the next visit is set, or none where nothing is left. A key that somebody spoiled does not
 -- keep the others from being looked after.
 -- KEYS  1 visits  2 webhooks  3 held  4 failed  5 logs  6 queue  7 counts
 -- ARGV  1 <account>/<webhook>  2 webhook  3 most entries (0: its endpoint has no room now)
@@ -31,7 +31,7 @@ while active and waiting > 0 and moved < tonumber(ARGV[3]) do
   bytes = bytes + #first[2][2]
   if moved > 0 and bytes > tonumber(ARGV[4]) then break end
   -- Under its own name: the worker that takes what is no delivery says so.
-  redis.call('XADD', queue, '*', first[2][1], first[2][2])
+  redis.call('XADD', queue, '*', first[2][1], first[2][2], 'held', first[1])
   redis.call('XDEL', held, first[1])
   moved, waiting = moved + 1, waiting - 1
 end

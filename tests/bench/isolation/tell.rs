@@ -33,6 +33,10 @@ pub fn tell(capacity: f64, measured: &[Measured], alone: &Alone) -> Report {
     let (most, places) = (alone.most_in_flight as f64, alone.places as f64);
     report.judge(Judged::at_least("alone: deliveries/s, to 100 endpoints'", alone.ratio(), ALONE_RATIO));
     report.judge(Judged::at_least("alone, answers after 200 ms: most in flight", most, places));
+    report.note(
+        "To well: the same events, where the ten are well. Then each of theirs costs a delivery, as the others' do."
+            .to_owned(),
+    );
     report.note(format!("Capacity, of which the healthy load is a share: {capacity:.0}/s."));
     if measured.iter().any(|one| one.kind == OVERLOADED) {
         report.note(format!("{OVERLOADED} leaves the worker nothing; it is told and not judged."));
@@ -166,9 +170,6 @@ fn judge(report: &mut Report, one: &Measured) {
     }
     let figure = |what: &str| format!("{}: {what}", one.kind);
     report.judge(Judged::at_most(figure("healthy p99, to without"), one.ratio(|met| met.p99_ms), P99_RATIO));
-    if let Some(ratio) = one.ratio_to_well(|met| met.p99_ms) {
-        report.judge(Judged::at_most(figure("healthy p99, to where the ten are well"), ratio, P99_RATIO));
-    }
     let throughput = one.ratio(|met| met.per_second);
     report.judge(Judged::near_one(figure("healthy deliveries/s, to without"), throughput, THROUGHPUT_WITHIN));
     let upkeep = one.ratio(|met| met.upkeep_cpu_per_1000) - 1.0;

@@ -1,4 +1,4 @@
-//! Holding: a delivery whose webhook is off waits beside the queue, and a webhook that is on holds nothing.
+//! Holding: a delivery waits beside the queue while its webhook is off, or its endpoint has too much in flight.
 
 use super::*;
 
@@ -33,9 +33,10 @@ async fn what_is_held_is_whole_and_visited_within_the_hour() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_visited_when_said() {
-    for reason in [|visit_in| Reason::Slow { visit_in }, |visit_in| Reason::Failing { visit_in }] {
+    for within in [Within::Limit, Within::Burst, Within::Any] {
         let (bench, webhook, held, delivery) = taken(true).await;
-        assert_eq!(bench.hold(&held, &delivery, reason(Duration::from_secs(9))).await, Settled::Done);
+        let reason = Reason::Busy { visit_in: Duration::from_secs(9), within };
+        assert_eq!(bench.hold(&held, &delivery, reason).await, Settled::Done);
         assert_eq!(bench.entries(&format!("held:{webhook}")).await[0].1[0].1, text(&delivery, TRANSCRIPT));
         let due = bench.visit_in_ms("acme", webhook).await.unwrap();
         assert!((5_000..=9_000).contains(&due), "{due}");
@@ -43,71 +44,109 @@ async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_visite
     }
 }
 
+const fn busy(within: Within) -> Reason {
+    Reason::Busy { visit_in: PACE, within }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_held_at_the_cost_of_another_but_where_its_webhook_is_off() {
+async fn while_its_webhook_is_on_nothing_is_held_at_the_cost_of_another() {
     let small = [("LYNKHOOK_HELD__LIMIT", "2"), ("LYNKHOOK_HELD__MAX_BYTES", "20KiB")];
     let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(19_000));
     for (what, envelopes) in [("entries", &[TRANSCRIPT; 3][..]), ("bytes", &[&large, TRANSCRIPT])] {
-        let bench = Bench::with(&small).await;
-        let webhook = bench.webhook("acme", false).await;
-        for (number, envelope) in envelopes.iter().enumerate() {
-            let delivery = first("acme", webhook, &format!("e{number}"));
-            bench.append("queue", &[("delivery", &text(&delivery, envelope))]).await;
-        }
-        let mut taken = bench.take("a").await;
-        let last = taken.pop().unwrap();
-        let visit_in = Duration::from_secs(1);
-        for (number, held) in taken.iter().enumerate() {
-            let delivery = first("acme", webhook, &format!("e{number}"));
-            assert_eq!(bench.hold(held, &delivery, Reason::Slow { visit_in }).await, Settled::Done, "{what}");
-        }
-        let delivery = first("acme", webhook, "last");
-        let before = bench.state().await;
-        assert_eq!(bench.hold(&last, &delivery, Reason::Slow { visit_in }).await, Settled::Burst, "{what}");
-        assert_eq!(bench.hold(&last, &delivery, Reason::Failing { visit_in }).await, Settled::Full, "{what}");
-        assert_eq!(changed(&before, &bench.state().await), [""; 0], "{what}: nothing changes");
-        assert_eq!(bench.counted("held_overflow").await, 0, "{what}");
-        if what == "entries" {
-            assert_eq!(bench.hold(&last, &delivery, Reason::Off).await, Settled::Done);
-            assert_eq!(bench.entries(&format!("held:{webhook}")).await.len(), 2);
-            assert_eq!(bench.counted("held_overflow").await, 1);
+        for active in [true, false] {
+            let bench = Bench::with(&small).await;
+            let webhook = bench.webhook("acme", active).await;
+            for (number, envelope) in envelopes.iter().enumerate() {
+                let delivery = first("acme", webhook, &format!("e{number}"));
+                bench.append("queue", &[("delivery", &text(&delivery, envelope))]).await;
+            }
+            let mut taken = bench.take("a").await;
+            let last = taken.pop().unwrap();
+            for (number, held) in taken.iter().enumerate() {
+                let delivery = first("acme", webhook, &format!("e{number}"));
+                assert_eq!(bench.hold(held, &delivery, busy(Within::Limit)).await, Settled::Done, "{what}");
+            }
+            let before = bench.state().await;
+            let answer = bench.hold(&last, &first("acme", webhook, "last"), busy(Within::Limit)).await;
+            let held = bench.len(&format!("held:{webhook}")).await;
+            let overflowed = bench.counted("held_overflow").await;
+            if active {
+                assert_eq!((answer, held, overflowed), (Settled::Full, taken.len(), 0), "{what}");
+                assert_eq!(changed(&before, &bench.state().await), [""; 0], "{what}: nothing changes");
+            } else {
+                // It was switched off in between: then the oldest goes.
+                assert_eq!((answer, held, overflowed), (Settled::Done, taken.len(), 1), "{what}");
+            }
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn as_many_as_may_be_held_are_a_burst_while_the_oldest_came_half_a_minute_ago() {
-    let (now, visit_in) = (chrono::Utc::now().timestamp_millis(), Duration::from_secs(1));
-    for (age_s, expected) in [(20, Settled::Burst), (31, Settled::Full)] {
-        let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2")]).await;
-        let webhook = bench.webhook("acme", true).await;
-        let delivery = first("acme", webhook, "e1");
-        for age_ms in [age_s * 1000, 0] {
-            let add = format!("XADD {} {} delivery x", bench.key(&format!("held:{webhook}")), now - age_ms);
-            bench.cli::<String>(&add).await;
+async fn a_burst_is_held_whole_and_so_is_what_was_in_hand_before() {
+    let now = chrono::Utc::now().timestamp_millis();
+    // How many seconds ago the oldest was held and the entry came, within what it is to be held, and whether it is.
+    let cases = [
+        (10, 3600, Within::Burst, true),
+        (100, 75, Within::Burst, true),
+        (100, 65, Within::Burst, false),
+        (20, 0, Within::Burst, true),
+        (31, 0, Within::Burst, false),
+        (20, 0, Within::Limit, false),
+        (3600, 0, Within::Any, true),
+    ];
+    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2")]).await;
+    let mut deliveries = Vec::new();
+    for (number, (oldest_s, came_s, ..)) in cases.iter().enumerate() {
+        let account = format!("a{number}");
+        let webhook = bench.webhook(&account, true).await;
+        for held_s in [*oldest_s, 0] {
+            bench.append_as(&format!("held:{webhook}"), now - held_s * 1000, "x").await;
         }
-        bench.queue(&delivery).await;
-        let held = bench.take("a").await.remove(0);
-        assert_eq!(bench.hold(&held, &delivery, Reason::Slow { visit_in }).await, expected, "{age_s} s");
+        let delivery = first(&account, webhook, "e1");
+        bench.append_as("queue", now - came_s * 1000, &text(&delivery, TRANSCRIPT)).await;
+        deliveries.push(delivery);
+    }
+    // All in one batch: what is known of one webhook says nothing of another.
+    let waiting = bench.take("a").await.into_iter().zip(&deliveries).zip(&cases);
+    let waiting: Vec<_> = waiting
+        .map(|((held, delivery), case)| Waiting { held, delivery: delivery.clone(), reason: busy(case.2) })
+        .collect();
+    let answers = bench.store.hold(0, "a", &waiting).await.unwrap();
+    for ((delivery, answer), case) in deliveries.iter().zip(answers).zip(cases) {
+        let held = bench.len(&format!("held:{}", delivery.webhook)).await;
+        let expected = if case.3 { (Settled::Done, 3) } else { (Settled::Full, 2) };
+        assert_eq!((answer, held), expected, "{case:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_delivery_of_a_slow_endpoint_does_not_drive_out_the_small_ones_before_it() {
+async fn what_comes_back_from_being_held_says_since_when_though_its_worker_left() {
+    let (bench, webhook, held, delivery) = taken(true).await;
+    assert_eq!(bench.hold(&held, &delivery, busy(Within::Limit)).await, Settled::Done);
+    let held_as = bench.entries(&format!("held:{webhook}")).await[0].0.clone();
+    assert_eq!(bench.visit("acme", webhook).await, 1);
+    let expected = [("delivery".to_owned(), text(&delivery, TRANSCRIPT)), ("held".to_owned(), held_as)];
+    assert_eq!(bench.entries("queue").await[0].1, expected);
+    let again = bench.take("b").await.remove(0);
+    assert_eq!(bench.store.leave(0, "b", true, &[(again, String::new())]).await.unwrap(), 1);
+    assert_eq!(bench.entries("queue").await[0].1, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_delivery_of_a_busy_endpoint_does_not_drive_out_the_small_ones_before_it() {
     let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(300_000));
     let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
     let webhook = bench.webhook("acme", true).await;
-    let reason = Reason::Slow { visit_in: Duration::from_secs(1) };
     for (number, envelope) in [TRANSCRIPT; 40].into_iter().chain([large.as_str(); 6]).enumerate() {
         let delivery = first("acme", webhook, &format!("e{number}"));
         bench.append("queue", &[("delivery", &text(&delivery, envelope))]).await;
     }
     let mut answers = Vec::new();
     for (number, held) in bench.take("a").await.iter().enumerate() {
-        answers.push(bench.hold(held, &first("acme", webhook, &format!("e{number}")), reason).await);
+        answers.push(bench.hold(held, &first("acme", webhook, &format!("e{number}")), busy(Within::Limit)).await);
     }
     let held = answers.iter().filter(|answer| **answer == Settled::Done).count();
-    assert!((42..46).contains(&held) && answers[45] == Settled::Burst, "{answers:?}");
+    assert!((42..46).contains(&held) && answers[45] == Settled::Full, "{answers:?}");
     assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.counted("held_overflow").await), (held, 0));
 }
 
@@ -170,12 +209,12 @@ async fn a_delivery_of_a_deleted_webhook_is_dropped_and_counted_whatever_was_to_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_without_asking_for_room_leaves_less_for_those_of_its_batch_that_ask() {
     let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "5")]).await;
-    let webhook = bench.webhook("acme", false).await;
+    let webhook = bench.webhook("acme", true).await;
     let delivery = first("acme", webhook, "e1");
-    let slow = Reason::Slow { visit_in: PACE };
+    let (asks, asks_not) = (busy(Within::Limit), busy(Within::Any));
     let batches: [(&[Reason], &[Settled]); 2] = [
-        (&[slow; 3], &[Settled::Done, Settled::Done, Settled::Done]),
-        (&[slow, Reason::Off, slow], &[Settled::Done, Settled::Done, Settled::Burst]),
+        (&[asks; 3], &[Settled::Done, Settled::Done, Settled::Done]),
+        (&[asks, asks_not, asks], &[Settled::Done, Settled::Done, Settled::Full]),
     ];
     for (reasons, expected) in batches {
         for _ in reasons {

@@ -16,7 +16,7 @@ use lynkhook::{
         retry,
         webhook::{Webhook, WebhookId},
     },
-    store::{Attempted, EntryId, Held, Known, Put, Reader, Reason, Redelivered, Settled, Span, Store, Waiting},
+    store::{Attempted, EntryId, Held, Known, Put, Reader, Reason, Redelivered, Settled, Span, Store, Waiting, Within},
 };
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 use serde_json::json;
@@ -225,7 +225,7 @@ impl Bench {
                 let visit_in = Duration::from_hours(1);
                 let reason = match reason {
                     state::Reason::Off => Reason::Off,
-                    state::Reason::Busy => Reason::Slow { visit_in },
+                    state::Reason::Busy => Reason::Busy { visit_in, within: Within::Limit },
                 };
                 let waiting = Waiting { held, delivery: self.delivery(delivery), reason };
                 self.store.hold(0, name, &[waiting]).await.unwrap().remove(0)
