@@ -36,6 +36,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How soon it is looked again where the others leave no place.
 const CROWDED: Duration = Duration::from_millis(500);
+/// Where as many are held for an endpoint as may be, what is new need not ask for so long.
+const FULL: Duration = Duration::from_secs(1);
 /// How often held deliveries are looked after.
 const PACE: std::ops::RangeInclusive<Duration> = PAUSE..=Duration::from_secs(10);
 
@@ -54,6 +56,8 @@ pub struct Endpoint {
     /// When an attempt ended last, or the first of those in flight began.
     progress: Duration,
     seen: Duration,
+    /// When it was found that no more may be held for it.
+    full: Option<Duration>,
 }
 
 /// All that one worker has in flight.
@@ -94,6 +98,7 @@ impl Default for Endpoint {
             allowance: usize::MAX,
             progress: Duration::ZERO,
             seen: Duration::ZERO,
+            full: None,
         }
     }
 }
@@ -181,6 +186,16 @@ impl Endpoint {
     pub fn forget(&mut self, now: Duration) {
         self.in_flight -= 1;
         self.seen = now;
+    }
+
+    /// As many are held for it as may be.
+    pub fn note_full(&mut self, now: Duration) {
+        self.full = Some(now);
+    }
+
+    /// Whether that was so a moment ago.
+    pub fn is_full(&self, now: Duration) -> bool {
+        self.full.is_some_and(|full| now.saturating_sub(full) < FULL)
     }
 
     /// Whether there is nothing to remember: nothing is in flight, and it was not seen for a minute.

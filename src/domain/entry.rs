@@ -124,6 +124,11 @@ impl Judged {
         Ok(judged)
     }
 
+    /// Whether this delivery of it was neither held nor attempted before.
+    pub fn is_new(&self, delivery: &Delivery) -> bool {
+        !self.was_held && delivery.attempt == 1 && delivery.redelivery.is_none()
+    }
+
     /// Whose entry it is.
     pub fn account(&self) -> &AccountId {
         match &self.work {

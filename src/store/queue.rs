@@ -23,8 +23,8 @@ pub const BATCH_MAX_BYTES: usize = 4 << 20;
 pub const BATCH_MAX: usize = 50;
 /// A webhook that holds something and is off is visited this often, for the age of what it holds.
 const VISIT_AT_REST: Duration = Duration::from_hours(1);
-/// [`Within::Burst`].
-const BURST: Duration = Duration::from_secs(30);
+/// [`Within::More`].
+const MORE: usize = 4;
 /// A consumer with nothing pending that was idle this long is removed.
 const CONSUMER_IDLE: Duration = Duration::from_hours(1);
 
@@ -113,8 +113,8 @@ pub enum Reason {
 pub enum Within {
     /// What the settings allow.
     Limit,
-    /// … and beyond that whatever came to the queue within half a minute from when the oldest was held.
-    Burst,
+    /// Four times that.
+    More,
     /// Anything.
     Any,
 }
@@ -236,7 +236,7 @@ impl Store {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.hold.key(keys.queue(partition));
         script.key(keys.visits(partition)).key(keys.counts(partition));
-        script.arg(consumer).arg(self.0.held.limit).arg(self.0.held.max_bytes).arg(ms(BURST));
+        script.arg(consumer).arg(self.0.held.limit).arg(self.0.held.max_bytes).arg(MORE);
         arg_leases(&mut script, waiting.iter().map(|waiting| &waiting.held));
         let grouped = ByWebhook::new(waiting.iter().map(|waiting| &waiting.delivery));
         for (account, webhook, deliveries) in grouped.iter() {
@@ -246,7 +246,7 @@ impl Store {
                 let (reason, visit_in) = match reason {
                     Reason::Off => ("off", VISIT_AT_REST),
                     Reason::Busy { visit_in, within: Within::Limit } => ("limit", *visit_in),
-                    Reason::Busy { visit_in, within: Within::Burst } => ("burst", *visit_in),
+                    Reason::Busy { visit_in, within: Within::More } => ("more", *visit_in),
                     Reason::Busy { visit_in, within: Within::Any } => ("any", *visit_in),
                 };
                 script.arg(&held.entry.0).arg(held.deliveries).arg(delivery.line()).arg(reason).arg(ms(visit_in));

@@ -118,7 +118,7 @@ pub struct Kept {
     pub streams: u64,
     /// Bytes of all of them, as Redis estimates them.
     pub bytes: u64,
-    /// Of the streams, those with as many entries as they may have: what comes next drops their oldest.
+    /// Of the streams, those with as many entries as they may have.
     pub at_limit: u64,
     /// Of the streams, those that have no room for one more entry of their usual size.
     pub at_max_bytes: u64,
@@ -172,6 +172,9 @@ pub struct LiveWorker {
     pub failed: u64,
     /// Deliveries held because their endpoint had as much in flight as it may.
     pub put_off: u64,
+    /// Deliveries that failed because no more might be held for their endpoint.
+    #[serde(default)]
+    pub no_room: u64,
     /// Endpoints that it has to wait for.
     pub slow_endpoints: u64,
     /// Endpoints that fail.

@@ -71,6 +71,8 @@ pub(super) struct Busy {
     pub(super) pace: Duration,
     /// How the endpoint does.
     pub(super) standing: Standing,
+    /// Whether, a moment ago, no more might be held for it.
+    pub(super) full: bool,
 }
 
 /// What there is room for.
@@ -107,12 +109,19 @@ impl Bounds {
         if endpoint.room(&crowd, now) > 0 {
             return Ok(self.place(&mut known, webhook, now));
         }
-        Err(Busy { pace: endpoint.pace(&crowd, now), standing: endpoint.standing(&crowd, now) })
+        let (pace, standing) = (endpoint.pace(&crowd, now), endpoint.standing(&crowd, now));
+        Err(Busy { pace, standing, full: endpoint.is_full(now) })
     }
 
     /// A place, though there be no room.
     pub(super) fn enter_anyway(self: &Arc<Self>, webhook: WebhookId) -> Place {
         self.place(&mut self.known(), webhook, self.began.elapsed())
+    }
+
+    /// No more may be held for it.
+    pub(super) fn full(&self, webhook: WebhookId) {
+        let now = self.began.elapsed();
+        self.known().by_webhook.entry(webhook).or_default().note_full(now);
     }
 
     /// How many of a webhook's held deliveries may come back now, and when to look again.

@@ -42,8 +42,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
         return bury(&worker, &lease, judged).await;
     }
     let mut backoff = Backoff::new();
-    // To hold what was lost before would be to forget that it was. What a quick endpoint may not have held takes little time.
-    let mut anyway = deliveries > 1;
+    let mut refused = false;
     let steps = worker.steps_of(&lease);
     // What is known is as old as what the reader read last: that is good for an entry that it has just read, once.
     let mut known = (deliveries == 1).then(|| steps.known.get(judged.account())).flatten();
@@ -78,19 +77,25 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 }
                 let place = match worker.bounds.enter(webhook.id) {
                     Ok(place) => place,
-                    Err(_) if anyway => worker.bounds.enter_anyway(webhook.id),
-                    Err(busy) => match (put_off(&worker, &lease, &delivery, busy, &judged).await, busy.standing) {
-                        (Some(Settled::Full), Standing::Quick) => {
-                            anyway = true;
-                            // To ask may have taken long: lease and settings are looked at anew.
-                            continue;
-                        }
-                        (Some(Settled::Full), slow) => {
+                    // To hold what was lost before would be to forget that it was.
+                    Err(_) if deliveries > 1 => worker.bounds.enter_anyway(webhook.id),
+                    Err(busy) if refused || (busy.full && judged.is_new(&delivery)) => match busy.standing {
+                        // It takes little time.
+                        Standing::Quick => worker.bounds.enter_anyway(webhook.id),
+                        standing => {
                             worker.figures.no_room();
-                            return fail(&worker, &lease, delivery, judged, no_room(slow)).await;
+                            return fail(&worker, &lease, delivery, judged, no_room(standing)).await;
                         }
-                        _ => return,
                     },
+                    Err(busy) => {
+                        if put_off(&worker, &lease, &delivery, busy, &judged).await != Some(Settled::Full) {
+                            return;
+                        }
+                        worker.bounds.full(webhook.id);
+                        // To ask may have taken long: lease, settings and places are looked at anew.
+                        refused = true;
+                        continue;
+                    }
                 };
                 if attempt(&worker, &lease, (delivery, webhook), place, &mut judged).await {
                     return;
@@ -249,14 +254,13 @@ async fn hold(
     report(lease, "hold", held)
 }
 
-/// Puts a delivery aside until its endpoint has room. What waited before, was attempted before or is redelivered does so
-/// however much waits; of what is new, a slow endpoint has all of a burst.
+/// Puts a delivery aside until its endpoint has room: what waited before, however much waits, and more for an endpoint that
+/// is slow than of what is new for one that fails.
 async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, busy: Busy, judged: &Judged) -> Option<Settled> {
-    let again = judged.was_held || delivery.attempt > 1 || delivery.redelivery.is_some();
     let within = match busy.standing {
-        _ if again => Within::Any,
-        Standing::Slow => Within::Burst,
-        Standing::Quick | Standing::Failing => Within::Limit,
+        _ if judged.was_held => Within::Any,
+        Standing::Quick | Standing::Failing if judged.is_new(delivery) => Within::Limit,
+        _ => Within::More,
     };
     let held = hold(worker, lease, delivery, Reason::Busy { visit_in: busy.pace, within }, judged.envelope.len()).await;
     if held == Some(Settled::Done) {

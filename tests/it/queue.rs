@@ -79,7 +79,7 @@ async fn the_status_counts_what_is_queued_taken_late_held_failed_and_rejected() 
     }
     let _: () = redis.hset(here.key("counts"), "held_overflow", 7).await.unwrap();
     let figures = json!({ "version": "1.2.3", "inFlight": 1, "concurrency": 256, "attempts": 9, "delivered": 6,
-        "retries": 2, "failed": 1, "putOff": 5, "slowEndpoints": 3, "failingEndpoints": 4, "startedAt": "2026-03-26T14:32:00.000Z", "at": "2026-03-26T15:32:00.000Z" });
+        "retries": 2, "failed": 1, "putOff": 5, "noRoom": 6, "slowEndpoints": 3, "failingEndpoints": 4, "startedAt": "2026-03-26T14:32:00.000Z", "at": "2026-03-26T15:32:00.000Z" });
     here.store.publish_worker("w-1", &figures.to_string()).await.unwrap();
 
     let status = status(&here).await;
@@ -108,6 +108,7 @@ async fn the_status_counts_what_is_queued_taken_late_held_failed_and_rejected() 
         ("/workers/0/version", json!("1.2.3")),
         ("/workers/0/inFlight", json!(1)),
         ("/workers/0/putOff", json!(5)),
+        ("/workers/0/noRoom", json!(6)),
         ("/partitions/0/depth", json!(3)),
     ] {
         assert_eq!(status.pointer(pointer), Some(&expected), "{pointer} of {status:#}");

@@ -88,12 +88,6 @@ impl Bench {
         self.redis.clone().xadd(self.key(rest), "*", fields).await.unwrap()
     }
 
-    /// A delivery under an id of this time, in Unix ms.
-    async fn append_as(&self, rest: &str, at_ms: i64, delivery: &str) {
-        let id = format!("{at_ms}-*");
-        let _: String = self.redis.clone().xadd(self.key(rest), id, &[("delivery", delivery)]).await.unwrap();
-    }
-
     /// Queues a delivery of the example event; answers the entry's id.
     async fn queue(&self, delivery: &Delivery) -> String {
         self.append("queue", &[("delivery", &text(delivery, TRANSCRIPT))]).await

@@ -1,18 +1,18 @@
 -- hold (leased, several at once): an entry -> held, because its webhook is off or its endpoint has too much in flight.
 -- What entries of one webhook have in common is said and done once for all of them.
 -- KEYS  1 queue  2 visits  3 counts, then for each webhook: webhooks, held
--- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 how long a burst lasts, in ms
+-- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 how many times as much 'more' is
 --       5 first entry id  6 last entry id  7 how many entries, then for each webhook: account, webhook, how many of its
 --       entries follow, and for each of those: entry id, delivery count, delivery line, reason, ms until the next visit at
 --       the latest. Reasons: off (the oldest goes where there are too many); or its endpoint is busy, and it is held within
---       the limit; beyond the limit too, if it came in one burst with the oldest; or in any case (limit|burst|any)
+--       the limit, within so many times the limit, or in any case (limit|more|any)
 -- Answers for each entry: HELD, LOST (the lease is another's), GONE (the webhook is deleted), ACTIVE (off, and it is on
 -- after all: attempt it), FULL (busy, and one more may not be held), or the error that kept it where it was, without
 -- holding up its neighbours.
 local queue, visits, counts = KEYS[1], KEYS[2], KEYS[3]
 local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
-local burst_ms, holds = tonumber(ARGV[4]), leases(queue, ARGV[1], ARGV[5], ARGV[6], tonumber(ARGV[7]))
--- Entries whose stay ends; webhooks that may hold too much now.
+local more, holds = tonumber(ARGV[4]), leases(queue, ARGV[1], ARGV[5], ARGV[6], tonumber(ARGV[7]))
+-- Entries whose stay ends; webhooks whose oldest may have to go.
 local ended, webhooks, answers = {}, {}, {}
 
 -- What is to be held, where the entry is still there and its holder's: its text, and the largest among them.
@@ -26,20 +26,22 @@ local function look(of, entry, deliveries, line)
   return found
 end
 
-local function ms_of(id) return tonumber(string.match(id, '^%d+')) end
-
 -- Whether one more may be held, though its webhook be on.
-local function may_be_held(of, entry, bytes, within)
-  if within == 'any' then
-    -- What was added without asking for room leaves less of it.
-    of.room = nil
-    return true
+local function may_be_held(of, bytes, within)
+  if within == 'any' then return true end
+  local times = within == 'more' and more or 1
+  of.rooms[within] = of.rooms[within] or room(of.held, limit * times, max_bytes * times, of.largest)
+  return of.rooms[within](bytes)
+end
+
+-- Holds it. What is added otherwise leaves less room.
+local function add(of, delivery, within)
+  if within == 'off' and not of.before then
+    of.before = { entries = redis.call('XLEN', of.held), bytes = redis.call('MEMORY', 'USAGE', of.held) or 0 }
+    webhooks[#webhooks + 1] = of
   end
-  of.room = of.room or room(of.held, limit, max_bytes, of.largest)
-  if of.room(bytes) then return true end
-  if within ~= 'burst' then return false end
-  of.oldest_ms = of.oldest_ms or ms_of(redis.call('XRANGE', of.held, '-', '+', 'COUNT', 1)[1][1])
-  return ms_of(entry) - of.oldest_ms < burst_ms
+  redis.call('XADD', of.held, '*', 'delivery', delivery)
+  of.rooms = { [within] = of.rooms[within] }
 end
 
 local function hold(of, found, entry, reason, visit_ms)
@@ -53,7 +55,7 @@ local function hold(of, found, entry, reason, visit_ms)
   end
   if reason == 'off' and is_active(of.settings) then return 'ACTIVE' end
   local delivery = found.delivery
-  if delivery and reason ~= 'off' and not may_be_held(of, entry, #delivery, reason) then
+  if delivery and reason ~= 'off' and not may_be_held(of, #delivery, reason) then
     if is_active(of.settings) then return 'FULL' end
     -- It was switched off meanwhile.
     reason = 'off'
@@ -62,10 +64,7 @@ local function hold(of, found, entry, reason, visit_ms)
   -- Before anything is held: what is held is always visited.
   if not of.visited then visit_by(visits, of.member, now + visit_ms) end
   of.visited = true
-  if delivery then
-    redis.call('XADD', of.held, '*', 'delivery', delivery)
-    if reason == 'off' then of.unweighed, of.room = true, nil end
-  end
+  if delivery then add(of, delivery, reason) end
   ended[#ended + 1] = entry
   return 'HELD'
 end
@@ -73,7 +72,7 @@ end
 local a = 7
 for k = 4, #KEYS, 2 do
   local account, webhook, entries = unpack(ARGV, a + 1, a + 3)
-  local of = { webhooks = KEYS[k], held = KEYS[k + 1], webhook = webhook, largest = 0 }
+  local of = { webhooks = KEYS[k], held = KEYS[k + 1], webhook = webhook, largest = 0, rooms = {} }
   of.member = account .. '/' .. webhook
   a = a + 3
   local found = {}
@@ -83,9 +82,13 @@ for k = 4, #KEYS, 2 do
     answers[#answers + 1] = guarded(hold, of, found[i], entry, reason, visit_ms)
   end
   a = a + 5 * entries
-  if of.unweighed then webhooks[#webhooks + 1] = of end
 end
 
 done(queue, unpack(ended))
-for _, of in ipairs(webhooks) do bound(of.held, limit, max_bytes, of.largest, counts, 'held_overflow') end
+-- Where more was held before it was switched off, that is left, and what comes takes the place of the oldest.
+for _, of in ipairs(webhooks) do
+  local bytes = math.min(of.before.bytes + of.largest, max_bytes * more)
+  local most, most_bytes = math.max(limit, of.before.entries), math.max(max_bytes, bytes)
+  bound(of.held, most, most_bytes, of.largest, counts, 'held_overflow')
+end
 return answers

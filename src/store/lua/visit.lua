@@ -1,6 +1,6 @@
 -- visit: looks after a webhook whose visit is due: held, failed and log are trimmed by age; if it is active, up to n of
--- held -> queue, oldest first, each with the id it was held under; the next visit is set, or none where nothing is left. A key that somebody spoiled does not
--- keep the others from being looked after.
+-- held -> queue, oldest first, each with the id it was held under; the next visit is set, or none where nothing is left. A
+-- key that somebody spoiled does not keep the others from being looked after.
 -- KEYS  1 visits  2 webhooks  3 held  4 failed  5 logs  6 queue  7 counts
 -- ARGV  1 <account>/<webhook>  2 webhook  3 most entries (0: its endpoint has no room now)
 --       4 most bytes (at least one entry is moved)  5 ms until the next visit while more is held

@@ -33,7 +33,7 @@ async fn what_is_held_is_whole_and_visited_within_the_hour() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_visited_when_said() {
-    for within in [Within::Limit, Within::Burst, Within::Any] {
+    for within in [Within::Limit, Within::More, Within::Any] {
         let (bench, webhook, held, delivery) = taken(true).await;
         let reason = Reason::Busy { visit_in: Duration::from_secs(9), within };
         assert_eq!(bench.hold(&held, &delivery, reason).await, Settled::Done);
@@ -82,28 +82,31 @@ async fn while_its_webhook_is_on_nothing_is_held_at_the_cost_of_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_burst_is_held_whole_and_so_is_what_was_in_hand_before() {
-    let now = chrono::Utc::now().timestamp_millis();
-    // How many seconds ago the oldest was held and the entry came, within what it is to be held, and whether it is.
+async fn four_times_as_much_may_be_held_where_more_may_and_what_was_held_before_in_any_case() {
+    let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(10_000));
+    // How many are held, of which size, within what one more is to be held, and whether it is.
     let cases = [
-        (10, 3600, Within::Burst, true),
-        (100, 75, Within::Burst, true),
-        (100, 65, Within::Burst, false),
-        (20, 0, Within::Burst, true),
-        (31, 0, Within::Burst, false),
-        (20, 0, Within::Limit, false),
-        (3600, 0, Within::Any, true),
+        (1, TRANSCRIPT, Within::Limit, true),
+        (2, TRANSCRIPT, Within::Limit, false),
+        (2, TRANSCRIPT, Within::More, true),
+        (7, TRANSCRIPT, Within::More, true),
+        (8, TRANSCRIPT, Within::More, false),
+        (8, TRANSCRIPT, Within::Any, true),
+        (1, &large, Within::Limit, false),
+        (2, &large, Within::More, true),
+        (7, &large, Within::More, false),
+        (7, &large, Within::Any, true),
     ];
-    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2")]).await;
+    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2"), ("LYNKHOOK_HELD__MAX_BYTES", "20KiB")]).await;
     let mut deliveries = Vec::new();
-    for (number, (oldest_s, came_s, ..)) in cases.iter().enumerate() {
+    for (number, (held, envelope, ..)) in cases.iter().enumerate() {
         let account = format!("a{number}");
-        let webhook = bench.webhook(&account, true).await;
-        for held_s in [*oldest_s, 0] {
-            bench.append_as(&format!("held:{webhook}"), now - held_s * 1000, "x").await;
+        let delivery = first(&account, bench.webhook(&account, true).await, "e1");
+        let text = text(&delivery, envelope);
+        for _ in 0..*held {
+            bench.append(&format!("held:{}", delivery.webhook), &[("delivery", &text)]).await;
         }
-        let delivery = first(&account, webhook, "e1");
-        bench.append_as("queue", now - came_s * 1000, &text(&delivery, TRANSCRIPT)).await;
+        bench.append("queue", &[("delivery", &text)]).await;
         deliveries.push(delivery);
     }
     // All in one batch: what is known of one webhook says nothing of another.
@@ -112,10 +115,32 @@ async fn a_burst_is_held_whole_and_so_is_what_was_in_hand_before() {
         .map(|((held, delivery), case)| Waiting { held, delivery: delivery.clone(), reason: busy(case.2) })
         .collect();
     let answers = bench.store.hold(0, "a", &waiting).await.unwrap();
-    for ((delivery, answer), case) in deliveries.iter().zip(answers).zip(cases) {
+    for ((delivery, answer), (before, envelope, within, is_held)) in deliveries.iter().zip(answers).zip(cases) {
         let held = bench.len(&format!("held:{}", delivery.webhook)).await;
-        let expected = if case.3 { (Settled::Done, 3) } else { (Settled::Full, 2) };
-        assert_eq!((answer, held), expected, "{case:?}");
+        let expected = if is_held { (Settled::Done, before + 1) } else { (Settled::Full, before) };
+        assert_eq!((answer, held), expected, "{before} of {} bytes, {within:?}", envelope.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_switched_off_while_more_is_held_loses_no_more_than_comes() {
+    for size in [10, 10_000] {
+        let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2"), ("LYNKHOOK_HELD__MAX_BYTES", "20KiB")]).await;
+        let webhook = bench.webhook("acme", false).await;
+        let delivery = first("acme", webhook, "e1");
+        let envelope = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(size));
+        for stream in [format!("held:{webhook}"), "queue".to_owned()] {
+            for _ in 0..5 {
+                bench.append(&stream, &[("delivery", &text(&delivery, &envelope))]).await;
+            }
+        }
+        let off = |held| Waiting { held, delivery: delivery.clone(), reason: Reason::Off };
+        let waiting: Vec<_> = bench.take("a").await.into_iter().map(off).collect();
+        for (entries, held) in [(&waiting[..2], 5), (&waiting[2..], 5)] {
+            assert_eq!(bench.store.hold(0, "a", entries).await.unwrap(), vec![Settled::Done; entries.len()]);
+            assert_eq!(bench.len(&format!("held:{webhook}")).await, held, "{size}");
+        }
+        assert_eq!(bench.counted("held_overflow").await, 5);
     }
 }
 

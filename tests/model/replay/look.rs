@@ -88,7 +88,7 @@ impl Bench {
     fn work(&self, fields: &[(String, String)]) -> Work {
         let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
         match (&names[..], fields) {
-            (["delivery"], [(_, text)]) => Work::Delivery(self.parse(text)),
+            (["delivery"] | ["delivery", "held"], [(_, text), ..]) => Work::Delivery(self.parse(text)),
             (["account", "envelope", "id"], [(_, account), (_, text), (_, id)]) => {
                 let event = id[1..].parse().unwrap();
                 assert_eq!((account.as_str(), text), (self.account.as_str(), &envelope(event)));
