@@ -34,6 +34,9 @@ pub fn tell(capacity: f64, measured: &[Measured], alone: &Alone) -> Report {
     report.judge(Judged::at_least("alone: deliveries/s, to 100 endpoints'", alone.ratio(), ALONE_RATIO));
     report.judge(Judged::at_least("alone, answers after 200 ms: most in flight", most, places));
     report.note(
+        "A usual second is the median of a turn's: what else this machine did for a moment does not count.".to_owned(),
+    );
+    report.note(
         "To well: the same events, where the ten are well. Then each of theirs costs a delivery, as the others' do."
             .to_owned(),
     );
@@ -55,15 +58,25 @@ impl Measured {
         median_ratio(&self.rounds, |round| of(&round.with), |round| of(&round.without))
     }
 
+    /// Of all three.
+    fn each(&self, of: fn(&Met) -> f64, decimals: usize) -> String {
+        let well = median(self.rounds.iter().filter_map(|round| round.well.as_ref()).map(of));
+        let [without, with] = [self.median(|round| of(&round.without)), self.median(|round| of(&round.with))];
+        if well.is_nan() {
+            return format!("{without:.decimals$} -> {with:.decimals$}");
+        }
+        format!("{without:.decimals$} -> {well:.decimals$} -> {with:.decimals$}")
+    }
+
     fn pair(&self, of: fn(&Met) -> f64, decimals: usize) -> String {
         let [without, with] = [self.median(|round| of(&round.without)), self.median(|round| of(&round.with))];
         format!("{without:.decimals$} -> {with:.decimals$}")
     }
 
-    /// The same to those in which they are well, where there are such.
-    fn ratio_to_well(&self, of: fn(&Met) -> f64) -> Option<f64> {
-        let ratios = self.rounds.iter().filter_map(|round| Some(of(&round.with) / of(round.well.as_ref()?)));
-        Some(median(ratios)).filter(|ratio| !ratio.is_nan())
+    /// The same to those in which they are well; empty where there are none such.
+    fn ratio_to_well(&self, of: fn(&Met) -> f64) -> String {
+        let ratio = median(self.rounds.iter().filter_map(|round| Some(of(&round.with) / of(round.well.as_ref()?))));
+        if ratio.is_nan() { String::new() } else { format!("{ratio:.2}") }
     }
 
     fn memory_ratio(&self) -> f64 {
@@ -73,12 +86,15 @@ impl Measured {
 
 fn latencies(report: &mut Report, measured: &[Measured]) {
     let header = [
-        "without -> with",
+        "without (-> well) -> with",
         "load/s",
         "p50 ms",
         "p99 ms",
         "p99.9 ms",
         "p99 ratio",
+        "to well",
+        "usual second's p99 ms",
+        "ratio",
         "to well",
         "delivered/s",
         "ratio",
@@ -90,10 +106,13 @@ fn latencies(report: &mut Report, measured: &[Measured]) {
             one.kind.to_owned(),
             format!("{:.0}", one.per_second),
             one.pair(|met| met.p50_ms, 2),
-            one.pair(|met| met.p99_ms, 2),
+            one.each(|met| met.p99_ms, 2),
             one.pair(|met| met.p999_ms, 2),
             format!("{:.2}", one.ratio(|met| met.p99_ms)),
-            one.ratio_to_well(|met| met.p99_ms).map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+            one.ratio_to_well(|met| met.p99_ms),
+            one.each(Met::usual_p99_ms, 2),
+            format!("{:.2}", one.ratio(Met::usual_p99_ms)),
+            one.ratio_to_well(Met::usual_p99_ms),
             one.pair(|met| met.per_second, 0),
             format!("{:.3}", one.ratio(|met| met.per_second)),
             one.pair(|met| met.arrived, 3),

@@ -9,6 +9,7 @@ use super::kind::{Kind, OK};
 use crate::{
     accounting::{RedisFigures, busy_seconds, cpu_seconds, peak_mib, present_mib},
     children::Child,
+    figures::median,
     producer::Producer,
     receiver::{Ask, Counts, Report as Received},
     turn::Contender,
@@ -62,6 +63,13 @@ pub struct Met {
     /// What else ran on this machine meanwhile, in cores: where it is much, nothing can be said.
     pub elsewhere: f64,
     pub recovery: Option<Recovery>,
+}
+
+impl Met {
+    /// The p99 of the good ones in a second in the middle, of all seconds sorted by it.
+    pub fn usual_p99_ms(&self) -> f64 {
+        median(self.p99_ms_per_second.iter().copied())
+    }
 }
 
 /// How the backlog of those that recover goes out.
