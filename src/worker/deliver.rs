@@ -254,8 +254,8 @@ async fn hold(
     report(lease, "hold", held)
 }
 
-/// Puts a delivery aside until its endpoint has room: what waited before, however much waits, and more for an endpoint that
-/// is slow than of what is new for one that fails.
+/// Puts a delivery aside until its endpoint has room. What was held before is held again however much is; for a slow
+/// endpoint, and of what was attempted before, more may be held than else.
 async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, busy: Busy, judged: &Judged) -> Option<Settled> {
     let within = match busy.standing {
         _ if judged.was_held => Within::Any,

@@ -2,7 +2,8 @@
 //! fail TLS, answer 503, or recover, or one sends far more than all others.
 //!
 //! For each [`kind`] turns alternate in which the bad ones get no events, in which they do, and in which they do and are
-//! well ([`turn`]); what the good ones meet is compared ([`tell`]). Last, whether one endpoint that is [`alone`] reaches the whole worker.
+//! well ([`turn`]); what the good ones meet is compared ([`tell`]). Last, whether one endpoint that is [`alone`] reaches the
+//! whole worker.
 
 mod alone;
 mod kind;

@@ -61,10 +61,8 @@ impl Installation {
 
     /// A failed delivery as a worker leaves it, put there by hand.
     async fn fail(&self, webhook: WebhookId, id: &str, event: &str, envelope: &str) {
-        let delivery = Delivery::first(&event.parse().unwrap(), &account_id("acme"), webhook, None);
-        let delivery = delivery.next_attempt().next_attempt();
-        let value = format!("{}\n{envelope}", delivery.line());
-        let fields = [("delivery", value), ("log", log_of(&delivery).to_json())];
+        let delivery = first("acme", webhook, event).next_attempt().next_attempt();
+        let fields = [("delivery", text(&delivery, envelope)), ("log", log_of(&delivery).to_json())];
         let _: String = self.redis.clone().xadd(self.key(&format!("failed:{webhook}")), id, &fields).await.unwrap();
     }
 
@@ -332,8 +330,8 @@ async fn a_script_that_writes_to_a_missing_webhook_says_so_and_leaves_no_key() {
     let mut reader = here.reader(0, "tester", std::time::Duration::from_millis(1)).await;
     let retry = Next::Retry { after: std::time::Duration::ZERO };
     for next in [None, Some(Next::Delivered), Some(retry), Some(Next::Failed)] {
-        let value = format!("{}\n{TRANSCRIPT}", delivery.line());
-        let _: String = here.redis.clone().xadd(here.key("queue"), "*", &[("delivery", value)]).await.unwrap();
+        let fields = [("delivery", text(&delivery, TRANSCRIPT))];
+        let _: String = here.redis.clone().xadd(here.key("queue"), "*", &fields).await.unwrap();
         let entry = reader.read(1).await.unwrap().remove(0);
         let held = Held { partition: 0, entry: entry.id, deliveries: entry.deliveries };
         let answer = match next {

@@ -20,6 +20,14 @@ async fn overflowed(here: &Installation) -> u64 {
     counted.unwrap_or_default()
 }
 
+/// Three events for `/bad`, one after the other.
+async fn until_known_to_fail(here: &Installation, receiver: &Receiver) {
+    for number in 1..=3 {
+        here.push("bad", TRANSCRIPT).await;
+        receiver.wait_for_ended("/bad", number, SOON).await;
+    }
+}
+
 /// Once `/quick` was heard of, and then an hour passed without answers at `/silent`.
 async fn scene(
     receiver: &Receiver,
@@ -80,19 +88,18 @@ async fn of_a_slow_endpoints_more_may_be_held_than_of_others() {
 async fn what_a_slow_endpoint_cannot_make_up_for_fails_but_nothing_that_was_held_before() {
     let receiver = Receiver::start().await;
     let (here, webhook, gate) = scene(&receiver, 60, &[("LYNKHOOK_HELD__LIMIT", "5")]).await;
-    let delivery = |event: &str| Delivery::first(&event.parse().unwrap(), &account_id("silent"), webhook, None);
-    let text = |delivery: &Delivery| format!("{}\n{TRANSCRIPT}", delivery.line());
+    let delivery = |event: &str| first("silent", webhook, event);
     let mut redis = here.redis.clone();
     // As many are held as may be, and are visited when anything more is.
     for number in 0..20 {
-        let fields = [("delivery", text(&delivery(&format!("held-{number}"))))];
+        let fields = [("delivery", text(&delivery(&format!("held-{number}")), TRANSCRIPT))];
         let _: () = redis.xadd(here.key(&format!("held:{webhook}")), "*", &fields).await.unwrap();
     }
     let redelivered = Delivery { redelivery: Some(1), ..delivery("redelivered") };
     for (known, mark) in
         [(delivery("retry").next_attempt(), None), (redelivered, None), (delivery("held"), Some("1-1"))]
     {
-        let mut fields = vec![("delivery", text(&known))];
+        let mut fields = vec![("delivery", text(&known, TRANSCRIPT))];
         fields.extend(mark.map(|held| ("held", held.to_owned())));
         let _: () = redis.xadd(here.key("queue"), "*", &fields).await.unwrap();
     }
@@ -125,10 +132,7 @@ async fn what_a_failing_endpoint_cannot_have_held_fails_whole_and_says_so_in_the
     receiver.plan("/bad", [Answer::ResetBeforeHeaders]);
     let bad = here.add("bad", &receiver.url("/bad")).await;
     let _worker = here.program.worker([("LYNKHOOK_DELIVERY__RETRY_DELAYS", "60s,60s")]);
-    for number in 1..=3 {
-        here.push("bad", TRANSCRIPT).await;
-        receiver.wait_for_ended("/bad", number, SOON).await;
-    }
+    until_known_to_fail(&here, &receiver).await;
     for _ in 0..30 {
         here.push("bad", TRANSCRIPT).await;
     }
@@ -232,11 +236,7 @@ async fn a_failing_endpoint_is_asked_by_one_at_a_time_and_recovers_without_a_sta
     let bad = here.add("bad", &receiver.url("/bad")).await;
     here.add("quick", &receiver.url("/quick")).await;
     let worker = here.program.worker([("LYNKHOOK_DELIVERY__RETRY_DELAYS", "60s,60s")]);
-    // One after the other, until it is known to fail.
-    for number in 1..=3 {
-        here.push("bad", TRANSCRIPT).await;
-        receiver.wait_for_ended("/bad", number, SOON).await;
-    }
+    until_known_to_fail(&here, &receiver).await;
     for _ in 0..200 {
         here.push("bad", TRANSCRIPT).await;
         here.push("quick", TRANSCRIPT).await;

@@ -169,15 +169,6 @@ fn changed(before: &BTreeMap<String, Vec<u8>>, after: &BTreeMap<String, Vec<u8>>
     keys.filter(|key| before.get(*key) != after.get(*key)).cloned().collect()
 }
 
-fn first(account: &str, webhook: WebhookId, event: &str) -> Delivery {
-    Delivery::first(&event.parse().unwrap(), &account_id(account), webhook, None)
-}
-
-/// A delivery as it lies in Redis.
-fn text(delivery: &Delivery, envelope: &str) -> String {
-    format!("{}\n{envelope}", delivery.line())
-}
-
 /// A log entry of just now.
 fn log_of(delivery: &Delivery) -> LogEntry {
     serde_json::from_value(json!({

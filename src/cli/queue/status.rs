@@ -251,6 +251,9 @@ mod tests {
         let said = "12 of 2 webhooks, LIMIT REACHED by 1: held.limit = 10, what is new may fail, or the oldest go";
         assert_eq!(kept(full, "held", "webhook"), said);
         let large = Kept { at_max_bytes: 2, max_bytes: 64 << 20, ..some };
+        let said =
+            "12 of 2 webhooks, LIMIT REACHED by 2: held.max_bytes = 64.0 MiB, what is new may fail, or the oldest go";
+        assert_eq!(kept(large, "held", "webhook"), said);
         let said = "12 of 2 webhooks, LIMIT REACHED by 2: failed.max_bytes = 64.0 MiB, the oldest are dropped";
         assert_eq!(kept(large, "failed", "webhook"), said);
         assert_eq!((limited(9, none), limited(10, none)), ("9".to_owned(), "10 (limit)".to_owned()));

@@ -58,19 +58,14 @@ impl Measured {
         median_ratio(&self.rounds, |round| of(&round.with), |round| of(&round.without))
     }
 
-    /// Of all three.
-    fn each(&self, of: fn(&Met) -> f64, decimals: usize) -> String {
-        let well = median(self.rounds.iter().filter_map(|round| round.well.as_ref()).map(of));
-        let [without, with] = [self.median(|round| of(&round.without)), self.median(|round| of(&round.with))];
-        if well.is_nan() {
-            return format!("{without:.decimals$} -> {with:.decimals$}");
-        }
-        format!("{without:.decimals$} -> {well:.decimals$} -> {with:.decimals$}")
+    fn pair(&self, of: fn(&Met) -> f64, decimals: usize) -> String {
+        arrows([self.median(|round| of(&round.without)), self.median(|round| of(&round.with))], decimals)
     }
 
-    fn pair(&self, of: fn(&Met) -> f64, decimals: usize) -> String {
-        let [without, with] = [self.median(|round| of(&round.without)), self.median(|round| of(&round.with))];
-        format!("{without:.decimals$} -> {with:.decimals$}")
+    /// With the well ones between the two, where there are such.
+    fn each(&self, of: fn(&Met) -> f64, decimals: usize) -> String {
+        let well = median(self.rounds.iter().filter_map(|round| round.well.as_ref()).map(of));
+        arrows([self.median(|round| of(&round.without)), well, self.median(|round| of(&round.with))], decimals)
     }
 
     /// The same to those in which they are well; empty where there are none such.
@@ -82,6 +77,12 @@ impl Measured {
     fn memory_ratio(&self) -> f64 {
         self.median(|round| round.with.last_mib / round.with.quarter_mib)
     }
+}
+
+/// From one to the next, without what was not measured.
+fn arrows(values: impl IntoIterator<Item = f64>, decimals: usize) -> String {
+    let measured = values.into_iter().filter(|value| !value.is_nan());
+    measured.map(|value| format!("{value:.decimals$}")).collect::<Vec<_>>().join(" -> ")
 }
 
 fn latencies(report: &mut Report, measured: &[Measured]) {

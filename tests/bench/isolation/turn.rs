@@ -57,7 +57,7 @@ pub struct Met {
     pub upkeep_cpu_per_1000: f64,
     /// Its commands for each healthy delivery meanwhile, which noise on the machine does not touch.
     pub upkeep_commands: f64,
-    /// At the end of the turn: deliveries held, and failed for good, most of them because no more may be held.
+    /// At the end of the turn: deliveries held, and failed for good.
     pub held: u64,
     pub failed: u64,
     /// What else ran on this machine meanwhile, in cores: where it is much, nothing can be said.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use lynkhook::{
     config::Settings,
-    domain::{account::AccountId, webhook::WebhookId},
+    domain::{account::AccountId, delivery::Delivery, webhook::WebhookId},
     secrets::Vault,
     store::{Reader, Store},
     webhooks::{NewAuthentication, NewWebhook, Webhooks},
@@ -165,6 +165,16 @@ impl Installation {
 
 pub fn account_id(account: &str) -> AccountId {
     account.parse().unwrap()
+}
+
+/// An event's first delivery to a webhook.
+pub fn first(account: &str, webhook: WebhookId, event: &str) -> Delivery {
+    Delivery::first(&event.parse().unwrap(), &account_id(account), webhook, None)
+}
+
+/// A delivery as it lies in Redis.
+pub fn text(delivery: &Delivery, envelope: &str) -> String {
+    format!("{}\n{envelope}", delivery.line())
 }
 
 fn webhooks(settings: &Settings, store: Store) -> Webhooks {
