@@ -56,8 +56,29 @@ pub struct Endpoint {
     /// When an attempt ended last, or the first of those in flight began.
     progress: Duration,
     seen: Duration,
-    /// When it was found that no more may be held for it.
-    full: Option<Duration>,
+    full: Option<Full>,
+}
+
+/// When it was found that no more may be held for an endpoint, within what, and for how large a delivery.
+#[derive(Debug, Clone, Copy)]
+struct Full {
+    at: Duration,
+    within: Within,
+    bytes: usize,
+}
+
+/// How much may be held for a busy endpoint, if one more is to be: of what the settings allow, once as much or several
+/// times, or anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Within {
+    /// For what is new, and fails as things are.
+    Once,
+    /// For what is new else.
+    FourTimes,
+    /// For what was attempted before: others that are new have no part of this.
+    EightTimes,
+    /// For what was held before: it adds nothing.
+    Any,
 }
 
 /// All that one worker has in flight.
@@ -145,9 +166,7 @@ impl Endpoint {
         } else {
             Duration::ZERO
         };
-        let paused = !self.pause_left(now).is_zero();
-        let crowded = self.in_flight == 0 && !paused && self.room(crowd, now) == 0;
-        let others = if crowded { CROWDED } else { Duration::ZERO };
+        let others = if self.is_crowded_out(crowd, now) { CROWDED } else { Duration::ZERO };
         self.pause_left(now).max(busy).max(others).clamp(*PACE.start(), *PACE.end())
     }
 
@@ -188,14 +207,25 @@ impl Endpoint {
         self.seen = now;
     }
 
-    /// As many are held for it as may be.
-    pub fn note_full(&mut self, now: Duration) {
-        self.full = Some(now);
+    /// A delivery of so many bytes could not be held within that.
+    pub fn note_full(&mut self, within: Within, bytes: usize, now: Duration) {
+        self.full = Some(Full { at: now, within, bytes });
     }
 
-    /// Whether that was so a moment ago.
-    pub fn is_full(&self, now: Duration) -> bool {
-        self.full.is_some_and(|full| now.saturating_sub(full) < FULL)
+    /// One could be, or one that was held comes back.
+    pub fn note_room(&mut self) {
+        self.full = None;
+    }
+
+    /// Whether, a moment ago, one as large could not be held, though as much might be.
+    pub fn is_full(&self, within: Within, bytes: usize, now: Duration) -> bool {
+        let refuses = |full: Full| within <= full.within && bytes >= full.bytes && now.saturating_sub(full.at) < FULL;
+        self.full.is_some_and(refuses)
+    }
+
+    /// Whether it is others that keep it from having any place.
+    pub fn is_crowded_out(&self, crowd: &Crowd, now: Duration) -> bool {
+        self.in_flight == 0 && self.pause_left(now).is_zero() && self.room(crowd, now) == 0
     }
 
     /// Whether there is nothing to remember: nothing is in flight, and it was not seen for a minute.
@@ -391,6 +421,31 @@ mod tests {
             CROWDED,
             "it has nothing in flight, and there is no room"
         );
+    }
+
+    #[test]
+    fn that_there_is_no_room_is_remembered_for_a_second_of_what_asks_for_no_more_room_and_is_as_large() {
+        let mut endpoint = Endpoint::default();
+        assert!(!endpoint.is_full(Within::Once, 600, MS));
+        endpoint.note_full(Within::FourTimes, 600, MS);
+        let is_full = |within, bytes, after| endpoint.is_full(within, bytes, MS + after);
+        assert!(is_full(Within::Once, 600, Duration::ZERO) && is_full(Within::FourTimes, 9000, 999 * MS));
+        assert!(!is_full(Within::EightTimes, 600, MS), "there is room for what was attempted before");
+        assert!(!is_full(Within::Once, 599, MS), "a smaller one may find room");
+        assert!(!is_full(Within::Once, 600, FULL));
+        endpoint.note_room();
+        assert!(!endpoint.is_full(Within::Once, 600, MS));
+    }
+
+    #[test]
+    fn it_is_others_where_one_has_nothing_in_flight_and_no_pause_and_there_is_no_room() {
+        let (failing, now) = after(&[(MS, true); 3]);
+        assert!(!failing.is_crowded_out(&crowd(0), now), "it pauses");
+        assert!(failing.is_crowded_out(&Crowd { failing: 64, ..crowd(64) }, now + PAUSE));
+        let mut slow = Endpoint::default();
+        assert!(slow.is_crowded_out(&crowd(250), now) && !slow.is_crowded_out(&crowd(0), now));
+        slow.begin(now);
+        assert!(!slow.is_crowded_out(&crowd(250), now), "it has its share");
     }
 
     #[test]

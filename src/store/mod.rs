@@ -34,10 +34,7 @@ pub use self::{
     examine::{Examination, Group},
     failed::{FailedEntry, FailedPage, Redelivered},
     known::Known,
-    queue::{
-        Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Promoted, Reason, Settled, Visited, Waiting,
-        Within,
-    },
+    queue::{Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Promoted, Reason, Settled, Visited, Waiting},
     reader::Reader,
     rejected::{Batch, Fate, RejectedEntry},
     server::{NO_EVICTION, ServerInfo},

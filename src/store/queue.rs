@@ -9,6 +9,7 @@ use redis::Value;
 use super::{Store, StoreError, keys::Keys, ms, scripts::Run};
 use crate::domain::{
     account::AccountId,
+    bound::Within,
     delivery::Delivery,
     event::EventId,
     log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry},
@@ -23,8 +24,6 @@ pub const BATCH_MAX_BYTES: usize = 4 << 20;
 pub const BATCH_MAX: usize = 50;
 /// A webhook that holds something and is off is visited this often, for the age of what it holds.
 const VISIT_AT_REST: Duration = Duration::from_hours(1);
-/// [`Within::More`].
-const MORE: usize = 4;
 /// A consumer with nothing pending that was idle this long is removed.
 const CONSUMER_IDLE: Duration = Duration::from_hours(1);
 
@@ -106,17 +105,6 @@ pub enum Reason {
         /// Whether it is held at all.
         within: Within,
     },
-}
-
-/// How much may be held for a busy endpoint, if one more is to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Within {
-    /// What the settings allow.
-    Limit,
-    /// Four times that.
-    More,
-    /// Anything.
-    Any,
 }
 
 /// What a leased step answered.
@@ -236,7 +224,7 @@ impl Store {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.hold.key(keys.queue(partition));
         script.key(keys.visits(partition)).key(keys.counts(partition));
-        script.arg(consumer).arg(self.0.held.limit).arg(self.0.held.max_bytes).arg(MORE);
+        script.arg(consumer).arg(self.0.held.limit).arg(self.0.held.max_bytes);
         arg_leases(&mut script, waiting.iter().map(|waiting| &waiting.held));
         let grouped = ByWebhook::new(waiting.iter().map(|waiting| &waiting.delivery));
         for (account, webhook, deliveries) in grouped.iter() {
@@ -245,8 +233,9 @@ impl Store {
             for Waiting { held, delivery, reason } in deliveries.iter().map(|(_, index)| &waiting[*index]) {
                 let (reason, visit_in) = match reason {
                     Reason::Off => ("off", VISIT_AT_REST),
-                    Reason::Busy { visit_in, within: Within::Limit } => ("limit", *visit_in),
-                    Reason::Busy { visit_in, within: Within::More } => ("more", *visit_in),
+                    Reason::Busy { visit_in, within: Within::Once } => ("1", *visit_in),
+                    Reason::Busy { visit_in, within: Within::FourTimes } => ("4", *visit_in),
+                    Reason::Busy { visit_in, within: Within::EightTimes } => ("8", *visit_in),
                     Reason::Busy { visit_in, within: Within::Any } => ("any", *visit_in),
                 };
                 script.arg(&held.entry.0).arg(held.deliveries).arg(delivery.line()).arg(reason).arg(ms(visit_in));

@@ -12,7 +12,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::domain::{
-    bound::{Crowd, Endpoint, Standing},
+    bound::{Crowd, Endpoint, Standing, Within},
     outcome::Outcome,
     webhook::WebhookId,
 };
@@ -71,8 +71,8 @@ pub(super) struct Busy {
     pub(super) pace: Duration,
     /// How the endpoint does.
     pub(super) standing: Standing,
-    /// Whether, a moment ago, no more might be held for it.
-    pub(super) full: bool,
+    /// Whether it is others that keep it from having any place.
+    pub(super) crowded_out: bool,
 }
 
 /// What there is room for.
@@ -110,7 +110,7 @@ impl Bounds {
             return Ok(self.place(&mut known, webhook, now));
         }
         let (pace, standing) = (endpoint.pace(&crowd, now), endpoint.standing(&crowd, now));
-        Err(Busy { pace, standing, full: endpoint.is_full(now) })
+        Err(Busy { pace, standing, crowded_out: endpoint.is_crowded_out(&crowd, now) })
     }
 
     /// A place, though there be no room.
@@ -118,10 +118,21 @@ impl Bounds {
         self.place(&mut self.known(), webhook, self.began.elapsed())
     }
 
-    /// No more may be held for it.
-    pub(super) fn full(&self, webhook: WebhookId) {
+    /// A delivery of so many bytes could not be held for it within that.
+    pub(super) fn full(&self, webhook: WebhookId, within: Within, bytes: usize) {
         let now = self.began.elapsed();
-        self.known().by_webhook.entry(webhook).or_default().note_full(now);
+        self.known().by_webhook.entry(webhook).or_default().note_full(within, bytes, now);
+    }
+
+    /// One that was held comes back.
+    pub(super) fn not_full(&self, webhook: WebhookId) {
+        self.known().by_webhook.entry(webhook).or_default().note_room();
+    }
+
+    /// Whether one as large could not be held within that a moment ago.
+    pub(super) fn is_full(&self, webhook: WebhookId, within: Within, bytes: usize) -> bool {
+        let now = self.began.elapsed();
+        self.known().by_webhook.get(&webhook).is_some_and(|endpoint| endpoint.is_full(within, bytes, now))
     }
 
     /// How many of a webhook's held deliveries may come back now, and when to look again.

@@ -1,19 +1,19 @@
 //! One queue entry's way, top to bottom: judge, look up the webhooks, plan, attempt, decide, settle.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::{
     Worker,
-    bounds::{Busy, Place},
+    bounds::Place,
     leases::Lease,
     persist::{Backoff, until_answered},
 };
 use crate::{
     domain::{
-        bound::Standing,
+        bound::{Standing, Within},
         delivery::Delivery,
         entry::{Found, Judged, Plan, Work},
         event::EventId,
@@ -25,7 +25,7 @@ use crate::{
     failpoint,
     secrets::SecretsError,
     sender::{self, Request},
-    store::{Attempted, Entry, Reason, Settled, StoreError, Waiting, Within},
+    store::{Attempted, Entry, Reason, Settled, StoreError, Waiting},
 };
 
 /// Delivers one entry. When this returns, the entry is settled, or it is another's, or it stays pending for whoever
@@ -42,7 +42,6 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
         return bury(&worker, &lease, judged).await;
     }
     let mut backoff = Backoff::new();
-    let mut refused = false;
     let steps = worker.steps_of(&lease);
     // What is known is as old as what the reader read last: that is good for an entry that it has just read, once.
     let mut known = (deliveries == 1).then(|| steps.known.get(judged.account())).flatten();
@@ -79,22 +78,26 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                     Ok(place) => place,
                     // To hold what was lost before would be to forget that it was.
                     Err(_) if deliveries > 1 => worker.bounds.enter_anyway(webhook.id),
-                    Err(busy) if refused || (busy.full && judged.is_new(&delivery)) => match busy.standing {
-                        // It takes little time.
-                        Standing::Quick => worker.bounds.enter_anyway(webhook.id),
-                        standing => {
-                            worker.figures.no_room();
-                            return fail(&worker, &lease, delivery, judged, no_room(standing)).await;
-                        }
-                    },
                     Err(busy) => {
-                        if put_off(&worker, &lease, &delivery, busy, &judged).await != Some(Settled::Full) {
-                            return;
+                        let within = may_be_held(busy.standing, &judged, &delivery);
+                        let bytes = judged.envelope.len();
+                        if !worker.bounds.is_full(webhook.id, within, bytes) {
+                            if put_off(&worker, &lease, &delivery, busy.pace, within, bytes).await
+                                != Some(Settled::Full)
+                            {
+                                return;
+                            }
+                            worker.bounds.full(webhook.id, within, bytes);
+                            // To ask may have taken long: lease, settings and places are looked at anew.
+                            continue;
                         }
-                        worker.bounds.full(webhook.id);
-                        // To ask may have taken long: lease, settings and places are looked at anew.
-                        refused = true;
-                        continue;
+                        // It takes little time; or one place, which is not its own doing that it lacks.
+                        if busy.standing == Standing::Quick || busy.crowded_out {
+                            worker.bounds.enter_anyway(webhook.id)
+                        } else {
+                            worker.figures.no_room();
+                            return fail(&worker, &lease, delivery, judged, no_room(busy.standing)).await;
+                        }
                     }
                 };
                 if attempt(&worker, &lease, (delivery, webhook), place, &mut judged).await {
@@ -254,15 +257,26 @@ async fn hold(
     report(lease, "hold", held)
 }
 
-/// Puts a delivery aside until its endpoint has room. What was held before is held again however much is; for a slow
-/// endpoint, and of what was attempted before, more may be held than else.
-async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, busy: Busy, judged: &Judged) -> Option<Settled> {
-    let within = match busy.standing {
+/// How much may be held already where this delivery is to be put off.
+fn may_be_held(standing: Standing, judged: &Judged, delivery: &Delivery) -> Within {
+    match standing {
         _ if judged.was_held => Within::Any,
-        Standing::Quick | Standing::Failing if judged.is_new(delivery) => Within::Limit,
-        _ => Within::More,
-    };
-    let held = hold(worker, lease, delivery, Reason::Busy { visit_in: busy.pace, within }, judged.envelope.len()).await;
+        _ if !judged.is_new(delivery) => Within::EightTimes,
+        Standing::Failing => Within::Once,
+        Standing::Quick | Standing::Slow => Within::FourTimes,
+    }
+}
+
+/// Puts a delivery aside until its endpoint has room.
+async fn put_off(
+    worker: &Worker,
+    lease: &Lease,
+    delivery: &Delivery,
+    visit_in: Duration,
+    within: Within,
+    envelope_bytes: usize,
+) -> Option<Settled> {
+    let held = hold(worker, lease, delivery, Reason::Busy { visit_in, within }, envelope_bytes).await;
     if held == Some(Settled::Done) {
         worker.figures.put_off();
         worker.visit_due[usize::from(lease.partition())].notify_one();

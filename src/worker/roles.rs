@@ -212,6 +212,7 @@ async fn visit_one(
         let visited = worker.store.visit(account, webhook, oldest_log, (most, pace)).await?;
         if visited.moved > 0 {
             tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
+            worker.bounds.not_full(webhook);
         }
         if visited.more_held {
             worker.bounds.waits(webhook);

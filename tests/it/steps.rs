@@ -18,12 +18,13 @@ use std::{collections::BTreeMap, ops::Deref, time::Duration};
 
 use lynkhook::{
     domain::{
+        bound::Within,
         delivery::Delivery,
         log_entry::{LOG_RETENTION, LogEntry, timestamp},
         retry::Next,
         webhook::WebhookId,
     },
-    store::{Attempted, Held, Reason, Settled, Waiting, Within},
+    store::{Attempted, Held, Reason, Settled, Waiting},
     webhooks::NewAuthentication,
 };
 use redis::{AsyncCommands, FromRedisValue};

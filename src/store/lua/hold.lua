@@ -1,17 +1,16 @@
 -- hold (leased, several at once): an entry -> held, because its webhook is off or its endpoint has too much in flight.
 -- What entries of one webhook have in common is said and done once for all of them.
 -- KEYS  1 queue  2 visits  3 counts, then for each webhook: webhooks, held
--- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 how many times as much 'more' is
---       5 first entry id  6 last entry id  7 how many entries, then for each webhook: account, webhook, how many of its
---       entries follow, and for each of those: entry id, delivery count, delivery line, reason, ms until the next visit at
---       the latest. Reasons: off (the oldest goes where there are too many); or its endpoint is busy, and it is held within
---       the limit, within so many times the limit, or in any case (limit|more|any)
+-- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 first entry id  5 last entry id  6 how many entries,
+--       then for each webhook: account, webhook, how many of its entries follow, and for each of those: entry id, delivery
+--       count, delivery line, reason, ms until the next visit at the latest. Reasons: off (the oldest goes where there are
+--       too many); or its endpoint is busy, and it is held within so many times the limits (a number), or in any case (any)
 -- Answers for each entry: HELD, LOST (the lease is another's), GONE (the webhook is deleted), ACTIVE (off, and it is on
 -- after all: attempt it), FULL (busy, and one more may not be held), or the error that kept it where it was, without
 -- holding up its neighbours.
 local queue, visits, counts = KEYS[1], KEYS[2], KEYS[3]
 local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
-local more, holds = tonumber(ARGV[4]), leases(queue, ARGV[1], ARGV[5], ARGV[6], tonumber(ARGV[7]))
+local holds = leases(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
 -- Entries whose stay ends; webhooks whose oldest may have to go.
 local ended, webhooks, answers = {}, {}, {}
 
@@ -26,22 +25,22 @@ local function look(of, entry, deliveries, line)
   return found
 end
 
--- Whether one more may be held, though its webhook be on.
+-- Whether one more may be held, though its webhook be on. What is held is weighed once for each `within`.
 local function may_be_held(of, bytes, within)
   if within == 'any' then return true end
-  local times = within == 'more' and more or 1
+  local times = tonumber(within)
   of.rooms[within] = of.rooms[within] or room(of.held, limit * times, max_bytes * times, of.largest)
-  return of.rooms[within](bytes)
+  return of.rooms[within].is_for(bytes)
 end
 
--- Holds it. What is added otherwise leaves less room.
-local function add(of, delivery, within)
-  if within == 'off' and not of.before then
-    of.before = { entries = redis.call('XLEN', of.held), bytes = redis.call('MEMORY', 'USAGE', of.held) or 0 }
+local function add(of, delivery, reason)
+  if reason == 'off' and not of.before then
+    of.before = { entries = redis.call('XLEN', of.held) }
+    of.before.bytes = of.before.entries > 0 and weigh(of.held, of.largest, max_bytes) or 0
     webhooks[#webhooks + 1] = of
   end
   redis.call('XADD', of.held, '*', 'delivery', delivery)
-  of.rooms = { [within] = of.rooms[within] }
+  for _, left in pairs(of.rooms) do left.take(#delivery) end
 end
 
 local function hold(of, found, entry, reason, visit_ms)
@@ -69,7 +68,7 @@ local function hold(of, found, entry, reason, visit_ms)
   return 'HELD'
 end
 
-local a = 7
+local a = 6
 for k = 4, #KEYS, 2 do
   local account, webhook, entries = unpack(ARGV, a + 1, a + 3)
   local of = { webhooks = KEYS[k], held = KEYS[k + 1], webhook = webhook, largest = 0, rooms = {} }
@@ -87,8 +86,7 @@ end
 done(queue, unpack(ended))
 -- Where more was held before it was switched off, that is left, and what comes takes the place of the oldest.
 for _, of in ipairs(webhooks) do
-  local bytes = math.min(of.before.bytes + of.largest, max_bytes * more)
-  local most, most_bytes = math.max(limit, of.before.entries), math.max(max_bytes, bytes)
+  local most, most_bytes = math.max(limit, of.before.entries), math.max(max_bytes, of.before.bytes)
   bound(of.held, most, most_bytes, of.largest, counts, 'held_overflow')
 end
 return answers

@@ -83,18 +83,17 @@ local function bound(key, limit, max_bytes, newest_bytes, counts, cause)
   count(counts, cause, dropped)
 end
 
--- What may be added to a stream without costing it its oldest: a function that answers whether one more entry of so many
--- bytes may, and counts on its being added. Each weighs what it has, and as much again, 16 KiB at most, for what Redis adds
--- to it and reserves for the next. `largest` bytes is the largest of them.
+-- What may be added to a stream without costing it its oldest: whether there `is_for` one more entry of so many bytes, and
+-- one that is added is to `take` its part. Each weighs what it has, and as much again, 16 KiB at most, for what Redis adds to
+-- it and reserves for the next. `largest` bytes is the largest of them.
 local function room(key, limit, max_bytes, largest)
   local entries = redis.call('XLEN', key)
   local weight = entries > 0 and entries < limit and weigh(key, largest, max_bytes) or 0
-  return function(bytes)
-    local heavier = weight + bytes + math.min(bytes, 16384)
-    if entries > 0 and (entries >= limit or heavier > max_bytes) then return false end
-    entries, weight = entries + 1, heavier
-    return true
-  end
+  local function with(bytes) return weight + bytes + math.min(bytes, 16384) end
+  return {
+    is_for = function(bytes) return entries == 0 or (entries < limit and with(bytes) <= max_bytes) end,
+    take = function(bytes) entries, weight = entries + 1, with(bytes) end,
+  }
 end
 
 -- What a step answers, or what it raised.

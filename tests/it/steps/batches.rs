@@ -107,7 +107,7 @@ impl Together {
                     .map(|(held, delivery)| Waiting {
                         held: held.clone(),
                         delivery: delivery.clone(),
-                        reason: Reason::Busy { visit_in: PACE, within: Within::Limit },
+                        reason: Reason::Busy { visit_in: PACE, within: Within::Once },
                     })
                     .collect();
                 bench.store.hold(0, "a", &waiting).await.unwrap()

@@ -33,7 +33,7 @@ async fn what_is_held_is_whole_and_visited_within_the_hour() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_visited_when_said() {
-    for within in [Within::Limit, Within::More, Within::Any] {
+    for within in [Within::Once, Within::FourTimes, Within::EightTimes, Within::Any] {
         let (bench, webhook, held, delivery) = taken(true).await;
         let reason = Reason::Busy { visit_in: Duration::from_secs(9), within };
         assert_eq!(bench.hold(&held, &delivery, reason).await, Settled::Done);
@@ -64,10 +64,10 @@ async fn while_its_webhook_is_on_nothing_is_held_at_the_cost_of_another() {
             let last = taken.pop().unwrap();
             for (number, held) in taken.iter().enumerate() {
                 let delivery = first("acme", webhook, &format!("e{number}"));
-                assert_eq!(bench.hold(held, &delivery, busy(Within::Limit)).await, Settled::Done, "{what}");
+                assert_eq!(bench.hold(held, &delivery, busy(Within::Once)).await, Settled::Done, "{what}");
             }
             let before = bench.state().await;
-            let answer = bench.hold(&last, &first("acme", webhook, "last"), busy(Within::Limit)).await;
+            let answer = bench.hold(&last, &first("acme", webhook, "last"), busy(Within::Once)).await;
             let held = bench.len(&format!("held:{webhook}")).await;
             let overflowed = bench.counted("held_overflow").await;
             if active {
@@ -82,20 +82,25 @@ async fn while_its_webhook_is_on_nothing_is_held_at_the_cost_of_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_times_as_much_may_be_held_where_more_may_and_what_was_held_before_in_any_case() {
+async fn several_times_as_much_may_be_held_where_more_may_and_what_was_held_before_in_any_case() {
     let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(10_000));
     // How many are held, of which size, within what one more is to be held, and whether it is.
     let cases = [
-        (1, TRANSCRIPT, Within::Limit, true),
-        (2, TRANSCRIPT, Within::Limit, false),
-        (2, TRANSCRIPT, Within::More, true),
-        (7, TRANSCRIPT, Within::More, true),
-        (8, TRANSCRIPT, Within::More, false),
-        (8, TRANSCRIPT, Within::Any, true),
-        (1, &large, Within::Limit, false),
-        (2, &large, Within::More, true),
-        (7, &large, Within::More, false),
-        (7, &large, Within::Any, true),
+        (1, TRANSCRIPT, Within::Once, true),
+        (2, TRANSCRIPT, Within::Once, false),
+        (2, TRANSCRIPT, Within::FourTimes, true),
+        (7, TRANSCRIPT, Within::FourTimes, true),
+        (8, TRANSCRIPT, Within::FourTimes, false),
+        (8, TRANSCRIPT, Within::EightTimes, true),
+        (15, TRANSCRIPT, Within::EightTimes, true),
+        (16, TRANSCRIPT, Within::EightTimes, false),
+        (16, TRANSCRIPT, Within::Any, true),
+        (1, &large, Within::Once, false),
+        (2, &large, Within::FourTimes, true),
+        (7, &large, Within::FourTimes, false),
+        (7, &large, Within::EightTimes, true),
+        (15, &large, Within::EightTimes, false),
+        (15, &large, Within::Any, true),
     ];
     let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2"), ("LYNKHOOK_HELD__MAX_BYTES", "20KiB")]).await;
     let mut deliveries = Vec::new();
@@ -145,9 +150,31 @@ async fn a_webhook_that_is_switched_off_while_more_is_held_loses_no_more_than_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_a_webhook_is_off_its_bytes_stay_within_the_limit_however_large_what_comes_and_what_is_held() {
+    let kib =
+        |count: usize| format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(count << 10));
+    // What is held, and what comes: within the limit, above it.
+    for (held, comes) in [([6; 8], 60), ([60, 1, 1, 1, 1, 1, 1, 1], 40)] {
+        let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "100KiB")]).await;
+        let webhook = bench.webhook("acme", false).await;
+        let (delivery, key) = (first("acme", webhook, "e1"), format!("held:{webhook}"));
+        for size in held {
+            bench.append(&key, &[("delivery", &text(&delivery, &kib(size)))]).await;
+        }
+        for _ in 0..5 {
+            bench.append("queue", &[("delivery", &text(&delivery, &kib(comes)))]).await;
+            let taken = bench.take("a").await.remove(0);
+            assert_eq!(bench.hold(&taken, &delivery, Reason::Off).await, Settled::Done);
+        }
+        let bytes: usize = bench.entries(&key).await.iter().map(|(_, fields)| fields[0].1.len()).sum();
+        assert!(((comes << 10)..100 << 10).contains(&bytes), "{held:?}, {comes}: {bytes}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_comes_back_from_being_held_says_since_when_though_its_worker_left() {
     let (bench, webhook, held, delivery) = taken(true).await;
-    assert_eq!(bench.hold(&held, &delivery, busy(Within::Limit)).await, Settled::Done);
+    assert_eq!(bench.hold(&held, &delivery, busy(Within::Once)).await, Settled::Done);
     let held_as = bench.entries(&format!("held:{webhook}")).await[0].0.clone();
     assert_eq!(bench.visit("acme", webhook).await, 1);
     let expected = [("delivery".to_owned(), text(&delivery, TRANSCRIPT)), ("held".to_owned(), held_as)];
@@ -168,7 +195,7 @@ async fn a_large_delivery_of_a_busy_endpoint_does_not_drive_out_the_small_ones_b
     }
     let mut answers = Vec::new();
     for (number, held) in bench.take("a").await.iter().enumerate() {
-        answers.push(bench.hold(held, &first("acme", webhook, &format!("e{number}")), busy(Within::Limit)).await);
+        answers.push(bench.hold(held, &first("acme", webhook, &format!("e{number}")), busy(Within::Once)).await);
     }
     let held = answers.iter().filter(|answer| **answer == Settled::Done).count();
     assert!((42..46).contains(&held) && answers[45] == Settled::Full, "{answers:?}");
@@ -236,10 +263,11 @@ async fn what_is_held_without_asking_for_room_leaves_less_for_those_of_its_batch
     let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "5")]).await;
     let webhook = bench.webhook("acme", true).await;
     let delivery = first("acme", webhook, "e1");
-    let (asks, asks_not) = (busy(Within::Limit), busy(Within::Any));
-    let batches: [(&[Reason], &[Settled]); 2] = [
-        (&[asks; 3], &[Settled::Done, Settled::Done, Settled::Done]),
-        (&[asks, asks_not, asks], &[Settled::Done, Settled::Done, Settled::Full]),
+    let [asks, asks_more, asks_not] = [Within::Once, Within::FourTimes, Within::Any].map(busy);
+    let batches: [(&[Reason], &[Settled]); 3] = [
+        (&[asks; 2], &[Settled::Done, Settled::Done]),
+        (&[asks, asks_not, asks_more], &[Settled::Done, Settled::Done, Settled::Done]),
+        (&[asks_more, asks, asks_more], &[Settled::Done, Settled::Full, Settled::Done]),
     ];
     for (reasons, expected) in batches {
         for _ in reasons {
@@ -249,5 +277,5 @@ async fn what_is_held_without_asking_for_room_leaves_less_for_those_of_its_batch
         let waiting: Vec<_> = bench.take("a").await.into_iter().zip(reasons).map(waiting).collect();
         assert_eq!(bench.store.hold(0, "a", &waiting).await.unwrap(), expected);
     }
-    assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.counted("held_overflow").await), (5, 0));
+    assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.counted("held_overflow").await), (7, 0));
 }

@@ -9,6 +9,7 @@ use lynkhook::{
     config::Settings,
     domain::{
         account::AccountId,
+        bound::Within,
         delivery,
         entry::{self, Plan},
         event::EventId,
@@ -16,7 +17,7 @@ use lynkhook::{
         retry,
         webhook::{Webhook, WebhookId},
     },
-    store::{Attempted, EntryId, Held, Known, Put, Reader, Reason, Redelivered, Settled, Span, Store, Waiting, Within},
+    store::{Attempted, EntryId, Held, Known, Put, Reader, Reason, Redelivered, Settled, Span, Store, Waiting},
 };
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 use serde_json::json;
@@ -225,7 +226,7 @@ impl Bench {
                 let visit_in = Duration::from_hours(1);
                 let reason = match reason {
                     state::Reason::Off => Reason::Off,
-                    state::Reason::Busy => Reason::Busy { visit_in, within: Within::Limit },
+                    state::Reason::Busy => Reason::Busy { visit_in, within: Within::Once },
                 };
                 let waiting = Waiting { held, delivery: self.delivery(delivery), reason };
                 self.store.hold(0, name, &[waiting]).await.unwrap().remove(0)
