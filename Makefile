@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test model soak chaos bounds bench bench-isolation bench-growth bench-bullmq fuzz lint deny check fmt doc build needs-redis needs-clients needs-node needs-clock needs-cc needs-fuzz needs-deny
+.PHONY: help run test model soak chaos bounds bench bench-isolation bench-growth bench-profile bench-bullmq fuzz lint deny check fmt doc build needs-redis needs-clients needs-node needs-clock needs-cc needs-perf needs-fuzz needs-deny
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench-isolation: needs-cc needs-redis ## Whether bad endpoints hurt good ones: S
 
 bench-growth: needs-cc needs-redis ## Measure what a delivery costs as work grows: ROUNDS (3), QUICK=1 to try it
 	$(CARGO) bench --locked --bench bench -- growth --rounds $(or $(ROUNDS),3) $(if $(QUICK),--quick)
+
+bench-profile: needs-cc needs-redis needs-perf ## Where the time of a delivery goes, by area, beside the bare loop's: ROUNDS (5), QUICK=1 to try it
+	$(CARGO) bench --locked --bench bench -- profile $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
 bench-bullmq: needs-cc needs-redis needs-node ## The same for BullMQ (npm), beside the worker and the bare loop
 	npm ci --ignore-scripts --no-fund --no-audit --prefix tests/bench/bullmq
@@ -84,6 +87,9 @@ needs-clients:
 needs-node:
 	@sh deploy/install.sh node nodejs
 	@sh deploy/install.sh npm npm
+
+needs-perf:
+	@sh deploy/install.sh perf perf
 
 needs-clock:
 	@sh deploy/install.sh faketime faketime

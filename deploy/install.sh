@@ -26,6 +26,7 @@ if command -v apt-get >/dev/null 2>&1; then
     # Debian calls the server's package after the program.
     [ "$package" = redis ] && package=redis-server
     [ "$package" = gcc ] && package=build-essential
+    [ "$package" = perf ] && package=linux-perf
     say "apt-get install $package"
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package"

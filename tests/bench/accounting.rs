@@ -1,8 +1,9 @@
 //! What processes used: CPU and memory from `/proc`, commands from Redis's own `INFO`.
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use redis::aio::MultiplexedConnection;
+use serde::Serialize;
 
 /// The unit of `/proc/<pid>/stat`: `USER_HZ`, which is 100 on every Linux in use.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -71,6 +72,40 @@ impl RedisFigures {
             reads: of("total_reads_processed"),
             used_memory_bytes: of("used_memory"),
         }
+    }
+}
+
+/// How often Redis executed each command, and the µs that they took by its clock. Those inside scripts are counted again
+/// under `evalsha`.
+#[derive(Debug, Clone, Serialize)]
+pub struct CommandTimes(pub BTreeMap<String, (f64, f64)>);
+
+impl CommandTimes {
+    pub async fn read(redis: &mut MultiplexedConnection) -> Self {
+        let mut info = redis::cmd("INFO");
+        info.arg("commandstats");
+        let text: String = info.query_async(redis).await.expect("Redis answers");
+        let read = |line: &str| {
+            let (name, figures) = line.trim().strip_prefix("cmdstat_")?.split_once(':')?;
+            let figure = |key: &str| {
+                figures.split(',').find_map(|figure| figure.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
+            };
+            Some((name.to_owned(), (figure("calls")?, figure("usec")?)))
+        };
+        Self(text.lines().filter_map(read).collect())
+    }
+
+    /// Since then, for each of so many deliveries.
+    #[allow(clippy::cast_precision_loss, reason = "a number of deliveries")]
+    pub fn since(&self, before: &Self, deliveries: u64) -> Self {
+        let deliveries = deliveries.max(1) as f64;
+        let mut times = self.0.clone();
+        for (name, (calls, micros)) in &mut times {
+            let before = before.0.get(name).copied().unwrap_or_default();
+            *calls = (*calls - before.0) / deliveries;
+            *micros = (*micros - before.1) / deliveries;
+        }
+        Self(times)
     }
 }
 

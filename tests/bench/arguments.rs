@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
-use crate::{backlog, bullmq, growth, idle, isolation, latency, memory, scale, throughput};
+use crate::{backlog, bullmq, growth, idle, isolation, latency, memory, profile, scale, throughput};
 
 /// Measures Lynkhook against bare loops, in turns. Results also go to target/bench.
 #[derive(Parser)]
@@ -48,6 +48,8 @@ enum Scenario {
     Isolation,
     /// What a delivery costs as webhooks, waiting events, payload, partitions and workers grow: make bench-growth.
     Growth,
+    /// Where the time of a delivery goes, by area: make bench-profile.
+    Profile,
     /// `BullMQ` beside the worker: make bench-bullmq.
     Bullmq,
 }
@@ -93,6 +95,7 @@ pub fn main() -> ExitCode {
                 Scenario::Scale => scale::run(extent).await,
                 Scenario::Isolation => isolation::run(extent, &arguments.isolation).await,
                 Scenario::Growth => growth::run(extent).await,
+                Scenario::Profile => profile::run(extent).await,
                 Scenario::Bullmq => bullmq::run(extent).await,
             };
             report.publish(extent, arguments.json);

@@ -14,17 +14,23 @@ use crate::{
 };
 
 /// An endpoint's shape, and what of it is measured.
-struct Shape {
-    name: &'static str,
-    alpn: &'static str,
+pub struct Shape {
+    pub name: &'static str,
+    pub alpn: &'static str,
     accounts: usize,
 }
 
-const SHAPES: [Shape; 3] = [
+pub const SHAPES: [Shape; 3] = [
     Shape { name: "1 endpoint, HTTP/1.1", alpn: "http/1.1", accounts: 1 },
     Shape { name: "1,000 endpoints, HTTP/1.1", alpn: "http/1.1", accounts: 1000 },
     Shape { name: "1 endpoint, HTTP/2", alpn: "h2", accounts: 1 },
 ];
+
+impl Shape {
+    pub fn setup(&self) -> Setup {
+        Setup { accounts: self.accounts, ..PLAIN }
+    }
+}
 
 const CONTENDERS: [Contender; 6] = [
     Contender::BARE,
@@ -48,7 +54,7 @@ pub async fn run(extent: Extent) -> Report {
     let mut measured = Vec::new();
     for shape in &SHAPES {
         let mut stage = Stage::new(shape.alpn).await;
-        let setup = Setup { accounts: shape.accounts, ..PLAIN };
+        let setup = shape.setup();
         let mut rounds = Vec::new();
         for number in 1..=extent.rounds {
             let mut round = Round::new();

@@ -96,7 +96,7 @@ impl Contender {
     }
 }
 
-fn cores() -> usize {
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -198,9 +198,8 @@ pub async fn drain_world(
     stage: &mut Stage,
     events: usize,
 ) -> Sample {
+    let (sample, children) = between_arrivals(contender, processes, world, stage, measured(events, processes)).await;
     let events = u64::try_from(events).expect("64 bits");
-    let measured = (events / 5).min(WARM * u64::try_from(processes).expect("64 bits"))..events - events / 50;
-    let (sample, children) = between_arrivals(contender, processes, world, stage, measured).await;
     if contender != Contender::POST_ONLY {
         // All of it, and settled: a contender that loses something has not done the work.
         all_arrived(stage, &children, events).await;
@@ -210,6 +209,12 @@ pub async fn drain_world(
         child.end().await;
     }
     sample
+}
+
+/// Of so many events, those during which so many processes do nothing else: see [`drain`].
+pub fn measured(events: usize, processes: usize) -> Range<u64> {
+    let (events, processes) = (u64::try_from(events).expect("64 bits"), u64::try_from(processes).expect("64 bits"));
+    (events / 5).min(WARM * processes)..events - events / 50
 }
 
 /// So many processes of a contender deliver: what they do between one arrival and another. They go on.
@@ -244,7 +249,8 @@ pub async fn settled(world: &mut World, limit: Duration) -> bool {
     true
 }
 
-async fn all_arrived(stage: &mut Stage, children: &[Child], count: u64) {
+/// Waits until this many requests have arrived.
+pub async fn all_arrived(stage: &mut Stage, children: &[Child], count: u64) {
     let started = Instant::now();
     while !arrived(stage, count, Duration::from_secs(1)).await {
         assert!(children.iter().all(Child::runs), "a process died; see children.log");

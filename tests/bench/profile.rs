@@ -1,0 +1,172 @@
+//! Where the time of a delivery goes, beside the bare loop's: of the two processes by area ([`sampler`]), of Redis by
+//! area and by command, and what is left of the machine meanwhile.
+
+mod sampler;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    slice,
+};
+
+use serde::Serialize;
+
+use self::sampler::{Area, Sampler};
+use crate::{
+    accounting::CommandTimes,
+    arguments::Extent,
+    figures::median,
+    receiver::Ask,
+    report::Report,
+    throughput::{SHAPES, Shape},
+    turn::{Contender, Mark, Sample, all_arrived, cores, measured, order},
+    world::{Stage, World},
+};
+
+const EVENTS: usize = 200_000;
+
+const CONTENDERS: [Contender; 2] = [Contender::BARE, Contender::Worker];
+
+type Micros = BTreeMap<Area, f64>;
+
+/// What a delivery takes, in µs.
+#[derive(Debug, Serialize)]
+struct Profile {
+    /// Of all cores.
+    in_all: f64,
+    process: Micros,
+    redis: Micros,
+    commands: CommandTimes,
+    receiver: f64,
+    elsewhere: f64,
+    idle: f64,
+}
+
+#[derive(Serialize)]
+struct Shaped {
+    shape: &'static str,
+    rounds: Vec<BTreeMap<String, Profile>>,
+}
+
+pub async fn run(extent: Extent) -> Report {
+    let mut measured = Vec::new();
+    for shape in &SHAPES {
+        let mut stage = Stage::new(shape.alpn).await;
+        let mut rounds = Vec::new();
+        for number in 1..=extent.rounds {
+            let mut round = BTreeMap::new();
+            for contender in order(CONTENDERS, number) {
+                let profile = take(contender, shape, &mut stage, extent).await;
+                let name = contender.name();
+                extent.progress(&format!("profile, {}, round {number}: {name} {:.1} µs", shape.name, profile.in_all));
+                round.insert(name, profile);
+            }
+            rounds.push(round);
+        }
+        stage.receiver.end().await;
+        measured.push(Shaped { shape: shape.name, rounds });
+    }
+    tell(&measured)
+}
+
+async fn take(contender: Contender, shape: &Shape, stage: &mut Stage, extent: Extent) -> Profile {
+    let events = extent.events(EVENTS);
+    let mut world = World::new(stage, shape.setup()).await;
+    world.producer.push(events).await;
+    stage.receiver.ask::<()>(&Ask::Reset).await;
+    let child = contender.start(&world, stage).await;
+    let children = slice::from_ref(&child);
+    let measured = measured(events, 1);
+    all_arrived(stage, children, measured.start).await;
+    let samplers = [child.id, world.redis_process].map(Sampler::attach);
+    let before = CommandTimes::read(&mut world.redis).await;
+    let from = Mark::take(children, &mut world, stage).await;
+    all_arrived(stage, children, measured.end).await;
+    let to = Mark::take(children, &mut world, stage).await;
+    let after = CommandTimes::read(&mut world.redis).await;
+    let sample = Sample::between(&from, &to, children);
+    // They are looked at until they end.
+    child.end().await;
+    drop(world);
+    let shares = samplers.map(Sampler::shares);
+    let cpu_per_1000 = [sample.cpu_per_1000, sample.redis_cpu_per_1000];
+    let micros = |which: usize| {
+        shares[which].iter().map(|(area, share)| (*area, share * cpu_per_1000[which] * 1000.0)).collect::<Micros>()
+    };
+    let micros_of = |cores: f64| cores / sample.per_second * 1e6;
+    Profile {
+        in_all: micros_of(f64::from(u32::try_from(cores()).expect("32 bits"))),
+        process: micros(0),
+        redis: micros(1),
+        commands: after.since(&before, to.arrived - from.arrived),
+        receiver: micros_of(sample.receiver_cores()),
+        elsewhere: micros_of(sample.elsewhere),
+        idle: micros_of(f64::from(u32::try_from(cores()).expect("32 bits")) - sample.cores - sample.elsewhere),
+    }
+}
+
+fn tell(measured: &[Shaped]) -> Report {
+    let mut report = Report::new("profile", &measured);
+    for shaped in measured {
+        let mut rows = vec![
+            shaped.row("in all", |profile| profile.in_all),
+            shaped.row("the process", |profile| profile.process.values().sum()),
+        ];
+        rows.extend(Area::ALL.map(|area| shaped.area(area, |profile| &profile.process)));
+        rows.push(shaped.row("Redis", |profile| profile.redis.values().sum()));
+        rows.extend(Area::ALL.map(|area| shaped.area(area, |profile| &profile.redis)));
+        rows.push(shaped.row("the receiver", |profile| profile.receiver));
+        rows.push(shaped.row("other processes", |profile| profile.elsewhere));
+        rows.push(shaped.row("nothing: idle", |profile| profile.idle));
+        report.table([shaped.shape, "bare loop, µs", "worker, µs", "more, µs"], rows.into_iter().flatten());
+        report.table(
+            ["Redis's commands", "bare loop: calls", "µs", "worker: calls", "µs"],
+            shaped.commands().iter().filter_map(|name| shaped.command(name)),
+        );
+    }
+    report
+        .note("For one delivery, of all cores together: what is idle is theirs too. Medians of the rounds.".to_owned());
+    report.note(
+        "Commands by Redis's own clock, which goes on while another process has its core; those of scripts are counted \
+         again under EVALSHA."
+            .to_owned(),
+    );
+    report
+}
+
+/// Below that, a row is left out.
+const TOLD: f64 = 0.05;
+
+impl Shaped {
+    /// Of the bare loop, and of the worker.
+    fn medians(&self, of: impl Fn(&Profile) -> f64) -> [f64; 2] {
+        CONTENDERS.map(|contender| median(self.rounds.iter().map(|round| of(&round[&contender.name()]))))
+    }
+
+    fn row(&self, name: &str, of: impl Fn(&Profile) -> f64) -> Option<[String; 4]> {
+        let [bare, worker] = self.medians(of);
+        let is_told = bare >= TOLD || worker >= TOLD;
+        is_told
+            .then(|| [name.to_owned(), format!("{bare:.1}"), format!("{worker:.1}"), format!("{:+.1}", worker - bare)])
+    }
+
+    fn area(&self, area: Area, of: fn(&Profile) -> &Micros) -> Option<[String; 4]> {
+        self.row(&format!("… {}", area.name()), |profile| of(profile).get(&area).copied().unwrap_or(0.0))
+    }
+
+    fn commands(&self) -> BTreeSet<String> {
+        let profiles = self.rounds.iter().flat_map(BTreeMap::values);
+        profiles.flat_map(|profile| profile.commands.0.keys().cloned()).collect()
+    }
+
+    fn command(&self, name: &str) -> Option<[String; 5]> {
+        let figure = |profile: &Profile, of: fn(&(f64, f64)) -> f64| profile.commands.0.get(name).map_or(0.0, of);
+        let calls = self.medians(|profile| figure(profile, |(calls, _)| *calls));
+        let micros = self.medians(|profile| figure(profile, |(_, micros)| *micros));
+        let told =
+            |value: f64, decimals: usize| if value == 0.0 { String::new() } else { format!("{value:.decimals$}") };
+        let texts = [0, 1].map(|which| [told(calls[which], 3), told(micros[which], 2)]);
+        let [[bare_calls, bare_micros], [worker_calls, worker_micros]] = texts;
+        let is_told = micros.iter().any(|micros| *micros >= TOLD);
+        is_told.then(|| [name.to_uppercase(), bare_calls, bare_micros, worker_calls, worker_micros])
+    }
+}

@@ -1,0 +1,189 @@
+//! Where a process spends its CPU: `perf` looks every half a millisecond what it is at, and what it is at is told by area.
+//!
+//! An instruction counts for the crate whose code it is, inlined or not: that is what the debug information says, which
+//! all that ships has. Where that is the standard library or a container, and was inlined, it counts for whoever called
+//! it; what has no debug information (C, assembler) goes by the name of its function.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use addr2line::Loader;
+use serde::Serialize;
+use tempfile::NamedTempFile;
+
+/// Looks a second: a prime, so that it keeps step with nothing.
+const PER_SECOND: &str = "1999";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Area {
+    Kernel,
+    Tls,
+    Http,
+    RedisClient,
+    Runtime,
+    Json,
+    Memory,
+    Standard,
+    Own,
+    Rest,
+}
+
+impl Area {
+    pub const ALL: [Self; 10] = [
+        Self::Kernel,
+        Self::Tls,
+        Self::Http,
+        Self::RedisClient,
+        Self::Runtime,
+        Self::Json,
+        Self::Memory,
+        Self::Standard,
+        Self::Own,
+        Self::Rest,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Tls => "TLS, signatures",
+            Self::Http => "HTTP client",
+            Self::RedisClient => "Redis client",
+            Self::Runtime => "runtime",
+            Self::Json => "JSON",
+            Self::Memory => "memory, C library",
+            Self::Standard => "standard library",
+            Self::Own => "its own code",
+            Self::Rest => "anything else",
+        }
+    }
+
+    fn of_crate(name: &str) -> Self {
+        match name {
+            "hyper" | "hyper-util" | "h2" | "http" | "http-body" | "http-body-util" | "httparse" | "tower-service" => {
+                Self::Http
+            }
+            "rustls" | "tokio-rustls" | "hyper-rustls" | "aws-lc-rs" | "aws-lc-sys" | "rustls-pki-types" => Self::Tls,
+            "redis" | "combine" => Self::RedisClient,
+            "serde" | "serde_core" | "serde_json" | "itoa" | "zmij" | "ryu" => Self::Json,
+            "mimalloc" | "libmimalloc-sys" => Self::Memory,
+            _ if name.starts_with("tokio") || name.starts_with("futures") || name == "mio" => Self::Runtime,
+            _ => Self::Rest,
+        }
+    }
+
+    /// Of what has no debug information: by the file it is in, and its name.
+    fn of_symbol(name: &str, file: &str) -> Self {
+        let begins = |with: &[&str]| with.iter().any(|with| name.starts_with(with));
+        match file {
+            _ if file.starts_with("[kernel") || file == "[guest.kernel.kallsyms]" => Self::Kernel,
+            _ if begins(&["aws_lc", "bignum_", "EVP_", "CRYPTO_", "gcm_", "aes_", "sha"]) => Self::Tls,
+            _ if begins(&["mi_", "_mi_", "je_", "malloc", "free"]) || file == "[vdso]" => Self::Memory,
+            _ if file.contains("/libc") || file.contains("jemalloc") => Self::Memory,
+            // What has no debug information and is not one of the libraries: Redis, Lua included.
+            _ => Self::Own,
+        }
+    }
+}
+
+/// Containers, whose code counts for whoever called it as the standard library's does.
+const LENT: [&str; 12] = [
+    "bytes",
+    "hashbrown",
+    "indexmap",
+    "memchr",
+    "once_cell",
+    "parking_lot",
+    "parking_lot_core",
+    "pin-project-lite",
+    "slab",
+    "smallvec",
+    "lock_api",
+    "scopeguard",
+];
+
+/// Looks at a process, until it ends.
+pub struct Sampler {
+    perf: std::process::Child,
+    samples: NamedTempFile,
+    program: PathBuf,
+    /// Where the program begins in the process's memory.
+    base: u64,
+}
+
+impl Sampler {
+    pub fn attach(process: u32) -> Self {
+        let program = fs::read_link(format!("/proc/{process}/exe")).expect("the process runs");
+        let maps = fs::read_to_string(format!("/proc/{process}/maps")).expect("the process runs");
+        let first = maps.lines().find(|line| line.ends_with(&*program.to_string_lossy())).expect("it maps its program");
+        let base = first.split_once('-').and_then(|(base, _)| u64::from_str_radix(base, 16).ok()).expect("an address");
+        let samples = NamedTempFile::new().expect("a file");
+        let mut perf = Command::new("perf");
+        perf.args(["record", "--quiet", "--event", "cpu-clock", "--freq", PER_SECOND, "--pid", &process.to_string()]);
+        perf.arg("--output").arg(samples.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        let perf = perf.spawn().expect("perf can be started: make bench-profile installs it");
+        Self { perf, samples, program, base }
+    }
+
+    /// The share of each area, once the process has ended.
+    pub fn shares(mut self) -> BTreeMap<Area, f64> {
+        assert!(
+            self.perf.wait().expect("it is our child").success(),
+            "perf failed: is it allowed to? (perf_event_paranoid)"
+        );
+        let mut script = Command::new("perf");
+        script.args(["script", "--fields", "ip,sym,dso", "--input"]).arg(self.samples.path()).stderr(Stdio::null());
+        let script = script.output().expect("perf can be started");
+        let program = Loader::new(&self.program).expect("a program");
+        let mut known = HashMap::new();
+        let mut counts = BTreeMap::new();
+        let mut all = 0.0;
+        for line in String::from_utf8_lossy(&script.stdout).lines() {
+            let Some((address, symbol)) = line.trim().split_once(' ') else { continue };
+            let area = *known.entry(address.to_owned()).or_insert_with(|| self.area(&program, address, symbol));
+            *counts.entry(area).or_insert(0.0) += 1.0;
+            all += 1.0;
+        }
+        assert!(all > 0.0, "perf saw nothing");
+        counts.into_iter().map(|(area, count): (_, f64)| (area, count / all)).collect()
+    }
+
+    fn area(&self, program: &Loader, address: &str, symbol: &str) -> Area {
+        // name (file)
+        let (name, file) = symbol.trim_end_matches(')').rsplit_once(" (").unwrap_or((symbol, ""));
+        let address = u64::from_str_radix(address, 16).unwrap_or(0);
+        let within = (file == self.program.to_string_lossy()).then(|| address.wrapping_sub(self.base));
+        let area = within.and_then(|address| of_debug_information(program, address));
+        area.unwrap_or_else(|| Area::of_symbol(name, file))
+    }
+}
+
+/// From the innermost of what is inlined there, outwards.
+fn of_debug_information(program: &Loader, address: u64) -> Option<Area> {
+    let mut frames = program.find_frames(address).ok()?;
+    let mut standard = None;
+    while let Ok(Some(frame)) = frames.next() {
+        match frame.location.and_then(|location| location.file).map(crate_of) {
+            Some(Some("")) => return Some(Area::Own),
+            Some(Some(name)) if !LENT.contains(&name) => return Some(Area::of_crate(name)),
+            Some(_) => standard = Some(Area::Standard),
+            None => {}
+        }
+    }
+    standard
+}
+
+/// The crate that a source file belongs to; empty for this package, `None` for the standard library.
+fn crate_of(file: &str) -> Option<&str> {
+    if file.starts_with("/rustc/") || file.contains("/rustlib/src/rust/") || file.contains("/library/std/") {
+        return None;
+    }
+    let Some((_, inside)) = file.split_once("/registry/src/") else { return Some("") };
+    // Its host, its name and version.
+    let folder = inside.split('/').nth(1)?;
+    folder.rsplit_once('-').map(|(name, _)| name)
+}
