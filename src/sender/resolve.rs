@@ -51,8 +51,8 @@ const DIALLED_PER_FAMILY: usize = 8;
 /// Looks names up and has their addresses judged.
 #[derive(Clone)]
 pub struct Resolver {
-    /// `None` where neither the settings nor the system name a server.
-    dns: Option<TokioResolver>,
+    /// `None` where neither the settings nor the system name a server. Shared: the HTTP client makes a copy for each request.
+    dns: Option<Arc<TokioResolver>>,
     allow: Arc<AllowList>,
 }
 
@@ -84,7 +84,7 @@ impl Resolver {
         let dns = builder
             .map(|mut builder| {
                 bound(builder.options_mut());
-                builder.build()
+                builder.build().map(Arc::new)
             })
             .transpose()
             .map_err(|error| SenderError::Dns(Box::new(error)))?;
