@@ -2,10 +2,11 @@
 //! fail TLS, answer 503, or recover, or one sends far more than all others.
 //!
 //! For each [`kind`] turns alternate in which the bad ones get no events, in which they do, and in which they do and are
-//! well ([`turn`]); what the good ones meet is compared ([`tell`]). Last, whether one endpoint that is [`alone`] reaches the
-//! whole worker.
+//! well ([`turn`]), at a share of what the worker is capable of ([`capacity`]); what the good ones meet is compared
+//! ([`tell`]). Last, whether one endpoint that is [`alone`] reaches the whole worker.
 
 mod alone;
+mod capacity;
 mod kind;
 mod tell;
 mod turn;
@@ -18,17 +19,10 @@ use self::{
     kind::{KINDS, Kind, OVERLOADED},
     turn::{Met, Plan},
 };
-use crate::{
-    arguments::Extent,
-    report::Report,
-    turn::{Contender, drain},
-    world::Stage,
-};
+use crate::{arguments::Extent, report::Report, world::Stage};
 
 /// Of the worker's capacity, this is the healthy load.
 const SHARE: f64 = 0.5;
-/// Events that capacity is measured with.
-const CAPACITY_EVENTS: usize = 100_000;
 
 /// What can be said of this scenario alone.
 #[derive(clap::Args)]
@@ -85,7 +79,7 @@ pub async fn run(extent: Extent, options: &Options) -> Report {
     let mut stage = Stage::new("http/1.1").await;
     let capacity = match options.rate {
         Some(rate) => f64::from(rate) / SHARE,
-        None => drain(Contender::Worker, 1, kind::HEALTHY, &mut stage, extent.events(CAPACITY_EVENTS)).await.per_second,
+        None => capacity::measure(&mut stage, extent).await,
     };
     extent.progress(&format!("isolation: the worker is taken to be capable of {capacity:.0}/s"));
     let mut measured = Vec::new();
