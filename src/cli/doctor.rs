@@ -309,7 +309,7 @@ fn limits(status: &Status) -> Finding {
     if status.limits_reached.is_empty() {
         return pass("limits", "none reached");
     }
-    let advice = "the oldest are dropped and counted, or what comes to be held fails: see lynkhook queue status";
+    let advice = "the oldest are dropped and counted, or what comes may fail: see lynkhook queue status";
     warn("limits", format!("reached: {}", status.limits_reached.join(", ")), advice)
 }
 

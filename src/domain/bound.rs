@@ -36,8 +36,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How soon it is looked again where the others leave no place.
 const CROWDED: Duration = Duration::from_millis(500);
-/// Where as many are held for an endpoint as may be, what is new need not ask for so long.
+/// Where as many are held for an endpoint as may be, others need not ask for so long …
 const FULL: Duration = Duration::from_secs(1);
+/// … or so long, if meanwhile something comes back.
+const FULL_AT_LEAST: Duration = Duration::from_millis(100);
 /// How often held deliveries are looked after.
 const PACE: std::ops::RangeInclusive<Duration> = PAUSE..=Duration::from_secs(10);
 
@@ -75,7 +77,7 @@ pub enum Within {
     Once,
     /// For what is new else.
     FourTimes,
-    /// For what was attempted before: others that are new have no part of this.
+    /// For what was attempted before, and for those whom others leave no place.
     EightTimes,
     /// For what was held before: it adds nothing.
     Any,
@@ -209,12 +211,14 @@ impl Endpoint {
 
     /// A delivery of so many bytes could not be held within that.
     pub fn note_full(&mut self, within: Within, bytes: usize, now: Duration) {
-        self.full = Some(Full { at: now, within, bytes });
+        if !self.is_full(within, bytes, now) {
+            self.full = Some(Full { at: now, within, bytes });
+        }
     }
 
-    /// One could be, or one that was held comes back.
-    pub fn note_room(&mut self) {
-        self.full = None;
+    /// Something that was held comes back.
+    pub fn note_room(&mut self, now: Duration) {
+        self.full.take_if(|full| now.saturating_sub(full.at) >= FULL_AT_LEAST);
     }
 
     /// Whether, a moment ago, one as large could not be held, though as much might be.
@@ -223,7 +227,7 @@ impl Endpoint {
         self.full.is_some_and(refuses)
     }
 
-    /// Whether it is others that keep it from having any place.
+    /// Whether it is others that leave it no place at all.
     pub fn is_crowded_out(&self, crowd: &Crowd, now: Duration) -> bool {
         self.in_flight == 0 && self.pause_left(now).is_zero() && self.room(crowd, now) == 0
     }
@@ -433,8 +437,12 @@ mod tests {
         assert!(!is_full(Within::EightTimes, 600, MS), "there is room for what was attempted before");
         assert!(!is_full(Within::Once, 599, MS), "a smaller one may find room");
         assert!(!is_full(Within::Once, 600, FULL));
-        endpoint.note_room();
-        assert!(!endpoint.is_full(Within::Once, 600, MS));
+        endpoint.note_full(Within::Once, 9000, 2 * MS);
+        assert!(endpoint.is_full(Within::FourTimes, 600, 2 * MS), "what says more is kept");
+        endpoint.note_room(100 * MS);
+        assert!(endpoint.is_full(Within::Once, 600, 100 * MS), "not with each that comes back");
+        endpoint.note_room(101 * MS);
+        assert!(!endpoint.is_full(Within::Once, 600, 101 * MS));
     }
 
     #[test]

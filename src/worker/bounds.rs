@@ -71,7 +71,7 @@ pub(super) struct Busy {
     pub(super) pace: Duration,
     /// How the endpoint does.
     pub(super) standing: Standing,
-    /// Whether it is others that keep it from having any place.
+    /// Whether it is others that leave it no place at all.
     pub(super) crowded_out: bool,
 }
 
@@ -126,7 +126,10 @@ impl Bounds {
 
     /// One that was held comes back.
     pub(super) fn not_full(&self, webhook: WebhookId) {
-        self.known().by_webhook.entry(webhook).or_default().note_room();
+        let now = self.began.elapsed();
+        if let Some(endpoint) = self.known().by_webhook.get_mut(&webhook) {
+            endpoint.note_room(now);
+        }
     }
 
     /// Whether one as large could not be held within that a moment ago.

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Worker,
-    bounds::Place,
+    bounds::{Busy, Place},
     leases::Lease,
     persist::{Backoff, until_answered},
 };
@@ -42,6 +42,8 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
         return bury(&worker, &lease, judged).await;
     }
     let mut backoff = Backoff::new();
+    // Within that it could not be held.
+    let mut refused = None;
     let steps = worker.steps_of(&lease);
     // What is known is as old as what the reader read last: that is good for an entry that it has just read, once.
     let mut known = (deliveries == 1).then(|| steps.known.get(judged.account())).flatten();
@@ -79,31 +81,32 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                     // To hold what was lost before would be to forget that it was.
                     Err(_) if deliveries > 1 => worker.bounds.enter_anyway(webhook.id),
                     Err(busy) => {
-                        let within = may_be_held(busy.standing, &judged, &delivery);
+                        let within = may_be_held(busy, &judged, &delivery);
                         let bytes = judged.envelope.len();
-                        if !worker.bounds.is_full(webhook.id, within, bytes) {
+                        if refused < Some(within) && !worker.bounds.is_full(webhook.id, within, bytes) {
                             if put_off(&worker, &lease, &delivery, busy.pace, within, bytes).await
                                 != Some(Settled::Full)
                             {
                                 return;
                             }
                             worker.bounds.full(webhook.id, within, bytes);
+                            refused = Some(within);
                             // To ask may have taken long: lease, settings and places are looked at anew.
                             continue;
                         }
-                        // It takes little time; or one place, which is not its own doing that it lacks.
-                        if busy.standing == Standing::Quick || busy.crowded_out {
-                            worker.bounds.enter_anyway(webhook.id)
-                        } else {
+                        if busy.standing != Standing::Quick {
                             worker.figures.no_room();
                             return fail(&worker, &lease, delivery, judged, no_room(busy.standing)).await;
                         }
+                        // It takes little time.
+                        worker.bounds.enter_anyway(webhook.id)
                     }
                 };
                 if attempt(&worker, &lease, (delivery, webhook), place, &mut judged).await {
                     return;
                 }
-                // Whatever changes meanwhile counts: the webhook is looked up anew.
+                // Whatever changes meanwhile counts: the webhook is looked up anew, and asked for room.
+                refused = None;
                 tokio::select! {
                     () = worker.stop.cancelled() => return,
                     () = backoff.pause() => {}
@@ -258,11 +261,13 @@ async fn hold(
 }
 
 /// How much may be held already where this delivery is to be put off.
-fn may_be_held(standing: Standing, judged: &Judged, delivery: &Delivery) -> Within {
-    match standing {
+fn may_be_held(busy: Busy, judged: &Judged, delivery: &Delivery) -> Within {
+    match busy.standing {
         _ if judged.was_held => Within::Any,
         _ if !judged.is_new(delivery) => Within::EightTimes,
         Standing::Failing => Within::Once,
+        // It is not its own doing.
+        _ if busy.crowded_out => Within::EightTimes,
         Standing::Quick | Standing::Slow => Within::FourTimes,
     }
 }

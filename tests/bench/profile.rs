@@ -77,7 +77,7 @@ async fn take(contender: Contender, shape: &Shape, stage: &mut Stage, extent: Ex
     let children = slice::from_ref(&child);
     let measured = measured(events, 1);
     all_arrived(stage, children, measured.start).await;
-    let samplers = [child.id, world.redis_process].map(Sampler::attach);
+    let samplers = [Sampler::attach(child.id).await, Sampler::attach(world.redis_process).await];
     let before = CommandTimes::read(&mut world.redis).await;
     let from = Mark::take(children, &mut world, stage).await;
     all_arrived(stage, children, measured.end).await;
@@ -115,7 +115,7 @@ fn tell(measured: &[Shaped]) -> Report {
         rows.push(shaped.row("Redis", |profile| profile.redis.values().sum()));
         rows.extend(Area::ALL.map(|area| shaped.area(area, |profile| &profile.redis)));
         rows.push(shaped.row("the receiver", |profile| profile.receiver));
-        rows.push(shaped.row("other processes", |profile| profile.elsewhere));
+        rows.push(shaped.row("anything else here", |profile| profile.elsewhere));
         rows.push(shaped.row("nothing: idle", |profile| profile.idle));
         report.table([shaped.shape, "bare loop, µs", "worker, µs", "more, µs"], rows.into_iter().flatten());
         report.table(
@@ -123,8 +123,11 @@ fn tell(measured: &[Shaped]) -> Report {
             shaped.commands().iter().filter_map(|name| shaped.command(name)),
         );
     }
-    report
-        .note("For one delivery, of all cores together: what is idle is theirs too. Medians of the rounds.".to_owned());
+    report.note(
+        "For one delivery, of all cores together: what is idle is theirs too. Each row is the median of its rounds, so they do \
+         not quite add up. Anything else here: the producer, perf, what the host took."
+            .to_owned(),
+    );
     report.note(
         "Commands by Redis's own clock, which goes on while another process has its core; those of scripts are counted \
          again under EVALSHA."
@@ -144,7 +147,7 @@ impl Shaped {
 
     fn row(&self, name: &str, of: impl Fn(&Profile) -> f64) -> Option<[String; 4]> {
         let [bare, worker] = self.medians(of);
-        let is_told = bare >= TOLD || worker >= TOLD;
+        let is_told = bare.abs() >= TOLD || worker.abs() >= TOLD;
         is_told
             .then(|| [name.to_owned(), format!("{bare:.1}"), format!("{worker:.1}"), format!("{:+.1}", worker - bare)])
     }

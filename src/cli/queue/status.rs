@@ -121,7 +121,7 @@ fn kept(kept: Kept, section: &str, owner: &str) -> String {
     let Kept { entries, streams, at_limit, at_max_bytes, limit, max_bytes, .. } = kept;
     let of = if entries > 0 { format!(" of {}", plural(streams, owner)) } else { String::new() };
     let beyond = match section {
-        "held" => "what is new may fail, or the oldest go",
+        "held" => "what comes may fail, or the oldest go",
         _ => "the oldest are dropped",
     };
     let reached = |by, setting, bound| match by {
@@ -248,11 +248,11 @@ mod tests {
         let some = Kept { entries: 12, streams: 2, ..none };
         assert_eq!(kept(some, "held", "webhook"), "12 of 2 webhooks");
         let full = Kept { at_limit: 1, ..some };
-        let said = "12 of 2 webhooks, LIMIT REACHED by 1: held.limit = 10, what is new may fail, or the oldest go";
+        let said = "12 of 2 webhooks, LIMIT REACHED by 1: held.limit = 10, what comes may fail, or the oldest go";
         assert_eq!(kept(full, "held", "webhook"), said);
         let large = Kept { at_max_bytes: 2, max_bytes: 64 << 20, ..some };
         let said =
-            "12 of 2 webhooks, LIMIT REACHED by 2: held.max_bytes = 64.0 MiB, what is new may fail, or the oldest go";
+            "12 of 2 webhooks, LIMIT REACHED by 2: held.max_bytes = 64.0 MiB, what comes may fail, or the oldest go";
         assert_eq!(kept(large, "held", "webhook"), said);
         let said = "12 of 2 webhooks, LIMIT REACHED by 2: failed.max_bytes = 64.0 MiB, the oldest are dropped";
         assert_eq!(kept(large, "failed", "webhook"), said);

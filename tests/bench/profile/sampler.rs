@@ -9,6 +9,7 @@ use std::{
     fs,
     path::PathBuf,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use addr2line::Loader;
@@ -17,6 +18,8 @@ use tempfile::NamedTempFile;
 
 /// Looks a second: a prime, so that it keeps step with nothing.
 const PER_SECOND: &str = "1999";
+
+const STARTS_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,7 +70,7 @@ impl Area {
             "hyper" | "hyper-util" | "h2" | "http" | "http-body" | "http-body-util" | "httparse" | "tower-service" => {
                 Self::Http
             }
-            "rustls" | "tokio-rustls" | "hyper-rustls" | "aws-lc-rs" | "aws-lc-sys" | "rustls-pki-types" => Self::Tls,
+            "rustls" | "tokio-rustls" | "hyper-rustls" | AWS_LC | "aws-lc-rs" | "rustls-pki-types" => Self::Tls,
             "redis" | "combine" => Self::RedisClient,
             "serde" | "serde_core" | "serde_json" | "itoa" | "zmij" | "ryu" => Self::Json,
             "mimalloc" | "libmimalloc-sys" => Self::Memory,
@@ -76,19 +79,23 @@ impl Area {
         }
     }
 
-    /// Of what has no debug information: by the file it is in, and its name.
-    fn of_symbol(name: &str, file: &str) -> Self {
+    /// Of what has no debug information: by where it is, the file it is in, and its name.
+    fn of_symbol(address: u64, name: &str, file: &str) -> Self {
         let begins = |with: &[&str]| with.iter().any(|with| name.starts_with(with));
         match file {
-            _ if file.starts_with("[kernel") || file == "[guest.kernel.kallsyms]" => Self::Kernel,
-            _ if begins(&["aws_lc", "bignum_", "EVP_", "CRYPTO_", "gcm_", "aes_", "sha"]) => Self::Tls,
-            _ if begins(&["mi_", "_mi_", "je_", "malloc", "free"]) || file == "[vdso]" => Self::Memory,
-            _ if file.contains("/libc") || file.contains("jemalloc") => Self::Memory,
-            // What has no debug information and is not one of the libraries: Redis, Lua included.
+            // The upper half of all addresses.
+            _ if address >> 63 == 1 => Self::Kernel,
+            _ if file.contains("/libc.so") || file.contains("jemalloc") || file == "[vdso]" => Self::Memory,
+            _ if begins(&["mi_", "_mi_", "je_"]) => Self::Memory,
+            _ if begins(&["aws_lc_"]) => Self::Tls,
+            // What has none and is not one of the libraries: Redis, Lua included.
             _ => Self::Own,
         }
     }
 }
+
+/// The cryptography that Rust's is made of; its files do not say where they lie.
+const AWS_LC: &str = "aws-lc-sys";
 
 /// Containers, whose code counts for whoever called it as the standard library's does.
 const LENT: [&str; 12] = [
@@ -116,7 +123,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    pub fn attach(process: u32) -> Self {
+    pub async fn attach(process: u32) -> Self {
         let program = fs::read_link(format!("/proc/{process}/exe")).expect("the process runs");
         let maps = fs::read_to_string(format!("/proc/{process}/maps")).expect("the process runs");
         let first = maps.lines().find(|line| line.ends_with(&*program.to_string_lossy())).expect("it maps its program");
@@ -126,6 +133,12 @@ impl Sampler {
         perf.args(["record", "--quiet", "--event", "cpu-clock", "--freq", PER_SECOND, "--pid", &process.to_string()]);
         perf.arg("--output").arg(samples.path()).stdin(Stdio::null()).stdout(Stdio::null());
         let perf = perf.spawn().expect("perf can be started: make bench-profile installs it");
+        // It looks when it has something to write down.
+        let started = Instant::now();
+        while samples.path().metadata().expect("a file").len() == 0 {
+            assert!(started.elapsed() < STARTS_WITHIN, "perf does not start");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         Self { perf, samples, program, base }
     }
 
@@ -148,7 +161,10 @@ impl Sampler {
             *counts.entry(area).or_insert(0.0) += 1.0;
             all += 1.0;
         }
-        assert!(all > 0.0, "perf saw nothing");
+        assert!(
+            counts.contains_key(&Area::Kernel),
+            "perf saw nothing of the kernel: it has to be allowed to, as root is"
+        );
         counts.into_iter().map(|(area, count): (_, f64)| (area, count / all)).collect()
     }
 
@@ -158,7 +174,7 @@ impl Sampler {
         let address = u64::from_str_radix(address, 16).unwrap_or(0);
         let within = (file == self.program.to_string_lossy()).then(|| address.wrapping_sub(self.base));
         let area = within.and_then(|address| of_debug_information(program, address));
-        area.unwrap_or_else(|| Area::of_symbol(name, file))
+        area.unwrap_or_else(|| Area::of_symbol(address, name, file))
     }
 }
 
@@ -177,13 +193,16 @@ fn of_debug_information(program: &Loader, address: u64) -> Option<Area> {
     standard
 }
 
-/// The crate that a source file belongs to; empty for this package, `None` for the standard library.
+/// The crate that a source file belongs to; empty for this package, `None` for the standard library and C's.
 fn crate_of(file: &str) -> Option<&str> {
-    if file.starts_with("/rustc/") || file.contains("/rustlib/src/rust/") || file.contains("/library/std/") {
-        return None;
+    if file.starts_with(env!("CARGO_MANIFEST_DIR")) && !file.contains("/registry/src/") {
+        return Some("");
     }
-    let Some((_, inside)) = file.split_once("/registry/src/") else { return Some("") };
-    // Its host, its name and version.
+    if file.starts_with("/aws-lc/") {
+        return Some(AWS_LC);
+    }
+    // Where it was fetched from, its name and version.
+    let (_, inside) = file.split_once("/registry/src/")?;
     let folder = inside.split('/').nth(1)?;
     folder.rsplit_once('-').map(|(name, _)| name)
 }

@@ -266,7 +266,7 @@ async fn what_is_held_without_asking_for_room_leaves_less_for_those_of_its_batch
     let [asks, asks_more, asks_not] = [Within::Once, Within::FourTimes, Within::Any].map(busy);
     let batches: [(&[Reason], &[Settled]); 3] = [
         (&[asks; 2], &[Settled::Done, Settled::Done]),
-        (&[asks, asks_not, asks_more], &[Settled::Done, Settled::Done, Settled::Done]),
+        (&[asks, asks_not, asks_more, asks], &[Settled::Done, Settled::Done, Settled::Done, Settled::Full]),
         (&[asks_more, asks, asks_more], &[Settled::Done, Settled::Full, Settled::Done]),
     ];
     for (reasons, expected) in batches {
