@@ -35,11 +35,13 @@ end
 
 local function add(of, delivery, reason)
   if reason == 'off' and not of.before then
-    of.before = { entries = redis.call('XLEN', of.held) }
-    of.before.bytes = of.before.entries > 0 and weigh(of.held, of.largest, max_bytes) or 0
+    of.before = redis.call('XLEN', of.held)
+    of.is_beyond = of.before > 0 and weigh(of.held, of.largest, max_bytes) > max_bytes
+    of.added = 0
     webhooks[#webhooks + 1] = of
   end
   redis.call('XADD', of.held, '*', 'delivery', delivery)
+  if of.before then of.added = of.added + #'delivery' + #delivery end
   for _, left in pairs(of.rooms) do left.take(#delivery) end
 end
 
@@ -84,9 +86,11 @@ for k = 4, #KEYS, 2 do
 end
 
 done(queue, unpack(ended))
--- Where more was held before it was switched off, that is left, and what comes takes the place of the oldest.
+-- Where more was held before it was switched off, that is left, and what comes takes the place of the oldest, which have as
+-- many bytes.
 for _, of in ipairs(webhooks) do
-  local most, most_bytes = math.max(limit, of.before.entries), math.max(max_bytes, of.before.bytes)
+  if of.is_beyond then count(counts, 'held_overflow', drop_oldest(of.held, of.added)) end
+  local most, most_bytes = math.max(limit, of.before), of.is_beyond and math.huge or max_bytes
   bound(of.held, most, most_bytes, of.largest, counts, 'held_overflow')
 end
 return answers

@@ -68,19 +68,24 @@ local function weigh(key, newest_bytes, max_bytes)
   return redis.call('MEMORY', 'USAGE', key, 'SAMPLES', 0)
 end
 
+-- Drops the oldest of a stream that have so many bytes together, but never the newest; answers how many. At most 1000 at
+-- a time: a bound that was lowered takes effect step by step.
+local function drop_oldest(key, bytes)
+  local dropped = 0
+  while bytes > 0 and dropped < 1000 and redis.call('XLEN', key) > 1 do
+    local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+    for _, text in ipairs(oldest[2]) do bytes = bytes - #text end
+    dropped = dropped + redis.call('XDEL', key, oldest[1])
+  end
+  return dropped
+end
+
 -- Keeps a stream within `limit` entries and `max_bytes` bytes, now that one of `newest_bytes` was added: the oldest go,
 -- counted under `cause`; the newest stays.
--- At most 1000 go for their bytes at a time: a bound that was lowered takes effect step by step.
 local function bound(key, limit, max_bytes, newest_bytes, counts, cause)
   local dropped = redis.call('XTRIM', key, 'MAXLEN', '=', limit)
   local over = weigh(key, newest_bytes, tonumber(max_bytes)) - max_bytes
-  local most = dropped + 1000
-  while over > 0 and dropped < most and redis.call('XLEN', key) > 1 do
-    local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
-    for _, text in ipairs(oldest[2]) do over = over - #text end
-    dropped = dropped + redis.call('XDEL', key, oldest[1])
-  end
-  count(counts, cause, dropped)
+  count(counts, cause, dropped + drop_oldest(key, over))
 end
 
 -- What may be added to a stream without costing it its oldest: whether there `is_for` one more entry of so many bytes, and
