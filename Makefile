@@ -32,8 +32,8 @@ chaos: needs-cc needs-redis ## Crash everything for SECONDS (600), from SEED (1)
 bounds: needs-cc needs-redis ## Measure a worker's memory with a million events, large events, many webhooks waiting
 	$(CARGO) test --locked --test it -- --ignored --nocapture long_
 
-bench: needs-cc needs-redis ## Measure against a bare loop, in turns: SCENARIOS (all of them), ROUNDS (5), QUICK=1 to try it
-	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory idle drain scale) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
+bench: needs-cc needs-redis needs-perf ## Measure against a bare loop, in turns: SCENARIOS (all of them), ROUNDS (5), QUICK=1 to try it
+	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory idle drain scale profile) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
 bench-isolation: needs-cc needs-redis ## Whether bad endpoints hurt good ones: SECONDS a turn (300 hanging or slow, 60 else), ROUNDS (1), QUICK=1
 	$(CARGO) bench --locked --bench bench -- isolation --rounds $(or $(ROUNDS),1) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(QUICK),--quick)

@@ -11,8 +11,8 @@
 //!
 //! - the parts: [`receiver`], [`bare`] and the HTTP [`client`]s it compares, [`producer`], [`world`], [`accounting`],
 //!   [`turn`] (one contender's turn);
-//! - the scenarios: [`throughput`], [`latency`], [`memory`], [`idle`], [`backlog`], [`scale`], and
-//!   [`isolation`], [`growth`], [`profile`] and [`bullmq`], which are asked for by their own names;
+//! - the scenarios: [`throughput`], [`latency`], [`memory`], [`idle`], [`backlog`], [`scale`], [`profile`], and
+//!   [`isolation`], [`growth`] and [`bullmq`], which are asked for by their own names;
 //! - what is told of them: [`figures`], [`report`], [`plot`].
 
 #![allow(unreachable_pub, reason = "`pub` marks what one part offers the others")]
