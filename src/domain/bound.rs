@@ -22,6 +22,8 @@
 
 use std::time::Duration;
 
+use super::held::Fullness;
+
 /// An endpoint that usually answers within this may use nearly the whole worker: at 256 places an attempt so short costs less
 /// than putting the delivery aside and fetching it again.
 const QUICK: Duration = Duration::from_millis(50);
@@ -36,10 +38,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How soon it is looked again where the others leave no place.
 const CROWDED: Duration = Duration::from_millis(500);
-/// Where as many are held for an endpoint as may be, others need not ask for so long …
-const FULL: Duration = Duration::from_secs(1);
-/// … or so long, if meanwhile something comes back.
-const FULL_AT_LEAST: Duration = Duration::from_millis(100);
 /// How often held deliveries are looked after.
 const PACE: std::ops::RangeInclusive<Duration> = PAUSE..=Duration::from_secs(10);
 
@@ -58,29 +56,8 @@ pub struct Endpoint {
     /// When an attempt ended last, or the first of those in flight began.
     progress: Duration,
     seen: Duration,
-    full: Option<Full>,
-}
-
-/// When it was found that no more may be held for an endpoint, within what, and for how large a delivery.
-#[derive(Debug, Clone, Copy)]
-struct Full {
-    at: Duration,
-    within: Within,
-    bytes: usize,
-}
-
-/// How much may be held for a busy endpoint, if one more is to be: of what the settings allow, once as much or several
-/// times, or anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Within {
-    /// For what is new, and fails as things are.
-    Once,
-    /// For what is new else.
-    FourTimes,
-    /// For what was attempted before, and for those whom others leave no place.
-    EightTimes,
-    /// For what was held before: it adds nothing.
-    Any,
+    /// Whether more may be held for it.
+    pub full: Fullness,
 }
 
 /// All that one worker has in flight.
@@ -121,7 +98,7 @@ impl Default for Endpoint {
             allowance: usize::MAX,
             progress: Duration::ZERO,
             seen: Duration::ZERO,
-            full: None,
+            full: Fullness::default(),
         }
     }
 }
@@ -207,24 +184,6 @@ impl Endpoint {
     pub fn forget(&mut self, now: Duration) {
         self.in_flight -= 1;
         self.seen = now;
-    }
-
-    /// A delivery of so many bytes could not be held within that.
-    pub fn note_full(&mut self, within: Within, bytes: usize, now: Duration) {
-        if !self.is_full(within, bytes, now) {
-            self.full = Some(Full { at: now, within, bytes });
-        }
-    }
-
-    /// Something that was held comes back.
-    pub fn note_room(&mut self, now: Duration) {
-        self.full.take_if(|full| now.saturating_sub(full.at) >= FULL_AT_LEAST);
-    }
-
-    /// Whether, a moment ago, one as large could not be held, though as much might be.
-    pub fn is_full(&self, within: Within, bytes: usize, now: Duration) -> bool {
-        let refuses = |full: Full| within <= full.within && bytes >= full.bytes && now.saturating_sub(full.at) < FULL;
-        self.full.is_some_and(refuses)
     }
 
     /// Whether it is others that leave it no place at all.
@@ -425,24 +384,6 @@ mod tests {
             CROWDED,
             "it has nothing in flight, and there is no room"
         );
-    }
-
-    #[test]
-    fn that_there_is_no_room_is_remembered_for_a_second_of_what_asks_for_no_more_room_and_is_as_large() {
-        let mut endpoint = Endpoint::default();
-        assert!(!endpoint.is_full(Within::Once, 600, MS));
-        endpoint.note_full(Within::FourTimes, 600, MS);
-        let is_full = |within, bytes, after| endpoint.is_full(within, bytes, MS + after);
-        assert!(is_full(Within::Once, 600, Duration::ZERO) && is_full(Within::FourTimes, 9000, 999 * MS));
-        assert!(!is_full(Within::EightTimes, 600, MS), "there is room for what was attempted before");
-        assert!(!is_full(Within::Once, 599, MS), "a smaller one may find room");
-        assert!(!is_full(Within::Once, 600, FULL));
-        endpoint.note_full(Within::Once, 9000, 2 * MS);
-        assert!(endpoint.is_full(Within::FourTimes, 600, 2 * MS), "what says more is kept");
-        endpoint.note_room(100 * MS);
-        assert!(endpoint.is_full(Within::Once, 600, 100 * MS), "not with each that comes back");
-        endpoint.note_room(101 * MS);
-        assert!(!endpoint.is_full(Within::Once, 600, 101 * MS));
     }
 
     #[test]

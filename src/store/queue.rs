@@ -9,9 +9,9 @@ use redis::Value;
 use super::{Store, StoreError, keys::Keys, ms, scripts::Run};
 use crate::domain::{
     account::AccountId,
-    bound::Within,
     delivery::Delivery,
     event::EventId,
+    held::Within,
     log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry},
     retry::Next,
     webhook::WebhookId,

@@ -12,7 +12,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::domain::{
-    bound::{Crowd, Endpoint, Standing, Within},
+    bound::{Crowd, Endpoint, Standing},
+    held::Within,
     outcome::Outcome,
     webhook::WebhookId,
 };
@@ -121,21 +122,21 @@ impl Bounds {
     /// A delivery of so many bytes could not be held for it within that.
     pub(super) fn full(&self, webhook: WebhookId, within: Within, bytes: usize) {
         let now = self.began.elapsed();
-        self.known().by_webhook.entry(webhook).or_default().note_full(within, bytes, now);
+        self.known().by_webhook.entry(webhook).or_default().full.note(within, bytes, now);
     }
 
     /// One that was held comes back.
     pub(super) fn not_full(&self, webhook: WebhookId) {
         let now = self.began.elapsed();
         if let Some(endpoint) = self.known().by_webhook.get_mut(&webhook) {
-            endpoint.note_room(now);
+            endpoint.full.note_room(now);
         }
     }
 
     /// Whether one as large could not be held within that a moment ago.
     pub(super) fn is_full(&self, webhook: WebhookId, within: Within, bytes: usize) -> bool {
         let now = self.began.elapsed();
-        self.known().by_webhook.get(&webhook).is_some_and(|endpoint| endpoint.is_full(within, bytes, now))
+        self.known().by_webhook.get(&webhook).is_some_and(|endpoint| endpoint.full.refuses(within, bytes, now))
     }
 
     /// How many of a webhook's held deliveries may come back now, and when to look again.

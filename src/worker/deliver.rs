@@ -13,10 +13,11 @@ use super::{
 };
 use crate::{
     domain::{
-        bound::{Standing, Within},
+        bound::Standing,
         delivery::Delivery,
         entry::{Found, Judged, Plan, Work},
         event::EventId,
+        held::Within,
         log_entry::LogEntry,
         outcome::{NetworkFault, Outcome, Phases},
         retry::Next,
@@ -84,15 +85,12 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                         let within = may_be_held(busy, &judged, &delivery);
                         let bytes = judged.envelope.len();
                         if refused < Some(within) && !worker.bounds.is_full(webhook.id, within, bytes) {
-                            if put_off(&worker, &lease, &delivery, busy.pace, within, bytes).await
-                                != Some(Settled::Full)
-                            {
-                                return;
-                            }
-                            worker.bounds.full(webhook.id, within, bytes);
                             refused = Some(within);
-                            // To ask may have taken long: lease, settings and places are looked at anew.
-                            continue;
+                            match put_off(&worker, &lease, &delivery, busy.pace, within, bytes).await {
+                                // To ask may have taken long: lease, settings and places are looked at anew.
+                                Some(Settled::Full) => continue,
+                                _ => return,
+                            }
                         }
                         if busy.standing != Standing::Quick {
                             worker.figures.no_room();
@@ -282,9 +280,13 @@ async fn put_off(
     envelope_bytes: usize,
 ) -> Option<Settled> {
     let held = hold(worker, lease, delivery, Reason::Busy { visit_in, within }, envelope_bytes).await;
-    if held == Some(Settled::Done) {
-        worker.figures.put_off();
-        worker.visit_due[usize::from(lease.partition())].notify_one();
+    match held {
+        Some(Settled::Done) => {
+            worker.figures.put_off();
+            worker.visit_due[usize::from(lease.partition())].notify_one();
+        }
+        Some(Settled::Full) => worker.bounds.full(delivery.webhook, within, envelope_bytes),
+        _ => {}
     }
     held
 }

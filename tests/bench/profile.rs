@@ -87,20 +87,20 @@ async fn take(contender: Contender, shape: &Shape, stage: &mut Stage, extent: Ex
     // They are looked at until they end.
     child.end().await;
     drop(world);
-    let shares = samplers.map(Sampler::shares);
-    let cpu_per_1000 = [sample.cpu_per_1000, sample.redis_cpu_per_1000];
-    let micros = |which: usize| {
-        shares[which].iter().map(|(area, share)| (*area, share * cpu_per_1000[which] * 1000.0)).collect::<Micros>()
-    };
+    let [process, redis] = samplers.map(Sampler::shares);
     let micros_of = |cores: f64| cores / sample.per_second * 1e6;
+    let by_area = |shares: BTreeMap<Area, f64>, cores: f64| -> Micros {
+        shares.into_iter().map(|(area, share)| (area, share * micros_of(cores))).collect()
+    };
+    let cores = f64::from(u32::try_from(cores()).expect("32 bits"));
     Profile {
-        in_all: micros_of(f64::from(u32::try_from(cores()).expect("32 bits"))),
-        process: micros(0),
-        redis: micros(1),
+        in_all: micros_of(cores),
+        process: by_area(process, sample.contender_cores()),
+        redis: by_area(redis, sample.redis_cores()),
         commands: after.since(&before, to.arrived - from.arrived),
         receiver: micros_of(sample.receiver_cores()),
         elsewhere: micros_of(sample.elsewhere),
-        idle: micros_of(f64::from(u32::try_from(cores()).expect("32 bits")) - sample.cores - sample.elsewhere),
+        idle: micros_of(cores - sample.cores - sample.elsewhere),
     }
 }
 

@@ -18,8 +18,8 @@ use std::{collections::BTreeMap, ops::Deref, time::Duration};
 
 use lynkhook::{
     domain::{
-        bound::Within,
         delivery::Delivery,
+        held::Within,
         log_entry::{LOG_RETENTION, LogEntry, timestamp},
         retry::Next,
         webhook::WebhookId,

@@ -81,13 +81,12 @@ impl Area {
 
     /// Of what has no debug information: by where it is, the file it is in, and its name.
     fn of_symbol(address: u64, name: &str, file: &str) -> Self {
-        let begins = |with: &[&str]| with.iter().any(|with| name.starts_with(with));
         match file {
             // The upper half of all addresses.
             _ if address >> 63 == 1 => Self::Kernel,
             _ if file.contains("/libc.so") || file.contains("jemalloc") || file == "[vdso]" => Self::Memory,
-            _ if begins(&["mi_", "_mi_", "je_"]) => Self::Memory,
-            _ if begins(&["aws_lc_"]) => Self::Tls,
+            _ if ["mi_", "_mi_", "je_"].iter().any(|allocator| name.starts_with(allocator)) => Self::Memory,
+            _ if name.starts_with("aws_lc_") => Self::Tls,
             // What has none and is not one of the libraries: Redis, Lua included.
             _ => Self::Own,
         }

@@ -9,10 +9,10 @@ use lynkhook::{
     config::Settings,
     domain::{
         account::AccountId,
-        bound::Within,
         delivery,
         entry::{self, Plan},
         event::EventId,
+        held::Within,
         log_entry::{LOG_RETENTION, LogEntry, timestamp},
         retry,
         webhook::{Webhook, WebhookId},
