@@ -22,7 +22,7 @@ pub struct Kind {
     /// Who is in another series than [`OK`] is bad.
     pub series: &'static [&'static str],
     /// A bad one gets so many times the events that a good one gets.
-    pub times: f64,
+    pub times: usize,
     /// The load on the good ones, as a share of the usual.
     pub load: f64,
     /// How long a turn lasts where nothing else is said.
@@ -31,7 +31,7 @@ pub struct Kind {
     pub recovers: bool,
 }
 
-const PLAIN_KIND: Kind = Kind { name: "", series: &[], times: 1.0, load: 1.0, seconds: 60, recovers: false };
+const PLAIN_KIND: Kind = Kind { name: "", series: &[], times: 1, load: 1.0, seconds: 60, recovers: false };
 
 pub const KINDS: [Kind; 8] = [
     Kind { name: "hang", series: &one_in_ten("hang"), seconds: 300, ..PLAIN_KIND },
@@ -41,9 +41,9 @@ pub const KINDS: [Kind; 8] = [
     Kind { name: "no-tls", series: &one_in_ten("no-tls"), ..PLAIN_KIND },
     Kind { name: "5xx", series: &one_in_ten("status-503"), ..PLAIN_KIND },
     // One sends a hundred times as much: as much as all others. With it, the load is the usual one.
-    Kind { name: "flood", series: &FLOODED, times: 100.0, load: 0.5, ..PLAIN_KIND },
+    Kind { name: "flood", series: &FLOODED, times: 100, load: 0.5, ..PLAIN_KIND },
     // The same where that is all that the worker is capable of.
-    Kind { name: OVERLOADED, series: &FLOODED, times: 100.0, ..PLAIN_KIND },
+    Kind { name: OVERLOADED, series: &FLOODED, times: 100, ..PLAIN_KIND },
     Kind { name: "recover", series: &RECOVERING, recovers: true, ..PLAIN_KIND },
 ];
 
@@ -60,8 +60,12 @@ impl Kind {
 
     /// The numbers of the good, or of the bad accounts.
     pub fn accounts(&self, good: bool) -> impl ExactSizeIterator<Item = usize> + use<> {
-        let of = |n: &usize| (self.series[n % self.series.len()] == OK) == good;
-        (0..ACCOUNTS).filter(of).collect::<Vec<_>>().into_iter()
+        (0..ACCOUNTS).filter(|n| self.is_good(*n) == good).collect::<Vec<_>>().into_iter()
+    }
+
+    /// Whether this account is one of the good ones.
+    pub fn is_good(&self, account: usize) -> bool {
+        self.series[account % self.series.len()] == OK
     }
 
     /// The series of the bad ones, which are told apart where it matters.

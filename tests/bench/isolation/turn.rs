@@ -194,30 +194,50 @@ async fn answer(kind: &Kind, like: Option<&str>, stage: &mut Stage) {
     }
 }
 
-/// Who pushes.
+/// Who pushes: as a backend does, for whom the good and the bad are not two.
 struct Load {
     plan: Plan,
     good: Producer,
-    bad: Producer,
-    bad_per_second: f64,
+    all: Producer,
+    /// Whether it is good ones that the events of `all` are for, in turn.
+    is_good: Vec<bool>,
+    /// Of `all`.
+    pushed: usize,
 }
 
 impl Load {
     fn new(kind: &Kind, plan: Plan, world: &World) -> Self {
-        let (good, bad) = (kind.accounts(true), kind.accounts(false));
-        #[allow(clippy::cast_precision_loss, reason = "up to 100")]
-        let bad_per_second = plan.per_second / good.len() as f64 * kind.times * bad.len() as f64;
-        Self { plan, good: world.producer_for(good), bad: world.producer_for(bad), bad_per_second }
+        let mix = mix(kind);
+        let is_good = mix.iter().map(|account| kind.is_good(*account)).collect();
+        let (good, all) = (world.producer_for(kind.accounts(true)), world.producer_for(mix.into_iter()));
+        Self { plan, good, all, is_good, pushed: 0 }
     }
 
     /// Pushes for so long; answers how much for the good ones.
     async fn push(&mut self, duration: Duration) -> usize {
-        let good = self.good.push_steadily(self.plan.per_second, duration);
         if !self.plan.bad {
-            return good.await;
+            return self.good.push_steadily(self.plan.per_second, duration).await;
         }
-        tokio::join!(good, self.bad.push_steadily(self.bad_per_second, duration)).0
+        let (turn, good) = (self.is_good.len(), self.is_good.iter().filter(|is_good| **is_good).count());
+        #[allow(clippy::cast_precision_loss, reason = "some hundreds")]
+        let per_second = self.plan.per_second * turn as f64 / good as f64;
+        let pushed = self.all.push_steadily(per_second, duration).await;
+        let begun = self.pushed % turn;
+        self.pushed += pushed;
+        self.is_good.iter().cycle().skip(begun).take(pushed).filter(|is_good| **is_good).count()
     }
+}
+
+/// Each good account once, and each bad one as often as it gets events in that time; both are spread evenly.
+fn mix(kind: &Kind) -> Vec<usize> {
+    let good: Vec<usize> = kind.accounts(true).collect();
+    let bad: Vec<usize> = kind.accounts(false).collect::<Vec<_>>().repeat(kind.times);
+    let mut placed = Vec::with_capacity(good.len() + bad.len());
+    for (these, others) in [(&good, &bad), (&bad, &good)] {
+        placed.extend(these.iter().enumerate().map(|(n, account)| ((2 * n + 1) * others.len(), *account)));
+    }
+    placed.sort_unstable();
+    placed.into_iter().map(|(_, account)| account).collect()
 }
 
 /// CPU seconds, and Redis's commands.
