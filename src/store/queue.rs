@@ -316,25 +316,27 @@ impl Store {
         Ok(Duration::from_millis(u64::try_from(late_ms).unwrap_or(0)))
     }
 
-    /// The webhooks whose visit is due, oldest first, at most `most`.
+    /// The webhooks whose visit is due, oldest first, at most `most`; and in how long the next one is, where there is one.
     pub async fn due_visits(
         &self,
         partition: u16,
         now_ms: i64,
         most: usize,
-    ) -> Result<Vec<(AccountId, WebhookId)>, StoreError> {
-        let mut due = redis::cmd("ZRANGE");
-        due.arg(self.0.keys.visits(partition)).arg("-inf").arg(now_ms).arg("BYSCORE").arg("LIMIT").arg(0).arg(most);
-        let members: Vec<String> = self.0.link.run(&due).await?;
-        let mut parsed = Vec::with_capacity(members.len());
-        for member in members {
-            match Keys::parse_visit(&member) {
+    ) -> Result<(Vec<(AccountId, WebhookId)>, Option<Duration>), StoreError> {
+        let visits = self.0.keys.visits(partition);
+        let mut look = redis::cmd("ZRANGE");
+        let first: Vec<(Vec<u8>, i64)> = self.0.link.run(look.arg(&visits).arg(0).arg(most).arg("WITHSCORES")).await?;
+        let due = first.iter().take(most).take_while(|(_, at_ms)| *at_ms <= now_ms);
+        let mut parsed = Vec::with_capacity(most.min(first.len()));
+        for (member, _) in due.clone() {
+            match std::str::from_utf8(member).ok().and_then(Keys::parse_visit) {
                 Some(visit) => parsed.push(visit),
                 // It would stand in the way of the others for ever.
-                None => self.0.link.run(redis::cmd("ZREM").arg(self.0.keys.visits(partition)).arg(&member)).await?,
+                None => self.0.link.run(redis::cmd("ZREM").arg(&visits).arg(member)).await?,
             }
         }
-        Ok(parsed)
+        let next = first.get(due.count());
+        Ok((parsed, next.map(|(_, at_ms)| Duration::from_millis(u64::try_from(at_ms - now_ms).unwrap_or(0)))))
     }
 
     /// Puts off a visit that cannot be made, so that it does not stand in the way of the others.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 
 use super::{
     Worker,
@@ -283,7 +284,7 @@ async fn put_off(
     match held {
         Some(Settled::Done) => {
             worker.figures.put_off();
-            worker.visit_due[usize::from(lease.partition())].notify_one();
+            worker.next_visit[usize::from(lease.partition())].by(Instant::now() + visit_in);
         }
         Some(Settled::Full) => worker.bounds.full(delivery.webhook, within, envelope_bytes),
         _ => {}

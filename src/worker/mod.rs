@@ -23,6 +23,7 @@ mod shortage;
 mod steps;
 mod threads;
 mod turns;
+mod visit;
 
 use std::{
     net::SocketAddr,
@@ -47,6 +48,7 @@ use self::{
     shortage::Shortage,
     steps::LookedUp,
     turns::Turns,
+    visit::NextVisit,
 };
 use crate::{
     config::Settings,
@@ -91,7 +93,7 @@ struct Worker {
     /// Held by the one entry under way that its worker may have died of.
     one_suspect: Arc<Semaphore>,
     suspect_done: Vec<Notify>,
-    visit_due: Vec<Notify>,
+    next_visit: Vec<NextVisit>,
     lease: Duration,
     renew_every: Duration,
     start_within: Duration,
@@ -201,7 +203,7 @@ async fn work(
         retry_added: Notify::new(),
         one_suspect: Arc::new(Semaphore::new(1)),
         suspect_done: (0..partitions).map(|_| Notify::new()).collect(),
-        visit_due: (0..partitions).map(|_| Notify::new()).collect(),
+        next_visit: (0..partitions).map(|_| NextVisit::new()).collect(),
         lease: settings.worker.lease,
         renew_every: settings.worker.renew_every,
         start_within: settings.worker.start_within,
@@ -220,7 +222,7 @@ async fn work(
         taking.spawn(reader::read(worker.clone(), partition));
         taking.spawn(roles::claim(worker.clone(), partition));
         taking.spawn(roles::promote(worker.clone(), partition));
-        taking.spawn(roles::visit(worker.clone(), partition));
+        taking.spawn(visit::visit(worker.clone(), partition));
         tokio::spawn(steps::look_up(worker.clone(), partition, to_look_up));
         tokio::spawn(steps::settle(worker.clone(), partition, to_settle));
         tokio::spawn(steps::hold(worker.clone(), partition, to_hold));

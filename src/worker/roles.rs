@@ -1,4 +1,4 @@
-//! What a worker does beside delivering: claim, promote, visit, renew, publish. Each role is one loop that ends when
+//! What a worker does beside delivering: claim, promote, renew, publish. Each role is one loop that ends when
 //! the worker stops.
 
 use std::{sync::Arc, time::Duration};
@@ -10,19 +10,10 @@ use tokio::{
 
 use super::{
     READ_MAX, Worker,
-    bounds::Room,
     persist::Backoff,
-    turns::{PROMOTE_EVERY, Role, VISIT_EVERY},
+    turns::{PROMOTE_EVERY, Role},
 };
-use crate::{
-    domain::{
-        account::AccountId,
-        log_entry::{LOG_RETENTION, timestamp},
-        webhook::WebhookId,
-    },
-    failpoint,
-    store::{BATCH_MAX, StoreError},
-};
+use crate::{failpoint, store::StoreError};
 
 /// Leases renewed by one script.
 const RENEW_BATCH: usize = 100;
@@ -30,14 +21,6 @@ const RENEW_BATCH: usize = 100;
 const PUBLISH_EVERY: Duration = Duration::from_secs(10);
 /// Consumers of workers that are long dead, and rejected entries that are too old, are looked for this often.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
-/// A visit that Redis refuses is tried again after this long.
-const PUT_OFF: Duration = Duration::from_mins(1);
-/// Rounds of visits are at least so far apart. Many that bring little disturb the others less than few that bring much.
-const VISIT_PACE: Duration = Duration::from_millis(10);
-/// Webhooks visited in one round.
-const VISITS_MAX: usize = 16;
-/// Of the worker's places, one in so many may be filled again by one round.
-const VISIT_SHARE: usize = 40;
 /// Of an entry claimed this often, the worker may have died: it is attempted apart from other such entries.
 const SUSPECT_DELIVERIES: u32 = 3;
 
@@ -110,7 +93,7 @@ impl Worker {
     }
 }
 
-/// Moves due retries to the queue, and wakes the visitor when a visit is due.
+/// Moves due retries to the queue, and tells the visitor what others have planned.
 pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
     let mut backoff = Backoff::new();
     loop {
@@ -124,11 +107,10 @@ pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
                     worker.turns.promoted();
                 }
                 worker.clock.hear(promoted.now_ms);
-                if promoted.visit_in == Some(Duration::ZERO) {
-                    worker.visit_due[usize::from(partition)].notify_one();
+                if let Some(visit_in) = promoted.visit_in {
+                    worker.next_visit[usize::from(partition)].by(Instant::now() + visit_in);
                 }
-                let due = [promoted.next_in, promoted.visit_in.filter(|wait| !wait.is_zero())];
-                due.into_iter().flatten().fold(PROMOTE_EVERY, Duration::min)
+                promoted.next_in.map_or(PROMOTE_EVERY, |wait| wait.min(PROMOTE_EVERY))
             }
             Err(error) => {
                 tracing::debug!(%error, "promoting got no answer");
@@ -140,87 +122,6 @@ pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
             () = worker.stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
             () = retry_added, if worker.short_delays() => {}
-        }
-    }
-}
-
-/// Looks after webhooks whose visit is due: what they hold comes back, what is too old goes.
-pub(super) async fn visit(worker: Arc<Worker>, partition: u16) {
-    let mut wait = VISIT_EVERY;
-    loop {
-        tokio::select! {
-            () = worker.stop.cancelled() => return,
-            // Something is due now, or was put off just now.
-            () = worker.visit_due[usize::from(partition)].notified() => tokio::time::sleep(VISIT_PACE).await,
-            () = tokio::time::sleep(wait) => {}
-        }
-        worker.turns.note(Role::Visit, partition);
-        failpoint::wedge("visit").await;
-        wait = visit_round(&worker, partition).await.clamp(VISIT_PACE, VISIT_EVERY);
-    }
-}
-
-/// Visits those that are due; when the first of them, or one that was not visited, is to be visited next.
-async fn visit_round(worker: &Worker, partition: u16) -> Duration {
-    let now = worker.clock.now();
-    let due = worker.store.due_visits(partition, now.timestamp_millis(), VISITS_MAX).await.unwrap_or_default();
-    let oldest_log = timestamp(now - LOG_RETENTION);
-    let mut next = if due.len() == VISITS_MAX { Duration::ZERO } else { VISIT_EVERY };
-    // What many endpoints hold does not come back all at once, though each had room: that would be a flood to the others.
-    let mut share = worker.concurrency.div_ceil(VISIT_SHARE);
-    for (account, webhook) in due {
-        if worker.stop.is_cancelled() {
-            break;
-        }
-        if share == 0 {
-            return Duration::ZERO;
-        }
-        worker.turns.note(Role::Visit, partition);
-        match visit_one(worker, &account, webhook, &oldest_log, &mut share).await {
-            Ok(next_in) => next = next_in.map_or(next, |next_in| next.min(next_in)),
-            Err(error) if error.is_passing() => {
-                tracing::debug!(%error, "a visit got no answer");
-                break;
-            }
-            Err(error) => {
-                tracing::warn!(%error, %account, %webhook, "a visit failed and is put off");
-                let _ = worker.store.postpone_visit(&account, webhook, now + PUT_OFF).await;
-            }
-        }
-    }
-    next
-}
-
-/// Brings back what one webhook holds, as much as there is room for, within what is left of this round's share unless it is
-/// alone; answers when it is to be visited next.
-async fn visit_one(
-    worker: &Worker,
-    account: &AccountId,
-    webhook: WebhookId,
-    oldest_log: &str,
-    share: &mut usize,
-) -> Result<Option<Duration>, StoreError> {
-    let Room { most, pace, alone } = worker.bounds.room(webhook);
-    let mut room = if alone { most } else { most.min(*share) };
-    // Where it is the share that has an end, the rest follows so much sooner. (Not at once: what was moved is not in flight
-    // before it was read, and so would count for nothing.)
-    let count = |attempts: usize| u32::try_from(attempts).unwrap_or(u32::MAX);
-    let pace = if room < most { pace * count(room) / count(most) } else { pace };
-    loop {
-        // Where there is room for more than one script moves, it is due again at once.
-        let (most, pace) = if room > BATCH_MAX { (BATCH_MAX, Duration::ZERO) } else { (room, pace) };
-        let visited = worker.store.visit(account, webhook, oldest_log, (most, pace)).await?;
-        if visited.moved > 0 {
-            tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
-            worker.bounds.not_full(webhook);
-        }
-        if visited.more_held {
-            worker.bounds.waits(webhook);
-        }
-        room = room.saturating_sub(visited.moved);
-        *share = share.saturating_sub(visited.moved);
-        if !visited.more_held || visited.moved == 0 || !pace.is_zero() {
-            return Ok(visited.next_in);
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
         "LTRIM" => matches!(arguments, [_, "0", "49"]),
         "LINDEX" => matches!(arguments, [_, "-1"]),
         "ZRANGE" => match arguments {
-            [_, "0", "0", "WITHSCORES"] => true,
+            [_, "0", last, "WITHSCORES"] => *last == "0" || small(last),
             [_, "-inf", _, "BYSCORE", "LIMIT", "0", most] => small(most),
             _ => false,
         },
@@ -82,6 +82,8 @@ fn what_grows_with_what_waits_is_not_allowed_in_any_form_that_does() {
         "SMEMBERS k",
         "LRANGE k 0 -1",
         "ZRANGE k 0 -1",
+        "ZRANGE k 0 -1 WITHSCORES",
+        "ZRANGE k 0 100000 WITHSCORES",
         "ZRANGE k -inf 7 BYSCORE",
         "ZRANGE k -inf 7 BYSCORE LIMIT 0 100000",
         "ZCOUNT k -inf 7",

@@ -163,13 +163,18 @@ async fn what_is_no_webhook_is_taken_out_of_the_visits_and_the_others_are_due_ol
     let bench = Bench::new().await;
     let [first, second] = [bench.webhook("acme", true).await, bench.webhook("a", true).await];
     let visits = bench.key("visits");
-    for junk in ["junk", "acme/wh_junk", &format!("a//{first}"), "/"] {
+    for junk in ["junk", "acme/wh_junk", &format!("a//{first}"), "/", "\\xff"] {
         bench.cli::<()>(&format!("ZADD {visits} 0 {junk}")).await;
     }
     for (at, member) in [(2, format!("a/{second}")), (1, format!("acme/{first}")), (4, "acme/later".to_owned())] {
         bench.cli::<()>(&format!("ZADD {visits} {at} {member}")).await;
     }
+    let [first, second] = [(account_id("acme"), first), (account_id("a"), second)];
     let due = bench.store.due_visits(0, 3, 64).await.unwrap();
-    assert_eq!(due, [(account_id("acme"), first), (account_id("a"), second)]);
+    assert_eq!(due, (vec![first.clone(), second], Some(Duration::from_millis(1))));
     assert_eq!(bench.cli::<usize>(&format!("ZCARD {visits}")).await, 3, "the junk that was due is gone");
+    assert_eq!(bench.store.due_visits(0, 3, 1).await.unwrap(), (vec![first], Some(Duration::ZERO)), "one more is due");
+    assert_eq!(bench.store.due_visits(0, 0, 64).await.unwrap(), (vec![], Some(Duration::from_millis(1))));
+    bench.cli::<()>(&format!("DEL {visits}")).await;
+    assert_eq!(bench.store.due_visits(0, 3, 64).await.unwrap(), (vec![], None));
 }
