@@ -1,5 +1,7 @@
 -- hold (leased, several at once): an entry -> held, because its webhook is off or its endpoint has too much in flight.
--- What entries of one webhook have in common is said and done once for all of them.
+-- What entries of one webhook have in common is said and done once for all of them; and, where many are held for it, not
+-- with each batch. That they are shows that it is there, for they are deleted together, and that it is visited: both are
+-- looked at again, and they are weighed, with every sixteenth.
 -- KEYS  1 queue  2 visits  3 counts, then for each webhook: webhooks, held
 -- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 first entry id  5 last entry id  6 how many entries,
 --       then for each webhook: account, webhook, how many of its entries follow, and for each of those: entry id, delivery
@@ -13,76 +15,93 @@ local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
 local holds = leases(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
 -- Entries whose stay ends; webhooks whose oldest may have to go.
 local ended, webhooks, answers = {}, {}, {}
+local EVERY = 16
 
--- What is to be held, where the entry is still there and its holder's: its text, and the largest among them.
+-- The text of what is to be held, and the largest of one webhook; '' where the entry is gone, nil where the lease is another's.
 local function look(of, entry, deliveries, line)
-  local found = { holds = holds(entry, deliveries) }
-  local event = found.holds and fields(queue, entry)
-  if event then
-    found.delivery = line .. '\n' .. envelope(event)
-    of.largest = math.max(of.largest, #found.delivery)
-  end
-  return found
+  if not holds(entry, deliveries) then return nil end
+  local event = fields(queue, entry)
+  if not event then return '' end
+  local delivery = line .. '\n' .. envelope(event)
+  of.largest = math.max(of.largest, #delivery)
+  return delivery
 end
 
--- Whether one more may be held, though its webhook be on. What is held is weighed once for each `within`.
+-- Looks how many are held, and whether more is to be looked at now that `entries` come: where few are held, where one that
+-- comes is a sixteenth, and where so many as large as these would come near the limit.
+local function count_held(of, entries)
+  local held = redis.call('XLEN', of.held)
+  of.entries, of.closely = held, held < EVERY or -held % EVERY < entries or held * of.largest * 4 >= max_bytes
+end
+
+-- What one of so many bytes takes: as much again, 16 KiB at most, for what Redis adds to it and reserves for the next.
+local function weight_of(bytes) return bytes + math.min(bytes, 16384) end
+
+-- Whether one more may be held, though its webhook be on, without costing it its oldest. What is held is weighed once for
+-- each `within`.
 local function may_be_held(of, bytes, within)
-  if within == 'any' then return true end
-  local times = tonumber(within)
-  of.rooms[within] = of.rooms[within] or room(of.held, limit * times, max_bytes * times, of.largest)
-  return of.rooms[within].is_for(bytes)
+  if within == 'any' or of.entries == 0 then return true end
+  if of.entries >= limit * within then return false end
+  if not of.closely then return true end
+  of.weights[within] = of.weights[within] or weigh(of.held, of.largest, max_bytes * within)
+  return of.weights[within] + weight_of(bytes) <= max_bytes * within
 end
 
-local function add(of, delivery, reason)
-  if reason == 'off' and not of.before then
-    of.before = redis.call('XLEN', of.held)
+local function add(of, delivery, is_off)
+  if is_off and not of.before then
+    of.before = of.entries
     of.is_beyond = of.before > 0 and weigh(of.held, of.largest, max_bytes) > max_bytes
     of.added = 0
     webhooks[#webhooks + 1] = of
   end
   redis.call('XADD', of.held, '*', 'delivery', delivery)
+  of.entries = of.entries + 1
   if of.before then of.added = of.added + #'delivery' + #delivery end
-  for _, left in pairs(of.rooms) do left.take(#delivery) end
+  for within, weight in pairs(of.weights) do of.weights[within] = weight + weight_of(#delivery) end
 end
 
-local function hold(of, found, entry, reason, visit_ms)
-  if type(found) ~= 'table' then return found end
-  if not found.holds then return 'LOST' end
-  if of.settings == nil then of.settings = redis.call('HGET', of.webhooks, of.webhook) end
-  if not of.settings then
-    count(counts, 'deliveries_of_deleted_webhook', 1)
-    ended[#ended + 1] = entry
-    return 'GONE'
+local function hold(of, delivery, reason, visit_ms)
+  if not delivery then return 'LOST' end
+  local is_off = reason == 'off'
+  local is_full = delivery ~= '' and not is_off and not may_be_held(of, #delivery, reason)
+  if of.closely or is_off or is_full then
+    if of.settings == nil then of.settings = redis.call('HGET', of.webhooks, of.webhook) end
+    if not of.settings then
+      count(counts, 'deliveries_of_deleted_webhook', 1)
+      return 'GONE'
+    end
+    if (is_off or is_full) and is_active(of.settings) then return is_off and 'ACTIVE' or 'FULL' end
+    -- If it is full, it was switched off meanwhile.
+    is_off = is_off or is_full
+    -- Before anything is held: what is held is always visited.
+    if not of.visited then visit_by(visits, of.member, now + visit_ms) end
+    of.visited = true
   end
-  if reason == 'off' and is_active(of.settings) then return 'ACTIVE' end
-  local delivery = found.delivery
-  if delivery and reason ~= 'off' and not may_be_held(of, #delivery, reason) then
-    if is_active(of.settings) then return 'FULL' end
-    -- It was switched off meanwhile.
-    reason = 'off'
-  end
-
-  -- Before anything is held: what is held is always visited.
-  if not of.visited then visit_by(visits, of.member, now + visit_ms) end
-  of.visited = true
-  if delivery then add(of, delivery, reason) end
-  ended[#ended + 1] = entry
+  if delivery ~= '' then add(of, delivery, is_off) end
   return 'HELD'
 end
 
-local a = 6
-for k = 4, #KEYS, 2 do
-  local account, webhook, entries = unpack(ARGV, a + 1, a + 3)
-  local of = { webhooks = KEYS[k], held = KEYS[k + 1], webhook = webhook, largest = 0, rooms = {} }
-  of.member = account .. '/' .. webhook
-  a = a + 3
+-- All of one webhook, whose arguments follow the `a`th.
+local function hold_all(of, a, entries)
   local found = {}
-  for i = 1, entries do found[i] = guarded(look, of, unpack(ARGV, a + 5 * i - 4, a + 5 * i - 2)) end
+  for i = 1, entries do found[i] = look(of, ARGV[a + 5 * i - 4], ARGV[a + 5 * i - 3], ARGV[a + 5 * i - 2]) end
+  count_held(of, entries)
   for i = 1, entries do
-    local entry, reason, visit_ms = ARGV[a + 5 * i - 4], ARGV[a + 5 * i - 1], ARGV[a + 5 * i]
-    answers[#answers + 1] = guarded(hold, of, found[i], entry, reason, visit_ms)
+    local answer = hold(of, found[i], ARGV[a + 5 * i - 1], ARGV[a + 5 * i])
+    answers[#answers + 1] = answer
+    if answer == 'HELD' or answer == 'GONE' then ended[#ended + 1] = ARGV[a + 5 * i - 4] end
   end
-  a = a + 5 * entries
+end
+
+local a, asked = 6, 0
+for k = 4, #KEYS, 2 do
+  local account, webhook, entries = ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3])
+  local of = { webhooks = KEYS[k], held = KEYS[k + 1], webhook = webhook, largest = 0, weights = {} }
+  of.member = account .. '/' .. webhook
+  asked = asked + entries
+  local refused = guarded(hold_all, of, a + 3, entries)
+  while #answers < asked do answers[#answers + 1] = refused end
+  a = a + 3 + 5 * entries
 end
 
 done(queue, unpack(ended))

@@ -88,19 +88,6 @@ local function bound(key, limit, max_bytes, newest_bytes, counts, cause)
   count(counts, cause, dropped + drop_oldest(key, over))
 end
 
--- What may be added to a stream without costing it its oldest: whether there `is_for` one more entry of so many bytes, and
--- one that is added is to `take` its part. Each weighs what it has, and as much again, 16 KiB at most, for what Redis adds to
--- it and reserves for the next. `largest` bytes is the largest of them.
-local function room(key, limit, max_bytes, largest)
-  local entries = redis.call('XLEN', key)
-  local weight = entries > 0 and entries < limit and weigh(key, largest, max_bytes) or 0
-  local function with(bytes) return weight + bytes + math.min(bytes, 16384) end
-  return {
-    is_for = function(bytes) return entries == 0 or (entries < limit and with(bytes) <= max_bytes) end,
-    take = function(bytes) entries, weight = entries + 1, with(bytes) end,
-  }
-end
-
 -- What a step answers, or what it raised.
 local function guarded(step, ...)
   local ok, answer = pcall(step, ...)

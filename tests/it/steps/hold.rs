@@ -279,3 +279,48 @@ async fn what_is_held_without_asking_for_room_leaves_less_for_those_of_its_batch
     }
     assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.counted("held_overflow").await), (7, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_many_are_held_the_limits_hold_and_what_somebody_lost_is_planned_anew() {
+    let held = |webhook: WebhookId| format!("held:{webhook}");
+    let one_by_one = async |bench: &Bench, webhook: WebhookId, count: usize| {
+        let delivery = first("acme", webhook, "e1");
+        let mut answers = Vec::new();
+        for _ in 0..count {
+            bench.queue(&delivery).await;
+            let taken = bench.take("a").await.remove(0);
+            answers.push(bench.hold(&taken, &delivery, busy(Within::Once)).await);
+        }
+        answers
+    };
+
+    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "37")]).await;
+    let webhook = bench.webhook("acme", true).await;
+    let answers = one_by_one(&bench, webhook, 40).await;
+    assert_eq!(answers[..37], vec![Settled::Done; 37]);
+    assert_eq!(answers[37..], vec![Settled::Full; 3]);
+    bench.cli::<()>(&format!("HSET {} {webhook} {{\"active\":false}}", bench.key("webhooks:acme"))).await;
+    assert_eq!(one_by_one(&bench, webhook, 3).await, vec![Settled::Done; 3], "it is off: the oldest go");
+    assert_eq!((bench.len(&held(webhook)).await, bench.counted("held_overflow").await), (37, 3));
+
+    // Nothing of what comes says how large the three are that were held first.
+    let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
+    let webhook = bench.webhook("acme", true).await;
+    let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(300 << 10));
+    for _ in 0..3 {
+        let large = text(&first("acme", webhook, "e1"), &large);
+        bench.append(&held(webhook), &[("delivery", &large)]).await;
+    }
+    let answers = one_by_one(&bench, webhook, 400).await;
+    let bytes = bench.cli::<usize>(&format!("MEMORY USAGE {} SAMPLES 0", bench.key(&held(webhook)))).await;
+    let held_of_them = answers.iter().filter(|answer| **answer == Settled::Done).count();
+    assert!((30..300).contains(&held_of_them) && answers[399] == Settled::Full, "{held_of_them}");
+    assert!(bytes <= (1 << 20) + (16 << 10), "{bytes}");
+
+    let bench = Bench::new().await;
+    let webhook = bench.webhook("acme", true).await;
+    one_by_one(&bench, webhook, 20).await;
+    bench.cli::<()>(&format!("DEL {}", bench.key("visits"))).await;
+    one_by_one(&bench, webhook, 16).await;
+    assert!(bench.visit_in_ms("acme", webhook).await.is_some_and(|due| due <= 50));
+}
