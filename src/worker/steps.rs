@@ -18,7 +18,7 @@ use crate::{
 /// and nobody waits for what follows.
 const SETTLE_LINGER: Duration = Duration::from_millis(1);
 /// The same for what is to be put aside.
-const HOLD_LINGER: Duration = Duration::from_millis(20);
+const HOLD_LINGER: Duration = Duration::from_millis(5);
 /// How often the span of a log that is written to is renewed.
 const RENEW_SPANS_EVERY: Duration = Duration::from_mins(1);
 
