@@ -68,6 +68,15 @@ impl Delivery {
         serde_json::to_string(self).expect("a delivery is plain JSON")
     }
 
+    /// The delivery as it lies in a stream: its line, a newline, its envelope.
+    pub fn text(&self, envelope: &[u8]) -> Vec<u8> {
+        let mut text = self.line().into_bytes();
+        text.reserve_exact(1 + envelope.len());
+        text.push(b'\n');
+        text.extend_from_slice(envelope);
+        text
+    }
+
     /// Takes a delivery's text apart into the delivery and the envelope's bytes.
     pub fn parse(text: &[u8]) -> Result<(Self, &[u8]), DeliveryFault> {
         let head = &text[..text.len().min(LINE_MAX_BYTES)];

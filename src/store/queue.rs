@@ -22,6 +22,8 @@ use crate::domain::{
 pub const BATCH_MAX_BYTES: usize = 4 << 20;
 /// One script moves at most this many deliveries between keys.
 pub const BATCH_MAX: usize = 50;
+/// Leases of one step were mostly taken within this, but for those of slow endpoints.
+const TOGETHER: Duration = Duration::from_secs(1);
 /// A webhook that holds something and is off is visited this often, for the age of what it holds.
 const VISIT_AT_REST: Duration = Duration::from_hours(1);
 /// A consumer with nothing pending that was idle this long is removed.
@@ -89,6 +91,8 @@ pub struct Waiting {
     pub held: Held,
     /// The delivery, before its next attempt.
     pub delivery: Delivery,
+    /// Its envelope.
+    pub envelope: Bytes,
     /// Why.
     pub reason: Reason,
 }
@@ -200,7 +204,7 @@ impl Store {
         script.key(keys.retries(partition)).key(keys.visits(partition)).key(keys.counts(partition));
         script.arg(consumer).arg(LOG_LIMIT).arg(LOG_RETENTION.as_secs());
         script.arg(self.0.failed.limit).arg(self.0.failed.max_bytes);
-        arg_leases(&mut script, attempts.iter().map(|attempt| &attempt.held));
+        arg_leases(&mut script, attempts.iter().map(|attempt| &attempt.held), TOGETHER);
         let grouped = ByWebhook::new(attempts.iter().map(|attempt| &*attempt.delivery));
         for (account, webhook, deliveries) in grouped.iter() {
             script.key(keys.webhooks(account)).key(keys.logs(partition, webhook)).key(keys.failed(partition, webhook));
@@ -225,12 +229,12 @@ impl Store {
         let mut script = self.0.scripts.hold.key(keys.queue(partition));
         script.key(keys.visits(partition)).key(keys.counts(partition));
         script.arg(consumer).arg(self.0.held.limit).arg(self.0.held.max_bytes);
-        arg_leases(&mut script, waiting.iter().map(|waiting| &waiting.held));
+        arg_leases(&mut script, waiting.iter().map(|waiting| &waiting.held), TOGETHER);
         let grouped = ByWebhook::new(waiting.iter().map(|waiting| &waiting.delivery));
         for (account, webhook, deliveries) in grouped.iter() {
             script.key(keys.webhooks(account)).key(keys.held(partition, webhook));
             script.arg(account.as_str()).arg(webhook.to_string()).arg(deliveries.len());
-            for Waiting { held, delivery, reason } in deliveries.iter().map(|(_, index)| &waiting[*index]) {
+            for Waiting { held, delivery, envelope, reason } in deliveries.iter().map(|(_, index)| &waiting[*index]) {
                 let (reason, visit_in) = match reason {
                     Reason::Off => ("off", VISIT_AT_REST),
                     Reason::Busy { visit_in, within: Within::Once } => ("1", *visit_in),
@@ -238,7 +242,12 @@ impl Store {
                     Reason::Busy { visit_in, within: Within::EightTimes } => ("8", *visit_in),
                     Reason::Busy { visit_in, within: Within::Any } => ("any", *visit_in),
                 };
-                script.arg(&held.entry.0).arg(held.deliveries).arg(delivery.line()).arg(reason).arg(ms(visit_in));
+                script
+                    .arg(&held.entry.0)
+                    .arg(held.deliveries)
+                    .arg(delivery.text(envelope))
+                    .arg(reason)
+                    .arg(ms(visit_in));
             }
         }
         let answers: Vec<String> = self.0.link.run_script(&script).await?;
@@ -272,7 +281,7 @@ impl Store {
     pub async fn renew(&self, partition: u16, consumer: &str, leases: &[Held]) -> Result<Vec<EntryId>, StoreError> {
         let mut script = self.0.scripts.renew.key(self.0.keys.queue(partition));
         script.arg(consumer);
-        arg_leases(&mut script, leases.iter());
+        arg_leases(&mut script, leases.iter(), Duration::MAX);
         for held in leases {
             script.arg(&held.entry.0).arg(held.deliveries);
         }
@@ -373,11 +382,16 @@ impl Store {
     }
 }
 
-/// The first and the last of some entries, and how many they are: their leases are looked at together.
-fn arg_leases<'a>(script: &mut Run<'_>, leases: impl IntoIterator<Item = &'a Held>) {
+/// Between which entries some leases lie, and how many they are: what lies there is looked at together, so those are left
+/// out of it that were taken more than `within` before the last. Among all that is in hand since then, they would take the
+/// place of the others.
+fn arg_leases<'a>(script: &mut Run<'_>, leases: impl IntoIterator<Item = &'a Held>, within: Duration) {
     let mut entries: Vec<_> = leases.into_iter().map(|held| (held.entry.order(), &*held.entry.0)).collect();
     entries.sort_unstable();
-    let ends = entries.first().zip(entries.last());
+    let at = |order: &Option<(u64, u64)>| Duration::from_millis(order.map_or(0, |(ms, _)| ms));
+    let last = entries.last().map_or(Duration::ZERO, |(order, _)| at(order));
+    let apart = entries.partition_point(|(order, _)| last.saturating_sub(at(order)) > within);
+    let ends = entries.get(apart).zip(entries.last());
     let (first, last) = ends.map_or(("-", "+"), |((_, first), (_, last))| (first, last));
     script.arg(first).arg(last).arg(entries.len());
 }

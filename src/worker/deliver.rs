@@ -87,7 +87,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                         let bytes = judged.envelope.len();
                         if refused < Some(within) && !worker.bounds.is_full(webhook.id, within, bytes) {
                             refused = Some(within);
-                            match put_off(&worker, &lease, &delivery, busy.pace, within, bytes).await {
+                            match put_off(&worker, &lease, &delivery, &judged.envelope, busy.pace, within).await {
                                 // To ask may have taken long: lease, settings and places are looked at anew.
                                 Some(Settled::Full) => continue,
                                 _ => return,
@@ -112,7 +112,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 }
             }
             Plan::Hold(delivery) => {
-                if hold(&worker, &lease, &delivery, Reason::Off, judged.envelope.len()).await != Some(Settled::Active) {
+                if hold(&worker, &lease, &delivery, &judged.envelope, Reason::Off).await != Some(Settled::Active) {
                     return;
                 }
             }
@@ -248,13 +248,13 @@ async fn hold(
     worker: &Worker,
     lease: &Lease,
     delivery: &Delivery,
+    envelope: &Bytes,
     reason: Reason,
-    envelope_bytes: usize,
 ) -> Option<Settled> {
     let steps = worker.steps_of(lease);
     let held = leased!(lease, |held| {
-        let waiting = Waiting { held, delivery: delivery.clone(), reason };
-        Ok(steps.hold.ask(waiting, envelope_bytes).await.unwrap_or(Settled::Lost))
+        let waiting = Waiting { held, delivery: delivery.clone(), envelope: envelope.clone(), reason };
+        Ok(steps.hold.ask(waiting, envelope.len()).await.unwrap_or(Settled::Lost))
     });
     report(lease, "hold", held)
 }
@@ -276,17 +276,17 @@ async fn put_off(
     worker: &Worker,
     lease: &Lease,
     delivery: &Delivery,
+    envelope: &Bytes,
     visit_in: Duration,
     within: Within,
-    envelope_bytes: usize,
 ) -> Option<Settled> {
-    let held = hold(worker, lease, delivery, Reason::Busy { visit_in, within }, envelope_bytes).await;
+    let held = hold(worker, lease, delivery, envelope, Reason::Busy { visit_in, within }).await;
     match held {
         Some(Settled::Done) => {
             worker.figures.put_off();
             worker.next_visit[usize::from(lease.partition())].by(Instant::now() + visit_in);
         }
-        Some(Settled::Full) => worker.bounds.full(delivery.webhook, within, envelope_bytes),
+        Some(Settled::Full) => worker.bounds.full(delivery.webhook, within, envelope.len()),
         _ => {}
     }
     held

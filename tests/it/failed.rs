@@ -336,7 +336,8 @@ async fn a_script_that_writes_to_a_missing_webhook_says_so_and_leaves_no_key() {
         let held = Held { partition: 0, entry: entry.id, deliveries: entry.deliveries };
         let answer = match next {
             None => {
-                let waiting = Waiting { held, delivery: delivery.clone(), reason: Reason::Off };
+                let waiting =
+                    Waiting { held, delivery: delivery.clone(), envelope: TRANSCRIPT.into(), reason: Reason::Off };
                 here.store.hold(0, "tester", &[waiting]).await.unwrap().remove(0)
             }
             Some(next) => {

@@ -154,8 +154,19 @@ impl Bench {
 
     /// Holds an entry as consumer `a`.
     async fn hold(&self, held: &Held, delivery: &Delivery, reason: Reason) -> Settled {
-        let waiting = Waiting { held: held.clone(), delivery: delivery.clone(), reason };
+        let waiting = self.waiting(held, delivery, reason).await;
         self.store.hold(0, "a", &[waiting]).await.unwrap().remove(0)
+    }
+
+    /// What is to be held, with the envelope of its entry in the queue; the example's where there is none.
+    async fn waiting(&self, held: &Held, delivery: &Delivery, reason: Reason) -> Waiting {
+        let id = &held.entry.0;
+        let entry: redis::streams::StreamRangeReply =
+            self.redis.clone().xrange(self.key("queue"), id, id).await.unwrap();
+        let text = |field| entry.ids.first().and_then(|entry| entry.get::<String>(field));
+        let envelope = text("envelope").or_else(|| Some(text("delivery")?.split_once('\n')?.1.to_owned()));
+        let envelope = envelope.unwrap_or_else(|| TRANSCRIPT.to_owned()).into();
+        Waiting { held: held.clone(), delivery: delivery.clone(), envelope, reason }
     }
 
     async fn counted(&self, cause: &str) -> u64 {

@@ -5,8 +5,9 @@
 -- KEYS  1 queue  2 visits  3 counts, then for each webhook: webhooks, held
 -- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 first entry id  5 last entry id  6 how many entries,
 --       then for each webhook: account, webhook, how many of its entries follow, and for each of those: entry id, delivery
---       count, delivery line, reason, ms until the next visit at the latest. Reasons: off (the oldest goes where there are
---       too many); or its endpoint is busy, and it is held within so many times the limits (a number), or in any case (any)
+--       count, delivery (line and envelope: to read it here would cost a third more), reason, ms until the next visit at
+--       the latest. Reasons: off (the oldest goes where there are too many); or its endpoint is busy, and it is held within so
+--       many times the limits (a number), or in any case (any)
 -- Answers for each entry: HELD, LOST (the lease is another's), GONE (the webhook is deleted), ACTIVE (off, and it is on
 -- after all: attempt it), FULL (busy, and one more may not be held), or the error that kept it where it was, without
 -- holding up its neighbours.
@@ -16,16 +17,6 @@ local holds = leases(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
 -- Entries whose stay ends; webhooks whose oldest may have to go.
 local ended, webhooks, answers = {}, {}, {}
 local EVERY = 16
-
--- The text of what is to be held, and the largest of one webhook; '' where the entry is gone, nil where the lease is another's.
-local function look(of, entry, deliveries, line)
-  if not holds(entry, deliveries) then return nil end
-  local event = fields(queue, entry)
-  if not event then return '' end
-  local delivery = line .. '\n' .. envelope(event)
-  of.largest = math.max(of.largest, #delivery)
-  return delivery
-end
 
 -- Looks how many are held, and whether more is to be looked at now that `entries` come: where few are held, where one that
 -- comes is a sixteenth, and where so many as large as these would come near the limit.
@@ -47,27 +38,30 @@ local function may_be_held(of, bytes, within)
   return of.weights[within] + weight_of(bytes) <= max_bytes * within
 end
 
-local function add(of, delivery, is_off)
+local function move(of, entry, delivery, is_off)
   if is_off and not of.before then
     of.before = of.entries
     of.is_beyond = of.before > 0 and weigh(of.held, of.largest, max_bytes) > max_bytes
     of.added = 0
     webhooks[#webhooks + 1] = of
   end
-  redis.call('XADD', of.held, '*', 'delivery', delivery)
+  local id = redis.call('XADD', of.held, '*', 'delivery', delivery)
+  -- What somebody deleted under its holder is not held.
+  if redis.call('XDEL', queue, entry) == 0 then return redis.call('XDEL', of.held, id) end
   of.entries = of.entries + 1
   if of.before then of.added = of.added + #'delivery' + #delivery end
   for within, weight in pairs(of.weights) do of.weights[within] = weight + weight_of(#delivery) end
 end
 
-local function hold(of, delivery, reason, visit_ms)
-  if not delivery then return 'LOST' end
+local function hold(of, entry, deliveries, delivery, reason, visit_ms)
+  if not holds(entry, deliveries) then return 'LOST' end
   local is_off = reason == 'off'
-  local is_full = delivery ~= '' and not is_off and not may_be_held(of, #delivery, reason)
+  local is_full = not is_off and not may_be_held(of, #delivery, reason)
   if of.closely or is_off or is_full then
     if of.settings == nil then of.settings = redis.call('HGET', of.webhooks, of.webhook) end
     if not of.settings then
       count(counts, 'deliveries_of_deleted_webhook', 1)
+      redis.call('XDEL', queue, entry)
       return 'GONE'
     end
     if (is_off or is_full) and is_active(of.settings) then return is_off and 'ACTIVE' or 'FULL' end
@@ -77,19 +71,18 @@ local function hold(of, delivery, reason, visit_ms)
     if not of.visited then visit_by(visits, of.member, now + visit_ms) end
     of.visited = true
   end
-  if delivery ~= '' then add(of, delivery, is_off) end
+  move(of, entry, delivery, is_off)
   return 'HELD'
 end
 
 -- All of one webhook, whose arguments follow the `a`th.
 local function hold_all(of, a, entries)
-  local found = {}
-  for i = 1, entries do found[i] = look(of, ARGV[a + 5 * i - 4], ARGV[a + 5 * i - 3], ARGV[a + 5 * i - 2]) end
+  for i = a + 3, a + 5 * entries, 5 do of.largest = math.max(of.largest, #ARGV[i]) end
   count_held(of, entries)
-  for i = 1, entries do
-    local answer = hold(of, found[i], ARGV[a + 5 * i - 1], ARGV[a + 5 * i])
+  for i = a + 1, a + 5 * entries, 5 do
+    local answer = hold(of, unpack(ARGV, i, i + 4))
     answers[#answers + 1] = answer
-    if answer == 'HELD' or answer == 'GONE' then ended[#ended + 1] = ARGV[a + 5 * i - 4] end
+    if answer == 'HELD' or answer == 'GONE' then ended[#ended + 1] = ARGV[i] end
   end
 end
 
@@ -104,7 +97,7 @@ for k = 4, #KEYS, 2 do
   a = a + 3 + 5 * entries
 end
 
-done(queue, unpack(ended))
+if #ended > 0 then redis.call('XACK', queue, 'workers', unpack(ended)) end
 -- Where more was held before it was switched off, that is left, and what comes takes the place of the oldest, which have as
 -- many bytes.
 for _, of in ipairs(webhooks) do

@@ -12,17 +12,17 @@ local function holds(queue, entry, consumer, deliveries)
   return lease and lease[2] == consumer and lease[4] == tonumber(deliveries)
 end
 
--- The same for so many entries, which lie between `first` and `last`: a function of entry and delivery count. All that
--- `consumer` has between them is looked at together, up to twice as many: entries that are settled together were
--- mostly taken together. What lies behind those is looked at one by one.
+-- The same for so many entries, of which most lie between `first` and `last`: a function of entry and delivery count. All
+-- that `consumer` has between them is looked at together, up to twice as many: entries that are settled together were mostly
+-- taken together. What is not among those is looked at one by one.
 local function leases(queue, consumer, first, last, entries)
-  local most, counts = entries * 2, {}
-  local pending = redis.pcall('XPENDING', queue, 'workers', first, last, string.format('%d', most), consumer)
+  local counts = {}
+  local pending = redis.pcall('XPENDING', queue, 'workers', first, last, string.format('%d', entries * 2), consumer)
   if pending.err then pending = {} end
   for _, lease in ipairs(pending) do counts[lease[1]] = lease[4] end
   return function(entry, deliveries)
     if counts[entry] then return counts[entry] == tonumber(deliveries) end
-    return #pending == most and holds(queue, entry, consumer, deliveries)
+    return holds(queue, entry, consumer, deliveries)
   end
 end
 

@@ -102,14 +102,11 @@ impl Together {
                 bench.settle(&attempts).await
             }
             Self::Hold => {
-                let waiting: Vec<_> = entries
-                    .iter()
-                    .map(|(held, delivery)| Waiting {
-                        held: held.clone(),
-                        delivery: delivery.clone(),
-                        reason: Reason::Busy { visit_in: PACE, within: Within::Once },
-                    })
-                    .collect();
+                let reason = Reason::Busy { visit_in: PACE, within: Within::Once };
+                let mut waiting = Vec::new();
+                for (held, delivery) in entries {
+                    waiting.push(bench.waiting(held, delivery, reason).await);
+                }
                 bench.store.hold(0, "a", &waiting).await.unwrap()
             }
             Self::Renew => {

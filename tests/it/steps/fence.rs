@@ -52,7 +52,7 @@ impl Step {
             Self::Retry => settle(Next::Retry { after: Duration::from_secs(2) }).await,
             Self::Failed => settle(Next::Failed).await,
             Self::Hold => {
-                let waiting = Waiting { held: held.clone(), delivery: delivery.clone(), reason: Reason::Off };
+                let waiting = bench.waiting(held, delivery, Reason::Off).await;
                 store.hold(0, consumer, &[waiting]).await.unwrap().remove(0)
             }
             Self::Reject => store.reject(consumer, held, "no event", None).await.unwrap(),

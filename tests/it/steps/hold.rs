@@ -115,10 +115,10 @@ async fn several_times_as_much_may_be_held_where_more_may_and_what_was_held_befo
         deliveries.push(delivery);
     }
     // All in one batch: what is known of one webhook says nothing of another.
-    let waiting = bench.take("a").await.into_iter().zip(&deliveries).zip(&cases);
-    let waiting: Vec<_> = waiting
-        .map(|((held, delivery), case)| Waiting { held, delivery: delivery.clone(), reason: busy(case.2) })
-        .collect();
+    let mut waiting = Vec::new();
+    for ((held, delivery), case) in bench.take("a").await.iter().zip(&deliveries).zip(&cases) {
+        waiting.push(bench.waiting(held, delivery, busy(case.2)).await);
+    }
     let answers = bench.store.hold(0, "a", &waiting).await.unwrap();
     for ((delivery, answer), (before, envelope, within, is_held)) in deliveries.iter().zip(answers).zip(cases) {
         let held = bench.len(&format!("held:{}", delivery.webhook)).await;
@@ -139,8 +139,10 @@ async fn a_webhook_that_is_switched_off_while_more_is_held_loses_no_more_than_co
                 bench.append(&stream, &[("delivery", &text(&delivery, &envelope))]).await;
             }
         }
-        let off = |held| Waiting { held, delivery: delivery.clone(), reason: Reason::Off };
-        let waiting: Vec<_> = bench.take("a").await.into_iter().map(off).collect();
+        let mut waiting = Vec::new();
+        for held in bench.take("a").await {
+            waiting.push(bench.waiting(&held, &delivery, Reason::Off).await);
+        }
         for (entries, held) in [(&waiting[..2], 5), (&waiting[2..], 5)] {
             assert_eq!(bench.store.hold(0, "a", entries).await.unwrap(), vec![Settled::Done; entries.len()]);
             assert_eq!(bench.len(&format!("held:{webhook}")).await, held, "{size}");
@@ -212,8 +214,10 @@ async fn one_that_cannot_be_held_does_not_hold_up_its_neighbours() {
     }
     bench.cli::<()>(&format!("SET {} x", bench.key(&format!("held:{}", webhooks[0])))).await;
     let taken = bench.take("a").await;
-    let waiting = taken.into_iter().zip(deliveries);
-    let waiting: Vec<_> = waiting.map(|(held, delivery)| Waiting { held, delivery, reason: Reason::Off }).collect();
+    let mut waiting = Vec::new();
+    for (held, delivery) in taken.iter().zip(&deliveries) {
+        waiting.push(bench.waiting(held, delivery, Reason::Off).await);
+    }
     let answers = bench.store.hold(0, "a", &waiting).await.unwrap();
     assert!(matches!(answers[..], [Settled::Broken(_), Settled::Done]), "{answers:?}");
     assert_eq!((bench.len("queue").await, bench.pending().await), (1, 1), "the first stays where it was");
@@ -273,8 +277,10 @@ async fn what_is_held_without_asking_for_room_leaves_less_for_those_of_its_batch
         for _ in reasons {
             bench.queue(&delivery).await;
         }
-        let waiting = |(held, reason): (Held, &Reason)| Waiting { held, delivery: delivery.clone(), reason: *reason };
-        let waiting: Vec<_> = bench.take("a").await.into_iter().zip(reasons).map(waiting).collect();
+        let mut waiting = Vec::new();
+        for (held, reason) in bench.take("a").await.iter().zip(reasons) {
+            waiting.push(bench.waiting(held, &delivery, *reason).await);
+        }
         assert_eq!(bench.store.hold(0, "a", &waiting).await.unwrap(), expected);
     }
     assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.counted("held_overflow").await), (7, 0));

@@ -228,7 +228,12 @@ impl Bench {
                     state::Reason::Off => Reason::Off,
                     state::Reason::Busy => Reason::Busy { visit_in, within: Within::Once },
                 };
-                let waiting = Waiting { held, delivery: self.delivery(delivery), reason };
+                let waiting = Waiting {
+                    held,
+                    delivery: self.delivery(delivery),
+                    envelope: envelope(delivery.event).into(),
+                    reason,
+                };
                 self.store.hold(0, name, &[waiting]).await.unwrap().remove(0)
             }
             Step::Settle(delivery, next) => {
