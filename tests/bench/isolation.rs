@@ -2,7 +2,7 @@
 //! fail TLS, answer 503, or recover, or one sends far more than all others.
 //!
 //! For each [`kind`] turns alternate in which the bad ones get no events, in which they do, and in which they do and are
-//! well ([`turn`]), at a share of what the worker is capable of ([`capacity`]); what the good ones meet is compared
+//! well, or all get as many alike ([`turn`]), at a share of what the worker is capable of ([`capacity`]); what the good ones meet is compared
 //! ([`tell`]). Last, whether one endpoint that is [`alone`] reaches the whole worker.
 
 mod alone;
@@ -61,7 +61,7 @@ struct Measured {
 #[derive(Serialize)]
 struct Round {
     without: Met,
-    /// The bad ones get their events, and are well.
+    /// The bad ones get their events, and are well; or all get as many, alike.
     well: Option<Met>,
     with: Met,
 }
@@ -84,7 +84,7 @@ pub async fn run(extent: Extent, options: &Options) -> Report {
     extent.progress(&format!("isolation: the worker is taken to be capable of {capacity:.0}/s"));
     let mut measured = Vec::new();
     for kind in kinds {
-        let per_second = capacity * SHARE * kind.load;
+        let per_second = |kind: &Kind| capacity * SHARE * kind.load;
         let seconds = options.seconds(kind, extent);
         let well = kind.well();
         let mut rounds = Vec::new();
@@ -99,12 +99,14 @@ pub async fn run(extent: Extent, options: &Options) -> Report {
                     (1, None) => continue,
                     _ => ("with", kind, true),
                 };
-                met[which] = Some(one(what, kind, Plan { per_second, seconds, bad }, &mut stage, extent).await);
+                met[which] = Some(
+                    one(what, kind, Plan { per_second: per_second(kind), seconds, bad }, &mut stage, extent).await,
+                );
             }
             let [Some(without), well, Some(with)] = met else { unreachable!("each had its turn") };
             rounds.push(Round { without, well, with });
         }
-        measured.push(Measured { kind: kind.name, per_second, seconds, rounds });
+        measured.push(Measured { kind: kind.name, per_second: per_second(kind), seconds, rounds });
     }
     stage.receiver.end().await;
     let alone = alone::measure(extent).await;

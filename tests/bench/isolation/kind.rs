@@ -52,10 +52,16 @@ impl Kind {
         Setup { series: self.series, ..HEALTHY }
     }
 
-    /// The same events where the bad ones are well: what is worse beside the bad ones is then no matter of load. `None` where
-    /// it is the load that is bad, or all will be well.
+    /// The same events where the bad ones are well, or, where one floods, as many from all alike: what is worse beside the
+    /// bad ones is then no matter of load. `None` where all will be well, or it is more than the worker can do.
     pub fn well(&self) -> Option<Self> {
-        (self.series.len() == WELL.len()).then_some(Self { series: &WELL, ..*self })
+        if self.series.len() == WELL.len() {
+            Some(Self { series: &WELL, ..*self })
+        } else if self.load < 1.0 {
+            Some(Self { series: &[OK], times: 1, load: 1.0, ..*self })
+        } else {
+            None
+        }
     }
 
     /// The numbers of the good, or of the bad accounts.

@@ -37,7 +37,8 @@ pub fn tell(capacity: f64, measured: &[Measured], alone: &Alone) -> Report {
         "A usual second is the median of a turn's: what else this machine did for a moment does not count.".to_owned(),
     );
     report.note(
-        "To well: the same events, where the ten are well. Then each of theirs costs a delivery, as the others' do."
+        "To well: the same events, where the ten are well; or, where one floods, as many from all alike. Then each of theirs costs \
+         a delivery, as the others' do."
             .to_owned(),
     );
     report.note(format!("Capacity, of which the healthy load is a share: {capacity:.0}/s."));
