@@ -70,11 +70,7 @@ impl Delivery {
 
     /// The delivery as it lies in a stream: its line, a newline, its envelope.
     pub fn text(&self, envelope: &[u8]) -> Vec<u8> {
-        let mut text = self.line().into_bytes();
-        text.reserve_exact(1 + envelope.len());
-        text.push(b'\n');
-        text.extend_from_slice(envelope);
-        text
+        [self.line().as_bytes(), b"\n", envelope].concat()
     }
 
     /// Takes a delivery's text apart into the delivery and the envelope's bytes.

@@ -2,8 +2,8 @@
 //! fail TLS, answer 503, or recover, or one sends far more than all others.
 //!
 //! For each [`kind`] turns alternate in which the bad ones get no events, in which they do, and in which they do and are
-//! well, or all get as many alike ([`turn`]), at a share of what the worker is capable of ([`capacity`]); what the good ones meet is compared
-//! ([`tell`]). Last, whether one endpoint that is [`alone`] reaches the whole worker.
+//! well, or all get as many alike ([`turn`]), at a share of what the worker is capable of ([`capacity`]); what the good ones
+//! meet is compared ([`tell`]). Last, whether one endpoint that is [`alone`] reaches the whole worker.
 
 mod alone;
 mod capacity;
