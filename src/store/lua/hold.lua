@@ -16,14 +16,6 @@ local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
 local holds = leases(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
 -- Entries whose stay ends; webhooks whose oldest may have to go.
 local ended, webhooks, answers = {}, {}, {}
-local EVERY = 16
-
--- Looks how many are held, and whether more is to be looked at now that `entries` come: where few are held, where one that
--- comes is a sixteenth, and where so many as large as these would come near the limit.
-local function count_held(of, entries)
-  local held = redis.call('XLEN', of.held)
-  of.entries, of.closely = held, held < EVERY or -held % EVERY < entries or held * of.largest * 4 >= max_bytes
-end
 
 -- What one of so many bytes takes: as much again, 16 KiB at most, for what Redis adds to it and reserves for the next.
 local function weight_of(bytes) return bytes + math.min(bytes, 16384) end
@@ -64,12 +56,13 @@ local function hold(of, entry, deliveries, delivery, reason, visit_ms)
       redis.call('XDEL', queue, entry)
       return 'GONE'
     end
-    if (is_off or is_full) and is_active(of.settings) then return is_off and 'ACTIVE' or 'FULL' end
-    -- If it is full, it was switched off meanwhile.
-    is_off = is_off or is_full
-    -- Before anything is held: what is held is always visited.
+    if is_off and is_active(of.settings) then return 'ACTIVE' end
+    -- Before anything is held, and where as much is as may be: what is held is always visited.
     if not of.visited then visit_by(visits, of.member, now + visit_ms) end
     of.visited = true
+    if is_full and is_active(of.settings) then return 'FULL' end
+    -- If it is full, it was switched off meanwhile.
+    is_off = is_off or is_full
   end
   move(of, entry, delivery, is_off)
   return 'HELD'
@@ -78,7 +71,8 @@ end
 -- All of one webhook, whose arguments follow the `a`th.
 local function hold_all(of, a, entries)
   for i = a + 3, a + 5 * entries, 5 do of.largest = math.max(of.largest, #ARGV[i]) end
-  count_held(of, entries)
+  of.entries = redis.call('XLEN', of.held)
+  of.closely = is_close(of.entries, entries, of.largest, max_bytes)
   for i = a + 1, a + 5 * entries, 5 do
     local answer = hold(of, unpack(ARGV, i, i + 4))
     answers[#answers + 1] = answer
@@ -103,6 +97,6 @@ if #ended > 0 then redis.call('XACK', queue, 'workers', unpack(ended)) end
 for _, of in ipairs(webhooks) do
   if of.is_beyond then count(counts, 'held_overflow', drop_oldest(of.held, of.added)) end
   local most, most_bytes = math.max(limit, of.before), of.is_beyond and math.huge or max_bytes
-  bound(of.held, most, most_bytes, of.largest, counts, 'held_overflow')
+  count(counts, 'held_overflow', bound(of.held, most, most_bytes, of.largest))
 end
 return answers

@@ -81,11 +81,16 @@ local function drop_oldest(key, bytes)
 end
 
 -- Keeps a stream within `limit` entries and `max_bytes` bytes, now that one of `newest_bytes` was added: the oldest go,
--- counted under `cause`; the newest stays.
-local function bound(key, limit, max_bytes, newest_bytes, counts, cause)
+-- answered is how many; the newest stays.
+local function bound(key, limit, max_bytes, newest_bytes)
   local dropped = redis.call('XTRIM', key, 'MAXLEN', '=', limit)
-  local over = weigh(key, newest_bytes, tonumber(max_bytes)) - max_bytes
-  count(counts, cause, dropped + drop_oldest(key, over))
+  return dropped + drop_oldest(key, weigh(key, newest_bytes, max_bytes) - max_bytes)
+end
+
+-- Whether a stream of `length` entries is to be looked at closely when `entries` come, of which the largest has so many
+-- bytes: where few are there, where one that comes is a sixteenth, and where so many as large would come near `max_bytes`.
+local function is_close(length, entries, largest, max_bytes)
+  return length < 16 or -length % 16 < entries or length * largest * 4 >= max_bytes
 end
 
 -- What a step answers, or what it raised.

@@ -18,7 +18,7 @@ if found then
   redis.call('XADD', rejected, '*', 'reason', reason, 'entry', entry, unpack(original))
   local bytes = 0
   for _, text in ipairs(own) do bytes = bytes + #text end
-  bound(rejected, ARGV[5], ARGV[6], bytes, counts, 'rejected_overflow')
+  count(counts, 'rejected_overflow', bound(rejected, ARGV[5], tonumber(ARGV[6]), bytes))
 end
 done(queue, entry)
 return 'DONE'

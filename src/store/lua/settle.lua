@@ -10,38 +10,44 @@
 --       on, delay in ms from now (retry)
 -- Answers for each attempt: SETTLED, LOST (the lease is another's; nothing changed), GONE (the webhook is deleted), or
 -- the error that kept it where it was (a key of a wrong type), without holding up its neighbours.
-local queue, retries, visits, counts, limit = KEYS[1], KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[2])
+local queue, retries, visits, counts, log_limit = KEYS[1], KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[2])
+local limit, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local now = now_ms()
 local holds = leases(queue, ARGV[1], ARGV[6], ARGV[7], tonumber(ARGV[8]))
--- Entries whose stay ends.
+-- Entries whose stay ends; how many of each cause were dropped.
 local ended, answers = {}, {}
+local dropped = { retries_merged = 0, failed_overflow = 0, deliveries_of_deleted_webhook = 0 }
+
+local function drop(cause, n) dropped[cause] = dropped[cause] + n end
 
 local function is_there(of)
   if of.there == nil then of.there = redis.call('HEXISTS', of.webhooks, of.webhook) == 1 end
   return of.there
 end
 
--- Moves an entry that is to be attempted again, or was attempted for the last time.
-local function move(of, entry, log, next, line, delay_ms)
-  local event = fields(queue, entry)
-  if not event then return end
-  local delivery = line .. '\n' .. envelope(event)
-  if next == 'retry' then
-    -- The very same delivery can wait already only where a producer gave two equal events one id.
-    local added = redis.call('ZADD', retries, 'NX', now + delay_ms, delivery)
-    count(counts, 'retries_merged', 1 - added)
-  else
-    visit_by(visits, of.member, now + 3600000)
-    redis.call('XADD', of.failed, '*', 'delivery', delivery, 'log', log)
-    bound(of.failed, ARGV[4], ARGV[5], #delivery, counts, 'failed_overflow')
-  end
+local function retry(delivery, delay_ms)
+  local added = redis.call('ZADD', retries, 'NX', now + delay_ms, delivery)
+  -- The very same delivery can wait already only where a producer gave two equal events one id.
+  drop('retries_merged', 1 - added)
 end
 
-local function settle(of, entry, deliveries, log, next, ...)
+-- Where others have failed, the webhook is visited; that is planned again, and they are weighed, now and then.
+local function fail(of, delivery, log)
+  local before = redis.call('XLEN', of.failed)
+  local closely = of.renew or is_close(before, 1, #delivery, max_bytes)
+  if closely then visit_by(visits, of.member, now + 3600000) end
+  redis.call('XADD', of.failed, 'MAXLEN', '=', ARGV[4], '*', 'delivery', delivery, 'log', log)
+  drop('failed_overflow', math.max(before + 1 - limit, 0))
+  if closely then drop('failed_overflow', drop_oldest(of.failed, weigh(of.failed, #delivery, max_bytes) - max_bytes)) end
+end
+
+local function settle(of, entry, deliveries, log, next, line, delay_ms)
   if not holds(entry, deliveries) then return 'LOST' end
   if next ~= 'delivered' then
     if not is_there(of) then return 'GONE' end
-    move(of, entry, log, next, ...)
+    local event = fields(queue, entry)
+    local delivery = event and line .. '\n' .. envelope(event)
+    if delivery and next == 'retry' then retry(delivery, delay_ms) elseif delivery then fail(of, delivery, log) end
   end
   of.log[#of.log + 1] = log
   return 'SETTLED'
@@ -49,12 +55,12 @@ end
 
 -- Writes what was settled to the webhook's log. A log that is there proves that its webhook is, for they are deleted
 -- together. It has its span and its visit too; once a minute they are set again, since somebody may have lost either.
-local function write(of, renew)
-  local length = add_to_log('LPUSHX', of.logs, of.log, limit)
+local function write(of)
+  local length = add_to_log('LPUSHX', of.logs, of.log, log_limit)
   local absent = length == 0
   if (absent or not length) and not is_there(of) then return 'GONE' end
-  if absent then length = add_to_log('LPUSH', of.logs, of.log, limit) end
-  if length and (absent or renew == '1') then
+  if absent then length = add_to_log('LPUSH', of.logs, of.log, log_limit) end
+  if length and (absent or of.renew) then
     redis.call('EXPIRE', of.logs, ARGV[3])
     -- Guarded: what is settled is settled, and the other logs are to be written.
     pcall(visit_by, visits, of.member, now + 3600000)
@@ -66,7 +72,7 @@ local a = 8
 for k = 5, #KEYS, 3 do
   local account, webhook, renew, attempts = unpack(ARGV, a + 1, a + 4)
   local of = { webhooks = KEYS[k], logs = KEYS[k + 1], failed = KEYS[k + 2], webhook = webhook, log = {} }
-  of.member = account .. '/' .. webhook
+  of.member, of.renew = account .. '/' .. webhook, renew == '1'
   a = a + 4
   local before, entries = #answers, {}
   for i = 1, attempts do
@@ -75,14 +81,15 @@ for k = 5, #KEYS, 3 do
     answers[before + i] = guarded(settle, of, unpack(ARGV, a + 1, last))
     a = last
   end
-  local written = #of.log > 0 and guarded(write, of, renew)
+  local written = #of.log > 0 and guarded(write, of)
   for i, entry in ipairs(entries) do
     if answers[before + i] == 'SETTLED' then answers[before + i] = written end
     local answer = answers[before + i]
     if answer == 'SETTLED' or answer == 'GONE' then ended[#ended + 1] = entry end
-    if answer == 'GONE' then count(counts, 'deliveries_of_deleted_webhook', 1) end
+    if answer == 'GONE' then drop('deliveries_of_deleted_webhook', 1) end
   end
 end
 
 done(queue, unpack(ended))
+for cause, n in pairs(dropped) do count(counts, cause, n) end
 return answers

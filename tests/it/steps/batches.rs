@@ -129,7 +129,10 @@ async fn each_of_a_batch_has_its_own_answer_however_far_apart_its_entries_lie_an
             let accounts = ["acme", "other"];
             let delivery = |number: usize| first(accounts[number % 2], webhooks[number % 2], &format!("e{number}"));
             for number in 0..8 * sparse {
-                bench.queue(&delivery(number)).await;
+                // The first has waited for very long.
+                let id = if number == 0 { "1000-0" } else { "*" };
+                let fields = [("delivery", text(&delivery(number), TRANSCRIPT))];
+                let _: String = bench.redis.clone().xadd(bench.key("queue"), id, &fields).await.unwrap();
             }
             let all: Vec<_> = bench.take("a").await.into_iter().zip((0..).map(delivery)).collect();
             // Of every four of the batch one is another's, one was taken anew, and the batch has no order.

@@ -246,12 +246,13 @@ async fn holding_does_not_put_off_a_visit_that_comes_sooner() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_of_a_deleted_webhook_is_dropped_and_counted_whatever_was_to_follow() {
     let retry = Next::Retry { after: Duration::ZERO };
-    for next in [None, Some(Next::Delivered), Some(retry), Some(Next::Failed)] {
+    let holds = [Reason::Off, busy(Within::Once), busy(Within::Any)].map(Err);
+    for next in holds.into_iter().chain([Next::Delivered, retry, Next::Failed].map(Ok)) {
         let (bench, webhook, held, delivery) = taken(false).await;
         bench.store.delete_webhook(&account_id("acme"), webhook).await.unwrap();
         let answer = match next {
-            None => bench.hold(&held, &delivery, Reason::Off).await,
-            Some(next) => bench.settle(&[attempted(&held, &delivery, next)]).await.remove(0),
+            Err(reason) => bench.hold(&held, &delivery, reason).await,
+            Ok(next) => bench.settle(&[attempted(&held, &delivery, next)]).await.remove(0),
         };
         assert_eq!(answer, Settled::Gone, "{next:?}");
         assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0), "{next:?}");
@@ -323,10 +324,50 @@ async fn where_many_are_held_the_limits_hold_and_what_somebody_lost_is_planned_a
     assert!((30..300).contains(&held_of_them) && answers[399] == Settled::Full, "{held_of_them}");
     assert!(bytes <= (1 << 20) + (16 << 10), "{bytes}");
 
+    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "45")]).await;
+    let webhook = bench.webhook("acme", true).await;
+    let is_planned = async || bench.visit_in_ms("acme", webhook).await.is_some_and(|due| due <= 50);
+    let lose_visits = async || bench.cli::<()>(&format!("DEL {}", bench.key("visits"))).await;
+    one_by_one(&bench, webhook, 20).await;
+    lose_visits().await;
+    one_by_one(&bench, webhook, 16).await;
+    assert!(is_planned().await, "one of sixteen");
+    one_by_one(&bench, webhook, 9).await;
+    lose_visits().await;
+    assert_eq!(one_by_one(&bench, webhook, 1).await, [Settled::Full]);
+    assert!(is_planned().await, "there is no room: the more it is to be visited");
+
+    // Fence, and whether it is on, are asked about with each.
+    let delivery = first("acme", webhook, "e1");
+    bench.queue(&delivery).await;
+    let taken = bench.take("a").await.remove(0);
+    assert_eq!(bench.hold(&taken, &delivery, Reason::Off).await, Settled::Active);
+    bench.cli::<redis::Value>(&format!("XCLAIM {} workers b 0 {}", bench.key("queue"), taken.entry.0)).await;
+    assert_eq!(bench.hold(&taken, &delivery, busy(Within::Any)).await, Settled::Lost);
+    assert_eq!((bench.len("queue").await, bench.len(&held(webhook)).await), (2, 45), "nothing was held");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_in_which_one_is_a_sixteenth_plans_the_visit_and_one_without_visits_holds_nothing() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
-    one_by_one(&bench, webhook, 20).await;
+    let delivery = first("acme", webhook, "e1");
+    let hold = async |count: usize| {
+        let mut waiting = Vec::new();
+        for _ in 0..count {
+            bench.queue(&delivery).await;
+        }
+        for held in bench.take("a").await {
+            waiting.push(bench.waiting(&held, &delivery, busy(Within::Once)).await);
+        }
+        bench.store.hold(0, "a", &waiting).await.unwrap()
+    };
+    assert_eq!(hold(30).await, vec![Settled::Done; 30]);
     bench.cli::<()>(&format!("DEL {}", bench.key("visits"))).await;
-    one_by_one(&bench, webhook, 16).await;
-    assert!(bench.visit_in_ms("acme", webhook).await.is_some_and(|due| due <= 50));
+    assert_eq!(hold(5).await, vec![Settled::Done; 5]);
+    assert!(bench.visit_in_ms("acme", webhook).await.is_some());
+    bench.cli::<()>(&format!("SET {} x", bench.key("visits"))).await;
+    let answers = hold(14).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Settled::Broken(_))), "{answers:?}");
+    assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.pending().await), (35, 14));
 }

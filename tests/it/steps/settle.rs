@@ -186,3 +186,68 @@ async fn where_there_is_no_log_a_webhook_that_cannot_be_read_keeps_its_attempts_
     assert_eq!(bench.counted("deliveries_of_deleted_webhook").await, 2);
     assert!(bench.log(webhook).await.is_empty() && bench.log(gone).await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_many_have_failed_the_limits_hold_and_what_somebody_lost_is_seen_and_planned_anew() {
+    let failed = |webhook: WebhookId| format!("failed:{webhook}");
+    let one_by_one = async |bench: &Bench, webhook: WebhookId, count: usize, renew: &[WebhookId]| {
+        let delivery = first("acme", webhook, "e1");
+        let (mut answers, mut most) = (Vec::new(), 0);
+        for _ in 0..count {
+            let held = taken(bench, &[&delivery]).await.remove(0);
+            answers.extend(bench.settle_and_renew(&[attempted(&held, &delivery, Next::Failed)], renew).await);
+            most = most.max(bench.len(&failed(webhook)).await);
+        }
+        (answers, most)
+    };
+
+    let bench = Bench::with(&[("LYNKHOOK_FAILED__LIMIT", "37")]).await;
+    let webhook = bench.webhook("acme", true).await;
+    assert_eq!(one_by_one(&bench, webhook, 60, &[]).await, (vec![Settled::Done; 60], 37));
+    assert_eq!(bench.counted("failed_overflow").await, 23);
+    // There are as many as may be, whatever comes: only what is renewed is looked at.
+    for (renew, is_planned) in [(&[][..], false), (&[webhook], true)] {
+        bench.cli::<()>(&format!("DEL {}", bench.key("visits"))).await;
+        one_by_one(&bench, webhook, 17, renew).await;
+        assert_eq!(bench.visit_in_ms("acme", webhook).await.is_some(), is_planned);
+    }
+    bench.cli::<()>(&format!("HDEL {} {webhook}", bench.key("webhooks:acme"))).await;
+    assert_eq!(one_by_one(&bench, webhook, 1, &[webhook]).await.0, [Settled::Gone]);
+    assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0));
+
+    let webhook = bench.webhook("acme", true).await;
+    one_by_one(&bench, webhook, 20, &[]).await;
+    bench.cli::<()>(&format!("DEL {}", bench.key("visits"))).await;
+    one_by_one(&bench, webhook, 16, &[]).await;
+    assert!(bench.visit_in_ms("acme", webhook).await.is_some_and(|due| due <= HOUR_MS));
+    for _ in 0..20 {
+        bench.append(&failed(webhook), &[("delivery", "x"), ("log", "{}")]).await;
+    }
+    one_by_one(&bench, webhook, 1, &[]).await;
+    assert_eq!((bench.len(&failed(webhook)).await, bench.counted("failed_overflow").await), (37, 23 + 34 + 20));
+
+    // Nothing of what comes says how large the three are that failed first.
+    let bench = Bench::with(&[("LYNKHOOK_FAILED__MAX_BYTES", "1MiB")]).await;
+    let webhook = bench.webhook("acme", true).await;
+    let large = "x".repeat(300 << 10);
+    for _ in 0..3 {
+        bench.append(&failed(webhook), &[("delivery", &large), ("log", "{}")]).await;
+    }
+    let (_, most) = one_by_one(&bench, webhook, 400, &[]).await;
+    let bytes = bench.cli::<usize>(&format!("MEMORY USAGE {} SAMPLES 0", bench.key(&failed(webhook)))).await;
+    assert!(bytes <= (1 << 20) + (16 << 10), "{bytes}");
+    let dropped = usize::try_from(bench.counted("failed_overflow").await).unwrap();
+    assert_eq!(dropped + bench.len(&failed(webhook)).await, 403);
+    assert!(most > 100, "the small ones are kept: {most}");
+
+    // As many as may be, too many bytes among them: what comes is small, and no sixteenth.
+    let bench = Bench::with(&[("LYNKHOOK_FAILED__MAX_BYTES", "1MiB"), ("LYNKHOOK_FAILED__LIMIT", "37")]).await;
+    let webhook = bench.webhook("acme", true).await;
+    for number in 0..37 {
+        let delivery = if number < 5 { &large } else { "x" };
+        bench.append(&failed(webhook), &[("delivery", delivery), ("log", "{}")]).await;
+    }
+    one_by_one(&bench, webhook, 1, &[webhook]).await;
+    let bytes = bench.cli::<usize>(&format!("MEMORY USAGE {} SAMPLES 0", bench.key(&failed(webhook)))).await;
+    assert!(bytes <= 1 << 20, "{bytes}");
+}
