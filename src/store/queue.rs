@@ -320,8 +320,8 @@ impl Store {
     pub async fn retry_late_by(&self, partition: u16) -> Result<Duration, StoreError> {
         let mut look = redis::pipe();
         look.cmd("TIME").cmd("ZRANGE").arg(self.0.keys.retries(partition)).arg(0).arg(0).arg("WITHSCORES");
-        let (now, first): (UnixTime, Vec<(Vec<u8>, i64)>) = self.0.link.run_pipeline(&look).await?;
-        let late_ms = first.first().map_or(0, |(_, due_ms)| now.0 * 1000 + now.1 / 1000 - due_ms);
+        let (now, first): (UnixTime, Vec<(Vec<u8>, f64)>) = self.0.link.run_pipeline(&look).await?;
+        let late_ms = first.first().map_or(0, |(_, due)| (now.0 * 1000 + now.1 / 1000).saturating_sub(time_ms(*due)));
         Ok(Duration::from_millis(u64::try_from(late_ms).unwrap_or(0)))
     }
 
@@ -334,8 +334,8 @@ impl Store {
     ) -> Result<(Vec<(AccountId, WebhookId)>, Option<Duration>), StoreError> {
         let visits = self.0.keys.visits(partition);
         let mut look = redis::cmd("ZRANGE");
-        let first: Vec<(Vec<u8>, i64)> = self.0.link.run(look.arg(&visits).arg(0).arg(most).arg("WITHSCORES")).await?;
-        let due = first.iter().take(most).take_while(|(_, at_ms)| *at_ms <= now_ms);
+        let first: Vec<(Vec<u8>, f64)> = self.0.link.run(look.arg(&visits).arg(0).arg(most).arg("WITHSCORES")).await?;
+        let due = first.iter().take(most).take_while(|(_, at)| time_ms(*at) <= now_ms);
         let mut parsed = Vec::with_capacity(most.min(first.len()));
         for (member, _) in due.clone() {
             match std::str::from_utf8(member).ok().and_then(Keys::parse_visit) {
@@ -345,7 +345,8 @@ impl Store {
             }
         }
         let next = first.get(due.count());
-        Ok((parsed, next.map(|(_, at_ms)| Duration::from_millis(u64::try_from(at_ms - now_ms).unwrap_or(0)))))
+        let wait_ms = |at| u64::try_from(time_ms(at).saturating_sub(now_ms)).unwrap_or(0);
+        Ok((parsed, next.map(|(_, at)| Duration::from_millis(wait_ms(*at)))))
     }
 
     /// Puts off a visit that cannot be made, so that it does not stand in the way of the others.
@@ -380,6 +381,12 @@ impl Store {
         let (moved, next_ms, more_held): (usize, i64, bool) = self.0.link.run_script(&script).await?;
         Ok(Visited { moved, next_in: u64::try_from(next_ms).ok().map(Duration::from_millis), more_held })
     }
+}
+
+/// A score as a time in ms, whatever number somebody wrote there: a part of a ms, or no end.
+#[allow(clippy::cast_possible_truncation, reason = "it ends where `i64` does")]
+const fn time_ms(score: f64) -> i64 {
+    score as i64
 }
 
 /// Between which entries some leases lie, and how many they are: what lies there is looked at together, so those are left

@@ -79,8 +79,17 @@ pub(super) async fn visit(worker: Arc<Worker>, partition: u16) {
 /// Visits those that are due; when the first of them, or one that was not visited, is to be visited next.
 async fn visit_round(worker: &Worker, partition: u16) -> Duration {
     let now = worker.clock.now();
-    let looked = worker.store.due_visits(partition, now.timestamp_millis(), VISITS_MAX).await;
-    let (due, next_in) = looked.unwrap_or_default();
+    let (due, next_in) = match worker.store.due_visits(partition, now.timestamp_millis(), VISITS_MAX).await {
+        Ok(looked) => looked,
+        Err(error) if error.is_passing() => {
+            tracing::debug!(%error, "visits that are due got no answer");
+            return VISIT_EVERY;
+        }
+        Err(error) => {
+            tracing::warn!(%error, partition, "visits that are due cannot be looked up");
+            return VISIT_EVERY;
+        }
+    };
     let oldest_log = timestamp(now - LOG_RETENTION);
     let mut next = next_in.unwrap_or(VISIT_EVERY);
     // What many endpoints hold does not come back all at once, though each had room: that would be a flood to the others.

@@ -16,12 +16,13 @@ if not settings then
   return { 0, -1, 0 }
 end
 
--- What is left of a stream when the entries past their retention are gone.
+-- What is left of a stream when the entries past their retention are gone; nothing of what is no stream.
 local function trimmed(key, retention_ms, cause)
-  local dropped = redis.pcall('XTRIM', key, 'MINID', '=', string.format('%.0f', now - retention_ms))
-  if type(dropped) ~= 'number' then return 0 end
+  local entries = redis.pcall('XLEN', key)
+  if type(entries) ~= 'number' then return 0 end
+  local dropped = redis.call('XTRIM', key, 'MINID', '=', string.format('%.0f', now - retention_ms))
   count(counts, cause, dropped)
-  return redis.call('XLEN', key)
+  return entries - dropped
 end
 local waiting, kept = trimmed(held, ARGV[6], 'held_expired'), trimmed(failed, ARGV[7], 'failed_expired')
 

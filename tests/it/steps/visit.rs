@@ -179,3 +179,23 @@ async fn what_is_no_webhook_is_taken_out_of_the_visits_and_the_others_are_due_ol
     bench.cli::<()>(&format!("DEL {visits}")).await;
     assert_eq!(bench.store.due_visits(0, 3, 64).await.unwrap(), (vec![], None));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_that_somebody_wrote_by_hand_are_times_too() {
+    let bench = Bench::new().await;
+    let visits = bench.key("visits");
+    let mut expected = Vec::new();
+    for at in ["-inf", "-1e18", "1.5", "2"] {
+        let webhook = WebhookId::new(uuid::Uuid::now_v7());
+        bench.cli::<()>(&format!("ZADD {visits} {at} acme/{webhook}")).await;
+        expected.push((account_id("acme"), webhook));
+    }
+    assert_eq!(bench.store.due_visits(0, 3, 64).await.unwrap(), (expected, None));
+    for (at, due) in [("inf", i64::MAX), ("1e18", 1_000_000_000_000_000_000)] {
+        bench.cli::<()>(&format!("ZADD {visits} {at} acme/later")).await;
+        let next_in = bench.store.due_visits(0, 3, 64).await.unwrap().1;
+        assert_eq!(next_in, Some(Duration::from_millis(u64::try_from(due - 3).unwrap())), "{at}");
+    }
+    bench.cli::<()>(&format!("ZADD {} 1.5 delivery", bench.key("retries"))).await;
+    assert!(bench.store.retry_late_by(0).await.unwrap() > Duration::from_hours(24));
+}
