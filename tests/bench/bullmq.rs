@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
 use crate::{
     arguments::Extent,
     children::Child,
-    figures::{median, median_ratio},
+    figures::{Judged, median, median_ratio, with_ratio},
     producer::envelope,
     report::Report,
     turn::{Contender, Sample, drain, order},
@@ -40,35 +40,33 @@ fn tell(rounds: &[Round]) -> Report {
     let rows = CONTENDERS.map(|contender| {
         let name = contender.name();
         let of = |figure: fn(&Sample) -> f64| median(rounds.iter().map(|round| figure(&round[&name])));
-        let ratio = |figure: fn(&Sample) -> f64| {
-            median_ratio(rounds, |round| figure(&round[&name]), |round| figure(&round[&bare]))
+        let to_bare = |figure: fn(&Sample) -> f64, decimals| {
+            let ratio = median_ratio(rounds, |round| figure(&round[&name]), |round| figure(&round[&bare]));
+            with_ratio(of(figure), ratio, decimals)
         };
         [
             name.clone(),
-            format!("{:.0}", of(|s| s.per_second)),
-            format!("{:.2}", ratio(|s| s.per_second)),
-            format!("{:.4}", of(|s| s.cpu_per_1000)),
-            format!("{:.2}", ratio(|s| s.cpu_per_1000)),
-            format!("{:.4}", of(|s| s.redis_cpu_per_1000)),
-            format!("{:.2}", ratio(|s| s.redis_cpu_per_1000)),
-            format!("{:.0}", of(|s| s.peak_mib)),
-            format!("{:.2}", of(|s| s.commands)),
-            format!("{:.3}", of(|s| s.reads)),
+            to_bare(|s| s.per_second, 0),
+            to_bare(|s| s.cpu_per_1000, 4),
+            to_bare(|s| s.redis_cpu_per_1000, 4),
+            to_bare(|s| s.peak_mib, 0),
+            to_bare(|s| s.commands, 3),
+            to_bare(|s| s.reads, 3),
         ]
     });
     let header = [
-        "",
+        "(of bare)",
         "deliveries/s",
-        "of bare",
         "CPU s/1,000",
-        "of bare",
         "Redis CPU s/1,000",
-        "of bare",
         "peak MiB",
         "Redis commands each",
         "round trips each",
     ];
     report.table(header, rows);
+    let [worker, bullmq] = [Contender::Worker.name(), Contender::BullMq.name()];
+    let ratio = median_ratio(rounds, |round| round[&worker].per_second, |round| round[&bullmq].per_second);
+    report.judge(Judged::at_least("worker's deliveries/s, to BullMQ's", ratio, 3.5));
     report
 }
 

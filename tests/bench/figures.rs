@@ -19,6 +19,11 @@ pub fn median_ratio<T>(rounds: &[T], of: impl Fn(&T) -> f64, to: impl Fn(&T) -> 
     median(rounds.iter().map(|round| of(round) / to(round)))
 }
 
+/// A figure, and in brackets what it is of the bare loop's.
+pub fn with_ratio(figure: f64, ratio: f64, decimals: usize) -> String {
+    format!("{figure:.decimals$} ({ratio:.2})")
+}
+
 /// A figure beside what it should be.
 #[derive(Debug, Clone, Serialize)]
 pub struct Judged {

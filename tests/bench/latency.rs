@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::Extent,
-    figures::{Judged, median},
+    figures::{Judged, median, median_ratio, with_ratio},
     plot::{self, Chart, Line, Scale},
     receiver::{Ask, Report as Received},
     report::{Report, folder},
@@ -120,6 +120,11 @@ impl Load {
         median(self.rounds.iter().map(|round| of(&round.met[&contender.name()])))
     }
 
+    fn median_of_bare(&self, contender: Contender, of: fn(&Met) -> f64) -> f64 {
+        let [bare, name] = [Contender::BARE.name(), contender.name()];
+        median_ratio(&self.rounds, |round| of(&round.met[&name]), |round| of(&round.met[&bare]))
+    }
+
     /// By how much the worker exceeds the bare loop, in the median of the rounds.
     fn beyond_bare(&self, of: fn(&Met) -> f64) -> f64 {
         let [bare, worker] = [Contender::BARE.name(), Contender::Worker.name()];
@@ -130,7 +135,7 @@ impl Load {
 fn tell(loads: &[Load]) -> Report {
     let mut report = Report::new("latency", &loads);
     let header = [
-        "",
+        "(of bare)",
         "events/s",
         "delivered/s",
         "arrived in time",
@@ -143,17 +148,18 @@ fn tell(loads: &[Load]) -> Report {
     ];
     let rows = loads.iter().flat_map(|load| CONTENDERS.map(|contender| (load, contender))).map(|(load, contender)| {
         let of = |figure| load.median(contender, figure);
+        let to_bare = |figure, decimals| with_ratio(of(figure), load.median_of_bare(contender, figure), decimals);
         [
             format!("{}: {}", load.name, contender.name()),
             format!("{:.0}", load.per_second()),
             format!("{:.0}", of(|met| met.used.per_second)),
             format!("{:.0} %", of(|met| met.arrived) * 100.0),
-            format!("{:.2}", of(|met| met.p50_ms)),
-            format!("{:.2}", of(|met| met.p99_ms)),
-            format!("{:.2}", of(|met| met.p999_ms)),
+            to_bare(|met| met.p50_ms, 2),
+            to_bare(|met| met.p99_ms, 2),
+            to_bare(|met| met.p999_ms, 2),
             format!("{:.1}", of(|met| met.max_ms)),
-            format!("{:.4}", of(|met| met.used.cpu_per_1000)),
-            format!("{:.4}", of(|met| met.used.redis_cpu_per_1000)),
+            to_bare(|met| met.used.cpu_per_1000, 4),
+            to_bare(|met| met.used.redis_cpu_per_1000, 4),
         ]
     });
     report.table(header, rows);

@@ -1,7 +1,8 @@
 -- hold (leased, several at once): an entry -> held, because its webhook is off or its endpoint has too much in flight.
 -- What entries of one webhook have in common is said and done once for all of them; and, where many are held for it, not
 -- with each batch. That they are shows that it is there, for they are deleted together, and that it is visited: both are
--- looked at again, and they are weighed, with every sixteenth.
+-- looked at again, and they are weighed, where `is_close` says so (with every sixteenth, for one), and where it is off or
+-- there is no room.
 -- KEYS  1 queue  2 visits  3 counts, then for each webhook: webhooks, held
 -- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 first entry id  5 last entry id  6 how many entries,
 --       then for each webhook: account, webhook, how many of its entries follow, and for each of those: entry id, delivery
@@ -20,8 +21,8 @@ local ended, webhooks, answers = {}, {}, {}
 -- What one of so many bytes takes: as much again, 16 KiB at most, for what Redis adds to it and reserves for the next.
 local function weight_of(bytes) return bytes + math.min(bytes, 16384) end
 
--- Whether one more may be held, though its webhook be on, without costing it its oldest. What is held is weighed once for
--- each `within`.
+-- Whether one more may be held, though its webhook be on, without costing it its oldest. What is held is weighed, if at all,
+-- once for each `within`.
 local function may_be_held(of, bytes, within)
   if within == 'any' or of.entries == 0 then return true end
   if of.entries >= limit * within then return false end

@@ -31,7 +31,8 @@ local function retry(delivery, delay_ms)
   drop('retries_merged', 1 - added)
 end
 
--- Where others have failed, the webhook is visited; that is planned again, and they are weighed, now and then.
+-- Where others have failed, the webhook is visited. That is planned again, and they are weighed, now and then: where
+-- `is_close` says so, and, where they are as many as may be and that is no sixteenth, with the log's span.
 local function fail(of, delivery, log)
   local before = redis.call('XLEN', of.failed)
   local closely = of.renew or is_close(before, 1, #delivery, max_bytes)

@@ -35,7 +35,6 @@ const PLAIN_KIND: Kind = Kind { name: "", series: &[], times: 1, load: 1.0, seco
 
 pub const KINDS: [Kind; 8] = [
     Kind { name: "hang", series: &one_in_ten("hang"), seconds: 300, ..PLAIN_KIND },
-    // After a minute, as many are held as may be.
     Kind { name: "slow", series: &one_in_ten("slow-3000"), seconds: 300, ..PLAIN_KIND },
     Kind { name: "reset", series: &one_in_ten("reset"), ..PLAIN_KIND },
     Kind { name: "no-tls", series: &one_in_ten("no-tls"), ..PLAIN_KIND },

@@ -19,8 +19,12 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
         "XGROUP" | "XINFO" => matches!(arguments, ["CREATE" | "DELCONSUMER" | "CONSUMERS", ..]),
         "SCRIPT" => matches!(arguments, ["LOAD", _]),
         "CONFIG" => matches!(arguments, ["GET", _]),
-        // It would trim by the way.
-        "XADD" => matches!(arguments, [_, "*", ..]),
+        // What is for the queue must not trim by the way; of what failed, the oldest goes that is beyond the bound.
+        "XADD" => match arguments {
+            [_, "*", ..] => true,
+            [key, "MAXLEN", "=", _, "*", ..] => key.contains(":failed:"),
+            _ => false,
+        },
         "XREADGROUP" => within(arguments, "COUNT"),
         // One entry's lease, those of a batch and as many between them, or a page of those that are in flight: not more
         // than workers have in hand.
@@ -96,7 +100,8 @@ fn what_grows_with_what_waits_is_not_allowed_in_any_form_that_does() {
         "XPENDING k workers - + 100",
         "XPENDING k workers 1-0 9-0 10000 c",
         "XREADGROUP GROUP workers c STREAMS k >",
-        "XADD k MAXLEN 5 * a b",
+        "XADD p:{0}:queue MAXLEN = 5 * a b",
+        "XADD p:{0}:failed:wh MAXLEN 5 * a b",
         "HGETALL p:{0}:counts",
         "HKEYS k",
         "MEMORY USAGE k SAMPLES 0",
@@ -108,6 +113,7 @@ fn what_grows_with_what_waits_is_not_allowed_in_any_form_that_does() {
     for command in [
         "XRANGE k 1-0 1-0",
         "XRANGE k - + COUNT 1",
+        "XADD p:{0}:failed:wh MAXLEN = 5 * a b",
         "XPENDING k workers 1-0 1-0 1",
         "XPENDING k workers 1-0 9-0 100 c",
         "XPENDING k workers IDLE 7 - + 100",
