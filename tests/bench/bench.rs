@@ -10,7 +10,7 @@
 //! arguments ([`children`]). All of it stays on the loopback, is bounded, and ends with this process.
 //!
 //! - the parts: [`receiver`], [`bare`] and the HTTP [`client`]s it compares, [`producer`], [`world`], [`accounting`],
-//!   [`turn`] (one contender's turn);
+//!   [`turn`] (one contender's turn), [`rounds`] (several's at the same queue);
 //! - the scenarios: [`throughput`], [`latency`], [`memory`], [`idle`], [`backlog`], [`scale`], [`profile`], and
 //!   [`isolation`], [`growth`] and [`bullmq`], which are asked for by their own names;
 //! - what is told of them: [`figures`], [`report`], [`plot`].
@@ -35,6 +35,7 @@ mod producer;
 mod profile;
 mod receiver;
 mod report;
+mod rounds;
 mod scale;
 #[path = "../it/support/mod.rs"]
 mod support;

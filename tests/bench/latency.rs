@@ -120,7 +120,7 @@ impl Load {
         median(self.rounds.iter().map(|round| of(&round.met[&contender.name()])))
     }
 
-    fn median_of_bare(&self, contender: Contender, of: fn(&Met) -> f64) -> f64 {
+    fn ratio_to_bare(&self, contender: Contender, of: fn(&Met) -> f64) -> f64 {
         let [bare, name] = [Contender::BARE.name(), contender.name()];
         median_ratio(&self.rounds, |round| of(&round.met[&name]), |round| of(&round.met[&bare]))
     }
@@ -148,7 +148,7 @@ fn tell(loads: &[Load]) -> Report {
     ];
     let rows = loads.iter().flat_map(|load| CONTENDERS.map(|contender| (load, contender))).map(|(load, contender)| {
         let of = |figure| load.median(contender, figure);
-        let to_bare = |figure, decimals| with_ratio(of(figure), load.median_of_bare(contender, figure), decimals);
+        let to_bare = |figure, decimals| with_ratio(of(figure), load.ratio_to_bare(contender, figure), decimals);
         [
             format!("{}: {}", load.name, contender.name()),
             format!("{:.0}", load.per_second()),

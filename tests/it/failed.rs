@@ -69,11 +69,6 @@ impl Installation {
     async fn keys_with(&self, webhook: WebhookId) -> Vec<String> {
         self.redis.clone().keys(format!("{}*{webhook}*", self.prefix)).await.unwrap()
     }
-
-    async fn bytes(&self, rest: &str) -> u64 {
-        let usage = redis::cmd("MEMORY").arg("USAGE").arg(self.key(rest)).arg("SAMPLES").arg(0).to_owned();
-        usage.query_async(&mut self.redis.clone()).await.unwrap()
-    }
 }
 
 fn log_of(delivery: &Delivery) -> LogEntry {

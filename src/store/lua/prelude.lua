@@ -80,11 +80,15 @@ local function drop_oldest(key, bytes)
   return dropped
 end
 
--- Keeps a stream within `limit` entries and `max_bytes` bytes, now that one of `newest_bytes` was added: the oldest go,
--- answered is how many; the newest stays.
+-- Keeps a stream within `max_bytes` bytes, now that one of `newest_bytes` was added: the oldest go, answered is how many; the
+-- newest stays.
+local function bound_bytes(key, max_bytes, newest_bytes)
+  return drop_oldest(key, weigh(key, newest_bytes, max_bytes) - max_bytes)
+end
+
+-- The same, and within `limit` entries.
 local function bound(key, limit, max_bytes, newest_bytes)
-  local dropped = redis.call('XTRIM', key, 'MAXLEN', '=', limit)
-  return dropped + drop_oldest(key, weigh(key, newest_bytes, max_bytes) - max_bytes)
+  return redis.call('XTRIM', key, 'MAXLEN', '=', limit) + bound_bytes(key, max_bytes, newest_bytes)
 end
 
 -- Whether a stream of `length` entries is to be looked at closely when `entries` come, of which the largest has so many

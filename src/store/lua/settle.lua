@@ -39,7 +39,7 @@ local function fail(of, delivery, log)
   if closely then visit_by(visits, of.member, now + 3600000) end
   redis.call('XADD', of.failed, 'MAXLEN', '=', ARGV[4], '*', 'delivery', delivery, 'log', log)
   drop('failed_overflow', math.max(before + 1 - limit, 0))
-  if closely then drop('failed_overflow', drop_oldest(of.failed, weigh(of.failed, #delivery, max_bytes) - max_bytes)) end
+  if closely then drop('failed_overflow', bound_bytes(of.failed, max_bytes, #delivery)) end
 end
 
 local function settle(of, entry, deliveries, log, next, line, delay_ms)

@@ -319,7 +319,7 @@ async fn where_many_are_held_the_limits_hold_and_what_somebody_lost_is_planned_a
         bench.append(&held(webhook), &[("delivery", &large)]).await;
     }
     let answers = one_by_one(&bench, webhook, 400).await;
-    let bytes = bench.cli::<usize>(&format!("MEMORY USAGE {} SAMPLES 0", bench.key(&held(webhook)))).await;
+    let bytes = bench.bytes(&held(webhook)).await;
     let held_of_them = answers.iter().filter(|answer| **answer == Settled::Done).count();
     assert!((30..300).contains(&held_of_them) && answers[399] == Settled::Full, "{held_of_them}");
     assert!(bytes <= (1 << 20) + (16 << 10), "{bytes}");

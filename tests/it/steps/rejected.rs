@@ -50,7 +50,7 @@ async fn large_ones_are_kept_within_the_bound_of_bytes_and_the_others_counted_an
     let newest = kept(&bench).await;
     assert!((3..=5).contains(&newest.len()) && newest.last().unwrap() == "7", "{newest:?}");
     assert_eq!(bench.counted("rejected_overflow").await, 8 - newest.len() as u64);
-    let bytes: u64 = bench.cli(&format!("MEMORY USAGE {} SAMPLES 0", bench.key("rejected"))).await;
+    let bytes = bench.bytes("rejected").await;
     assert!(bytes <= 1 << 20, "{bytes}");
     reject(&bench, &[("account", "8"), ("envelope", &"x".repeat(2_000_000))], None).await;
     assert_eq!(kept(&bench).await, ["8"], "one that is larger by itself");

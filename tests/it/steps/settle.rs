@@ -234,7 +234,7 @@ async fn where_many_have_failed_the_limits_hold_and_what_somebody_lost_is_seen_a
         bench.append(&failed(webhook), &[("delivery", &large), ("log", "{}")]).await;
     }
     let (_, most) = one_by_one(&bench, webhook, 400, &[]).await;
-    let bytes = bench.cli::<usize>(&format!("MEMORY USAGE {} SAMPLES 0", bench.key(&failed(webhook)))).await;
+    let bytes = bench.bytes(&failed(webhook)).await;
     assert!(bytes <= (1 << 20) + (16 << 10), "{bytes}");
     let dropped = usize::try_from(bench.counted("failed_overflow").await).unwrap();
     assert_eq!(dropped + bench.len(&failed(webhook)).await, 403);
@@ -248,6 +248,6 @@ async fn where_many_have_failed_the_limits_hold_and_what_somebody_lost_is_seen_a
         bench.append(&failed(webhook), &[("delivery", delivery), ("log", "{}")]).await;
     }
     one_by_one(&bench, webhook, 1, &[webhook]).await;
-    let bytes = bench.cli::<usize>(&format!("MEMORY USAGE {} SAMPLES 0", bench.key(&failed(webhook)))).await;
+    let bytes = bench.bytes(&failed(webhook)).await;
     assert!(bytes <= 1 << 20, "{bytes}");
 }

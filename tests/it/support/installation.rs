@@ -139,6 +139,12 @@ impl Installation {
         entries.into_iter().map(|(_, fields)| fields).collect()
     }
 
+    /// What a key takes of Redis's memory, all of it weighed.
+    pub async fn bytes(&self, rest: &str) -> u64 {
+        let usage = redis::cmd("MEMORY").arg("USAGE").arg(self.key(rest)).arg("SAMPLES").arg(0).to_owned();
+        usage.query_async(&mut self.redis.clone()).await.unwrap()
+    }
+
     /// Waits until nothing is queued, in flight, waiting for a retry, or held for a busy endpoint: those are visited within
     /// seconds, what is held for a webhook that is off within the hour.
     pub async fn drained(&self) {
