@@ -9,6 +9,7 @@
 
 mod accounts;
 mod connect;
+mod due;
 mod enqueue;
 mod error;
 mod examine;
@@ -30,11 +31,12 @@ use chrono::{DateTime, TimeZone, Utc};
 
 pub use self::{
     accounts::{AccountPage, PageStart},
+    due::{Promoted, Visited},
     error::{StoreError, Unanswered},
     examine::{Examination, Group},
     failed::{FailedEntry, FailedPage, Redelivered},
     known::Known,
-    queue::{Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Promoted, Reason, Settled, Visited, Waiting},
+    queue::{Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Reason, Settled, Waiting},
     reader::Reader,
     rejected::{Batch, Fate, RejectedEntry},
     server::{NO_EVICTION, ServerInfo},
