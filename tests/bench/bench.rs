@@ -2,8 +2,8 @@
 //!
 //! Every figure of a machine depends on the machine, and on what else it does at the moment. So the worker is never
 //! measured alone: in each round it takes turns with the *bare loop*, the least that can be written for the job (read
-//! from a stream, POST, acknowledge; no log, no retry, no lease, no judgement of addresses), and what counts is the
-//! ratio of the two within a round. The medians of the rounds are printed.
+//! from a stream, POST, acknowledge; no log, no retry, no lease, no judgement of addresses) on the same HTTP client and
+//! allocator, and what counts is the ratio of the two within a round. The medians of the rounds are printed.
 //!
 //! Whatever is measured is a process of its own, so that its CPU can be told from the others': `redis-server`, the
 //! program as it ships (`lynkhook worker`), the receiver and the bare loops, which are this very binary under other
@@ -16,6 +16,10 @@
 //! - what is told of them: [`figures`], [`report`], [`plot`].
 
 #![allow(unreachable_pub, reason = "`pub` marks what one part offers the others")]
+
+/// As the program itself has it, so that what is compared is the work and not who allocates.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod accounting;
 mod arguments;

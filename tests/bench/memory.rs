@@ -21,6 +21,8 @@ const CONTENDERS: [Contender; 2] = [Contender::BARE, Contender::Worker];
 struct Met {
     peak_mib: f64,
     most_in_flight: u64,
+    /// Made in all; none is closed meanwhile.
+    connections: u64,
 }
 
 type Round = BTreeMap<String, Met>;
@@ -45,10 +47,11 @@ pub async fn run(extent: Extent) -> Report {
                 let concurrency = if shared { IN_FLIGHT * 2 + 2 } else { IN_FLIGHT };
                 let met = turn(contender, Setup { concurrency, ..setup }, &mut stage).await;
                 extent.progress(&format!(
-                    "memory, {shape}, round {number}: {} {:.1} MiB with {} in flight",
+                    "memory, {shape}, round {number}: {} {:.1} MiB with {} in flight over {} connections",
                     contender.name(),
                     met.peak_mib,
-                    met.most_in_flight
+                    met.most_in_flight,
+                    met.connections
                 ));
                 round.insert(contender.name(), met);
             }
@@ -70,7 +73,7 @@ async fn turn(contender: Contender, setup: Setup, stage: &mut Stage) -> Met {
     let peak_mib = peak_mib(child.id);
     let received: Received = stage.receiver.ask(&Ask::Report).await;
     child.end().await;
-    Met { peak_mib, most_in_flight: received.most_in_flight }
+    Met { peak_mib, most_in_flight: received.most_in_flight, connections: received.connections }
 }
 
 fn tell(measured: &[Shaped]) -> Report {
@@ -84,20 +87,20 @@ fn tell(measured: &[Shaped]) -> Report {
         .map(|(Shaped { shape, rounds }, contender)| {
             [
                 format!("{shape}: {}", contender.name()),
-                format!(
-                    "{:.0}",
-                    median_of(rounds, contender, |met| f64::from(
-                        u32::try_from(met.most_in_flight).unwrap_or(u32::MAX)
-                    ))
-                ),
+                format!("{:.0}", median_of(rounds, contender, |met| count(met.most_in_flight))),
+                format!("{:.0}", median_of(rounds, contender, |met| count(met.connections))),
                 format!("{:.1}", median_of(rounds, contender, |met| met.peak_mib)),
             ]
         })
         .collect();
-    report.table(["", "in flight at once", "peak MiB"], rows);
+    report.table(["", "in flight at once", "connections", "peak MiB"], rows);
     for Shaped { shape, rounds } in measured {
         let peak = median_of(rounds, Contender::Worker, |met| met.peak_mib);
         report.judge(Judged::at_most(format!("{shape}, 1,000 in flight: worker's peak MiB"), peak, 64.0));
     }
     report
+}
+
+fn count(number: u64) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }

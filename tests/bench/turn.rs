@@ -41,7 +41,7 @@ pub enum Contender {
 }
 
 impl Contender {
-    /// The bare loop that ratios are made with: on the worker's client and runtime.
+    /// The bare loop that ratios are made with: on the worker's client, and on all cores.
     pub const BARE: Self = Self::Bare { kind: Loop::ReadPostSettle, client: Kind::Hyper, threads: 0 };
     pub const BARE_ONE_THREAD: Self = Self::Bare { kind: Loop::ReadPostSettle, client: Kind::Hyper, threads: 1 };
     pub const BARE_REQWEST: Self = Self::Bare { kind: Loop::ReadPostSettle, client: Kind::Reqwest, threads: 0 };
@@ -201,7 +201,8 @@ pub async fn drain_world(
     let (sample, children) = between_arrivals(contender, processes, world, stage, measured(events, processes)).await;
     let events = u64::try_from(events).expect("64 bits");
     if contender != Contender::POST_ONLY {
-        // All of it, and settled: a contender that loses something has not done the work.
+        // All of it, and settled: a contender that loses something has not done the work. (BullMQ's queue is another; of
+        // that it is known that all of it arrived.)
         all_arrived(stage, &children, events).await;
         assert!(settled(world, LIMIT).await, "{} does not settle what it delivered", contender.name());
     }
