@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::store::StoreError;
+
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -25,6 +27,21 @@ impl Backoff {
     }
 }
 
+/// Tells of a step that failed and will be taken again: Redis is away, which passes, or refuses, which somebody has to mend.
+pub(super) fn tell(step: &str, partition: Option<u16>, error: &StoreError) {
+    if error.is_passing() {
+        tracing::debug!(step, partition, %error, "no answer, repeating");
+    } else {
+        tracing::warn!(step, partition, %error, "Redis refuses, repeating");
+    }
+}
+
+/// Whether it is worth while to take a step again that failed so. An operator who took this user's rights away, or left
+/// Redis unfit, can mend that: what is in hand waits for it.
+pub(super) fn is_mended_by_waiting(error: &StoreError) -> bool {
+    error.is_passing() || matches!(error, StoreError::Unfit(_) | StoreError::Forbidden(_))
+}
+
 /// Takes a step, and again while Redis is away: its answer, or the error that repeating does not mend.
 ///
 /// A macro, because a closure that lends what it captures to the future it returns is not seen to be `Send`.
@@ -33,13 +50,8 @@ macro_rules! until_answered {
         let mut backoff = $crate::worker::persist::Backoff::new();
         loop {
             match $step.await {
-                Err(error) if $crate::store::StoreError::is_passing(&error) => {
-                    tracing::debug!(step = $name, %error, "no answer, repeating");
-                    backoff.pause().await;
-                }
-                // An operator took this user's rights away, and can give them back: what is in hand waits for that.
-                Err(error @ ($crate::store::StoreError::Unfit(_) | $crate::store::StoreError::Forbidden(_))) => {
-                    tracing::warn!(step = $name, %error, "Redis refuses, repeating");
+                Err(error) if $crate::worker::persist::is_mended_by_waiting(&error) => {
+                    $crate::worker::persist::tell($name, None, &error);
                     backoff.pause().await;
                 }
                 answer => break answer,

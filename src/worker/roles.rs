@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     READ_MAX, Worker,
-    persist::Backoff,
+    persist::{Backoff, tell},
     turns::{PROMOTE_EVERY, Role},
 };
 use crate::{failpoint, store::StoreError};
@@ -49,7 +49,7 @@ pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
             Ok(entries) => entries,
             Err(StoreError::NoGroup) => continue,
             Err(error) => {
-                tracing::debug!(%error, "claiming got no answer");
+                tell("claim", Some(partition), &error);
                 continue;
             }
         };
@@ -113,7 +113,7 @@ pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
                 promoted.next_in.map_or(PROMOTE_EVERY, |wait| wait.min(PROMOTE_EVERY))
             }
             Err(error) => {
-                tracing::debug!(%error, "promoting got no answer");
+                tell("promote", Some(partition), &error);
                 backoff.pause().await;
                 Duration::ZERO
             }
@@ -147,7 +147,7 @@ async fn renew_round(worker: &Worker) {
             match worker.store.renew(partition, &worker.consumer, leases).await {
                 Ok(lost) => worker.leases.renewed(leases, &lost, sent),
                 Err(error) => {
-                    tracing::debug!(%error, "renewing got no answer");
+                    tell("renew", Some(partition), &error);
                     return;
                 }
             }
@@ -161,7 +161,7 @@ pub(super) async fn publish(worker: Arc<Worker>) {
     loop {
         let figures = worker.figures.to_json(&worker);
         if let Err(error) = worker.store.publish_worker(&worker.consumer, &figures).await {
-            tracing::debug!(%error, "publishing figures got no answer");
+            tell("publish", None, &error);
         }
         tokio::select! {
             () = worker.stop.cancelled() => return,
@@ -177,7 +177,7 @@ pub(super) async fn sweep(worker: Arc<Worker>) {
             let left = worker.store.leave(partition, &worker.consumer, false, &[]).await.map(drop);
             let swept = worker.store.sweep(partition).await.map(drop);
             if let Err(error) = left.and(swept) {
-                tracing::debug!(%error, "sweeping got no answer");
+                tell("sweep", Some(partition), &error);
             }
         }
         tokio::select! {

@@ -12,8 +12,9 @@ while moved < tonumber(ARGV[1]) do
   redis.call('ZREM', retries, delivery)
   moved, bytes = moved + 1, bytes + #delivery
 end
+-- Guarded: what moved has moved, though somebody spoiled the key of the visits.
 local function wait_ms(key)
-  local following = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  local following = redis.pcall('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
   return following and math.max(0, following - now) or -1
 end
 return { moved, wait_ms(retries), wait_ms(visits), now }

@@ -39,3 +39,12 @@ async fn promoting_says_when_the_next_retry_and_the_next_visit_are_due() {
     bench.cli::<()>(&format!("ZADD {} 0 v", bench.key("visits"))).await;
     assert_eq!(bench.store.promote(0).await.unwrap().visit_in, Some(Duration::ZERO));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_are_promoted_though_somebody_spoiled_the_key_of_the_visits() {
+    let bench = Bench::new().await;
+    bench.cli::<()>(&format!("SET {} x", bench.key("visits"))).await;
+    bench.cli::<()>(&format!("ZADD {} 0 the-delivery", bench.key("retries"))).await;
+    let promoted = bench.store.promote(0).await.unwrap();
+    assert_eq!((promoted.moved, promoted.next_in, promoted.visit_in), (1, None, None));
+}
