@@ -5,7 +5,7 @@
 
 use super::{
     Store, StoreError,
-    webhooks::{Field, parse},
+    webhooks::{Field, parse_webhook},
 };
 use crate::domain::{account::AccountId, webhook::Webhook};
 
@@ -46,14 +46,7 @@ impl Store {
         let key = self.0.keys.webhooks(account);
         let read = |(field, json): Field| {
             let field = String::from_utf8_lossy(&field).into_owned();
-            let webhook = parse(&key, &json).and_then(|webhook: Webhook| {
-                if webhook.id.to_string() == field {
-                    Ok(webhook)
-                } else {
-                    let reason = format!("the field `{field}` holds another webhook");
-                    Err(StoreError::Corrupt { key: key.clone(), reason })
-                }
-            });
+            let webhook = parse_webhook(&key, &field, &json);
             (field, webhook)
         };
         Ok(self.webhook_fields(account).await?.into_iter().map(read).collect())

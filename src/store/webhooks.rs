@@ -98,9 +98,9 @@ impl Store {
 
     /// One webhook, or `None`.
     pub async fn webhook(&self, account: &AccountId, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
-        let key = self.0.keys.webhooks(account);
-        let found: Option<Vec<u8>> = self.0.link.run(redis::cmd("HGET").arg(&key).arg(id.to_string())).await?;
-        found.map(|json| parse(&format!("{key} {id}"), &json)).transpose()
+        let (key, field) = (self.0.keys.webhooks(account), id.to_string());
+        let found: Option<Vec<u8>> = self.0.link.run(redis::cmd("HGET").arg(&key).arg(&field)).await?;
+        found.map(|json| parse_webhook(&key, &field, &json)).transpose()
     }
 
     /// Adds a webhook (`edited` is `None`), or replaces the revision that an edit was made on.
@@ -167,7 +167,7 @@ fn subscriptions(key: &str, fields: &[Field]) -> Subscriptions {
     let mut found = Subscriptions::default();
     for (id, json) in fields {
         let id = String::from_utf8_lossy(id);
-        match parse(&format!("{key} {id}"), json) {
+        match parse_webhook(key, &id, json) {
             Ok(webhook) => found.webhooks.push(webhook),
             Err(error) => {
                 tracing::error!(%error, "a webhook cannot be read; its deliveries fail");
@@ -178,6 +178,17 @@ fn subscriptions(key: &str, fields: &[Field]) -> Subscriptions {
     }
     found.webhooks.sort_by_key(|webhook: &Webhook| webhook.id);
     found
+}
+
+/// The webhook in the field `id` at `key`, whose id must be the same: its log and all else that is its own go by the field.
+pub(super) fn parse_webhook(key: &str, id: &str, json: &[u8]) -> Result<Webhook, StoreError> {
+    let key = format!("{key} {id}");
+    let webhook: Webhook = parse(&key, json)?;
+    if webhook.id.to_string() == id {
+        Ok(webhook)
+    } else {
+        Err(StoreError::Corrupt { key, reason: "it holds another webhook".to_owned() })
+    }
 }
 
 pub(super) fn parse<T: serde::de::DeserializeOwned>(key: &str, json: &[u8]) -> Result<T, StoreError> {

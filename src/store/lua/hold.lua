@@ -57,11 +57,11 @@ local function hold(of, entry, deliveries, delivery, reason, visit_ms)
       redis.call('XDEL', queue, entry)
       return 'GONE'
     end
-    if is_off and is_active(of.settings) then return 'ACTIVE' end
+    if is_off and is_active(of.webhook, of.settings) then return 'ACTIVE' end
     -- Before anything is held, and where as much is as may be: what is held is always visited.
     if not of.visited then visit_by(visits, of.member, now + visit_ms) end
     of.visited = true
-    if is_full and is_active(of.settings) then return 'FULL' end
+    if is_full and is_active(of.webhook, of.settings) then return 'FULL' end
     -- If it is full, it was switched off meanwhile.
     is_off = is_off or is_full
   end

@@ -47,11 +47,11 @@ local function envelope(entry)
   return entry.envelope or string.sub(entry.delivery, string.find(entry.delivery, '\n', 1, true) + 1)
 end
 
--- Whether a webhook's settings say that it is on. Guarded: settings that somebody spoiled (JSON without fields, too) say
--- nothing of the kind.
-local function is_active(settings)
-  local readable, active = pcall(function() return cjson.decode(settings).active end)
-  return readable and active == true
+-- Whether a webhook's settings say that it is on. Guarded: settings that somebody spoiled (JSON without fields, or another
+-- webhook's, too) say nothing of the kind.
+local function is_active(webhook, settings)
+  local readable, found = pcall(cjson.decode, settings)
+  return readable and type(found) == 'table' and found.id == webhook and found.active == true
 end
 
 -- Counts what was dropped. Guarded: a spoiled counter must not stop a move half-way, for Lua never rolls back.

@@ -26,7 +26,7 @@ local function trimmed(key, retention_ms, cause)
 end
 local waiting, kept = trimmed(held, ARGV[6], 'held_expired'), trimmed(failed, ARGV[7], 'failed_expired')
 
-local active, moved, bytes = is_active(settings), 0, 0
+local active, moved, bytes = is_active(webhook, settings), 0, 0
 while active and waiting > 0 and moved < tonumber(ARGV[3]) do
   local first = redis.call('XRANGE', held, '-', '+', 'COUNT', 1)[1]
   bytes = bytes + #first[2][2]

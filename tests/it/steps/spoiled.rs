@@ -10,20 +10,30 @@ async fn until_empty(bench: &Bench, rest: &str) {
 async fn a_webhook_whose_settings_cannot_be_read_fails_its_own_deliveries_and_nobody_elses() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(200)]);
-    let bench = Bench::of(Installation::new(&receiver).await).await;
+    let here = Installation::new(&receiver).await.with("LYNKHOOK_WEBHOOKS__LIMIT_PER_ACCOUNT", "3").await;
+    let bench = Bench::of(here).await;
     let good = bench.add("acme", &receiver.url("/hook")).await;
-    let unreadable = bench.webhook("acme", true).await;
-    bench.cli::<()>(&format!("HSET {} {unreadable} junk", bench.key("webhooks:acme"))).await;
+    let mut redis = bench.redis.clone();
+    let another: String = redis.hget(bench.key("webhooks:acme"), good.to_string()).await.unwrap();
+    let spoiled = [bench.webhook("acme", true).await, bench.webhook("acme", true).await];
+    for (webhook, settings) in spoiled.iter().zip(["junk", &another]) {
+        let _: () = redis.hset(bench.key("webhooks:acme"), webhook.to_string(), settings).await.unwrap();
+        bench.queue(&first("acme", *webhook, "queued")).await;
+    }
     let _worker = bench.program.worker([]);
     bench.push("acme", TRANSCRIPT).await;
     receiver.wait_for("/hook", 1, SOON).await;
-    let log = bench.finished(unreadable).await;
     bench.drained().await;
-    assert_eq!(log.len(), 1, "{log:#?}");
-    assert!(log[0]["error"].as_str().unwrap().contains("settings cannot be read"), "{log:#?}");
+    for webhook in spoiled {
+        let log = bench.log(webhook).await;
+        assert_eq!((log.len(), bench.len(&format!("failed:{webhook}")).await), (2, 2), "{log:#?}");
+        assert!(
+            log.iter().all(|entry| entry["error"].as_str().unwrap().contains("settings cannot be read")),
+            "{log:#?}"
+        );
+    }
     assert_eq!(bench.finished(good).await[0]["status"], "success");
-    assert_eq!((bench.len(&format!("failed:{unreadable}")).await, bench.len("rejected").await), (1, 0));
-    assert_eq!(receiver.all_requests().len(), 1);
+    assert_eq!((receiver.all_requests().len(), bench.len("rejected").await), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
