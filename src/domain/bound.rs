@@ -1,7 +1,8 @@
 //! How many attempts one endpoint may have in flight, so that a broken one takes no worker from the others.
 //!
-//! What a worker has is places: an attempt occupies one until the endpoint answers or its time runs out. The bound
-//! follows from how the endpoint answered lately, as this worker saw it:
+//! What a worker has is places: an attempt occupies one until the endpoint answers or its time runs out, or, with a large
+//! event, several, so that places are what all attempts' bytes are shared by, too. The bound follows from how the endpoint
+//! answered lately, as this worker saw it:
 //!
 //! | the endpoint | may have in flight |
 //! |---|---|
@@ -44,6 +45,7 @@ const PACE: std::ops::RangeInclusive<Duration> = PAUSE..=Duration::from_secs(10)
 /// One endpoint as one worker knows it. Times are spans since any fixed moment.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
+    /// Places that its attempts occupy.
     in_flight: usize,
     /// How long an attempt usually takes; `None` before any ended.
     usual: Option<Duration>,
@@ -114,7 +116,8 @@ impl Endpoint {
         }
     }
 
-    /// How many more attempts may begin at `now`.
+    /// How many more places it may occupy at `now`. Where there is one, an attempt may begin, however many it takes: one that
+    /// takes more than a bound is made too.
     ///
     /// ```
     /// # use lynkhook::domain::bound::{Crowd, Endpoint};
@@ -149,19 +152,19 @@ impl Endpoint {
         self.pause_left(now).max(busy).max(others).clamp(*PACE.start(), *PACE.end())
     }
 
-    /// An attempt begins.
-    pub fn begin(&mut self, now: Duration) {
+    /// An attempt begins that occupies so many places.
+    pub fn begin(&mut self, places: usize, now: Duration) {
         if self.in_flight == 0 {
             self.progress = now;
         }
-        self.in_flight += 1;
+        self.in_flight += places;
         self.seen = now;
     }
 
-    /// An attempt that began at `began` ends at `now`, `failed` where no answer came, or a 5xx.
-    pub fn end(&mut self, began: Duration, now: Duration, failed: bool) {
+    /// An attempt that occupied so many places since `began` ends at `now`, `failed` where no answer came, or a 5xx.
+    pub fn end(&mut self, places: usize, began: Duration, now: Duration, failed: bool) {
         let took = now.saturating_sub(began);
-        self.forget(now);
+        self.forget(places, now);
         self.progress = now;
         self.usual = Some(self.usual.map_or(took, |usual| usual.mul_f64(0.75) + took.mul_f64(0.25)));
         if !failed {
@@ -180,9 +183,9 @@ impl Endpoint {
         }
     }
 
-    /// An attempt turns out to be none.
-    pub fn forget(&mut self, now: Duration) {
-        self.in_flight -= 1;
+    /// An attempt that occupied so many places turns out to be none.
+    pub fn forget(&mut self, places: usize, now: Duration) {
+        self.in_flight -= places;
         self.seen = now;
     }
 
@@ -236,9 +239,9 @@ mod tests {
         let (mut endpoint, mut now) = (Endpoint::default(), Duration::ZERO);
         for (took, failed) in attempts {
             let began = now;
-            endpoint.begin(began);
+            endpoint.begin(1, began);
             now += *took;
-            endpoint.end(began, now, *failed);
+            endpoint.end(1, began, now, *failed);
         }
         (endpoint, now)
     }
@@ -248,7 +251,7 @@ mod tests {
         let (mut quick, now) = after(&[(2 * MS, false)]);
         assert_eq!((quick.room(&crowd(0), now), quick.room(&crowd(250), now)), (224, 6));
         assert_eq!(quick.room(&Crowd { alone: true, ..crowd(0) }, now), 256);
-        (0..224).for_each(|_| quick.begin(now));
+        (0..224).for_each(|_| quick.begin(1, now));
         assert_eq!(quick.room(&crowd(224), now), 0, "an eighth is left to others, should it fall silent");
         let (slow, now) = after(&[(200 * MS, false)]);
         assert_eq!((slow.room(&crowd(0), now), slow.room(&crowd(127), now), slow.room(&crowd(128), now)), (128, 1, 0));
@@ -258,20 +261,21 @@ mod tests {
 
     #[test]
     fn any_number_of_slow_endpoints_leaves_half_of_the_worker_and_shares_the_rest() {
-        for (hogs, each) in [(1, 64), (10, 12), (50, 3), (300, 1)] {
+        let shares = [(1, 64), (10, 12), (50, 3), (300, 1)];
+        for ((hogs, each), places) in shares.into_iter().flat_map(|share| [1, 4].map(|places| (share, places))) {
             let mut endpoints = vec![Endpoint::default(); hogs];
             let mut in_flight = 0;
             for _ in 0..300 {
                 for endpoint in &mut endpoints {
                     if endpoint.room(&crowd(in_flight), MS) > 0 {
-                        endpoint.begin(MS);
-                        in_flight += 1;
+                        endpoint.begin(places, MS);
+                        in_flight += places;
                     }
                 }
             }
-            assert!(in_flight <= 128, "{hogs}: {in_flight}");
+            assert!(in_flight < 128 + places, "{hogs}: {in_flight}");
             let most = endpoints.iter().map(|endpoint| endpoint.in_flight).max().unwrap();
-            assert!(most.abs_diff(each) <= 1, "{hogs}: {most}");
+            assert!(most.abs_diff(each) <= places, "{hogs}: {most}");
         }
     }
 
@@ -293,7 +297,7 @@ mod tests {
     #[test]
     fn one_that_was_quick_and_falls_silent_is_no_longer_trusted_with_the_whole_worker() {
         let (mut endpoint, now) = after(&[(2 * MS, false); 20]);
-        endpoint.begin(now);
+        endpoint.begin(1, now);
         assert_eq!(endpoint.standing(&crowd(0), now + 50 * MS), Standing::Quick);
         assert_eq!(endpoint.standing(&crowd(0), now + 60 * MS), Standing::Slow);
         let (idle, now) = after(&[(2 * MS, false)]);
@@ -325,7 +329,7 @@ mod tests {
             let now = now + PAUSE;
             assert_eq!(endpoint.room(&crowd(0), now), 1);
             assert_eq!(endpoint.room(&Crowd { failing: 64, ..crowd(64) }, now), 0, "a quarter of the worker at most");
-            endpoint.begin(now);
+            endpoint.begin(1, now);
             assert_eq!(endpoint.room(&crowd(1), now), 0);
         }
         let (two, now) = after(&[(MS, true), (MS, true)]);
@@ -337,8 +341,8 @@ mod tests {
     #[test]
     fn attempts_that_were_under_way_together_when_it_broke_are_one_failure() {
         let (mut endpoint, now) = after(&[(MS, false)]);
-        (0..50).for_each(|_| endpoint.begin(now));
-        (0..50).for_each(|_| endpoint.end(now, now + MS, true));
+        (0..50).for_each(|_| endpoint.begin(1, now));
+        (0..50).for_each(|_| endpoint.end(1, now, now + MS, true));
         assert_eq!(endpoint.failures, 1);
         assert_eq!(endpoint.standing(&crowd(0), now + MS), Standing::Quick);
     }
@@ -356,8 +360,8 @@ mod tests {
         now += PAUSE_MAX;
         for allowed in 1..100 {
             assert_eq!(endpoint.room(&crowd(0), now), allowed);
-            endpoint.begin(now);
-            endpoint.end(now, now + MS, false);
+            endpoint.begin(1, now);
+            endpoint.end(1, now, now + MS, false);
             now += MS;
         }
     }
@@ -366,13 +370,13 @@ mod tests {
     fn what_is_held_is_looked_after_as_soon_as_a_place_is_likely_to_be_free() {
         let (mut slow, now) = after(&[(Duration::from_secs(3), false)]);
         assert_eq!(slow.pace(&crowd(0), now), PAUSE, "nothing is in flight");
-        slow.begin(now);
+        slow.begin(1, now);
         assert_eq!(slow.pace(&crowd(0), now), Duration::from_millis(750));
         let (mut hanging, now) = after(&[(Duration::from_secs(100), true)]);
-        hanging.begin(now);
+        hanging.begin(1, now);
         assert_eq!(hanging.pace(&crowd(0), now), Duration::from_secs(10));
         let mut silent = Endpoint::default();
-        silent.begin(now);
+        silent.begin(1, now);
         let pace_after = |seconds| silent.pace(&crowd(0), now + Duration::from_secs(seconds));
         assert_eq!((pace_after(0), pace_after(4)), (PAUSE, Duration::from_secs(1)), "the longer, the longer");
         let (failing, now) = after(&[(Duration::from_secs(10), true)]);
@@ -393,7 +397,7 @@ mod tests {
         assert!(failing.is_crowded_out(&Crowd { failing: 64, ..crowd(64) }, now + PAUSE));
         let mut slow = Endpoint::default();
         assert!(slow.is_crowded_out(&crowd(250), now) && !slow.is_crowded_out(&crowd(0), now));
-        slow.begin(now);
+        slow.begin(1, now);
         assert!(!slow.is_crowded_out(&crowd(250), now), "it has its share");
     }
 
@@ -402,7 +406,7 @@ mod tests {
         let (mut endpoint, now) = after(&[(MS, false)]);
         assert!(!endpoint.is_forgettable(now + Duration::from_secs(60)));
         assert!(endpoint.is_forgettable(now + Duration::from_secs(61)));
-        endpoint.begin(now);
+        endpoint.begin(1, now);
         assert!(!endpoint.is_forgettable(now + Duration::from_secs(61)));
     }
 

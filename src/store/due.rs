@@ -25,6 +25,8 @@ pub struct Promoted {
 pub struct Visited {
     /// How many held deliveries went back to the queue.
     pub moved: usize,
+    /// The places that their attempts take.
+    pub places: usize,
     /// When the webhook is visited next; `None` where nothing is left of it.
     pub next_in: Option<Duration>,
     /// Whether it is on and has more that waits for room.
@@ -68,9 +70,9 @@ impl Store {
         let mut parsed = Vec::with_capacity(most.min(first.len()));
         for (member, _) in due.clone() {
             match std::str::from_utf8(member).ok().and_then(Keys::parse_visit) {
-                Some(visit) => parsed.push(visit),
+                Some(visit) if self.0.keys.partition(&visit.0) == partition => parsed.push(visit),
                 // It would stand in the way of the others for ever.
-                None => self.0.link.run(redis::cmd("ZREM").arg(&visits).arg(member)).await?,
+                _ => self.0.link.run(redis::cmd("ZREM").arg(&visits).arg(member)).await?,
             }
         }
         let next = first.get(due.count());
@@ -91,24 +93,26 @@ impl Store {
     }
 
     /// Looks after one webhook's held, failed and log: `oldest_log` is the time before which log entries go. Of what is
-    /// held, at most `most` goes back to the queue, and more within `pace`.
+    /// held, as much goes back to the queue as takes the free places, an attempt taking one for each `place_bytes` of its
+    /// envelope, or as one script may move; more within `pace`, or at once where places are left.
     pub async fn visit(
         &self,
         account: &AccountId,
         webhook: WebhookId,
         oldest_log: &str,
-        (most, pace): (usize, Duration),
+        (free, place_bytes, pace): (usize, usize, Duration),
     ) -> Result<Visited, StoreError> {
         let keys = &self.0.keys;
         let partition = keys.partition(account);
         let mut script = self.0.scripts.visit.key(keys.visits(partition));
         script.key(keys.webhooks(account)).key(keys.held(partition, webhook)).key(keys.failed(partition, webhook));
         script.key(keys.logs(partition, webhook)).key(keys.queue(partition)).key(keys.counts(partition));
-        script.arg(Keys::visit(account, webhook)).arg(webhook.to_string()).arg(most.min(BATCH_MAX));
+        script.arg(Keys::visit(account, webhook)).arg(webhook.to_string()).arg(free).arg(place_bytes).arg(BATCH_MAX);
         script.arg(BATCH_MAX_BYTES).arg(ms(pace)).arg(ms(self.0.held.retention)).arg(ms(self.0.failed.retention));
         script.arg(oldest_log);
-        let (moved, next_ms, more_held): (usize, i64, bool) = self.0.link.run_script(&script).await?;
-        Ok(Visited { moved, next_in: u64::try_from(next_ms).ok().map(Duration::from_millis), more_held })
+        let (moved, next_ms, more_held, places): (usize, i64, bool, usize) = self.0.link.run_script(&script).await?;
+        let next_in = u64::try_from(next_ms).ok().map(Duration::from_millis);
+        Ok(Visited { moved, places, next_in, more_held })
     }
 }
 

@@ -28,6 +28,8 @@ const REMEMBERED: usize = 4096;
 pub(super) struct Bounds {
     began: Instant,
     places: usize,
+    /// An attempt occupies a place for each so many bytes of its envelope, or part of them.
+    place_bytes: usize,
     known: Mutex<Endpoints>,
 }
 
@@ -60,6 +62,7 @@ struct Quickest {
 pub(super) struct Place {
     bounds: Arc<Bounds>,
     webhook: WebhookId,
+    places: usize,
     began: Duration,
     standing: Standing,
     ended: bool,
@@ -79,8 +82,10 @@ pub(super) struct Busy {
 /// What there is room for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
-    /// Attempts more.
-    pub(super) most: usize,
+    /// Places.
+    pub(super) places: usize,
+    /// An attempt takes one for each so many bytes of its envelope, or part of them.
+    pub(super) place_bytes: usize,
     /// When to look again.
     pub(super) pace: Duration,
     /// Whether nobody else is there who could be hurt.
@@ -95,28 +100,29 @@ pub(super) struct Standings {
 }
 
 impl Bounds {
-    /// Nothing is known yet.
-    pub(super) fn new(places: usize) -> Self {
-        Self { began: Instant::now(), places, known: Mutex::default() }
+    /// Nothing is known yet. Places share out so many bytes as well, so that whoever may not have all places cannot have all
+    /// that may be in hand either.
+    pub(super) fn new(places: usize, bytes: usize) -> Self {
+        Self { began: Instant::now(), places, place_bytes: (bytes / places).max(1), known: Mutex::default() }
     }
 
-    /// A place for one more attempt, if there is room.
-    pub(super) fn enter(self: &Arc<Self>, webhook: WebhookId) -> Result<Place, Busy> {
+    /// A place for one more attempt, with an envelope of so many bytes, if there is room.
+    pub(super) fn enter(self: &Arc<Self>, webhook: WebhookId, bytes: usize) -> Result<Place, Busy> {
         let now = self.began.elapsed();
         let mut known = self.known();
         known.saw(webhook, now);
         let crowd = known.crowd(self.places, webhook, now);
         let endpoint = known.by_webhook.entry(webhook).or_default();
         if endpoint.room(&crowd, now) > 0 {
-            return Ok(self.place(&mut known, webhook, now));
+            return Ok(self.place(&mut known, (webhook, bytes), now));
         }
         let (pace, standing) = (endpoint.pace(&crowd, now), endpoint.standing(&crowd, now));
         Err(Busy { pace, standing, crowded_out: endpoint.is_crowded_out(&crowd, now) })
     }
 
     /// A place, though there be no room.
-    pub(super) fn enter_anyway(self: &Arc<Self>, webhook: WebhookId) -> Place {
-        self.place(&mut self.known(), webhook, self.began.elapsed())
+    pub(super) fn enter_anyway(self: &Arc<Self>, webhook: WebhookId, bytes: usize) -> Place {
+        self.place(&mut self.known(), (webhook, bytes), self.began.elapsed())
     }
 
     /// A delivery of so many bytes could not be held for it within that.
@@ -139,14 +145,19 @@ impl Bounds {
         self.known().by_webhook.get(&webhook).is_some_and(|endpoint| endpoint.full.refuses(within, bytes, now))
     }
 
-    /// How many of a webhook's held deliveries may come back now, and when to look again.
+    /// For how much of what is held of a webhook there is room now, and when to look again.
     pub(super) fn room(&self, webhook: WebhookId) -> Room {
         let now = self.began.elapsed();
         let known = self.known();
         let unknown = Endpoint::default();
         let endpoint = known.by_webhook.get(&webhook).unwrap_or(&unknown);
         let crowd = known.crowd(self.places, webhook, now);
-        Room { most: endpoint.room(&crowd, now), pace: endpoint.pace(&crowd, now), alone: crowd.alone }
+        Room {
+            places: endpoint.room(&crowd, now),
+            place_bytes: self.place_bytes,
+            pace: endpoint.pace(&crowd, now),
+            alone: crowd.alone,
+        }
     }
 
     /// A webhook has deliveries that wait for room: whoever has all places is not alone.
@@ -169,13 +180,14 @@ impl Bounds {
         standings
     }
 
-    fn place(self: &Arc<Self>, known: &mut Endpoints, webhook: WebhookId, now: Duration) -> Place {
+    fn place(self: &Arc<Self>, known: &mut Endpoints, (webhook, bytes): (WebhookId, usize), now: Duration) -> Place {
+        let places = bytes.div_ceil(self.place_bytes).max(1);
         let crowd = known.crowd(self.places, webhook, now);
         let endpoint = known.by_webhook.entry(webhook).or_default();
         let standing = endpoint.standing(&crowd, now);
-        endpoint.begin(now);
-        *known.occupied(standing) += 1;
-        Place { bounds: self.clone(), webhook, began: now, standing, ended: false }
+        endpoint.begin(places, now);
+        *known.occupied(standing) += places;
+        Place { bounds: self.clone(), webhook, places, began: now, standing, ended: false }
     }
 
     fn known(&self) -> MutexGuard<'_, Endpoints> {
@@ -235,16 +247,16 @@ impl Place {
     pub(super) fn end(mut self, outcome: &Outcome) {
         let failed = matches!(outcome, Outcome::NetworkError(_) | Outcome::Response { status: 500..=599 });
         let answered = !failed && matches!(outcome, Outcome::Response { .. });
-        self.leave(answered, |endpoint, began, now| endpoint.end(began, now, failed));
+        self.leave(answered, |endpoint, place, now| endpoint.end(place.places, place.began, now, failed));
     }
 
-    fn leave(&mut self, answered: bool, how: impl FnOnce(&mut Endpoint, Duration, Duration)) {
+    fn leave(&mut self, answered: bool, how: impl FnOnce(&mut Endpoint, &Self, Duration)) {
         self.ended = true;
         let now = self.bounds.began.elapsed();
         let mut known = self.bounds.known();
-        *known.occupied(self.standing) -= 1;
+        *known.occupied(self.standing) -= self.places;
         let endpoint = known.by_webhook.get_mut(&self.webhook).expect("remembered while something is in flight");
-        how(endpoint, self.began, now);
+        how(endpoint, self, now);
         if answered {
             known.quickest.note(now.saturating_sub(self.began), now);
         }
@@ -254,7 +266,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.ended {
-            self.leave(false, |endpoint, _, now| endpoint.forget(now));
+            self.leave(false, |endpoint, place, now| endpoint.forget(place.places, now));
         }
     }
 }
@@ -267,8 +279,9 @@ mod tests {
         WebhookId::new(uuid::Uuid::now_v7())
     }
 
+    /// A place for every 100 bytes.
     fn bounds(places: usize) -> Arc<Bounds> {
-        Arc::new(Bounds::new(places))
+        Arc::new(Bounds::new(places, 100 * places))
     }
 
     /// In all, and of endpoints that were failing.
@@ -283,50 +296,93 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_is_alone_may_have_all_places_and_shares_them_as_soon_as_another_comes() {
         let (bounds, slow, other) = (bounds(8), id(), id());
-        let place = bounds.enter(slow).unwrap();
+        let place = bounds.enter(slow, 0).unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
         place.end(&ANSWERED);
-        let mut places: Vec<Place> = (0..8).map(|_| bounds.enter(slow).unwrap()).collect();
-        assert!(bounds.enter(slow).is_err(), "there are no more places");
+        let mut places: Vec<Place> = (0..8).map(|_| bounds.enter(slow, 0).unwrap()).collect();
+        assert!(bounds.enter(slow, 0).is_err(), "there are no more places");
         places.truncate(3);
-        places.push(bounds.enter(other).unwrap());
-        assert!(bounds.enter(slow).is_err(), "four are free, two of them nobody's, and it has three");
+        places.push(bounds.enter(other, 0).unwrap());
+        assert!(bounds.enter(slow, 0).is_err(), "four are free, two of them nobody's, and it has three");
         places.pop();
         tokio::time::advance(ALONE_AFTER + Duration::from_millis(1)).await;
-        assert!(bounds.enter(slow).is_ok());
+        assert!(bounds.enter(slow, 0).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_place_is_given_back_however_the_attempt_ends() {
         let (bounds, webhook) = (bounds(2), id());
         for _ in 0..10 {
-            bounds.enter(webhook).unwrap().end(&ANSWERED);
-            drop(bounds.enter(webhook).unwrap());
+            bounds.enter(webhook, 0).unwrap().end(&ANSWERED);
+            drop(bounds.enter(webhook, 0).unwrap());
         }
         for _ in 0..3 {
             tokio::time::advance(Duration::from_millis(1)).await;
-            bounds.enter(webhook).unwrap().end(&UNAVAILABLE);
+            bounds.enter(webhook, 0).unwrap().end(&UNAVAILABLE);
         }
-        assert_eq!(bounds.enter(webhook).unwrap_err().standing, Standing::Failing);
+        assert_eq!(bounds.enter(webhook, 0).unwrap_err().standing, Standing::Failing);
         tokio::time::advance(Duration::from_millis(50)).await;
-        let place = bounds.enter(webhook).unwrap();
+        let place = bounds.enter(webhook, 0).unwrap();
         assert_eq!(in_flight(&bounds), (1, 1));
         place.end(&ANSWERED);
         assert_eq!(in_flight(&bounds), (0, 0));
-        drop(bounds.enter_anyway(webhook));
+        drop(bounds.enter_anyway(webhook, 0));
         assert_eq!(in_flight(&bounds), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_event_occupies_as_many_places_as_share_out_its_bytes() {
+        let (bounds, webhook) = (bounds(16), id());
+        for (bytes, places) in [(0, 1), (1, 1), (100, 1), (101, 2), (250, 3), (5000, 50)] {
+            let place = bounds.enter(webhook, bytes).unwrap();
+            assert_eq!(in_flight(&bounds), (places, 0), "{bytes}");
+            place.end(&ANSWERED);
+            assert_eq!(in_flight(&bounds), (0, 0), "{bytes}");
+        }
+        let hog = id();
+        let places: Vec<Place> = std::iter::from_fn(|| bounds.enter(hog, 300).ok()).collect();
+        assert_eq!((places.len(), in_flight(&bounds).0), (2, 6), "a quarter, passed by less than one more takes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_counts_as_quick_follows_the_quickest_answer_of_the_last_seconds() {
+        let (bounds, slow, quick) = (bounds(16), id(), id());
+        let answers = async |webhook, after_ms| {
+            let place = bounds.enter(webhook, 0).unwrap();
+            tokio::time::advance(Duration::from_millis(after_ms)).await;
+            place.end(&ANSWERED);
+        };
+        answers(slow, 120).await;
+        assert_eq!(bounds.standings().slow, 0, "none is quicker");
+        answers(quick, 10).await;
+        assert_eq!(bounds.standings().slow, 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        answers(slow, 120).await;
+        assert_eq!(bounds.standings().slow, 1, "a second ago another was");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        answers(slow, 120).await;
+        assert_eq!(bounds.standings().slow, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_all_places_is_not_alone_where_another_waits_for_room() {
+        let (bounds, one, other) = (bounds(8), id(), id());
+        bounds.enter(one, 0).unwrap().end(&ANSWERED);
+        assert!(bounds.room(one).alone);
+        bounds.waits(other);
+        assert!(!bounds.room(one).alone);
     }
 
     #[tokio::test(start_paused = true)]
     async fn endpoints_that_are_idle_are_forgotten_before_they_are_many() {
         let bounds = bounds(8);
-        let kept = bounds.enter(id()).unwrap();
+        let kept = bounds.enter(id(), 0).unwrap();
         for _ in 0..REMEMBERED {
-            bounds.enter(id()).unwrap().end(&ANSWERED);
+            bounds.enter(id(), 0).unwrap().end(&ANSWERED);
         }
         tokio::time::advance(Duration::from_secs(61)).await;
         for _ in 0..2 * REMEMBERED {
-            bounds.enter(id()).unwrap().end(&ANSWERED);
+            bounds.enter(id(), 0).unwrap().end(&ANSWERED);
         }
         let remembered = bounds.known().by_webhook.len();
         assert!(remembered < 5 * REMEMBERED / 2, "{remembered} of {}", 3 * REMEMBERED);

@@ -78,13 +78,13 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 if !lease.ready(worker.start_within).await {
                     return;
                 }
-                let place = match worker.bounds.enter(webhook.id) {
+                let bytes = judged.envelope.len();
+                let place = match worker.bounds.enter(webhook.id, bytes) {
                     Ok(place) => place,
                     // To hold what was lost before would be to forget that it was.
-                    Err(_) if deliveries > 1 => worker.bounds.enter_anyway(webhook.id),
+                    Err(_) if deliveries > 1 => worker.bounds.enter_anyway(webhook.id, bytes),
                     Err(busy) => {
-                        let within = may_be_held(busy, &judged, &delivery);
-                        let bytes = judged.envelope.len();
+                        let within = may_be_held(busy, judged.was_held, judged.is_new(&delivery));
                         if refused < Some(within) && !worker.bounds.is_full(webhook.id, within, bytes) {
                             refused = Some(within);
                             match put_off(&worker, &lease, &delivery, &judged.envelope, busy.pace, within).await {
@@ -98,7 +98,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                             return fail(&worker, &lease, delivery, judged, no_room(busy.standing)).await;
                         }
                         // It takes little time.
-                        worker.bounds.enter_anyway(webhook.id)
+                        worker.bounds.enter_anyway(webhook.id, bytes)
                     }
                 };
                 if attempt(&worker, &lease, (delivery, webhook), place, &mut judged).await {
@@ -115,6 +115,8 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 if hold(&worker, &lease, &delivery, &judged.envelope, Reason::Off).await != Some(Settled::Active) {
                     return;
                 }
+                // It was switched on meanwhile. Should whoever says so be wrong, it is not asked without end.
+                backoff.pause().await;
             }
         }
     }
@@ -175,7 +177,7 @@ async fn request(
 /// An entry that took its worker with it too often gets a final log entry and is set aside.
 async fn bury(worker: &Worker, lease: &Lease, judged: Judged) {
     let reason = format!("worker ended {} times during this attempt", worker.max_losses);
-    tracing::error!(entry = %lease.entry().0, reason, "an entry is set aside");
+    tracing::error!(entry = %lease.entry().0, reason, "an entry is to be set aside");
     match &judged.work {
         Work::Event(_) => reject(worker, lease, &reason, event_id(&judged)).await,
         Work::Delivery(delivery) => {
@@ -215,9 +217,10 @@ macro_rules! leased {
 
 async fn settle(worker: &Worker, lease: &Lease, attempt: Attempted, envelope_bytes: usize) {
     let next = attempt.next;
+    let moved_bytes = if next == Next::Delivered { 0 } else { envelope_bytes };
     let settle = &worker.steps_of(lease).settle;
     let settled = leased!(lease, |held| {
-        Ok(settle.ask(Attempted { held, ..attempt.clone() }, envelope_bytes).await.unwrap_or(Settled::Lost))
+        Ok(settle.ask(Attempted { held, ..attempt.clone() }, moved_bytes).await.unwrap_or(Settled::Lost))
     });
     if report(lease, "settle", settled) == Some(Settled::Done) {
         worker.figures.settled(next);
@@ -260,10 +263,10 @@ async fn hold(
 }
 
 /// How much may be held already where this delivery is to be put off.
-fn may_be_held(busy: Busy, judged: &Judged, delivery: &Delivery) -> Within {
+fn may_be_held(busy: Busy, was_held: bool, is_new: bool) -> Within {
     match busy.standing {
-        _ if judged.was_held => Within::Any,
-        _ if !judged.is_new(delivery) => Within::EightTimes,
+        _ if was_held => Within::Any,
+        _ if !is_new => Within::EightTimes,
         Standing::Failing => Within::Once,
         // It is not its own doing.
         _ if busy.crowded_out => Within::EightTimes,
@@ -325,4 +328,31 @@ fn unusable_credentials(error: &SecretsError) -> sender::Attempt {
         _ => Outcome::Refused(fault.to_string()),
     };
     sender::Attempt { outcome, duration: std::time::Duration::ZERO, phases: Phases::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_much_may_be_held_is_a_matter_of_whose_doing_it_is_and_never_costs_what_was_promised_before() {
+        let within = |standing, crowded_out, was_held, is_new| {
+            may_be_held(Busy { pace: Duration::ZERO, standing, crowded_out }, was_held, is_new)
+        };
+        for standing in [Standing::Quick, Standing::Slow, Standing::Failing] {
+            assert_eq!(within(standing, false, true, false), Within::Any, "{standing:?}, held before");
+            assert_eq!(within(standing, false, false, false), Within::EightTimes, "{standing:?}, attempted before");
+        }
+        for standing in [Standing::Quick, Standing::Slow] {
+            assert_eq!(within(standing, false, false, true), Within::FourTimes, "{standing:?}");
+            assert_eq!(
+                within(standing, true, false, true),
+                Within::EightTimes,
+                "{standing:?}, left no place by others"
+            );
+        }
+        for crowded_out in [false, true] {
+            assert_eq!(within(Standing::Failing, crowded_out, false, true), Within::Once);
+        }
+    }
 }

@@ -184,6 +184,7 @@ async fn work(
             (Steps { known: Arc::default(), look_up, settle, hold }, (to_look_up, to_settle, to_hold))
         })
         .unzip();
+    let max_bytes = usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX);
     let worker = Arc::new(Worker {
         catalogue: settings.catalogue(),
         schedule: Schedule::new(settings.delivery.retry_delays.clone()),
@@ -195,8 +196,8 @@ async fn work(
         leases: Arc::default(),
         figures: Figures::new(now),
         slots: Arc::new(Semaphore::new(settings.worker.concurrency)),
-        load: Arc::new(Load::new(usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX), partitions)),
-        bounds: Arc::new(Bounds::new(settings.worker.concurrency)),
+        load: Arc::new(Load::new(max_bytes, partitions)),
+        bounds: Arc::new(Bounds::new(settings.worker.concurrency, max_bytes)),
         steps,
         unstarted: Mutex::default(),
         deliveries: TaskTracker::new(),

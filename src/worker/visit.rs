@@ -10,6 +10,7 @@ use tokio::{
 use super::{
     Worker,
     bounds::Room,
+    persist::tell,
     turns::{Role, VISIT_EVERY},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         webhook::WebhookId,
     },
     failpoint,
-    store::{BATCH_MAX, StoreError},
+    store::StoreError,
 };
 
 /// A visit that Redis refuses is tried again after this long.
@@ -81,12 +82,8 @@ async fn visit_round(worker: &Worker, partition: u16) -> Duration {
     let now = worker.clock.now();
     let (due, next_in) = match worker.store.due_visits(partition, now.timestamp_millis(), VISITS_MAX).await {
         Ok(looked) => looked,
-        Err(error) if error.is_passing() => {
-            tracing::debug!(%error, "visits that are due got no answer");
-            return VISIT_EVERY;
-        }
         Err(error) => {
-            tracing::warn!(%error, partition, "visits that are due cannot be looked up");
+            tell("visit", Some(partition), &error);
             return VISIT_EVERY;
         }
     };
@@ -105,7 +102,7 @@ async fn visit_round(worker: &Worker, partition: u16) -> Duration {
         match visit_one(worker, &account, webhook, &oldest_log, &mut share).await {
             Ok(next_in) => next = next_in.map_or(next, |next_in| next.min(next_in)),
             Err(error) if error.is_passing() => {
-                tracing::debug!(%error, "a visit got no answer");
+                tell("visit", Some(partition), &error);
                 break;
             }
             Err(error) => {
@@ -126,16 +123,14 @@ async fn visit_one(
     oldest_log: &str,
     share: &mut usize,
 ) -> Result<Option<Duration>, StoreError> {
-    let Room { most, pace, alone } = worker.bounds.room(webhook);
-    let mut room = if alone { most } else { most.min(*share) };
+    let Room { places, place_bytes, pace, alone } = worker.bounds.room(webhook);
+    let mut room = if alone { places } else { places.min(*share) };
     // Where it is the share that has an end, the rest follows so much sooner. (Not at once: what was moved is not in flight
     // before it was read, and so would count for nothing.)
-    let count = |attempts: usize| u32::try_from(attempts).unwrap_or(u32::MAX);
-    let pace = if room < most { pace * count(room) / count(most) } else { pace };
+    let count = |places: usize| u32::try_from(places).unwrap_or(u32::MAX);
+    let pace = if room < places { pace * count(room) / count(places) } else { pace };
     loop {
-        // Where there is room for more than one script moves, it is due again at once.
-        let (most, pace) = if room > BATCH_MAX { (BATCH_MAX, Duration::ZERO) } else { (room, pace) };
-        let visited = worker.store.visit(account, webhook, oldest_log, (most, pace)).await?;
+        let visited = worker.store.visit(account, webhook, oldest_log, (room, place_bytes, pace)).await?;
         if visited.moved > 0 {
             tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
             worker.bounds.not_full(webhook);
@@ -143,9 +138,9 @@ async fn visit_one(
         if visited.more_held {
             worker.bounds.waits(webhook);
         }
-        room = room.saturating_sub(visited.moved);
-        *share = share.saturating_sub(visited.moved);
-        if !visited.more_held || visited.moved == 0 || !pace.is_zero() {
+        room = room.saturating_sub(visited.places);
+        *share = share.saturating_sub(visited.places);
+        if visited.moved == 0 || room == 0 || visited.next_in != Some(Duration::ZERO) {
             return Ok(visited.next_in);
         }
     }

@@ -69,6 +69,27 @@ async fn beside_a_silent_endpoint_another_gets_all_of_its_events_at_once_and_lat
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_silent_endpoints_large_events_leave_others_their_part_of_the_bytes_that_may_be_in_hand() {
+    let receiver = Receiver::start().await;
+    let (here, webhook, gate) = scene(&receiver, 0, &[]).await;
+    let large = envelope_of(100 << 10);
+    for _ in 0..60 {
+        here.push("silent", &large).await;
+        here.push("quick", TRANSCRIPT).await;
+    }
+    // Twenty of them are as much as may be in hand; a quarter of the places would be 64.
+    let _worker = here.program.worker([("LYNKHOOK_WORKER__MAX_BYTES", "2MiB")]);
+    receiver.wait_for_ended("/quick", 60, SOON).await;
+    let in_flight = receiver.in_flight("/silent");
+    assert!((1..=10).contains(&in_flight), "half of the bytes is never its: {in_flight}");
+    let rest_is_held = async || (held(&here, webhook).await + receiver.in_flight("/silent") == 60).then_some(());
+    eventually(SOON, "the rest is held", rest_is_held).await;
+    gate.open();
+    here.drained().await;
+    assert_eq!((receiver.requests("/silent").len(), held(&here, webhook).await), (60, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_a_slow_endpoints_more_may_be_held_than_of_others() {
     let receiver = Receiver::start().await;
     let (here, webhook, gate) = scene(&receiver, 60, &[("LYNKHOOK_HELD__LIMIT", "15")]).await;

@@ -149,7 +149,7 @@ impl Bench {
 
     async fn visit_if_due(&self, account: &str, webhook: WebhookId) -> usize {
         let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
-        self.store.visit(&account_id(account), webhook, &oldest_log, (50, PACE)).await.unwrap().moved
+        self.store.visit(&account_id(account), webhook, &oldest_log, (50, usize::MAX, PACE)).await.unwrap().moved
     }
 
     /// Holds an entry as consumer `a`.

@@ -2,18 +2,19 @@
 -- held -> queue, oldest first, each with the id it was held under; the next visit is set, or none where nothing is left. A
 -- key that somebody spoiled does not keep the others from being looked after.
 -- KEYS  1 visits  2 webhooks  3 held  4 failed  5 logs  6 queue  7 counts
--- ARGV  1 <account>/<webhook>  2 webhook  3 most entries (0: its endpoint has no room now)
---       4 most bytes (at least one entry is moved)  5 ms until the next visit while more is held
---       6 held retention in ms  7 failed retention in ms  8 oldest log time to keep (RFC 3339)
--- Answers [how many moved, ms until the next visit (-1: none), 1 if it is on and more is held, else 0].
+-- ARGV  1 <account>/<webhook>  2 webhook  3 places that its endpoint has free  4 bytes of an envelope for which an attempt
+--       takes one  5 most entries  6 most bytes (at least one entry is moved)  7 ms until the next visit while more is held
+--       8 held retention in ms  9 failed retention in ms  10 oldest log time to keep (RFC 3339)
+-- Answers [how many moved, ms until the next visit (-1: none; 0: it is due again, for more is held and places are left),
+-- 1 if it is on and more is held, else 0, places that what moved takes].
 local visits, webhooks, held, failed, logs, queue, counts = unpack(KEYS, 1, 7)
 local member, webhook, now = ARGV[1], ARGV[2], now_ms()
 local due = redis.call('ZSCORE', visits, member)
-if not due or tonumber(due) > now then return { 0, due and due - now or -1, 0 } end
+if not due or tonumber(due) > now then return { 0, due and due - now or -1, 0, 0 } end
 local settings = redis.call('HGET', webhooks, webhook)
 if not settings then
   redis.call('ZREM', visits, member)
-  return { 0, -1, 0 }
+  return { 0, -1, 0, 0 }
 end
 
 -- What is left of a stream when the entries past their retention are gone; nothing of what is no stream.
@@ -24,17 +25,20 @@ local function trimmed(key, retention_ms, cause)
   count(counts, cause, dropped)
   return entries - dropped
 end
-local waiting, kept = trimmed(held, ARGV[6], 'held_expired'), trimmed(failed, ARGV[7], 'failed_expired')
+local waiting, kept = trimmed(held, ARGV[8], 'held_expired'), trimmed(failed, ARGV[9], 'failed_expired')
 
 local active, moved, bytes = is_active(webhook, settings), 0, 0
-while active and waiting > 0 and moved < tonumber(ARGV[3]) do
+local room, place_bytes, places = tonumber(ARGV[3]), tonumber(ARGV[4]), 0
+while active and waiting > 0 and places < room and moved < tonumber(ARGV[5]) do
   local first = redis.call('XRANGE', held, '-', '+', 'COUNT', 1)[1]
-  bytes = bytes + #first[2][2]
-  if moved > 0 and bytes > tonumber(ARGV[4]) then break end
+  local size = #first[2][2]
+  if moved > 0 and bytes + size > tonumber(ARGV[6]) then break end
   -- Under its own name: the worker that takes what is no delivery says so.
   redis.call('XADD', queue, '*', first[2][1], first[2][2], 'held', first[1])
   redis.call('XDEL', held, first[1])
-  moved, waiting = moved + 1, waiting - 1
+  moved, waiting, bytes = moved + 1, waiting - 1, bytes + size
+  local envelope_bytes = size - (string.find(first[2][2], '\n', 1, true) or 0)
+  places = places + math.max(1, math.ceil(envelope_bytes / place_bytes))
 end
 
 -- The oldest log entry is young enough, or goes; so does what is no log entry.
@@ -42,7 +46,7 @@ local function log_left()
   local oldest = redis.pcall('LINDEX', logs, -1)
   while type(oldest) == 'string' do
     local ok, entry = pcall(cjson.decode, oldest)
-    if ok and type(entry) == 'table' and type(entry.time) == 'string' and entry.time >= ARGV[8] then return true end
+    if ok and type(entry) == 'table' and type(entry.time) == 'string' and entry.time >= ARGV[10] then return true end
     redis.call('RPOP', logs)
     oldest = redis.call('LINDEX', logs, -1)
   end
@@ -51,10 +55,11 @@ end
 
 local wait_ms = -1
 if log_left() or waiting + kept > 0 then
-  wait_ms = active and waiting > 0 and tonumber(ARGV[5]) or 3600000
+  wait_ms = 3600000
+  if active and waiting > 0 then wait_ms = places < room and 0 or tonumber(ARGV[7]) end
 end
 for key, left in pairs({ [held] = waiting, [failed] = kept }) do
   if left == 0 and redis.call('TYPE', key).ok == 'stream' then redis.call('DEL', key) end
 end
 if wait_ms < 0 then redis.call('ZREM', visits, member) else redis.call('ZADD', visits, now + wait_ms, member) end
-return { moved, wait_ms, active and waiting > 0 and 1 or 0 }
+return { moved, wait_ms, active and waiting > 0 and 1 or 0, places }

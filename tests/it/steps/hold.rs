@@ -205,6 +205,25 @@ async fn a_large_delivery_of_a_busy_endpoint_does_not_drive_out_the_small_ones_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_ones_of_one_batch_are_weighed_with_those_before_them() {
+    let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(300_000));
+    let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
+    let webhook = bench.webhook("acme", true).await;
+    let delivery = first("acme", webhook, "e1");
+    for _ in 0..6 {
+        bench.append("queue", &[("delivery", &text(&delivery, &large))]).await;
+    }
+    let mut waiting = Vec::new();
+    for held in bench.take("a").await {
+        waiting.push(bench.waiting(&held, &delivery, busy(Within::Once)).await);
+    }
+    let answers = bench.store.hold(0, "a", &waiting).await.unwrap();
+    let held = answers.iter().filter(|answer| **answer == Settled::Done).count();
+    assert!((2..4).contains(&held), "{answers:?}");
+    assert_eq!(bench.len(&format!("held:{webhook}")).await, held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_cannot_be_held_does_not_hold_up_its_neighbours() {
     let bench = Bench::new().await;
     let webhooks = [bench.webhook("acme", false).await, bench.webhook("other", false).await];
@@ -225,7 +244,7 @@ async fn one_that_cannot_be_held_does_not_hold_up_its_neighbours() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn under_settings_that_cannot_be_read_it_is_held_too() {
-    for settings in ["junk", "null", "5", "[]", "{}", r#"{"active":null}"#] {
+    for settings in ["junk", "null", "5", "[]", "{}", r#"{"active":null}"#, r#"{"id":"wh_x","active":true}"#] {
         let (bench, webhook, held, delivery) = taken(true).await;
         bench.cli::<()>(&format!("HSET {} {webhook} {settings}", bench.key("webhooks:acme"))).await;
         assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, Settled::Done, "{settings}");

@@ -84,18 +84,23 @@ async fn an_endpoint_without_room_gets_nothing_back_and_is_visited_again_at_its_
     let webhook = bench.webhook("acme", true).await;
     hold(&bench, webhook, 5).await;
     let oldest_log = timestamp(chrono::Utc::now() - LOG_RETENTION);
-    for (most, moved, left) in [(0, 0, 5), (3, 3, 2), (0, 0, 2)] {
+    let bytes = TRANSCRIPT.len();
+    for (room, moved, places, left) in
+        [((0, bytes), 0, 0, 5), ((3, bytes), 3, 3, 2), ((0, bytes), 0, 0, 2), ((1, bytes - 1), 1, 2, 1)]
+    {
         bench.cli::<()>(&format!("ZADD {} 0 acme/{webhook}", bench.key("visits"))).await;
         let pace = Duration::from_secs(7);
-        let visited = bench.store.visit(&account_id("acme"), webhook, &oldest_log, (most, pace)).await.unwrap();
-        assert_eq!((visited.moved, visited.next_in), (moved, Some(pace)));
+        let room = (room.0, room.1, pace);
+        let visited = bench.store.visit(&account_id("acme"), webhook, &oldest_log, room).await.unwrap();
+        assert_eq!((visited.moved, visited.places), (moved, places));
+        assert_eq!(visited.next_in, Some(pace));
         assert_eq!(bench.len(&format!("held:{webhook}")).await, left);
     }
 }
 
 /// What somebody did by hand to a webhook that holds one delivery; how many entries a visit moves all the same; and
 /// whether anything is left to be visited for.
-const SPOILS: [(&str, &str, usize, bool); 17] = [
+const SPOILS: [(&str, &str, usize, bool); 18] = [
     ("a log entry that is no JSON", "LPUSH {logs} junk", 1, false),
     ("a log entry that is no object", "LPUSH {logs} 5", 1, false),
     ("a log entry that is null", "LPUSH {logs} null", 1, false),
@@ -112,6 +117,7 @@ const SPOILS: [(&str, &str, usize, bool); 17] = [
     ("settings that are a list", "HSET {webhooks} {webhook} []", 0, true),
     ("settings that are a text", r#"HSET {webhooks} {webhook} "x""#, 0, true),
     ("settings that say nothing of it", "HSET {webhooks} {webhook} {}", 0, true),
+    ("settings of another", r#"HSET {webhooks} {webhook} {"id":"wh_x","active":true}"#, 0, true),
     ("settings in which it is neither", r#"HSET {webhooks} {webhook} {"active":null}"#, 0, true),
 ];
 
@@ -178,6 +184,20 @@ async fn what_is_no_webhook_is_taken_out_of_the_visits_and_the_others_are_due_ol
     assert_eq!(bench.store.due_visits(0, 0, 64).await.unwrap(), (vec![], Some(Duration::from_millis(1))));
     bench.cli::<()>(&format!("DEL {visits}")).await;
     assert_eq!(bench.store.due_visits(0, 3, 64).await.unwrap(), (vec![], None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_of_another_partition_is_taken_out_of_the_visits() {
+    let bench = Bench::with(&[("LYNKHOOK_QUEUE__PARTITIONS", "2")]).await;
+    let visit = (account_id("acme"), WebhookId::new(uuid::Uuid::now_v7()));
+    for partition in [0, 1] {
+        let visits = bench.store.keys().visits(partition);
+        bench.cli::<()>(&format!("ZADD {visits} 0 acme/{}", visit.1)).await;
+        let own = bench.store.keys().partition(&visit.0) == partition;
+        let due = bench.store.due_visits(partition, 3, 64).await.unwrap().0;
+        assert_eq!(due, if own { vec![visit.clone()] } else { vec![] }, "{partition}");
+        assert_eq!(bench.cli::<usize>(&format!("ZCARD {visits}")).await, usize::from(own), "{partition}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

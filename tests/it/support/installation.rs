@@ -21,6 +21,13 @@ pub const TRANSCRIPT: &str = include_str!("transcript.json");
 /// How long a test waits for what must happen.
 pub const SOON: Duration = Duration::from_secs(30);
 
+/// An envelope of about this many bytes.
+pub fn envelope_of(bytes: usize) -> String {
+    let head =
+        r#"{"event":"transcript.created","timestamp":"2026-03-26T14:32:00.000Z","data":{"messageId":"m","text":""#;
+    format!("{head}{}\"}}}}", "x".repeat(bytes.saturating_sub(head.len() + 3)))
+}
+
 /// One installation: its program, its webhooks, and a look inside.
 pub struct Installation {
     pub prefix: String,

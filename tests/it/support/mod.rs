@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 pub use certificates::{Authority, Identity, server_config};
 pub use dns::{DnsServer, Reply};
-pub use installation::{Installation, SOON, TRANSCRIPT, account_id, first, text};
+pub use installation::{Installation, SOON, TRANSCRIPT, account_id, envelope_of, first, text};
 pub use ports::{refused_port, unused_port};
 pub use program::{Output, Process, Program, SECRETS_KEY};
 pub use receiver::{Alpn, Answer, Gate, Received, Receiver};

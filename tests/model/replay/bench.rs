@@ -128,7 +128,7 @@ impl Bench {
             Action::Visit { webhook } => {
                 let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
                 let webhook = self.webhooks[usize::from(webhook)];
-                let room = (50, Duration::from_millis(50));
+                let room = (50, usize::MAX, Duration::from_millis(50));
                 let visited = self.store.visit(&self.account, webhook, &oldest_log, room).await.unwrap();
                 assert_eq!(visited.moved, after.queue.len() - before.queue.len());
             }
