@@ -5,7 +5,7 @@
 //! attempt under way goes on under it, and nothing is started twice.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -20,10 +20,13 @@ use crate::store::{EntryId, Held};
 /// Every lease of this worker.
 #[derive(Default)]
 pub(super) struct Leases {
-    slots: Mutex<HashMap<(u16, EntryId), Slot>>,
+    slots: Mutex<HashMap<Key, Slot>>,
     /// Rung after each round of renewals.
     renewed: Notify,
 }
+
+/// A queue's partition, and an entry of it.
+type Key = (u16, EntryId);
 
 struct Slot {
     deliveries: u32,
@@ -38,8 +41,7 @@ struct Slot {
 /// claims it.
 pub(super) struct Lease {
     leases: Arc<Leases>,
-    partition: u16,
-    entry: EntryId,
+    key: Key,
     given_up: AtomicBool,
 }
 
@@ -53,11 +55,20 @@ impl Leases {
         deliveries: u32,
         sent: Instant,
     ) -> Option<Lease> {
+        let key = (partition, entry);
         let mut slots = self.slots.lock().expect("never poisoned");
-        let known = slots.get(&(partition, entry.clone())).map(|slot| slot.takings);
-        let takings = known.map_or(0, |takings| takings + 1);
-        slots.insert((partition, entry.clone()), Slot { deliveries, renewed: sent, lost: false, takings });
-        known.is_none().then(|| Lease { leases: self.clone(), partition, entry, given_up: AtomicBool::new(false) })
+        let slot = Slot { deliveries, renewed: sent, lost: false, takings: 0 };
+        match slots.entry(key.clone()) {
+            Entry::Occupied(mut known) => {
+                let takings = known.get().takings + 1;
+                known.insert(Slot { takings, ..slot });
+                None
+            }
+            Entry::Vacant(vacant) => {
+                vacant.insert(slot);
+                Some(Lease { leases: self.clone(), key, given_up: AtomicBool::new(false) })
+            }
+        }
     }
 
     /// What is held of a partition, for renewal.
@@ -98,28 +109,27 @@ impl Lease {
     /// The fence for a step on this entry, under its present delivery count; and how often it came again so far.
     pub(super) fn token(&self) -> (Held, u32) {
         let (deliveries, takings) = self.with_slot(|slot| (slot.deliveries, slot.takings));
-        (Held { partition: self.partition, entry: self.entry.clone(), deliveries }, takings)
+        (Held { partition: self.key.0, entry: self.key.1.clone(), deliveries }, takings)
     }
 
     /// The queue's partition.
     pub(super) fn partition(&self) -> u16 {
-        self.partition
+        self.key.0
     }
 
     /// The entry.
     pub(super) fn entry(&self) -> &EntryId {
-        &self.entry
+        &self.key.1
     }
 
     /// Gives the entry up after a step with `held` found it to be another's: unless it came again meanwhile, in which
     /// case it is this worker's under a new token, and the step is to be repeated with that.
     pub(super) fn give_up(&self, seen: u32) -> bool {
         let mut slots = self.leases.slots.lock().expect("never poisoned");
-        let key = (self.partition, self.entry.clone());
-        let same = slots.get(&key).is_some_and(|slot| slot.takings == seen);
+        let same = slots.get(&self.key).is_some_and(|slot| slot.takings == seen);
         if same {
             // Out of the table under the same lock, so that its next coming starts it anew.
-            slots.remove(&key);
+            slots.remove(&self.key);
             self.given_up.store(true, Relaxed);
         }
         same
@@ -142,7 +152,7 @@ impl Lease {
 
     fn with_slot<T>(&self, read: impl FnOnce(&Slot) -> T) -> T {
         let slots = self.leases.slots.lock().expect("never poisoned");
-        read(slots.get(&(self.partition, self.entry.clone())).expect("a slot lives as long as its lease"))
+        read(slots.get(&self.key).expect("a slot lives as long as its lease"))
     }
 }
 
@@ -153,7 +163,7 @@ impl Drop for Lease {
             return;
         }
         let mut slots = self.leases.slots.lock().expect("never poisoned");
-        slots.remove(&(self.partition, self.entry.clone()));
+        slots.remove(&self.key);
     }
 }
 
