@@ -51,11 +51,11 @@
 //! so that no neighbour is blamed, and one lost five times is set aside with a final log entry.
 //!
 //! **Places.** What a worker is short of is attempts in flight, and an endpoint that does not answer keeps each for 10 s.
-//! (An attempt with a large event counts several times, so that memory is shared out as well.) So what one webhook may have
-//! is bounded by how its endpoint answers ([`domain::bound`]; `worker/bounds.rs` keeps the
-//! figures), and what is beyond is held in Redis and comes back by visits, as many at a time as there is room for, and no
-//! more than the others bear. There is no queue in memory to lose, and a backlog of 10,000 costs a visit at a time. What an
-//! endpoint cannot make up for fails ([`domain::held`]).
+//! (An attempt with a large event counts several times, so that memory is shared out as well.) So what one webhook may
+//! have is bounded by how its endpoint answers ([`domain::bound`]; `worker/bounds.rs` keeps the figures), and what is
+//! beyond is held in Redis and comes back by visits, as many at a time as there is room for, and no more than the others
+//! bear. There is no queue in memory to lose, and a backlog of 10,000 costs a visit at a time. What an endpoint cannot make
+//! up for fails ([`domain::held`]).
 //!
 //! **What is known** (`store/known.rs`). Redis tells a worker of every change of a webhook, on the connection on which it
 //! reads entries: whatever was enqueued after a change was answered is read after the change is known, so that webhooks

@@ -116,8 +116,8 @@ impl Endpoint {
         }
     }
 
-    /// How many more places it may occupy at `now`. Where there is one, an attempt may begin, however many it takes: one that
-    /// takes more than a bound is made too.
+    /// How many more places it may occupy at `now`. Where there is one, an attempt may begin, however many it takes: one
+    /// that takes more than a bound is made too.
     ///
     /// ```
     /// # use lynkhook::domain::bound::{Crowd, Endpoint};

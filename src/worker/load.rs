@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 /// What an entry is taken to weigh before any was seen: the most that an envelope has by default.
 const USUAL_AT_FIRST_BYTES: usize = 1 << 20;
 
-/// The bytes in hand. The bound may be passed by what is being read and claimed at the moment: how many entries are asked for
-/// follows from what those before them weighed, so where they suddenly are large it may be one read's worth of the largest.
+/// The bytes in hand. The bound may be passed by what is being read and claimed at the moment: how many entries are asked
+/// for follows from what those before them weighed, so where they suddenly are large it may be one read's worth of the
+/// largest.
 pub(super) struct Load {
     most_bytes: usize,
     /// What one read may bring: all of it, or of several readers each a part.

@@ -1,7 +1,8 @@
 //! The bare loops that the worker is measured against, in processes of their own.
 //!
-//! - `read-post-settle`: reads 64 entries at a time (fewer of each of several queues) on a connection of its own, POSTs each at once, and settles what has
-//!   finished meanwhile with one `XACK` and one `XDEL` in a pipeline, up to 64, never waiting to fill;
+//! - `read-post-settle`: reads 64 entries at a time (fewer of each of several queues) on a connection of its own, POSTs
+//!   each at once, and settles what has finished meanwhile with one `XACK` and one `XDEL` in a pipeline, up to 64, never
+//!   waiting to fill;
 //! - `post-only`: POSTs over and over, without any queue.
 //!
 //! They are what a good engineer writes who cares for speed and for nothing else: no retry, no log, no lease, no

@@ -80,8 +80,8 @@ local function drop_oldest(key, bytes)
   return dropped
 end
 
--- Keeps a stream within `max_bytes` bytes, now that one of `newest_bytes` was added: the oldest go, answered is how many; the
--- newest stays.
+-- Keeps a stream within `max_bytes` bytes, now that one of `newest_bytes` was added: the oldest go, answered is how many;
+-- the newest stays.
 local function bound_bytes(key, max_bytes, newest_bytes)
   return drop_oldest(key, weigh(key, newest_bytes, max_bytes) - max_bytes)
 end

@@ -11,6 +11,15 @@ async fn taken(active: bool) -> (Bench, WebhookId, Held, Delivery) {
     (bench, webhook, held, delivery)
 }
 
+/// All that consumer `a` takes now, to be held together: entries of one delivery.
+async fn take_to_hold(bench: &Bench, delivery: &Delivery, reason: Reason) -> Vec<Waiting> {
+    let mut waiting = Vec::new();
+    for held in bench.take("a").await {
+        waiting.push(bench.waiting(&held, delivery, reason).await);
+    }
+    waiting
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_is_on_after_all_says_so_and_nothing_changes() {
     let (bench, _, held, delivery) = taken(true).await;
@@ -51,7 +60,7 @@ const fn busy(within: Within) -> Reason {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_its_webhook_is_on_nothing_is_held_at_the_cost_of_another() {
     let small = [("LYNKHOOK_HELD__LIMIT", "2"), ("LYNKHOOK_HELD__MAX_BYTES", "20KiB")];
-    let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(19_000));
+    let large = envelope_of(19_000);
     for (what, envelopes) in [("entries", &[TRANSCRIPT; 3][..]), ("bytes", &[&large, TRANSCRIPT])] {
         for active in [true, false] {
             let bench = Bench::with(&small).await;
@@ -83,7 +92,7 @@ async fn while_its_webhook_is_on_nothing_is_held_at_the_cost_of_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_times_as_much_may_be_held_where_more_may_and_what_was_held_before_in_any_case() {
-    let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(10_000));
+    let large = envelope_of(10_000);
     // How many are held, of which size, within what one more is to be held, and whether it is.
     let cases = [
         (1, TRANSCRIPT, Within::Once, true),
@@ -133,16 +142,13 @@ async fn a_webhook_that_is_switched_off_while_more_is_held_loses_no_more_than_co
         let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2"), ("LYNKHOOK_HELD__MAX_BYTES", "20KiB")]).await;
         let webhook = bench.webhook("acme", false).await;
         let delivery = first("acme", webhook, "e1");
-        let envelope = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(size));
+        let envelope = envelope_of(size);
         for stream in [format!("held:{webhook}"), "queue".to_owned()] {
             for _ in 0..5 {
                 bench.append(&stream, &[("delivery", &text(&delivery, &envelope))]).await;
             }
         }
-        let mut waiting = Vec::new();
-        for held in bench.take("a").await {
-            waiting.push(bench.waiting(&held, &delivery, Reason::Off).await);
-        }
+        let waiting = take_to_hold(&bench, &delivery, Reason::Off).await;
         for (entries, held) in [(&waiting[..2], 5), (&waiting[2..], 5)] {
             assert_eq!(bench.store.hold(0, "a", entries).await.unwrap(), vec![Settled::Done; entries.len()]);
             assert_eq!(bench.len(&format!("held:{webhook}")).await, held, "{size}");
@@ -153,8 +159,7 @@ async fn a_webhook_that_is_switched_off_while_more_is_held_loses_no_more_than_co
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_webhook_is_off_its_bytes_stay_within_the_limit_however_large_what_comes_and_what_is_held() {
-    let kib =
-        |count: usize| format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(count << 10));
+    let kib = |count: usize| envelope_of(count << 10);
     // What is held, and what comes: within the limit, above it.
     for (held, comes) in [([6; 8], 60), ([60, 1, 1, 1, 1, 1, 1, 1], 40)] {
         let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "100KiB")]).await;
@@ -188,7 +193,7 @@ async fn what_comes_back_from_being_held_says_since_when_though_its_worker_left(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_delivery_of_a_busy_endpoint_does_not_drive_out_the_small_ones_before_it() {
-    let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(300_000));
+    let large = envelope_of(300_000);
     let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
     let webhook = bench.webhook("acme", true).await;
     for (number, envelope) in [TRANSCRIPT; 40].into_iter().chain([large.as_str(); 6]).enumerate() {
@@ -206,17 +211,14 @@ async fn a_large_delivery_of_a_busy_endpoint_does_not_drive_out_the_small_ones_b
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_ones_of_one_batch_are_weighed_with_those_before_them() {
-    let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(300_000));
+    let large = envelope_of(300_000);
     let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
     let webhook = bench.webhook("acme", true).await;
     let delivery = first("acme", webhook, "e1");
     for _ in 0..6 {
         bench.append("queue", &[("delivery", &text(&delivery, &large))]).await;
     }
-    let mut waiting = Vec::new();
-    for held in bench.take("a").await {
-        waiting.push(bench.waiting(&held, &delivery, busy(Within::Once)).await);
-    }
+    let waiting = take_to_hold(&bench, &delivery, busy(Within::Once)).await;
     let answers = bench.store.hold(0, "a", &waiting).await.unwrap();
     let held = answers.iter().filter(|answer| **answer == Settled::Done).count();
     assert!((2..4).contains(&held), "{answers:?}");
@@ -332,7 +334,7 @@ async fn where_many_are_held_the_limits_hold_and_what_somebody_lost_is_planned_a
     // Nothing of what comes says how large the three are that were held first.
     let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
     let webhook = bench.webhook("acme", true).await;
-    let large = format!(r#"{{"event":"transcript.created","data":{{"x":"{}"}}}}"#, "x".repeat(300 << 10));
+    let large = envelope_of(300 << 10);
     for _ in 0..3 {
         let large = text(&first("acme", webhook, "e1"), &large);
         bench.append(&held(webhook), &[("delivery", &large)]).await;
@@ -372,13 +374,10 @@ async fn a_batch_in_which_one_is_a_sixteenth_plans_the_visit_and_one_without_vis
     let webhook = bench.webhook("acme", true).await;
     let delivery = first("acme", webhook, "e1");
     let hold = async |count: usize| {
-        let mut waiting = Vec::new();
         for _ in 0..count {
             bench.queue(&delivery).await;
         }
-        for held in bench.take("a").await {
-            waiting.push(bench.waiting(&held, &delivery, busy(Within::Once)).await);
-        }
+        let waiting = take_to_hold(&bench, &delivery, busy(Within::Once)).await;
         bench.store.hold(0, "a", &waiting).await.unwrap()
     };
     assert_eq!(hold(30).await, vec![Settled::Done; 30]);
