@@ -7,7 +7,7 @@
 //! | the endpoint | may have in flight |
 //! |---|---|
 //! | answers within 50 ms, as a rule | seven eighths: putting its deliveries aside would cost more than making them, but should it fall silent, others have places left |
-//! | is slower, is silent just now, or is not known yet | as many as it leaves to others like it, which have half of the worker together. So one slow endpoint gets a quarter, ten get 1/22 each |
+//! | is slower, is silent just now, or is not known yet | as many as it leaves to others like it, which have half of the worker together. So one slow endpoint gets a quarter, ten get 1/22 each. Where places get free all at once, nobody takes more than an even share of that half among those that wait |
 //! | is all that there is to do, and answers | all places |
 //! | fails (three times in a row, or once after a long wait) | one, and that after a pause of 50 ms to 2 s; all that fail, a quarter of the places |
 //! | has just recovered | one more with each answer |
@@ -77,6 +77,8 @@ pub struct Crowd {
     pub alone: bool,
     /// What the quickest answer took of late, whoever's it was.
     pub quickest: Duration,
+    /// How many endpoints waited of late for room that slow ones share.
+    pub waiting: usize,
 }
 
 /// How an endpoint does.
@@ -122,7 +124,7 @@ impl Endpoint {
     /// ```
     /// # use lynkhook::domain::bound::{Crowd, Endpoint};
     /// # use std::time::Duration;
-    /// let crowd = Crowd { places: 256, in_flight: 0, slow: 0, failing: 0, alone: false, quickest: Duration::ZERO };
+    /// let crowd = Crowd { places: 256, in_flight: 0, slow: 0, failing: 0, alone: false, quickest: Duration::ZERO, waiting: 0 };
     /// assert_eq!(Endpoint::default().room(&crowd, Duration::ZERO), 128);
     /// ```
     pub fn room(&self, crowd: &Crowd, now: Duration) -> usize {
@@ -135,7 +137,10 @@ impl Endpoint {
             Standing::Failing => (0, left),
             _ if crowd.alone && self.answers(crowd, now) => (usize::MAX, free),
             Standing::Quick => (crowd.places - crowd.places / 8, free),
-            Standing::Slow => (crowd.places.div_ceil(2).saturating_sub(crowd.slow), left),
+            Standing::Slow => {
+                let half = crowd.places.div_ceil(2);
+                (half.saturating_sub(crowd.slow).min((half / crowd.waiting.max(1)).max(1)), left)
+            }
         };
         most.min(self.allowance).saturating_sub(self.in_flight).min(free)
     }
@@ -231,7 +236,15 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn crowd(in_flight: usize) -> Crowd {
-        Crowd { places: 256, in_flight, slow: in_flight, failing: 0, alone: false, quickest: Duration::ZERO }
+        Crowd {
+            places: 256,
+            in_flight,
+            slow: in_flight,
+            failing: 0,
+            alone: false,
+            quickest: Duration::ZERO,
+            waiting: 0,
+        }
     }
 
     /// An endpoint after attempts one after the other, each so long and ending so; and the time it is then.
@@ -277,6 +290,16 @@ mod tests {
             let most = endpoints.iter().map(|endpoint| endpoint.in_flight).max().unwrap();
             assert!(most.abs_diff(each) <= places, "{hogs}: {most}");
         }
+    }
+
+    #[test]
+    fn of_places_that_get_free_all_at_once_none_of_many_that_wait_takes_more_than_an_even_share() {
+        let (slow, now) = after(&[(200 * MS, false)]);
+        for (waiting, room) in [(0, 128), (1, 128), (2, 64), (100, 1), (1000, 1)] {
+            assert_eq!(slow.room(&Crowd { waiting, ..crowd(0) }, now), room, "{waiting}");
+        }
+        let (quick, now) = after(&[(2 * MS, false)]);
+        assert_eq!(quick.room(&Crowd { waiting: 1000, ..crowd(0) }, now), 224, "that of quick ones is another");
     }
 
     #[test]

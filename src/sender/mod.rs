@@ -34,6 +34,7 @@ use http::{
 };
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
+use hyper_util::client::legacy::ResponseFuture;
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
@@ -117,19 +118,24 @@ impl Sender {
     pub async fn attempt(&self, request: Request) -> Attempt {
         let started = Instant::now();
         let trace = Trace::begin();
-        let outcome = match refusal(&request.url) {
-            Some(why) => Outcome::Refused(why),
-            None => self.exchange(request, &trace, started + self.timeout).await,
+        let outcome = match self.begin(request) {
+            Err(why) => Outcome::Refused(why),
+            Ok(response) => self.exchange(response, &trace, started + self.timeout).await,
         };
         Attempt { outcome, duration: started.elapsed(), phases: trace.phases() }
     }
 
-    async fn exchange(&self, request: Request, trace: &Trace, deadline: Instant) -> Outcome {
-        let Some(request) = request.into_http() else {
-            return Outcome::Refused("the URL cannot be requested".to_owned());
-        };
-        let headers = trace.follow(self.client.request(request));
-        match timeout_at(deadline, headers).await {
+    /// The response to come, or why no request is made. (The request itself would stand in an attempt's task three times.)
+    fn begin(&self, request: Request) -> Result<ResponseFuture, String> {
+        if let Some(why) = refusal(&request.url) {
+            return Err(why);
+        }
+        let request = request.into_http().ok_or("the URL cannot be requested")?;
+        Ok(self.client.request(request))
+    }
+
+    async fn exchange(&self, response: ResponseFuture, trace: &Trace, deadline: Instant) -> Outcome {
+        match timeout_at(deadline, trace.follow(response)).await {
             Err(_) => Outcome::NetworkError(NetworkFault::TimedOut { after: self.timeout, phase: trace.phase() }),
             Ok(Err(error)) => fault::outcome(&error, trace.phase()),
             Ok(Ok(response)) => {

@@ -14,6 +14,10 @@ use crate::{
     secrets::{Place, SecretsError, Vault},
 };
 
+/// As many headers as a request has in the end, at most: those made here, those that every request has, and two that the HTTP
+/// client adds.
+const HEADERS: usize = 8;
+
 /// What to send, and where.
 pub struct Request {
     /// An `https` URL with a host name.
@@ -36,7 +40,7 @@ impl Request {
         unix_seconds: i64,
         body: Bytes,
     ) -> Result<Self, SecretsError> {
-        let mut headers = HeaderMap::with_capacity(5);
+        let mut headers = HeaderMap::with_capacity(HEADERS);
         let id = HeaderValue::from_str(event_id.as_str()).expect("an event id is a header value");
         headers.insert(HeaderName::from_static("webhook-id"), id);
         headers.insert(HeaderName::from_static("webhook-timestamp"), HeaderValue::from(unix_seconds));

@@ -123,7 +123,8 @@ impl Link {
         {
             return Err(error.clone());
         }
-        let opened = self.open(&self.client, self.config(self.response_timeout)).await;
+        // In a box: this happens seldom, and whatever asks Redis, every delivery above all, would keep as much room for it.
+        let opened = Box::pin(self.open(&self.client, self.config(self.response_timeout))).await;
         *last_failure = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
         let connection = opened?;
         let shared = Shared { number: rand::random(), connection };

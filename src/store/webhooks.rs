@@ -164,7 +164,7 @@ impl Store {
 
 /// What the fields at `key` say, oldest webhook first. What is wrong with one is in the log.
 fn subscriptions(key: &str, fields: &[Field]) -> Subscriptions {
-    let mut found = Subscriptions::default();
+    let mut found = Subscriptions { webhooks: Vec::with_capacity(fields.len()), unreadable: Vec::new() };
     for (id, json) in fields {
         let id = String::from_utf8_lossy(id);
         match parse_webhook(key, &id, json) {

@@ -4,7 +4,7 @@
 //! may well see another endpoint.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -44,17 +44,20 @@ struct Endpoints {
     last: Option<WebhookId>,
     another: Option<Duration>,
     last_seen: Duration,
-    quickest: Quickest,
+    /// What the quickest answer took, by second; `None` where none ended.
+    quickest: OfLate<Option<Duration>>,
+    /// The webhooks that waited for room while they were slow.
+    waiting: OfLate<HashSet<WebhookId>>,
     /// How many are remembered when the idle ones are forgotten.
     forget_at: usize,
 }
 
-/// What the quickest answer took in the second under way, and in the one before; `None` where none ended.
+/// What is noted for the second under way, and for the one before.
 #[derive(Debug, Default)]
-struct Quickest {
+struct OfLate<T> {
     second: u64,
-    this: Option<Duration>,
-    before: Option<Duration>,
+    this: T,
+    before: T,
 }
 
 /// One attempt's place, given back when dropped.
@@ -117,7 +120,9 @@ impl Bounds {
             return Ok(self.place(&mut known, (webhook, bytes), now));
         }
         let (pace, standing) = (endpoint.pace(&crowd, now), endpoint.standing(&crowd, now));
-        Err(Busy { pace, standing, crowded_out: endpoint.is_crowded_out(&crowd, now) })
+        let crowded_out = endpoint.is_crowded_out(&crowd, now);
+        known.waits(webhook, standing, now);
+        Err(Busy { pace, standing, crowded_out })
     }
 
     /// A place, though there be no room.
@@ -162,7 +167,12 @@ impl Bounds {
 
     /// A webhook has deliveries that wait for room: whoever has all places is not alone.
     pub(super) fn waits(&self, webhook: WebhookId) {
-        self.known().saw(webhook, self.began.elapsed());
+        let now = self.began.elapsed();
+        let mut known = self.known();
+        known.saw(webhook, now);
+        let crowd = known.crowd(self.places, webhook, now);
+        let standing = known.by_webhook.entry(webhook).or_default().standing(&crowd, now);
+        known.waits(webhook, standing, now);
     }
 
     /// How the endpoints do that are remembered.
@@ -208,6 +218,13 @@ impl Endpoints {
         }
     }
 
+    /// Only slow ones share what is shared out by how many wait.
+    fn waits(&mut self, webhook: WebhookId, standing: Standing, now: Duration) {
+        if standing == Standing::Slow {
+            self.waiting.noted(now).insert(webhook);
+        }
+    }
+
     fn occupied(&mut self, standing: Standing) -> &mut usize {
         match standing {
             Standing::Quick => &mut self.quick,
@@ -219,26 +236,30 @@ impl Endpoints {
     fn crowd(&self, places: usize, webhook: WebhookId, now: Duration) -> Crowd {
         let another = if self.last == Some(webhook) { self.another } else { self.last.map(|_| self.last_seen) };
         let alone = another.is_none_or(|seen| now.saturating_sub(seen) > ALONE_AFTER);
-        let quickest = self.quickest.of_late();
+        // Of the last one or two seconds in which an attempt ended, though that be long ago.
+        let quickest = self.quickest.this.into_iter().chain(self.quickest.before).min().unwrap_or_default();
+        let waiting = self.waiting.recent(now).map(HashSet::len).max().unwrap_or(0);
         let in_flight = self.quick + self.slow + self.failing;
-        Crowd { places, in_flight, slow: self.slow, failing: self.failing, alone, quickest }
+        Crowd { places, in_flight, slow: self.slow, failing: self.failing, alone, quickest, waiting }
     }
 }
 
-impl Quickest {
-    fn note(&mut self, took: Duration, now: Duration) {
+impl<T: Default> OfLate<T> {
+    /// What is noted for the second that it is.
+    fn noted(&mut self, now: Duration) -> &mut T {
         match now.as_secs().saturating_sub(self.second) {
             0 => {}
-            1 => self.before = self.this.take(),
-            _ => (self.before, self.this) = (None, None),
+            1 => self.before = std::mem::take(&mut self.this),
+            _ => (self.before, self.this) = (T::default(), T::default()),
         }
         self.second = self.second.max(now.as_secs());
-        self.this = Some(self.this.map_or(took, |quickest| quickest.min(took)));
+        &mut self.this
     }
 
-    /// Of the last one or two seconds in which an attempt ended.
-    fn of_late(&self) -> Duration {
-        self.this.into_iter().chain(self.before).min().unwrap_or_default()
+    /// What was noted for the second that it is, and for the one before.
+    fn recent(&self, now: Duration) -> impl Iterator<Item = &T> {
+        let age = now.as_secs().saturating_sub(self.second);
+        [&self.this, &self.before].into_iter().take(2_usize.saturating_sub(usize::try_from(age).unwrap_or(2)))
     }
 }
 
@@ -258,7 +279,8 @@ impl Place {
         let endpoint = known.by_webhook.get_mut(&self.webhook).expect("remembered while something is in flight");
         how(endpoint, self, now);
         if answered {
-            known.quickest.note(now.saturating_sub(self.began), now);
+            let (took, quickest) = (now.saturating_sub(self.began), known.quickest.noted(now));
+            *quickest = Some(quickest.map_or(took, |quickest| quickest.min(took)));
         }
     }
 }
@@ -362,6 +384,25 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         answers(slow, 120).await;
         assert_eq!(bounds.standings().slow, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_many_slow_ones_wait_places_that_get_free_at_once_go_to_them_one_by_one() {
+        let bounds = bounds(64);
+        let slow: Vec<WebhookId> = (0..40).map(|_| id()).collect();
+        let wave: Vec<Place> = slow.iter().filter_map(|webhook| bounds.enter(*webhook, 0).ok()).collect();
+        assert_eq!(wave.len(), 32, "half of the places, and the others wait");
+        for webhook in &slow {
+            bounds.waits(*webhook);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for place in wave {
+            place.end(&ANSWERED);
+        }
+        assert_eq!(bounds.room(slow[0]).places, 1);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        drop(bounds.enter(id(), 0));
+        assert_eq!(bounds.room(slow[0]).places, 32, "nobody waits any more");
     }
 
     #[tokio::test(start_paused = true)]

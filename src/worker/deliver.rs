@@ -101,7 +101,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                         worker.bounds.enter_anyway(webhook.id, bytes)
                     }
                 };
-                if attempt(&worker, &lease, (delivery, webhook), place, &mut judged).await {
+                if attempt(&worker, &lease, delivery, webhook, place, &mut judged).await {
                     return;
                 }
                 // Whatever changes meanwhile counts: the webhook is looked up anew, and asked for room.
@@ -127,7 +127,8 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
 async fn attempt(
     worker: &Worker,
     lease: &Lease,
-    (delivery, webhook): (Delivery, &Webhook),
+    delivery: Delivery,
+    webhook: &Webhook,
     place: Place,
     judged: &mut Judged,
 ) -> bool {
