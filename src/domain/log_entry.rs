@@ -157,7 +157,7 @@ impl LogEntry {
             attempt: delivery.attempt,
             duration_ms: 0,
             error: Some(error),
-            identifiers: facts.identifiers,
+            identifiers: facts.identifiers.into_iter().collect(),
             time: timestamp(time),
             delivery_id: delivery.id.clone(),
             last,
@@ -200,7 +200,7 @@ mod tests {
     fn entry(outcome: &Outcome) -> serde_json::Value {
         let webhook = "wh_019a1b2c-0000-7000-8000-000000000001".parse().unwrap();
         let delivery = Delivery::first(&"e1".parse().unwrap(), &"acme".parse().unwrap(), webhook, None);
-        let identifiers = Identifiers::from([("messageId".to_owned(), "m1".into())]);
+        let identifiers = vec![("messageId".to_owned(), "m1".into())];
         let facts = EnvelopeFacts { event: "transcript.created".to_owned(), identifiers };
         let phases = Phases { dns: Some(Duration::from_micros(1900)), ..Phases::default() };
         let time = "2026-03-26T14:32:00.0459Z".parse().unwrap();

@@ -25,7 +25,7 @@ use crate::{
         account::AccountId,
         address::{AllowList, AllowListError},
         delivery::Delivery,
-        event::{Catalogue, EnvelopeFacts, EventId, Identifiers, TEST_EVENT},
+        event::{Catalogue, EnvelopeFacts, EventId, TEST_EVENT},
         header::{self, HeaderRefusal},
         log_entry::{LogEntry, timestamp},
         url::{EndpointUrl, UrlRefusal},
@@ -269,7 +269,7 @@ impl Webhooks {
         let body = test_envelope(now);
         let request = Request::to_webhook(&self.vault, (account, &webhook), &event_id, now.timestamp(), body.into())?;
         let met = sender.attempt(request).await;
-        let facts = EnvelopeFacts { event: TEST_EVENT.to_owned(), identifiers: Identifiers::new() };
+        let facts = EnvelopeFacts { event: TEST_EVENT.to_owned(), identifiers: Vec::new() };
         let entry = LogEntry::of_attempt(&delivery, facts, now, (&met.outcome, met.duration, met.phases), true);
         if !self.store.log(account, id, &entry).await? {
             return Err(not_found(account, id));

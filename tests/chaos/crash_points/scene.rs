@@ -133,10 +133,8 @@ impl Scene {
     /// Puts a delivery among the failed ones.
     pub async fn fail(&self, account: &str, event: &str) {
         let delivery = Delivery::first(&event.parse().unwrap(), &account_id(account), self.webhooks[account], None);
-        let facts = lynkhook::domain::event::EnvelopeFacts {
-            event: "transcript.created".to_owned(),
-            identifiers: lynkhook::domain::event::Identifiers::default(),
-        };
+        let facts =
+            lynkhook::domain::event::EnvelopeFacts { event: "transcript.created".to_owned(), identifiers: Vec::new() };
         let log = LogEntry::of_no_request(&delivery, facts, chrono::Utc::now(), "refused".to_owned(), true);
         let fields = [("delivery", self.delivery(account, event, false)), ("log", log.to_json())];
         let _: String = self.redis().xadd(self.key("failed", account), "*", &fields).await.unwrap();
