@@ -7,7 +7,7 @@
 //! | the endpoint | may have in flight |
 //! |---|---|
 //! | answers within 50 ms, as a rule | seven eighths: putting its deliveries aside would cost more than making them, but should it fall silent, others have places left |
-//! | is slower, is silent just now, or is not known yet | as many as it leaves to others like it, which have half of the worker together. So one slow endpoint gets a quarter, ten get 1/22 each. Where places get free all at once, nobody takes more than an even share of that half among those that wait |
+//! | is slower, is silent just now, or is not known yet | as many as it leaves to others like it, which have half of the worker together. So one slow endpoint gets a quarter, ten get 1/22 each. While others wait, none has more than one and a half even shares of that half, or one |
 //! | is all that there is to do, and answers | all places |
 //! | fails (three times in a row, or once after a long wait) | one, and that after a pause of 50 ms to 2 s; all that fail, a quarter of the places |
 //! | has just recovered | one more with each answer |
@@ -37,8 +37,9 @@ const LONG: Duration = Duration::from_secs(1);
 /// How soon a failing endpoint is asked again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How soon it is looked again where the others leave no place.
+/// How soon it is looked again where the others leave no place, at most; among few slow ones that wait, so much for each.
 const CROWDED: Duration = Duration::from_millis(500);
+const CROWDED_EACH: Duration = Duration::from_millis(2);
 /// How often held deliveries are looked after.
 const PACE: std::ops::RangeInclusive<Duration> = PAUSE..=Duration::from_secs(10);
 
@@ -77,7 +78,7 @@ pub struct Crowd {
     pub alone: bool,
     /// What the quickest answer took of late, whoever's it was.
     pub quickest: Duration,
-    /// How many endpoints waited of late for room that slow ones share.
+    /// How many slow endpoints have waited for room in this second, or in the one before, whichever are more.
     pub waiting: usize,
 }
 
@@ -137,10 +138,7 @@ impl Endpoint {
             Standing::Failing => (0, left),
             _ if crowd.alone && self.answers(crowd, now) => (usize::MAX, free),
             Standing::Quick => (crowd.places - crowd.places / 8, free),
-            Standing::Slow => {
-                let half = crowd.places.div_ceil(2);
-                (half.saturating_sub(crowd.slow).min((half / crowd.waiting.max(1)).max(1)), left)
-            }
+            Standing::Slow => (crowd.places.div_ceil(2).saturating_sub(crowd.slow).min(while_others_wait(crowd)), left),
         };
         most.min(self.allowance).saturating_sub(self.in_flight).min(free)
     }
@@ -153,7 +151,11 @@ impl Endpoint {
         } else {
             Duration::ZERO
         };
-        let others = if self.is_crowded_out(crowd, now) { CROWDED } else { Duration::ZERO };
+        let others = match self.standing(crowd, now) {
+            _ if !self.is_crowded_out(crowd, now) => Duration::ZERO,
+            Standing::Slow => CROWDED.min(CROWDED_EACH * u32::try_from(crowd.waiting).unwrap_or(u32::MAX)),
+            _ => CROWDED,
+        };
         self.pause_left(now).max(busy).max(others).clamp(*PACE.start(), *PACE.end())
     }
 
@@ -220,6 +222,14 @@ impl Endpoint {
         let pause = PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(PAUSE_MAX);
         (self.failed_at + pause).saturating_sub(now)
     }
+}
+
+/// What a slow endpoint may have while others wait as well: half as much again as an even share, since not all that wait are
+/// looked after at the same time; and where each has that, whoever comes first may have one more.
+fn while_others_wait(crowd: &Crowd) -> usize {
+    let (half, waiting) = (crowd.places.div_ceil(2), crowd.waiting.max(1));
+    let each = half * 3 / 2 / waiting;
+    (each + usize::from(crowd.slow >= each * waiting)).max(1)
 }
 
 /// What counts as quick beside these others.
@@ -293,10 +303,26 @@ mod tests {
     }
 
     #[test]
-    fn of_places_that_get_free_all_at_once_none_of_many_that_wait_takes_more_than_an_even_share() {
+    fn while_others_wait_none_has_much_more_than_an_even_share_and_no_place_stays_empty() {
         let (slow, now) = after(&[(200 * MS, false)]);
-        for (waiting, room) in [(0, 128), (1, 128), (2, 64), (100, 1), (1000, 1)] {
+        for (waiting, room) in [(0, 128), (1, 128), (2, 96), (100, 1), (1000, 1)] {
             assert_eq!(slow.room(&Crowd { waiting, ..crowd(0) }, now), room, "{waiting}");
+        }
+        for waiting in [2, 10, 43, 70, 100, 128, 300] {
+            let mut endpoints = vec![Endpoint::default(); waiting];
+            let mut in_flight = 0;
+            for _ in 0..300 {
+                for endpoint in &mut endpoints {
+                    // As visits do: all that there is room for.
+                    for _ in 0..endpoint.room(&Crowd { waiting, ..crowd(in_flight) }, MS) {
+                        endpoint.begin(1, MS);
+                        in_flight += 1;
+                    }
+                }
+            }
+            let most = endpoints.iter().map(|endpoint| endpoint.in_flight).max().unwrap();
+            assert!(most <= 192 / waiting + 1, "{waiting}: {most}");
+            assert!(in_flight >= 126, "{waiting}: {in_flight}");
         }
         let (quick, now) = after(&[(2 * MS, false)]);
         assert_eq!(quick.room(&Crowd { waiting: 1000, ..crowd(0) }, now), 224, "that of quick ones is another");
@@ -406,11 +432,8 @@ mod tests {
         let full = Crowd { failing: 64, ..crowd(64) };
         assert_eq!(failing.pace(&full, now + PAUSE_MAX), CROWDED, "others that fail have a quarter of the places");
         assert_eq!(Endpoint::default().pace(&crowd(0), now), PAUSE);
-        assert_eq!(
-            Endpoint::default().pace(&crowd(192), now),
-            CROWDED,
-            "it has nothing in flight, and there is no room"
-        );
+        let crowded = |waiting| Endpoint::default().pace(&Crowd { waiting, ..crowd(192) }, now).as_millis();
+        assert_eq!([1, 100, 1000].map(crowded), [50, 200, 500], "it has nothing in flight, and there is no room");
     }
 
     #[test]

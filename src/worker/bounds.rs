@@ -171,8 +171,15 @@ impl Bounds {
         let mut known = self.known();
         known.saw(webhook, now);
         let crowd = known.crowd(self.places, webhook, now);
-        let standing = known.by_webhook.entry(webhook).or_default().standing(&crowd, now);
+        let standing = known.by_webhook.get(&webhook).map_or(Standing::Slow, |known| known.standing(&crowd, now));
         known.waits(webhook, standing, now);
+    }
+
+    /// It has none that wait, any more.
+    pub(super) fn waits_no_more(&self, webhook: WebhookId) {
+        let OfLate { this, before, .. } = &mut self.known().waiting;
+        this.remove(&webhook);
+        before.remove(&webhook);
     }
 
     /// How the endpoints do that are remembered.
@@ -218,7 +225,7 @@ impl Endpoints {
         }
     }
 
-    /// Only slow ones share what is shared out by how many wait.
+    /// Only slow ones count: the others' room does not depend on it.
     fn waits(&mut self, webhook: WebhookId, standing: Standing, now: Duration) {
         if standing == Standing::Slow {
             self.waiting.noted(now).insert(webhook);
@@ -387,22 +394,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn when_many_slow_ones_wait_places_that_get_free_at_once_go_to_them_one_by_one() {
+    async fn a_slow_one_that_waits_counts_for_a_second_or_two_or_until_nothing_of_its_own_waits() {
         let bounds = bounds(64);
+        let waiting = || bounds.known().crowd(bounds.places, id(), bounds.began.elapsed()).waiting;
         let slow: Vec<WebhookId> = (0..40).map(|_| id()).collect();
-        let wave: Vec<Place> = slow.iter().filter_map(|webhook| bounds.enter(*webhook, 0).ok()).collect();
-        assert_eq!(wave.len(), 32, "half of the places, and the others wait");
+        let places: Vec<Place> = slow.iter().filter_map(|webhook| bounds.enter(*webhook, 0).ok()).collect();
+        assert_eq!((places.len(), waiting()), (32, 8), "slow ones have half of the places");
         for webhook in &slow {
             bounds.waits(*webhook);
         }
+        assert_eq!(waiting(), 40);
         tokio::time::advance(Duration::from_secs(1)).await;
-        for place in wave {
+        assert_eq!(waiting(), 40);
+        bounds.waits(slow[0]);
+        bounds.waits_no_more(slow[39]);
+        assert_eq!(waiting(), 39, "most of them were seen in the second before");
+        for place in places {
             place.end(&ANSWERED);
         }
-        assert_eq!(bounds.room(slow[0]).places, 1);
-        tokio::time::advance(Duration::from_secs(2)).await;
-        drop(bounds.enter(id(), 0));
-        assert_eq!(bounds.room(slow[0]).places, 32, "nobody waits any more");
+        assert_eq!(bounds.room(slow[0]).places, 1, "all places are free, and others wait for them");
+        let failing = id();
+        for _ in 0..3 {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            bounds.enter(failing, 0).unwrap().end(&UNAVAILABLE);
+        }
+        bounds.waits(failing);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(waiting(), 1, "one in the last second, and a failing one shares nothing with them");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(waiting(), 0);
     }
 
     #[tokio::test(start_paused = true)]

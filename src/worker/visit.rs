@@ -137,6 +137,8 @@ async fn visit_one(
         }
         if visited.more_held {
             worker.bounds.waits(webhook);
+        } else {
+            worker.bounds.waits_no_more(webhook);
         }
         room = room.saturating_sub(visited.places);
         *share = share.saturating_sub(visited.places);
