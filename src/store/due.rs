@@ -29,8 +29,8 @@ pub struct Visited {
     pub places: usize,
     /// When the webhook is visited next; `None` where nothing is left of it.
     pub next_in: Option<Duration>,
-    /// Whether it is on and has more that waits for room.
-    pub more_held: bool,
+    /// Whether it is on and has more that waits for room; `None` where the visit was not due, another worker having made it.
+    pub more_held: Option<bool>,
 }
 
 /// As `TIME` answers: seconds, and microseconds of the second under way.
@@ -110,7 +110,8 @@ impl Store {
         script.arg(Keys::visit(account, webhook)).arg(webhook.to_string()).arg(free).arg(place_bytes).arg(BATCH_MAX);
         script.arg(BATCH_MAX_BYTES).arg(ms(pace)).arg(ms(self.0.held.retention)).arg(ms(self.0.failed.retention));
         script.arg(oldest_log);
-        let (moved, next_ms, more_held, places): (usize, i64, bool, usize) = self.0.link.run_script(&script).await?;
+        let (moved, next_ms, more_held, places): (usize, i64, Option<bool>, usize) =
+            self.0.link.run_script(&script).await?;
         let next_in = u64::try_from(next_ms).ok().map(Duration::from_millis);
         Ok(Visited { moved, places, next_in, more_held })
     }

@@ -165,17 +165,21 @@ impl Bounds {
         }
     }
 
-    /// A webhook has deliveries that wait for room: whoever has all places is not alone.
-    pub(super) fn waits(&self, webhook: WebhookId) {
+    /// A webhook has deliveries that wait: whoever has all places is not alone. Where there was no room for one of them, slow
+    /// ones share with it.
+    pub(super) fn waits(&self, webhook: WebhookId, no_room: bool) {
         let now = self.began.elapsed();
         let mut known = self.known();
         known.saw(webhook, now);
-        let crowd = known.crowd(self.places, webhook, now);
-        let standing = known.by_webhook.get(&webhook).map_or(Standing::Slow, |known| known.standing(&crowd, now));
-        known.waits(webhook, standing, now);
+        if no_room {
+            let crowd = known.crowd(self.places, webhook, now);
+            let endpoint = known.by_webhook.get(&webhook);
+            let standing = endpoint.map_or(Standing::Slow, |endpoint| endpoint.standing(&crowd, now));
+            known.waits(webhook, standing, now);
+        }
     }
 
-    /// It has none that wait, any more.
+    /// Nothing of its own waits any more.
     pub(super) fn waits_no_more(&self, webhook: WebhookId) {
         let OfLate { this, before, .. } = &mut self.known().waiting;
         this.remove(&webhook);
@@ -225,7 +229,7 @@ impl Endpoints {
         }
     }
 
-    /// Only slow ones count: the others' room does not depend on it.
+    /// Only slow ones count: the others' room does not depend on how many wait.
     fn waits(&mut self, webhook: WebhookId, standing: Standing, now: Duration) {
         if standing == Standing::Slow {
             self.waiting.noted(now).insert(webhook);
@@ -401,28 +405,43 @@ mod tests {
         let places: Vec<Place> = slow.iter().filter_map(|webhook| bounds.enter(*webhook, 0).ok()).collect();
         assert_eq!((places.len(), waiting()), (32, 8), "slow ones have half of the places");
         for webhook in &slow {
-            bounds.waits(*webhook);
+            bounds.waits(*webhook, false);
+        }
+        assert_eq!(waiting(), 8, "for the others there was room");
+        for webhook in &slow {
+            bounds.waits(*webhook, true);
         }
         assert_eq!(waiting(), 40);
+        bounds.waits_no_more(slow[38]);
+        assert_eq!(waiting(), 39);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(waiting(), 40);
-        bounds.waits(slow[0]);
+        assert_eq!(waiting(), 39);
+        bounds.waits(slow[0], true);
         bounds.waits_no_more(slow[39]);
-        assert_eq!(waiting(), 39, "most of them were seen in the second before");
+        assert_eq!(waiting(), 38, "most of them were seen in the second before");
         for place in places {
             place.end(&ANSWERED);
         }
         assert_eq!(bounds.room(slow[0]).places, 1, "all places are free, and others wait for them");
-        let failing = id();
+        let (failing, quick, unknown) = (id(), id(), id());
         for _ in 0..3 {
             tokio::time::advance(Duration::from_millis(1)).await;
             bounds.enter(failing, 0).unwrap().end(&UNAVAILABLE);
         }
-        bounds.waits(failing);
+        bounds.enter(quick, 0).unwrap().end(&ANSWERED);
+        for webhook in [failing, quick, unknown] {
+            bounds.waits(webhook, true);
+        }
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(waiting(), 1, "one in the last second, and a failing one shares nothing with them");
+        assert_eq!(
+            waiting(),
+            2,
+            "in the last second one, and one that is not known: quick and failing ones share nothing"
+        );
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(waiting(), 0);
+        bounds.waits(slow[1], true);
+        assert_eq!(waiting(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -430,7 +449,7 @@ mod tests {
         let (bounds, one, other) = (bounds(8), id(), id());
         bounds.enter(one, 0).unwrap().end(&ANSWERED);
         assert!(bounds.room(one).alone);
-        bounds.waits(other);
+        bounds.waits(other, false);
         assert!(!bounds.room(one).alone);
     }
 

@@ -135,10 +135,10 @@ async fn visit_one(
             tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
             worker.bounds.not_full(webhook);
         }
-        if visited.more_held {
-            worker.bounds.waits(webhook);
-        } else {
-            worker.bounds.waits_no_more(webhook);
+        match visited.more_held {
+            Some(true) => worker.bounds.waits(webhook, places == 0),
+            Some(false) => worker.bounds.waits_no_more(webhook),
+            None => {}
         }
         room = room.saturating_sub(visited.places);
         *share = share.saturating_sub(visited.places);

@@ -24,7 +24,7 @@ use lynkhook::{
         retry::Next,
         webhook::WebhookId,
     },
-    store::{Attempted, Held, Reason, Settled, Waiting},
+    store::{Attempted, Held, Reason, Settled, Visited, Waiting},
     webhooks::NewAuthentication,
 };
 use redis::{AsyncCommands, FromRedisValue};
@@ -144,12 +144,12 @@ impl Bench {
     /// Makes a webhook's visit due and visits it; answers how many deliveries went back to the queue.
     async fn visit(&self, account: &str, webhook: WebhookId) -> usize {
         self.cli::<()>(&format!("ZADD {} 0 {account}/{webhook}", self.key("visits"))).await;
-        self.visit_if_due(account, webhook).await
+        self.visit_if_due(account, webhook).await.moved
     }
 
-    async fn visit_if_due(&self, account: &str, webhook: WebhookId) -> usize {
+    async fn visit_if_due(&self, account: &str, webhook: WebhookId) -> Visited {
         let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
-        self.store.visit(&account_id(account), webhook, &oldest_log, (50, usize::MAX, PACE)).await.unwrap().moved
+        self.store.visit(&account_id(account), webhook, &oldest_log, (50, usize::MAX, PACE)).await.unwrap()
     }
 
     /// Holds an entry as consumer `a`.

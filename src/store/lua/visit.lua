@@ -6,11 +6,12 @@
 --       takes one  5 most entries  6 most bytes (at least one entry is moved)  7 ms until the next visit while more is held
 --       8 held retention in ms  9 failed retention in ms  10 oldest log time to keep (RFC 3339)
 -- Answers [how many moved, ms until the next visit (-1: none; 0: it is due again, for more is held and places are left),
--- 1 if it is on and more is held, else 0, places that what moved takes].
+-- 1 if it is on and more is held, else 0 (nothing where the visit is not due, and so was not made), places that what moved
+-- takes].
 local visits, webhooks, held, failed, logs, queue, counts = unpack(KEYS, 1, 7)
 local member, webhook, now = ARGV[1], ARGV[2], now_ms()
 local due = redis.call('ZSCORE', visits, member)
-if not due or tonumber(due) > now then return { 0, due and due - now or -1, 0, 0 } end
+if not due or tonumber(due) > now then return { 0, due and due - now or -1, false, 0 } end
 local settings = redis.call('HGET', webhooks, webhook)
 if not settings then
   redis.call('ZREM', visits, member)

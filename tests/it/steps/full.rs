@@ -43,7 +43,7 @@ async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
     assert_eq!(bench.hold(held_back, &to_off, Reason::Off).await, Settled::Done);
     assert_eq!(store.leave(0, "a", true, &[(unstarted.clone(), String::new())]).await.unwrap(), 1);
     assert_eq!(store.promote(0).await.unwrap().moved, 1);
-    assert_eq!(bench.visit_if_due("acme", on).await, 1);
+    assert_eq!(bench.visit_if_due("acme", on).await.moved, 1);
     let claimed = store.claim(0, "b", Duration::from_secs(30), (10, 1)).await.unwrap();
     assert_eq!(claimed.len(), 1);
     // Two of the fan-out, one each given back, promoted and no longer held; and the one that was claimed.
