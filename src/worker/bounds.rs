@@ -165,8 +165,8 @@ impl Bounds {
         }
     }
 
-    /// A webhook has deliveries that wait: whoever has all places is not alone. Where there was no room for one of them, slow
-    /// ones share with it.
+    /// A webhook has deliveries that wait: whoever has all places is not alone. Where there is no room for them, slow ones
+    /// share with it.
     pub(super) fn waits(&self, webhook: WebhookId, no_room: bool) {
         let now = self.began.elapsed();
         let mut known = self.known();

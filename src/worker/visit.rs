@@ -125,6 +125,7 @@ async fn visit_one(
 ) -> Result<Option<Duration>, StoreError> {
     let Room { places, place_bytes, pace, alone } = worker.bounds.room(webhook);
     let mut room = if alone { places } else { places.min(*share) };
+    let mut left = places;
     // Where it is the share that has an end, the rest follows so much sooner. (Not at once: what was moved is not in flight
     // before it was read, and so would count for nothing.)
     let count = |places: usize| u32::try_from(places).unwrap_or(u32::MAX);
@@ -135,8 +136,10 @@ async fn visit_one(
             tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
             worker.bounds.not_full(webhook);
         }
+        left = left.saturating_sub(visited.places);
         match visited.more_held {
-            Some(true) => worker.bounds.waits(webhook, places == 0),
+            // Where it is the share that has an end, it waits for its turn, and not for room.
+            Some(true) => worker.bounds.waits(webhook, left == 0),
             Some(false) => worker.bounds.waits_no_more(webhook),
             None => {}
         }
