@@ -115,17 +115,20 @@ impl Sender {
 
     /// Sends one request and waits for its outcome, `delivery.timeout` at most. Never fails: what went wrong at the
     /// endpoint is the outcome.
-    pub async fn attempt(&self, request: Request) -> Attempt {
-        let started = Instant::now();
-        let trace = Trace::begin();
-        let outcome = match self.begin(request) {
-            Err(why) => Outcome::Refused(why),
-            Ok(response) => self.exchange(response, &trace, started + self.timeout).await,
-        };
-        Attempt { outcome, duration: started.elapsed(), phases: trace.phases() }
+    pub fn attempt(&self, request: Request) -> impl Future<Output = Attempt> {
+        let (started, trace) = (Instant::now(), Trace::begin());
+        // Before the future: there the request would stand beside what is made of it, for as long as the attempt takes.
+        let response = self.begin(request);
+        async move {
+            let outcome = match response {
+                Err(why) => Outcome::Refused(why),
+                Ok(response) => self.exchange(response, &trace, started + self.timeout).await,
+            };
+            Attempt { outcome, duration: started.elapsed(), phases: trace.phases() }
+        }
     }
 
-    /// The response to come, or why no request is made. (The request itself would stand in an attempt's task three times.)
+    /// The response to come, or why no request is made.
     fn begin(&self, request: Request) -> Result<ResponseFuture, String> {
         if let Some(why) = refusal(&request.url) {
             return Err(why);
@@ -135,28 +138,28 @@ impl Sender {
     }
 
     async fn exchange(&self, response: ResponseFuture, trace: &Trace, deadline: Instant) -> Outcome {
-        match timeout_at(deadline, trace.follow(response)).await {
-            Err(_) => Outcome::NetworkError(NetworkFault::TimedOut { after: self.timeout, phase: trace.phase() }),
-            Ok(Err(error)) => fault::outcome(&error, trace.phase()),
-            Ok(Ok(response)) => {
-                trace.headers_arrived();
-                let status = response.status();
-                if status.is_informational() {
-                    // 101: the endpoint speaks another protocol from here on, which nobody asked it to.
-                    return Outcome::NetworkError(NetworkFault::InvalidResponse(format!(
-                        "status {} as the final one",
-                        status.as_u16()
-                    )));
-                }
-                // Whatever becomes of the body, the headers were complete: the outcome stands.
-                let reading = Intake::reading(&response);
-                let whole = timeout_at(deadline, read_away(response.into_body(), self.response_max_bytes)).await;
-                if let (Some(reading), Ok(true)) = (reading, whole) {
-                    reading.ended();
-                }
-                Outcome::Response { status: status.as_u16() }
+        let response = match timeout_at(deadline, trace.follow(response)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return fault::outcome(&error, trace.phase()),
+            Err(_) => {
+                let timed_out = NetworkFault::TimedOut { after: self.timeout, phase: trace.phase() };
+                return Outcome::NetworkError(timed_out);
             }
+        };
+        trace.headers_arrived();
+        let status = response.status();
+        if status.is_informational() {
+            // 101: the endpoint speaks another protocol from here on, which nobody asked it to.
+            let why = format!("status {} as the final one", status.as_u16());
+            return Outcome::NetworkError(NetworkFault::InvalidResponse(why));
         }
+        // Whatever becomes of the body, the headers were complete: the outcome stands.
+        let reading = Intake::reading(&response);
+        let whole = timeout_at(deadline, read_away(response.into_body(), self.response_max_bytes)).await;
+        if let (Some(reading), Ok(true)) = (reading, whole) {
+            reading.ended();
+        }
+        Outcome::Response { status: status.as_u16() }
     }
 }
 

@@ -33,13 +33,8 @@ use crate::{
 /// Delivers one entry. When this returns, the entry is settled, or it is another's, or it stays pending for whoever
 /// claims it next.
 pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
-    let found = Found { entry: &entry.id.0, partition: lease.partition(), partitions: worker.partitions() };
-    let mut judged = match Judged::parse(&entry.fields, &found, &worker.catalogue, |p| worker.store.keys().queue(p)) {
-        Ok(judged) => judged,
-        Err(rejection) => return reject(&worker, &lease, &rejection.to_string(), None).await,
-    };
     let deliveries = entry.deliveries;
-    drop(entry);
+    let Some(mut judged) = judge(&worker, &lease, entry).await else { return };
     if deliveries > worker.max_losses {
         return bury(&worker, &lease, judged).await;
     }
@@ -122,6 +117,18 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
     }
 }
 
+/// What the entry is; `None` where it is none of ours, and was set aside.
+async fn judge(worker: &Worker, lease: &Lease, entry: Entry) -> Option<Judged> {
+    let found = Found { entry: &entry.id.0, partition: lease.partition(), partitions: worker.partitions() };
+    match Judged::parse(&entry.fields, &found, &worker.catalogue, |p| worker.store.keys().queue(p)) {
+        Ok(judged) => Some(judged),
+        Err(rejection) => {
+            reject(worker, lease, &rejection.to_string(), None).await;
+            None
+        }
+    }
+}
+
 /// Makes the attempt, decides what follows, and settles it. `false` where this machine lacks what a request takes: that
 /// is no attempt, for nobody was asked.
 async fn attempt(
@@ -166,13 +173,14 @@ async fn request(
     envelope: Bytes,
 ) -> sender::Attempt {
     let Delivery { account, event_id, .. } = delivery;
-    match Request::to_webhook(&worker.vault, (account, webhook), event_id, time.timestamp(), envelope) {
-        Ok(request) => worker.sender.attempt(request).await,
+    let request = match Request::to_webhook(&worker.vault, (account, webhook), event_id, time.timestamp(), envelope) {
+        Ok(request) => request,
         Err(error) => {
             tracing::error!(%error, %account, webhook = %webhook.id, "a webhook's credentials cannot be used");
-            unusable_credentials(&error)
+            return unusable_credentials(&error);
         }
-    }
+    };
+    worker.sender.attempt(request).await
 }
 
 /// An entry that took its worker with it too often gets a final log entry and is set aside.
