@@ -138,7 +138,7 @@ impl Endpoint {
             Standing::Failing => (0, left),
             _ if crowd.alone && self.answers(crowd, now) => (usize::MAX, free),
             Standing::Quick => (crowd.places - crowd.places / 8, free),
-            Standing::Slow => (crowd.places.div_ceil(2).saturating_sub(crowd.slow).min(while_others_wait(crowd)), left),
+            Standing::Slow => (slow_share(crowd), left),
         };
         most.min(self.allowance).saturating_sub(self.in_flight).min(free)
     }
@@ -151,10 +151,12 @@ impl Endpoint {
         } else {
             Duration::ZERO
         };
-        let others = match self.standing(crowd, now) {
-            _ if !self.is_crowded_out(crowd, now) => Duration::ZERO,
-            Standing::Slow => CROWDED.min(CROWDED_EACH * u32::try_from(crowd.waiting).unwrap_or(u32::MAX)),
-            _ => CROWDED,
+        let others = if !self.is_crowded_out(crowd, now) {
+            Duration::ZERO
+        } else if self.standing(crowd, now) == Standing::Slow {
+            CROWDED.min(CROWDED_EACH * u32::try_from(crowd.waiting).unwrap_or(u32::MAX))
+        } else {
+            CROWDED
         };
         self.pause_left(now).max(busy).max(others).clamp(*PACE.start(), *PACE.end())
     }
@@ -224,13 +226,13 @@ impl Endpoint {
     }
 }
 
-/// What a slow endpoint may have while others wait as well: half as much again as an even share, since not all that wait are
-/// looked after at the same time; and one more where slow ones have as much as that together, or rounding down would leave
-/// places empty.
-fn while_others_wait(crowd: &Crowd) -> usize {
+/// What a slow endpoint may have: as much of the half as slow ones leave; and while others wait as well, half as much again as
+/// an even share of it, since not all that wait are looked after at the same time, and one more where slow ones have as much
+/// as that together, or rounding down would leave places empty.
+fn slow_share(crowd: &Crowd) -> usize {
     let (half, waiting) = (crowd.places.div_ceil(2), crowd.waiting.max(1));
     let each = half * 3 / 2 / waiting;
-    each + usize::from(crowd.slow >= each * waiting)
+    half.saturating_sub(crowd.slow).min(each + usize::from(crowd.slow >= each * waiting))
 }
 
 /// What counts as quick beside these others.

@@ -117,7 +117,7 @@ impl Bounds {
         let crowd = known.crowd(self.places, webhook, now);
         let endpoint = known.by_webhook.entry(webhook).or_default();
         if endpoint.room(&crowd, now) > 0 {
-            return Ok(self.place(&mut known, (webhook, bytes), now));
+            return Ok(self.place(&mut known, &crowd, (webhook, bytes), now));
         }
         let (pace, standing) = (endpoint.pace(&crowd, now), endpoint.standing(&crowd, now));
         let crowded_out = endpoint.is_crowded_out(&crowd, now);
@@ -127,7 +127,10 @@ impl Bounds {
 
     /// A place, though there be no room.
     pub(super) fn enter_anyway(self: &Arc<Self>, webhook: WebhookId, bytes: usize) -> Place {
-        self.place(&mut self.known(), (webhook, bytes), self.began.elapsed())
+        let now = self.began.elapsed();
+        let mut known = self.known();
+        let crowd = known.crowd(self.places, webhook, now);
+        self.place(&mut known, &crowd, (webhook, bytes), now)
     }
 
     /// A delivery of so many bytes could not be held for it within that.
@@ -201,11 +204,16 @@ impl Bounds {
         standings
     }
 
-    fn place(self: &Arc<Self>, known: &mut Endpoints, (webhook, bytes): (WebhookId, usize), now: Duration) -> Place {
+    fn place(
+        self: &Arc<Self>,
+        known: &mut Endpoints,
+        crowd: &Crowd,
+        (webhook, bytes): (WebhookId, usize),
+        now: Duration,
+    ) -> Place {
         let places = bytes.div_ceil(self.place_bytes).max(1);
-        let crowd = known.crowd(self.places, webhook, now);
         let endpoint = known.by_webhook.entry(webhook).or_default();
-        let standing = endpoint.standing(&crowd, now);
+        let standing = endpoint.standing(crowd, now);
         endpoint.begin(places, now);
         *known.occupied(standing) += places;
         Place { bounds: self.clone(), webhook, places, began: now, standing, ended: false }

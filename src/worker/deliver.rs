@@ -16,7 +16,7 @@ use crate::{
     domain::{
         bound::Standing,
         delivery::Delivery,
-        entry::{Found, Judged, Plan, Work},
+        entry::{Judged, Plan, Work},
         event::EventId,
         held::Within,
         log_entry::LogEntry,
@@ -119,8 +119,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
 
 /// What the entry is; `None` where it is none of ours, and was set aside.
 async fn judge(worker: &Worker, lease: &Lease, entry: Entry) -> Option<Judged> {
-    let found = Found { entry: &entry.id.0, partition: lease.partition(), partitions: worker.partitions() };
-    match Judged::parse(&entry.fields, &found, &worker.catalogue, |p| worker.store.keys().queue(p)) {
+    match worker.judge(lease.partition(), &entry) {
         Ok(judged) => Some(judged),
         Err(rejection) => {
             reject(worker, lease, &rejection.to_string(), None).await;

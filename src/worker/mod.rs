@@ -52,7 +52,12 @@ use self::{
 };
 use crate::{
     config::Settings,
-    domain::{account::AccountId, event::Catalogue, retry::Schedule},
+    domain::{
+        account::AccountId,
+        entry::{Found, Judged, Rejection},
+        event::Catalogue,
+        retry::Schedule,
+    },
     secrets::Vault,
     sender::{Sender, SenderError},
     store::{Attempted, Entry, Held, Known, Settled, Store, StoreError, Waiting},
@@ -257,6 +262,12 @@ impl Worker {
     /// Whether a retry may be due before the promoter looks again by itself.
     fn short_delays(&self) -> bool {
         self.schedule.shortest().is_some_and(|delay| delay <= Duration::from_secs(1))
+    }
+
+    /// What an entry of this partition is.
+    fn judge(&self, partition: u16, entry: &Entry) -> Result<Judged, Rejection> {
+        let found = Found { entry: &entry.id.0, partition, partitions: self.partitions() };
+        Judged::parse(&entry.fields, &found, &self.catalogue, |p| self.store.keys().queue(p))
     }
 
     /// Starts delivering an entry that was given to this worker by a command sent at `sent`, unless it has it in hand.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{READ_MAX, Unstarted, Worker, persist::Backoff};
 use crate::{
-    domain::entry::{Found, Judged, Work},
+    domain::entry::Work,
     store::{Entry, Reader, StoreError},
 };
 
@@ -87,9 +87,7 @@ async fn read_once(worker: &Arc<Worker>, partition: u16, reader: &mut Reader) ->
 
 /// An entry that came when the worker was stopping already: given back on leaving, under the event id it has.
 async fn set_aside(worker: &Arc<Worker>, partition: u16, entry: Entry, sent: Instant) {
-    let found = Found { entry: &entry.id.0, partition, partitions: worker.partitions() };
-    let judged = Judged::parse(&entry.fields, &found, &worker.catalogue, |p| worker.store.keys().queue(p));
-    let (event_id, bytes) = match judged.map(|judged| (judged.work, judged.envelope.len())) {
+    let (event_id, bytes) = match worker.judge(partition, &entry).map(|judged| (judged.work, judged.envelope.len())) {
         Ok((Work::Event(event), bytes)) => (event.id.to_string(), bytes),
         // Deliveries carry theirs; what is no event is left pending for a worker that rejects it.
         Ok((Work::Delivery(_), bytes)) => (String::new(), bytes),

@@ -124,13 +124,15 @@ async fn visit_one(
     share: &mut usize,
 ) -> Result<Option<Duration>, StoreError> {
     let Room { places, place_bytes, pace, alone } = worker.bounds.room(webhook);
-    let mut room = if alone { places } else { places.min(*share) };
-    let mut left = places;
+    // So many of its places are kept from it, that this round may serve others.
+    let kept = if alone { 0 } else { places.saturating_sub(*share) };
     // Where it is the share that has an end, the rest follows so much sooner. (Not at once: what was moved is not in flight
     // before it was read, and so would count for nothing.)
     let count = |places: usize| u32::try_from(places).unwrap_or(u32::MAX);
-    let pace = if room < places { pace * count(room) / count(places) } else { pace };
+    let pace = if kept > 0 { pace * count(places - kept) / count(places) } else { pace };
+    let mut left = places;
     loop {
+        let room = left.saturating_sub(kept);
         let visited = worker.store.visit(account, webhook, oldest_log, (room, place_bytes, pace)).await?;
         if visited.moved > 0 {
             tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
@@ -143,9 +145,8 @@ async fn visit_one(
             Some(false) => worker.bounds.waits_no_more(webhook),
             None => {}
         }
-        room = room.saturating_sub(visited.places);
         *share = share.saturating_sub(visited.places);
-        if visited.moved == 0 || room == 0 || visited.next_in != Some(Duration::ZERO) {
+        if visited.moved == 0 || left <= kept || visited.next_in != Some(Duration::ZERO) {
             return Ok(visited.next_in);
         }
     }
