@@ -54,8 +54,8 @@
 //! (An attempt with a large event counts several times, so that memory is shared out as well.) So what one webhook may
 //! have is bounded by how its endpoint answers ([`domain::bound`]; `worker/bounds.rs` keeps the figures), and what is
 //! beyond is held in Redis and comes back by visits, as many at a time as there is room for, and no more than the others
-//! bear. There is no queue in memory to lose, and a backlog of 10,000 costs a visit at a time. What an endpoint cannot make
-//! up for fails ([`domain::held`]).
+//! bear. There is no queue in memory to lose, and a backlog of 10,000 costs a visit at a time. Where `held` is
+//! full, new deliveries fail.
 //!
 //! **What is known** (`store/known.rs`). Redis tells a worker of every change of a webhook, on the connection on which it
 //! reads entries: whatever was enqueued after a change was answered is read after the change is known, so that webhooks

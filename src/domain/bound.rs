@@ -23,8 +23,6 @@
 
 use std::time::Duration;
 
-use super::held::Fullness;
-
 /// An endpoint that usually answers within this may use nearly the whole worker: at 256 places an attempt so short costs less
 /// than putting the delivery aside and fetching it again.
 const QUICK: Duration = Duration::from_millis(50);
@@ -59,8 +57,6 @@ pub struct Endpoint {
     /// When an attempt ended last, or the first of those in flight began.
     progress: Duration,
     seen: Duration,
-    /// Whether more may be held for it.
-    pub full: Fullness,
 }
 
 /// All that one worker has in flight.
@@ -103,7 +99,6 @@ impl Default for Endpoint {
             allowance: usize::MAX,
             progress: Duration::ZERO,
             seen: Duration::ZERO,
-            full: Fullness::default(),
         }
     }
 }

@@ -10,7 +10,6 @@ pub mod delivery;
 pub mod entry;
 pub mod event;
 pub mod header;
-pub mod held;
 pub mod log_entry;
 pub mod new_event;
 pub mod outcome;

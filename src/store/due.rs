@@ -29,7 +29,8 @@ pub struct Visited {
     pub places: usize,
     /// When the webhook is visited next; `None` where nothing is left of it.
     pub next_in: Option<Duration>,
-    /// Whether it is on and has more that waits for room; `None` where the visit was not due, another worker having made it.
+    /// Whether it is on and has more that waits for room; `None` where the visit was not made: it is not due, another worker
+    /// having made it, or not planned.
     pub more_held: Option<bool>,
 }
 
@@ -94,22 +95,25 @@ impl Store {
 
     /// Looks after one webhook's held, failed and log: `oldest_log` is the time before which log entries go. Of what is
     /// held, as much goes back to the queue as takes the free places, an attempt taking one for each `place_bytes` of its
-    /// envelope, or as one script may move; more within `pace`, or at once where places are left.
+    /// envelope, or as one script may move; more within `pace`, or at once where places are left. A visit that is not due is
+    /// not made, unless it is planned and `rung`: places became free.
     pub async fn visit(
         &self,
         account: &AccountId,
         webhook: WebhookId,
         oldest_log: &str,
         (free, place_bytes, pace): (usize, usize, Duration),
+        rung: bool,
     ) -> Result<Visited, StoreError> {
         let keys = &self.0.keys;
         let partition = keys.partition(account);
         let mut script = self.0.scripts.visit.key(keys.visits(partition));
         script.key(keys.webhooks(account)).key(keys.held(partition, webhook)).key(keys.failed(partition, webhook));
         script.key(keys.logs(partition, webhook)).key(keys.queue(partition)).key(keys.counts(partition));
+        script.key(keys.held_bytes(partition));
         script.arg(Keys::visit(account, webhook)).arg(webhook.to_string()).arg(free).arg(place_bytes).arg(BATCH_MAX);
         script.arg(BATCH_MAX_BYTES).arg(ms(pace)).arg(ms(self.0.held.retention)).arg(ms(self.0.failed.retention));
-        script.arg(oldest_log);
+        script.arg(oldest_log).arg(self.0.held.max_bytes).arg(u8::from(rung));
         let (moved, next_ms, more_held, places): (usize, i64, Option<bool>, usize) =
             self.0.link.run_script(&script).await?;
         let next_in = u64::try_from(next_ms).ok().map(Duration::from_millis);

@@ -114,7 +114,8 @@ impl Store {
         let keys = &self.0.keys;
         let partition = keys.partition(account);
         let mut script = self.0.scripts.discard_held.key(keys.webhooks(account));
-        script.key(keys.held(partition, webhook)).key(keys.counts(partition)).arg(webhook.to_string());
+        script.key(keys.held(partition, webhook)).key(keys.counts(partition)).key(keys.held_bytes(partition));
+        script.arg(webhook.to_string());
         let (word, dropped): (String, u64) = self.0.link.run_script(&script).await?;
         Ok((word != "GONE").then_some(dropped))
     }

@@ -84,6 +84,11 @@ impl Keys {
         self.of(partition, format_args!("held:{webhook}"))
     }
 
+    /// Hash: about how many bytes each webhook's held deliveries have.
+    pub fn held_bytes(&self, partition: u16) -> String {
+        self.of(partition, "held_bytes")
+    }
+
     /// Stream: a webhook's deliveries that failed for good.
     pub fn failed(&self, partition: u16, webhook: WebhookId) -> String {
         self.of(partition, format_args!("failed:{webhook}"))

@@ -5,12 +5,11 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use bytes::Bytes;
 use redis::Value;
 
-use super::{Store, StoreError, ms, scripts::Run};
+use super::{Store, StoreError, keys::Keys, ms, scripts::Run};
 use crate::domain::{
     account::AccountId,
     delivery::Delivery,
     event::EventId,
-    held::Within,
     log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry},
     retry::Next,
     webhook::WebhookId,
@@ -101,12 +100,17 @@ pub struct Waiting {
 pub enum Reason {
     /// Its webhook is off. It waits until that is switched on.
     Off,
-    /// Its endpoint has as much in flight as it may.
+    /// Its endpoint has no room now.
     Busy {
-        /// The next visit comes in so long at the latest.
+        /// The next visit comes in this long at the latest.
         visit_in: Duration,
-        /// Whether it is held at all.
-        within: Within,
+        /// Whether it counts against the limits of `held`. A retry, and what was held or redelivered before, always fits.
+        is_new: bool,
+    },
+    /// It is a due retry whose endpoint has no room: it goes back to `retries`.
+    Again {
+        /// It is due again after this long.
+        after: Duration,
     },
 }
 
@@ -121,7 +125,7 @@ pub enum Settled {
     Gone,
     /// The webhook is on after all: attempt it.
     Active,
-    /// As many are held as may be; nothing changed.
+    /// It is new, its webhook is on, and `held` is full; nothing changed.
     Full,
     /// Redis could not; the entry stays where it was.
     Broken(String),
@@ -195,31 +199,30 @@ impl Store {
         Ok(grouped.in_order(answers.into_iter().map(answer)))
     }
 
-    /// Puts deliveries of one partition aside, several in one script.
+    /// Puts deliveries of one partition aside, several in one script: into `held`, or due retries back into `retries`.
     pub async fn hold(&self, partition: u16, consumer: &str, waiting: &[Waiting]) -> Result<Vec<Settled>, StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.hold.key(keys.queue(partition));
         script.key(keys.visits(partition)).key(keys.counts(partition));
+        script.key(keys.retries(partition)).key(keys.held_bytes(partition));
         script.arg(consumer).arg(self.0.held.limit).arg(self.0.held.max_bytes);
         arg_leases(&mut script, waiting.iter().map(|waiting| &waiting.held), TOGETHER);
         let grouped = ByWebhook::new(waiting.iter().map(|waiting| &waiting.delivery));
+        for (_, webhook, _) in grouped.iter() {
+            script.arg(webhook.to_string());
+        }
         for (account, webhook, deliveries) in grouped.iter() {
             script.key(keys.webhooks(account)).key(keys.held(partition, webhook));
-            script.arg(account.as_str()).arg(webhook.to_string()).arg(deliveries.len());
+            script.arg(Keys::visit(account, webhook)).arg(deliveries.len());
             for Waiting { held, delivery, envelope, reason } in deliveries.iter().map(|(_, index)| &waiting[*index]) {
-                let (reason, visit_in) = match reason {
+                let (reason, wait) = match *reason {
                     Reason::Off => ("off", VISIT_AT_REST),
-                    Reason::Busy { visit_in, within: Within::Once } => ("1", *visit_in),
-                    Reason::Busy { visit_in, within: Within::FourTimes } => ("4", *visit_in),
-                    Reason::Busy { visit_in, within: Within::EightTimes } => ("8", *visit_in),
-                    Reason::Busy { visit_in, within: Within::Any } => ("any", *visit_in),
+                    Reason::Busy { visit_in, is_new: true } => ("new", visit_in),
+                    Reason::Busy { visit_in, is_new: false } => ("known", visit_in),
+                    Reason::Again { after } => ("again", after),
                 };
-                script
-                    .arg(&held.entry.0)
-                    .arg(held.deliveries)
-                    .arg(delivery.text(envelope))
-                    .arg(reason)
-                    .arg(ms(visit_in));
+                script.arg(&held.entry.0).arg(held.deliveries).arg(delivery.text(envelope));
+                script.arg(reason).arg(ms(wait));
             }
         }
         let answers: Vec<String> = self.0.link.run_script(&script).await?;

@@ -131,7 +131,7 @@ impl Store {
         let partition = keys.partition(account);
         let mut script = self.0.scripts.delete_webhook.key(keys.webhooks(account));
         script.key(keys.logs(partition, id)).key(keys.held(partition, id)).key(keys.failed(partition, id));
-        script.key(keys.visits(partition)).key(keys.counts(partition));
+        script.key(keys.visits(partition)).key(keys.counts(partition)).key(keys.held_bytes(partition));
         script.arg(id.to_string()).arg(Keys::visit(account, id));
         let (was_there, held, failed): (bool, u64, u64) = self.0.link.run_script(&script).await?;
         Ok(was_there.then_some(Deleted { held, failed }))

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use crate::domain::{
     bound::{Crowd, Endpoint, Standing},
-    held::Within,
     outcome::Outcome,
     webhook::WebhookId,
 };
@@ -78,8 +77,6 @@ pub(super) struct Busy {
     pub(super) pace: Duration,
     /// How the endpoint does.
     pub(super) standing: Standing,
-    /// Whether it is others that leave it no place at all.
-    pub(super) crowded_out: bool,
 }
 
 /// What there is room for.
@@ -120,9 +117,8 @@ impl Bounds {
             return Ok(self.place(&mut known, &crowd, (webhook, bytes), now));
         }
         let (pace, standing) = (endpoint.pace(&crowd, now), endpoint.standing(&crowd, now));
-        let crowded_out = endpoint.is_crowded_out(&crowd, now);
         known.waits(webhook, standing, now);
-        Err(Busy { pace, standing, crowded_out })
+        Err(Busy { pace, standing })
     }
 
     /// A place, though there be no room.
@@ -131,26 +127,6 @@ impl Bounds {
         let mut known = self.known();
         let crowd = known.crowd(self.places, webhook, now);
         self.place(&mut known, &crowd, (webhook, bytes), now)
-    }
-
-    /// A delivery of so many bytes could not be held for it within that.
-    pub(super) fn full(&self, webhook: WebhookId, within: Within, bytes: usize) {
-        let now = self.began.elapsed();
-        self.known().by_webhook.entry(webhook).or_default().full.note(within, bytes, now);
-    }
-
-    /// One that was held comes back.
-    pub(super) fn not_full(&self, webhook: WebhookId) {
-        let now = self.began.elapsed();
-        if let Some(endpoint) = self.known().by_webhook.get_mut(&webhook) {
-            endpoint.full.note_room(now);
-        }
-    }
-
-    /// Whether one as large could not be held within that a moment ago.
-    pub(super) fn is_full(&self, webhook: WebhookId, within: Within, bytes: usize) -> bool {
-        let now = self.began.elapsed();
-        self.known().by_webhook.get(&webhook).is_some_and(|endpoint| endpoint.full.refuses(within, bytes, now))
     }
 
     /// For how much of what is held of a webhook there is room now, and when to look again.

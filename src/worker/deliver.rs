@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     Worker,
-    bounds::{Busy, Place},
+    bounds::Place,
     leases::Lease,
     persist::{Backoff, until_answered},
 };
@@ -18,7 +18,6 @@ use crate::{
         delivery::Delivery,
         entry::{Judged, Plan, Work},
         event::EventId,
-        held::Within,
         log_entry::LogEntry,
         outcome::{NetworkFault, Outcome, Phases},
         retry::Next,
@@ -39,8 +38,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
         return bury(&worker, &lease, judged).await;
     }
     let mut backoff = Backoff::new();
-    // Within that it could not be held.
-    let mut refused = None;
+    let mut refused = false;
     let steps = worker.steps_of(&lease);
     // What is known is as old as what the reader read last: that is good for an entry that it has just read, once.
     let mut known = (deliveries == 1).then(|| steps.known.get(judged.account())).flatten();
@@ -79,10 +77,10 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                     // To hold what was lost before would be to forget that it was.
                     Err(_) if deliveries > 1 => worker.bounds.enter_anyway(webhook.id, bytes),
                     Err(busy) => {
-                        let within = may_be_held(busy, judged.was_held, judged.is_new(&delivery));
-                        if refused < Some(within) && !worker.bounds.is_full(webhook.id, within, bytes) {
-                            refused = Some(within);
-                            match put_off(&worker, &lease, &delivery, &judged.envelope, busy.pace, within).await {
+                        let is_new = judged.is_new(&delivery);
+                        if !refused {
+                            refused = true;
+                            match put_off(&worker, &lease, &delivery, &judged.envelope, busy.pace, is_new).await {
                                 // To ask may have taken long: lease, settings and places are looked at anew.
                                 Some(Settled::Full) => continue,
                                 _ => return,
@@ -100,7 +98,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                     return;
                 }
                 // Whatever changes meanwhile counts: the webhook is looked up anew, and asked for room.
-                refused = None;
+                refused = false;
                 tokio::select! {
                     () = worker.stop.cancelled() => return,
                     () = backoff.pause() => {}
@@ -270,18 +268,6 @@ async fn hold(
     report(lease, "hold", held)
 }
 
-/// How much may be held already where this delivery is to be put off.
-fn may_be_held(busy: Busy, was_held: bool, is_new: bool) -> Within {
-    match busy.standing {
-        _ if was_held => Within::Any,
-        _ if !is_new => Within::EightTimes,
-        Standing::Failing => Within::Once,
-        // It is not its own doing.
-        _ if busy.crowded_out => Within::EightTimes,
-        Standing::Quick | Standing::Slow => Within::FourTimes,
-    }
-}
-
 /// Puts a delivery aside until its endpoint has room.
 async fn put_off(
     worker: &Worker,
@@ -289,16 +275,12 @@ async fn put_off(
     delivery: &Delivery,
     envelope: &Bytes,
     visit_in: Duration,
-    within: Within,
+    is_new: bool,
 ) -> Option<Settled> {
-    let held = hold(worker, lease, delivery, envelope, Reason::Busy { visit_in, within }).await;
-    match held {
-        Some(Settled::Done) => {
-            worker.figures.put_off();
-            worker.next_visit[usize::from(lease.partition())].by(Instant::now() + visit_in);
-        }
-        Some(Settled::Full) => worker.bounds.full(delivery.webhook, within, envelope.len()),
-        _ => {}
+    let held = hold(worker, lease, delivery, envelope, Reason::Busy { visit_in, is_new }).await;
+    if held == Some(Settled::Done) {
+        worker.figures.put_off();
+        worker.next_visit[usize::from(lease.partition())].by(Instant::now() + visit_in);
     }
     held
 }
@@ -336,31 +318,4 @@ fn unusable_credentials(error: &SecretsError) -> sender::Attempt {
         _ => Outcome::Refused(fault.to_string()),
     };
     sender::Attempt { outcome, duration: std::time::Duration::ZERO, phases: Phases::default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn how_much_may_be_held_is_a_matter_of_whose_doing_it_is_and_never_costs_what_was_promised_before() {
-        let within = |standing, crowded_out, was_held, is_new| {
-            may_be_held(Busy { pace: Duration::ZERO, standing, crowded_out }, was_held, is_new)
-        };
-        for standing in [Standing::Quick, Standing::Slow, Standing::Failing] {
-            assert_eq!(within(standing, false, true, false), Within::Any, "{standing:?}, held before");
-            assert_eq!(within(standing, false, false, false), Within::EightTimes, "{standing:?}, attempted before");
-        }
-        for standing in [Standing::Quick, Standing::Slow] {
-            assert_eq!(within(standing, false, false, true), Within::FourTimes, "{standing:?}");
-            assert_eq!(
-                within(standing, true, false, true),
-                Within::EightTimes,
-                "{standing:?}, left no place by others"
-            );
-        }
-        for crowded_out in [false, true] {
-            assert_eq!(within(Standing::Failing, crowded_out, false, true), Within::Once);
-        }
-    }
 }

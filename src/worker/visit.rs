@@ -133,10 +133,9 @@ async fn visit_one(
     let mut left = places;
     loop {
         let room = left.saturating_sub(kept);
-        let visited = worker.store.visit(account, webhook, oldest_log, (room, place_bytes, pace)).await?;
+        let visited = worker.store.visit(account, webhook, oldest_log, (room, place_bytes, pace), false).await?;
         if visited.moved > 0 {
             tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
-            worker.bounds.not_full(webhook);
         }
         left = left.saturating_sub(visited.places);
         match visited.more_held {

@@ -272,8 +272,10 @@ async fn large_envelopes_are_kept_within_the_bound_of_bytes_and_the_others_count
     for (key, pushed, cause) in
         [(format!("failed:{webhook}"), 108, "failed_overflow"), (format!("held:{off}"), 8, "held_overflow")]
     {
+        // What is held is weighed by a visit, which comes at once.
+        let within = async || (here.bytes(&key).await <= 1 << 20).then_some(());
+        eventually(SOON, &format!("{key} within its bytes"), within).await;
         let kept = here.deliveries(&key).await;
-        assert!(here.bytes(&key).await <= 1 << 20, "{key} has {} bytes", here.bytes(&key).await);
         assert!((3..=5).contains(&kept.len()), "{} of {key} are kept", kept.len());
         assert_eq!(here.count(cause).await, pushed - kept.len() as u64);
     }

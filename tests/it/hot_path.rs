@@ -238,6 +238,7 @@ impl Scene {
         }
         for number in 0..besides.held {
             let held = delivery("off", self.off, &format!("held-{number}"));
+            put.hincr(here.key("held_bytes"), self.off.to_string(), held.len()).ignore();
             put.xadd(here.key(&format!("held:{}", self.off)), "*", &[("delivery", held)]).ignore();
         }
         for number in 0..besides.failed {
@@ -268,6 +269,7 @@ impl Scene {
         for number in 0..DUE {
             work.zadd(here.key("retries"), delivery("on", self.on, &format!("due-{number}")), 1).ignore();
             let held = delivery("on", self.on, &format!("on-{number}"));
+            work.hincr(here.key("held_bytes"), self.on.to_string(), held.len()).ignore();
             work.xadd(here.key(&format!("held:{}", self.on)), "*", &[("delivery", held)]).ignore();
         }
         for (account, webhook) in [("on", self.on), ("off", self.off), ("final", self.fails)] {

@@ -90,28 +90,12 @@ async fn a_silent_endpoints_large_events_leave_others_their_part_of_the_bytes_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_slow_endpoints_more_may_be_held_than_of_others() {
-    let receiver = Receiver::start().await;
-    let (here, webhook, gate) = scene(&receiver, 60, &[("LYNKHOOK_HELD__LIMIT", "15")]).await;
-    let _worker = here.program.worker(SMALL);
-    receiver.wait_for_ended("/quick", 60, SOON).await;
-    let rest_is_held = async || (held(&here, webhook).await + receiver.in_flight("/silent") == 60).then_some(());
-    eventually(SOON, "the rest is held", rest_is_held).await;
-    let in_flight = receiver.in_flight("/silent");
-    assert!((1..=8).contains(&in_flight), "half of 16 places is never its: {in_flight}");
-    gate.open();
-    here.drained().await;
-    assert_eq!((receiver.requests("/silent").len(), receiver.requests("/quick").len()), (60, 60));
-    assert_eq!(overflowed(&here).await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_a_slow_endpoint_cannot_make_up_for_fails_but_nothing_that_was_held_before() {
     let receiver = Receiver::start().await;
     let (here, webhook, gate) = scene(&receiver, 60, &[("LYNKHOOK_HELD__LIMIT", "5")]).await;
     let delivery = |event: &str| first("silent", webhook, event);
     let mut redis = here.redis.clone();
-    // As many are held as may be, and are visited when anything more is.
+    // More is held than may be, and is visited when anything more comes.
     for number in 0..20 {
         let fields = [("delivery", text(&delivery(&format!("held-{number}")), TRANSCRIPT))];
         let _: () = redis.xadd(here.key(&format!("held:{webhook}")), "*", &fields).await.unwrap();
@@ -168,7 +152,7 @@ async fn a_quick_endpoints_deliveries_for_which_there_is_neither_place_nor_room_
     }
     let failed: usize = here.redis.clone().xlen(here.key(&format!("failed:{quick}"))).await.unwrap();
     assert_eq!((receiver.requests("/quick").len() + failed, overflowed(&here).await), (308, 0));
-    // Four may be held, 14 be in flight. With this machine under load, for a moment it is not quick.
+    // One may be held, 14 be in flight. With this machine under load, for a moment it is not quick.
     assert!(failed < 100, "{failed}");
 }
 

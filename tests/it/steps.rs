@@ -19,7 +19,6 @@ use std::{collections::BTreeMap, ops::Deref, time::Duration};
 use lynkhook::{
     domain::{
         delivery::Delivery,
-        held::Within,
         log_entry::{LOG_RETENTION, LogEntry, timestamp},
         retry::Next,
         webhook::WebhookId,
@@ -148,8 +147,29 @@ impl Bench {
     }
 
     async fn visit_if_due(&self, account: &str, webhook: WebhookId) -> Visited {
+        self.visit_now(account, webhook, (50, usize::MAX, PACE), false).await
+    }
+
+    /// Makes a webhook's visit due and visits it, with this many places of that many bytes free.
+    async fn visit_with(&self, account: &str, webhook: WebhookId, (free, place_bytes): (usize, usize)) -> Visited {
+        self.cli::<()>(&format!("ZADD {} 0 {account}/{webhook}", self.key("visits"))).await;
+        self.visit_now(account, webhook, (free, place_bytes, PACE), false).await
+    }
+
+    async fn visit_now(
+        &self,
+        account: &str,
+        webhook: WebhookId,
+        room: (usize, usize, Duration),
+        rung: bool,
+    ) -> Visited {
         let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
-        self.store.visit(&account_id(account), webhook, &oldest_log, (50, usize::MAX, PACE)).await.unwrap()
+        self.store.visit(&account_id(account), webhook, &oldest_log, room, rung).await.unwrap()
+    }
+
+    /// The running sum of the bytes that a webhook's held deliveries have, as it lies there; `None` where there is none.
+    async fn held_bytes(&self, webhook: WebhookId) -> Option<String> {
+        self.redis.clone().hget(self.key("held_bytes"), webhook.to_string()).await.unwrap_or_default()
     }
 
     /// Holds an entry as consumer `a`.

@@ -1,103 +1,60 @@
--- hold (leased, several at once): an entry -> held, because its webhook is off or its endpoint has too much in flight.
--- What entries of one webhook have in common is said and done once for all of them; and, where many are held for it, not
--- with each batch. That they are shows that it is there, for they are deleted together, and that it is visited: both are
--- looked at again, and they are weighed, where `is_close` says so (with every sixteenth, for one), and where it is off or
--- there is no room.
--- KEYS  1 queue  2 visits  3 counts, then for each webhook: webhooks, held
+-- hold (leased, several at once): an entry whose webhook is off, or whose endpoint has no room -> held | retries.
+-- KEYS  1 queue  2 visits  3 counts  4 retries  5 held_bytes, then for each webhook: webhooks, held
 -- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 first entry id  5 last entry id  6 how many entries,
---       then for each webhook: account, webhook, how many of its entries follow, and for each of those: entry id, delivery
---       count, delivery (line and envelope: to read it here would cost a third more), reason, ms until the next visit at
---       the latest. Reasons: off (the oldest goes where there are too many); or its endpoint is busy, and it is held within so
---       many times the limits (a number), or in any case (any)
--- Answers for each entry: HELD, LOST (the lease is another's), GONE (the webhook is deleted), ACTIVE (off, and it is on
--- after all: attempt it), FULL (busy, and one more may not be held), or the error that kept it where it was, without
--- holding up its neighbours.
-local queue, visits, counts = KEYS[1], KEYS[2], KEYS[3]
+--       then each webhook, then for each: <account>/<webhook>, how many of its entries follow, and for each of those: entry
+--       id, delivery count, delivery (line and envelope), reason, ms until the next visit at the latest, or until the retry
+--       is due again. Reasons: off; new (no room); known (no room, and it always fits); again (no room, a retry)
+-- Answers for each entry: HELD, LOST (the lease is another's), GONE (the webhook is deleted), ACTIVE (off, but the webhook
+-- is on: attempt it), FULL (new, the webhook is on and `held` is full), or the error that kept the entry where it was.
+local queue, visits, counts, retries, sums = unpack(KEYS, 1, 5)
 local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
 local holds = leases(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
--- Entries whose stay ends; webhooks whose oldest may have to go.
-local ended, webhooks, answers = {}, {}, {}
+local a, dropped, new_sums, ended, answers = 6 + (#KEYS - 5) / 2, 0, {}, {}, {}
+local bytes = redis.pcall('HMGET', sums, unpack(ARGV, 7, a))
 
--- What one of so many bytes takes: as much again, 16 KiB at most, for what Redis adds to it and reserves for the next.
-local function weight_of(bytes) return bytes + math.min(bytes, 16384) end
-
--- Whether one more may be held, though its webhook be on, without costing it its oldest. What is held is weighed, if at all,
--- once for each `within`.
-local function may_be_held(of, bytes, within)
-  if within == 'any' or of.entries == 0 then return true end
-  if of.entries >= limit * within then return false end
-  if not of.closely then return true end
-  of.weights[within] = of.weights[within] or weigh(of.held, of.largest, max_bytes * within)
-  return of.weights[within] + weight_of(bytes) <= max_bytes * within
-end
-
-local function move(of, entry, delivery, is_off)
-  if is_off and not of.before then
-    of.before = of.entries
-    of.is_beyond = of.before > 0 and weigh(of.held, of.largest, max_bytes) > max_bytes
-    of.added = 0
-    webhooks[#webhooks + 1] = of
-  end
-  local id = redis.call('XADD', of.held, '*', 'delivery', delivery)
-  -- What somebody deleted under its holder is not held.
-  if redis.call('XDEL', queue, entry) == 0 then return redis.call('XDEL', of.held, id) end
-  of.entries = of.entries + 1
-  if of.before then of.added = of.added + #'delivery' + #delivery end
-  for within, weight in pairs(of.weights) do of.weights[within] = weight + weight_of(#delivery) end
-end
-
-local function hold(of, entry, deliveries, delivery, reason, visit_ms)
+local function hold(of, entry, deliveries, delivery, reason, ms)
   if not holds(entry, deliveries) then return 'LOST' end
-  local is_off = reason == 'off'
-  local is_full = not is_off and not may_be_held(of, #delivery, reason)
-  if of.closely or is_off or is_full then
-    if of.settings == nil then of.settings = redis.call('HGET', of.webhooks, of.webhook) end
-    if not of.settings then
-      count(counts, 'deliveries_of_deleted_webhook', 1)
-      redis.call('XDEL', queue, entry)
-      return 'GONE'
-    end
-    if is_off and is_active(of.webhook, of.settings) then return 'ACTIVE' end
-    -- Before anything is held, and where as much is as may be: what is held is always visited.
-    if not of.visited then visit_by(visits, of.member, now + visit_ms) end
-    of.visited = true
-    if is_full and is_active(of.webhook, of.settings) then return 'FULL' end
-    -- If it is full, it was switched off meanwhile.
-    is_off = is_off or is_full
+  of.entries = of.entries or redis.call('XLEN', of.held)
+  if of.entries == 0 then of.bytes = 0 end
+  local is_full = of.entries >= limit or (of.bytes or 0) + of.added >= max_bytes
+  local asks = is_full or reason == 'off'
+  -- Held deliveries prove that their webhook is there: they are deleted together.
+  if of.settings == nil and (asks or of.entries == 0) then of.settings = redis.call('HGET', of.webhooks, of.webhook) end
+  if of.settings == false then
+    count(counts, 'deliveries_of_deleted_webhook', redis.call('XDEL', queue, entry))
+    return 'GONE'
+  elseif reason == 'again' then
+    local added = redis.call('ZADD', retries, 'NX', now + ms, delivery)
+    count(counts, 'retries_merged', 1 - added)
+    if redis.call('XDEL', queue, entry) < added then redis.call('ZREM', retries, delivery) end
+    return 'HELD'
   end
-  move(of, entry, delivery, is_off)
+  if of.active == nil and asks then of.active = is_active(of.webhook, of.settings) end
+  if of.active and reason == 'off' then return 'ACTIVE' end
+  -- The visit comes first: held deliveries without one would never come back.
+  of.planned = of.planned or visit_by(visits, of.member, now + ms)
+  if of.active and is_full and reason == 'new' then return 'FULL' end
+  local id = redis.call('XADD', of.held, '*', 'delivery', delivery)
+  -- An entry that somebody deleted under its holder is not held.
+  local is_there = redis.call('XDEL', queue, entry) == 1
+  if is_there then of.entries, of.added = of.entries + 1, of.added + #delivery else redis.call('XDEL', of.held, id) end
   return 'HELD'
 end
-
--- All of one webhook, whose arguments follow the `a`th.
-local function hold_all(of, a, entries)
-  for i = a + 3, a + 5 * entries, 5 do of.largest = math.max(of.largest, #ARGV[i]) end
-  of.entries = redis.call('XLEN', of.held)
-  of.closely = is_close(of.entries, entries, of.largest, max_bytes)
-  for i = a + 1, a + 5 * entries, 5 do
-    local answer = hold(of, unpack(ARGV, i, i + 4))
-    answers[#answers + 1] = answer
-    if answer == 'HELD' or answer == 'GONE' then ended[#ended + 1] = ARGV[i] end
+for k = 6, #KEYS, 2 do
+  local of = { webhooks = KEYS[k], held = KEYS[k + 1], member = ARGV[a + 1], webhook = ARGV[4 + k / 2], added = 0 }
+  of.bytes, a = tonumber(bytes[k / 2 - 2]), a + 2
+  for i = a + 1, a + 5 * ARGV[a], 5 do
+    answers[#answers + 1] = guarded(hold, of, unpack(ARGV, i, i + 4))
+    if answers[#answers] == 'HELD' or answers[#answers] == 'GONE' then ended[#ended + 1] = ARGV[i] end
   end
+  a = a + 5 * ARGV[a]
+  local sum = of.bytes and of.bytes + of.added
+  if of.added > 0 and sum then new_sums[#new_sums + 1], new_sums[#new_sums + 2] = of.webhook, sum end
+  -- A visit weighs where the sum is missing or reaches the limit.
+  if of.added > 0 and not (sum and sum < max_bytes) then visit_by(visits, of.member, now) end
+  if of.active == false and of.entries > limit then dropped = dropped + redis.call('XTRIM', of.held, 'MAXLEN', '=', limit) end
 end
-
-local a, asked = 6, 0
-for k = 4, #KEYS, 2 do
-  local account, webhook, entries = ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3])
-  local of = { webhooks = KEYS[k], held = KEYS[k + 1], webhook = webhook, largest = 0, weights = {} }
-  of.member = account .. '/' .. webhook
-  asked = asked + entries
-  local refused = guarded(hold_all, of, a + 3, entries)
-  while #answers < asked do answers[#answers + 1] = refused end
-  a = a + 3 + 5 * entries
-end
-
+count(counts, 'held_overflow', dropped)
+if #new_sums > 0 then redis.pcall('HSET', sums, unpack(new_sums)) end
 if #ended > 0 then redis.call('XACK', queue, 'workers', unpack(ended)) end
--- Where more was held before it was switched off, that is left, and what comes takes the place of the oldest, which have as
--- many bytes.
-for _, of in ipairs(webhooks) do
-  if of.is_beyond then count(counts, 'held_overflow', drop_oldest(of.held, of.added)) end
-  local most, most_bytes = math.max(limit, of.before), of.is_beyond and math.huge or max_bytes
-  count(counts, 'held_overflow', bound(of.held, most, most_bytes, of.largest))
-end
 return answers

@@ -1,17 +1,18 @@
--- visit: looks after a webhook whose visit is due: held, failed and log are trimmed by age; if it is active, up to n of
--- held -> queue, oldest first, each with the id it was held under; the next visit is set, or none where nothing is left. A
--- key that somebody spoiled does not keep the others from being looked after.
--- KEYS  1 visits  2 webhooks  3 held  4 failed  5 logs  6 queue  7 counts
+-- visit: looks after a webhook whose visit is due: held, failed and log are trimmed by age, and held by bytes while the
+-- webhook is off; if it is active, up to n of held -> queue, oldest first, each with the id it was held under; the next visit
+-- is set, or none where nothing is left. A key that somebody spoiled does not keep the others from being looked after.
+-- KEYS  1 visits  2 webhooks  3 held  4 failed  5 logs  6 queue  7 counts  8 held_bytes
 -- ARGV  1 <account>/<webhook>  2 webhook  3 places that its endpoint has free  4 bytes of an envelope for which an attempt
 --       takes one  5 most entries  6 most bytes (at least one entry is moved)  7 ms until the next visit while more is held
---       8 held retention in ms  9 failed retention in ms  10 oldest log time to keep (RFC 3339)
+--       8 held retention in ms  9 failed retention in ms  10 oldest log time to keep (RFC 3339)  11 held limit (bytes)
+--       12 whether places became free: then it is visited although its visit is not due, if one is planned (1|0)
 -- Answers [how many moved, ms until the next visit (-1: none; 0: it is due again, for more is held and places are left),
 -- 1 if it is on and more is held, else 0 (nothing where the visit is not due, and so was not made), places that what moved
 -- takes].
-local visits, webhooks, held, failed, logs, queue, counts = unpack(KEYS, 1, 7)
-local member, webhook, now = ARGV[1], ARGV[2], now_ms()
+local visits, webhooks, held, failed, logs, queue, counts, sums = unpack(KEYS, 1, 8)
+local member, webhook, max_bytes, now = ARGV[1], ARGV[2], tonumber(ARGV[11]), now_ms()
 local due = redis.call('ZSCORE', visits, member)
-if not due or tonumber(due) > now then return { 0, due and due - now or -1, false, 0 } end
+if not due or (tonumber(due) > now and ARGV[12] == '0') then return { 0, due and due - now or -1, false, 0 } end
 local settings = redis.call('HGET', webhooks, webhook)
 if not settings then
   redis.call('ZREM', visits, member)
@@ -29,6 +30,25 @@ end
 local waiting, kept = trimmed(held, ARGV[8], 'held_expired'), trimmed(failed, ARGV[9], 'failed_expired')
 
 local active, moved, bytes = is_active(webhook, settings), 0, 0
+-- The running sum of bytes that are held. It is weighed anew where it is missing, makes no sense or reaches the limit; while
+-- the webhook is on, only where five samples say that it is far too high.
+local noted = redis.pcall('HGET', sums, webhook)
+local sum, is_beyond = tonumber(noted), false
+local function is_credible()
+  return sum and sum >= 0 and (sum < max_bytes or active and redis.call('MEMORY', 'USAGE', held) * 2 > sum)
+end
+if waiting > 0 and not is_credible() then
+  sum = redis.call('MEMORY', 'USAGE', held, 'SAMPLES', 0)
+  if not active and sum >= max_bytes then
+    -- A sixteenth more goes, so that what comes next need not be weighed. Reading 16 MiB or 1000 entries takes some 5 ms.
+    local most = math.min(sum - max_bytes * 15 / 16, 16777216)
+    local dropped, left = drop_oldest(held, most)
+    count(counts, 'held_overflow', dropped)
+    waiting, sum = waiting - dropped, sum - most + left
+    is_beyond = dropped > 0 and sum >= max_bytes
+  end
+end
+
 local room, place_bytes, places = tonumber(ARGV[3]), tonumber(ARGV[4]), 0
 while active and waiting > 0 and places < room and moved < tonumber(ARGV[5]) do
   local first = redis.call('XRANGE', held, '-', '+', 'COUNT', 1)[1]
@@ -58,7 +78,12 @@ local wait_ms = -1
 if log_left() or waiting + kept > 0 then
   wait_ms = 3600000
   if active and waiting > 0 then wait_ms = places < room and 0 or tonumber(ARGV[7]) end
+  if is_beyond then wait_ms = 0 end
 end
+-- Guarded: what moved has moved, though somebody spoiled the key of the sums.
+local new_sum = waiting > 0 and string.format('%.0f', sum - bytes)
+if new_sum and new_sum ~= noted then redis.pcall('HSET', sums, webhook, new_sum) end
+if noted and not new_sum then redis.pcall('HDEL', sums, webhook) end
 for key, left in pairs({ [held] = waiting, [failed] = kept }) do
   if left == 0 and redis.call('TYPE', key).ok == 'stream' then redis.call('DEL', key) end
 end

@@ -12,8 +12,8 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
     let form_is_allowed = match name.as_str() {
         // Of one entry, field or member, or of as many as are named; a worker's scripts and its own connections; what the
         // server is, asked when a worker starts.
-        "XACK" | "XDEL" | "XLEN" | "XCLAIM" | "HGET" | "HEXISTS" | "HINCRBY" | "HMGET" | "HSETNX" | "ZREM"
-        | "ZSCORE" | "ZADD" | "LPUSH" | "LPUSHX" | "RPOP" | "EXPIRE" | "TYPE" | "TIME" | "SET" | "EVALSHA"
+        "XACK" | "XDEL" | "XLEN" | "XCLAIM" | "HGET" | "HEXISTS" | "HINCRBY" | "HMGET" | "HSET" | "HSETNX" | "HDEL"
+        | "ZREM" | "ZSCORE" | "ZADD" | "LPUSH" | "LPUSHX" | "RPOP" | "EXPIRE" | "TYPE" | "TIME" | "SET" | "EVALSHA"
         | "HELLO" | "CLIENT" | "PING" | "INFO" => true,
         // The group, once, and consumers: one a worker.
         "XGROUP" | "XINFO" => matches!(arguments, ["CREATE" | "DELCONSUMER" | "CONSUMERS", ..]),

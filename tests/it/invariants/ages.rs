@@ -79,7 +79,8 @@ async fn at_random_ages_what_is_too_old_is_not_shown_and_goes_with_the_next_visi
 
         let _: () = redis.zadd(here.key("visits"), format!("acme/{webhook}"), 0).await.unwrap();
         let pace = std::time::Duration::from_millis(50);
-        here.store.visit(&account, webhook, &timestamp(now - LOG_RETENTION), (50, usize::MAX, pace)).await.unwrap();
+        let oldest_log = timestamp(now - LOG_RETENTION);
+        here.store.visit(&account, webhook, &oldest_log, (50, usize::MAX, pace), false).await.unwrap();
         for (stream, key) in streams.iter().enumerate() {
             assert_eq!(times(&here, key).await, young[stream], "{key}");
             expired[stream] += made[stream].len() - young[stream].len();

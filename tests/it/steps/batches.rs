@@ -102,7 +102,7 @@ impl Together {
                 bench.settle(&attempts).await
             }
             Self::Hold => {
-                let reason = Reason::Busy { visit_in: PACE, within: Within::Once };
+                let reason = Reason::Busy { visit_in: PACE, is_new: true };
                 let mut waiting = Vec::new();
                 for (held, delivery) in entries {
                     waiting.push(bench.waiting(held, delivery, reason).await);

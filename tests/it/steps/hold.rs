@@ -1,4 +1,5 @@
-//! Holding: a delivery waits beside the queue while its webhook is off, or its endpoint has too much in flight.
+//! Holding: a delivery waits beside the queue while its webhook is off or its endpoint has no room. A retry whose endpoint has
+//! no room goes back to where it came from.
 
 use super::*;
 
@@ -9,15 +10,6 @@ async fn taken(active: bool) -> (Bench, WebhookId, Held, Delivery) {
     bench.queue(&delivery).await;
     let held = bench.take("a").await.remove(0);
     (bench, webhook, held, delivery)
-}
-
-/// All that consumer `a` takes now, to be held together: entries of one delivery.
-async fn take_to_hold(bench: &Bench, delivery: &Delivery, reason: Reason) -> Vec<Waiting> {
-    let mut waiting = Vec::new();
-    for held in bench.take("a").await {
-        waiting.push(bench.waiting(&held, delivery, reason).await);
-    }
-    waiting
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,9 +34,9 @@ async fn what_is_held_is_whole_and_visited_within_the_hour() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_visited_when_said() {
-    for within in [Within::Once, Within::FourTimes, Within::EightTimes, Within::Any] {
+    for is_new in [true, false] {
         let (bench, webhook, held, delivery) = taken(true).await;
-        let reason = Reason::Busy { visit_in: Duration::from_secs(9), within };
+        let reason = Reason::Busy { visit_in: Duration::from_secs(9), is_new };
         assert_eq!(bench.hold(&held, &delivery, reason).await, Settled::Done);
         assert_eq!(bench.entries(&format!("held:{webhook}")).await[0].1[0].1, text(&delivery, TRANSCRIPT));
         let due = bench.visit_in_ms("acme", webhook).await.unwrap();
@@ -53,135 +45,191 @@ async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_visite
     }
 }
 
-const fn busy(within: Within) -> Reason {
-    Reason::Busy { visit_in: PACE, within }
-}
+const NEW: Reason = Reason::Busy { visit_in: PACE, is_new: true };
+const KNOWN: Reason = Reason::Busy { visit_in: PACE, is_new: false };
 
-#[tokio::test(flavor = "multi_thread")]
-async fn while_its_webhook_is_on_nothing_is_held_at_the_cost_of_another() {
-    let small = [("LYNKHOOK_HELD__LIMIT", "2"), ("LYNKHOOK_HELD__MAX_BYTES", "20KiB")];
-    let large = envelope_of(19_000);
-    for (what, envelopes) in [("entries", &[TRANSCRIPT; 3][..]), ("bytes", &[&large, TRANSCRIPT])] {
-        for active in [true, false] {
-            let bench = Bench::with(&small).await;
-            let webhook = bench.webhook("acme", active).await;
-            for (number, envelope) in envelopes.iter().enumerate() {
-                let delivery = first("acme", webhook, &format!("e{number}"));
-                bench.append("queue", &[("delivery", &text(&delivery, envelope))]).await;
-            }
-            let mut taken = bench.take("a").await;
-            let last = taken.pop().unwrap();
-            for (number, held) in taken.iter().enumerate() {
-                let delivery = first("acme", webhook, &format!("e{number}"));
-                assert_eq!(bench.hold(held, &delivery, busy(Within::Once)).await, Settled::Done, "{what}");
-            }
-            let before = bench.state().await;
-            let answer = bench.hold(&last, &first("acme", webhook, "last"), busy(Within::Once)).await;
-            let held = bench.len(&format!("held:{webhook}")).await;
-            let overflowed = bench.counted("held_overflow").await;
-            if active {
-                assert_eq!((answer, held, overflowed), (Settled::Full, taken.len(), 0), "{what}");
-                assert_eq!(changed(&before, &bench.state().await), [""; 0], "{what}: nothing changes");
-            } else {
-                // It was switched off in between: then the oldest goes.
-                assert_eq!((answer, held, overflowed), (Settled::Done, taken.len(), 1), "{what}");
-            }
-        }
+/// Queues one delivery several times and holds all of it together.
+async fn hold_together(bench: &Bench, delivery: &Delivery, envelope: &str, reasons: &[Reason]) -> Vec<Settled> {
+    for _ in reasons {
+        bench.append("queue", &[("delivery", &text(delivery, envelope))]).await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn several_times_as_much_may_be_held_where_more_may_and_what_was_held_before_in_any_case() {
-    let large = envelope_of(10_000);
-    // How many are held, of which size, within what one more is to be held, and whether it is.
-    let cases = [
-        (1, TRANSCRIPT, Within::Once, true),
-        (2, TRANSCRIPT, Within::Once, false),
-        (2, TRANSCRIPT, Within::FourTimes, true),
-        (7, TRANSCRIPT, Within::FourTimes, true),
-        (8, TRANSCRIPT, Within::FourTimes, false),
-        (8, TRANSCRIPT, Within::EightTimes, true),
-        (15, TRANSCRIPT, Within::EightTimes, true),
-        (16, TRANSCRIPT, Within::EightTimes, false),
-        (16, TRANSCRIPT, Within::Any, true),
-        (1, &large, Within::Once, false),
-        (2, &large, Within::FourTimes, true),
-        (7, &large, Within::FourTimes, false),
-        (7, &large, Within::EightTimes, true),
-        (15, &large, Within::EightTimes, false),
-        (15, &large, Within::Any, true),
-    ];
-    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2"), ("LYNKHOOK_HELD__MAX_BYTES", "20KiB")]).await;
-    let mut deliveries = Vec::new();
-    for (number, (held, envelope, ..)) in cases.iter().enumerate() {
-        let account = format!("a{number}");
-        let delivery = first(&account, bench.webhook(&account, true).await, "e1");
-        let text = text(&delivery, envelope);
-        for _ in 0..*held {
-            bench.append(&format!("held:{}", delivery.webhook), &[("delivery", &text)]).await;
-        }
-        bench.append("queue", &[("delivery", &text)]).await;
-        deliveries.push(delivery);
-    }
-    // All in one batch: what is known of one webhook says nothing of another.
     let mut waiting = Vec::new();
-    for ((held, delivery), case) in bench.take("a").await.iter().zip(&deliveries).zip(&cases) {
-        waiting.push(bench.waiting(held, delivery, busy(case.2)).await);
+    for (held, reason) in bench.take("a").await.iter().zip(reasons) {
+        waiting.push(bench.waiting(held, delivery, *reason).await);
     }
-    let answers = bench.store.hold(0, "a", &waiting).await.unwrap();
-    for ((delivery, answer), (before, envelope, within, is_held)) in deliveries.iter().zip(answers).zip(cases) {
-        let held = bench.len(&format!("held:{}", delivery.webhook)).await;
-        let expected = if is_held { (Settled::Done, before + 1) } else { (Settled::Full, before) };
-        assert_eq!((answer, held), expected, "{before} of {} bytes, {within:?}", envelope.len());
-    }
+    bench.store.hold(0, "a", &waiting).await.unwrap()
+}
+
+/// Edits the settings of one of acme's webhooks by hand: it is on or off from now on.
+async fn switch(bench: &Bench, webhook: WebhookId, active: bool) {
+    let mut redis = bench.redis.clone();
+    let settings: String = redis.hget(bench.key("webhooks:acme"), webhook.to_string()).await.unwrap();
+    let switched = settings.replace(&format!(r#""active":{}"#, !active), &format!(r#""active":{active}"#));
+    let _: () = redis.hset(bench.key("webhooks:acme"), webhook.to_string(), switched).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_is_switched_off_while_more_is_held_loses_no_more_than_comes() {
-    for size in [10, 10_000] {
-        let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2"), ("LYNKHOOK_HELD__MAX_BYTES", "20KiB")]).await;
-        let webhook = bench.webhook("acme", false).await;
+async fn a_new_delivery_of_a_webhook_that_is_on_is_full_from_the_limit_on_and_costs_no_other_its_place() {
+    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "3")]).await;
+    let webhook = bench.webhook("acme", true).await;
+    let (delivery, held) = (first("acme", webhook, "e1"), format!("held:{webhook}"));
+    assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[NEW; 2]).await, [Settled::Done, Settled::Done]);
+    let together = hold_together(&bench, &delivery, TRANSCRIPT, &[NEW; 2]).await;
+    assert_eq!(together, [Settled::Done, Settled::Full], "what was held before it in the batch counts");
+    let before = bench.state().await;
+    let refused = bench.take("a").await;
+    assert_eq!((refused.len(), bench.pending().await), (0, 1), "it stays where it was");
+    assert_eq!(changed(&before, &bench.state().await), [""; 0]);
+
+    // Switched off, the same is held, and the oldest goes.
+    let oldest = bench.entries(&held).await.remove(0).0;
+    switch(&bench, webhook, false).await;
+    assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[NEW]).await, [Settled::Done]);
+    assert_eq!((bench.len(&held).await, bench.counted("held_overflow").await), (3, 1));
+    assert!(bench.entries(&held).await.iter().all(|(id, _)| *id != oldest), "the oldest went");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_delivery_of_a_webhook_that_is_on_is_full_where_the_sum_of_bytes_has_reached_the_limit() {
+    let envelope = envelope_of(1000);
+    let each = text(&first("acme", WebhookId::new(uuid::Uuid::now_v7()), "e1"), &envelope).len();
+    // The last one is held while the sum is below the limit, by one byte at least.
+    for (limit, fit) in [(3 * each, 3), (3 * each + 1, 4)] {
+        let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", &limit.to_string())]).await;
+        let webhook = bench.webhook("acme", true).await;
         let delivery = first("acme", webhook, "e1");
-        let envelope = envelope_of(size);
-        for stream in [format!("held:{webhook}"), "queue".to_owned()] {
-            for _ in 0..5 {
-                bench.append(&stream, &[("delivery", &text(&delivery, &envelope))]).await;
-            }
-        }
-        let waiting = take_to_hold(&bench, &delivery, Reason::Off).await;
-        for (entries, held) in [(&waiting[..2], 5), (&waiting[2..], 5)] {
-            assert_eq!(bench.store.hold(0, "a", entries).await.unwrap(), vec![Settled::Done; entries.len()]);
-            assert_eq!(bench.len(&format!("held:{webhook}")).await, held, "{size}");
-        }
-        assert_eq!(bench.counted("held_overflow").await, 5);
+        let mut answers = hold_together(&bench, &delivery, &envelope, &[NEW; 2]).await;
+        answers.extend(hold_together(&bench, &delivery, &envelope, &[NEW; 3]).await);
+        let held = answers.iter().take_while(|answer| **answer == Settled::Done).count();
+        assert_eq!((held, &answers[held..]), (fit, &vec![Settled::Full; 5 - fit][..]), "{limit}");
+        assert_eq!(bench.len(&format!("held:{webhook}")).await, fit);
+        assert_eq!(bench.held_bytes(webhook).await, Some((fit * each).to_string()));
+        assert!(bench.visit_in_ms("acme", webhook).await.unwrap() <= 0, "a visit weighs it now");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_webhook_is_off_its_bytes_stay_within_the_limit_however_large_what_comes_and_what_is_held() {
-    let kib = |count: usize| envelope_of(count << 10);
-    // What is held, and what comes: within the limit, above it.
-    for (held, comes) in [([6; 8], 60), ([60, 1, 1, 1, 1, 1, 1, 1], 40)] {
-        let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "100KiB")]).await;
-        let webhook = bench.webhook("acme", false).await;
-        let (delivery, key) = (first("acme", webhook, "e1"), format!("held:{webhook}"));
-        for size in held {
-            bench.append(&key, &[("delivery", &text(&delivery, &kib(size)))]).await;
-        }
-        for _ in 0..5 {
-            bench.append("queue", &[("delivery", &text(&delivery, &kib(comes)))]).await;
-            let taken = bench.take("a").await.remove(0);
-            assert_eq!(bench.hold(&taken, &delivery, Reason::Off).await, Settled::Done);
-        }
-        let bytes: usize = bench.entries(&key).await.iter().map(|(_, fields)| fields[0].1.len()).sum();
-        assert!(((comes << 10)..100 << 10).contains(&bytes), "{held:?}, {comes}: {bytes}");
+async fn what_is_known_is_held_whatever_is_held_already() {
+    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2"), ("LYNKHOOK_HELD__MAX_BYTES", "20KiB")]).await;
+    for (account, size) in [("acme", 10), ("other", 15_000)] {
+        let webhook = bench.webhook(account, true).await;
+        let delivery = first(account, webhook, "e1");
+        let reasons = [NEW, KNOWN, KNOWN, NEW, KNOWN, NEW];
+        let answers = hold_together(&bench, &delivery, &envelope_of(size), &reasons).await;
+        let expected = reasons.map(|reason| if reason == NEW { Settled::Full } else { Settled::Done });
+        assert_eq!((&answers[0], &answers[1..]), (&Settled::Done, &expected[1..]), "{account}");
+        assert_eq!(bench.len(&format!("held:{webhook}")).await, 4, "{account}");
     }
+    assert_eq!(bench.counted("held_overflow").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_webhook_that_was_switched_off_while_more_is_held_the_newest_stay_within_the_limit() {
+    for reason in [Reason::Off, NEW, KNOWN] {
+        let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2")]).await;
+        let webhook = bench.webhook("acme", true).await;
+        let (delivery, held) = (first("acme", webhook, "e1"), format!("held:{webhook}"));
+        assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[KNOWN; 5]).await, vec![Settled::Done; 5]);
+        switch(&bench, webhook, false).await;
+        let fourth = bench.entries(&held).await[4].0.clone();
+        assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[reason]).await, [Settled::Done], "{reason:?}");
+        let left = bench.entries(&held).await;
+        assert_eq!((left.len(), &left[0].0, bench.counted("held_overflow").await), (2, &fourth, 4), "{reason:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holding_adds_the_bytes_that_it_held_to_the_sum_and_no_others() {
+    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2")]).await;
+    let [busy, off] = [bench.webhook("acme", true).await, bench.webhook("acme", false).await];
+    let [delivery, to_off] = [busy, off].map(|webhook| first("acme", webhook, "e1"));
+    let bytes = |count: usize| Some((count * text(&delivery, TRANSCRIPT).len()).to_string());
+    assert_eq!(bench.held_bytes(busy).await, None);
+    let answers = hold_together(&bench, &delivery, TRANSCRIPT, &[Reason::Off, NEW, KNOWN, NEW]).await;
+    assert_eq!(answers, [Settled::Active, Settled::Done, Settled::Done, Settled::Full]);
+    assert_eq!(bench.held_bytes(busy).await, bytes(2));
+    // Somebody deleted it under its holder: neither held nor counted.
+    bench.queue(&delivery).await;
+    let deleted = bench.take("a").await.remove(0);
+    bench.cli::<()>(&format!("XDEL {} {}", bench.key("queue"), deleted.entry.0)).await;
+    assert_eq!(bench.hold(&deleted, &delivery, KNOWN).await, Settled::Done);
+    assert_eq!((bench.held_bytes(busy).await, bench.len(&format!("held:{busy}")).await), (bytes(2), 2));
+    // The oldest goes without being read, so that its bytes stay in the sum until a visit weighs.
+    for held in 1..=3 {
+        assert_eq!(hold_together(&bench, &to_off, TRANSCRIPT, &[Reason::Off]).await, [Settled::Done]);
+        assert_eq!(bench.held_bytes(off).await, bytes(held));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_sum_is_missing_while_something_is_held_a_visit_is_due_now_and_nothing_pretends_to_know_it() {
+    // What somebody did to the sum, and whether a visit can mend it.
+    for (what, spoil, mended) in [
+        ("lost", "DEL {sums}", true),
+        ("junk", "HSET {sums} {webhook} junk", true),
+        ("no number", "HSET {sums} {webhook} nan", true),
+        ("no hash", "SET {sums} x", false),
+    ] {
+        let bench = Bench::new().await;
+        let webhook = bench.webhook("acme", true).await;
+        let (delivery, held) = (first("acme", webhook, "e1"), format!("held:{webhook}"));
+        let later = Reason::Busy { visit_in: Duration::from_secs(60), is_new: true };
+        hold_together(&bench, &delivery, TRANSCRIPT, &[later; 2]).await;
+        bench.cli::<()>(&format!("DEL {}", bench.key("held_bytes"))).await;
+        let spoil = spoil.replace("{sums}", &bench.key("held_bytes")).replace("{webhook}", &webhook.to_string());
+        bench.cli::<redis::Value>(&spoil).await;
+        assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[later]).await, [Settled::Done], "{what}");
+        assert!(bench.visit_in_ms("acme", webhook).await.unwrap() <= 0, "{what}");
+        assert_eq!(bench.visit_with("acme", webhook, (0, usize::MAX)).await.moved, 0, "{what}");
+        let weight = bench.bytes(&held).await.to_string();
+        let sum = if mended { Some(weight) } else { None };
+        assert_eq!(bench.held_bytes(webhook).await, sum, "{what}");
+        assert_eq!(bench.visit("acme", webhook).await, 3, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_without_room_goes_back_to_the_retries_and_is_due_again() {
+    let (bench, webhook, held, delivery) = taken(true).await;
+    let before = bench.store.now().await.unwrap().timestamp_millis();
+    let again = Reason::Again { after: Duration::from_millis(700) };
+    assert_eq!(bench.hold(&held, &delivery, again).await, Settled::Done);
+    let after = bench.store.now().await.unwrap().timestamp_millis();
+    let waiting: Vec<(String, i64)> = bench.redis.clone().zrange_withscores(bench.key("retries"), 0, -1).await.unwrap();
+    let [(waiting, due)] = &waiting[..] else { panic!("{waiting:?}") };
+    assert_eq!(*waiting, text(&delivery, TRANSCRIPT), "with the number that its next attempt has");
+    assert!((before + 700..=after + 700).contains(due), "{before} {due} {after}");
+    assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0));
+    assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.held_bytes(webhook).await), (0, None));
+    assert_eq!(bench.visit_in_ms("acme", webhook).await, None, "nothing is held for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_without_room_goes_back_though_held_is_full_and_though_its_webhook_is_off() {
+    for active in [true, false] {
+        let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "1")]).await;
+        let webhook = bench.webhook("acme", active).await;
+        let (held, delivery) = (format!("held:{webhook}"), first("acme", webhook, "e1"));
+        let again = Reason::Again { after: PACE };
+        assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[KNOWN, again]).await, vec![Settled::Done; 2]);
+        assert_eq!((bench.len(&held).await, bench.counted("held_overflow").await), (1, 0), "{active}");
+        assert_eq!(bench.cli::<usize>(&format!("ZCARD {}", bench.key("retries"))).await, 1, "{active}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_waits_already_keeps_its_time_and_the_other_is_counted() {
+    let (bench, _, held, delivery) = taken(true).await;
+    let _: () = bench.redis.clone().zadd(bench.key("retries"), text(&delivery, TRANSCRIPT), 5).await.unwrap();
+    assert_eq!(bench.hold(&held, &delivery, Reason::Again { after: PACE }).await, Settled::Done);
+    assert_eq!(bench.cli::<usize>(&format!("ZCOUNT {} 5 5", bench.key("retries"))).await, 1);
+    assert_eq!((bench.counted("retries_merged").await, bench.len("queue").await, bench.pending().await), (1, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_back_from_being_held_says_since_when_though_its_worker_left() {
     let (bench, webhook, held, delivery) = taken(true).await;
-    assert_eq!(bench.hold(&held, &delivery, busy(Within::Once)).await, Settled::Done);
+    assert_eq!(bench.hold(&held, &delivery, NEW).await, Settled::Done);
     let held_as = bench.entries(&format!("held:{webhook}")).await[0].0.clone();
     assert_eq!(bench.visit("acme", webhook).await, 1);
     let expected = [("delivery".to_owned(), text(&delivery, TRANSCRIPT)), ("held".to_owned(), held_as)];
@@ -189,40 +237,6 @@ async fn what_comes_back_from_being_held_says_since_when_though_its_worker_left(
     let again = bench.take("b").await.remove(0);
     assert_eq!(bench.store.leave(0, "b", true, &[(again, String::new())]).await.unwrap(), 1);
     assert_eq!(bench.entries("queue").await[0].1, expected);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_large_delivery_of_a_busy_endpoint_does_not_drive_out_the_small_ones_before_it() {
-    let large = envelope_of(300_000);
-    let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
-    let webhook = bench.webhook("acme", true).await;
-    for (number, envelope) in [TRANSCRIPT; 40].into_iter().chain([large.as_str(); 6]).enumerate() {
-        let delivery = first("acme", webhook, &format!("e{number}"));
-        bench.append("queue", &[("delivery", &text(&delivery, envelope))]).await;
-    }
-    let mut answers = Vec::new();
-    for (number, held) in bench.take("a").await.iter().enumerate() {
-        answers.push(bench.hold(held, &first("acme", webhook, &format!("e{number}")), busy(Within::Once)).await);
-    }
-    let held = answers.iter().filter(|answer| **answer == Settled::Done).count();
-    assert!((42..46).contains(&held) && answers[45] == Settled::Full, "{answers:?}");
-    assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.counted("held_overflow").await), (held, 0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn large_ones_of_one_batch_are_weighed_with_those_before_them() {
-    let large = envelope_of(300_000);
-    let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
-    let webhook = bench.webhook("acme", true).await;
-    let delivery = first("acme", webhook, "e1");
-    for _ in 0..6 {
-        bench.append("queue", &[("delivery", &text(&delivery, &large))]).await;
-    }
-    let waiting = take_to_hold(&bench, &delivery, busy(Within::Once)).await;
-    let answers = bench.store.hold(0, "a", &waiting).await.unwrap();
-    let held = answers.iter().filter(|answer| **answer == Settled::Done).count();
-    assert!((2..4).contains(&held), "{answers:?}");
-    assert_eq!(bench.len(&format!("held:{webhook}")).await, held);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,7 +281,7 @@ async fn holding_does_not_put_off_a_visit_that_comes_sooner() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_of_a_deleted_webhook_is_dropped_and_counted_whatever_was_to_follow() {
     let retry = Next::Retry { after: Duration::ZERO };
-    let holds = [Reason::Off, busy(Within::Once), busy(Within::Any)].map(Err);
+    let holds = [Reason::Off, NEW, KNOWN, Reason::Again { after: Duration::ZERO }].map(Err);
     for next in holds.into_iter().chain([Next::Delivered, retry, Next::Failed].map(Ok)) {
         let (bench, webhook, held, delivery) = taken(false).await;
         bench.store.delete_webhook(&account_id("acme"), webhook).await.unwrap();
@@ -281,111 +295,41 @@ async fn a_delivery_of_a_deleted_webhook_is_dropped_and_counted_whatever_was_to_
         let left = bench.cli::<Vec<String>>(&format!("KEYS {}:*{webhook}*", bench.prefix)).await;
         assert_eq!(left, [""; 0], "{next:?}");
         assert_eq!(bench.visit_in_ms("acme", webhook).await, None, "{next:?}");
+        assert_eq!(bench.held_bytes(webhook).await, None, "{next:?}");
+        assert_eq!(bench.cli::<usize>(&format!("ZCARD {}", bench.key("retries"))).await, 0, "{next:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_without_asking_for_room_leaves_less_for_those_of_its_batch_that_ask() {
-    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "5")]).await;
+async fn each_batch_plans_the_visit_anew_that_somebody_lost_and_one_without_visits_holds_nothing() {
+    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "3")]).await;
     let webhook = bench.webhook("acme", true).await;
     let delivery = first("acme", webhook, "e1");
-    let [asks, asks_more, asks_not] = [Within::Once, Within::FourTimes, Within::Any].map(busy);
-    let batches: [(&[Reason], &[Settled]); 3] = [
-        (&[asks; 2], &[Settled::Done, Settled::Done]),
-        (&[asks, asks_not, asks_more, asks], &[Settled::Done, Settled::Done, Settled::Done, Settled::Full]),
-        (&[asks_more, asks, asks_more], &[Settled::Done, Settled::Full, Settled::Done]),
-    ];
-    for (reasons, expected) in batches {
-        for _ in reasons {
-            bench.queue(&delivery).await;
-        }
-        let mut waiting = Vec::new();
-        for (held, reason) in bench.take("a").await.iter().zip(reasons) {
-            waiting.push(bench.waiting(held, &delivery, *reason).await);
-        }
-        assert_eq!(bench.store.hold(0, "a", &waiting).await.unwrap(), expected);
+    for expected in [Settled::Done, Settled::Done, Settled::Done, Settled::Full] {
+        bench.cli::<()>(&format!("DEL {}", bench.key("visits"))).await;
+        assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[NEW]).await, [expected]);
+        assert!(bench.visit_in_ms("acme", webhook).await.is_some_and(|due| due <= 50));
     }
-    assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.counted("held_overflow").await), (7, 0));
+    bench.cli::<()>(&format!("SET {} x", bench.key("visits"))).await;
+    let answers = hold_together(&bench, &delivery, TRANSCRIPT, &[KNOWN; 5]).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Settled::Broken(_))), "{answers:?}");
+    assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.pending().await), (3, 6));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_many_are_held_the_limits_hold_and_what_somebody_lost_is_planned_anew() {
-    let held = |webhook: WebhookId| format!("held:{webhook}");
-    let one_by_one = async |bench: &Bench, webhook: WebhookId, count: usize| {
-        let delivery = first("acme", webhook, "e1");
-        let mut answers = Vec::new();
-        for _ in 0..count {
-            bench.queue(&delivery).await;
-            let taken = bench.take("a").await.remove(0);
-            answers.push(bench.hold(&taken, &delivery, busy(Within::Once)).await);
-        }
-        answers
-    };
-
-    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "37")]).await;
+async fn where_something_is_held_already_the_fence_and_whether_it_is_on_are_asked_about_all_the_same() {
+    let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
-    let answers = one_by_one(&bench, webhook, 40).await;
-    assert_eq!(answers[..37], vec![Settled::Done; 37]);
-    assert_eq!(answers[37..], vec![Settled::Full; 3]);
-    bench.cli::<()>(&format!("HSET {} {webhook} {{\"active\":false}}", bench.key("webhooks:acme"))).await;
-    assert_eq!(one_by_one(&bench, webhook, 3).await, vec![Settled::Done; 3], "it is off: the oldest go");
-    assert_eq!((bench.len(&held(webhook)).await, bench.counted("held_overflow").await), (37, 3));
-
-    // Nothing of what comes says how large the three are that were held first.
-    let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
-    let webhook = bench.webhook("acme", true).await;
-    let large = envelope_of(300 << 10);
-    for _ in 0..3 {
-        let large = text(&first("acme", webhook, "e1"), &large);
-        bench.append(&held(webhook), &[("delivery", &large)]).await;
-    }
-    let answers = one_by_one(&bench, webhook, 400).await;
-    let bytes = bench.bytes(&held(webhook)).await;
-    let held_of_them = answers.iter().filter(|answer| **answer == Settled::Done).count();
-    assert!((30..300).contains(&held_of_them) && answers[399] == Settled::Full, "{held_of_them}");
-    assert!(bytes <= (1 << 20) + (16 << 10), "{bytes}");
-
-    let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "45")]).await;
-    let webhook = bench.webhook("acme", true).await;
-    let is_planned = async || bench.visit_in_ms("acme", webhook).await.is_some_and(|due| due <= 50);
-    let lose_visits = async || bench.cli::<()>(&format!("DEL {}", bench.key("visits"))).await;
-    one_by_one(&bench, webhook, 20).await;
-    lose_visits().await;
-    one_by_one(&bench, webhook, 16).await;
-    assert!(is_planned().await, "one of sixteen");
-    one_by_one(&bench, webhook, 9).await;
-    lose_visits().await;
-    assert_eq!(one_by_one(&bench, webhook, 1).await, [Settled::Full]);
-    assert!(is_planned().await, "there is no room: the more it is to be visited");
-
-    // Fence, and whether it is on, are asked about with each.
-    let delivery = first("acme", webhook, "e1");
+    let (delivery, held) = (first("acme", webhook, "e1"), format!("held:{webhook}"));
+    hold_together(&bench, &delivery, TRANSCRIPT, &[NEW; 2]).await;
     bench.queue(&delivery).await;
     let taken = bench.take("a").await.remove(0);
     assert_eq!(bench.hold(&taken, &delivery, Reason::Off).await, Settled::Active);
     bench.cli::<redis::Value>(&format!("XCLAIM {} workers b 0 {}", bench.key("queue"), taken.entry.0)).await;
-    assert_eq!(bench.hold(&taken, &delivery, busy(Within::Any)).await, Settled::Lost);
-    assert_eq!((bench.len("queue").await, bench.len(&held(webhook)).await), (2, 45), "nothing was held");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_batch_in_which_one_is_a_sixteenth_plans_the_visit_and_one_without_visits_holds_nothing() {
-    let bench = Bench::new().await;
-    let webhook = bench.webhook("acme", true).await;
-    let delivery = first("acme", webhook, "e1");
-    let hold = async |count: usize| {
-        for _ in 0..count {
-            bench.queue(&delivery).await;
-        }
-        let waiting = take_to_hold(&bench, &delivery, busy(Within::Once)).await;
-        bench.store.hold(0, "a", &waiting).await.unwrap()
-    };
-    assert_eq!(hold(30).await, vec![Settled::Done; 30]);
-    bench.cli::<()>(&format!("DEL {}", bench.key("visits"))).await;
-    assert_eq!(hold(5).await, vec![Settled::Done; 5]);
-    assert!(bench.visit_in_ms("acme", webhook).await.is_some());
-    bench.cli::<()>(&format!("SET {} x", bench.key("visits"))).await;
-    let answers = hold(14).await;
-    assert!(answers.iter().all(|answer| matches!(answer, Settled::Broken(_))), "{answers:?}");
-    assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.pending().await), (35, 14));
+    let before = bench.state().await;
+    for reason in [Reason::Off, NEW, KNOWN, Reason::Again { after: PACE }] {
+        assert_eq!(bench.hold(&taken, &delivery, reason).await, Settled::Lost, "{reason:?}");
+        assert_eq!(changed(&before, &bench.state().await), [""; 0], "{reason:?}");
+    }
+    assert_eq!((bench.len("queue").await, bench.len(&held).await), (1, 2));
 }

@@ -3,6 +3,8 @@
 
 use super::*;
 
+const MIB: usize = 1 << 20;
+
 async fn hold(bench: &Bench, webhook: WebhookId, count: usize) {
     for number in 0..count {
         let delivery = text(&first("acme", webhook, &format!("e{number}")), TRANSCRIPT);
@@ -86,24 +88,194 @@ async fn an_endpoint_without_room_gets_nothing_back_and_is_visited_again_at_its_
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
     hold(&bench, webhook, 5).await;
-    let oldest_log = timestamp(chrono::Utc::now() - LOG_RETENTION);
     let bytes = TRANSCRIPT.len();
     for (room, moved, places, left) in
         [((0, bytes), 0, 0, 5), ((3, bytes), 3, 3, 2), ((0, bytes), 0, 0, 2), ((1, bytes - 1), 1, 2, 1)]
     {
         bench.cli::<()>(&format!("ZADD {} 0 acme/{webhook}", bench.key("visits"))).await;
         let pace = Duration::from_secs(7);
-        let room = (room.0, room.1, pace);
-        let visited = bench.store.visit(&account_id("acme"), webhook, &oldest_log, room).await.unwrap();
+        let visited = bench.visit_now("acme", webhook, (room.0, room.1, pace), false).await;
         assert_eq!((visited.moved, visited.places), (moved, places));
         assert_eq!(visited.next_in, Some(pace));
         assert_eq!(bench.len(&format!("held:{webhook}")).await, left);
     }
 }
 
+/// One delivery of acme's as it lies in `held`, with an envelope of so many bytes.
+fn large(webhook: WebhookId, bytes: usize) -> String {
+    text(&first("acme", webhook, "e1"), &envelope_of(bytes))
+}
+
+/// Appends a delivery to what is held, and to the sum, as `hold` does.
+async fn hold_counted(bench: &Bench, webhook: WebhookId, delivery: &str) {
+    bench.append(&format!("held:{webhook}"), &[("delivery", delivery)]).await;
+    bench.cli::<i64>(&format!("HINCRBY {} {webhook} {}", bench.key("held_bytes"), delivery.len())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_places_became_free_a_planned_visit_is_made_before_it_is_due() {
+    let bench = Bench::new().await;
+    let webhook = bench.webhook("acme", true).await;
+    hold(&bench, webhook, 3).await;
+    let room = (2, usize::MAX, Duration::from_secs(7));
+    let before = bench.state().await;
+    let visited = bench.visit_now("acme", webhook, room, true).await;
+    assert_eq!((visited.moved, visited.next_in, visited.more_held), (0, None, None), "no visit is planned");
+    assert_eq!(changed(&before, &bench.state().await), [""; 0]);
+
+    let in_a_minute = bench.store.now().await.unwrap().timestamp_millis() + 60_000;
+    bench.cli::<()>(&format!("ZADD {} {in_a_minute} acme/{webhook}", bench.key("visits"))).await;
+    assert_eq!(bench.visit_now("acme", webhook, room, false).await.moved, 0, "it is not due");
+    let visited = bench.visit_now("acme", webhook, room, true).await;
+    assert_eq!((visited.moved, visited.next_in, visited.more_held), (2, Some(room.2), Some(true)));
+    let due = bench.visit_in_ms("acme", webhook).await.unwrap();
+    assert!((0..=7000).contains(&due), "{due}");
+    assert_eq!(bench.visit_now("acme", webhook, room, true).await.moved, 1);
+    assert_eq!(bench.visit_in_ms("acme", webhook).await, None, "nothing is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_visit_moves_leaves_the_sum_which_goes_with_the_last_of_it() {
+    let bench = Bench::new().await;
+    let webhook = bench.webhook("acme", true).await;
+    let sizes = [1000, 2000, 3000].map(|bytes| large(webhook, bytes));
+    for delivery in &sizes {
+        hold_counted(&bench, webhook, delivery).await;
+    }
+    assert_eq!(bench.visit_with("acme", webhook, (1, usize::MAX)).await.moved, 1);
+    assert_eq!(bench.held_bytes(webhook).await, Some((sizes[1].len() + sizes[2].len()).to_string()));
+    assert_eq!(bench.visit_with("acme", webhook, (0, usize::MAX)).await.moved, 0);
+    assert_eq!(bench.held_bytes(webhook).await, Some((sizes[1].len() + sizes[2].len()).to_string()));
+    assert_eq!(bench.visit("acme", webhook).await, 2);
+    assert_eq!(bench.held_bytes(webhook).await, None);
+
+    // Nor does a sum outlive what is held where somebody deleted that, or where it is discarded.
+    hold_counted(&bench, webhook, &sizes[0]).await;
+    bench.cli::<()>(&format!("DEL {}", bench.key(&format!("held:{webhook}")))).await;
+    bench.cli::<()>(&format!("HSET {} {webhook} 1000000000000", bench.key("held_bytes"))).await;
+    assert_eq!(bench.visit("acme", webhook).await, 0);
+    assert_eq!(bench.held_bytes(webhook).await, None);
+    hold_counted(&bench, webhook, &sizes[0]).await;
+    assert_eq!(bench.store.discard_held(&account_id("acme"), webhook).await.unwrap(), Some(1));
+    assert_eq!(bench.held_bytes(webhook).await, None);
+    hold_counted(&bench, webhook, &sizes[0]).await;
+    bench.store.delete_webhook(&account_id("acme"), webhook).await.unwrap();
+    assert_eq!(bench.held_bytes(webhook).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sum_that_is_missing_or_far_too_high_is_weighed_and_another_is_believed() {
+    let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
+    let webhook = bench.webhook("acme", true).await;
+    hold(&bench, webhook, 20).await;
+    let sums = bench.key("held_bytes");
+    let weight = bench.bytes(&format!("held:{webhook}")).await.to_string();
+    let full = (1 << 20).to_string();
+    let almost = ((1 << 20) - 1).to_string();
+    for (noted, left) in [(None, &weight), (Some(&full), &weight), (Some(&almost), &almost), (Some(&weight), &weight)] {
+        bench.cli::<()>(&format!("DEL {sums}")).await;
+        if let Some(noted) = noted {
+            bench.cli::<()>(&format!("HSET {sums} {webhook} {noted}")).await;
+        }
+        bench.visit_with("acme", webhook, (0, usize::MAX)).await;
+        assert_eq!(bench.held_bytes(webhook).await.as_ref(), Some(left), "{noted:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_webhook_that_is_on_nothing_is_trimmed_and_of_one_that_is_off_the_oldest_go_beyond_the_limit() {
+    for active in [true, false] {
+        let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
+        let (webhook, max_bytes) = (bench.webhook("acme", active).await, 1_u64 << 20);
+        let held = format!("held:{webhook}");
+        for number in 0..30 {
+            // Redis reserves memory in steps, one of which these nearly fill.
+            hold_counted(&bench, webhook, &large(webhook, 56_900 + number)).await;
+        }
+        let before = bench.entries(&held).await;
+        bench.visit_with("acme", webhook, (0, usize::MAX)).await;
+        let (left, bytes) = (bench.entries(&held).await, bench.bytes(&held).await);
+        let dropped = before.len() - left.len();
+        assert_eq!(left, before[dropped..], "the oldest go");
+        assert_eq!(bench.counted("held_overflow").await, dropped as u64);
+        if active {
+            assert_eq!(dropped, 0);
+        } else {
+            // A sixteenth below it, and no more than one entry below that.
+            let sixteenth_below = max_bytes - max_bytes / 16;
+            assert!((sixteenth_below - 70_000..=sixteenth_below).contains(&bytes), "{bytes}");
+            let next = bench.visit_in_ms("acme", webhook).await.unwrap();
+            assert!((HOUR_MS / 2..=HOUR_MS).contains(&next), "{next}");
+        }
+        let sum: u64 = bench.held_bytes(webhook).await.unwrap().parse().unwrap();
+        assert!(sum.abs_diff(bytes) < bytes / 8, "{active}: {sum} for {bytes}");
+        // One that is as large as all that may be held is kept: it is the newest.
+        hold_counted(&bench, webhook, &large(webhook, MIB)).await;
+        bench.visit_with("acme", webhook, (0, usize::MAX)).await;
+        assert_eq!(bench.len(&held).await, if active { 31 } else { 1 });
+        bench.visit_with("acme", webhook, (0, usize::MAX)).await;
+        let next = bench.visit_in_ms("acme", webhook).await.unwrap();
+        assert_eq!(next > 1000, !active, "there is no more to do at once: {next}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_visit_drops_at_most_1000_entries_and_16_mib_and_is_due_again_at_once_where_more_has_to_go() {
+    for (count, size, at_most) in [(2500, 100, 1000), (60, 1 << 20, 14)] {
+        let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "64KiB")]).await;
+        let webhook = bench.webhook("acme", false).await;
+        let (held, delivery) = (format!("held:{webhook}"), large(webhook, size));
+        let mut fill = redis::pipe();
+        for _ in 0..count {
+            fill.xadd(bench.key(&held), "*", &[("delivery", &delivery)]).ignore();
+        }
+        fill.exec_async(&mut bench.redis.clone()).await.unwrap();
+        let (mut left, mut rounds) = (count, 0);
+        bench.visit_with("acme", webhook, (0, usize::MAX)).await;
+        loop {
+            let dropped = left - bench.len(&held).await;
+            assert!(dropped <= at_most + 2, "{size}: {dropped}");
+            (left, rounds) = (left - dropped, rounds + 1);
+            if bench.visit_in_ms("acme", webhook).await.unwrap() > 0 {
+                break;
+            }
+            assert!(dropped > 0, "{size}: {left} are left");
+            bench.visit_if_due("acme", webhook).await;
+        }
+        assert!((2..10).contains(&rounds), "{size}: {rounds}");
+        assert!(left == 1 || bench.bytes(&held).await <= 64 << 10, "{size}: {left}");
+        assert_eq!(bench.counted("held_overflow").await, (count - left) as u64);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_off_never_holds_much_more_than_it_may_of_200_events_of_1_mib() {
+    let bench = Bench::new().await;
+    let webhook = bench.webhook("acme", false).await;
+    let (delivery, envelope) = (first("acme", webhook, "e1"), envelope_of(MIB));
+    let (key, mut most) = (format!("held:{webhook}"), 0);
+    for _ in 0..50 {
+        for _ in 0..4 {
+            bench.append("queue", &[("delivery", &text(&delivery, &envelope))]).await;
+        }
+        let mut waiting = Vec::new();
+        for held in bench.take("a").await {
+            waiting.push(bench.waiting(&held, &delivery, Reason::Off).await);
+        }
+        assert_eq!(bench.store.hold(0, "a", &waiting).await.unwrap(), vec![Settled::Done; 4]);
+        // Only those visits are made that holding planned.
+        bench.visit_if_due("acme", webhook).await;
+        most = most.max(bench.bytes(&key).await);
+    }
+    assert!(most <= (64 + 16) << 20, "{most}");
+    let (left, bytes) = (bench.len(&key).await, bench.bytes(&key).await);
+    assert!(bytes > 48 << 20, "no more goes than has to: {bytes}");
+    assert_eq!(left as u64 + bench.counted("held_overflow").await, 200);
+}
+
 /// What somebody did by hand to a webhook that holds one delivery; how many entries a visit moves all the same; and
 /// whether anything is left to be visited for.
-const SPOILS: [(&str, &str, usize, bool); 18] = [
+const SPOILS: [(&str, &str, usize, bool); 21] = [
     ("a log entry that is no JSON", "LPUSH {logs} junk", 1, false),
     ("a log entry that is no object", "LPUSH {logs} 5", 1, false),
     ("a log entry that is null", "LPUSH {logs} null", 1, false),
@@ -114,6 +286,9 @@ const SPOILS: [(&str, &str, usize, bool); 18] = [
     ("a held that is no stream", "SET {held} x", 0, false),
     ("a foreign entry before it", "XADD {held} * foreign entry", 2, false),
     ("counts that are no hash", "SET {counts} x", 1, false),
+    ("sums that are no hash", "SET {sums} x", 1, false),
+    ("a sum that is no number", "HSET {sums} {webhook} junk", 1, false),
+    ("a sum without end", "HSET {sums} {webhook} inf", 1, false),
     ("settings that are no JSON", "HSET {webhooks} {webhook} junk", 0, true),
     ("settings that are null", "HSET {webhooks} {webhook} null", 0, true),
     ("settings that are a number", "HSET {webhooks} {webhook} 5", 0, true),
@@ -131,6 +306,7 @@ async fn whatever_is_spoiled_the_visit_is_made_and_the_next_one_planned_where_an
         let webhook = bench.webhook("acme", true).await;
         let mut command = command.replace("{webhook}", &webhook.to_string());
         command = command.replace("{counts}", &bench.key("counts")).replace("{webhooks}", &bench.key("webhooks:acme"));
+        command = command.replace("{sums}", &bench.key("held_bytes"));
         for kind in ["logs", "failed", "held"] {
             command = command.replace(&format!("{{{kind}}}"), &bench.key(&format!("{kind}:{webhook}")));
         }

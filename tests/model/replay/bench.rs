@@ -12,7 +12,6 @@ use lynkhook::{
         delivery,
         entry::{self, Plan},
         event::EventId,
-        held::Within,
         log_entry::{LOG_RETENTION, LogEntry, timestamp},
         retry,
         webhook::{Webhook, WebhookId},
@@ -129,7 +128,7 @@ impl Bench {
                 let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
                 let webhook = self.webhooks[usize::from(webhook)];
                 let room = (50, usize::MAX, Duration::from_millis(50));
-                let visited = self.store.visit(&self.account, webhook, &oldest_log, room).await.unwrap();
+                let visited = self.store.visit(&self.account, webhook, &oldest_log, room, false).await.unwrap();
                 assert_eq!(visited.moved, after.queue.len() - before.queue.len());
             }
             Action::Switch { webhook, on } => self.switch(self.webhooks[usize::from(webhook)], on).await,
@@ -226,7 +225,7 @@ impl Bench {
                 let visit_in = Duration::from_hours(1);
                 let reason = match reason {
                     state::Reason::Off => Reason::Off,
-                    state::Reason::Busy => Reason::Busy { visit_in, within: Within::Once },
+                    state::Reason::Busy => Reason::Busy { visit_in, is_new: true },
                 };
                 let waiting = Waiting {
                     held,
