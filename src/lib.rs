@@ -19,7 +19,7 @@
 //!                          │   │              look up   store::webhooks
 //!                          │   │              plan      domain::entry        ── several ───► queue, one each
 //!                          │   │                │                            ── off ───────► held
-//!                          │   │                │        domain::bound       ── busy ──────► held
+//!                          │   │                │        domain::endpoint    ── busy ──────► held
 //!                          │   │                │                            ── held full ─► failed, log
 //!                          │   │                │                            ── unreadable ► failed, log
 //!                          │   │              attempt   sender
@@ -50,12 +50,16 @@
 //! **A suspect.** An entry that was claimed before may have ended its worker. A worker attempts suspects one at a time,
 //! so that no neighbour is blamed, and one lost five times is set aside with a final log entry.
 //!
-//! **Places.** What a worker is short of is attempts in flight, and an endpoint that does not answer keeps each for 10 s.
-//! (An attempt with a large event counts several times, so that memory is shared out as well.) So what one webhook may
-//! have is bounded by how its endpoint answers ([`domain::bound`]; `worker/bounds.rs` keeps the figures), and what is
-//! beyond is held in Redis and comes back by visits, as many at a time as there is room for, and no more than the others
-//! bear. There is no queue in memory to lose, and a backlog of 10,000 costs a visit at a time. Where `held` is
-//! full, new deliveries fail.
+//! **Places.** A worker is short of attempts in flight, and an endpoint that does not answer keeps each for 10 s. (An attempt
+//! with a large event counts several times, so that memory is shared out as well.) While places are free the schedule holds
+//! for everyone; how many of them one endpoint may have follows from how it answers ([`domain::endpoint`] has the rule,
+//! `worker/endpoints.rs` the figures). A delivery that finds no place is put off in Redis (`worker/admit.rs`): a due retry goes
+//! back to `retries` for a moment and takes the next free place; any other is held, and comes back oldest first when an attempt
+//! at its endpoint ends, which rings the visitor. There is no queue in memory to lose, and a backlog of 10,000 costs a visit at
+//! a time. When `held` is full, new deliveries fail.
+//!
+//! **A busy worker.** Places are not all: attempts take time as well, and those that fail are repeated. While its thread has
+//! little time left, a worker starts fewer attempts at endpoints that always fail, and brings held deliveries back more slowly.
 //!
 //! **What is known** (`store/known.rs`). Redis tells a worker of every change of a webhook, on the connection on which it
 //! reads entries: whatever was enqueued after a change was answered is read after the change is known, so that webhooks

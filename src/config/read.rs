@@ -58,6 +58,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
             concurrency: read.integer("worker.concurrency", 1, 65_536)?,
             threads: read.integer("worker.threads", 1, 256)?,
             max_bytes: read.bytes("worker.max_bytes", &KEY_BYTES)?,
+            failing_rate: read.integer("worker.failing_rate", 1, 1_000_000)?,
             lease: read.duration("worker.lease", &TIME_LIMIT)?,
             renew_every: read.duration("worker.renew_every", &TIME_LIMIT)?,
             start_within: read.duration("worker.start_within", &TIME_LIMIT)?,

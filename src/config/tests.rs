@@ -72,6 +72,7 @@ fn every_default_is_the_documented_one() {
     assert_eq!(settings.worker.start_within, Duration::from_secs(15));
     assert_eq!(settings.worker.claim_every, Duration::from_secs(10));
     assert_eq!(settings.worker.max_losses, 5);
+    assert_eq!(settings.worker.failing_rate, 100);
     assert_eq!(settings.worker.shutdown_grace, Duration::from_secs(20));
     assert_eq!(settings.delivery.timeout, Duration::from_secs(10));
     assert_eq!(settings.delivery.retry_delays, [Duration::from_secs(2), Duration::from_secs(4)]);
@@ -145,6 +146,7 @@ fn every_key_can_be_set_by_environment() {
             "redis.accept_eviction" => ("volatile-lru", "volatile-lru"),
             "worker.health_bind" => ("127.0.0.1:81", "127.0.0.1:81"),
             "worker.max_losses" => ("9", "9"),
+            "worker.failing_rate" => ("55", "55"),
             "webhooks.limit_per_account" => ("3", "3"),
             "worker.lease" => ("31s", "31s"),
             "worker.renew_every" => ("1234ms", "1.234s"),
@@ -285,6 +287,7 @@ fn values_just_inside_their_range_pass_and_just_outside_are_refused() {
         ("queue.partitions", "1", "0"),
         ("queue.partitions", "1024", "1025"),
         ("worker.max_losses", "1", "0"),
+        ("worker.failing_rate", "1", "0"),
         ("webhooks.limit_per_account", "1", "0"),
         ("held.limit", "1", "0"),
         ("failed.limit", "10000000", "10000001"),

@@ -5,8 +5,8 @@
 
 pub mod account;
 pub mod address;
-pub mod bound;
 pub mod delivery;
+pub mod endpoint;
 pub mod entry;
 pub mod event;
 pub mod header;

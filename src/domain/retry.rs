@@ -45,11 +45,6 @@ impl Schedule {
         self.0.len() + 1
     }
 
-    /// The shortest delay, if any attempt follows the first.
-    pub fn shortest(&self) -> Option<Duration> {
-        self.0.iter().min().copied()
-    }
-
     /// Decides what follows the attempt numbered `attempt` (from 1) that met `outcome`; `jitter` is a random
     /// number from 0 to 1.
     ///

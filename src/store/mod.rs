@@ -41,7 +41,7 @@ pub use self::{
     rejected::{Batch, Fate, RejectedEntry},
     server::{NO_EVICTION, ServerInfo},
     span::Span,
-    status::{Figures, Holding, Kept, LiveWorker, Partition, Retries, Status, Visits, WEBHOOKS_MAX},
+    status::{Figures, Holding, Kept, Limited, LiveWorker, Partition, Retries, Status, Visits, WEBHOOKS_MAX},
     webhooks::{Deleted, Put},
 };
 use self::{connect::Link, keys::Keys, scripts::Scripts};

@@ -177,8 +177,26 @@ pub struct LiveWorker {
     pub no_room: u64,
     /// Endpoints that it has to wait for.
     pub slow_endpoints: u64,
-    /// Endpoints that fail.
+    /// Endpoints whose last attempt failed.
     pub failing_endpoints: u64,
+    /// Endpoints that had no room for one more attempt a moment ago.
+    pub limited: Vec<Limited>,
+}
+
+/// An endpoint that a worker gives no more attempts at the moment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limited {
+    /// Its account.
+    pub account: String,
+    /// Its webhook.
+    pub webhook: String,
+    /// What limits it, in words.
+    pub why: String,
+    /// Places that its attempts occupy at this worker.
+    pub in_flight: usize,
+    /// Places that they may occupy.
+    pub limit: usize,
 }
 
 /// What `status.lua` answers.

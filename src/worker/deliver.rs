@@ -1,6 +1,6 @@
 //! One queue entry's way, top to bottom: judge, look up the webhooks, plan, attempt, decide, settle.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use super::{
     Worker,
-    bounds::Place,
+    admit::{Admission, admit, hold_while_off},
+    endpoints::Permit,
     leases::Lease,
     persist::{Backoff, until_answered},
 };
 use crate::{
     domain::{
-        bound::Standing,
         delivery::Delivery,
         entry::{Judged, Plan, Work},
         event::EventId,
@@ -26,7 +26,7 @@ use crate::{
     failpoint,
     secrets::SecretsError,
     sender::{self, Request},
-    store::{Attempted, Entry, Reason, Settled, StoreError, Waiting},
+    store::{Attempted, Entry, Settled, StoreError},
 };
 
 /// Delivers one entry. When this returns, the entry is settled, or it is another's, or it stays pending for whoever
@@ -38,7 +38,6 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
         return bury(&worker, &lease, judged).await;
     }
     let mut backoff = Backoff::new();
-    let mut refused = false;
     let steps = worker.steps_of(&lease);
     // What is known is as old as what the reader read last: that is good for an entry that it has just read, once.
     let mut known = (deliveries == 1).then(|| steps.known.get(judged.account())).flatten();
@@ -71,44 +70,24 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 if !lease.ready(worker.start_within).await {
                     return;
                 }
-                let bytes = judged.envelope.len();
-                let place = match worker.bounds.enter(webhook.id, bytes) {
-                    Ok(place) => place,
-                    // To hold what was lost before would be to forget that it was.
-                    Err(_) if deliveries > 1 => worker.bounds.enter_anyway(webhook.id, bytes),
-                    Err(busy) => {
-                        let is_new = judged.is_new(&delivery);
-                        if !refused {
-                            refused = true;
-                            match put_off(&worker, &lease, &delivery, &judged.envelope, busy.pace, is_new).await {
-                                // To ask may have taken long: lease, settings and places are looked at anew.
-                                Some(Settled::Full) => continue,
-                                _ => return,
-                            }
-                        }
-                        if busy.standing != Standing::Quick {
-                            worker.figures.no_room();
-                            return fail(&worker, &lease, delivery, judged, no_room(busy.standing)).await;
-                        }
-                        // It takes little time.
-                        worker.bounds.enter_anyway(webhook.id, bytes)
-                    }
+                let permit = match admit(&worker, &lease, &delivery, &judged, deliveries > 1).await {
+                    Admission::Permit(permit) => permit,
+                    Admission::PutOff => return,
+                    Admission::Full(why) => return fail(&worker, &lease, delivery, judged, why).await,
                 };
-                if attempt(&worker, &lease, delivery, webhook, place, &mut judged).await {
+                if attempt(&worker, &lease, delivery, webhook, permit, &mut judged).await {
                     return;
                 }
-                // Whatever changes meanwhile counts: the webhook is looked up anew, and asked for room.
-                refused = false;
                 tokio::select! {
                     () = worker.stop.cancelled() => return,
                     () = backoff.pause() => {}
                 }
             }
             Plan::Hold(delivery) => {
-                if hold(&worker, &lease, &delivery, &judged.envelope, Reason::Off).await != Some(Settled::Active) {
+                if hold_while_off(&worker, &lease, &delivery, &judged.envelope).await {
                     return;
                 }
-                // It was switched on meanwhile. Should whoever says so be wrong, it is not asked without end.
+                // It was switched on meanwhile. Should Redis be wrong about that, it is not asked without end.
                 backoff.pause().await;
             }
         }
@@ -133,7 +112,7 @@ async fn attempt(
     lease: &Lease,
     delivery: Delivery,
     webhook: &Webhook,
-    place: Place,
+    permit: Permit,
     judged: &mut Judged,
 ) -> bool {
     let time = worker.clock.now();
@@ -145,7 +124,7 @@ async fn attempt(
         worker.shortage.tell(lacking);
         return false;
     }
-    place.end(&met.outcome);
+    permit.end(&met.outcome);
     failpoint::after("request", delivery.account.as_str());
     let next = worker.schedule.decide(&met.outcome, delivery.attempt, rand::random());
     let last = !matches!(next, Next::Retry { .. });
@@ -221,6 +200,8 @@ macro_rules! leased {
     };
 }
 
+pub(super) use leased;
+
 async fn settle(worker: &Worker, lease: &Lease, attempt: Attempted, envelope_bytes: usize) {
     let next = attempt.next;
     let moved_bytes = if next == Next::Delivered { 0 } else { envelope_bytes };
@@ -230,8 +211,8 @@ async fn settle(worker: &Worker, lease: &Lease, attempt: Attempted, envelope_byt
     });
     if report(lease, "settle", settled) == Some(Settled::Done) {
         worker.figures.settled(next);
-        if let Next::Retry { .. } = next {
-            worker.retry_added.notify_waiters();
+        if let Next::Retry { after } = next {
+            worker.next_promote[usize::from(lease.partition())].by(Instant::now() + after);
         }
     }
 }
@@ -252,47 +233,8 @@ async fn fan_out(worker: &Worker, lease: &Lease, deliveries: &[Delivery]) {
     report(lease, "fan out", done);
 }
 
-/// Puts a delivery aside, because its webhook is off or its endpoint has too much in flight.
-async fn hold(
-    worker: &Worker,
-    lease: &Lease,
-    delivery: &Delivery,
-    envelope: &Bytes,
-    reason: Reason,
-) -> Option<Settled> {
-    let steps = worker.steps_of(lease);
-    let held = leased!(lease, |held| {
-        let waiting = Waiting { held, delivery: delivery.clone(), envelope: envelope.clone(), reason };
-        Ok(steps.hold.ask(waiting, envelope.len()).await.unwrap_or(Settled::Lost))
-    });
-    report(lease, "hold", held)
-}
-
-/// Puts a delivery aside until its endpoint has room.
-async fn put_off(
-    worker: &Worker,
-    lease: &Lease,
-    delivery: &Delivery,
-    envelope: &Bytes,
-    visit_in: Duration,
-    is_new: bool,
-) -> Option<Settled> {
-    let held = hold(worker, lease, delivery, envelope, Reason::Busy { visit_in, is_new }).await;
-    if held == Some(Settled::Done) {
-        worker.figures.put_off();
-        worker.next_visit[usize::from(lease.partition())].by(Instant::now() + visit_in);
-    }
-    held
-}
-
-/// Why a delivery fails that was not attempted.
-fn no_room(standing: Standing) -> String {
-    let endpoint = if standing == Standing::Failing { "keeps failing" } else { "does not keep up" };
-    format!("not attempted: this endpoint {endpoint}, and as many deliveries as may wait for it do")
-}
-
 /// Says in the log what is worth saying of a step's answer, and passes it on.
-fn report(lease: &Lease, step: &str, answer: Result<Settled, StoreError>) -> Option<Settled> {
+pub(super) fn report(lease: &Lease, step: &str, answer: Result<Settled, StoreError>) -> Option<Settled> {
     let entry = &lease.entry().0;
     match &answer {
         Ok(Settled::Done | Settled::Active | Settled::Full) => {}

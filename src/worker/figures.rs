@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use chrono::{DateTime, Utc};
 
-use super::{Worker, bounds::Standings};
+use super::Worker;
 use crate::domain::{log_entry::timestamp, retry::Next};
 
 /// Counts since the worker started.
@@ -61,7 +61,7 @@ impl Figures {
 
     /// The value of `workers:<name>`.
     pub(super) fn to_json(&self, worker: &Worker) -> String {
-        let Standings { slow, failing } = worker.bounds.standings();
+        let (slow, failing, limited) = worker.endpoints.told();
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
@@ -77,6 +77,7 @@ impl Figures {
             "noRoom": self.no_room.load(Relaxed),
             "slowEndpoints": slow,
             "failingEndpoints": failing,
+            "limited": limited,
         })
         .to_string()
     }

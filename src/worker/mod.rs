@@ -8,10 +8,12 @@
 //!
 //! A process may hold several workers, one a thread (`threads.rs`); they share nothing but the process.
 
+mod admit;
+mod alarm;
 mod batch;
-mod bounds;
 mod clock;
 mod deliver;
+mod endpoints;
 mod figures;
 mod health;
 mod leases;
@@ -38,9 +40,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
+    alarm::Alarm,
     batch::{Asking, batched},
-    bounds::Bounds,
     clock::ServerClock,
+    endpoints::Endpoints,
     figures::Figures,
     health::Heard,
     leases::{Lease, Leases},
@@ -48,12 +51,12 @@ use self::{
     shortage::Shortage,
     steps::LookedUp,
     turns::Turns,
-    visit::NextVisit,
 };
 use crate::{
     config::Settings,
     domain::{
         account::AccountId,
+        endpoint::Rule,
         entry::{Found, Judged, Rejection},
         event::Catalogue,
         retry::Schedule,
@@ -86,7 +89,7 @@ struct Worker {
     /// One for each attempt that may be in flight.
     slots: Arc<Semaphore>,
     load: Arc<Load>,
-    bounds: Arc<Bounds>,
+    endpoints: Arc<Endpoints>,
     /// By partition.
     steps: Vec<Steps>,
     /// What was read and not started, to be given back.
@@ -94,11 +97,11 @@ struct Worker {
     deliveries: TaskTracker,
     /// Rung when the worker is to take nothing more.
     stop: CancellationToken,
-    retry_added: Notify,
+    next_promote: Vec<Alarm>,
     /// Held by the one entry under way that its worker may have died of.
     one_suspect: Arc<Semaphore>,
     suspect_done: Vec<Notify>,
-    next_visit: Vec<NextVisit>,
+    next_visit: Arc<[Alarm]>,
     lease: Duration,
     renew_every: Duration,
     start_within: Duration,
@@ -190,6 +193,7 @@ async fn work(
         })
         .unzip();
     let max_bytes = usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX);
+    let next_visit: Arc<[Alarm]> = (0..partitions).map(|_| Alarm::new()).collect();
     let worker = Arc::new(Worker {
         catalogue: settings.catalogue(),
         schedule: Schedule::new(settings.delivery.retry_delays.clone()),
@@ -202,14 +206,14 @@ async fn work(
         figures: Figures::new(now),
         slots: Arc::new(Semaphore::new(settings.worker.concurrency)),
         load: Arc::new(Load::new(max_bytes, partitions)),
-        bounds: Arc::new(Bounds::new(settings.worker.concurrency, max_bytes)),
+        endpoints: Arc::new(Endpoints::new(rule(settings), max_bytes, next_visit.clone())),
         steps,
         unstarted: Mutex::default(),
         deliveries: TaskTracker::new(),
-        retry_added: Notify::new(),
+        next_promote: (0..partitions).map(|_| Alarm::new()).collect(),
         one_suspect: Arc::new(Semaphore::new(1)),
         suspect_done: (0..partitions).map(|_| Notify::new()).collect(),
-        next_visit: (0..partitions).map(|_| NextVisit::new()).collect(),
+        next_visit,
         lease: settings.worker.lease,
         renew_every: settings.worker.renew_every,
         start_within: settings.worker.start_within,
@@ -235,6 +239,7 @@ async fn work(
     }
     taking.spawn(roles::publish(worker.clone()));
     taking.spawn(roles::sweep(worker.clone()));
+    taking.spawn(roles::gauge(worker.clone()));
     let renewing = tokio::spawn(roles::renew(worker.clone()));
     let _ = place.set(worker.clone());
     if settings.worker.health_bind.is_some() {
@@ -257,11 +262,6 @@ impl Worker {
 
     fn steps_of(&self, lease: &Lease) -> &Steps {
         &self.steps[usize::from(lease.partition())]
-    }
-
-    /// Whether a retry may be due before the promoter looks again by itself.
-    fn short_delays(&self) -> bool {
-        self.schedule.shortest().is_some_and(|delay| delay <= Duration::from_secs(1))
     }
 
     /// What an entry of this partition is.
@@ -331,6 +331,16 @@ impl Worker {
             other => tracing::warn!(?other, "could not leave; another worker takes over when the leases end"),
         }
         tracing::info!(worker = self.consumer, "worker stopped");
+    }
+}
+
+/// What the rule of endpoints takes from the settings.
+fn rule(settings: &Settings) -> Rule {
+    let attempts = u32::try_from(settings.delivery.retry_delays.len() + 1).unwrap_or(u32::MAX);
+    Rule {
+        places: settings.worker.concurrency,
+        timeout: settings.delivery.timeout,
+        failing_every: Duration::from_secs(attempts.into()) / settings.worker.failing_rate,
     }
 }
 

@@ -19,8 +19,17 @@ use crate::{failpoint, store::StoreError};
 const RENEW_BATCH: usize = 100;
 /// A worker's figures are published this often; they expire in 30 s.
 const PUBLISH_EVERY: Duration = Duration::from_secs(10);
+/// The promoter turns at most this often: what becomes due meanwhile is moved together.
+const PROMOTE_PACE: Duration = Duration::from_millis(5);
+/// Whether an endpoint is limited is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Consumers of workers that are long dead, and rejected entries that are too old, are looked for this often.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
+/// Whether a worker's thread has time left is measured over this long.
+const GAUGE_EVERY: Duration = Duration::from_millis(250);
+/// A worker is busy while its thread works for more than this part of the time: beside Redis and receivers on the same two cores
+/// that is half of what the worker can do.
+const BUSY: f64 = 0.2;
 /// Of an entry claimed this often, the worker may have died: it is attempted apart from other such entries.
 const SUSPECT_DELIVERIES: u32 = 3;
 
@@ -95,12 +104,16 @@ impl Worker {
 
 /// Moves due retries to the queue, and tells the visitor what others have planned.
 pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
-    let mut backoff = Backoff::new();
+    let (mut backoff, next) = (Backoff::new(), &worker.next_promote[usize::from(partition)]);
+    let mut not_before = Instant::now();
     loop {
-        let retry_added = worker.retry_added.notified();
+        tokio::select! {
+            () = worker.stop.cancelled() => return,
+            () = next.come(not_before, PROMOTE_EVERY) => {}
+        }
         worker.turns.note(Role::Promote, partition);
         failpoint::wedge("promote").await;
-        let wait = match worker.store.promote(partition).await {
+        match worker.store.promote(partition).await {
             Ok(promoted) => {
                 backoff.reset();
                 if promoted.moved > 0 {
@@ -110,19 +123,17 @@ pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
                 if let Some(visit_in) = promoted.visit_in {
                     worker.next_visit[usize::from(partition)].by(Instant::now() + visit_in);
                 }
-                promoted.next_in.map_or(PROMOTE_EVERY, |wait| wait.min(PROMOTE_EVERY))
+                if let Some(wait) = promoted.next_in {
+                    next.by(Instant::now() + wait);
+                }
             }
             Err(error) => {
                 tell("promote", Some(partition), &error);
                 backoff.pause().await;
-                Duration::ZERO
+                next.by(Instant::now());
             }
-        };
-        tokio::select! {
-            () = worker.stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
-            () = retry_added, if worker.short_delays() => {}
         }
+        not_before = Instant::now() + PROMOTE_PACE;
     }
 }
 
@@ -156,17 +167,39 @@ async fn renew_round(worker: &Worker) {
     }
 }
 
-/// Publishes this worker's figures.
+/// Publishes this worker's figures; every second while an endpoint is limited, and once more when none is.
 pub(super) async fn publish(worker: Arc<Worker>) {
+    let (mut published, mut was_limited) = (None::<Instant>, false);
     loop {
-        let figures = worker.figures.to_json(&worker);
-        if let Err(error) = worker.store.publish_worker(&worker.consumer, &figures).await {
-            tell("publish", None, &error);
+        let is_limited = worker.endpoints.is_limited();
+        if is_limited || was_limited || published.is_none_or(|at| at.elapsed() >= PUBLISH_EVERY) {
+            let figures = worker.figures.to_json(&worker);
+            if let Err(error) = worker.store.publish_worker(&worker.consumer, &figures).await {
+                tell("publish", None, &error);
+            }
+            published = Some(Instant::now());
         }
+        was_limited = is_limited;
         tokio::select! {
             () = worker.stop.cancelled() => return,
-            () = tokio::time::sleep(PUBLISH_EVERY) => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
         }
+    }
+}
+
+/// Measures whether this worker's thread has time left.
+pub(super) async fn gauge(worker: Arc<Worker>) {
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let busy = || (0..metrics.num_workers()).map(|thread| metrics.worker_total_busy_duration(thread)).sum::<Duration>();
+    let (mut from, mut before) = (Instant::now(), busy());
+    loop {
+        tokio::select! {
+            () = worker.stop.cancelled() => return,
+            () = tokio::time::sleep(GAUGE_EVERY) => {}
+        }
+        let (to, now) = (Instant::now(), busy());
+        worker.endpoints.note_busy((now - before).div_duration_f64(to - from) > BUSY);
+        (from, before) = (to, now);
     }
 }
 

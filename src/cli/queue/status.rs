@@ -10,7 +10,7 @@ use super::{
     super::output::{Reader, clean, fits, flexible, milliseconds, render, table, time},
     Exit, output,
 };
-use crate::store::{Figures, Kept, LiveWorker, Status, Store, WEBHOOKS_MAX};
+use crate::store::{Figures, Kept, Limited, LiveWorker, Status, Store, WEBHOOKS_MAX};
 
 /// The figures are shown again this often.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -84,6 +84,7 @@ fn text(status: &Status, width: Option<u16>) -> String {
         parts.push(counts(&status.all.counts, width));
     }
     parts.push(workers(status, width));
+    parts.extend(limited_endpoints(&status.workers, width));
     if !status.complete {
         parts.push(format!(
             "Not all was looked at: held and failed are those of {WEBHOOKS_MAX} webhooks at most, and workers may be missing.\n"
@@ -121,7 +122,7 @@ fn kept(kept: Kept, section: &str, owner: &str) -> String {
     let Kept { entries, streams, at_limit, at_max_bytes, limit, max_bytes, .. } = kept;
     let of = if entries > 0 { format!(" of {}", plural(streams, owner)) } else { String::new() };
     let beyond = match section {
-        "held" => "what comes may fail, or the oldest go",
+        "held" => "new deliveries may fail, or the oldest are dropped",
         _ => "the oldest are dropped",
     };
     let reached = |by, setting, bound| match by {
@@ -213,6 +214,21 @@ fn workers(status: &Status, width: Option<u16>) -> String {
     render(flexible(table(header, status.workers.iter().map(row)), [0]), width)
 }
 
+/// Endpoints that a worker gives no more attempts right now, and why.
+fn limited_endpoints(workers: &[LiveWorker], width: Option<u16>) -> Option<String> {
+    let of = |worker: &LiveWorker| {
+        let name = clean(&worker.name).into_owned();
+        let row = move |one: &Limited| {
+            let [account, webhook, why] = [&one.account, &one.webhook, &one.why].map(|text| clean(text).into_owned());
+            [account, webhook, format!("{}/{}", one.in_flight, one.limit), why, name.clone()]
+        };
+        worker.limited.iter().map(row).collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = workers.iter().flat_map(of).collect();
+    let header = ["Account", "Limited webhook", "In flight", "Why", "Worker"];
+    (!rows.is_empty()).then(|| render(flexible(table(header, rows), [3, 4]), width))
+}
+
 /// A number, marked where it is as high as it may be.
 fn limited(entries: u64, kept: Kept) -> String {
     if entries >= kept.limit { format!("{entries} (limit)") } else { entries.to_string() }
@@ -248,11 +264,11 @@ mod tests {
         let some = Kept { entries: 12, streams: 2, ..none };
         assert_eq!(kept(some, "held", "webhook"), "12 of 2 webhooks");
         let full = Kept { at_limit: 1, ..some };
-        let said = "12 of 2 webhooks, LIMIT REACHED by 1: held.limit = 10, what comes may fail, or the oldest go";
+        let said = "12 of 2 webhooks, LIMIT REACHED by 1: held.limit = 10, new deliveries may fail, or the oldest are dropped";
         assert_eq!(kept(full, "held", "webhook"), said);
         let large = Kept { at_max_bytes: 2, max_bytes: 64 << 20, ..some };
         let said =
-            "12 of 2 webhooks, LIMIT REACHED by 2: held.max_bytes = 64.0 MiB, what comes may fail, or the oldest go";
+            "12 of 2 webhooks, LIMIT REACHED by 2: held.max_bytes = 64.0 MiB, new deliveries may fail, or the oldest are dropped";
         assert_eq!(kept(large, "held", "webhook"), said);
         let said = "12 of 2 webhooks, LIMIT REACHED by 2: failed.max_bytes = 64.0 MiB, the oldest are dropped";
         assert_eq!(kept(large, "failed", "webhook"), said);

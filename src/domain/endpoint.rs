@@ -1,0 +1,320 @@
+//! How many attempts one endpoint may have in flight.
+//!
+//! A worker is short of places: an attempt occupies one until the endpoint answers or the time limit ends it (a large event
+//! occupies several, so that places share out memory as well). The schedule that customers are promised holds for everyone
+//! while places are free, so an endpoint is limited only by what would hurt itself or others:
+//!
+//! 1. Endpoints that answer within 50 ms, or fail that fast, may use seven eighths of the places.
+//! 2. All others share half of the places; one may take what the others leave free of that half.
+//! 3. An endpoint that is alone may use every place, if it answers.
+//! 4. A new endpoint starts with three attempts in flight and gets one more with each answer in good time, so that one that
+//!    serves few at a time is not flooded. One that has answered nothing for `delivery.timeout` cannot be flooded; its first
+//!    answer puts it back to three.
+//! 5. While the worker is busy, an endpoint whose last 50 attempts all failed may start no more than `worker.failing_rate`.
+//!
+//! Where even the quickest endpoints take long, this worker is slow, or the way from here is; then 50 ms becomes three times
+//! what they take, half a second at most.
+//!
+//! To share by what is free is Choudhury's and Hahne's rule of dynamic thresholds (1998) for buffers in switches: each slow
+//! endpoint may have eight times what all slow ones leave free, so a newcomer finds a place however many there are. To stop
+//! growing when answers take longer than the first did is the idea of TCP Vegas (1994).
+
+use std::{fmt, ops::RangeInclusive, time::Duration};
+
+use super::outcome::Outcome;
+
+/// Attempts in flight at an endpoint that is new, or has just recovered. One that serves one at a time, 3 s each, answers
+/// this many within the time limit.
+const FEW: usize = 3;
+/// A quick endpoint usually ends an attempt within this: at 256 places so short an attempt costs less than holding the
+/// delivery and fetching it again.
+const QUICK: Duration = Duration::from_millis(50);
+/// The same where no endpoint answers any quicker.
+const QUICK_AT_MOST: Duration = Duration::from_millis(500);
+/// A slow endpoint may have this many times the places that all slow endpoints leave free.
+const TIMES_FREE: usize = 8;
+/// After this many failures in a row an endpoint is failing.
+const FAILURES: u32 = 50;
+/// A failing endpoint may start as many attempts at once as its rate allows in this time.
+const BURST: Duration = Duration::from_secs(5);
+/// A due retry that finds no room comes back after this long.
+const AGAIN: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(1);
+/// The way of a retry from `retries` back to this worker takes this long at most, as a rule.
+const WAY_BACK: Duration = Duration::from_millis(100);
+/// Held deliveries are looked at again after this long, if no place became free before; the second is for failing endpoints,
+/// whose room returns with time.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(100)];
+
+/// What the rule takes from the settings, for one worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// Attempts that may be in flight: `worker.concurrency`.
+    pub places: usize,
+    /// `delivery.timeout`.
+    pub timeout: Duration,
+    /// A failing endpoint may start one delivery, with all its attempts, in this time while the worker is busy.
+    pub failing_every: Duration,
+}
+
+/// All that one worker has in flight.
+#[derive(Debug, Clone, Copy)]
+pub struct Crowd {
+    /// Places that are occupied.
+    pub in_flight: usize,
+    /// Of those, occupied by endpoints that were slow when the attempt began.
+    pub slow: usize,
+    /// Whether no other endpoint is there that could be hurt.
+    pub alone: bool,
+    /// How long the quickest of the latest answers took, of all endpoints.
+    pub quickest: Duration,
+    /// Whether the worker has little time left.
+    pub busy: bool,
+}
+
+/// Why an endpoint may not have more in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// It has not answered yet.
+    New,
+    /// It gets more with each answer in good time.
+    Answers,
+    /// Slow endpoints share half of the places.
+    Share,
+    /// It fails, and the worker is busy.
+    Failing,
+    /// Its due retries go first.
+    Retries,
+    /// All places are taken.
+    Places,
+}
+
+/// An attempt in flight.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt {
+    /// Places it occupies.
+    pub places: usize,
+    began: Duration,
+    recoveries: u32,
+    /// Nothing else was in flight when it began.
+    lone: bool,
+}
+
+/// One endpoint as one worker knows it. Times count from any fixed moment.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Places that its attempts occupy.
+    in_flight: usize,
+    /// Its attempts in flight that began since it last recovered, how many those may be, and when that became less.
+    attempts: usize,
+    limit: usize,
+    shrunk: Duration,
+    recoveries: u32,
+    /// How long an attempt usually takes; `None` before any ended.
+    usual: Option<Duration>,
+    /// How long an answer takes that waits for no other; `None` before any came.
+    least: Option<Duration>,
+    /// When an answer came last, or, before any, when the first attempt began; and whether that is too long ago.
+    heard: Duration,
+    silent: bool,
+    /// When an attempt ended last, or the first of those in flight began.
+    progress: Duration,
+    failures: u32,
+    /// Up to when a failing endpoint has used its rate.
+    used_until: Duration,
+    /// Due retries that wait in `retries` for room, and until when they are waited for.
+    retries: u32,
+    retries_until: Duration,
+    seen: Duration,
+}
+
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self::new(Duration::ZERO)
+    }
+}
+
+impl Attempt {
+    /// How long it has taken at `now`.
+    pub fn took(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.began)
+    }
+}
+
+impl Endpoint {
+    /// An endpoint of which nothing is known.
+    const fn new(seen: Duration) -> Self {
+        const NO: Duration = Duration::ZERO;
+        Self { in_flight: 0, attempts: 0, limit: FEW, shrunk: NO, recoveries: 0, usual: None, least: None, heard: NO,
+            silent: false, progress: seen, failures: 0, used_until: NO, retries: 0, retries_until: NO, seen }
+    }
+
+    /// How many more places it may occupy at `now`, and what allows no more. Where there is one, an attempt may begin,
+    /// however many places it takes. A due retry has room before everything else.
+    ///
+    /// ```
+    /// # use lynkhook::domain::endpoint::{Crowd, Endpoint, Limit, Rule};
+    /// # use std::time::Duration;
+    /// let rule = Rule { places: 256, timeout: Duration::from_secs(10), failing_every: Duration::from_millis(30) };
+    /// let idle = Crowd { in_flight: 0, slow: 0, alone: false, quickest: Duration::ZERO, busy: false };
+    /// assert_eq!(Endpoint::default().room(&rule, &idle, Duration::ZERO, false), (3, Limit::New));
+    /// ```
+    pub fn room(&self, rule: &Rule, crowd: &Crowd, now: Duration, is_retry: bool) -> (usize, Limit) {
+        let share = if crowd.alone && self.least.is_some() && !self.silent && self.is_responsive(crowd, now) {
+            rule.places
+        } else if self.is_quick(crowd, now) {
+            rule.places - rule.places / 8
+        } else {
+            let half = rule.places.div_ceil(2);
+            half.min((half + half.div_ceil(TIMES_FREE)).saturating_sub(crowd.slow) * TIMES_FREE)
+        };
+        let own = if self.silent { usize::MAX } else { self.limit.saturating_sub(self.attempts) };
+        let rate = if crowd.busy && self.failures >= FAILURES && !is_retry {
+            (BURST.saturating_sub(self.used_until.saturating_sub(now))).div_duration_f64(rule.failing_every) as usize
+        } else {
+            usize::MAX
+        };
+        let after_retries = if self.retries > 0 && now < self.retries_until && !is_retry { 0 } else { usize::MAX };
+        let limits = [
+            (rule.places.saturating_sub(crowd.in_flight), Limit::Places),
+            (own, if self.least.is_none() { Limit::New } else { Limit::Answers }),
+            (share.saturating_sub(self.in_flight), Limit::Share),
+            (rate, Limit::Failing),
+            (after_retries, Limit::Retries),
+        ];
+        limits.into_iter().min_by_key(|(room, _)| *room).expect("there are five")
+    }
+
+    /// When to look again at the deliveries that are held for it because of this limit, if no place becomes free before.
+    pub const fn look_again(limit: Limit) -> Duration {
+        LOOK_AGAIN[matches!(limit, Limit::Failing) as usize]
+    }
+
+    /// An attempt begins.
+    pub fn begin(&mut self, rule: &Rule, places: usize, now: Duration, is_retry: bool) -> Attempt {
+        if self.failures >= FAILURES && !is_retry {
+            self.used_until = self.used_until.max(now) + rule.failing_every;
+        }
+        let lone = self.in_flight == 0;
+        if lone {
+            self.progress = now;
+            if !self.silent {
+                self.heard = now;
+            }
+        }
+        self.in_flight += places;
+        self.attempts += 1;
+        self.seen = now;
+        Attempt { places, began: now, recoveries: self.recoveries, lone }
+    }
+
+    /// The attempt turns out to be none.
+    pub fn forget(&mut self, attempt: Attempt, now: Duration) {
+        self.in_flight -= attempt.places;
+        self.attempts -= usize::from(attempt.recoveries == self.recoveries);
+        self.seen = now;
+    }
+
+    /// The attempt met this at `now`.
+    pub fn end(&mut self, rule: &Rule, attempt: Attempt, now: Duration, outcome: &Outcome) {
+        let (took, in_use, known) = (attempt.took(now), self.attempts, self.least.is_some());
+        let answered = matches!(outcome, Outcome::Response { .. });
+        let failed = !answered || matches!(outcome, Outcome::Response { status: 500..=599 });
+        self.forget(attempt, now);
+        self.progress = now;
+        let failures = if failed { self.failures.saturating_add(1) } else { 0 };
+        let failures_before = std::mem::replace(&mut self.failures, failures);
+        if (answered && self.silent) || (failures == 0 && failures_before >= FAILURES) {
+            // What is still in flight from before says nothing of how it is now.
+            let (in_flight, recoveries) = (self.in_flight, self.recoveries + 1);
+            let (usual, least) = (Some(took), Some(took));
+            *self = Self { in_flight, recoveries, usual, least, heard: now, ..Self::new(now) };
+            return;
+        }
+        if answered {
+            self.heard = now;
+        } else if now.saturating_sub(self.heard) >= rule.timeout {
+            self.silent = true;
+        }
+        if attempt.recoveries != self.recoveries {
+            return;
+        }
+        self.usual = Some(self.usual.map_or(took, |usual| usual.mul_f64(0.75) + took.mul_f64(0.25)));
+        if answered {
+            self.least = Some(if attempt.lone { took } else { self.least.map_or(took, |least| least.min(took)) });
+        }
+        let least = self.least.unwrap_or_default();
+        // That a lone attempt takes as long as ever says nothing of more than a few at once.
+        let as_ever = took <= least * 3 / 2 && (!attempt.lone || self.limit < FEW);
+        if took > (rule.timeout / 2).max(least * 2) || (!answered && took >= rule.timeout / 2) {
+            // Once for all that were under way together.
+            if attempt.began >= self.shrunk {
+                (self.limit, self.shrunk) = ((self.limit * 3 / 4).max(1), now);
+            }
+        } else if (took <= rule.timeout / 4 || as_ever) && in_use * 2 >= self.limit && (answered || !known) {
+            self.limit += 1;
+        }
+    }
+
+    /// A due retry found no room: how long it waits in `retries`.
+    pub fn put_off(&mut self, now: Duration) -> Duration {
+        self.retries = if now < self.retries_until { self.retries + 1 } else { 1 };
+        // Each takes the place of an attempt that ends, one after the other.
+        let each = self.usual.unwrap_or_default() / u32::try_from(self.in_flight.max(1)).unwrap_or(u32::MAX);
+        let wait = (each * self.retries).clamp(*AGAIN.start(), *AGAIN.end());
+        self.retries_until = self.retries_until.max(now + wait + WAY_BACK);
+        wait
+    }
+
+    /// A retry is there.
+    pub const fn retry_came(&mut self) {
+        self.retries = self.retries.saturating_sub(1);
+    }
+
+    /// Whether it usually ends an attempt at once, be it with an answer or a failure.
+    pub fn is_quick(&self, crowd: &Crowd, now: Duration) -> bool {
+        self.usual.is_some_and(|usual| usual <= quick_within(crowd)) && self.is_responsive(crowd, now)
+    }
+
+    /// Whether its last attempt failed.
+    pub const fn fails(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Places that its attempts occupy.
+    pub const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Whether there is nothing to remember: nothing is in flight, and it was not seen for a minute.
+    pub fn is_forgettable(&self, now: Duration) -> bool {
+        self.in_flight == 0 && now.saturating_sub(self.seen) > Duration::from_mins(1)
+    }
+
+    /// Whether it is known, and something of what is in flight ended lately: an endpoint that was quick once may have fallen
+    /// silent.
+    fn is_responsive(&self, crowd: &Crowd, now: Duration) -> bool {
+        let silent_for = if self.in_flight > 0 { now.saturating_sub(self.progress) } else { Duration::ZERO };
+        self.usual.is_some_and(|usual| silent_for <= quick_within(crowd) + usual * 4)
+    }
+}
+
+fn quick_within(crowd: &Crowd) -> Duration {
+    (crowd.quickest * 3).clamp(QUICK, QUICK_AT_MOST)
+}
+
+impl fmt::Display for Limit {
+    /// For operators.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::New => "has not answered yet",
+            Self::Answers => "gets one more with each answer in good time",
+            Self::Share => "slow endpoints share half of the worker",
+            Self::Failing => "its last attempts all failed, and the worker is busy",
+            Self::Retries => "its due retries go first",
+            Self::Places => "all of the worker's places are taken",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Whether an attempt may begin now; and where its delivery waits if it may not.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    Worker,
+    deliver::{leased, report},
+    endpoints::{NoRoom, Permit},
+    leases::Lease,
+};
+use crate::{
+    domain::{delivery::Delivery, endpoint::Limit, entry::Judged},
+    store::{Reason, Settled, StoreError, Waiting},
+};
+
+/// What follows from asking for room.
+pub(super) enum Admission {
+    /// The attempt may begin.
+    Permit(Permit),
+    /// The delivery waits in Redis, or is no longer this worker's.
+    PutOff,
+    /// As many wait as may: the delivery fails, for this reason.
+    Full(String),
+}
+
+/// Asks for room for an attempt, and puts its delivery off if there is none. Never holds a `suspect`, an entry that was
+/// claimed before: a held entry loses its delivery count, and that count exposes an entry that ends its workers.
+pub(super) async fn admit(
+    worker: &Worker,
+    lease: &Lease,
+    delivery: &Delivery,
+    judged: &Judged,
+    suspect: bool,
+) -> Admission {
+    let envelope = &judged.envelope;
+    let NoRoom { limit, wait, fails } = match worker.endpoints.enter(delivery, envelope.len(), judged.was_held) {
+        Ok(permit) => return Admission::Permit(permit),
+        Err(_) if suspect => return Admission::Permit(worker.endpoints.enter_anyway(delivery, envelope.len())),
+        Err(no_room) => no_room,
+    };
+    let is_retry = delivery.attempt > 1;
+    let reason = if is_retry {
+        Reason::Again { after: wait }
+    } else {
+        Reason::Busy { visit_in: wait, is_new: judged.is_new(delivery) }
+    };
+    match hold(worker, lease, delivery, envelope, reason).await {
+        Some(Settled::Full) => {
+            worker.figures.no_room();
+            return Admission::Full(waiting_list_full(limit, fails));
+        }
+        Some(Settled::Done) => {
+            worker.figures.put_off();
+            let (partition, then) = (usize::from(lease.partition()), Instant::now() + wait);
+            if is_retry {
+                worker.next_promote[partition].by(then);
+            } else {
+                worker.endpoints.note_held(&delivery.account, delivery.webhook);
+                worker.next_visit[partition].by(then);
+            }
+        }
+        _ => {}
+    }
+    Admission::PutOff
+}
+
+/// Holds the delivery of a webhook that is off. `false` where it is on after all, and the delivery is to be attempted.
+pub(super) async fn hold_while_off(worker: &Worker, lease: &Lease, delivery: &Delivery, envelope: &Bytes) -> bool {
+    let answer = hold(worker, lease, delivery, envelope, Reason::Off).await;
+    // Too many bytes may be held now, which the next visit finds out.
+    worker.next_visit[usize::from(lease.partition())].by(Instant::now() + Duration::from_millis(10));
+    answer != Some(Settled::Active)
+}
+
+async fn hold(
+    worker: &Worker,
+    lease: &Lease,
+    delivery: &Delivery,
+    envelope: &Bytes,
+    reason: Reason,
+) -> Option<Settled> {
+    let steps = worker.steps_of(lease);
+    let held = leased!(lease, |held| {
+        let waiting = Waiting { held, delivery: delivery.clone(), envelope: envelope.clone(), reason };
+        Ok(steps.hold.ask(waiting, envelope.len()).await.unwrap_or(Settled::Lost))
+    });
+    report(lease, "hold", held)
+}
+
+/// Why a delivery fails that was not attempted; the customer reads it.
+fn waiting_list_full(limit: Limit, fails: bool) -> String {
+    let endpoint = if fails || limit == Limit::Failing { "keeps failing" } else { "is too slow" };
+    format!("not attempted: the endpoint {endpoint} and its waiting list is full")
+}

@@ -1,0 +1,331 @@
+//! What each endpoint has in flight from this worker, and whether it may have one more. The rule is `domain::endpoint`.
+//!
+//! It is kept in memory alone: a worker learns within a few attempts how an endpoint does, and another worker may well see
+//! another endpoint. An endpoint is one webhook's.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::alarm::Alarm;
+use crate::{
+    domain::{
+        account::AccountId,
+        delivery::Delivery,
+        endpoint::{Attempt, Crowd, Endpoint, Limit, Rule},
+        outcome::Outcome,
+        webhook::WebhookId,
+    },
+    store::Limited,
+};
+
+/// An endpoint is alone when no other was seen for this long.
+const ALONE_AFTER: Duration = Duration::from_secs(2);
+/// Endpoints remembered before the idle ones are looked for.
+const REMEMBERED: usize = 4096;
+/// A reader brings what a visit moved within this long, or another worker's does.
+const COMES: Duration = Duration::from_millis(200);
+/// An endpoint counts as limited for this long after it was.
+const LIMITED: Duration = Duration::from_secs(2);
+/// Limited endpoints that are told of at most.
+const LIMITED_MAX: usize = 20;
+
+/// All endpoints of one worker.
+pub(super) struct Endpoints {
+    began: Instant,
+    rule: Rule,
+    /// An attempt occupies a place for each this many bytes of its envelope, or part of them.
+    place_bytes: usize,
+    busy: AtomicBool,
+    /// By partition.
+    next_visit: Arc<[Alarm]>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    by_webhook: HashMap<WebhookId, One>,
+    /// Places occupied by endpoints that were quick, and that were slow, when the attempt began.
+    in_flight: [usize; 2],
+    /// The webhook that was seen last, and when the last of all others was.
+    last: Option<WebhookId>,
+    another: Option<Duration>,
+    last_seen: Duration,
+    /// The second in which an answer came last, and how long the quickest took in it and in the one before.
+    second: u64,
+    quickest: [Option<Duration>; 2],
+    /// By partition: webhooks for whose held deliveries a place may have become free.
+    rung: Vec<VecDeque<(AccountId, WebhookId)>>,
+    /// When an endpoint was limited last.
+    limited: Option<Duration>,
+    /// How many are remembered when the idle ones are forgotten.
+    forget_at: usize,
+}
+
+/// One endpoint.
+#[derive(Default)]
+struct One {
+    endpoint: Endpoint,
+    /// Whose it is, if it was limited; what limited it last, and when.
+    account: Option<AccountId>,
+    limited: Option<(Limit, Duration)>,
+    /// Whether deliveries are held for it, and whether the visitor was told of a free place.
+    held: bool,
+    rung: bool,
+    /// Places for held deliveries that a visit moved to the queue and no reader has brought yet, and when it did.
+    expected: usize,
+    moved: Duration,
+}
+
+/// The right to make one attempt; its places are given back when dropped.
+pub(super) struct Permit {
+    endpoints: Arc<Endpoints>,
+    webhook: WebhookId,
+    attempt: Attempt,
+    slow: bool,
+    outcome: Option<Outcome>,
+}
+
+/// There is no room for one more attempt now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NoRoom {
+    pub(super) limit: Limit,
+    /// When to look again.
+    pub(super) wait: Duration,
+    /// Whether the endpoint's last attempt failed.
+    pub(super) fails: bool,
+}
+
+impl Endpoints {
+    /// Nothing is known yet. Places share out this many bytes as well, so that an endpoint that may not have all places cannot
+    /// have all bytes that may be in hand either.
+    pub(super) fn new(rule: Rule, bytes: usize, next_visit: Arc<[Alarm]>) -> Self {
+        let known = Known { rung: next_visit.iter().map(|_| VecDeque::new()).collect(), ..Known::default() };
+        let place_bytes = (bytes / rule.places).max(1);
+        Self { began: Instant::now(), rule, place_bytes, busy: false.into(), next_visit, known: known.into() }
+    }
+
+    /// The right to attempt this delivery, whose envelope has this many bytes, if there is room.
+    /// A delivery that `was_held` says that more may be.
+    pub(super) fn enter(self: &Arc<Self>, delivery: &Delivery, bytes: usize, was_held: bool) -> Result<Permit, NoRoom> {
+        let (now, is_retry) = (self.began.elapsed(), delivery.attempt > 1);
+        let mut known = self.known();
+        known.saw(delivery.webhook, now);
+        let crowd = known.crowd(self, delivery.webhook, now);
+        let one = known.by_webhook.entry(delivery.webhook).or_default();
+        if is_retry {
+            one.endpoint.retry_came();
+        }
+        if was_held {
+            one.held = true;
+            one.expected = one.expected.saturating_sub(self.places(bytes));
+            one.account.get_or_insert_with(|| delivery.account.clone());
+        }
+        let (room, limit) = one.endpoint.room(&self.rule, &crowd, now, is_retry);
+        if room > 0 {
+            return Ok(self.permit(&mut known, &crowd, delivery, bytes, now));
+        }
+        one.account.get_or_insert_with(|| delivery.account.clone());
+        one.limited = Some((limit, now));
+        known.limited = Some(now);
+        let one = known.by_webhook.entry(delivery.webhook).or_default();
+        let wait = if is_retry { one.endpoint.put_off(now) } else { Endpoint::look_again(limit) };
+        Err(NoRoom { limit, wait, fails: one.endpoint.fails() })
+    }
+
+    /// The same though there be no room.
+    pub(super) fn enter_anyway(self: &Arc<Self>, delivery: &Delivery, bytes: usize) -> Permit {
+        let (now, mut known) = (self.began.elapsed(), self.known());
+        let crowd = known.crowd(self, delivery.webhook, now);
+        self.permit(&mut known, &crowd, delivery, bytes, now)
+    }
+
+    fn permit(
+        self: &Arc<Self>,
+        known: &mut Known,
+        crowd: &Crowd,
+        delivery: &Delivery,
+        bytes: usize,
+        now: Duration,
+    ) -> Permit {
+        let one = known.by_webhook.entry(delivery.webhook).or_default();
+        let slow = !one.endpoint.is_quick(crowd, now);
+        let places = self.places(bytes);
+        let attempt = one.endpoint.begin(&self.rule, places, now, delivery.attempt > 1);
+        known.in_flight[usize::from(slow)] += places;
+        Permit { endpoints: self.clone(), webhook: delivery.webhook, attempt, slow, outcome: None }
+    }
+
+    /// Places that an attempt with an envelope of this many bytes occupies.
+    fn places(&self, bytes: usize) -> usize {
+        bytes.div_ceil(self.place_bytes).max(1)
+    }
+
+    /// For how many places of what is held there is room now, the bytes that one stands for, and when to look again.
+    pub(super) fn room(&self, webhook: WebhookId) -> (usize, usize, Duration) {
+        let (room, limit) = self.known().room(self, webhook, self.began.elapsed());
+        (room, self.place_bytes, Endpoint::look_again(limit))
+    }
+
+    /// A visit moved held deliveries to the queue that take this many places.
+    pub(super) fn note_moved(&self, webhook: WebhookId, places: usize) {
+        let (now, mut known) = (self.began.elapsed(), self.known());
+        let one = known.by_webhook.entry(webhook).or_default();
+        one.expected = if now < one.moved + COMES { one.expected + places } else { places };
+        one.moved = now;
+    }
+
+    /// Deliveries are held for a webhook. Places may have become free before that was known.
+    pub(super) fn note_held(&self, account: &AccountId, webhook: WebhookId) {
+        let (now, mut known) = (self.began.elapsed(), self.known());
+        known.saw(webhook, now);
+        let one = known.by_webhook.entry(webhook).or_default();
+        one.held = true;
+        one.account.get_or_insert_with(|| account.clone());
+        if known.room(self, webhook, now).0 > 0 {
+            self.ring(&mut known, webhook);
+        }
+    }
+
+    /// Nothing is held for a webhook.
+    pub(super) fn note_none_held(&self, webhook: WebhookId) {
+        if let Some(one) = self.known().by_webhook.get_mut(&webhook) {
+            one.held = false;
+        }
+    }
+
+    /// Has the visitor look after a webhook, if anything is held for it.
+    fn ring(&self, known: &mut Known, webhook: WebhookId) {
+        let Some(one) = known.by_webhook.get_mut(&webhook).filter(|one| one.held && !one.rung) else { return };
+        let Some(account) = &one.account else { return };
+        one.rung = true;
+        let partition = account.partition(u16::try_from(known.rung.len()).unwrap_or(u16::MAX));
+        known.rung[usize::from(partition)].push_back((account.clone(), webhook));
+        self.next_visit[usize::from(partition)].by(Instant::now());
+    }
+
+    /// The next webhook of a partition for whose held deliveries a place may have become free.
+    pub(super) fn next_rung(&self, partition: u16) -> Option<(AccountId, WebhookId)> {
+        let mut known = self.known();
+        let (account, webhook) = known.rung[usize::from(partition)].pop_front()?;
+        known.by_webhook.get_mut(&webhook).expect("remembered while it is rung").rung = false;
+        Some((account, webhook))
+    }
+
+    pub(super) fn is_rung(&self, partition: u16) -> bool {
+        !self.known().rung[usize::from(partition)].is_empty()
+    }
+
+    /// Whether the worker has little time left.
+    pub(super) fn note_busy(&self, busy: bool) {
+        self.busy.store(busy, Relaxed);
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Relaxed)
+    }
+
+    /// Whether an endpoint was limited a moment ago.
+    pub(super) fn is_limited(&self) -> bool {
+        let now = self.began.elapsed();
+        self.known().limited.is_some_and(|at| now.saturating_sub(at) < LIMITED)
+    }
+
+    /// How many endpoints are slow, how many fail, and those that were limited a moment ago.
+    pub(super) fn told(&self) -> (usize, usize, Vec<Limited>) {
+        let (now, known) = (self.began.elapsed(), self.known());
+        let (mut slow, mut failing, mut limited) = (0, 0, Vec::new());
+        for (webhook, one) in &known.by_webhook {
+            let crowd = known.crowd(self, *webhook, now);
+            slow += usize::from(!one.endpoint.is_quick(&crowd, now));
+            failing += usize::from(one.endpoint.fails());
+            let recently = one.limited.filter(|(_, at)| one.held || now.saturating_sub(*at) < LIMITED);
+            if let Some((why, _)) = recently.filter(|_| limited.len() < LIMITED_MAX) {
+                let in_flight = one.endpoint.in_flight();
+                let limit = in_flight + one.endpoint.room(&self.rule, &crowd, now, true).0;
+                let account = one.account.as_ref().map(AccountId::to_string).unwrap_or_default();
+                limited.push(Limited { account, webhook: webhook.to_string(), why: why.to_string(), in_flight, limit });
+            }
+        }
+        (slow, failing, limited)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().expect("never poisoned")
+    }
+}
+
+impl Known {
+    fn saw(&mut self, webhook: WebhookId, now: Duration) {
+        if self.last != Some(webhook) {
+            self.another = self.last.map(|_| self.last_seen);
+            self.last = Some(webhook);
+        }
+        self.last_seen = now;
+        if self.by_webhook.len() >= self.forget_at.max(REMEMBERED) {
+            self.by_webhook.retain(|_, one| one.rung || !one.endpoint.is_forgettable(now));
+            self.forget_at = self.by_webhook.len() * 2;
+        }
+    }
+
+    fn crowd(&self, endpoints: &Endpoints, webhook: WebhookId, now: Duration) -> Crowd {
+        let another = if self.last == Some(webhook) { self.another } else { self.last.map(|_| self.last_seen) };
+        let alone = another.is_none_or(|seen| now.saturating_sub(seen) > ALONE_AFTER);
+        let quickest = self.quickest.into_iter().flatten().min().unwrap_or_default();
+        let [quick, slow] = self.in_flight;
+        Crowd { in_flight: quick + slow, slow, alone, quickest, busy: endpoints.is_busy() }
+    }
+
+    /// Room for what is held of a webhook.
+    fn room(&self, endpoints: &Endpoints, webhook: WebhookId, now: Duration) -> (usize, Limit) {
+        let (crowd, unknown) = (self.crowd(endpoints, webhook, now), One::default());
+        let one = self.by_webhook.get(&webhook).unwrap_or(&unknown);
+        let (room, limit) = one.endpoint.room(&endpoints.rule, &crowd, now, false);
+        let expected = if now < one.moved + COMES { one.expected } else { 0 };
+        (room.saturating_sub(expected), limit)
+    }
+
+    fn note_answer(&mut self, took: Duration, now: Duration) {
+        if now.as_secs() > self.second {
+            let is_next = now.as_secs() == self.second + 1;
+            self.quickest = [None, self.quickest[0].filter(|_| is_next)];
+            self.second = now.as_secs();
+        }
+        self.quickest[0] = Some(self.quickest[0].map_or(took, |quickest| quickest.min(took)));
+    }
+}
+
+impl Permit {
+    /// The attempt has met this.
+    pub(super) fn end(mut self, outcome: &Outcome) {
+        self.outcome = Some(outcome.clone());
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let endpoints = &*self.endpoints;
+        let (now, mut known) = (endpoints.began.elapsed(), endpoints.known());
+        let known = &mut *known;
+        known.in_flight[usize::from(self.slow)] -= self.attempt.places;
+        let one = known.by_webhook.get_mut(&self.webhook).expect("remembered while something is in flight");
+        match &self.outcome {
+            Some(outcome) => one.endpoint.end(&endpoints.rule, self.attempt, now, outcome),
+            None => one.endpoint.forget(self.attempt, now),
+        }
+        if let Some(Outcome::Response { .. }) = self.outcome {
+            known.note_answer(self.attempt.took(now), now);
+        }
+        endpoints.ring(known, self.webhook);
+    }
+}
+
+#[cfg(test)]
+mod tests;
