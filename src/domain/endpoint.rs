@@ -16,7 +16,7 @@
 //! what they take, half a second at most.
 //!
 //! To share by what is free is Choudhury's and Hahne's rule of dynamic thresholds (1998) for buffers in switches: each slow
-//! endpoint may have eight times what all slow ones leave free, so a newcomer finds a place however many there are. To stop
+//! endpoint may have eight times what all slow ones leave free, so that few places suffice for newcomers to find one. To stop
 //! growing when answers take longer than the first did is the idea of TCP Vegas (1994).
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
@@ -31,18 +31,21 @@ const FEW: usize = 3;
 const QUICK: Duration = Duration::from_millis(50);
 /// The same where no endpoint answers any quicker.
 const QUICK_AT_MOST: Duration = Duration::from_millis(500);
-/// A slow endpoint may have this many times the places that all slow endpoints leave free.
+/// A slow endpoint may have this many times the places that all slow endpoints leave free; so one alone has half of the worker,
+/// and an eighth more is there to be left free.
 const TIMES_FREE: usize = 8;
+/// This part of the half comes on top for slow endpoints that have fewer than [`FEW`] in flight.
+const FOR_FEW: usize = 4;
 /// After this many failures in a row an endpoint is failing.
 const FAILURES: u32 = 50;
-/// A failing endpoint may start as many attempts at once as its rate allows in this time.
-const BURST: Duration = Duration::from_secs(5);
+/// A failing endpoint, and a silent one, may start as much at once as its pace allows in this time.
+const BURST: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(1)];
 /// A due retry that finds no room comes back after this long.
 const AGAIN: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(1);
 /// The way of a retry from `retries` back to this worker takes this long at most, as a rule.
 const WAY_BACK: Duration = Duration::from_millis(100);
-/// Held deliveries are looked at again after this long, if no place became free before; the second is for failing endpoints,
-/// whose room returns with time.
+/// Held deliveries are looked at again after this long, if no place became free before; the second is for endpoints whose
+/// room returns with time.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(100)];
 
 /// What the rule takes from the settings, for one worker.
@@ -80,7 +83,9 @@ pub enum Limit {
     Answers,
     /// Slow endpoints share half of the places.
     Share,
-    /// It fails, and the worker is busy.
+    /// Its attempts are spread over time, because it answers none of them.
+    Silent,
+    /// The same, because it fails and the worker is busy.
     Failing,
     /// Its due retries go first.
     Retries,
@@ -119,10 +124,11 @@ pub struct Endpoint {
     /// When an attempt ended last, or the first of those in flight began.
     progress: Duration,
     failures: u32,
-    /// Up to when a failing endpoint has used its rate.
+    /// Up to when it has used its pace.
     used_until: Duration,
-    /// Due retries that wait in `retries` for room, and until when they are waited for.
+    /// Due retries that found no room since a moment ago, that moment, and until when they are waited for.
     retries: u32,
+    retries_since: Duration,
     retries_until: Duration,
     seen: Duration,
 }
@@ -145,7 +151,8 @@ impl Endpoint {
     const fn new(seen: Duration) -> Self {
         const NO: Duration = Duration::ZERO;
         Self { in_flight: 0, attempts: 0, limit: FEW, shrunk: NO, recoveries: 0, usual: None, least: None, heard: NO,
-            silent: false, progress: seen, failures: 0, used_until: NO, retries: 0, retries_until: NO, seen }
+            silent: false, progress: seen, failures: 0, used_until: NO, retries: 0,
+            retries_since: NO, retries_until: NO, seen }
     }
 
     /// How many more places it may occupy at `now`, and what allows no more. Where there is one, an attempt may begin,
@@ -165,20 +172,22 @@ impl Endpoint {
             rule.places - rule.places / 8
         } else {
             let half = rule.places.div_ceil(2);
-            half.min((half + half.div_ceil(TIMES_FREE)).saturating_sub(crowd.slow) * TIMES_FREE)
+            let free_of = |pool: usize| pool.saturating_sub(crowd.slow);
+            let few = FEW.min(self.in_flight + free_of(half + half.div_ceil(FOR_FEW)));
+            half.min(free_of(half + half.div_ceil(TIMES_FREE)) * TIMES_FREE).max(few)
         };
         let own = if self.silent { usize::MAX } else { self.limit.saturating_sub(self.attempts) };
-        let rate = if crowd.busy && self.failures >= FAILURES && !is_retry {
-            (BURST.saturating_sub(self.used_until.saturating_sub(now))).div_duration_f64(rule.failing_every) as usize
-        } else {
-            usize::MAX
-        };
-        let after_retries = if self.retries > 0 && now < self.retries_until && !is_retry { 0 } else { usize::MAX };
+        let pace = self.pace(rule, crowd, now).filter(|_| !is_retry);
+        let (paced, why) = pace.map_or((usize::MAX, Limit::Silent), |(every, burst, why)| {
+            let unused = burst.max(every).saturating_sub(self.used_until.saturating_sub(now));
+            (unused.div_duration_f64(every) as usize, why)
+        });
+        let after_retries = if now < self.retries_until && !is_retry { 0 } else { usize::MAX };
         let limits = [
             (rule.places.saturating_sub(crowd.in_flight), Limit::Places),
             (own, if self.least.is_none() { Limit::New } else { Limit::Answers }),
             (share.saturating_sub(self.in_flight), Limit::Share),
-            (rate, Limit::Failing),
+            (paced, why),
             (after_retries, Limit::Retries),
         ];
         limits.into_iter().min_by_key(|(room, _)| *room).expect("there are five")
@@ -186,13 +195,13 @@ impl Endpoint {
 
     /// When to look again at the deliveries that are held for it because of this limit, if no place becomes free before.
     pub const fn look_again(limit: Limit) -> Duration {
-        LOOK_AGAIN[matches!(limit, Limit::Failing) as usize]
+        LOOK_AGAIN[matches!(limit, Limit::Silent | Limit::Failing) as usize]
     }
 
     /// An attempt begins.
-    pub fn begin(&mut self, rule: &Rule, places: usize, now: Duration, is_retry: bool) -> Attempt {
-        if self.failures >= FAILURES && !is_retry {
-            self.used_until = self.used_until.max(now) + rule.failing_every;
+    pub fn begin(&mut self, rule: &Rule, crowd: &Crowd, places: usize, now: Duration, is_retry: bool) -> Attempt {
+        if let Some((every, ..)) = self.pace(rule, crowd, now).filter(|_| !is_retry) {
+            self.used_until = self.used_until.max(now) + every;
         }
         let lone = self.in_flight == 0;
         if lone {
@@ -257,7 +266,10 @@ impl Endpoint {
 
     /// A due retry found no room: how long it waits in `retries`.
     pub fn put_off(&mut self, now: Duration) -> Duration {
-        self.retries = if now < self.retries_until { self.retries + 1 } else { 1 };
+        if now >= self.retries_since + *AGAIN.end() {
+            (self.retries, self.retries_since) = (0, now);
+        }
+        self.retries += 1;
         // Each takes the place of an attempt that ends, one after the other.
         let each = self.usual.unwrap_or_default() / u32::try_from(self.in_flight.max(1)).unwrap_or(u32::MAX);
         let wait = (each * self.retries).clamp(*AGAIN.start(), *AGAIN.end());
@@ -265,9 +277,19 @@ impl Endpoint {
         wait
     }
 
-    /// A retry is there.
-    pub const fn retry_came(&mut self) {
-        self.retries = self.retries.saturating_sub(1);
+    /// The time between two deliveries that it may start, and between as many as it may start at once; `None` if it has no pace.
+    /// Retries follow by themselves.
+    fn pace(&self, rule: &Rule, crowd: &Crowd, now: Duration) -> Option<(Duration, Duration, Limit)> {
+        let [failing, silent] = BURST;
+        if self.silent && !self.is_quick(crowd, now) {
+            // Then its places become free one after the other, not all at once.
+            let every = self.usual? / u32::try_from(rule.places.div_ceil(2)).unwrap_or(u32::MAX);
+            Some((every.max(Duration::from_micros(1)), silent, Limit::Silent))
+        } else if crowd.busy && self.failures >= FAILURES {
+            Some((rule.failing_every, failing, Limit::Failing))
+        } else {
+            None
+        }
     }
 
     /// Whether it usually ends an attempt at once, be it with an answer or a failure.
@@ -309,6 +331,7 @@ impl fmt::Display for Limit {
             Self::New => "has not answered yet",
             Self::Answers => "gets one more with each answer in good time",
             Self::Share => "slow endpoints share half of the worker",
+            Self::Silent => "answers nothing: attempts are spread over time",
             Self::Failing => "its last attempts all failed, and the worker is busy",
             Self::Retries => "its due retries go first",
             Self::Places => "all of the worker's places are taken",

@@ -120,9 +120,6 @@ impl Endpoints {
         known.saw(delivery.webhook, now);
         let crowd = known.crowd(self, delivery.webhook, now);
         let one = known.by_webhook.entry(delivery.webhook).or_default();
-        if is_retry {
-            one.endpoint.retry_came();
-        }
         if was_held {
             one.held = true;
             one.expected = one.expected.saturating_sub(self.places(bytes));
@@ -158,7 +155,7 @@ impl Endpoints {
         let one = known.by_webhook.entry(delivery.webhook).or_default();
         let slow = !one.endpoint.is_quick(crowd, now);
         let places = self.places(bytes);
-        let attempt = one.endpoint.begin(&self.rule, places, now, delivery.attempt > 1);
+        let attempt = one.endpoint.begin(&self.rule, crowd, places, now, delivery.attempt > 1);
         known.in_flight[usize::from(slow)] += places;
         Permit { endpoints: self.clone(), webhook: delivery.webhook, attempt, slow, outcome: None }
     }
@@ -168,9 +165,12 @@ impl Endpoints {
         bytes.div_ceil(self.place_bytes).max(1)
     }
 
-    /// For how many places of what is held there is room now, the bytes that one stands for, and when to look again.
-    pub(super) fn room(&self, webhook: WebhookId) -> (usize, usize, Duration) {
-        let (room, limit) = self.known().room(self, webhook, self.began.elapsed());
+    /// For how many places of what is held there is room now, within a round's `share` unless the endpoint is alone; the bytes
+    /// that a place stands for; and when to look again.
+    pub(super) fn room(&self, webhook: WebhookId, share: usize) -> (usize, usize, Duration) {
+        let (now, known) = (self.began.elapsed(), self.known());
+        let (room, limit) = known.room(self, webhook, now);
+        let room = if known.is_alone(webhook, now) { room } else { room.min(share) };
         (room, self.place_bytes, Endpoint::look_again(limit))
     }
 
@@ -275,9 +275,13 @@ impl Known {
         }
     }
 
-    fn crowd(&self, endpoints: &Endpoints, webhook: WebhookId, now: Duration) -> Crowd {
+    fn is_alone(&self, webhook: WebhookId, now: Duration) -> bool {
         let another = if self.last == Some(webhook) { self.another } else { self.last.map(|_| self.last_seen) };
-        let alone = another.is_none_or(|seen| now.saturating_sub(seen) > ALONE_AFTER);
+        another.is_none_or(|seen| now.saturating_sub(seen) > ALONE_AFTER)
+    }
+
+    fn crowd(&self, endpoints: &Endpoints, webhook: WebhookId, now: Duration) -> Crowd {
+        let alone = self.is_alone(webhook, now);
         let quickest = self.quickest.into_iter().flatten().min().unwrap_or_default();
         let [quick, slow] = self.in_flight;
         Crowd { in_flight: quick + slow, slow, alone, quickest, busy: endpoints.is_busy() }

@@ -130,8 +130,7 @@ impl<'a> Round<'a> {
         webhook: WebhookId,
         rung: bool,
     ) -> Result<Option<Duration>, StoreError> {
-        let (room, place_bytes, look_again) = self.worker.endpoints.room(webhook);
-        let mut left = room.min(self.share);
+        let (mut left, place_bytes, look_again) = self.worker.endpoints.room(webhook, self.share);
         if rung && left == 0 {
             return Ok(None);
         }

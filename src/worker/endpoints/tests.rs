@@ -94,13 +94,13 @@ async fn a_place_that_becomes_free_rings_for_held_deliveries_once_and_so_do_deli
 #[tokio::test(start_paused = true)]
 async fn deliveries_on_their_way_back_have_their_room_until_they_come_or_another_worker_has_them() {
     let (endpoints, one) = (endpoints(16), delivery());
-    assert_eq!(endpoints.room(one.webhook).0, 3);
+    assert_eq!(endpoints.room(one.webhook, 16).0, 3);
     endpoints.note_moved(one.webhook, 2);
-    assert_eq!(endpoints.room(one.webhook).0, 1);
+    assert_eq!(endpoints.room(one.webhook, 16).0, 1);
     let permit = endpoints.enter(&one, 0, true).unwrap();
-    assert_eq!(endpoints.room(one.webhook).0, 1, "one is in flight, and one still expected");
+    assert_eq!(endpoints.room(one.webhook, 16).0, 1, "one is in flight, and one still expected");
     tokio::time::advance(COMES).await;
-    assert_eq!(endpoints.room(one.webhook).0, 2);
+    assert_eq!(endpoints.room(one.webhook, 16).0, 2);
     permit.end(&ANSWERED);
 }
 
