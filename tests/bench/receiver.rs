@@ -23,9 +23,13 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 use tokio_rustls::TlsAcceptor;
 
 use self::series::Series;
@@ -47,6 +51,9 @@ struct Arguments {
     #[arg(long)]
     alpn: String,
 }
+
+/// Flaky answers are the same in every run.
+const SEED: u64 = 1;
 
 /// What it says when it is ready.
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,6 +89,11 @@ enum Behaviour {
     Slow(Duration),
     /// This status, at once: `status-<code>`.
     Status(StatusCode),
+    /// 500 to this percentage of requests, at random, and 200 to the others, at once: `flaky-<percent>`.
+    Flaky(u32),
+    /// 200, as a server with this many threads answers that spends this long on each request: `few-<threads>-<ms>`.
+    /// Requests beyond its threads wait their turn.
+    Few { threads: usize, each: Duration },
     /// Not at all, for as long as the client waits: `hang`.
     Hang,
     /// By closing the connection: `close`.
@@ -95,6 +107,12 @@ impl Behaviour {
             "ok" => Self::Ok,
             "slow" => Self::Slow(Duration::from_millis(argument.parse().unwrap_or(1000))),
             "status" => Self::Status(argument.parse().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)),
+            "flaky" => Self::Flaky(argument.parse().expect("flaky-<percent>")),
+            "few" => {
+                let (threads, ms) = argument.split_once('-').expect("few-<threads>-<ms>");
+                let each = Duration::from_millis(ms.parse().expect("a number of ms"));
+                Self::Few { threads: threads.parse().expect("a number of threads"), each }
+            }
             "hang" => Self::Hang,
             "close" => Self::Close,
             _ => Self::Status(StatusCode::NOT_FOUND),
@@ -103,11 +121,26 @@ impl Behaviour {
 }
 
 /// What a receiver knows.
-#[derive(Default)]
 struct State {
     series: Series,
     /// What is answered otherwise than its name says.
     otherwise: HashMap<String, Behaviour>,
+    /// The threads of servers that have few, by series.
+    threads: HashMap<String, Arc<Semaphore>>,
+    dice: StdRng,
+}
+
+impl State {
+    fn new() -> Self {
+        let (series, otherwise, threads) = (Series::default(), HashMap::new(), HashMap::new());
+        Self { series, otherwise, threads, dice: StdRng::seed_from_u64(SEED) }
+    }
+
+    /// Forgets what was counted, and whose turn it is at servers with few threads.
+    fn reset(&mut self) {
+        self.series.reset();
+        self.threads.clear();
+    }
 }
 
 type Shared = Arc<Mutex<State>>;
@@ -144,14 +177,14 @@ async fn run(arguments: Arguments) {
     let port = listener.local_addr().expect("it is bound").port();
     let (reset_port, no_tls_port) = (faulty::resetting().await, faulty::without_tls().await);
     children::say(&Ready { port, reset_port, no_tls_port, ca: Authority::shared().pem() });
-    let shared = Shared::default();
+    let shared: Shared = Arc::new(Mutex::new(State::new()));
     tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(tls)), Arc::clone(&shared)));
     let mut questions = children::Questions::new();
     while let Some(ask) = questions.next().await {
         let mut state = shared.lock().expect("never poisoned");
         match ask {
             Ask::Reset => {
-                state.series.reset();
+                state.reset();
                 children::say(&());
             }
             Ask::Count => children::say(&state.series.total()),
@@ -203,12 +236,35 @@ async fn answer(request: http::Request<Incoming>, shared: Shared) -> io::Result<
             tokio::time::sleep(wait).await;
             StatusCode::OK
         }
+        Behaviour::Flaky(percent) => {
+            let fails = shared.lock().expect("never poisoned").dice.random_range(0..100) < percent;
+            if fails { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
+        }
+        Behaviour::Few { threads, each } => {
+            serve_in_turn(&shared, series, threads, each).await;
+            StatusCode::OK
+        }
         Behaviour::Hang => std::future::pending().await,
         Behaviour::Close => return Err(io::ErrorKind::ConnectionAborted.into()),
     };
     let mut response = Response::new(Empty::new());
     *response.status_mut() = status;
     Ok(response)
+}
+
+/// Returns when one of the server's threads has served this request. A thread serves requests in the order they came,
+/// and spends its time even on one whose client has left, because it cannot know that.
+async fn serve_in_turn(shared: &Shared, series: &str, threads: usize, each: Duration) {
+    let threads = {
+        let mut state = shared.lock().expect("never poisoned");
+        let threads = state.threads.entry(series.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(threads)));
+        Arc::clone(threads)
+    };
+    let served = tokio::spawn(async move {
+        let _thread = threads.acquire().await.expect("never closed");
+        tokio::time::sleep(each).await;
+    });
+    served.await.expect("it does not panic");
 }
 
 /// The clock of this machine, which the producer uses as well.
