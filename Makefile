@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test model soak chaos bounds bench bench-isolation bench-growth bench-profile bench-bullmq fuzz lint deny check fmt doc build needs-redis needs-clients needs-node needs-clock needs-cc needs-perf needs-fuzz needs-deny
+.PHONY: help run test model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq fuzz lint deny check fmt doc build needs-redis needs-clients needs-node needs-clock needs-cc needs-perf needs-fuzz needs-deny
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ bounds: needs-cc needs-redis ## Measure a worker's memory with a million events,
 
 bench: needs-cc needs-redis needs-perf ## Measure against a bare loop, in turns: SCENARIOS (all of them), ROUNDS (5), QUICK=1 to try it
 	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory idle drain scale profile) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
+
+bench-schedule: needs-cc needs-redis ## Whether each event gets its attempts on time, whatever its endpoint does: ROW (part of a name), ROUNDS (1), QUICK=1
+	$(CARGO) bench --locked --bench bench -- schedule $(if $(ROW),--row "$(ROW)") $(if $(BESIDE),--beside $(BESIDE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
 bench-isolation: needs-cc needs-redis ## Whether bad endpoints hurt good ones: SECONDS a turn (300 hanging or slow, 60 else), ROUNDS (1), QUICK=1
 	$(CARGO) bench --locked --bench bench -- isolation --rounds $(or $(ROUNDS),1) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(QUICK),--quick)

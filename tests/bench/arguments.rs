@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
-use crate::{backlog, bullmq, growth, idle, isolation, latency, memory, profile, scale, throughput};
+use crate::{backlog, bullmq, growth, idle, isolation, latency, memory, profile, scale, schedule, throughput, turn};
 
 /// Measures Lynkhook against bare loops, in turns. Results also go to target/bench.
 #[derive(Parser)]
@@ -14,17 +14,22 @@ struct Arguments {
     /// What to measure.
     #[arg(required = true)]
     scenarios: Vec<Scenario>,
-    /// How many rounds, of which the medians are told.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
+    /// How many rounds, of which the medians are told: 5, of isolation and schedule 1.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
     /// Tries whether it works: one round, a tenth of the events. Its figures mean nothing.
     #[arg(long)]
     quick: bool,
     /// Print a JSON document a scenario, each on one line, instead of tables.
     #[arg(long)]
     json: bool,
+    /// isolation, schedule, throughput: another build of the lynkhook program, which takes turns with this one.
+    #[arg(long, value_name = "PATH")]
+    beside: Option<String>,
     #[command(flatten)]
     isolation: isolation::Options,
+    #[command(flatten)]
+    schedule: schedule::Options,
     /// Cargo adds it.
     #[arg(long, hide = true)]
     bench: bool,
@@ -46,12 +51,21 @@ enum Scenario {
     Scale,
     /// Whether bad endpoints hurt the good ones: make bench-isolation.
     Isolation,
+    /// Whether every event gets its attempts on time, whatever its endpoint does: make bench-schedule.
+    Schedule,
     /// What a delivery costs as webhooks, waiting events, payload, partitions and workers grow: make bench-growth.
     Growth,
     /// Where the time of a delivery goes, by area: make bench-profile.
     Profile,
     /// `BullMQ` beside the worker: make bench-bullmq.
     Bullmq,
+}
+
+impl Scenario {
+    /// Where nothing else is said. What is judged by absolute figures, or takes long, is measured once.
+    fn rounds(self) -> u32 {
+        if matches!(self, Self::Isolation | Self::Schedule) { 1 } else { 5 }
+    }
 }
 
 /// How much is measured.
@@ -81,11 +95,14 @@ impl Extent {
 pub fn main() -> ExitCode {
     // A wrong command line ends here, with 2.
     let arguments = Arguments::parse();
-    let rounds = if arguments.quick { 1 } else { arguments.rounds };
-    let extent = Extent { rounds, quick: arguments.quick };
+    if let Some(program) = arguments.beside {
+        turn::BESIDE.set(program).expect("it is said once");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
     runtime.block_on(async {
         for scenario in arguments.scenarios {
+            let rounds = if arguments.quick { 1 } else { arguments.rounds.unwrap_or_else(|| scenario.rounds()) };
+            let extent = Extent { rounds, quick: arguments.quick };
             let report = match scenario {
                 Scenario::Throughput => throughput::run(extent).await,
                 Scenario::Latency => latency::run(extent).await,
@@ -94,6 +111,7 @@ pub fn main() -> ExitCode {
                 Scenario::Drain => backlog::run(extent).await,
                 Scenario::Scale => scale::run(extent).await,
                 Scenario::Isolation => isolation::run(extent, &arguments.isolation).await,
+                Scenario::Schedule => schedule::run(extent, &arguments.schedule).await,
                 Scenario::Growth => growth::run(extent).await,
                 Scenario::Profile => profile::run(extent).await,
                 Scenario::Bullmq => bullmq::run(extent).await,

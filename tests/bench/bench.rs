@@ -12,7 +12,7 @@
 //! - the parts: [`receiver`], [`bare`] and the HTTP [`client`]s it compares, [`producer`], [`world`], [`accounting`],
 //!   [`turn`] (one contender's turn), [`rounds`] (several's at the same queue);
 //! - the scenarios: [`throughput`], [`latency`], [`memory`], [`idle`], [`backlog`], [`scale`], [`profile`], and
-//!   [`isolation`], [`growth`] and [`bullmq`], which are asked for by their own names;
+//!   [`isolation`], [`schedule`], [`growth`] and [`bullmq`], which are asked for by their own names;
 //! - what is told of them: [`figures`], [`report`], [`plot`].
 
 #![allow(unreachable_pub, reason = "`pub` marks what one part offers the others")]
@@ -41,6 +41,7 @@ mod receiver;
 mod report;
 mod rounds;
 mod scale;
+mod schedule;
 #[path = "../it/support/mod.rs"]
 mod support;
 mod throughput;

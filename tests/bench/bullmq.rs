@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Stdio};
 
 use crate::{
     arguments::Extent,
-    children::Child,
+    children::{self, Child},
     figures::Judged,
     producer::envelope,
     report::Report,
@@ -19,7 +19,7 @@ const CONTENDERS: [Contender; 3] = [Contender::BARE, Contender::Worker, Contende
 pub async fn run(extent: Extent) -> Report {
     assert!(folder().join("node_modules").exists(), "BullMQ is not installed: run `make bench-bullmq`");
     let mut stage = Stage::new("http/1.1").await;
-    let rounds = rounds::run("bullmq", CONTENDERS, PLAIN, &mut stage, (50_000, extent)).await;
+    let rounds = rounds::run("bullmq", &CONTENDERS, PLAIN, &mut stage, (50_000, extent)).await;
     stage.receiver.end().await;
     tell(&rounds)
 }
@@ -34,7 +34,7 @@ fn tell(rounds: &[Round]) -> Report {
 
 /// Starts a process that delivers.
 pub async fn work(world: &World, stage: &Stage) -> Child {
-    Child::of_program("node", &[&script(), "work"], &environment(world, stage, 0)).await
+    Child::of_program("node", &[&script(), "work"], &environment(world, stage, 0), children::log()).await
 }
 
 /// Pushes jobs, and returns when they are there.

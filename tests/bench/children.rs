@@ -37,25 +37,30 @@ impl Child {
     pub async fn of_this_binary<R: DeserializeOwned>(arguments: Vec<OsString>) -> (Self, R) {
         let mut command = Command::new(std::env::current_exe().expect("this binary is a file"));
         command.args(arguments);
-        let mut child = Self::spawn(command);
+        let mut child = Self::spawn(command, log());
         child.id = child.process.id().expect("it runs");
         let ready = child.answer().await;
         (child, ready)
     }
 
-    /// A program as it ships, with this environment and no other.
-    pub async fn of_program(program: &str, arguments: &[&str], environment: &[(&'static str, String)]) -> Self {
+    /// A program as it ships, with this environment and no other. Its standard error goes to `log`.
+    pub async fn of_program(
+        program: &str,
+        arguments: &[&str],
+        environment: &[(&'static str, String)],
+        log: File,
+    ) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", GUARD, "guard", program]).args(arguments).env_clear();
         let inherited = ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         command.envs(inherited).envs(environment.iter().cloned());
-        let mut child = Self::spawn(command);
+        let mut child = Self::spawn(command, log);
         child.id = child.answer().await;
         child
     }
 
-    fn spawn(mut command: Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log());
+    fn spawn(mut command: Command, log: File) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdin = process.stdin.take().expect("it is piped");
         let stdout = BufReader::new(process.stdout.take().expect("it is piped")).lines();
@@ -114,9 +119,9 @@ impl Questions {
 }
 
 /// Where children write their logs and complaints: a file, emptied when this process begins.
-fn log() -> Stdio {
+pub fn log() -> File {
     static LOG: OnceLock<File> = OnceLock::new();
     let file = LOG
         .get_or_init(|| File::create(crate::report::folder().join("children.log")).expect("target can be written to"));
-    file.try_clone().expect("a file can be shared").into()
+    file.try_clone().expect("a file can be shared")
 }

@@ -14,6 +14,20 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
+/// The smallest of these that at least this share of them does not exceed; 0 of none.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a number of values"
+)]
+pub fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+}
+
 /// The median of the rounds' ratios: each of one round's value to the other's of the same round.
 pub fn median_ratio<T>(rounds: &[T], of: impl Fn(&T) -> f64, to: impl Fn(&T) -> f64) -> f64 {
     median(rounds.iter().map(|round| of(round) / to(round)))

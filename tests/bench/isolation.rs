@@ -26,6 +26,7 @@ const SHARE: f64 = 0.5;
 
 /// What can be said of this scenario alone.
 #[derive(clap::Args)]
+#[group(id = "isolation")]
 pub struct Options {
     /// isolation: how long a turn's load lasts (300 s where endpoints hang or are slow, 60 s else).
     #[arg(long, value_parser = clap::value_parser!(u64).range(5..=86_400))]

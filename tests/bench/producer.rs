@@ -46,12 +46,19 @@ pub struct Producer {
     accounts: Vec<(AccountId, String)>,
     envelope: Vec<u8>,
     pushed: usize,
+    /// When each event was sent, in Unix µs.
+    sent_us: Vec<u64>,
 }
 
 impl Producer {
     /// `accounts` with their queues, and how large each event is.
     pub fn new(redis: MultiplexedConnection, accounts: Vec<(AccountId, String)>, envelope_bytes: usize) -> Self {
-        Self { redis, accounts, envelope: envelope(envelope_bytes), pushed: 0 }
+        Self { redis, accounts, envelope: envelope(envelope_bytes), pushed: 0, sent_us: Vec::new() }
+    }
+
+    /// When each event was sent, in Unix µs, by its number.
+    pub fn sent_us(&self) -> &[u64] {
+        &self.sent_us
     }
 
     /// Pushes as many events as quickly as that goes.
@@ -89,6 +96,7 @@ impl Producer {
     fn page(&mut self, count: usize) -> redis::Pipeline {
         let mut page = redis::pipe();
         let now = now_micros();
+        self.sent_us.extend(std::iter::repeat_n(now, count));
         for _ in 0..count {
             let (account, queue) = &self.accounts[self.pushed % self.accounts.len()];
             let id = format!("{now}-{}", self.pushed);

@@ -14,9 +14,9 @@ use crate::{
 pub type Round = BTreeMap<String, Sample>;
 
 /// All rounds of so many events; `what` is measured, for those who watch.
-pub async fn run<const N: usize>(
+pub async fn run(
     what: &str,
-    contenders: [Contender; N],
+    contenders: &[Contender],
     setup: Setup,
     stage: &mut Stage,
     (events, extent): (usize, Extent),

@@ -57,7 +57,7 @@ pub async fn run(extent: Extent) -> Report {
     for shape in &SHAPES {
         let mut stage = Stage::new(shape.alpn).await;
         let what = format!("throughput, {}", shape.name);
-        let rounds = rounds::run(&what, CONTENDERS, shape.setup(), &mut stage, (100_000, extent)).await;
+        let rounds = rounds::run(&what, &CONTENDERS, shape.setup(), &mut stage, (100_000, extent)).await;
         stage.receiver.end().await;
         measured.push(Shaped { shape: shape.name, rounds });
     }

@@ -2,7 +2,9 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
     ops::Range,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -12,7 +14,7 @@ use crate::{
     accounting::{RedisFigures, busy_seconds, cpu_seconds, peak_mib},
     bare::{self, Loop},
     bullmq,
-    children::Child,
+    children::{self, Child},
     client::Kind,
     receiver::Ask,
     world::{Setup, Stage, World},
@@ -27,12 +29,17 @@ pub const LIMIT: Duration = Duration::from_secs(600);
 /// After so many deliveries a process is warm.
 const WARM: u64 = 20_000;
 
+/// Another build of the `lynkhook` program, which takes turns with this one: `--beside`.
+pub static BESIDE: OnceLock<String> = OnceLock::new();
+
 /// What takes turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contender {
     /// `lynkhook worker` as it ships: one thread.
     Worker,
-    /// The same with `worker.threads` = this machine's cores, all of which the bare loop uses too.
+    /// The same, of another build: [`BESIDE`].
+    Beside,
+    /// `lynkhook worker` with `worker.threads` = this machine's cores, all of which the bare loop uses too.
     WorkerOnAllCores,
     /// A bare loop; `threads` as its arguments say.
     Bare { kind: Loop, client: Kind, threads: usize },
@@ -50,6 +57,7 @@ impl Contender {
     pub fn name(self) -> String {
         match self {
             Self::Worker => "worker".to_owned(),
+            Self::Beside => "worker, the build beside".to_owned(),
             Self::WorkerOnAllCores => format!("worker, {} threads", cores()),
             Self::BullMq => "BullMQ".to_owned(),
             Self::Bare { kind, client, threads } => {
@@ -61,14 +69,28 @@ impl Contender {
         }
     }
 
+    /// The builds that take turns: this one, and the one beside it, if any.
+    pub fn builds() -> Vec<Self> {
+        if BESIDE.get().is_some() { vec![Self::Worker, Self::Beside] } else { vec![Self::Worker] }
+    }
+
+    /// Starts a worker, of this build or of the one beside it, with further settings and its log in this file.
+    pub async fn work(self, world: &World, settings: &[(&'static str, String)], log: File) -> Child {
+        let program = match self {
+            Self::Beside => BESIDE.get().expect("a build that takes turns was named"),
+            _ => env!("CARGO_BIN_EXE_lynkhook"),
+        };
+        let environment = [&world.environment, settings].concat();
+        Child::of_program(program, &["worker"], &environment, log).await
+    }
+
     /// Starts one process of it.
     pub async fn start(self, world: &World, stage: &Stage) -> Child {
         match self {
-            Self::Worker => Child::of_program(env!("CARGO_BIN_EXE_lynkhook"), &["worker"], &world.environment).await,
+            Self::Worker | Self::Beside => self.work(world, &[], children::log()).await,
             Self::WorkerOnAllCores => {
                 let threads = ("LYNKHOOK_WORKER__THREADS", cores().to_string());
-                let environment: Vec<_> = world.environment.iter().cloned().chain([threads]).collect();
-                Child::of_program(env!("CARGO_BIN_EXE_lynkhook"), &["worker"], &environment).await
+                self.work(world, &[threads], children::log()).await
             }
             Self::BullMq => bullmq::work(world, stage).await,
             Self::Bare { kind, client, threads } => {
@@ -101,8 +123,10 @@ pub fn cores() -> usize {
 }
 
 /// Contenders in the order of a round: each is first in its turn, so that what drifts on this machine favours none.
-pub fn order<const N: usize>(mut contenders: [Contender; N], round: u32) -> [Contender; N] {
-    contenders.rotate_left(usize::try_from(round).expect("a small number") % N);
+pub fn order(contenders: impl Into<Vec<Contender>>, round: u32) -> Vec<Contender> {
+    let mut contenders = contenders.into();
+    let first = usize::try_from(round).expect("a small number") % contenders.len();
+    contenders.rotate_left(first);
     contenders
 }
 

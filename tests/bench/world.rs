@@ -1,7 +1,7 @@
 //! Where a turn takes place: the receiver and the names that lead to it, which stay for a scenario ([`Stage`]), and a
 //! Redis of its own for each turn, with webhooks and events ([`World`]).
 
-use std::{ffi::OsString, io::Write, net::Ipv4Addr, path::Path};
+use std::{ffi::OsString, io::Write, net::Ipv4Addr, path::Path, time::Duration};
 
 use lynkhook::{
     config::Settings,
@@ -18,7 +18,7 @@ use crate::{
     children::Child,
     producer::{ENVELOPE_BYTES, GROUP, Producer, account},
     receiver,
-    support::{AppendFsync, DnsServer, RedisServer, SECRETS_KEY},
+    support::{AppendFsync, DnsServer, RedisServer, SECRETS_KEY, eventually, refused_port},
 };
 
 const PREFIX: &str = "bench";
@@ -26,10 +26,14 @@ const PREFIX: &str = "bench";
 /// Events go to the first so many accounts at most: with more hosts it would be connections that are measured.
 pub const ADDRESSED_MAX: usize = 1000;
 
+/// A worker has this long to begin.
+const START: Duration = Duration::from_secs(10);
+
 /// A receiver, and names that lead to it.
 pub struct Stage {
     pub receiver: Child,
     ready: receiver::Ready,
+    refused_port: u16,
     ca: NamedTempFile,
     dns: DnsServer,
 }
@@ -43,7 +47,7 @@ pub struct Setup {
     /// Attempts in flight, of a process.
     pub concurrency: usize,
     /// How the receiver answers account n's webhook, and in which series it is counted: the n-th of these, in turn.
-    /// Besides the receiver's own, `reset` and `no-tls` are endpoints that never get a request.
+    /// Besides the receiver's own, `reset`, `no-tls` and `refused` are endpoints that never get a request.
     pub series: &'static [&'static str],
     pub envelope_bytes: usize,
 }
@@ -59,7 +63,7 @@ impl Stage {
         let (receiver, ready): (_, receiver::Ready) = Child::of_this_binary(arguments).await;
         let mut ca = NamedTempFile::new().expect("a file");
         ca.write_all(ready.ca.as_bytes()).expect("it can be written");
-        Self { receiver, ready, ca, dns: DnsServer::start().await }
+        Self { receiver, ready, refused_port: refused_port(), ca, dns: DnsServer::start().await }
     }
 
     /// Where account n's events go: the n-th of these, in turn, `{n}` being its number.
@@ -69,6 +73,7 @@ impl Stage {
             let port = match *series {
                 "reset" => self.ready.reset_port,
                 "no-tls" => self.ready.no_tls_port,
+                "refused" => self.refused_port,
                 _ => self.ready.port,
             };
             format!("https://{host}:{port}/{series}/{{n}}")
@@ -142,16 +147,33 @@ impl World {
         producer(&self.redis, &self.queues, &self.setup, accounts)
     }
 
-    /// How many deliveries are held, and how many have failed for good.
-    pub async fn held_and_failed(&mut self) -> (u64, u64) {
+    /// The sorted sets of failed attempts that wait for their next one.
+    pub fn retries(&self) -> Vec<String> {
+        (0..self.setup.partitions).map(|partition| self.keys.retries(partition)).collect()
+    }
+
+    /// Waits until a worker waits for entries: its reader is the client that Redis keeps blocked.
+    pub async fn is_read(&mut self) {
+        eventually(START, "a worker reads", async || {
+            let info: redis::InfoDict = redis::cmd("INFO").arg("clients").query_async(&mut self.redis).await.ok()?;
+            (info.get::<u16>("blocked_clients")? > 0).then_some(())
+        })
+        .await;
+    }
+
+    /// How many deliveries are held, and how many have failed for good: of account n, or of all.
+    pub async fn held_and_failed(&mut self, of: Option<usize>) -> (u64, u64) {
+        let of = of.map(account);
         let (mut held, mut failed) = (0, 0);
         for partition in 0..self.setup.partitions {
             let visits: Vec<String> =
                 self.redis.zrange(self.keys.visits(partition), 0, -1).await.expect("Redis answers");
-            for (_, webhook) in visits.iter().filter_map(|member| Keys::parse_visit(member)) {
+            let webhooks = visits.iter().filter_map(|member| Keys::parse_visit(member));
+            for (_, webhook) in webhooks.filter(|(account, _)| of.as_ref().is_none_or(|of| of == account)) {
                 held += self.redis.xlen::<_, u64>(self.keys.held(partition, webhook)).await.expect("Redis answers");
                 failed += self.redis.xlen::<_, u64>(self.keys.failed(partition, webhook)).await.expect("Redis answers");
             }
+            // Counted for all accounts together: one account is asked for where no other fails as often.
             let dropped = self.redis.hget::<_, _, Option<u64>>(self.keys.counts(partition), "failed_overflow");
             failed += dropped.await.expect("Redis answers").unwrap_or(0);
         }

@@ -46,7 +46,7 @@ pub async fn measure(stage: &mut Stage, extent: Extent) -> f64 {
 
 /// How much is not delivered.
 async fn left(world: &mut World) -> usize {
-    let (held, failed) = world.held_and_failed().await;
+    let (held, failed) = world.held_and_failed(None).await;
     assert_eq!(failed, 0, "all endpoints are well");
     world.waiting().await + usize::try_from(held).expect("a number of events")
 }

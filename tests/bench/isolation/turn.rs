@@ -118,7 +118,7 @@ pub async fn take(kind: &Kind, plan: Plan, stage: &mut Stage) -> Met {
     let (pushed, memory_mib) = tokio::join!(load.push(seconds), memory(worker.id, seconds));
     let used = Used::by(&worker, &mut world, stage).await.since(from);
     let good = report(stage).await.series.remove(OK).expect("good ones got some");
-    let (held, failed) = world.held_and_failed().await;
+    let (held, failed) = world.held_and_failed(None).await;
     let (quarter_mib, last_mib) = (around(&memory_mib, 0.25), around(&memory_mib, 1.0));
 
     stage.receiver.ask::<()>(&Ask::Reset).await;
@@ -161,7 +161,7 @@ pub async fn take(kind: &Kind, plan: Plan, stage: &mut Stage) -> Met {
 
 /// They answer from now on, and load goes on for all.
 async fn recover(kind: &Kind, load: &mut Load, seconds: Duration, world: &mut World, stage: &mut Stage) -> Recovery {
-    let held_before = world.held_and_failed().await.0;
+    let held_before = world.held_and_failed(None).await.0;
     stage.receiver.ask::<()>(&Ask::Reset).await;
     answer(kind, Some(RECOVERED), stage).await;
     load.push(seconds).await;
@@ -182,7 +182,7 @@ async fn recover(kind: &Kind, load: &mut Load, seconds: Duration, world: &mut Wo
         in_flight_per_second: by_second(|counts| &counts.in_flight_per_second, u64::max),
         per_second: by_second(|counts| &counts.per_second, |sum, one| sum + one),
         held_before,
-        held_after: world.held_and_failed().await.0,
+        held_after: world.held_and_failed(None).await.0,
     }
 }
 
