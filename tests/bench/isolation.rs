@@ -1,9 +1,12 @@
-//! Whether bad endpoints hurt the good ones: 100 accounts with an endpoint each, of which ten hang, are slow, reset,
-//! fail TLS, answer 503, or recover, or one sends far more than all others.
+//! Whether bad endpoints hurt the good ones: 100 accounts with an endpoint each, of which ten hang, are slow, answer 503,
+//! reset, fail TLS, or recover, or one sends far more than all others.
 //!
-//! For each [`kind`] turns alternate in which the bad ones get no events, in which they do, and in which they do and are
-//! well, or all get as many alike ([`turn`]), at a share of what the worker is capable of ([`capacity`]); what the good ones
-//! meet is compared ([`tell`]). Last, whether one endpoint that is [`alone`] reaches the whole worker.
+//! Each round of a [`kind`] has three [`turn`]s, at a share of what the worker is capable of ([`capacity`]): *with* the bad
+//! ones; with ten that are *well* and receive as many requests as the bad ones got attempts; and *without* events for
+//! either. What the good ones meet is judged beside the well ones ([`tell`]): what is worse there is badness, and not load.
+//! The turn with the bad ones comes first, because its attempts say what the well ones receive; the other two take turns at
+//! being second. Builds that are compared take turns at being first. Last, whether one endpoint that is [`alone`] reaches
+//! the whole worker.
 
 mod alone;
 mod capacity;
@@ -16,10 +19,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::{
-    kind::{KINDS, Kind, OVERLOADED},
+    kind::{KINDS, Kind},
     turn::{Met, Plan},
 };
-use crate::{arguments::Extent, report::Report, world::Stage};
+use crate::{
+    arguments::Extent,
+    report::Report,
+    turn::{Contender, order},
+    world::Stage,
+};
 
 /// Of the worker's capacity, this is the healthy load.
 const SHARE: f64 = 0.5;
@@ -49,10 +57,11 @@ impl Options {
     }
 }
 
-/// One kind's rounds.
+/// One kind's rounds with one build.
 #[derive(Serialize)]
 struct Measured {
     kind: &'static str,
+    build: String,
     per_second: f64,
     seconds: u64,
     rounds: Vec<Round>,
@@ -62,8 +71,7 @@ struct Measured {
 #[derive(Serialize)]
 struct Round {
     without: Met,
-    /// The bad ones get their events, and are well; or all get as many, alike.
-    well: Option<Met>,
+    well: Met,
     with: Met,
 }
 
@@ -72,10 +80,10 @@ pub async fn run(extent: Extent, options: &Options) -> Report {
         .iter()
         .filter(|kind| options.kinds.is_empty() || options.kinds.iter().any(|name| name == kind.name))
         .collect();
-    let turns_of = |kind: &Kind| 2 + u32::from(kind.well().is_some());
-    let turns: Duration =
-        kinds.iter().map(|kind| turns_of(kind) * turn::lasts(kind, options.seconds(kind, extent))).sum();
-    let minutes = (turns * extent.rounds + Duration::from_secs(30)).as_secs().div_ceil(60);
+    let builds = Contender::builds();
+    let rounds = extent.rounds * u32::try_from(builds.len()).expect("two at most");
+    let turns: Duration = kinds.iter().map(|kind| 3 * turn::lasts(kind, options.seconds(kind, extent))).sum();
+    let minutes = (turns * rounds + Duration::from_secs(30)).as_secs().div_ceil(60);
     extent.progress(&format!("isolation: {} kinds, rounds: {}; about {minutes} min", kinds.len(), extent.rounds));
     let mut stage = Stage::new("http/1.1").await;
     let capacity = match options.rate {
@@ -85,40 +93,62 @@ pub async fn run(extent: Extent, options: &Options) -> Report {
     extent.progress(&format!("isolation: the worker is taken to be capable of {capacity:.0}/s"));
     let mut measured = Vec::new();
     for kind in kinds {
-        let per_second = |kind: &Kind| capacity * SHARE * kind.load;
-        let seconds = options.seconds(kind, extent);
-        let well = kind.well();
-        let mut rounds = Vec::new();
+        let plan = Plan {
+            per_second: capacity * SHARE * kind.load,
+            bad_per_second: 0.0,
+            recovered_per_second: 0.0,
+            seconds: options.seconds(kind, extent),
+        };
+        let first = measured.len();
+        measured.extend(builds.iter().map(|build| Measured {
+            kind: kind.name,
+            build: build.name(),
+            per_second: plan.per_second,
+            seconds: plan.seconds,
+            rounds: Vec::new(),
+        }));
         for number in 1..=extent.rounds {
-            let mut met = [None, None, None];
-            // Each is first in its turn, so that what drifts on this machine favours none.
-            for turn in 0..met.len() {
-                let which = (turn + number as usize - 1) % met.len();
-                let (what, kind, bad) = match (which, &well) {
-                    (0, _) => ("without", kind, false),
-                    (1, Some(well)) => ("with well", well, true),
-                    (1, None) => continue,
-                    _ => ("with", kind, true),
-                };
-                met[which] = Some(
-                    one(what, kind, Plan { per_second: per_second(kind), seconds, bad }, &mut stage, extent).await,
-                );
+            for build in order(builds.clone(), number) {
+                let round = round(kind, plan, number, build, &mut stage, extent).await;
+                let of_build = measured[first..].iter_mut().find(|one| one.build == build.name());
+                of_build.expect("each build has its own").rounds.push(round);
             }
-            let [Some(without), well, Some(with)] = met else { unreachable!("each had its turn") };
-            rounds.push(Round { without, well, with });
         }
-        measured.push(Measured { kind: kind.name, per_second: per_second(kind), seconds, rounds });
     }
     stage.receiver.end().await;
     let alone = alone::measure(extent).await;
     tell::tell(capacity, &measured, &alone)
 }
 
-async fn one(what: &str, kind: &Kind, plan: Plan, stage: &mut Stage, extent: Extent) -> Met {
-    let met = turn::take(kind, plan, stage).await;
-    let Met { p50_ms, p99_ms, per_second, held, .. } = &met;
+async fn round(kind: &Kind, plan: Plan, number: u32, build: Contender, stage: &mut Stage, extent: Extent) -> Round {
+    let bad_per_second = plan.per_second * kind.bad_share();
+    let bad = Plan { bad_per_second, recovered_per_second: bad_per_second, ..plan };
+    let with = one("with", kind, bad, build, stage, extent).await;
+    let as_many = Plan {
+        bad_per_second: with.bad_per_second,
+        recovered_per_second: with.recovery.as_ref().map_or(0.0, |recovery| recovery.mean_per_second),
+        ..plan
+    };
+    let first_well = number.is_multiple_of(2);
+    let (mut well, mut without) = (None, None);
+    for is_well in [first_well, !first_well] {
+        if is_well {
+            well = Some(one("with well instead of", &kind.well(), as_many, build, stage, extent).await);
+        } else {
+            without = Some(one("without", kind, plan, build, stage, extent).await);
+        }
+    }
+    let (Some(well), Some(without)) = (well, without) else { unreachable!("each had its turn") };
+    Round { without, well, with }
+}
+
+async fn one(what: &str, kind: &Kind, plan: Plan, build: Contender, stage: &mut Stage, extent: Extent) -> Met {
+    let met = turn::take(kind, plan, build, stage).await;
+    let Met { p50_ms, p99_ms, per_second, bad_per_second, held, .. } = &met;
     extent.progress(&format!(
-        "isolation, {what} {}: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, {per_second:.0}/s, held {held}",
+        "isolation, {}, {what} {}: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, {per_second:.0}/s; bad ones {bad_per_second:.0}/s, held \
+         {held}",
+        build.name(),
         kind.name,
     ));
     met

@@ -4,7 +4,7 @@
 //! The first segment of a request's path says how it is answered ([`Behaviour`]), and is the name of the *series* it is
 //! counted in: `/ok/…` and `/ok-quiet/…` are answered alike and counted apart. When an event was sent stands in its id,
 //! which arrives as `webhook-id`: `<Unix microseconds>-<number>`. On standard input it is asked what it counted, and told
-//! to answer a series otherwise from now on. Who does not even get as far as a request is served by [`faulty`].
+//! to answer a series otherwise from now on. Connections that never bring a request are served by [`faulty`], and counted too.
 
 mod faulty;
 mod series;
@@ -175,9 +175,10 @@ async fn run(arguments: Arguments) {
     let mut tls = Arc::unwrap_or_clone(server_config(Identity::Trusted, &[&arguments.alpn]).expect("it speaks TLS"));
     tls.ticketer = Ticketer::new().expect("a key for tickets");
     let port = listener.local_addr().expect("it is bound").port();
-    let (reset_port, no_tls_port) = (faulty::resetting().await, faulty::without_tls().await);
-    children::say(&Ready { port, reset_port, no_tls_port, ca: Authority::shared().pem() });
     let shared: Shared = Arc::new(Mutex::new(State::new()));
+    let (reset_port, no_tls_port) =
+        (faulty::resetting(Arc::clone(&shared)).await, faulty::without_tls(Arc::clone(&shared)).await);
+    children::say(&Ready { port, reset_port, no_tls_port, ca: Authority::shared().pem() });
     tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(tls)), Arc::clone(&shared)));
     let mut questions = children::Questions::new();
     while let Some(ask) = questions.next().await {

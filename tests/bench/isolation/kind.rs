@@ -4,11 +4,6 @@ use crate::world::{PLAIN, Setup};
 
 /// The series of the good ones.
 pub const OK: &str = "ok";
-/// The customer that floods.
-const FLOOD: &str = "ok-flood";
-
-/// The kind that leaves the worker nothing.
-pub const OVERLOADED: &str = "flood-to-capacity";
 
 const ACCOUNTS: usize = 100;
 
@@ -19,10 +14,10 @@ pub const HEALTHY: Setup = Setup { accounts: ACCOUNTS, series: &[OK], ..PLAIN };
 #[derive(Clone, Copy)]
 pub struct Kind {
     pub name: &'static str,
-    /// Who is in another series than [`OK`] is bad.
+    /// An account in another series than [`OK`] is bad.
     pub series: &'static [&'static str],
-    /// A bad one gets so many times the events that a good one gets.
-    pub times: usize,
+    /// A bad one gets this many times the events that a good one gets.
+    pub times: u32,
     /// The load on the good ones, as a share of the usual.
     pub load: f64,
     /// How long a turn lasts where nothing else is said.
@@ -33,17 +28,15 @@ pub struct Kind {
 
 const PLAIN_KIND: Kind = Kind { name: "", series: &[], times: 1, load: 1.0, seconds: 60, recovers: false };
 
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 7] = [
     Kind { name: "hang", series: &one_in_ten("hang"), seconds: 300, ..PLAIN_KIND },
     Kind { name: "slow", series: &one_in_ten("slow-3000"), seconds: 300, ..PLAIN_KIND },
+    Kind { name: "5xx", series: &one_in_ten("status-503"), ..PLAIN_KIND },
     Kind { name: "reset", series: &one_in_ten("reset"), ..PLAIN_KIND },
     Kind { name: "no-tls", series: &one_in_ten("no-tls"), ..PLAIN_KIND },
-    Kind { name: "5xx", series: &one_in_ten("status-503"), ..PLAIN_KIND },
+    Kind { name: "recover", series: &RECOVERING, recovers: true, ..PLAIN_KIND },
     // One sends a hundred times as much: as much as all others. With it, the load is the usual one.
     Kind { name: "flood", series: &FLOODED, times: 100, load: 0.5, ..PLAIN_KIND },
-    // The same where that is all that the worker is capable of.
-    Kind { name: OVERLOADED, series: &FLOODED, times: 100, ..PLAIN_KIND },
-    Kind { name: "recover", series: &RECOVERING, recovers: true, ..PLAIN_KIND },
 ];
 
 impl Kind {
@@ -51,21 +44,20 @@ impl Kind {
         Setup { series: self.series, ..HEALTHY }
     }
 
-    /// The same events where the bad ones are well, or, where one floods, as many from all alike: what is worse beside the
-    /// bad ones is then no matter of load. `None` where all will be well, or it is more than the worker can do.
-    pub fn well(&self) -> Option<Self> {
-        if self.series.len() == WELL.len() {
-            Some(Self { series: &WELL, ..*self })
-        } else if self.load < 1.0 {
-            Some(Self { series: &[OK], times: 1, load: 1.0, ..*self })
-        } else {
-            None
-        }
+    /// Ten of a hundred that are well.
+    pub fn well(&self) -> Self {
+        Self { series: &WELL, ..*self }
+    }
+
+    /// What the bad ones get together, for each event that a good one gets.
+    pub fn bad_share(&self) -> f64 {
+        let [good, bad] = [true, false].map(|good| u32::try_from(self.accounts(good).len()).expect("a hundred"));
+        f64::from(bad * self.times) / f64::from(good)
     }
 
     /// The numbers of the good, or of the bad accounts.
-    pub fn accounts(&self, good: bool) -> impl ExactSizeIterator<Item = usize> + use<> {
-        (0..ACCOUNTS).filter(|n| self.is_good(*n) == good).collect::<Vec<_>>().into_iter()
+    pub fn accounts(&self, good: bool) -> Vec<usize> {
+        (0..ACCOUNTS).filter(|n| self.is_good(*n) == good).collect()
     }
 
     /// Whether this account is one of the good ones.
@@ -79,18 +71,18 @@ impl Kind {
     }
 }
 
-/// Ten that are not bad at all, counted apart from the good ones.
-const WELL: [&str; 10] = one_in_ten("ok-well");
-
 /// The last of ten is bad.
 const fn one_in_ten(bad: &'static str) -> [&'static str; 10] {
     [OK, OK, OK, OK, OK, OK, OK, OK, OK, bad]
 }
 
+/// Ten that are counted apart from the good ones.
+const WELL: [&str; 10] = one_in_ten("ok-well");
+
 /// The last of all floods.
 const FLOODED: [&str; ACCOUNTS] = {
     let mut series = [OK; ACCOUNTS];
-    series[ACCOUNTS - 1] = FLOOD;
+    series[ACCOUNTS - 1] = "ok-flood";
     series
 };
 

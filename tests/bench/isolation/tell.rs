@@ -1,16 +1,23 @@
 //! What is told of it: a table with what was to be reached, and the plot.
 
-use super::{Measured, OVERLOADED, Round, alone::Alone, turn::Met};
+use super::{
+    Measured, Round,
+    alone::Alone,
+    turn::{Met, Recovery},
+};
 use crate::{
     figures::{Judged, median, median_ratio},
     plot::{self, Chart, Line, Scale},
     report::{Report, folder},
+    turn::{BESIDE, Contender},
     world::PLAIN,
 };
 
-/// Of the healthy ones' p99 without the bad ones, and of their throughput.
+/// Of the healthy ones' p99 beside ten that are well, and of their throughput.
 const P99_RATIO: f64 = 1.2;
-const THROUGHPUT_WITHIN: f64 = 0.05;
+const THROUGHPUT_WITHIN: f64 = 0.02;
+/// Of the build beside, each row's own p99 ratio.
+const BESIDE_RATIO: f64 = 1.1;
 /// Of Redis's work, what a backlog may cost that lies held.
 const UPKEEP: f64 = 0.05;
 /// The worker's memory at the end of a turn, to that after a quarter of it.
@@ -26,8 +33,11 @@ pub fn tell(capacity: f64, measured: &[Measured], alone: &Alone) -> Report {
     latencies(&mut report, measured);
     costs(&mut report, measured);
     recoveries(&mut report, measured);
-    for one in measured {
+    for one in measured.iter().filter(|one| !one.is_beside()) {
         judge(&mut report, one);
+        if let Some(beside) = measured.iter().find(|other| other.is_beside() && other.kind == one.kind) {
+            compare(&mut report, one, beside);
+        }
     }
     #[allow(clippy::cast_precision_loss, reason = "small numbers")]
     let (most, places) = (alone.most_in_flight as f64, alone.places as f64);
@@ -37,13 +47,13 @@ pub fn tell(capacity: f64, measured: &[Measured], alone: &Alone) -> Report {
         "A usual second is the median of a turn's: what else this machine did for a moment does not count.".to_owned(),
     );
     report.note(
-        "To well: the same events, where the ten are well; or, where one floods, as many from all alike. Then each of theirs costs \
-         a delivery, as the others' do."
+        "Well: ten others that are well, with as many requests as the bad ones got attempts. Each of theirs costs a delivery, as \
+         the others' do."
             .to_owned(),
     );
     report.note(format!("Capacity, of which the healthy load is a share: {capacity:.0}/s."));
-    if measured.iter().any(|one| one.kind == OVERLOADED) {
-        report.note(format!("{OVERLOADED} leaves the worker nothing; it is told and not judged."));
+    if let Some(program) = BESIDE.get() {
+        report.note(format!("The build beside: {program}."));
     }
     draw(measured);
     report
@@ -54,25 +64,32 @@ impl Measured {
         median(self.rounds.iter().map(of))
     }
 
+    fn is_beside(&self) -> bool {
+        self.build == Contender::Beside.name()
+    }
+
+    fn name(&self) -> String {
+        if self.is_beside() { format!("{}, the build beside", self.kind) } else { self.kind.to_owned() }
+    }
+
     /// Of the turns with the bad ones, to those without.
-    fn ratio(&self, of: fn(&Met) -> f64) -> f64 {
+    fn to_without(&self, of: fn(&Met) -> f64) -> f64 {
         median_ratio(&self.rounds, |round| of(&round.with), |round| of(&round.without))
+    }
+
+    /// The same, to those in which ten are well.
+    fn to_well(&self, of: fn(&Met) -> f64) -> f64 {
+        median_ratio(&self.rounds, |round| of(&round.with), |round| of(&round.well))
     }
 
     fn pair(&self, of: fn(&Met) -> f64, decimals: usize) -> String {
         arrows([self.median(|round| of(&round.without)), self.median(|round| of(&round.with))], decimals)
     }
 
-    /// With the well ones between the two, where there are such.
+    /// With the well ones between the two.
     fn each(&self, of: fn(&Met) -> f64, decimals: usize) -> String {
-        let well = median(self.rounds.iter().filter_map(|round| round.well.as_ref()).map(of));
-        arrows([self.median(|round| of(&round.without)), well, self.median(|round| of(&round.with))], decimals)
-    }
-
-    /// The same to those in which they are well; empty where there are none such.
-    fn ratio_to_well(&self, of: fn(&Met) -> f64) -> String {
-        let ratio = median(self.rounds.iter().filter_map(|round| Some(of(&round.with) / of(round.well.as_ref()?))));
-        if ratio.is_nan() { String::new() } else { format!("{ratio:.2}") }
+        let turns: [fn(&Round) -> &Met; 3] = [|round| &round.without, |round| &round.well, |round| &round.with];
+        arrows(turns.map(|turn| self.median(|round| of(turn(round)))), decimals)
     }
 
     fn memory_ratio(&self) -> f64 {
@@ -80,45 +97,46 @@ impl Measured {
     }
 }
 
-/// From one to the next, without what was not measured.
+/// From one to the next.
 fn arrows(values: impl IntoIterator<Item = f64>, decimals: usize) -> String {
-    let measured = values.into_iter().filter(|value| !value.is_nan());
-    measured.map(|value| format!("{value:.decimals$}")).collect::<Vec<_>>().join(" -> ")
+    values.into_iter().map(|value| format!("{value:.decimals$}")).collect::<Vec<_>>().join(" -> ")
 }
 
 fn latencies(report: &mut Report, measured: &[Measured]) {
     let header = [
         "without (-> well) -> with",
         "load/s",
+        "bad ones' attempts/s",
         "p50 ms",
         "p99 ms",
+        "to well",
+        "to without",
         "p99.9 ms",
-        "p99 ratio",
-        "to well",
         "usual second's p99 ms",
-        "ratio",
         "to well",
+        "to without",
         "delivered/s",
-        "ratio",
+        "to well",
         "arrived",
         "cores elsewhere",
     ];
     let rows = measured.iter().map(|one| {
         [
-            one.kind.to_owned(),
+            one.name(),
             format!("{:.0}", one.per_second),
-            one.pair(|met| met.p50_ms, 2),
+            format!("{:.0}", one.median(|round| round.with.bad_per_second)),
+            one.each(|met| met.p50_ms, 2),
             one.each(|met| met.p99_ms, 2),
-            one.pair(|met| met.p999_ms, 2),
-            format!("{:.2}", one.ratio(|met| met.p99_ms)),
-            one.ratio_to_well(|met| met.p99_ms),
+            format!("{:.2}", one.to_well(|met| met.p99_ms)),
+            format!("{:.2}", one.to_without(|met| met.p99_ms)),
+            one.each(|met| met.p999_ms, 2),
             one.each(Met::usual_p99_ms, 2),
-            format!("{:.2}", one.ratio(Met::usual_p99_ms)),
-            one.ratio_to_well(Met::usual_p99_ms),
-            one.pair(|met| met.per_second, 0),
-            format!("{:.3}", one.ratio(|met| met.per_second)),
+            format!("{:.2}", one.to_well(Met::usual_p99_ms)),
+            format!("{:.2}", one.to_without(Met::usual_p99_ms)),
+            one.each(|met| met.per_second, 0),
+            format!("{:.3}", one.to_well(|met| met.per_second)),
             one.pair(|met| met.arrived, 3),
-            one.pair(|met| met.elsewhere, 2),
+            one.each(|met| met.elsewhere, 2),
         ]
     });
     report.table(header, rows);
@@ -143,15 +161,15 @@ fn costs(report: &mut Report, measured: &[Measured]) {
         #[allow(clippy::cast_precision_loss, reason = "numbers of deliveries")]
         let [held, failed]: [fn(&Met) -> f64; 2] = [|met| met.held as f64, |met| met.failed as f64];
         [
-            one.kind.to_owned(),
+            one.name(),
             one.pair(|met| met.cpu_per_1000, 4),
             one.pair(|met| met.peak_mib, 1),
             format!("{:.1}", one.median(|round| round.with.quarter_mib)),
             format!("{:.1}", one.median(|round| round.with.last_mib)),
             one.pair(|met| met.redis_cpu_per_1000, 4),
-            format!("{:.2}", one.ratio(|met| met.redis_cpu_per_1000)),
+            format!("{:.2}", one.to_without(|met| met.redis_cpu_per_1000)),
             one.pair(|met| met.upkeep_cpu_per_1000, 4),
-            format!("{:.2}", one.ratio(|met| met.upkeep_cpu_per_1000)),
+            format!("{:.2}", one.to_without(|met| met.upkeep_cpu_per_1000)),
             one.pair(|met| met.upkeep_commands, 2),
             format!("{:.0}", one.median(|round| held(&round.with))),
             format!("{:.0}", one.median(|round| failed(&round.with))),
@@ -161,23 +179,28 @@ fn costs(report: &mut Report, measured: &[Measured]) {
 }
 
 fn recoveries(report: &mut Report, measured: &[Measured]) {
-    let recoveries = measured.iter().flat_map(|one| &one.rounds).filter_map(|round| round.with.recovery.as_ref());
+    let rounds = measured.iter().flat_map(|one| one.rounds.iter().map(move |round| (one, round)));
+    let recoveries = rounds.filter_map(|(one, round)| Some((one, Recovery::of(round)?)));
     let rows: Vec<_> = recoveries
-        .map(|recovery| {
+        .map(|(one, (with, well))| {
             [
-                recovery.held_before.to_string(),
-                recovery.held_after.to_string(),
-                recovery.most_in_flight.to_string(),
-                recovery.most_per_second.to_string(),
-                format!("{:.2}", recovery.p99_ms),
+                one.name(),
+                with.held_before.to_string(),
+                with.held_after.to_string(),
+                with.most_in_flight.to_string(),
+                with.most_per_second.to_string(),
+                format!("{:.0}", with.mean_per_second),
+                arrows([well.p99_ms, with.p99_ms], 2),
             ]
         })
         .collect();
     let header = [
+        "well -> with",
         "held when they recover",
         "a turn later",
         "most in flight at one",
         "most/s at one",
+        "all ten/s",
         "good ones' p99 ms meanwhile",
     ];
     if !rows.is_empty() {
@@ -185,27 +208,49 @@ fn recoveries(report: &mut Report, measured: &[Measured]) {
     }
 }
 
-fn judge(report: &mut Report, one: &Measured) {
-    if one.kind == OVERLOADED {
-        return;
+impl Recovery {
+    /// Of the turn with the bad ones, and of that with well ones.
+    fn of(round: &Round) -> Option<(&Self, &Self)> {
+        round.with.recovery.as_ref().zip(round.well.recovery.as_ref())
     }
+
+    /// The good ones' p99 meanwhile, to well.
+    fn to_well(round: &Round) -> f64 {
+        Self::of(round).map_or(f64::NAN, |(with, well)| with.p99_ms / well.p99_ms)
+    }
+}
+
+fn judge(report: &mut Report, one: &Measured) {
     let figure = |what: &str| format!("{}: {what}", one.kind);
-    report.judge(Judged::at_most(figure("healthy p99, to without"), one.ratio(|met| met.p99_ms), P99_RATIO));
-    let throughput = one.ratio(|met| met.per_second);
-    report.judge(Judged::near_one(figure("healthy deliveries/s, to without"), throughput, THROUGHPUT_WITHIN));
-    let upkeep = one.ratio(|met| met.upkeep_cpu_per_1000) - 1.0;
+    report.judge(Judged::at_most(figure("healthy p99, to well"), one.to_well(|met| met.p99_ms), P99_RATIO));
+    let throughput = one.to_well(|met| met.per_second);
+    report.judge(Judged::near_one(figure("healthy deliveries/s, to well"), throughput, THROUGHPUT_WITHIN));
+    let upkeep = one.to_without(|met| met.upkeep_cpu_per_1000) - 1.0;
     report.judge(Judged::at_most(figure("Redis CPU of what is held, of its work"), upkeep, UPKEEP));
     report.judge(Judged::at_most(figure("worker memory, end to 1/4 of the turn"), one.memory_ratio(), MEMORY_RATIO));
-    if one.rounds.iter().all(|round| round.with.recovery.is_none()) {
+    let meanwhile = one.median(Recovery::to_well);
+    if meanwhile.is_nan() {
         return;
     }
-    let of = |round: &Round, what: fn(&super::turn::Recovery) -> f64| round.with.recovery.as_ref().map_or(0.0, what);
     #[allow(clippy::cast_precision_loss, reason = "small numbers")]
-    let (most, bound) =
-        (one.median(|round| of(round, |recovery| recovery.most_in_flight as f64)), PLAIN.concurrency as f64 * STAMPEDE);
+    let most = one.median(|round| Recovery::of(round).map_or(f64::NAN, |(with, _)| with.most_in_flight as f64));
+    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+    let bound = PLAIN.concurrency as f64 * STAMPEDE;
     report.judge(Judged::at_most(figure("most in flight at one that recovers"), most, bound));
-    let p99 = one.median(|round| of(round, |recovery| recovery.p99_ms) / round.without.p99_ms);
-    report.judge(Judged::at_most(figure("healthy p99 meanwhile, to without"), p99, P99_RATIO));
+    report.judge(Judged::at_most(figure("healthy p99 meanwhile, to well"), meanwhile, P99_RATIO));
+}
+
+/// This build's own ratios to those of the build beside, each from the same round.
+fn compare(report: &mut Report, one: &Measured, beside: &Measured) {
+    let mut compare = |what: &str, of: fn(&Round) -> f64| {
+        let pairs = one.rounds.iter().zip(&beside.rounds);
+        let ratio = median(pairs.map(|(this, other)| of(this) / of(other)));
+        if !ratio.is_nan() {
+            report.judge(Judged::at_most(format!("{}: {what}, to the build beside's", one.kind), ratio, BESIDE_RATIO));
+        }
+    };
+    compare("healthy p99 to well", |round| round.with.p99_ms / round.well.p99_ms);
+    compare("healthy p99 meanwhile to well", Recovery::to_well);
 }
 
 impl Alone {
@@ -222,13 +267,14 @@ fn draw(measured: &[Measured]) {
     let seconds = || ("s".to_owned(), Scale::Linear);
     let mut charts = Vec::new();
     for one in measured {
-        let Some(Round { without, with, .. }) = one.rounds.last() else { continue };
+        let Some(Round { without, well, with }) = one.rounds.last() else { continue };
         charts.push(Chart {
-            title: format!("{}: the good ones' p99 in each second, {:.0}/s", one.kind, one.per_second),
+            title: format!("{}: the good ones' p99 in each second, {:.0}/s", one.name(), one.per_second),
             x: seconds(),
             y: ("ms".to_owned(), Scale::Logarithmic),
             lines: vec![
                 line("without bad ones", &mut without.p99_ms_per_second.iter().copied()),
+                line("with ten well ones", &mut well.p99_ms_per_second.iter().copied()),
                 line("with bad ones", &mut with.p99_ms_per_second.iter().copied()),
             ],
         });
@@ -236,7 +282,7 @@ fn draw(measured: &[Measured]) {
         #[allow(clippy::cast_precision_loss, reason = "small numbers")]
         let as_lines = |name: &str, values: &[u64]| line(name, &mut values.iter().map(|value| *value as f64));
         charts.push(Chart {
-            title: format!("{}: what the ten get from then on", one.kind),
+            title: format!("{}: what the ten get from then on", one.name()),
             x: seconds(),
             y: ("each second".to_owned(), Scale::Logarithmic),
             lines: vec![

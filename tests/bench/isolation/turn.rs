@@ -1,7 +1,10 @@
 //! One turn of a kind: load on the good endpoints and, in every other turn, on the bad ones; then on the good ones alone,
 //! while what the bad ones have waiting is held.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
@@ -10,7 +13,6 @@ use crate::{
     accounting::{RedisFigures, busy_seconds, cpu_seconds, peak_mib, present_mib},
     children::Child,
     figures::median,
-    producer::Producer,
     receiver::{Ask, Counts, Report as Received},
     turn::Contender,
     world::{Stage, World},
@@ -30,9 +32,11 @@ const LOOK: Duration = Duration::from_millis(500);
 pub struct Plan {
     /// The healthy load.
     pub per_second: f64,
+    /// What the bad ones get together; nothing in turns without them.
+    pub bad_per_second: f64,
+    /// … and once they have recovered.
+    pub recovered_per_second: f64,
     pub seconds: u64,
-    /// Whether the bad ones get their events.
-    pub bad: bool,
 }
 
 /// What was met.
@@ -43,7 +47,9 @@ pub struct Met {
     pub p99_ms: f64,
     pub p999_ms: f64,
     pub per_second: f64,
-    /// Of what was pushed for them, this share arrived.
+    /// What the bad ones got of attempts, each a request or, where none arrives, a connection.
+    pub bad_per_second: f64,
+    /// Of what was pushed for the good ones, this share arrived.
     pub arrived: f64,
     pub p99_ms_per_second: Vec<f64>,
     /// Of the worker.
@@ -78,6 +84,8 @@ pub struct Recovery {
     /// Of one endpoint at most.
     pub most_in_flight: u64,
     pub most_per_second: u64,
+    /// Of all ten together.
+    pub mean_per_second: f64,
     /// Of the good ones, meanwhile.
     pub p99_ms: f64,
     /// For each second: the most in flight at any one of them, and how much all of them got.
@@ -100,35 +108,37 @@ fn upkeep(seconds: u64) -> Duration {
 
 /// How long a turn of this kind takes in the mean, start and end included.
 pub fn lasts(kind: &Kind, seconds: u64) -> Duration {
-    // Only the turns with bad ones have a recovery.
-    let recovery = if kind.recovers { recovering(seconds) / 2 } else { Duration::ZERO };
+    // Two of three turns have a recovery.
+    let recovery = if kind.recovers { recovering(seconds) * 2 / 3 } else { Duration::ZERO };
     WARM * 2 + LATE * 3 + Duration::from_secs(seconds) + recovery + upkeep(seconds) + Duration::from_secs(2)
 }
 
-pub async fn take(kind: &Kind, plan: Plan, stage: &mut Stage) -> Met {
+pub async fn take(kind: &Kind, plan: Plan, build: Contender, stage: &mut Stage) -> Met {
     let mut world = World::new(stage, kind.setup()).await;
-    let worker = Contender::Worker.start(&world, stage).await;
-    let mut load = Load::new(kind, plan, &world);
-    load.good.push_steadily(plan.per_second, WARM).await;
-    load.push(WARM).await;
+    let worker = build.start(&world, stage).await;
+    push(kind, (plan.per_second, 0.0), WARM, &world).await;
+    push(kind, (plan.per_second, plan.bad_per_second), WARM, &world).await;
     stage.receiver.ask::<()>(&Ask::Reset).await;
 
     let seconds = Duration::from_secs(plan.seconds);
     let from = Used::by(&worker, &mut world, stage).await;
-    let (pushed, memory_mib) = tokio::join!(load.push(seconds), memory(worker.id, seconds));
+    let load = (plan.per_second, plan.bad_per_second);
+    let (pushed, memory_mib) = tokio::join!(push(kind, load, seconds, &world), memory(worker.id, seconds));
     let used = Used::by(&worker, &mut world, stage).await.since(from);
-    let good = report(stage).await.series.remove(OK).expect("good ones got some");
+    let mut received = report(stage).await;
+    let good = received.series.remove(OK).expect("good ones got some");
+    let bad_per_second = mean_per_second(kind, &received, seconds);
     let (held, failed) = world.held_and_failed(None).await;
     let (quarter_mib, last_mib) = (around(&memory_mib, 0.25), around(&memory_mib, 1.0));
 
     stage.receiver.ask::<()>(&Ask::Reset).await;
     let from = Used::by(&worker, &mut world, stage).await;
-    load.good.push_steadily(plan.per_second, upkeep(plan.seconds)).await;
+    push(kind, (plan.per_second, 0.0), upkeep(plan.seconds), &world).await;
     let upkeep = Used::by(&worker, &mut world, stage).await.since(from);
     let good_alone = report(stage).await.series.remove(OK).expect("good ones got some").count;
 
-    let recovery = if kind.recovers && plan.bad {
-        Some(recover(kind, &mut load, recovering(plan.seconds), &mut world, stage).await)
+    let recovery = if kind.recovers && plan.bad_per_second > 0.0 {
+        Some(recover(kind, plan, &mut world, stage).await)
     } else {
         None
     };
@@ -143,6 +153,7 @@ pub async fn take(kind: &Kind, plan: Plan, stage: &mut Stage) -> Met {
         p99_ms,
         p999_ms,
         per_second: count / seconds.as_secs_f64(),
+        bad_per_second,
         arrived: count / pushed,
         p99_ms_per_second,
         cpu_per_1000: used.worker / count * 1000.0,
@@ -160,11 +171,12 @@ pub async fn take(kind: &Kind, plan: Plan, stage: &mut Stage) -> Met {
 }
 
 /// They answer from now on, and load goes on for all.
-async fn recover(kind: &Kind, load: &mut Load, seconds: Duration, world: &mut World, stage: &mut Stage) -> Recovery {
+async fn recover(kind: &Kind, plan: Plan, world: &mut World, stage: &mut Stage) -> Recovery {
+    let seconds = recovering(plan.seconds);
     let held_before = world.held_and_failed(None).await.0;
     stage.receiver.ask::<()>(&Ask::Reset).await;
     answer(kind, Some(RECOVERED), stage).await;
-    load.push(seconds).await;
+    push(kind, (plan.per_second, plan.recovered_per_second), seconds, world).await;
     let received = report(stage).await;
     // The next turn begins as this one did.
     answer(kind, None, stage).await;
@@ -178,6 +190,7 @@ async fn recover(kind: &Kind, load: &mut Load, seconds: Duration, world: &mut Wo
     Recovery {
         most_in_flight: most(|counts| &counts.in_flight_per_second),
         most_per_second: most(|counts| &counts.per_second),
+        mean_per_second: mean_per_second(kind, &received, seconds),
         p99_ms: received.series[OK].p99_ms,
         in_flight_per_second: by_second(|counts| &counts.in_flight_per_second, u64::max),
         per_second: by_second(|counts| &counts.per_second, |sum, one| sum + one),
@@ -194,50 +207,41 @@ async fn answer(kind: &Kind, like: Option<&str>, stage: &mut Stage) {
     }
 }
 
-/// Who pushes: as a backend does, for whom the good and the bad are not two.
-struct Load {
-    plan: Plan,
-    good: Producer,
-    all: Producer,
-    /// Whether it is good ones that the events of `all` are for, in turn.
-    is_good: Vec<bool>,
-    /// Of `all`.
-    pushed: usize,
+/// Pushes so many events a second, for the good and for the bad ones, as one backend does, for whom they are not two.
+/// Answers how many for the good ones.
+async fn push(kind: &Kind, (good, bad): (f64, f64), duration: Duration, world: &World) -> usize {
+    let mix = mix(kind, bad / good);
+    let mut producer = world.producer_for(mix.iter().copied());
+    let pushed = producer.push_steadily(good + bad, duration).await;
+    mix.iter().cycle().take(pushed).filter(|account| kind.is_good(**account)).count()
 }
 
-impl Load {
-    fn new(kind: &Kind, plan: Plan, world: &World) -> Self {
-        let mix = mix(kind);
-        let is_good = mix.iter().map(|account| kind.is_good(*account)).collect();
-        let (good, all) = (world.producer_for(kind.accounts(true)), world.producer_for(mix.into_iter()));
-        Self { plan, good, all, is_good, pushed: 0 }
-    }
-
-    /// Pushes for so long; answers how much for the good ones.
-    async fn push(&mut self, duration: Duration) -> usize {
-        if !self.plan.bad {
-            return self.good.push_steadily(self.plan.per_second, duration).await;
-        }
-        let (turn, good) = (self.is_good.len(), self.is_good.iter().filter(|is_good| **is_good).count());
-        #[allow(clippy::cast_precision_loss, reason = "some hundreds")]
-        let per_second = self.plan.per_second * turn as f64 / good as f64;
-        let pushed = self.all.push_steadily(per_second, duration).await;
-        let begun = self.pushed % turn;
-        self.pushed += pushed;
-        self.is_good.iter().cycle().skip(begun).take(pushed).filter(|is_good| **is_good).count()
-    }
-}
-
-/// Each good account once, and each bad one as often as it gets events in that time; both are spread evenly.
-fn mix(kind: &Kind) -> Vec<usize> {
-    let good: Vec<usize> = kind.accounts(true).collect();
-    let bad: Vec<usize> = kind.accounts(false).collect::<Vec<_>>().repeat(kind.times);
+/// Each good account a hundred times, and the bad ones this many times as often; both are spread evenly.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "some thousands"
+)]
+fn mix(kind: &Kind, share: f64) -> Vec<usize> {
+    let good = kind.accounts(true).repeat(100);
+    let bads = (good.len() as f64 * share).round() as usize;
+    let bad: Vec<usize> = kind.accounts(false).into_iter().cycle().take(bads).collect();
     let mut placed = Vec::with_capacity(good.len() + bad.len());
     for (these, others) in [(&good, &bad), (&bad, &good)] {
-        placed.extend(these.iter().enumerate().map(|(n, account)| ((2 * n + 1) * others.len(), *account)));
+        placed.extend(these.iter().enumerate().map(|(n, account)| ((2 * n + 1) * others.len().max(1), *account)));
     }
-    placed.sort_unstable();
+    placed.sort_by_key(|(place, _)| *place);
     placed.into_iter().map(|(_, account)| account).collect()
+}
+
+/// What the bad ones got each second while load went on; later arrivals are left out.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "numbers of requests")]
+fn mean_per_second(kind: &Kind, received: &Received, duration: Duration) -> f64 {
+    let seconds = duration.as_secs() as usize;
+    let bad: BTreeSet<&str> = kind.bad_series().collect();
+    let counts = bad.iter().filter_map(|series| received.series.get(*series));
+    counts.flat_map(|counts| counts.per_second.iter().take(seconds)).sum::<u64>() as f64 / duration.as_secs_f64()
 }
 
 /// CPU seconds, and Redis's commands.
