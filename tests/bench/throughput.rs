@@ -8,7 +8,7 @@ use crate::{
     figures::Judged,
     report::Report,
     rounds::{self, Round},
-    turn::{Contender, Sample},
+    turn::{BESIDE, Contender, Sample},
     world::{PLAIN, Setup, Stage},
 };
 
@@ -31,6 +31,9 @@ impl Shape {
     }
 }
 
+/// This build delivers at least this share of what the build beside does.
+const BESIDE_SHARE: f64 = 0.97;
+
 const CONTENDERS: [Contender; 6] = [
     Contender::BARE,
     Contender::WorkerOnAllCores,
@@ -52,12 +55,18 @@ struct Shaped {
     rounds: Vec<Round>,
 }
 
+/// With the build beside, if there is one.
+fn contenders() -> Vec<Contender> {
+    let beside = BESIDE.get().map(|_| Contender::Beside);
+    CONTENDERS.into_iter().chain(beside).collect()
+}
+
 pub async fn run(extent: Extent) -> Report {
     let mut measured = Vec::new();
     for shape in &SHAPES {
         let mut stage = Stage::new(shape.alpn).await;
         let what = format!("throughput, {}", shape.name);
-        let rounds = rounds::run(&what, &CONTENDERS, shape.setup(), &mut stage, (100_000, extent)).await;
+        let rounds = rounds::run(&what, &contenders(), shape.setup(), &mut stage, (100_000, extent)).await;
         stage.receiver.end().await;
         measured.push(Shaped { shape: shape.name, rounds });
     }
@@ -67,10 +76,18 @@ pub async fn run(extent: Extent) -> Report {
 fn tell(measured: &[Shaped]) -> Report {
     let mut report = Report::new("throughput", &measured);
     for Shaped { shape, rounds } in measured {
-        rounds::tell(&mut report, shape, &CONTENDERS, rounds);
+        rounds::tell(&mut report, shape, &contenders(), rounds);
         let of_bare = |figure: fn(&Sample) -> f64| rounds::ratio(rounds, Contender::Worker, Contender::BARE, figure);
         report.judge(Judged::at_least(format!("{shape}: deliveries/s, of bare"), of_bare(|s| s.per_second), 0.85));
         report.judge(Judged::at_most(format!("{shape}: worker CPU, of bare"), of_bare(|s| s.cpu_per_1000), 1.25));
+    }
+    if let Some(program) = BESIDE.get() {
+        report.note(format!("The build beside: {program}."));
+    }
+    for Shaped { shape, rounds } in measured.iter().filter(|_| BESIDE.get().is_some()) {
+        let ratio = rounds::ratio(rounds, Contender::Worker, Contender::Beside, |s| s.per_second);
+        let figure = format!("{shape}: deliveries/s, of the build beside");
+        report.judge(Judged::at_least(figure, ratio, BESIDE_SHARE));
     }
     // A bare loop that is slow is easily beaten.
     let rounds = &measured[0].rounds;
