@@ -18,6 +18,7 @@ mod ports;
 mod program;
 mod receiver;
 mod redis;
+mod timetable;
 mod tripwire;
 
 use std::process::Command;
@@ -30,6 +31,7 @@ pub use ports::{refused_port, unused_port};
 pub use program::{Output, Process, Program, SECRETS_KEY};
 pub use receiver::{Alpn, Answer, Gate, Received, Receiver};
 pub use redis::{AppendFsync, RedisServer};
+pub use timetable::{Record, TELLING, Timed, Timetable, now_ms, quantile};
 pub use tripwire::Tripwire;
 
 /// Asks `probe` every 10 ms until it answers `Some`; panics with `what` when that takes longer than `deadline`.
