@@ -18,6 +18,7 @@ mod partitions;
 mod poison;
 mod queue;
 mod rotation;
+mod schedule;
 mod steps;
 mod support;
 mod support_works;
