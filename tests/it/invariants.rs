@@ -3,6 +3,7 @@
 
 mod ages;
 mod deletions;
+mod lateness;
 mod limits;
 
 use std::{

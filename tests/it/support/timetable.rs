@@ -128,6 +128,8 @@ impl Timetable {
                 last: line["last"] == true,
             });
         }
+        // Each worker's log is in order, but not all of them together.
+        record.events.values_mut().for_each(|(_, attempts)| attempts.sort_by_key(|attempt| attempt.started_ms));
         record
     }
 
