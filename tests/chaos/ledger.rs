@@ -7,16 +7,19 @@
 //! the receiver had it, the answer was not settled before the worker was struck or the webhook deleted, and what was
 //! left of it was dropped and counted. So the counts may be higher than what is otherwise missing, never lower; by no
 //! more than the events that were in flight at such a moment.
+//!
+//! Attempts that had no reason to be late were not: see [`lateness`].
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
 use crate::{
     attempts::{History, Repetition, explain},
+    lateness::{self, Punctuality, Reasons, Watched},
     logs,
     nemesis::Happened,
     plan::{ACCOUNTS, HOOKS, Plan, STAYING, answer, is_good},
@@ -45,6 +48,9 @@ pub struct Books {
     pub requests: usize,
     /// Attempts that were made again under their number, by what explains them.
     pub repeated: BTreeMap<&'static str, usize>,
+    /// Attempts that had no reason to be late, and how late they were.
+    pub timed: usize,
+    pub latest: Duration,
     /// Everything that is not as promised.
     pub wrong: Vec<String>,
 }
@@ -54,6 +60,7 @@ pub struct Seen<'a> {
     pub world: &'a World,
     pub plan: &'a Plan,
     pub happened: &'a [Happened],
+    pub watched: Watched,
     pub histories: BTreeMap<String, History>,
 }
 
@@ -73,6 +80,7 @@ impl Seen<'_> {
             self.enter_hook(&mut books, wire, hook, &by_event).await;
         }
         self.enter_attempts(&mut books);
+        self.enter_lateness(&mut books);
         let notes = self.world.notes.lock().unwrap();
         books.accepted = notes.accepted.iter().map(Vec::len).sum();
         books.refused = self.world.refused.load(std::sync::atomic::Ordering::Relaxed);
@@ -256,6 +264,26 @@ impl Seen<'_> {
         for unexplained in unexplained {
             books.wrong.push(format!("a repetition that nothing explains: {unexplained:?}"));
         }
+    }
+
+    /// Only accounts whose webhooks stay: what became of an event that met several webhooks is not known one by one.
+    fn enter_lateness(&self, books: &mut Books) {
+        let notes = self.world.notes.lock().unwrap();
+        let off = lateness::off(&notes.switches, Instant::now());
+        let attempts = self.histories.values().flat_map(|history| &history.logged);
+        let reasons = Reasons::new(self.happened, &self.watched, off).with_attempts(attempts);
+        let mut punctuality = Punctuality::default();
+        for hook in (0..HOOKS.len()).filter(|hook| HOOKS[*hook].0 < STAYING) {
+            let webhook = self.world.webhook(hook).to_string();
+            for event in &notes.accepted[HOOKS[hook].0] {
+                let history = self.histories.get(&format!("{event}.{webhook}"));
+                if let (Some(history), Some(accepted)) = (history, notes.accepted_at.get(event)) {
+                    punctuality.enter((event, &webhook, &path(hook)), history, *accepted, &self.plan.delays, &reasons);
+                }
+            }
+        }
+        (books.timed, books.latest) = (punctuality.judged, punctuality.worst);
+        books.wrong.extend(punctuality.late);
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod attempts;
 mod crash_points;
+mod lateness;
 mod ledger;
 mod logs;
 mod nemesis;

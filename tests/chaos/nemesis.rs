@@ -98,6 +98,13 @@ impl Nemesis {
         }
     }
 
+    /// Waits until all workers are at work.
+    pub async fn workers_are_ready(&self) {
+        for worker in &self.workers {
+            worker.wait_for_line("worker started").await;
+        }
+    }
+
     /// Does what is planned, and ends what lasts.
     pub async fn run(&mut self, plan: &Plan) {
         let started = Instant::now();

@@ -9,7 +9,7 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
-use crate::support::Answer;
+use crate::{lateness::RECOVERY, support::Answer};
 
 /// Two accounts of two webhooks each that stay, and two of one webhook each that is deleted and added anew. Each lies
 /// in a partition of its own, so that what is dropped is counted by account.
@@ -26,6 +26,9 @@ pub const HOOKS: [(usize, Character); 6] = [
     (2, Character::Steady),
     (3, Character::Flaky),
 ];
+
+/// How long load goes on when the last fault is over.
+const CALM: Duration = RECOVERY.saturating_add(Duration::from_secs(4));
 
 /// How a receiver behaves, by and large.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +104,7 @@ pub struct Step {
 /// A storm.
 pub struct Plan {
     pub seed: u64,
-    /// How long it lasts; what is left then is finished in peace.
+    /// How long it lasts, the calm at its end included; what is left then is finished in peace.
     pub length: Duration,
     /// The waits before the second and the third attempt.
     pub delays: [Duration; 2],
@@ -112,9 +115,13 @@ pub struct Plan {
 impl Plan {
     pub fn new(seed: u64, length: Duration, delays_ms: [u64; 2]) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
-        let deeds = deeds(&mut dice, length);
+        let mut planned = deeds(&mut dice, length);
         let steps = steps(&mut dice, length);
-        Self { seed, length, delays: delays_ms.map(ms), deeds, steps }
+        // Afterwards load alone goes on for some seconds, so that there are attempts which nothing can have delayed.
+        let ends = steps.iter().map(|step| step.at + step.end.map_or(Duration::ZERO, |(after, _)| after));
+        let over = ends.fold(length, Duration::max);
+        planned.extend(deeds(&mut dice, CALM).into_iter().map(|(at, deed)| (over + at, deed)));
+        Self { seed, length: over + CALM, delays: delays_ms.map(ms), deeds: planned, steps }
     }
 }
 

@@ -26,6 +26,8 @@ impl Books {
         self.failed += other.failed;
         self.entered_twice += other.entered_twice;
         self.requests += other.requests;
+        self.timed += other.timed;
+        self.latest = self.latest.max(other.latest);
         self.wrong.extend(other.wrong);
     }
 }
@@ -47,7 +49,9 @@ impl Display for Books {
         line(f, "  lost", lost, "")?;
         line(f, "requests", self.requests, "")?;
         line(f, "attempts repeated", self.repeated.values().sum::<usize>(), &list(&self.repeated))?;
-        line(f, "wrong", self.wrong.len(), "early retries, fourth attempts, leftovers, what nothing explains")
+        let latest = format!("at most {} ms late, with no fault under way and places free", self.latest.as_millis());
+        line(f, "attempts timed", self.timed, &latest)?;
+        line(f, "wrong", self.wrong.len(), "early or late attempts, fourth ones, leftovers, what nothing explains")
     }
 }
 

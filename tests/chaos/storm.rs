@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     attempts::{Clocks, logged},
+    lateness::Watch,
     ledger::{Books, Seen, leftovers},
     nemesis::{ALL, Nemesis},
     plan::{ACCOUNTS, HOOKS, Plan},
@@ -42,6 +43,9 @@ async fn pass_with(plan: &Plan, falsify: impl FnOnce(&World)) -> (Books, Vec<Str
     let redis = RedisServer::start(AppendFsync::Always);
     let world = Arc::new(World::new(&redis, plan).await);
     let mut nemesis = Nemesis::new(world.clone(), redis);
+    nemesis.workers_are_ready().await;
+    // Not before: workers that start are in each other's way.
+    let watch_lateness = Watch::start(&world.redis_url, &world.here.prefix);
     let storm = async { tokio::join!(nemesis.run(plan), traffic::run(&world, plan)) };
     tokio::select! {
         ((), ()) = storm => {}
@@ -55,7 +59,8 @@ async fn pass_with(plan: &Plan, falsify: impl FnOnce(&World)) -> (Books, Vec<Str
     let finished = finish(&world, &mut wire).await;
     nemesis.dismiss().await;
     falsify(&world);
-    let seen = Seen { world: &world, plan, happened: &nemesis.happened, histories: logged(&nemesis.said, clocks) };
+    let (watched, histories) = (watch_lateness.watched(), logged(&nemesis.said, clocks));
+    let seen = Seen { world: &world, plan, happened: &nemesis.happened, watched, histories };
     let mut books = seen.enter(&mut wire).await;
     books.wrong.extend(finished.err());
     books.wrong.extend(takeovers::unexplained(&nemesis.said, clocks, &nemesis.happened));
@@ -163,17 +168,24 @@ async fn what_redis_accepted_is_delivered_failed_or_counted_whatever_crashes() {
 
 /// The books are no use if they balance whatever happens.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_books_name_an_event_that_got_lost_and_a_count_that_is_too_low() {
-    let mut plan = Plan::new(1, Duration::from_secs(2), [400, 800]);
+async fn the_books_name_an_event_that_got_lost_a_count_that_is_too_low_and_an_attempt_that_is_late() {
+    let (mut plan, length) = (Plan::new(1, Duration::from_secs(2), [400, 800]), Duration::from_secs(2));
     plan.steps.clear();
+    plan.deeds.retain(|(at, _)| *at < length);
     let (books, _) = pass_with(&plan, |world| {
         let mut notes = world.notes.lock().unwrap();
         // Accepted, as the producer has it, and nobody knows what became of them.
         notes.accepted[0].push("lost".to_owned());
         notes.accepted[2].extend((0..1000).map(|number| format!("lost-{number}")));
+        // Accepted long before they were attempted for the first time, when there was nothing else to do.
+        for event in notes.accepted[1].clone() {
+            *notes.accepted_at.get_mut(&event).unwrap() -= Duration::from_secs(5);
+        }
     })
     .await;
+    let (late, others): (Vec<&String>, Vec<&String>) = books.wrong.iter().partition(|wrong| wrong.contains(" late"));
     let expected = ["lost for /hook-0 is missing", "lost for /hook-1 is missing", "account 2: "];
-    assert!(books.wrong.iter().zip(expected).all(|(wrong, expected)| wrong.starts_with(expected)), "{:?}", books.wrong);
-    assert_eq!(books.wrong.len(), 3, "{:?}", books.wrong);
+    assert!(others.iter().zip(expected).all(|(wrong, expected)| wrong.starts_with(expected)), "{:#?}", books.wrong);
+    assert_eq!(others.len(), 3, "{:#?}", books.wrong);
+    assert!(late.iter().any(|late| late.starts_with("attempt 1 of ")), "{:#?}", books.wrong);
 }

@@ -73,7 +73,9 @@ pub async fn push(world: &World, wire: &mut Wire, account: usize, events: usize)
             Err(_) => wire.ask(redis::cmd("HEXISTS").arg(&marks).arg(&id)).await,
         };
         if accepted {
-            world.notes.lock().unwrap().accepted[account].push(id);
+            let mut notes = world.notes.lock().unwrap();
+            notes.accepted_at.insert(id.clone(), Instant::now());
+            notes.accepted[account].push(id);
         } else {
             world.refused.fetch_add(1, Relaxed);
         }
@@ -81,7 +83,10 @@ pub async fn push(world: &World, wire: &mut Wire, account: usize, events: usize)
 }
 
 pub async fn switch(world: &World, hook: usize, on: bool) {
+    let began = Instant::now();
     edit(world, hook, || Edit { active: Some(on), ..Edit::default() }).await;
+    let webhook = world.webhook(hook).to_string();
+    world.notes.lock().unwrap().switches.push((webhook, on, (began, Instant::now())));
 }
 
 async fn edit(world: &World, hook: usize, edit: impl Fn() -> Edit) {

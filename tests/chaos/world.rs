@@ -53,6 +53,10 @@ pub struct World {
 pub struct Notes {
     /// By account, the ids of the events that Redis accepted.
     pub accepted: Vec<Vec<String>>,
+    /// When Redis said of each event that it has it.
+    pub accepted_at: HashMap<String, Instant>,
+    /// What customers switched: the webhook, on or off, and from when until when they were at it.
+    pub switches: Vec<(String, bool, (Instant, Instant))>,
     /// The number of the next event.
     pub next: usize,
     /// Each deletion: account, and when it was done.

@@ -83,7 +83,9 @@ where
     for row in rows {
         scenes.push((Scene::start(settings).await, row));
     }
-    scenes.into_iter().for_each(|(scene, row)| drop(judging.spawn(row(scene))));
+    for (scene, row) in scenes {
+        judging.spawn(row(scene));
+    }
     assert_all(judging.join_all().await);
 }
 

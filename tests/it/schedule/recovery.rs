@@ -28,9 +28,8 @@ async fn recover(scene: Scene) -> Judgement {
     let mut judgement = Judgement::of("recovers");
     let is_well = Arc::new(AtomicBool::new(true));
     let well = Arc::clone(&is_well);
-    let answer = move |_: &Received| match well.load(SeqCst) {
-        true => Answer::Delay(TAKES, Box::new(Answer::Status(200))),
-        false => Answer::Silence,
+    let answer = move |_: &Received| {
+        if well.load(SeqCst) { Answer::Delay(TAKES, Box::new(Answer::Status(200))) } else { Answer::Silence }
     };
     scene.add_path("mending", answer).await;
     let course = async {

@@ -17,6 +17,7 @@ const HEALTHY_PER_SECOND: f64 = 10.0;
 
 /// What is promised of attempts, in ms.
 #[derive(Clone, Copy)]
+#[allow(clippy::struct_field_names, reason = "the unit is at the end of each name")]
 pub(super) struct Promise {
     /// How late 99 of 100 first attempts may be.
     pub(super) first_ms: i64,
