@@ -36,7 +36,7 @@ pub(crate) enum Action {
         hand: u8,
         answer: Receiver,
     },
-    /// A worker finds that the endpoint has too much in flight.
+    /// A worker finds that the endpoint has no room.
     PutOff {
         worker: u8,
         hand: u8,

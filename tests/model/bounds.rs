@@ -14,7 +14,7 @@ pub(crate) struct Bounds {
     pub(crate) faults: Faults,
     /// Of all kinds together.
     pub(crate) faults_in_all: u8,
-    /// Deliveries held because their endpoint had too much in flight.
+    /// Deliveries put off because their endpoint had no room.
     pub(crate) put_off: u8,
     pub(crate) switched_off: u8,
     pub(crate) deletions: u8,

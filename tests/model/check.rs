@@ -56,6 +56,12 @@ fn a_delivery_that_is_put_off_because_its_endpoint_is_busy_survives_any_fault() 
 }
 
 #[test]
+fn where_held_is_full_a_new_delivery_fails_while_its_webhook_is_on_and_the_oldest_goes_while_it_is_off() {
+    assert_all_hold(Bounds { events: 2, put_off: 2, ..SMALLEST });
+    assert_all_hold(Bounds { events: 2, put_off: 1, switched_off: 1, workers: 1, ..SMALLEST });
+}
+
+#[test]
 fn two_events_survive_a_stall() {
     let faults = Faults { stalls: 1, ..Faults::default() };
     assert_all_hold(Bounds { events: 2, faults, faults_in_all: 1, ..SMALLEST });

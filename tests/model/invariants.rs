@@ -1,6 +1,6 @@
 //! What must hold in every state, whatever happened.
 
-use crate::state::{Delivery, State, Work};
+use crate::state::{Counts, Delivery, State, Work};
 
 /// Which of the invariants is broken, and how.
 pub(crate) fn broken(state: &State) -> Option<String> {
@@ -69,7 +69,8 @@ fn nothing_is_left_of_a_deleted_webhook(state: &State) -> Option<String> {
 
 fn what_was_dropped_was_counted(state: &State) -> Option<String> {
     let dropped: u8 = state.books.values().map(|ended| ended.dropped).sum();
-    let counted = state.counts.deliveries_of_deleted_webhook + state.counts.failed_of_deleted_webhook;
+    let Counts { deliveries_of_deleted_webhook, failed_of_deleted_webhook, held_overflow, .. } = state.counts;
+    let counted = deliveries_of_deleted_webhook + failed_of_deleted_webhook + held_overflow;
     let unmatched = usize::from(state.counts.events_without_webhook);
     let right = dropped == counted && unmatched == state.unmatched.len();
     (!right).then(|| format!("dropped {dropped} and {}, counted {counted} and {unmatched}", state.unmatched.len()))

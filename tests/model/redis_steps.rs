@@ -1,20 +1,24 @@
 //! Each script of `src/store/lua` as a pure function on the abstract state: the same conditions, the same effect.
 //!
-//! What is left out, because nothing here depends on it: the bounds by number, bytes and age, and equal events under
-//! one id. The tests of `tests/it/steps` hold those.
+//! What is left out, because nothing here depends on it: bounds by bytes and age, the bounds of `failed` and `rejected`, and
+//! equal events under one id. The tests of `tests/it/steps` hold those.
 
 use crate::{
     protocol::Protocol,
     state::{Command, Consumer, Delivery, Due, Logged, Next, Pending, Reason, State, Step, Work},
 };
 
+/// How many may be held for a webhook. A setting; 10,000 by default, and here less, to be reached.
+pub(crate) const HELD_LIMIT: usize = 1;
+
 /// What a leased step answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Answer {
     Done,
     Lost,
     Gone,
     Active,
+    Full,
 }
 
 /// What a worker is given: entry, delivery count, work.
@@ -51,14 +55,24 @@ impl Protocol {
         }
         let is_there = state.entry(entry).is_some();
         let webhook = &mut state.webhooks[usize::from(delivery.webhook)];
-        if webhook.active && reason == Reason::Off {
-            return Answer::Active;
-        }
-        if self.held_is_visited {
-            webhook.visit = webhook.visit.or(Some(Due::Later));
+        match reason {
+            Reason::Off if webhook.active => return Answer::Active,
+            Reason::New if webhook.active && webhook.held.len() >= HELD_LIMIT => return Answer::Full,
+            Reason::Again if is_there => drop(state.retries.entry(delivery).or_insert(Due::Later)),
+            Reason::Again => {}
+            Reason::Off | Reason::New | Reason::Known => {
+                if self.held_is_visited {
+                    webhook.visit = webhook.visit.or(Some(Due::Later));
+                }
+                webhook.held.extend(is_there.then_some(delivery));
+                let over = webhook.held.len().saturating_sub(if webhook.active { usize::MAX } else { HELD_LIMIT });
+                for oldest in webhook.held.drain(..over).collect::<Vec<_>>() {
+                    state.book(oldest).dropped += 1;
+                    state.counts.held_overflow += 1;
+                }
+            }
         }
         if is_there {
-            webhook.held.push(delivery);
             state.book(delivery);
         }
         state.done(entry);

@@ -88,6 +88,7 @@ pub(crate) struct Counts {
     pub(crate) deliveries_of_deleted_webhook: u8,
     pub(crate) failed_of_deleted_webhook: u8,
     pub(crate) events_without_webhook: u8,
+    pub(crate) held_overflow: u8,
 }
 
 /// What follows an attempt, as `settle` takes it.
@@ -102,8 +103,12 @@ pub(crate) enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Reason {
     Off,
-    /// Its endpoint has too much in flight.
-    Busy,
+    /// Its endpoint has no room, and it counts against the limit of what is held.
+    New,
+    /// Its endpoint has no room, and it always fits.
+    Known,
+    /// Its endpoint has no room, and it is a retry that was due: it goes back to the retries.
+    Again,
 }
 
 /// A leased step that a worker wants taken.

@@ -55,11 +55,16 @@ fn plan(state: &State, work: Work) -> Stage {
     if webhook.active { Stage::Attempt(delivery) } else { Stage::Ready(Step::Hold(delivery, Reason::Off)) }
 }
 
-/// Finds that the endpoint has too much in flight.
+/// Finds that the endpoint has no room.
 pub(crate) fn put_off(state: &mut State, worker: u8, hand: u8) {
     let hand = &mut state.workers[usize::from(worker)][usize::from(hand)];
     let Stage::Attempt(delivery) = hand.stage else { panic!("no attempt is planned") };
-    hand.stage = Stage::Ready(Step::Hold(delivery, Reason::Busy));
+    let reason = match delivery {
+        Delivery { attempt: 2.., .. } => Reason::Again,
+        Delivery { redelivery: 1.., .. } => Reason::Known,
+        _ => Reason::New,
+    };
+    hand.stage = Stage::Ready(Step::Hold(delivery, reason));
     state.put_off += 1;
 }
 
@@ -90,6 +95,12 @@ pub(crate) fn hear(state: &mut State, worker: u8, hand: u8, answer: Answer) {
     let hands = &mut state.workers[usize::from(worker)];
     match answer {
         Answer::Active => hands[usize::from(hand)].stage = Stage::Taken,
+        Answer::Full => {
+            let full = &mut hands[usize::from(hand)];
+            let Stage::Ready(Step::Hold(delivery, _)) = full.stage else { panic!("only holding finds no room") };
+            // Without a request.
+            full.stage = Stage::Ready(Step::Settle(delivery, Next::Failed));
+        }
         Answer::Done | Answer::Lost | Answer::Gone => drop(hands.remove(hand.into())),
     }
 }

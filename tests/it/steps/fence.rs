@@ -14,19 +14,23 @@ enum Step {
     Retry,
     Failed,
     Hold,
+    HoldBusy,
+    HoldAgain,
     Reject,
     Renew,
     Leave,
 }
 
 /// Every leased step, and what the queue has when its holder took it: entries, and those of them that are pending.
-const STEPS: [(Step, usize, usize); 9] = [
+const STEPS: [(Step, usize, usize); 11] = [
     (Step::FanOut, 2, 0),
     (Step::FanOutToNone, 0, 0),
     (Step::Delivered, 0, 0),
     (Step::Retry, 0, 0),
     (Step::Failed, 0, 0),
     (Step::Hold, 0, 0),
+    (Step::HoldBusy, 0, 0),
+    (Step::HoldAgain, 0, 0),
     (Step::Reject, 0, 0),
     (Step::Renew, 1, 1),
     (Step::Leave, 1, 0),
@@ -44,6 +48,10 @@ impl Step {
             let attempt = attempted(held, delivery, next);
             store.settle(0, consumer, &[attempt], &HashSet::new()).await.unwrap().remove(0)
         };
+        let put_aside = async |reason| {
+            let waiting = bench.waiting(held, delivery, reason).await;
+            store.hold(0, consumer, &[waiting]).await.unwrap().remove(0)
+        };
         let done = |done: bool| if done { Settled::Done } else { Settled::Lost };
         match self {
             Self::FanOut => store.fan_out(consumer, held, &[delivery.line(), delivery.line()]).await.unwrap(),
@@ -51,10 +59,9 @@ impl Step {
             Self::Delivered => settle(Next::Delivered).await,
             Self::Retry => settle(Next::Retry { after: Duration::from_secs(2) }).await,
             Self::Failed => settle(Next::Failed).await,
-            Self::Hold => {
-                let waiting = bench.waiting(held, delivery, Reason::Off).await;
-                store.hold(0, consumer, &[waiting]).await.unwrap().remove(0)
-            }
+            Self::Hold => put_aside(Reason::Off).await,
+            Self::HoldBusy => put_aside(Reason::Busy { visit_in: PACE, is_new: true }).await,
+            Self::HoldAgain => put_aside(Reason::Again { after: PACE }).await,
             Self::Reject => store.reject(consumer, held, "no event", None).await.unwrap(),
             Self::Renew => {
                 let lost = store.renew(0, consumer, std::slice::from_ref(held)).await.unwrap();
@@ -138,6 +145,7 @@ async fn an_entry_that_was_deleted_under_its_holder_is_done_and_moves_nothing() 
         for rest in [&held, &failed, "rejected"] {
             assert_eq!(bench.len(rest).await, 0, "{step:?} wrote to {rest}");
         }
+        assert_eq!(bench.held_bytes(delivery.webhook).await, None, "{step:?}");
         assert_eq!(bench.cli::<usize>(&format!("ZCARD {}", bench.key("retries"))).await, 0, "{step:?}");
     }
 }

@@ -11,11 +11,11 @@ async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
     for _ in 0..2 {
         bench.push("acme", TRANSCRIPT).await;
     }
-    for delivery in [&delivery, &delivery, &to_off, &to_off, &delivery, &delivery] {
+    for delivery in [&delivery, &delivery, &to_off, &to_off, &delivery, &delivery, &delivery] {
         bench.queue(delivery).await;
     }
     let held = bench.take("a").await;
-    let [event, refused, delivered, retried, failed, held_back, unstarted, abandoned] = &held[..] else {
+    let [event, refused, delivered, retried, failed, held_back, again, unstarted, abandoned] = &held[..] else {
         panic!("{held:?}")
     };
     let queue = bench.key("queue");
@@ -41,6 +41,8 @@ async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
     ];
     assert_eq!(bench.settle(&attempts).await, [Settled::Done, Settled::Done, Settled::Done]);
     assert_eq!(bench.hold(held_back, &to_off, Reason::Off).await, Settled::Done);
+    let put_off = Reason::Again { after: Duration::from_secs(600) };
+    assert_eq!(bench.hold(again, &Delivery { attempt: 3, ..delivery.clone() }, put_off).await, Settled::Done);
     assert_eq!(store.leave(0, "a", true, &[(unstarted.clone(), String::new())]).await.unwrap(), 1);
     assert_eq!(store.promote(0).await.unwrap().moved, 1);
     assert_eq!(bench.visit_if_due("acme", on).await.moved, 1);

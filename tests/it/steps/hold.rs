@@ -256,6 +256,15 @@ async fn one_that_cannot_be_held_does_not_hold_up_its_neighbours() {
     let answers = bench.store.hold(0, "a", &waiting).await.unwrap();
     assert!(matches!(answers[..], [Settled::Broken(_), Settled::Done]), "{answers:?}");
     assert_eq!((bench.len("queue").await, bench.pending().await), (1, 1), "the first stays where it was");
+    assert_eq!(bench.held_bytes(webhooks[0]).await, None);
+
+    // The same of one webhook: its retry cannot go back, and what is new is held.
+    let spoiled = bench.key("retries");
+    bench.cli::<()>(&format!("SET {spoiled} x")).await;
+    let reasons = [Reason::Again { after: PACE }, Reason::Off];
+    let answers = hold_together(&bench, &deliveries[1], TRANSCRIPT, &reasons).await;
+    assert!(matches!(answers[..], [Settled::Broken(_), Settled::Done]), "{answers:?}");
+    assert_eq!((bench.len("queue").await, bench.pending().await), (2, 2), "the retry stays where it was");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::{
     actions::{Action, command, leases},
     protocol::Protocol,
-    redis_steps::{self, Answer, Given},
+    redis_steps::{self, Answer, Given, HELD_LIMIT},
     state::{self, Command, Consumer, Delivery, Next, Stage, State, Step, Work},
     support::RedisServer,
 };
@@ -52,7 +52,11 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) async fn new(state: &State) -> Self {
         let server = RedisServer::shared();
-        let variables = [("LYNKHOOK_REDIS__URL", server.url()), ("LYNKHOOK_REDIS__PREFIX", server.unique_prefix())];
+        let variables = [
+            ("LYNKHOOK_REDIS__URL", server.url()),
+            ("LYNKHOOK_REDIS__PREFIX", server.unique_prefix()),
+            ("LYNKHOOK_HELD__LIMIT", HELD_LIMIT.to_string()),
+        ];
         let store = Store::open(&Settings::load(None, variables).unwrap()).await.unwrap();
         store.ensure_group(0).await.unwrap();
         let webhooks = (0..state.webhooks.len())
@@ -222,10 +226,12 @@ impl Bench {
                 self.store.fan_out(name, &held, &lines).await.unwrap()
             }
             Step::Hold(delivery, reason) => {
-                let visit_in = Duration::from_hours(1);
+                let later = Duration::from_hours(1);
                 let reason = match reason {
                     state::Reason::Off => Reason::Off,
-                    state::Reason::Busy => Reason::Busy { visit_in, is_new: true },
+                    state::Reason::New => Reason::Busy { visit_in: later, is_new: true },
+                    state::Reason::Known => Reason::Busy { visit_in: later, is_new: false },
+                    state::Reason::Again => Reason::Again { after: later },
                 };
                 let waiting = Waiting {
                     held,
@@ -264,6 +270,7 @@ impl Bench {
             Answer::Lost => Settled::Lost,
             Answer::Gone => Settled::Gone,
             Answer::Active => Settled::Active,
+            Answer::Full => Settled::Full,
         };
         assert_eq!(answer, expected, "{command:?}");
     }

@@ -25,10 +25,13 @@ impl Bench {
         for &id in &self.webhooks {
             let found = self.store.webhook(&self.account, id).await.unwrap();
             let visit = visits.get(&format!("{}/{id}", self.account));
+            let held = self.deliveries(&keys.held(0, id)).await;
+            let sum: Option<u64> = self.run("HGET", &keys.held_bytes(0), &[&id.to_string()]).await;
+            assert_eq!(sum.is_some(), !held.is_empty(), "a sum of bytes where something is held, and only there: {id}");
             webhooks.push(Webhook {
                 deleted: found.is_none(),
                 active: found.is_some_and(|webhook| webhook.active),
-                held: self.deliveries(&keys.held(0, id)).await,
+                held,
                 failed: self.deliveries(&keys.failed(0, id)).await,
                 log: self.log(&keys.logs(0, id)).await,
                 visit: visit.map(|score| due(*score)),
@@ -149,6 +152,7 @@ impl Bench {
             deliveries_of_deleted_webhook: take("deliveries_of_deleted_webhook"),
             failed_of_deleted_webhook: take("failed_of_deleted_webhook"),
             events_without_webhook: take("events_without_webhook"),
+            held_overflow: take("held_overflow"),
         };
         assert!(found.is_empty(), "counted and not in the model: {found:?}");
         counts
