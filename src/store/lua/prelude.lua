@@ -68,8 +68,8 @@ local function weigh(key, newest_bytes, max_bytes)
   return redis.call('MEMORY', 'USAGE', key, 'SAMPLES', 0)
 end
 
--- Drops the oldest of a stream that have so many bytes together, but never the newest; answers how many, and the bytes that
--- are left to drop. At most 1000 at a time: a bound that was lowered takes effect step by step.
+-- Drops the oldest of a stream that have so many bytes together, but never the newest; answers how many. At most 1000 at
+-- a time: a bound that was lowered takes effect step by step.
 local function drop_oldest(key, bytes)
   local dropped = 0
   while bytes > 0 and dropped < 1000 and redis.call('XLEN', key) > 1 do
@@ -77,13 +77,13 @@ local function drop_oldest(key, bytes)
     for _, text in ipairs(oldest[2]) do bytes = bytes - #text end
     dropped = dropped + redis.call('XDEL', key, oldest[1])
   end
-  return dropped, bytes
+  return dropped
 end
 
 -- Keeps a stream within `max_bytes` bytes, now that one of `newest_bytes` was added: the oldest go, answered is how many;
 -- the newest stays.
 local function bound_bytes(key, max_bytes, newest_bytes)
-  return (drop_oldest(key, weigh(key, newest_bytes, max_bytes) - max_bytes))
+  return drop_oldest(key, weigh(key, newest_bytes, max_bytes) - max_bytes)
 end
 
 -- The same, and within `limit` entries.

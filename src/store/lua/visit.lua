@@ -33,19 +33,18 @@ local active, moved, bytes = is_active(webhook, settings), 0, 0
 -- The running sum of bytes that are held. It is weighed anew where it is missing, makes no sense or reaches the limit; while
 -- the webhook is on, only where five samples say that it is far too high.
 local noted = redis.pcall('HGET', sums, webhook)
-local sum, is_beyond = tonumber(noted), false
-local function is_credible()
-  return sum and sum >= 0 and (sum < max_bytes or active and redis.call('MEMORY', 'USAGE', held) * 2 > sum)
-end
-if waiting > 0 and not is_credible() then
+local sum = tonumber(noted)
+local is_sound = sum and sum >= 0 and sum < max_bytes
+if active and waiting > 0 and sum and sum >= max_bytes then is_sound = redis.call('MEMORY', 'USAGE', held) * 2 > sum end
+if waiting > 0 and not is_sound then
   sum = redis.call('MEMORY', 'USAGE', held, 'SAMPLES', 0)
-  if not active and sum >= max_bytes then
-    -- A sixteenth more goes, so that what comes next need not be weighed. Reading 16 MiB or 1000 entries takes some 5 ms.
-    local most = math.min(sum - max_bytes * 15 / 16, 16777216)
-    local dropped, left = drop_oldest(held, most)
-    count(counts, 'held_overflow', dropped)
-    waiting, sum = waiting - dropped, sum - most + left
-    is_beyond = dropped > 0 and sum >= max_bytes
+  -- While it is off, the oldest go until a sixteenth is free, so that the next ones need not be weighed. They go unread, in
+  -- steps that double, each no larger than their average weight says: 1023 at most, which takes some 5 ms.
+  local least, step = sum >= max_bytes and max_bytes * 15 / 16 or math.huge, 1
+  while not active and sum > least and waiting > 1 and step <= 512 do
+    local left = waiting - math.min(step, math.ceil((sum - least) * waiting / sum), waiting - 1)
+    count(counts, 'held_overflow', redis.call('XTRIM', held, 'MAXLEN', '=', left))
+    waiting, step, sum = left, step * 2, redis.call('MEMORY', 'USAGE', held, 'SAMPLES', 0)
   end
 end
 
@@ -78,7 +77,7 @@ local wait_ms = -1
 if log_left() or waiting + kept > 0 then
   wait_ms = 3600000
   if active and waiting > 0 then wait_ms = places < room and 0 or tonumber(ARGV[7]) end
-  if is_beyond then wait_ms = 0 end
+  if not active and waiting > 1 and sum >= max_bytes then wait_ms = 0 end
 end
 -- Guarded: what moved has moved, though somebody spoiled the key of the sums.
 local new_sum = waiting > 0 and string.format('%.0f', sum - bytes)
