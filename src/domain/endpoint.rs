@@ -150,9 +150,24 @@ impl Endpoint {
     /// An endpoint of which nothing is known.
     const fn new(seen: Duration) -> Self {
         const NO: Duration = Duration::ZERO;
-        Self { in_flight: 0, attempts: 0, limit: FEW, shrunk: NO, recoveries: 0, usual: None, least: None, heard: NO,
-            silent: false, progress: seen, failures: 0, used_until: NO, retries: 0,
-            retries_since: NO, retries_until: NO, seen }
+        Self {
+            in_flight: 0,
+            attempts: 0,
+            limit: FEW,
+            shrunk: NO,
+            recoveries: 0,
+            usual: None,
+            least: None,
+            heard: NO,
+            silent: false,
+            progress: seen,
+            failures: 0,
+            used_until: NO,
+            retries: 0,
+            retries_since: NO,
+            retries_until: NO,
+            seen,
+        }
     }
 
     /// How many more places it may occupy at `now`, and what allows no more. Where there is one, an attempt may begin,

@@ -162,6 +162,8 @@ pub struct LiveWorker {
     pub in_flight: u64,
     /// How many it may have.
     pub concurrency: u64,
+    /// The part of the time for which its thread works.
+    pub busy_percent: u8,
     /// Attempts since it started.
     pub attempts: u64,
     /// Of them, those that delivered.

@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicU8, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -31,7 +31,10 @@ const ALONE_AFTER: Duration = Duration::from_secs(2);
 /// Endpoints remembered before the idle ones are looked for.
 const REMEMBERED: usize = 4096;
 /// A reader brings what a visit moved within this long, or another worker's does.
-const COMES: Duration = Duration::from_millis(200);
+const COMES: Duration = Duration::from_millis(500);
+/// A worker is busy while its thread works for more than this part of the time: beside Redis and receivers on the same two cores
+/// that is half of what the worker can do.
+const BUSY_PERCENT: u8 = 20;
 /// An endpoint counts as limited for this long after it was.
 const LIMITED: Duration = Duration::from_secs(2);
 /// Limited endpoints that are told of at most.
@@ -43,7 +46,7 @@ pub(super) struct Endpoints {
     rule: Rule,
     /// An attempt occupies a place for each this many bytes of its envelope, or part of them.
     place_bytes: usize,
-    busy: AtomicBool,
+    busy_percent: AtomicU8,
     /// By partition.
     next_visit: Arc<[Alarm]>,
     known: Mutex<Known>,
@@ -109,7 +112,7 @@ impl Endpoints {
     pub(super) fn new(rule: Rule, bytes: usize, next_visit: Arc<[Alarm]>) -> Self {
         let known = Known { rung: next_visit.iter().map(|_| VecDeque::new()).collect(), ..Known::default() };
         let place_bytes = (bytes / rule.places).max(1);
-        Self { began: Instant::now(), rule, place_bytes, busy: false.into(), next_visit, known: known.into() }
+        Self { began: Instant::now(), rule, place_bytes, busy_percent: 0.into(), next_visit, known: known.into() }
     }
 
     /// The right to attempt this delivery, whose envelope has this many bytes, if there is room.
@@ -223,13 +226,17 @@ impl Endpoints {
         !self.known().rung[usize::from(partition)].is_empty()
     }
 
-    /// Whether the worker has little time left.
-    pub(super) fn note_busy(&self, busy: bool) {
-        self.busy.store(busy, Relaxed);
+    /// The worker's thread works for this part of the time.
+    pub(super) fn note_busy(&self, percent: u8) {
+        self.busy_percent.store(percent, Relaxed);
+    }
+
+    pub(super) fn busy_percent(&self) -> u8 {
+        self.busy_percent.load(Relaxed)
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.busy.load(Relaxed)
+        self.busy_percent() > BUSY_PERCENT
     }
 
     /// Whether an endpoint was limited a moment ago.

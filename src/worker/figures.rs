@@ -69,6 +69,7 @@ impl Figures {
             "at": timestamp(worker.clock.now()),
             "inFlight": worker.leases.count(),
             "concurrency": worker.concurrency,
+            "busyPercent": worker.endpoints.busy_percent(),
             "attempts": self.attempts.load(Relaxed),
             "delivered": self.delivered.load(Relaxed),
             "retries": self.retries.load(Relaxed),

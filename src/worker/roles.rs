@@ -27,9 +27,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 /// Whether a worker's thread has time left is measured over this long.
 const GAUGE_EVERY: Duration = Duration::from_millis(250);
-/// A worker is busy while its thread works for more than this part of the time: beside Redis and receivers on the same two cores
-/// that is half of what the worker can do.
-const BUSY: f64 = 0.2;
 /// Of an entry claimed this often, the worker may have died: it is attempted apart from other such entries.
 const SUSPECT_DELIVERIES: u32 = 3;
 
@@ -198,7 +195,8 @@ pub(super) async fn gauge(worker: Arc<Worker>) {
             () = tokio::time::sleep(GAUGE_EVERY) => {}
         }
         let (to, now) = (Instant::now(), busy());
-        worker.endpoints.note_busy((now - before).div_duration_f64(to - from) > BUSY);
+        let percent = (now - before).as_micros() * 100 / (to - from).as_micros().max(1);
+        worker.endpoints.note_busy(u8::try_from(percent.min(100)).unwrap_or(100));
         (from, before) = (to, now);
     }
 }

@@ -47,10 +47,10 @@ async fn while_replicas_are_missing_finished_attempts_wait_and_none_is_made_agai
     let here = Installation::on(&redis, &receiver).await;
     let gate = Gate::new();
     receiver.plan("/hook", [gate.before(Answer::Status(200))]);
-    here.add("acme", &receiver.url("/hook")).await;
     let worker = here.program.worker([("LYNKHOOK_LOG__FILTER", "debug")]);
-    for _ in 0..20 {
-        here.push("acme", TRANSCRIPT).await;
+    for number in 0..20 {
+        here.add(&format!("a{number}"), &receiver.url("/hook")).await;
+        here.push(&format!("a{number}"), TRANSCRIPT).await;
     }
     receiver.wait_for("/hook", 20, SOON).await;
     let replicas = async |wanted: u8| {

@@ -39,8 +39,9 @@ const MUCH: Besides = Besides { queued: 20_000, retries: 10_000, held: 5000, fai
 
 /// Events of each kind: delivered, to be retried, failed for good, for a webhook that is off, for two webhooks.
 const EACH: usize = 100;
-/// Retries whose time has come, and deliveries held for a webhook that is on again.
+/// Retries whose time has come, and deliveries held for a webhook that is on again: as many as a new endpoint gets at once.
 const DUE: usize = 50;
+const DUE_HELD: usize = 3;
 /// Events whose endpoint does not answer: their leases are renewed.
 const SILENT: usize = 4;
 /// Each installation is set up so many times, in turns, and what it took is put together.
@@ -268,6 +269,8 @@ impl Scene {
         work.arg("IDLE").arg(600_000).arg("JUSTID").ignore();
         for number in 0..DUE {
             work.zadd(here.key("retries"), delivery("on", self.on, &format!("due-{number}")), 1).ignore();
+        }
+        for number in 0..DUE_HELD {
             let held = delivery("on", self.on, &format!("on-{number}"));
             work.hincr(here.key("held_bytes"), self.on.to_string(), held.len()).ignore();
             work.xadd(here.key(&format!("held:{}", self.on)), "*", &[("delivery", held)]).ignore();

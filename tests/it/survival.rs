@@ -48,13 +48,13 @@ async fn what_a_killed_worker_had_in_flight_another_finishes() {
     receiver.plan("/hook", plan);
     let here = Installation::on(&redis, &receiver).await;
     let mut webhooks = Vec::new();
-    // Ten accounts with ten events each, so that each log has room for all of its attempts.
-    for account in 0..10 {
+    // Fifty accounts with two events each, for a new endpoint gets few attempts at once.
+    for account in 0..50 {
         webhooks.push(here.add(&format!("account-{account}"), &receiver.url("/hook")).await);
     }
     let mut first = here.program.worker(SHORT_LEASE);
     for number in 0..100 {
-        here.push(&format!("account-{}", number % 10), numbered(number)).await;
+        here.push(&format!("account-{}", number % 50), numbered(number)).await;
     }
     receiver.wait_for("/hook", 100, SOON).await;
     first.kill9().await;
@@ -68,7 +68,7 @@ async fn what_a_killed_worker_had_in_flight_another_finishes() {
     assert!(arrivals.values().all(|&times| times <= 2), "none more than twice: {arrivals:?}");
     for webhook in webhooks {
         let log = here.log(webhook).await;
-        assert_eq!(log.len(), 10, "the log is whole: one entry for each event");
+        assert_eq!(log.len(), 2, "the log is whole: one entry for each event");
         assert!(log.iter().all(|entry| entry["attempt"] == 1 && entry["final"] == true), "{log:#?}");
     }
 }

@@ -264,11 +264,11 @@ mod tests {
         let some = Kept { entries: 12, streams: 2, ..none };
         assert_eq!(kept(some, "held", "webhook"), "12 of 2 webhooks");
         let full = Kept { at_limit: 1, ..some };
-        let said = "12 of 2 webhooks, LIMIT REACHED by 1: held.limit = 10, new deliveries may fail, or the oldest are dropped";
+        let said =
+            "12 of 2 webhooks, LIMIT REACHED by 1: held.limit = 10, new deliveries may fail, or the oldest are dropped";
         assert_eq!(kept(full, "held", "webhook"), said);
         let large = Kept { at_max_bytes: 2, max_bytes: 64 << 20, ..some };
-        let said =
-            "12 of 2 webhooks, LIMIT REACHED by 2: held.max_bytes = 64.0 MiB, new deliveries may fail, or the oldest are dropped";
+        let said = "12 of 2 webhooks, LIMIT REACHED by 2: held.max_bytes = 64.0 MiB, new deliveries may fail, or the oldest are dropped";
         assert_eq!(kept(large, "held", "webhook"), said);
         let said = "12 of 2 webhooks, LIMIT REACHED by 2: failed.max_bytes = 64.0 MiB, the oldest are dropped";
         assert_eq!(kept(large, "failed", "webhook"), said);

@@ -58,7 +58,9 @@ fn a_quick_endpoint_may_use_seven_eighths_whether_it_answers_or_fails() {
 #[test]
 fn slow_endpoints_share_half_and_one_may_take_what_the_others_leave_free_of_it() {
     let (endpoint, now) = grown(200 * MS);
-    for (slow, expected) in [(0, 128), (100, 128), (128, 128), (130, 112), (143, 8), (144, 3), (158, 2), (160, 0), (200, 0)] {
+    for (slow, expected) in
+        [(0, 128), (100, 128), (128, 128), (130, 112), (143, 8), (144, 3), (158, 2), (160, 0), (200, 0)]
+    {
         assert_eq!(room(&endpoint, &self::slow(slow), now), expected, "{slow} places are taken");
     }
     // Alone: half of the places. However many there are: little more than half, evenly, and a free place for a newcomer.
@@ -68,7 +70,9 @@ fn slow_endpoints_share_half_and_one_may_take_what_the_others_leave_free_of_it()
             for hog in 0..hogs {
                 let in_flight = taken.iter().sum();
                 let mut endpoint = endpoint.clone();
-                (0..taken[hog]).for_each(|_| drop(endpoint.begin(&RULE, &slow(0), 1, now, false)));
+                (0..taken[hog]).for_each(|_| {
+                    endpoint.begin(&RULE, &slow(0), 1, now, false);
+                });
                 taken[hog] += usize::from(room(&endpoint, &slow(in_flight), now) > 0);
             }
         }
@@ -184,7 +188,9 @@ fn a_due_retry_that_found_no_room_goes_first_when_it_comes_again() {
     assert_eq!(endpoint.room(&RULE, &slow(0), then, false), (0, Limit::Retries));
     assert!(endpoint.room(&RULE, &slow(0), then, true).0 > 0);
     assert!(room(&endpoint, &slow(0), then + WAY_BACK) > 0, "it has come, or another worker has taken it");
-    (0..100).for_each(|_| drop(endpoint.begin(&RULE, &slow(0), 1, now, false)));
+    (0..100).for_each(|_| {
+        endpoint.begin(&RULE, &slow(0), 1, now, false);
+    });
     let waits = [(); 3].map(|()| endpoint.put_off(then + 2 * SECOND));
     assert_eq!(waits, [50 * MS; 3], "a hundred in flight of a second each: ten milliseconds apart");
     let waits: Vec<_> = (3..200).map(|_| endpoint.put_off(then + 2 * SECOND)).collect();
@@ -235,7 +241,9 @@ const NO_ANSWER: Outcome = Outcome::NetworkError(crate::domain::outcome::Network
 
 #[test]
 fn an_endpoint_that_serves_few_at_a_time_gets_all_of_a_burst_at_its_own_pace() {
-    for (threads, took_ms) in [(1, 20), (1, 300), (1, 1500), (1, 3000), (2, 2000), (4, 800), (4, 3000), (16, 1000), (50, 3000)] {
+    for (threads, took_ms) in
+        [(1, 20), (1, 300), (1, 1500), (1, 3000), (2, 2000), (4, 800), (4, 3000), (16, 1000), (50, 3000)]
+    {
         let took = MS * took_ms;
         let (timed_out, lasted) = serve(threads, took);
         assert_eq!(timed_out, 0, "{threads} at a time, {took:?} each");
