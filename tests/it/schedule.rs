@@ -56,14 +56,14 @@ async fn fail_at_once(scene: Scene, kind: Fast, load: Load, promise: Promise) ->
             Load::PerSecond(rate, length) => scene.push_at_rate("bad", rate, length).await,
             Load::AtOnce(events) => scene.push("bad", events).await,
         }
-        scene.is_done_within(THREE_ATTEMPTS).await
+        scene.is_done_within("bad", THREE_ATTEMPTS).await
     };
     let is_done = scene.beside_the_healthy(push).await;
     let held = scene.held().await;
     judgement.expect(is_done, || format!("not done, and {held} are held"));
     let record = scene.record("bad");
     let slow_machine_ms = judgement.expect_healthy(&scene);
-    judgement.expect_on_time(&record, promise, slow_machine_ms);
+    judgement.expect_on_time(&scene, &record, promise, slow_machine_ms);
     let (attempts, events) = (record.attempts().count(), record.events.len());
     judgement.expect(attempts == 3 * events, || format!("{attempts} attempts at {events} events"));
     let requests = scene.receiver.requests("/bad").len();
@@ -113,12 +113,12 @@ async fn fail_at_random(scene: Scene, percent: f64) -> Judgement {
     scene.add_path("flaky", answer).await;
     let push = async {
         scene.push_at_rate("flaky", 50.0, Duration::from_secs(4)).await;
-        scene.is_done_within(THREE_ATTEMPTS).await
+        scene.is_done_within("flaky", THREE_ATTEMPTS).await
     };
     let is_done = scene.beside_the_healthy(push).await;
     judgement.expect(is_done, || "not done".to_owned());
     let slow_machine_ms = judgement.expect_healthy(&scene);
-    judgement.expect_on_time(&scene.record("flaky"), PROMISE, slow_machine_ms);
+    judgement.expect_on_time(&scene, &scene.record("flaky"), PROMISE, slow_machine_ms);
     judgement
 }
 

@@ -84,13 +84,9 @@ impl Storm {
         self.times.of(&account(number), &said)
     }
 
-    /// Whether an attempt began in time. What the machine did not let anyone do in that time counts for nobody.
-    fn is_on_time(&self, attempt: &Timed, due_ms: i64) -> bool {
-        attempt.started_ms - due_ms <= LATE_MS + self.times.stalled_ms(due_ms, attempt.started_ms)
-    }
-
     /// Whether one of the two exceptions explains a late attempt.
-    fn is_explained(&self, attempt: &Timed, due_ms: i64, answered_ms: i64) -> bool {
+    fn is_explained(&self, attempt: &Timed, answered_ms: i64) -> bool {
+        let due_ms = attempt.due_ms.unwrap_or(attempt.started_ms);
         due_ms < answered_ms || self.times.was_limited(&attempt.webhook, due_ms, attempt.started_ms)
     }
 }
@@ -116,17 +112,14 @@ async fn at_random_no_attempt_is_a_second_late_unless_its_endpoint_is_limited_or
         let record = storm.record(number);
         wrong.extend(record.incomplete().map(|incomplete| format!("{character:?}: {incomplete}")));
         let answered_ms = answered_ms(&record);
-        for (attempt, due_ms) in record.attempts().filter_map(|attempt| Some((attempt, attempt.due_ms?))) {
+        for attempt in record.attempts() {
+            let Some(late_ms) = storm.times.late_ms(attempt) else { continue };
             checked += 1;
-            worst_ms = worst_ms.max(attempt.started_ms - due_ms);
-            if storm.is_on_time(attempt, due_ms) {
-                continue;
-            }
-            // Workers do not show yet which endpoints they limit: the slow ones may have been among them.
-            if matches!(character, Slow) || storm.is_explained(attempt, due_ms, answered_ms) {
+            worst_ms = worst_ms.max(late_ms);
+            if late_ms > LATE_MS && storm.is_explained(attempt, answered_ms) {
                 explained += 1;
-            } else {
-                wrong.push(format!("{character:?}, {} ms: {attempt:?}", attempt.started_ms - due_ms));
+            } else if late_ms > LATE_MS {
+                wrong.push(format!("{character:?}, {late_ms} ms late: {attempt:?}"));
             }
         }
     }

@@ -23,7 +23,7 @@ async fn serve_few_at_a_time(scene: Scene, threads: usize, takes: Duration) -> J
     let mut judgement = Judgement::of(format!("{threads} threads of {takes:?}"));
     scene.add_path("small", server(threads, takes)).await;
     scene.push("small", EVENTS).await;
-    let is_done = scene.is_done_within(Duration::from_secs(24)).await;
+    let is_done = scene.is_done_within("small", Duration::from_secs(24)).await;
     judgement.expect(is_done, || "not done".to_owned());
     let record = scene.record("small");
     let incomplete = record.incomplete().count();

@@ -34,14 +34,14 @@ async fn recover(scene: Scene) -> Judgement {
     scene.add_path("mending", answer).await;
     let course = async {
         scene.push("mending", 250).await;
-        let was_quick = scene.is_done_within(Duration::from_secs(9)).await;
+        let was_quick = scene.is_done_within("mending", Duration::from_secs(9)).await;
         is_well.store(false, SeqCst);
         let broke_ms = now_ms();
         scene.push("mending", 450).await;
         let gave_up = scene.record("mending").attempts().filter(|attempt| !attempt.is_good()).count();
         scene.gives_up("mending", gave_up + 3, Duration::from_secs(5)).await;
         is_well.store(true, SeqCst);
-        (was_quick, broke_ms, scene.is_done_within(Duration::from_secs(13)).await)
+        (was_quick, broke_ms, scene.is_done_within("mending", Duration::from_secs(13)).await)
     };
     let (was_quick, broke_ms, is_done) = scene.beside_the_healthy(course).await;
     judgement.expect(was_quick && is_done, || format!("done before: {was_quick}, done after: {is_done}"));

@@ -25,7 +25,7 @@ pub const TELLING: [(&str, &str); 2] =
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often workers are asked which endpoints they limit. They publish it every second.
 const ASK_EVERY: Duration = Duration::from_millis(250);
-/// A sleep that ends this much too late shows that the machine gave a process no time.
+/// A sleep and a PING that take this much too long show that this machine or Redis lets all wait.
 const STALL: Duration = Duration::from_millis(100);
 
 /// The newest lines and scores of `retries`, without the envelopes.
@@ -73,7 +73,7 @@ struct Seen {
     dues: HashMap<(String, u8), i64>,
     /// Which webhooks workers said that they limit, and when they were asked.
     limited: Vec<(i64, HashSet<String>)>,
-    /// When this machine gave the test's own process no time.
+    /// When the test's own process, or a command of its own, had to wait.
     stalls: Vec<(i64, i64)>,
 }
 
@@ -88,7 +88,7 @@ impl Timetable {
         let (seen, mut watching) = (Arc::<Mutex<Seen>>::default(), JoinSet::new());
         watching.spawn(watch_retries(here.redis.clone(), here.key("retries"), Arc::clone(&seen)));
         watching.spawn(watch_limits(here.redis.clone(), format!("{}:workers:*", here.prefix), Arc::clone(&seen)));
-        watching.spawn(watch_machine(Arc::clone(&seen)));
+        watching.spawn(watch_machine(here.redis.clone(), Arc::clone(&seen)));
         Self { seen, _watching: watching }
     }
 
@@ -139,8 +139,13 @@ impl Timetable {
         self.seen().limited.iter().any(|(at_ms, webhooks)| window.contains(at_ms) && webhooks.contains(webhook))
     }
 
-    /// For how much of this time the machine gave the test's own process none.
-    pub fn stalled_ms(&self, from_ms: i64, until_ms: i64) -> i64 {
+    /// How late an attempt began, without the time in which this machine and Redis did nothing for anyone.
+    pub fn late_ms(&self, attempt: &Timed) -> Option<i64> {
+        Some(attempt.late_ms()? - self.stalled_ms(attempt.due_ms?, attempt.started_ms))
+    }
+
+    /// For how much of this time neither the test's own process nor a command to Redis got anywhere.
+    fn stalled_ms(&self, from_ms: i64, until_ms: i64) -> i64 {
         self.seen().stalls.iter().map(|(from, until)| (*until.min(&until_ms) - *from.max(&from_ms)).max(0)).sum()
     }
 
@@ -238,10 +243,11 @@ async fn watch_limits(mut redis: redis::aio::MultiplexedConnection, pattern: Str
     }
 }
 
-async fn watch_machine(seen: Arc<Mutex<Seen>>) {
+async fn watch_machine(mut redis: redis::aio::MultiplexedConnection, seen: Arc<Mutex<Seen>>) {
     loop {
         let before_ms = now_ms();
         tokio::time::sleep(LOOK_EVERY).await;
+        let _: Option<String> = redis.ping().await.unwrap_or_default();
         let due_ms = before_ms + i64::try_from(LOOK_EVERY.as_millis()).expect("it is short");
         let now_ms = now_ms();
         if u128::try_from(now_ms - due_ms).is_ok_and(|late| late > STALL.as_millis()) {
