@@ -16,10 +16,10 @@
 //! what they take, half a second at most.
 //!
 //! To share by what is free is Choudhury's and Hahne's rule of dynamic thresholds (1998) for buffers in switches: each slow
-//! endpoint may have eight times what all slow ones leave free, so that few places suffice for newcomers to find one. To stop
+//! endpoint may have four times what all slow ones leave free, so that few places suffice for newcomers to find one. To stop
 //! growing when answers take longer than the first did is the idea of TCP Vegas (1994).
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{fmt, time::Duration};
 
 use super::outcome::Outcome;
 
@@ -31,22 +31,18 @@ const FEW: usize = 3;
 const QUICK: Duration = Duration::from_millis(50);
 /// The same where no endpoint answers any quicker.
 const QUICK_AT_MOST: Duration = Duration::from_millis(500);
-/// A slow endpoint may have this many times the places that all slow endpoints leave free; so one alone has half of the worker,
-/// and an eighth more is there to be left free.
-const TIMES_FREE: usize = 8;
-/// This part of the half comes on top for slow endpoints that have fewer than [`FEW`] in flight.
-const FOR_FEW: usize = 4;
+/// A slow endpoint may have this many times the places that all slow endpoints leave free of half of the worker and a quarter
+/// of that half: so one alone has half of the worker, and there is a place for a newcomer beside a few dozen.
+const TIMES_FREE: usize = 4;
 /// After this many failures in a row an endpoint is failing.
 const FAILURES: u32 = 50;
 /// A failing endpoint, and a silent one, may start as much at once as its pace allows in this time.
 const BURST: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(1)];
-/// A due retry that finds no room comes back after this long.
-const AGAIN: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(1);
-/// The way of a retry from `retries` back to this worker takes this long at most, as a rule.
+/// A due retry that finds no room comes back after this long; and its way from `retries` takes this long at most, as a rule.
+const AGAIN: Duration = Duration::from_millis(500);
 const WAY_BACK: Duration = Duration::from_millis(100);
-/// Held deliveries are looked at again after this long, if no place became free before; the second is for endpoints whose
-/// room returns with time.
-const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(100)];
+/// Held deliveries are looked at again after this long, if no place became free before.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the rule takes from the settings, for one worker.
 #[derive(Debug, Clone, Copy)]
@@ -105,13 +101,14 @@ pub struct Attempt {
 }
 
 /// One endpoint as one worker knows it. Times count from any fixed moment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Endpoint {
     /// Places that its attempts occupy.
     in_flight: usize,
-    /// Its attempts in flight that began since it last recovered, how many those may be, and when that became less.
+    /// Its attempts in flight that began since it last recovered, how many those may be ([`FEW`] at
+    /// first), and when that became less.
     attempts: usize,
-    limit: usize,
+    limit: Option<usize>,
     shrunk: Duration,
     recoveries: u32,
     /// How long an attempt usually takes; `None` before any ended.
@@ -126,17 +123,9 @@ pub struct Endpoint {
     failures: u32,
     /// Up to when it has used its pace.
     used_until: Duration,
-    /// Due retries that found no room since a moment ago, that moment, and until when they are waited for.
-    retries: u32,
-    retries_since: Duration,
+    /// Until when due retries are waited for that found no room.
     retries_until: Duration,
     seen: Duration,
-}
-
-impl Default for Endpoint {
-    fn default() -> Self {
-        Self::new(Duration::ZERO)
-    }
 }
 
 impl Attempt {
@@ -147,29 +136,6 @@ impl Attempt {
 }
 
 impl Endpoint {
-    /// An endpoint of which nothing is known.
-    const fn new(seen: Duration) -> Self {
-        const NO: Duration = Duration::ZERO;
-        Self {
-            in_flight: 0,
-            attempts: 0,
-            limit: FEW,
-            shrunk: NO,
-            recoveries: 0,
-            usual: None,
-            least: None,
-            heard: NO,
-            silent: false,
-            progress: seen,
-            failures: 0,
-            used_until: NO,
-            retries: 0,
-            retries_since: NO,
-            retries_until: NO,
-            seen,
-        }
-    }
-
     /// How many more places it may occupy at `now`, and what allows no more. Where there is one, an attempt may begin,
     /// however many places it takes. A due retry has room before everything else.
     ///
@@ -187,11 +153,10 @@ impl Endpoint {
             rule.places - rule.places / 8
         } else {
             let half = rule.places.div_ceil(2);
-            let free_of = |pool: usize| pool.saturating_sub(crowd.slow);
-            let few = FEW.min(self.in_flight + free_of(half + half.div_ceil(FOR_FEW)));
-            half.min(free_of(half + half.div_ceil(TIMES_FREE)) * TIMES_FREE).max(few)
+            let free = (half + half.div_ceil(TIMES_FREE)).saturating_sub(crowd.slow);
+            half.min(free * TIMES_FREE)
         };
-        let own = if self.silent { usize::MAX } else { self.limit.saturating_sub(self.attempts) };
+        let own = if self.silent { usize::MAX } else { self.limit().saturating_sub(self.attempts) };
         let pace = self.pace(rule, crowd, now).filter(|_| !is_retry);
         let (paced, why) = pace.map_or((usize::MAX, Limit::Silent), |(every, burst, why)| {
             let unused = burst.max(every).saturating_sub(self.used_until.saturating_sub(now));
@@ -206,11 +171,6 @@ impl Endpoint {
             (after_retries, Limit::Retries),
         ];
         limits.into_iter().min_by_key(|(room, _)| *room).expect("there are five")
-    }
-
-    /// When to look again at the deliveries that are held for it because of this limit, if no place becomes free before.
-    pub const fn look_again(limit: Limit) -> Duration {
-        LOOK_AGAIN[matches!(limit, Limit::Silent | Limit::Failing) as usize]
     }
 
     /// An attempt begins.
@@ -251,7 +211,8 @@ impl Endpoint {
             // What is still in flight from before says nothing of how it is now.
             let (in_flight, recoveries) = (self.in_flight, self.recoveries + 1);
             let (usual, least) = (Some(took), Some(took));
-            *self = Self { in_flight, recoveries, usual, least, heard: now, ..Self::new(now) };
+            *self =
+                Self { in_flight, recoveries, usual, least, heard: now, progress: now, seen: now, ..Self::default() };
             return;
         }
         if answered {
@@ -268,28 +229,21 @@ impl Endpoint {
         }
         let least = self.least.unwrap_or_default();
         // That a lone attempt takes as long as ever says nothing of more than a few at once.
-        let as_ever = took <= least * 3 / 2 && (!attempt.lone || self.limit < FEW);
+        let as_ever = took <= least * 3 / 2 && (!attempt.lone || self.limit() < FEW);
         if took > (rule.timeout / 2).max(least * 2) || (!answered && took >= rule.timeout / 2) {
             // Once for all that were under way together.
             if attempt.began >= self.shrunk {
-                (self.limit, self.shrunk) = ((self.limit * 3 / 4).max(1), now);
+                (self.limit, self.shrunk) = (Some((self.limit() * 3 / 4).max(1)), now);
             }
-        } else if (took <= rule.timeout / 4 || as_ever) && in_use * 2 >= self.limit && (answered || !known) {
-            self.limit += 1;
+        } else if (took <= rule.timeout / 4 || as_ever) && in_use * 2 >= self.limit() && (answered || !known) {
+            self.limit = Some(self.limit() + 1);
         }
     }
 
-    /// A due retry found no room: how long it waits in `retries`.
+    /// A due retry found no room: it waits this long in `retries`.
     pub fn put_off(&mut self, now: Duration) -> Duration {
-        if now >= self.retries_since + *AGAIN.end() {
-            (self.retries, self.retries_since) = (0, now);
-        }
-        self.retries += 1;
-        // Each takes the place of an attempt that ends, one after the other.
-        let each = self.usual.unwrap_or_default() / u32::try_from(self.in_flight.max(1)).unwrap_or(u32::MAX);
-        let wait = (each * self.retries).clamp(*AGAIN.start(), *AGAIN.end());
-        self.retries_until = self.retries_until.max(now + wait + WAY_BACK);
-        wait
+        self.retries_until = now + AGAIN + WAY_BACK;
+        AGAIN
     }
 
     /// The time between two deliveries that it may start, and between as many as it may start at once; `None` if it has no pace.
@@ -315,6 +269,10 @@ impl Endpoint {
     /// Whether its last attempt failed.
     pub const fn fails(&self) -> bool {
         self.failures > 0
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(FEW)
     }
 
     /// Places that its attempts occupy.

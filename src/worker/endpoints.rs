@@ -19,7 +19,7 @@ use crate::{
     domain::{
         account::AccountId,
         delivery::Delivery,
-        endpoint::{Attempt, Crowd, Endpoint, Limit, Rule},
+        endpoint::{Attempt, Crowd, Endpoint, LOOK_AGAIN, Limit, Rule},
         outcome::Outcome,
         webhook::WebhookId,
     },
@@ -30,8 +30,8 @@ use crate::{
 const ALONE_AFTER: Duration = Duration::from_secs(2);
 /// Endpoints remembered before the idle ones are looked for.
 const REMEMBERED: usize = 4096;
-/// A reader brings what a visit moved within this long, or another worker's does.
-const COMES: Duration = Duration::from_millis(500);
+/// A reader brings what a visit moved within this long, or another worker's did.
+const COMES: Duration = Duration::from_millis(250);
 /// A worker is busy while its thread works for more than this part of the time: beside Redis and receivers on the same two cores
 /// that is half of what the worker can do.
 const BUSY_PERCENT: u8 = 20;
@@ -66,8 +66,6 @@ struct Known {
     quickest: [Option<Duration>; 2],
     /// By partition: webhooks for whose held deliveries a place may have become free.
     rung: Vec<VecDeque<(AccountId, WebhookId)>>,
-    /// When an endpoint was limited last.
-    limited: Option<Duration>,
     /// How many are remembered when the idle ones are forgotten.
     forget_at: usize,
 }
@@ -82,9 +80,8 @@ struct One {
     /// Whether deliveries are held for it, and whether the visitor was told of a free place.
     held: bool,
     rung: bool,
-    /// Places for held deliveries that a visit moved to the queue and no reader has brought yet, and when it did.
-    expected: usize,
-    moved: Duration,
+    /// Places for held deliveries that visits moved to the queue and no reader brought yet, and when the last were moved.
+    expected: (usize, Duration),
 }
 
 /// The right to make one attempt; its places are given back when dropped.
@@ -125,7 +122,7 @@ impl Endpoints {
         let one = known.by_webhook.entry(delivery.webhook).or_default();
         if was_held {
             one.held = true;
-            one.expected = one.expected.saturating_sub(self.places(bytes));
+            one.expected.0 = one.expected.0.saturating_sub(self.places(bytes));
             one.account.get_or_insert_with(|| delivery.account.clone());
         }
         let (room, limit) = one.endpoint.room(&self.rule, &crowd, now, is_retry);
@@ -134,9 +131,7 @@ impl Endpoints {
         }
         one.account.get_or_insert_with(|| delivery.account.clone());
         one.limited = Some((limit, now));
-        known.limited = Some(now);
-        let one = known.by_webhook.entry(delivery.webhook).or_default();
-        let wait = if is_retry { one.endpoint.put_off(now) } else { Endpoint::look_again(limit) };
+        let wait = if is_retry { one.endpoint.put_off(now) } else { LOOK_AGAIN };
         Err(NoRoom { limit, wait, fails: one.endpoint.fails() })
     }
 
@@ -168,21 +163,19 @@ impl Endpoints {
         bytes.div_ceil(self.place_bytes).max(1)
     }
 
-    /// For how many places of what is held there is room now, within a round's `share` unless the endpoint is alone; the bytes
-    /// that a place stands for; and when to look again.
-    pub(super) fn room(&self, webhook: WebhookId, share: usize) -> (usize, usize, Duration) {
+    /// For how many places of what is held there is room now, within a round's `share` unless the endpoint is alone; and the
+    /// bytes that a place stands for.
+    pub(super) fn room(&self, webhook: WebhookId, share: usize) -> (usize, usize) {
         let (now, known) = (self.began.elapsed(), self.known());
-        let (room, limit) = known.room(self, webhook, now);
-        let room = if known.is_alone(webhook, now) { room } else { room.min(share) };
-        (room, self.place_bytes, Endpoint::look_again(limit))
+        let room = known.room(self, webhook, now);
+        (if known.is_alone(webhook, now) { room } else { room.min(share) }, self.place_bytes)
     }
 
     /// A visit moved held deliveries to the queue that take this many places.
     pub(super) fn note_moved(&self, webhook: WebhookId, places: usize) {
         let (now, mut known) = (self.began.elapsed(), self.known());
         let one = known.by_webhook.entry(webhook).or_default();
-        one.expected = if now < one.moved + COMES { one.expected + places } else { places };
-        one.moved = now;
+        one.expected = (one.expected(now) + places, now);
     }
 
     /// Deliveries are held for a webhook. Places may have become free before that was known.
@@ -192,7 +185,7 @@ impl Endpoints {
         let one = known.by_webhook.entry(webhook).or_default();
         one.held = true;
         one.account.get_or_insert_with(|| account.clone());
-        if known.room(self, webhook, now).0 > 0 {
+        if known.room(self, webhook, now) > 0 {
             self.ring(&mut known, webhook);
         }
     }
@@ -239,12 +232,6 @@ impl Endpoints {
         self.busy_percent() > BUSY_PERCENT
     }
 
-    /// Whether an endpoint was limited a moment ago.
-    pub(super) fn is_limited(&self) -> bool {
-        let now = self.began.elapsed();
-        self.known().limited.is_some_and(|at| now.saturating_sub(at) < LIMITED)
-    }
-
     /// How many endpoints are slow, how many fail, and those that were limited a moment ago.
     pub(super) fn told(&self) -> (usize, usize, Vec<Limited>) {
         let (now, known) = (self.began.elapsed(), self.known());
@@ -266,6 +253,13 @@ impl Endpoints {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().expect("never poisoned")
+    }
+}
+
+impl One {
+    fn expected(&self, now: Duration) -> usize {
+        let (places, moved) = self.expected;
+        if now < moved + COMES { places } else { 0 }
     }
 }
 
@@ -295,12 +289,10 @@ impl Known {
     }
 
     /// Room for what is held of a webhook.
-    fn room(&self, endpoints: &Endpoints, webhook: WebhookId, now: Duration) -> (usize, Limit) {
+    fn room(&self, endpoints: &Endpoints, webhook: WebhookId, now: Duration) -> usize {
         let (crowd, unknown) = (self.crowd(endpoints, webhook, now), One::default());
         let one = self.by_webhook.get(&webhook).unwrap_or(&unknown);
-        let (room, limit) = one.endpoint.room(&endpoints.rule, &crowd, now, false);
-        let expected = if now < one.moved + COMES { one.expected } else { 0 };
-        (room.saturating_sub(expected), limit)
+        one.endpoint.room(&endpoints.rule, &crowd, now, false).0.saturating_sub(one.expected(now))
     }
 
     fn note_answer(&mut self, took: Duration, now: Duration) {

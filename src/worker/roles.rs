@@ -17,12 +17,10 @@ use crate::{failpoint, store::StoreError};
 
 /// Leases renewed by one script.
 const RENEW_BATCH: usize = 100;
-/// A worker's figures are published this often; they expire in 30 s.
-const PUBLISH_EVERY: Duration = Duration::from_secs(10);
+/// A worker's figures are published this often, so that they say what limits an endpoint now; they expire in 30 s.
+const PUBLISH_EVERY: Duration = Duration::from_secs(2);
 /// The promoter turns at most this often: what becomes due meanwhile is moved together.
 const PROMOTE_PACE: Duration = Duration::from_millis(5);
-/// Whether an endpoint is limited is looked at this often.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Consumers of workers that are long dead, and rejected entries that are too old, are looked for this often.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 /// Whether a worker's thread has time left is measured over this long.
@@ -164,22 +162,16 @@ async fn renew_round(worker: &Worker) {
     }
 }
 
-/// Publishes this worker's figures; every second while an endpoint is limited, and once more when none is.
+/// Publishes this worker's figures.
 pub(super) async fn publish(worker: Arc<Worker>) {
-    let (mut published, mut was_limited) = (None::<Instant>, false);
     loop {
-        let is_limited = worker.endpoints.is_limited();
-        if is_limited || was_limited || published.is_none_or(|at| at.elapsed() >= PUBLISH_EVERY) {
-            let figures = worker.figures.to_json(&worker);
-            if let Err(error) = worker.store.publish_worker(&worker.consumer, &figures).await {
-                tell("publish", None, &error);
-            }
-            published = Some(Instant::now());
+        let figures = worker.figures.to_json(&worker);
+        if let Err(error) = worker.store.publish_worker(&worker.consumer, &figures).await {
+            tell("publish", None, &error);
         }
-        was_limited = is_limited;
         tokio::select! {
             () = worker.stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(PUBLISH_EVERY) => {}
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     domain::{
         account::AccountId,
+        endpoint::LOOK_AGAIN,
         log_entry::{LOG_RETENTION, timestamp},
         webhook::WebhookId,
     },
@@ -131,12 +132,12 @@ impl<'a> Round<'a> {
         webhook: WebhookId,
         rung: bool,
     ) -> Result<Option<Duration>, StoreError> {
-        let (mut left, place_bytes, look_again) = self.worker.endpoints.room(webhook, self.share);
+        let (mut left, place_bytes) = self.worker.endpoints.room(webhook, self.share);
         if rung && left == 0 {
             return Ok(None);
         }
         loop {
-            let free = (left, place_bytes, look_again);
+            let free = (left, place_bytes, LOOK_AGAIN);
             let visited = self.worker.store.visit(account, webhook, &self.oldest_log, free, rung).await?;
             if visited.moved > 0 {
                 tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");

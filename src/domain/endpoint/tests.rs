@@ -37,8 +37,8 @@ fn after(attempts: &[(Duration, &Outcome)]) -> (Endpoint, Duration) {
 /// An endpoint that has used all it may until it may use what its pool leaves it.
 fn grown(took: Duration) -> (Endpoint, Duration) {
     let (mut endpoint, mut now) = (Endpoint::default(), Duration::ZERO);
-    while endpoint.limit < RULE.places {
-        let attempts: Vec<_> = (0..endpoint.limit).map(|_| endpoint.begin(&RULE, &slow(0), 1, now, false)).collect();
+    while endpoint.limit() < RULE.places {
+        let attempts: Vec<_> = (0..endpoint.limit()).map(|_| endpoint.begin(&RULE, &slow(0), 1, now, false)).collect();
         now += took;
         attempts.into_iter().for_each(|attempt| endpoint.end(&RULE, attempt, now, &OK));
     }
@@ -58,12 +58,10 @@ fn a_quick_endpoint_may_use_seven_eighths_whether_it_answers_or_fails() {
 #[test]
 fn slow_endpoints_share_half_and_one_may_take_what_the_others_leave_free_of_it() {
     let (endpoint, now) = grown(200 * MS);
-    for (slow, expected) in
-        [(0, 128), (100, 128), (128, 128), (130, 112), (143, 8), (144, 3), (158, 2), (160, 0), (200, 0)]
-    {
+    for (slow, expected) in [(0, 128), (100, 128), (128, 128), (130, 120), (159, 4), (160, 0), (200, 0)] {
         assert_eq!(room(&endpoint, &self::slow(slow), now), expected, "{slow} places are taken");
     }
-    // Alone: half of the places. However many there are: little more than half, evenly, and a free place for a newcomer.
+    // Alone: half of the places. However many there are: five eighths at most, evenly.
     for hogs in [1, 2, 10, 50, 140] {
         let mut taken = vec![0; hogs];
         for _ in 0..300 {
@@ -101,10 +99,10 @@ fn a_new_endpoint_starts_with_three_and_gets_one_more_with_each_answer_while_it_
     assert_eq!(room(&endpoint, &slow(3), MS), 0);
     for (number, attempt) in attempts.into_iter().enumerate() {
         endpoint.end(&RULE, attempt, 5 * MS, &OK);
-        assert_eq!(endpoint.limit, (4 + number).min(5), "the last left more than half of it unused");
+        assert_eq!(endpoint.limit(), (4 + number).min(5), "the last left more than half of it unused");
     }
     let (idle, _) = after(&[(MS, &OK); 1000]);
-    assert_eq!(idle.limit, 3, "one at a time says nothing of many");
+    assert_eq!(idle.limit(), 3, "one at a time says nothing of many");
 }
 
 #[test]
@@ -115,10 +113,10 @@ fn an_answer_that_takes_long_where_others_did_not_takes_one_away_and_the_last_on
         endpoint.forget(lone, now);
         now += 6 * SECOND;
         endpoint.end(&RULE, last, now, &OK);
-        assert_eq!(endpoint.limit, limit);
+        assert_eq!(endpoint.limit(), limit);
     }
     let (as_ever, _) = after(&[(6 * SECOND, &OK); 5]);
-    assert_eq!(as_ever.limit, 3, "it takes as long when nothing else is in flight");
+    assert_eq!(as_ever.limit(), 3, "it takes as long when nothing else is in flight");
 }
 
 #[test]
@@ -137,7 +135,7 @@ fn an_endpoint_that_answers_nothing_for_the_time_limit_may_use_its_share_and_its
     // What still hangs takes places, but nothing of what it may have from now on.
     assert_eq!(endpoint.room(&RULE, &slow(127), now + MS, false), (3, Limit::Answers));
     endpoint.end(&RULE, hanging.remove(0), now + 10 * SECOND, &silence());
-    assert_eq!((endpoint.limit, endpoint.attempts), (3, 0));
+    assert_eq!((endpoint.limit(), endpoint.attempts), (3, 0));
     hanging.into_iter().for_each(|attempt| endpoint.forget(attempt, now));
     assert_eq!((endpoint.in_flight(), endpoint.attempts), (0, 0));
 }
@@ -182,19 +180,10 @@ fn a_due_retry_that_found_no_room_goes_first_when_it_comes_again() {
     let (mut endpoint, now) = grown(SECOND);
     let full = Crowd { in_flight: 256, ..slow(128) };
     assert_eq!(endpoint.room(&RULE, &full, now, true).0, 0);
-    let wait = endpoint.put_off(now);
-    assert_eq!(wait, SECOND, "nothing is in flight that could end sooner than one attempt takes");
-    let then = now + wait;
+    let then = now + endpoint.put_off(now);
     assert_eq!(endpoint.room(&RULE, &slow(0), then, false), (0, Limit::Retries));
     assert!(endpoint.room(&RULE, &slow(0), then, true).0 > 0);
     assert!(room(&endpoint, &slow(0), then + WAY_BACK) > 0, "it has come, or another worker has taken it");
-    (0..100).for_each(|_| {
-        endpoint.begin(&RULE, &slow(0), 1, now, false);
-    });
-    let waits = [(); 3].map(|()| endpoint.put_off(then + 2 * SECOND));
-    assert_eq!(waits, [50 * MS; 3], "a hundred in flight of a second each: ten milliseconds apart");
-    let waits: Vec<_> = (3..200).map(|_| endpoint.put_off(then + 2 * SECOND)).collect();
-    assert!(waits.is_sorted() && waits[100] == SECOND, "all at once would find one place");
 }
 
 #[test]
