@@ -24,7 +24,7 @@ struct Arguments {
     #[arg(long)]
     json: bool,
     /// isolation, schedule, throughput: another build of the lynkhook program, which takes turns with this one.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = program)]
     beside: Option<String>,
     #[command(flatten)]
     isolation: isolation::Options,
@@ -90,6 +90,12 @@ impl Extent {
     pub fn progress(self, what: &str) {
         eprintln!("{what}{}", if self.quick { " (quick: no figure to rely on)" } else { "" });
     }
+}
+
+/// A program that can be started from anywhere.
+fn program(path: &str) -> Result<String, String> {
+    let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+    if path.is_file() { Ok(path.display().to_string()) } else { Err("there is no such file".to_owned()) }
 }
 
 pub fn main() -> ExitCode {

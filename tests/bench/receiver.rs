@@ -253,17 +253,18 @@ async fn answer(request: http::Request<Incoming>, shared: Shared) -> io::Result<
     Ok(response)
 }
 
-/// Returns when one of the server's threads has served this request. A thread serves requests in the order they came,
-/// and spends its time even on one whose client has left, because it cannot know that.
+/// Returns when one of the server's threads has served this request. A request whose client leaves while it waits is not
+/// served; one that is being served takes its thread to the end, because the thread cannot know that the client has left.
 async fn serve_in_turn(shared: &Shared, series: &str, threads: usize, each: Duration) {
     let threads = {
         let mut state = shared.lock().expect("never poisoned");
         let threads = state.threads.entry(series.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(threads)));
         Arc::clone(threads)
     };
+    let thread = threads.acquire_owned().await.expect("never closed");
     let served = tokio::spawn(async move {
-        let _thread = threads.acquire().await.expect("never closed");
         tokio::time::sleep(each).await;
+        drop(thread);
     });
     served.await.expect("it does not panic");
 }
