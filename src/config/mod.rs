@@ -125,7 +125,7 @@ pub struct Worker {
     pub threads: usize,
     /// Bytes of entries in hand beyond which nothing more is read.
     pub max_bytes: u64,
-    /// Attempts a second that an endpoint may start whose attempts all fail, while the worker is busy.
+    /// Attempts a second that endpoints share whose attempts all fail, while the worker is busy.
     pub failing_rate: u32,
     /// An entry idle this long is taken over by another worker.
     pub lease: Duration,

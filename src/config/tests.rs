@@ -72,7 +72,7 @@ fn every_default_is_the_documented_one() {
     assert_eq!(settings.worker.start_within, Duration::from_secs(15));
     assert_eq!(settings.worker.claim_every, Duration::from_secs(10));
     assert_eq!(settings.worker.max_losses, 5);
-    assert_eq!(settings.worker.failing_rate, 100);
+    assert_eq!(settings.worker.failing_rate, 300);
     assert_eq!(settings.worker.shutdown_grace, Duration::from_secs(20));
     assert_eq!(settings.delivery.timeout, Duration::from_secs(10));
     assert_eq!(settings.delivery.retry_delays, [Duration::from_secs(2), Duration::from_secs(4)]);

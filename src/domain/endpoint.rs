@@ -10,7 +10,7 @@
 //! 4. A new endpoint starts with three attempts in flight and gets one more with each answer in good time, so that one that
 //!    serves few at a time is not flooded. One that has answered nothing for `delivery.timeout` cannot be flooded; its first
 //!    answer puts it back to three.
-//! 5. While the worker is busy, an endpoint whose last 50 attempts all failed may start no more than `worker.failing_rate`.
+//! 5. While the worker is busy, endpoints whose last 50 attempts all failed share `worker.failing_rate` attempts a second.
 //!
 //! Where even the quickest endpoints take long, this worker is slow, or the way from here is; then 50 ms becomes three times
 //! what they take, half a second at most.
@@ -36,6 +36,8 @@ const QUICK_AT_MOST: Duration = Duration::from_millis(500);
 const TIMES_FREE: usize = 4;
 /// After this many failures in a row an endpoint is failing.
 const FAILURES: u32 = 50;
+/// A failing endpoint shares with others that were seen within this.
+const LATELY: Duration = Duration::from_secs(4);
 /// A failing endpoint, and a silent one, may start as much at once as its pace allows in this time.
 const BURST: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(1)];
 /// A due retry that finds no room comes back after this long; and its way from `retries` takes this long at most, as a rule.
@@ -51,7 +53,7 @@ pub struct Rule {
     pub places: usize,
     /// `delivery.timeout`.
     pub timeout: Duration,
-    /// A failing endpoint may start one delivery, with all its attempts, in this time while the worker is busy.
+    /// Failing endpoints together may start one delivery, with all its attempts, in this time while the worker is busy.
     pub failing_every: Duration,
 }
 
@@ -62,6 +64,8 @@ pub struct Crowd {
     pub in_flight: usize,
     /// Of those, occupied by endpoints that were slow when the attempt began.
     pub slow: usize,
+    /// How many endpoints were failing when they were counted.
+    pub failing: usize,
     /// Whether no other endpoint is there that could be hurt.
     pub alone: bool,
     /// How long the quickest of the latest answers took, of all endpoints.
@@ -143,7 +147,7 @@ impl Endpoint {
     /// # use lynkhook::domain::endpoint::{Crowd, Endpoint, Limit, Rule};
     /// # use std::time::Duration;
     /// let rule = Rule { places: 256, timeout: Duration::from_secs(10), failing_every: Duration::from_millis(30) };
-    /// let idle = Crowd { in_flight: 0, slow: 0, alone: false, quickest: Duration::ZERO, busy: false };
+    /// let idle = Crowd { in_flight: 0, slow: 0, failing: 0, alone: false, quickest: Duration::ZERO, busy: false };
     /// assert_eq!(Endpoint::default().room(&rule, &idle, Duration::ZERO, false), (3, Limit::New));
     /// ```
     pub fn room(&self, rule: &Rule, crowd: &Crowd, now: Duration, is_retry: bool) -> (usize, Limit) {
@@ -255,7 +259,8 @@ impl Endpoint {
             let every = self.usual? / u32::try_from(rule.places.div_ceil(2)).unwrap_or(u32::MAX);
             Some((every.max(Duration::from_micros(1)), silent, Limit::Silent))
         } else if crowd.busy && self.failures >= FAILURES {
-            Some((rule.failing_every, failing, Limit::Failing))
+            let sharing = u32::try_from(crowd.failing.max(1)).unwrap_or(u32::MAX);
+            Some((rule.failing_every * sharing, failing, Limit::Failing))
         } else {
             None
         }
@@ -264,6 +269,11 @@ impl Endpoint {
     /// Whether it usually ends an attempt at once, be it with an answer or a failure.
     pub fn is_quick(&self, crowd: &Crowd, now: Duration) -> bool {
         self.usual.is_some_and(|usual| usual <= quick_within(crowd)) && self.is_responsive(crowd, now)
+    }
+
+    /// Whether all of its latest attempts failed, and it was seen a moment ago.
+    pub fn always_fails(&self, now: Duration) -> bool {
+        self.failures >= FAILURES && now.saturating_sub(self.seen) < LATELY
     }
 
     /// Whether its last attempt failed.

@@ -34,7 +34,7 @@ const REMEMBERED: usize = 4096;
 const COMES: Duration = Duration::from_millis(250);
 /// A worker is busy while its thread works for more than this part of the time: beside Redis and receivers on the same two cores
 /// that is half of what the worker can do.
-const BUSY_PERCENT: u8 = 20;
+const BUSY_PERCENT: u8 = 30;
 /// An endpoint counts as limited for this long after it was.
 const LIMITED: Duration = Duration::from_secs(2);
 /// Limited endpoints that are told of at most.
@@ -66,6 +66,8 @@ struct Known {
     quickest: [Option<Duration>; 2],
     /// By partition: webhooks for whose held deliveries a place may have become free.
     rung: Vec<VecDeque<(AccountId, WebhookId)>>,
+    /// How many endpoints always failed when they were counted.
+    failing: usize,
     /// How many are remembered when the idle ones are forgotten.
     forget_at: usize,
 }
@@ -90,7 +92,7 @@ pub(super) struct Permit {
     webhook: WebhookId,
     attempt: Attempt,
     slow: bool,
-    outcome: Option<Outcome>,
+    ended: bool,
 }
 
 /// There is no room for one more attempt now.
@@ -155,7 +157,7 @@ impl Endpoints {
         let places = self.places(bytes);
         let attempt = one.endpoint.begin(&self.rule, crowd, places, now, delivery.attempt > 1);
         known.in_flight[usize::from(slow)] += places;
-        Permit { endpoints: self.clone(), webhook: delivery.webhook, attempt, slow, outcome: None }
+        Permit { endpoints: self.clone(), webhook: delivery.webhook, attempt, slow, ended: false }
     }
 
     /// Places that an attempt with an envelope of this many bytes occupies.
@@ -171,11 +173,11 @@ impl Endpoints {
         (if known.is_alone(webhook, now) { room } else { room.min(share) }, self.place_bytes)
     }
 
-    /// A visit moved held deliveries to the queue that take this many places.
-    pub(super) fn note_moved(&self, webhook: WebhookId, places: usize) {
+    /// A visit may move held deliveries to the queue that take this many places more, or moved fewer.
+    pub(super) fn expect(&self, webhook: WebhookId, places: isize) {
         let (now, mut known) = (self.began.elapsed(), self.known());
         let one = known.by_webhook.entry(webhook).or_default();
-        one.expected = (one.expected(now) + places, now);
+        one.expected = (one.expected(now).saturating_add_signed(places), now);
     }
 
     /// Deliveries are held for a webhook. Places may have become free before that was known.
@@ -232,9 +234,10 @@ impl Endpoints {
         self.busy_percent() > BUSY_PERCENT
     }
 
-    /// How many endpoints are slow, how many fail, and those that were limited a moment ago.
-    pub(super) fn told(&self) -> (usize, usize, Vec<Limited>) {
-        let (now, known) = (self.began.elapsed(), self.known());
+    /// Looks at all endpoints: how many are slow, how many fail, and those that were limited a moment ago.
+    pub(super) fn survey(&self) -> (usize, usize, Vec<Limited>) {
+        let (now, mut known) = (self.began.elapsed(), self.known());
+        known.failing = known.by_webhook.values().filter(|one| one.endpoint.always_fails(now)).count();
         let (mut slow, mut failing, mut limited) = (0, 0, Vec::new());
         for (webhook, one) in &known.by_webhook {
             let crowd = known.crowd(self, *webhook, now);
@@ -285,7 +288,7 @@ impl Known {
         let alone = self.is_alone(webhook, now);
         let quickest = self.quickest.into_iter().flatten().min().unwrap_or_default();
         let [quick, slow] = self.in_flight;
-        Crowd { in_flight: quick + slow, slow, alone, quickest, busy: endpoints.is_busy() }
+        Crowd { in_flight: quick + slow, slow, failing: self.failing, alone, quickest, busy: endpoints.is_busy() }
     }
 
     /// Room for what is held of a webhook.
@@ -308,25 +311,32 @@ impl Known {
 impl Permit {
     /// The attempt has met this.
     pub(super) fn end(mut self, outcome: &Outcome) {
-        self.outcome = Some(outcome.clone());
+        self.ended = true;
+        self.leave(Some(outcome));
+    }
+
+    /// Gives its places back; without an outcome the attempt was none.
+    fn leave(&self, outcome: Option<&Outcome>) {
+        let endpoints = &*self.endpoints;
+        let (now, mut known) = (endpoints.began.elapsed(), endpoints.known());
+        known.in_flight[usize::from(self.slow)] -= self.attempt.places;
+        let one = known.by_webhook.get_mut(&self.webhook).expect("remembered while something is in flight");
+        match outcome {
+            Some(outcome) => one.endpoint.end(&endpoints.rule, self.attempt, now, outcome),
+            None => one.endpoint.forget(self.attempt, now),
+        }
+        if let Some(Outcome::Response { .. }) = outcome {
+            known.note_answer(self.attempt.took(now), now);
+        }
+        endpoints.ring(&mut known, self.webhook);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let endpoints = &*self.endpoints;
-        let (now, mut known) = (endpoints.began.elapsed(), endpoints.known());
-        let known = &mut *known;
-        known.in_flight[usize::from(self.slow)] -= self.attempt.places;
-        let one = known.by_webhook.get_mut(&self.webhook).expect("remembered while something is in flight");
-        match &self.outcome {
-            Some(outcome) => one.endpoint.end(&endpoints.rule, self.attempt, now, outcome),
-            None => one.endpoint.forget(self.attempt, now),
+        if !self.ended {
+            self.leave(None);
         }
-        if let Some(Outcome::Response { .. }) = self.outcome {
-            known.note_answer(self.attempt.took(now), now);
-        }
-        endpoints.ring(known, self.webhook);
     }
 }
 

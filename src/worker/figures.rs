@@ -61,7 +61,7 @@ impl Figures {
 
     /// The value of `workers:<name>`.
     pub(super) fn to_json(&self, worker: &Worker) -> String {
-        let (slow, failing, limited) = worker.endpoints.told();
+        let (slow, failing, limited) = worker.endpoints.survey();
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),

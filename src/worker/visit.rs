@@ -138,11 +138,13 @@ impl<'a> Round<'a> {
         }
         loop {
             let free = (left, place_bytes, LOOK_AGAIN);
+            let most = isize::try_from(left).unwrap_or(isize::MAX);
+            self.worker.endpoints.expect(webhook, most);
             let visited = self.worker.store.visit(account, webhook, &self.oldest_log, free, rung).await?;
             if visited.moved > 0 {
                 tracing::debug!(%account, %webhook, moved = visited.moved, "held deliveries go back to the queue");
             }
-            self.worker.endpoints.note_moved(webhook, visited.places);
+            self.worker.endpoints.expect(webhook, isize::try_from(visited.places).unwrap_or(isize::MAX) - most);
             left = left.saturating_sub(visited.places);
             self.share = self.share.saturating_sub(visited.places);
             match visited.more_held {

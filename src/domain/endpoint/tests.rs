@@ -16,7 +16,7 @@ fn silence() -> Outcome {
 
 /// So many places are taken by slow endpoints, and none by others.
 fn slow(slow: usize) -> Crowd {
-    Crowd { in_flight: slow, slow, alone: false, quickest: Duration::ZERO, busy: false }
+    Crowd { in_flight: slow, slow, failing: 0, alone: false, quickest: Duration::ZERO, busy: false }
 }
 
 fn room(endpoint: &Endpoint, crowd: &Crowd, now: Duration) -> usize {
@@ -170,6 +170,10 @@ fn only_while_the_worker_is_busy_a_failing_endpoint_has_a_rate_which_its_retries
     (0..10).for_each(|_| start(&mut endpoint, now, true));
     assert!(endpoint.room(&RULE, &slow(0), now, false).0 > 0, "the worker has time");
     assert!((33..=34).contains(&start_all(&mut endpoint, now + SECOND)));
+    let ten = Crowd { failing: 10, ..busy };
+    let (every, ..) = endpoint.pace(&RULE, &ten, now).unwrap();
+    assert_eq!(every, 300 * MS, "ten that fail share it");
+    assert!(endpoint.always_fails(now + SECOND) && !endpoint.always_fails(now + SECOND + LATELY));
     let attempt = endpoint.begin(&RULE, &slow(0), 1, now, false);
     endpoint.end(&RULE, attempt, now, &OK);
     assert_eq!(endpoint.room(&RULE, &busy, now, false), (3, Limit::Answers), "it has recovered, and is not flooded");

@@ -95,7 +95,7 @@ async fn a_place_that_becomes_free_rings_for_held_deliveries_once_and_so_do_deli
 async fn deliveries_on_their_way_back_have_their_room_until_they_come_or_another_worker_has_them() {
     let (endpoints, one) = (endpoints(16), delivery());
     assert_eq!(endpoints.room(one.webhook, 16).0, 3);
-    endpoints.note_moved(one.webhook, 2);
+    endpoints.expect(one.webhook, 2);
     assert_eq!(endpoints.room(one.webhook, 16).0, 1);
     let permit = endpoints.enter(&one, 0, true).unwrap();
     assert_eq!(endpoints.room(one.webhook, 16).0, 1, "one is in flight, and one still expected");
@@ -107,7 +107,7 @@ async fn deliveries_on_their_way_back_have_their_room_until_they_come_or_another
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_is_told_of_as_limited_for_two_seconds_or_while_deliveries_are_held() {
     let (endpoints, one, other) = (endpoints(16), delivery(), delivery());
-    let told = || endpoints.told().2;
+    let told = || endpoints.survey().2;
     let permits: Vec<Permit> = std::iter::from_fn(|| endpoints.enter(&one, 0, false).ok()).collect();
     endpoints.enter(&other, 0, false).unwrap().end(&ANSWERED);
     let limited = told();
