@@ -16,7 +16,7 @@
 //! what they take, half a second at most.
 //!
 //! To share by what is free is Choudhury's and Hahne's rule of dynamic thresholds (1998) for buffers in switches: each slow
-//! endpoint may have four times what all slow ones leave free, so that few places suffice for newcomers to find one. To stop
+//! endpoint may have eight times what all slow ones leave free, so that few places suffice for newcomers to find one. To stop
 //! growing when answers take longer than the first did is the idea of TCP Vegas (1994).
 
 use std::{fmt, time::Duration};
@@ -31,9 +31,9 @@ const FEW: usize = 3;
 const QUICK: Duration = Duration::from_millis(50);
 /// The same where no endpoint answers any quicker.
 const QUICK_AT_MOST: Duration = Duration::from_millis(500);
-/// A slow endpoint may have this many times the places that all slow endpoints leave free of half of the worker and a quarter
-/// of that half: so one alone has half of the worker, and there is a place for a newcomer beside a few dozen.
-const TIMES_FREE: usize = 4;
+/// A slow endpoint may have this many times the places that all slow endpoints leave free of half of the worker and an eighth of
+/// that half, so that one alone has half of the worker.
+const TIMES_FREE: usize = 8;
 /// After this many failures in a row an endpoint is failing.
 const FAILURES: u32 = 50;
 /// A failing endpoint shares with others that were seen within this.
@@ -158,7 +158,9 @@ impl Endpoint {
         } else {
             let half = rule.places.div_ceil(2);
             let free = (half + half.div_ceil(TIMES_FREE)).saturating_sub(crowd.slow);
-            half.min(free * TIMES_FREE)
+            // The first attempt at each fits where many share.
+            let first = usize::from(crowd.slow < half + half.div_ceil(4));
+            half.min(free * TIMES_FREE).max(first)
         };
         let own = if self.silent { usize::MAX } else { self.limit().saturating_sub(self.attempts) };
         let pace = self.pace(rule, crowd, now).filter(|_| !is_retry);

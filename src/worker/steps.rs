@@ -87,9 +87,9 @@ pub(super) async fn hold(worker: Arc<Worker>, partition: u16, mut batches: Batch
 
 impl Worker {
     /// Each entry by itself costs Redis, and so all others, several times what it costs among many. So one waits for more,
-    /// as long as a quarter of the slots is free of what this worker has in hand.
+    /// as long as an eighth of the slots is free of what this worker has in hand: slow endpoints may have more than half.
     fn linger(&self, most: Duration) -> Duration {
-        if self.leases.count() < self.concurrency - self.concurrency / 4 { most } else { Duration::ZERO }
+        if self.leases.count() < self.concurrency - self.concurrency / 8 { most } else { Duration::ZERO }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod documents;
 mod layers;
+mod sizes;
 
 use std::{
     fs,

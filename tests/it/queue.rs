@@ -79,7 +79,8 @@ async fn the_status_counts_what_is_queued_taken_late_held_failed_and_rejected() 
     }
     let _: () = redis.hset(here.key("counts"), "held_overflow", 7).await.unwrap();
     let figures = json!({ "version": "1.2.3", "inFlight": 1, "concurrency": 256, "attempts": 9, "delivered": 6,
-        "retries": 2, "failed": 1, "putOff": 5, "noRoom": 6, "slowEndpoints": 3, "failingEndpoints": 4, "startedAt": "2026-03-26T14:32:00.000Z", "at": "2026-03-26T15:32:00.000Z" });
+        "retries": 2, "failed": 1, "putOff": 5, "noRoom": 6, "slowEndpoints": 3, "failingEndpoints": 4, "busyPercent": 12,
+        "limited": [{ "account": "acme", "webhook": "wh_1", "why": "has not answered yet", "inFlight": 3, "limit": 3 }], "startedAt": "2026-03-26T14:32:00.000Z", "at": "2026-03-26T15:32:00.000Z" });
     here.store.publish_worker("w-1", &figures.to_string()).await.unwrap();
 
     let status = status(&here).await;
@@ -109,6 +110,8 @@ async fn the_status_counts_what_is_queued_taken_late_held_failed_and_rejected() 
         ("/workers/0/inFlight", json!(1)),
         ("/workers/0/putOff", json!(5)),
         ("/workers/0/noRoom", json!(6)),
+        ("/workers/0/busyPercent", json!(12)),
+        ("/workers/0/limited/0/inFlight", json!(3)),
         ("/partitions/0/depth", json!(3)),
     ] {
         assert_eq!(status.pointer(pointer), Some(&expected), "{pointer} of {status:#}");
@@ -116,7 +119,18 @@ async fn the_status_counts_what_is_queued_taken_late_held_failed_and_rejected() 
     assert!((5000..60_000).contains(&status["retries"]["lateByMs"].as_i64().unwrap()), "{status:#}");
     assert!((0..60_000).contains(&status["oldestMs"].as_i64().unwrap()), "{status:#}");
     let shown = here.program.run(["queue", "status"]).await.stdout;
-    for part in ["held.limit = 5", "LATE: 2", "w-1", "1/256", "3/4", "held_overflow", "5 (limit)", &off.to_string()] {
+    for part in [
+        "held.limit = 5",
+        "LATE: 2",
+        "w-1",
+        "1/256",
+        "3/4",
+        "held_overflow",
+        "5 (limit)",
+        "3/3",
+        "not answered yet",
+        &off.to_string(),
+    ] {
         assert!(shown.contains(part), "{part} in\n{shown}");
     }
 }
