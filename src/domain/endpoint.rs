@@ -38,8 +38,8 @@ const TIMES_FREE: usize = 8;
 const FAILURES: u32 = 50;
 /// A failing endpoint shares with others that were seen within this.
 const LATELY: Duration = Duration::from_secs(4);
-/// A failing endpoint, and a silent one, may start as much at once as its pace allows in this time.
-const BURST: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(1)];
+/// An endpoint with a pace may start as much at once as that allows in this time.
+const BURST: Duration = Duration::from_secs(1);
 /// A due retry that finds no room comes back after this long; and its way from `retries` takes this long at most, as a rule.
 const AGAIN: Duration = Duration::from_millis(500);
 const WAY_BACK: Duration = Duration::from_millis(100);
@@ -164,8 +164,8 @@ impl Endpoint {
         };
         let own = if self.silent { usize::MAX } else { self.limit().saturating_sub(self.attempts) };
         let pace = self.pace(rule, crowd, now).filter(|_| !is_retry);
-        let (paced, why) = pace.map_or((usize::MAX, Limit::Silent), |(every, burst, why)| {
-            let unused = burst.max(every).saturating_sub(self.used_until.saturating_sub(now));
+        let (paced, why) = pace.map_or((usize::MAX, Limit::Silent), |(every, why)| {
+            let unused = BURST.max(every).saturating_sub(self.used_until.saturating_sub(now));
             (unused.div_duration_f64(every) as usize, why)
         });
         let after_retries = if now < self.retries_until && !is_retry { 0 } else { usize::MAX };
@@ -181,7 +181,7 @@ impl Endpoint {
 
     /// An attempt begins.
     pub fn begin(&mut self, rule: &Rule, crowd: &Crowd, places: usize, now: Duration, is_retry: bool) -> Attempt {
-        if let Some((every, ..)) = self.pace(rule, crowd, now).filter(|_| !is_retry) {
+        if let Some((every, _)) = self.pace(rule, crowd, now).filter(|_| !is_retry) {
             self.used_until = self.used_until.max(now) + every;
         }
         let lone = self.in_flight == 0;
@@ -252,17 +252,15 @@ impl Endpoint {
         AGAIN
     }
 
-    /// The time between two deliveries that it may start, and between as many as it may start at once; `None` if it has no pace.
-    /// Retries follow by themselves.
-    fn pace(&self, rule: &Rule, crowd: &Crowd, now: Duration) -> Option<(Duration, Duration, Limit)> {
-        let [failing, silent] = BURST;
+    /// The time between two deliveries that it may start, and why; `None` if it has no pace. Retries follow by themselves.
+    fn pace(&self, rule: &Rule, crowd: &Crowd, now: Duration) -> Option<(Duration, Limit)> {
         if self.silent && !self.is_quick(crowd, now) {
             // Then its places become free one after the other, not all at once.
             let every = self.usual? / u32::try_from(rule.places.div_ceil(2)).unwrap_or(u32::MAX);
-            Some((every.max(Duration::from_micros(1)), silent, Limit::Silent))
+            Some((every.max(Duration::from_micros(1)), Limit::Silent))
         } else if crowd.busy && self.failures >= FAILURES {
             let sharing = u32::try_from(crowd.failing.max(1)).unwrap_or(u32::MAX);
-            Some((rule.failing_every * sharing, failing, Limit::Failing))
+            Some((rule.failing_every * sharing, Limit::Failing))
         } else {
             None
         }
