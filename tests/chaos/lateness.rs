@@ -1,13 +1,16 @@
 //! Attempts that are late without a reason. Where nothing is wrong, a first attempt begins within a second of its event
 //! being accepted, and a retry within a second of its due time.
 //!
-//! An attempt is judged only if all of this holds from its due time until it began, which is narrow on purpose:
+//! An attempt is judged if from its due time until it began
 //!
 //! - no fault was under way, nor had one ended in the last few seconds, in which processes start and connect anew. An
 //!   attempt whose worker was struck has the fault in this span, so a lease that had to end needs no rule of its own;
-//! - its webhook was on;
-//! - all workers together had fewer attempts in flight than one of them has places;
-//! - no worker showed its endpoint as limited.
+//! - its webhook was on.
+//!
+//! It may be later than a second only if in that time
+//!
+//! - a worker showed its endpoint as limited, or
+//! - all workers together had as many attempts in flight as one of them has places.
 //!
 //! Time in which this machine or Redis kept the test itself waiting counts for nobody.
 
@@ -23,7 +26,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     attempts::{History, Logged},
-    nemesis::Happened,
+    nemesis::{Happened, TERM},
     world::CONCURRENCY,
 };
 
@@ -59,13 +62,18 @@ pub struct Reasons {
 #[derive(Default)]
 pub struct Punctuality {
     pub judged: usize,
+    /// The latest of those that were not a second late.
     pub worst: Duration,
+    /// Later than a second, for want of a place.
+    pub waited: usize,
     pub late: Vec<String>,
 }
 
 impl Reasons {
     pub fn new(happened: &[Happened], watched: &Watched, off: Vec<(String, Span)>) -> Self {
-        let faults = happened.iter().map(|fault| (fault.from, fault.until + RECOVERY));
+        // A worker that is told to stop hands over at once what it has not begun; the rest it finishes itself.
+        let until = |fault: &Happened| if fault.name == TERM { fault.from } else { fault.until };
+        let faults = happened.iter().map(|fault| (fault.from, until(fault) + RECOVERY));
         Self {
             faults: faults.collect(),
             stalls: watched.stalls.clone(),
@@ -92,28 +100,36 @@ impl Reasons {
         self
     }
 
-    /// Whether there is any for an attempt to begin late.
-    fn any(&self, webhook: &str, due: Instant, started: Instant) -> bool {
-        let meets = |(from, until): &Span| *from <= started && due <= *until;
-        let of_webhook = |(of, span): &(String, Span)| of == webhook && meets(span);
-        self.faults.iter().any(meets)
-            || self.off.iter().any(of_webhook)
-            || self.limited.iter().any(of_webhook)
-            || self.most_in_flight(due, started) >= CONCURRENCY
+    /// Whether nothing can be said of an attempt.
+    fn is_disturbed(&self, webhook: &str, span: Span) -> bool {
+        self.faults.iter().any(|fault| meets(*fault, span)) || has(&self.off, webhook, span)
+    }
+
+    /// Whether an attempt had to wait for a place.
+    fn had_to_wait(&self, webhook: &str, span: Span) -> bool {
+        has(&self.limited, webhook, span) || self.most_in_flight(span) >= CONCURRENCY
     }
 
     /// How late an attempt is, without the time in which the machine stood still.
-    fn late(&self, due: Instant, started: Instant) -> Duration {
+    fn late(&self, (due, started): Span) -> Duration {
         let within = |(from, until): &Span| (*until).min(started).saturating_duration_since((*from).max(due));
         let stalled: Duration = self.stalls.iter().map(within).sum();
         started.saturating_duration_since(due).saturating_sub(stalled)
     }
 
-    fn most_in_flight(&self, from: Instant, until: Instant) -> usize {
+    fn most_in_flight(&self, (from, until): Span) -> usize {
         let next = self.in_flight.partition_point(|(at, _)| *at < from);
         let within = self.in_flight[next.saturating_sub(1)..].iter().take_while(|(at, _)| *at <= until);
         within.map(|(_, count)| *count).max().unwrap_or(0)
     }
+}
+
+fn meets(one: Span, other: Span) -> bool {
+    one.0 <= other.1 && other.0 <= one.1
+}
+
+fn has(spans: &[(String, Span)], webhook: &str, span: Span) -> bool {
+    spans.iter().any(|(of, one)| of == webhook && meets(*one, span))
 }
 
 impl Punctuality {
@@ -128,13 +144,17 @@ impl Punctuality {
     ) {
         for attempt in &history.logged {
             let Some(due) = due(history, attempt, accepted, delays) else { continue };
-            if reasons.any(webhook, due, attempt.started) {
+            let span = (due, attempt.started);
+            if reasons.is_disturbed(webhook, span) {
                 continue;
             }
-            let late = reasons.late(due, attempt.started);
             self.judged += 1;
-            self.worst = self.worst.max(late);
-            if late > LATE {
+            let late = reasons.late(span);
+            if late <= LATE {
+                self.worst = self.worst.max(late);
+            } else if reasons.had_to_wait(webhook, span) {
+                self.waited += 1;
+            } else {
                 self.late.push(format!("attempt {} of {event} for {path} was {late:?} late", attempt.number));
             }
         }

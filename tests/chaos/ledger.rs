@@ -48,9 +48,11 @@ pub struct Books {
     pub requests: usize,
     /// Attempts that were made again under their number, by what explains them.
     pub repeated: BTreeMap<&'static str, usize>,
-    /// Attempts that had no reason to be late, and how late they were.
+    /// Attempts that no fault can have delayed; how late those were that were not a second late; and how many waited
+    /// longer for a place.
     pub timed: usize,
     pub latest: Duration,
+    pub waited: usize,
     /// Everything that is not as promised.
     pub wrong: Vec<String>,
 }
@@ -282,7 +284,7 @@ impl Seen<'_> {
                 }
             }
         }
-        (books.timed, books.latest) = (punctuality.judged, punctuality.worst);
+        (books.timed, books.latest, books.waited) = (punctuality.judged, punctuality.worst, punctuality.waited);
         books.wrong.extend(punctuality.late);
     }
 }

@@ -153,7 +153,7 @@ fn deeds(dice: &mut StdRng, length: Duration) -> Vec<(Duration, Deed)> {
 }
 
 /// Squalls of some seconds with a fault every second, and calms between them, in which nothing may be repeated that was
-/// not hit before. The first squall has each kind of fault once, and begins with a worker that dies in fair weather.
+/// not hit before, and nothing that begins then may be late. The first squall has each kind of fault once, and begins with a worker that dies in fair weather.
 fn steps(dice: &mut StdRng, length: Duration) -> Vec<Step> {
     let mut deck = cards(dice, [1; KINDS]);
     let first = deck.iter().position(|(fault, _)| matches!(fault, Fault::KillWorker(_))).expect("one of them");
@@ -168,7 +168,7 @@ fn steps(dice: &mut StdRng, length: Duration) -> Vec<Step> {
         steps.push(Step { at, fault, end });
         at += ms(dice.random_range(300..1000));
         if at > calm_from && steps.len() >= KINDS {
-            at += ms(5000);
+            at += ms(8000);
             calm_from = at + ms(8000);
         }
     }

@@ -28,6 +28,7 @@ impl Books {
         self.requests += other.requests;
         self.timed += other.timed;
         self.latest = self.latest.max(other.latest);
+        self.waited += other.waited;
         self.wrong.extend(other.wrong);
     }
 }
@@ -49,7 +50,8 @@ impl Display for Books {
         line(f, "  lost", lost, "")?;
         line(f, "requests", self.requests, "")?;
         line(f, "attempts repeated", self.repeated.values().sum::<usize>(), &list(&self.repeated))?;
-        let latest = format!("at most {} ms late, with no fault under way and places free", self.latest.as_millis());
+        let latest = self.latest.as_millis();
+        let latest = format!("no fault under way: at most {latest} ms late, or at a limit ({})", self.waited);
         line(f, "attempts timed", self.timed, &latest)?;
         line(f, "wrong", self.wrong.len(), "early or late attempts, fourth ones, leftovers, what nothing explains")
     }
