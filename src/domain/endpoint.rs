@@ -166,7 +166,7 @@ impl Endpoint {
         let pace = self.pace(rule, crowd, now).filter(|_| !is_retry);
         let (paced, why) = pace.map_or((usize::MAX, Limit::Silent), |(every, why)| {
             let unused = BURST.max(every).saturating_sub(self.used_until.saturating_sub(now));
-            (unused.div_duration_f64(every) as usize, why)
+            (usize::try_from(unused.as_nanos() / every.as_nanos()).unwrap_or(usize::MAX), why)
         });
         let after_retries = if now < self.retries_until && !is_retry { 0 } else { usize::MAX };
         let limits = [

@@ -187,7 +187,7 @@ pub(super) async fn gauge(worker: Arc<Worker>) {
             () = tokio::time::sleep(GAUGE_EVERY) => {}
         }
         let (to, now) = (Instant::now(), busy());
-        let percent = (now - before).as_micros() * 100 / (to - from).as_micros().max(1);
+        let percent = now.saturating_sub(before).as_micros() * 100 / (to - from).as_micros().max(1);
         // A moment without work does not make a worker idle.
         let lately = worker.endpoints.busy_percent() / 8 * 7;
         worker.endpoints.note_busy(u8::try_from(percent.min(100)).unwrap_or(100).max(lately));

@@ -18,12 +18,18 @@ fn in_flight(endpoints: &Endpoints) -> usize {
     endpoints.known().in_flight.iter().sum()
 }
 
+fn end_all(permits: Vec<Permit>) {
+    for permit in permits {
+        permit.end(&ANSWERED);
+    }
+}
+
 /// Attempts that answer at once, as many at a time as may be, until the endpoint may use its whole share.
 async fn warm(endpoints: &Arc<Endpoints>, delivery: &Delivery, took: Duration) {
     for _ in 0..40 {
         let permits: Vec<Permit> = std::iter::from_fn(|| endpoints.enter(delivery, 0, false).ok()).collect();
         tokio::time::advance(took).await;
-        permits.into_iter().for_each(|permit| permit.end(&ANSWERED));
+        end_all(permits);
     }
 }
 
@@ -80,7 +86,7 @@ async fn a_place_that_becomes_free_rings_for_held_deliveries_once_and_so_do_deli
     let permits: Vec<Permit> = std::iter::from_fn(|| endpoints.enter(&one, 0, false).ok()).collect();
     endpoints.note_held(&one.account, one.webhook);
     assert_eq!(next(), None, "there is no room");
-    permits.into_iter().for_each(|permit| permit.end(&ANSWERED));
+    end_all(permits);
     assert_eq!((next(), next()), (Some(one.webhook), None), "once for all three");
     endpoints.note_held(&one.account, one.webhook);
     assert_eq!(next(), Some(one.webhook), "places became free before the delivery was held");
