@@ -15,9 +15,9 @@
 //! Where even the quickest endpoints take long, this worker is slow, or the way from here is; then 50 ms becomes three times
 //! what they take, half a second at most.
 //!
-//! To share by what is free is Choudhury's and Hahne's rule of dynamic thresholds (1998) for buffers in switches: each slow
-//! endpoint may have eight times what all slow ones leave free, so that few places suffice for newcomers to find one. To stop
-//! growing when answers take longer than the first did is the idea of TCP Vegas (1994).
+//! Dynamic thresholds, Choudhury's and Hahne's rule (1998) for buffers in switches, share by what is free: each slow endpoint
+//! may have eight times what all slow ones leave free, so that few places suffice for newcomers to find one. TCP
+//! Vegas (1994) stops growing when answers take longer than the first did.
 
 use std::{fmt, time::Duration};
 
@@ -40,8 +40,9 @@ const FAILURES: u32 = 50;
 const LATELY: Duration = Duration::from_secs(4);
 /// An endpoint with a pace may start as much at once as that allows in this time.
 const BURST: Duration = Duration::from_secs(1);
-/// A due retry that finds no room comes back after this long; and its way from `retries` takes this long at most, as a rule.
-const AGAIN: Duration = Duration::from_millis(500);
+/// A due retry that finds no room comes back after this long at least, and at most; and its way from `retries` takes this long,
+/// as a rule.
+const AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(2)];
 const WAY_BACK: Duration = Duration::from_millis(100);
 /// Held deliveries are looked at again after this long, if no place became free before.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -77,7 +78,7 @@ pub struct Crowd {
 /// Why an endpoint may not have more in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    /// It has not answered yet.
+    /// It has not answered well yet.
     New,
     /// It gets more with each answer in good time.
     Answers,
@@ -127,8 +128,8 @@ pub struct Endpoint {
     failures: u32,
     /// Up to when it has used its pace.
     used_until: Duration,
-    /// Until when due retries are waited for that found no room.
-    retries_until: Duration,
+    /// When the last due retry comes back that found no room.
+    retries_until: Option<Duration>,
     seen: Duration,
 }
 
@@ -156,11 +157,11 @@ impl Endpoint {
         } else if self.is_quick(crowd, now) {
             rule.places - rule.places / 8
         } else {
-            let half = rule.places.div_ceil(2);
-            let free = (half + half.div_ceil(TIMES_FREE)).saturating_sub(crowd.slow);
+            let (half, most) = (rule.places.div_ceil(2), (rule.places - 1).max(1));
+            let free_of = |pool: usize| pool.min(most).saturating_sub(crowd.slow);
             // The first attempt at each fits where many share.
-            let first = usize::from(crowd.slow < half + half.div_ceil(4));
-            half.min(free * TIMES_FREE).max(first)
+            let first = usize::from(free_of(half + half.div_ceil(4)) > 0);
+            half.min(free_of(half + half.div_ceil(TIMES_FREE)) * TIMES_FREE).max(first)
         };
         let own = if self.silent { usize::MAX } else { self.limit().saturating_sub(self.attempts) };
         let pace = self.pace(rule, crowd, now).filter(|_| !is_retry);
@@ -168,13 +169,13 @@ impl Endpoint {
             let unused = BURST.max(every).saturating_sub(self.used_until.saturating_sub(now));
             (usize::try_from(unused.as_nanos() / every.as_nanos()).unwrap_or(usize::MAX), why)
         });
-        let after_retries = if now < self.retries_until && !is_retry { 0 } else { usize::MAX };
+        let retries_come = self.retries_until.is_some_and(|until| now < until + WAY_BACK) && !is_retry;
         let limits = [
             (rule.places.saturating_sub(crowd.in_flight), Limit::Places),
             (own, if self.least.is_none() { Limit::New } else { Limit::Answers }),
             (share.saturating_sub(self.in_flight), Limit::Share),
             (paced, why),
-            (after_retries, Limit::Retries),
+            (if retries_come { 0 } else { usize::MAX }, Limit::Retries),
         ];
         limits.into_iter().min_by_key(|(room, _)| *room).expect("there are five")
     }
@@ -187,9 +188,8 @@ impl Endpoint {
         let lone = self.in_flight == 0;
         if lone {
             self.progress = now;
-            if !self.silent {
-                self.heard = now;
-            }
+            // While nothing was in flight, no answer could come.
+            self.heard += now.saturating_sub(self.seen);
         }
         self.in_flight += places;
         self.attempts += 1;
@@ -230,7 +230,8 @@ impl Endpoint {
             return;
         }
         self.usual = Some(self.usual.map_or(took, |usual| usual.mul_f64(0.75) + took.mul_f64(0.25)));
-        if answered {
+        // A refusal, quick or slow, does not tell how long the work takes.
+        if let Outcome::Response { status: 200..=299 } = outcome {
             self.least = Some(if attempt.lone { took } else { self.least.map_or(took, |least| least.min(took)) });
         }
         let least = self.least.unwrap_or_default();
@@ -246,10 +247,13 @@ impl Endpoint {
         }
     }
 
-    /// A due retry found no room: it waits this long in `retries`.
+    /// A due retry found no room: how long it waits in `retries`, each after the others until a place is likely to be free.
     pub fn put_off(&mut self, now: Duration) -> Duration {
-        self.retries_until = now + AGAIN + WAY_BACK;
-        AGAIN
+        let [least, most] = AGAIN;
+        let each = self.usual.unwrap_or_default() / u32::try_from(self.in_flight.max(1)).unwrap_or(u32::MAX);
+        let until = (self.retries_until.unwrap_or_default().max(now + least) + each).min(now + most);
+        self.retries_until = Some(until);
+        until.saturating_sub(now)
     }
 
     /// The time between two deliveries that it may start, and why; `None` if it has no pace. Retries follow by themselves.
@@ -311,7 +315,7 @@ impl fmt::Display for Limit {
     /// For operators.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::New => "has not answered yet",
+            Self::New => "has not answered well yet",
             Self::Answers => "gets one more with each answer in good time",
             Self::Share => "slow endpoints share half of the worker",
             Self::Silent => "answers nothing: attempts are spread over time",

@@ -12,9 +12,12 @@ use super::{
     leases::Lease,
 };
 use crate::{
-    domain::{delivery::Delivery, endpoint::Limit, entry::Judged},
+    domain::{delivery::Delivery, endpoint::LOOK_AGAIN, entry::Judged},
     store::{Reason, Settled, StoreError, Waiting},
 };
+
+/// Whether too many bytes are held for a webhook that is off is looked at within this long.
+const WEIGH_WITHIN: Duration = Duration::from_millis(100);
 
 /// What follows from asking for room.
 pub(super) enum Admission {
@@ -36,12 +39,13 @@ pub(super) async fn admit(
     suspect: bool,
 ) -> Admission {
     let envelope = &judged.envelope;
-    let NoRoom { limit, wait, fails } = match worker.endpoints.enter(delivery, envelope.len(), judged.was_held) {
+    let NoRoom { fails } = match worker.endpoints.enter(delivery, envelope.len(), judged.was_held) {
         Ok(permit) => return Admission::Permit(permit),
         Err(_) if suspect => return Admission::Permit(worker.endpoints.enter_anyway(delivery, envelope.len())),
         Err(no_room) => no_room,
     };
     let is_retry = delivery.attempt > 1;
+    let wait = if is_retry { worker.endpoints.put_off(delivery.webhook) } else { LOOK_AGAIN };
     let reason = if is_retry {
         Reason::Again { after: wait }
     } else {
@@ -50,7 +54,7 @@ pub(super) async fn admit(
     match hold(worker, lease, delivery, envelope, reason).await {
         Some(Settled::Full) => {
             worker.figures.no_room();
-            return Admission::Full(waiting_list_full(limit, fails));
+            return Admission::Full(waiting_list_full(fails));
         }
         Some(Settled::Done) => {
             worker.figures.put_off();
@@ -71,7 +75,7 @@ pub(super) async fn admit(
 pub(super) async fn hold_while_off(worker: &Worker, lease: &Lease, delivery: &Delivery, envelope: &Bytes) -> bool {
     let answer = hold(worker, lease, delivery, envelope, Reason::Off).await;
     // Too many bytes may be held now, which the next visit finds out.
-    worker.next_visit[usize::from(lease.partition())].by(Instant::now() + Duration::from_millis(10));
+    worker.next_visit[usize::from(lease.partition())].by(Instant::now() + WEIGH_WITHIN);
     answer != Some(Settled::Active)
 }
 
@@ -91,7 +95,7 @@ async fn hold(
 }
 
 /// Why a delivery fails that was not attempted; the customer reads it.
-fn waiting_list_full(limit: Limit, fails: bool) -> String {
-    let endpoint = if fails || limit == Limit::Failing { "keeps failing" } else { "is too slow" };
+fn waiting_list_full(fails: bool) -> String {
+    let endpoint = if fails { "keeps failing" } else { "is too slow" };
     format!("not attempted: the endpoint {endpoint} and its waiting list is full")
 }

@@ -1,4 +1,4 @@
-//! When a loop is to turn next: whoever knows of something to do says by when.
+//! When a loop is to turn next. Each part of the worker that has something for the loop to do says by when.
 
 use std::time::Duration;
 

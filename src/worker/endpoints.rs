@@ -19,7 +19,7 @@ use crate::{
     domain::{
         account::AccountId,
         delivery::Delivery,
-        endpoint::{Attempt, Crowd, Endpoint, LOOK_AGAIN, Limit, Rule},
+        endpoint::{Attempt, Crowd, Endpoint, Limit, Rule},
         outcome::Outcome,
         webhook::WebhookId,
     },
@@ -98,9 +98,6 @@ pub(super) struct Permit {
 /// There is no room for one more attempt now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NoRoom {
-    pub(super) limit: Limit,
-    /// When to look again.
-    pub(super) wait: Duration,
     /// Whether the endpoint's last attempt failed.
     pub(super) fails: bool,
 }
@@ -128,16 +125,23 @@ impl Endpoints {
             one.account.get_or_insert_with(|| delivery.account.clone());
         }
         let (room, limit) = one.endpoint.room(&self.rule, &crowd, now, is_retry);
-        if room > 0 {
+        // Held deliveries on their way back have their room.
+        let others = if is_retry || was_held { 0 } else { one.expected(now) };
+        if room > others {
             return Ok(self.permit(&mut known, &crowd, delivery, bytes, now));
         }
         one.account.get_or_insert_with(|| delivery.account.clone());
         one.limited = Some((limit, now));
-        let wait = if is_retry { one.endpoint.put_off(now) } else { LOOK_AGAIN };
-        Err(NoRoom { limit, wait, fails: one.endpoint.fails() })
+        Err(NoRoom { fails: one.endpoint.fails() })
     }
 
-    /// The same though there be no room.
+    /// How long a due retry waits that found no room.
+    pub(super) fn put_off(&self, webhook: WebhookId) -> Duration {
+        let now = self.began.elapsed();
+        self.known().by_webhook.entry(webhook).or_default().endpoint.put_off(now)
+    }
+
+    /// The right to attempt it, although there is no room.
     pub(super) fn enter_anyway(self: &Arc<Self>, delivery: &Delivery, bytes: usize) -> Permit {
         let (now, mut known) = (self.began.elapsed(), self.known());
         let crowd = known.crowd(self, delivery.webhook, now);
@@ -217,10 +221,6 @@ impl Endpoints {
         Some((account, webhook))
     }
 
-    pub(super) fn is_rung(&self, partition: u16) -> bool {
-        !self.known().rung[usize::from(partition)].is_empty()
-    }
-
     /// The worker's thread works for this part of the time.
     pub(super) fn note_busy(&self, percent: u8) {
         self.busy_percent.store(percent, Relaxed);
@@ -243,7 +243,8 @@ impl Endpoints {
             let crowd = known.crowd(self, *webhook, now);
             slow += usize::from(!one.endpoint.is_quick(&crowd, now));
             failing += usize::from(one.endpoint.fails());
-            let recently = one.limited.filter(|(_, at)| one.held || now.saturating_sub(*at) < LIMITED);
+            let has_room = one.endpoint.room(&self.rule, &crowd, now, false).0 > 0;
+            let recently = one.limited.filter(|(_, at)| now.saturating_sub(*at) < LIMITED || (one.held && !has_room));
             if let Some((why, _)) = recently.filter(|_| limited.len() < LIMITED_MAX) {
                 let in_flight = one.endpoint.in_flight();
                 let limit = in_flight + one.endpoint.room(&self.rule, &crowd, now, true).0;

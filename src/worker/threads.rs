@@ -1,5 +1,5 @@
 //! Several workers in one process, one a thread, for machines with more cores. They share nothing: each has its own name
-//! in the consumer groups, its own connections to Redis and to endpoints, and its part of `concurrency` and `max_bytes`. So
+//! in the consumer groups, its own connections to Redis and to endpoints, and its part of `concurrency`, `max_bytes` and `failing_rate`. So
 //! none waits for another, and a process of four is as four processes of one.
 
 use std::thread;
@@ -25,6 +25,7 @@ pub(super) fn share(settings: &Settings, nth: usize) -> Settings {
     let worker = &mut own.worker;
     worker.concurrency = worker.concurrency / threads + usize::from(nth < worker.concurrency % threads);
     worker.max_bytes = (worker.max_bytes / threads as u64).max(1);
+    worker.failing_rate = (worker.failing_rate / u32::try_from(threads).unwrap_or(u32::MAX)).max(1);
     own
 }
 

@@ -23,8 +23,10 @@ use crate::{
 
 /// A visit that Redis refuses is tried again after this long.
 const PUT_OFF: Duration = Duration::from_mins(1);
-/// Rounds of visits are at least this far apart, while the worker has time and while it is busy. Many that bring little disturb
-/// the others less than few that bring much.
+/// Where Redis does not answer, the next round comes after this long at least.
+const NO_ANSWER: Duration = Duration::from_millis(500);
+/// Rounds of visits are at least this far apart, while the worker has time and while it is busy. Many rounds that bring little
+/// disturb other endpoints less than few that bring much.
 const VISIT_PACE: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(10)];
 /// Webhooks of either kind visited in one round.
 const VISITS_MAX: usize = 16;
@@ -32,7 +34,7 @@ const VISITS_MAX: usize = 16;
 /// once, though each had room, for that would be a flood to the others.
 const BUSY_SHARE: usize = 40;
 
-/// Looks after webhooks: what they hold comes back, what is too old goes.
+/// Looks after webhooks: brings back what they hold, and drops what is too old.
 pub(super) async fn visit(worker: Arc<Worker>, partition: u16) {
     let next = &worker.next_visit[usize::from(partition)];
     let mut not_before = Instant::now();
@@ -43,9 +45,15 @@ pub(super) async fn visit(worker: Arc<Worker>, partition: u16) {
         }
         worker.turns.note(Role::Visit, partition);
         failpoint::wedge("visit").await;
-        let wait = Round::new(&worker, partition).make().await;
-        not_before = Instant::now() + VISIT_PACE[usize::from(worker.endpoints.is_busy())];
-        next.by(Instant::now() + wait.min(VISIT_EVERY));
+        let mut pace = VISIT_PACE[usize::from(worker.endpoints.is_busy())];
+        match Round::new(&worker, partition).make().await {
+            Ok(wait) => next.by(Instant::now() + wait.min(VISIT_EVERY)),
+            Err(error) => {
+                tell("visit", Some(partition), &error);
+                pace = NO_ANSWER;
+            }
+        }
+        not_before = Instant::now() + pace;
     }
 }
 
@@ -65,62 +73,51 @@ impl<'a> Round<'a> {
         Self { worker, partition, oldest_log, share: worker.concurrency.div_ceil(part) }
     }
 
-    /// Makes it; answers when the next one is to come.
-    async fn make(&mut self) -> Duration {
-        for _ in 0..VISITS_MAX {
-            if self.is_over() {
-                return Duration::ZERO;
-            }
-            let Some((account, webhook)) = self.worker.endpoints.next_rung(self.partition) else { break };
-            if self.visit_and_tell(&account, webhook, true).await.is_err() {
-                return VISIT_EVERY;
-            }
-        }
+    /// Makes it: webhooks whose visit is due come first, or those that places became free for would keep them waiting. Answers
+    /// when the next round is to come; an error where Redis does not answer.
+    async fn make(&mut self) -> Result<Duration, StoreError> {
         let now_ms = self.worker.clock.now().timestamp_millis();
-        let (due, next_in) = match self.worker.store.due_visits(self.partition, now_ms, VISITS_MAX).await {
-            Ok(looked) => looked,
-            Err(error) => {
-                tell("visit", Some(self.partition), &error);
-                return VISIT_EVERY;
-            }
-        };
+        let (due, next_in) = self.worker.store.due_visits(self.partition, now_ms, VISITS_MAX).await?;
         let mut next = next_in.unwrap_or(VISIT_EVERY);
         for (account, webhook) in due {
             if self.is_over() {
-                return Duration::ZERO;
+                return Ok(Duration::ZERO);
             }
-            match self.visit_and_tell(&account, webhook, false).await {
-                Ok(next_in) => next = next_in.map_or(next, |next_in| next.min(next_in)),
-                Err(()) => break,
-            }
+            let next_in = self.visit_or_put_off(&account, webhook, false).await?;
+            next = next_in.map_or(next, |next_in| next.min(next_in));
         }
-        if self.worker.endpoints.is_rung(self.partition) { Duration::ZERO } else { next }
+        for _ in 0..VISITS_MAX {
+            if self.is_over() {
+                return Ok(Duration::ZERO);
+            }
+            let Some((account, webhook)) = self.worker.endpoints.next_rung(self.partition) else { return Ok(next) };
+            self.visit_or_put_off(&account, webhook, true).await?;
+        }
+        Ok(Duration::ZERO)
     }
 
     fn is_over(&self) -> bool {
         self.share == 0 || self.worker.stop.is_cancelled()
     }
 
-    /// Answers when the webhook is to be visited next; an error where the others would not be answered either.
-    async fn visit_and_tell(
+    /// Answers when the webhook is to be visited next. A visit that Redis refuses is put off.
+    async fn visit_or_put_off(
         &mut self,
         account: &AccountId,
         webhook: WebhookId,
         rung: bool,
-    ) -> Result<Option<Duration>, ()> {
+    ) -> Result<Option<Duration>, StoreError> {
         self.worker.turns.note(Role::Visit, self.partition);
-        match self.visit_one(account, webhook, rung).await {
-            Ok(next_in) => Ok(next_in),
-            Err(error) if error.is_passing() => {
-                tell("visit", Some(self.partition), &error);
-                Err(())
-            }
+        let visited = self.visit_one(account, webhook, rung).await;
+        match &visited {
+            Err(error) if error.is_passing() => visited,
             Err(error) => {
                 tracing::warn!(%error, %account, %webhook, "a visit failed and is put off");
                 let later = self.worker.clock.now() + PUT_OFF;
                 let _ = self.worker.store.postpone_visit(account, webhook, later).await;
                 Ok(None)
             }
+            Ok(_) => visited,
         }
     }
 

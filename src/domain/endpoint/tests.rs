@@ -158,6 +158,41 @@ fn an_endpoint_that_was_not_asked_was_not_silent() {
 }
 
 #[test]
+fn an_endpoint_that_fails_in_step_falls_silent_too_though_it_is_not_always_being_asked() {
+    for (took, pause) in [(6 * SECOND, 8 * MS), (200 * MS, 100 * MS)] {
+        let (mut endpoint, mut now) = after(&[(MS, &OK)]);
+        for _ in 0..(20_000 / took.as_millis()) {
+            now += pause;
+            let attempts = (0..endpoint.limit()).map(|_| endpoint.begin(&RULE, &slow(0), 1, now, false)).collect();
+            now += took;
+            end_all(&mut endpoint, attempts, now, &silence());
+        }
+        assert!(endpoint.silent, "each attempt takes {took:?}");
+    }
+}
+
+#[test]
+fn a_quick_refusal_among_slow_answers_does_not_keep_an_endpoint_from_getting_more() {
+    let refused = Outcome::Response { status: 429 };
+    let (mut endpoint, mut now) = after(&[(2 * MS, &UNAVAILABLE), (2 * MS, &refused)]);
+    for _ in 0..10 {
+        let attempts = (0..endpoint.limit()).map(|_| endpoint.begin(&RULE, &slow(0), 1, now, false)).collect();
+        now += 6 * SECOND;
+        end_all(&mut endpoint, attempts, now, &OK);
+    }
+    assert!(endpoint.limit() > 40, "{}", endpoint.limit());
+}
+
+#[test]
+fn slow_endpoints_leave_a_place_to_others_however_few_there_are() {
+    for places in 2..10 {
+        let rule = Rule { places, ..RULE };
+        let taken = (0..places).find(|taken| Endpoint::default().room(&rule, &slow(*taken), MS, false).0 == 0);
+        assert!(taken.is_some_and(|taken| taken < places), "{places} places");
+    }
+}
+
+#[test]
 fn only_while_the_worker_is_busy_a_failing_endpoint_has_a_rate_which_its_retries_do_not_use() {
     let busy = Crowd { busy: true, ..slow(0) };
     let (mut endpoint, now) = after(&[(MS, &UNAVAILABLE); 49]);
@@ -196,6 +231,15 @@ fn a_due_retry_that_found_no_room_goes_first_when_it_comes_again() {
     assert_eq!(endpoint.room(&RULE, &slow(0), then, false), (0, Limit::Retries));
     assert!(endpoint.room(&RULE, &slow(0), then, true).0 > 0);
     assert!(room(&endpoint, &slow(0), then + WAY_BACK) > 0, "it has come, or another worker has taken it");
+    for _ in 0..10 {
+        endpoint.begin(&RULE, &slow(0), 1, now, false);
+    }
+    let waits: Vec<_> = (0..100).map(|_| endpoint.put_off(then + SECOND)).collect();
+    assert_eq!(
+        [waits[0], waits[1], waits[99]],
+        [300 * MS, 400 * MS, 2 * SECOND],
+        "one after the other, as attempts end"
+    );
 }
 
 #[test]

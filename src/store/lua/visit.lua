@@ -31,11 +31,11 @@ local waiting, kept = trimmed(held, ARGV[8], 'held_expired'), trimmed(failed, AR
 
 local active, moved, bytes = is_active(webhook, settings), 0, 0
 -- The running sum of bytes that are held. It is weighed anew where it is missing, makes no sense or reaches the limit; while
--- the webhook is on, only where five samples say that it is far too high.
+-- the webhook is on, with planned visits only, for those that follow free places are many.
 local noted = redis.pcall('HGET', sums, webhook)
 local sum = tonumber(noted)
 local is_sound = sum and sum >= 0 and sum < max_bytes
-if active and waiting > 0 and sum and sum >= max_bytes then is_sound = redis.call('MEMORY', 'USAGE', held) * 2 > sum end
+if active and sum and sum >= max_bytes then is_sound = ARGV[12] == '1' end
 if waiting > 0 and not is_sound then
   sum = redis.call('MEMORY', 'USAGE', held, 'SAMPLES', 0)
   -- While it is off, the oldest go until a sixteenth is free, so that the next ones need not be weighed. They go unread, in
