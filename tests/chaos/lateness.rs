@@ -38,8 +38,8 @@ pub const RECOVERY: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A look that takes this much longer shows that others had to wait as well.
 const STALL: Duration = Duration::from_millis(200);
-/// Workers publish their figures every second.
-const SHOWN_WITHIN: Duration = Duration::from_millis(1500);
+/// Workers publish their figures every two seconds.
+const SHOWN_WITHIN: Duration = Duration::from_millis(2500);
 
 /// A span of time, both ends included.
 type Span = (Instant, Instant);

@@ -23,7 +23,7 @@ pub const TELLING: [(&str, &str); 2] =
 
 /// How often `retries` is looked at. Every test here lets a retry wait for ten times as long.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How often workers are asked which endpoints they limit. They publish it every second.
+/// How often workers are asked which endpoints they limit. They publish it every two seconds.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 /// A sleep and a PING that take this much too long show that this machine or Redis lets all wait.
 const STALL: Duration = Duration::from_millis(100);
