@@ -179,9 +179,11 @@ impl Endpoints {
 
     /// A visit may move held deliveries to the queue that take this many places more, or moved fewer.
     pub(super) fn expect(&self, webhook: WebhookId, places: isize) {
-        let (now, mut known) = (self.began.elapsed(), self.known());
-        let one = known.by_webhook.entry(webhook).or_default();
-        one.expected = (one.expected(now).saturating_add_signed(places), now);
+        let now = self.began.elapsed();
+        // Most webhooks that are visited hold nothing, and are not worth remembering.
+        if let Some(one) = self.known().by_webhook.get_mut(&webhook) {
+            one.expected = (one.expected(now).saturating_add_signed(places), now);
+        }
     }
 
     /// Deliveries are held for a webhook. Places may have become free before that was known.

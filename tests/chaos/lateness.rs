@@ -34,6 +34,8 @@ use crate::{
 const LATE: Duration = Duration::from_secs(1);
 /// After a fault, until workers run and are connected again.
 pub const RECOVERY: Duration = Duration::from_secs(3);
+/// Between two looks at what workers publish, an endpoint may reach its limit unseen.
+const UNSEEN: Duration = Duration::from_secs(3);
 /// How often the machine, Redis and the workers' figures are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A look that takes this much longer shows that others had to wait as well.
@@ -105,9 +107,12 @@ impl Reasons {
         self.faults.iter().any(|fault| meets(*fault, span)) || has(&self.off, webhook, span)
     }
 
-    /// Whether an attempt had to wait for a place.
-    fn had_to_wait(&self, webhook: &str, span: Span) -> bool {
-        has(&self.limited, webhook, span) || self.most_in_flight(span) >= CONCURRENCY
+    /// Whether an attempt that is this late had to wait for a place: all were taken, or its endpoint was at its limit nearly all
+    /// of the time.
+    fn had_to_wait(&self, webhook: &str, span: Span, late: Duration) -> bool {
+        let limited = self.limited.iter().filter(|(of, _)| of == webhook).map(|(_, limited)| *limited);
+        let limited = covered(limited, span);
+        (!limited.is_zero() && late.saturating_sub(limited) <= UNSEEN) || self.most_in_flight(span) >= CONCURRENCY
     }
 
     /// How late an attempt is, without the time in which the machine stood still.
@@ -122,6 +127,19 @@ impl Reasons {
         let within = self.in_flight[next.saturating_sub(1)..].iter().take_while(|(at, _)| *at <= until);
         within.map(|(_, count)| *count).max().unwrap_or(0)
     }
+}
+
+/// How much of a span others cover, which come in the order in which they begin.
+fn covered(spans: impl Iterator<Item = Span>, (from, until): Span) -> Duration {
+    let (mut reached, mut covered) = (from, Duration::ZERO);
+    for (begins, ends) in spans {
+        let (begins, ends) = (begins.max(reached), ends.min(until));
+        if ends > begins {
+            covered += ends - begins;
+            reached = ends;
+        }
+    }
+    covered
 }
 
 fn meets(one: Span, other: Span) -> bool {
@@ -152,7 +170,7 @@ impl Punctuality {
             let late = reasons.late(span);
             if late <= LATE {
                 self.worst = self.worst.max(late);
-            } else if reasons.had_to_wait(webhook, span) {
+            } else if reasons.had_to_wait(webhook, span, late) {
                 self.waited += 1;
             } else {
                 self.late.push(format!("attempt {} of {event} for {path} was {late:?} late", attempt.number));

@@ -179,7 +179,7 @@ async fn the_books_name_an_event_that_got_lost_a_count_that_is_too_low_and_an_at
         notes.accepted[2].extend((0..1000).map(|number| format!("lost-{number}")));
         // Accepted long before they were attempted for the first time, when there was nothing else to do.
         for event in notes.accepted[1].clone() {
-            *notes.accepted_at.get_mut(&event).unwrap() -= Duration::from_secs(5);
+            *notes.accepted_at.get_mut(&event).unwrap() -= Duration::from_secs(20);
         }
     })
     .await;

@@ -107,6 +107,7 @@ async fn a_place_that_becomes_free_rings_for_held_deliveries_once_and_so_do_deli
 async fn deliveries_on_their_way_back_have_their_room_until_they_come_or_another_worker_has_them() {
     let (endpoints, one) = (endpoints(16), delivery());
     assert_eq!(endpoints.room(one.webhook, 16).0, 3);
+    endpoints.note_held(&one.account, one.webhook);
     endpoints.expect(one.webhook, 3);
     assert!(endpoints.enter(&one, 0, false).is_err(), "no new delivery takes it");
     endpoints.expect(one.webhook, -1);
