@@ -36,7 +36,7 @@ async fn a_worker_whose_slots_are_all_in_use_takes_an_orphan_over() {
     // Quick enough to use all that is free, and slow enough to use it for long.
     receiver.plan("/busy", [Answer::Delay(Duration::from_millis(30), Box::new(Answer::Status(200)))]);
     receiver.plan("/fine", [Answer::Status(200)]);
-    here.add("busy", &receiver.url("/busy")).await;
+    let busy = here.add("busy", &receiver.url("/busy")).await;
     here.add("fine", &receiver.url("/fine")).await;
     orphan(&here, "fine").await;
     for _ in 0..400 {
@@ -44,7 +44,10 @@ async fn a_worker_whose_slots_are_all_in_use_takes_an_orphan_over() {
     }
     let _worker = here.program.worker(QUICK);
     receiver.wait_for("/fine", 1, SOON).await;
-    let waiting: u64 = redis::AsyncCommands::xlen(&mut here.redis.clone(), here.key("queue")).await.unwrap();
+    let mut waiting: u64 = 0;
+    for key in [here.key("queue"), here.key(&format!("held:{busy}"))] {
+        waiting += redis::AsyncCommands::xlen::<_, u64>(&mut here.redis.clone(), key).await.unwrap();
+    }
     assert!(waiting > 20, "it was busy all the time, and {waiting} still wait");
 }
 
