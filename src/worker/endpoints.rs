@@ -66,7 +66,7 @@ struct Known {
     quickest: [Option<Duration>; 2],
     /// By partition: webhooks for whose held deliveries a place may have become free.
     rung: Vec<VecDeque<(AccountId, WebhookId)>>,
-    /// How many endpoints always failed when they were counted.
+    /// How many endpoints always failed when they were counted, and since then.
     failing: usize,
     /// How many are remembered when the idle ones are forgotten.
     forget_at: usize,
@@ -324,10 +324,13 @@ impl Permit {
         let (now, mut known) = (endpoints.began.elapsed(), endpoints.known());
         known.in_flight[usize::from(self.slow)] -= self.attempt.places;
         let one = known.by_webhook.get_mut(&self.webhook).expect("remembered while something is in flight");
+        let failed_before = one.endpoint.always_fails(now);
         match outcome {
             Some(outcome) => one.endpoint.end(&endpoints.rule, self.attempt, now, outcome),
             None => one.endpoint.forget(self.attempt, now),
         }
+        let fails_now = one.endpoint.always_fails(now);
+        known.failing += usize::from(fails_now && !failed_before);
         if let Some(Outcome::Response { .. }) = outcome {
             known.note_answer(self.attempt.took(now), now);
         }

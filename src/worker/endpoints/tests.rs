@@ -138,6 +138,21 @@ async fn an_endpoint_is_told_of_as_limited_for_two_seconds_or_while_deliveries_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn endpoints_that_always_fail_are_counted_at_once_and_again_when_they_are_surveyed() {
+    let (endpoints, one) = (endpoints(16), delivery());
+    for _ in 0..50 {
+        assert_eq!(endpoints.known().failing, 0);
+        endpoints.enter(&one, 0, false).unwrap().end(&Outcome::Response { status: 500 });
+    }
+    assert_eq!(endpoints.known().failing, 1);
+    endpoints.survey();
+    assert_eq!(endpoints.known().failing, 1);
+    endpoints.enter(&one, 0, false).unwrap().end(&ANSWERED);
+    endpoints.survey();
+    assert_eq!(endpoints.known().failing, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_counts_as_quick_follows_the_quickest_answer_of_the_last_seconds() {
     let (endpoints, one, other) = (endpoints(8), delivery(), delivery());
     let answer = async |delivery: &Delivery, took_ms: u64| {
