@@ -12,7 +12,7 @@
 //!    answer puts it back to three.
 //! 5. While the worker is busy, endpoints whose last 50 attempts all failed share `worker.failing_rate` attempts a second.
 //!
-//! Where even the quickest endpoints take long, this worker is slow, or the way from here is; then 50 ms becomes three times
+//! If even the quickest endpoints take long, this worker is slow, or the way from here is; then 50 ms becomes three times
 //! what they take, half a second at most.
 //!
 //! Dynamic thresholds, Choudhury's and Hahne's rule (1998) for buffers in switches, share by what is free: each slow endpoint
@@ -47,7 +47,7 @@ const WAY_BACK: Duration = Duration::from_millis(100);
 /// Held deliveries are looked at again after this long, if no place became free before.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What the rule takes from the settings, for one worker.
+/// The settings that the rule uses, for one worker.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
     /// Attempts that may be in flight: `worker.concurrency`.
@@ -214,7 +214,7 @@ impl Endpoint {
         let failures = if failed { self.failures.saturating_add(1) } else { 0 };
         let failures_before = std::mem::replace(&mut self.failures, failures);
         if (answered && self.silent) || (failures == 0 && failures_before >= FAILURES) {
-            // What is still in flight from before says nothing of how it is now.
+            // Attempts that are still in flight from before say nothing of how it is now.
             let (in_flight, recoveries) = (self.in_flight, self.recoveries + 1);
             let (usual, least) = (Some(took), Some(took));
             *self =

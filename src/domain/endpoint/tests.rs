@@ -14,7 +14,7 @@ fn silence() -> Outcome {
     Outcome::Refused(String::new())
 }
 
-/// So many places are taken by slow endpoints, and none by others.
+/// Slow endpoints have taken this many places, and others none.
 fn slow(slow: usize) -> Crowd {
     Crowd { in_flight: slow, slow, failing: 0, alone: false, quickest: Duration::ZERO, busy: false }
 }
@@ -138,7 +138,7 @@ fn an_endpoint_that_answers_nothing_for_the_time_limit_may_use_its_share_and_its
     assert_eq!(room(&endpoint, &slow(0), now + 8 * SECOND), 0);
     let answered = endpoint.begin(&RULE, &slow(0), 1, now, false);
     endpoint.end(&RULE, answered, now + MS, &UNAVAILABLE);
-    // What still hangs takes places, but nothing of what it may have from now on.
+    // Attempts that still hang take places, but do not count against its new limit.
     assert_eq!(endpoint.room(&RULE, &slow(127), now + MS, false), (3, Limit::Answers));
     endpoint.end(&RULE, hanging.remove(0), now + 10 * SECOND, &silence());
     assert_eq!((endpoint.limit(), endpoint.attempts), (3, 0));
