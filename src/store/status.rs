@@ -193,7 +193,7 @@ pub struct Limited {
     pub account: String,
     /// Its webhook.
     pub webhook: String,
-    /// What limits it, in words.
+    /// The reason, in words.
     pub why: String,
     /// Places that its attempts occupy at this worker.
     pub in_flight: usize,

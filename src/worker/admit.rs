@@ -19,7 +19,7 @@ use crate::{
 /// Whether too many bytes are held for a webhook that is off is looked at within this long.
 const WEIGH_WITHIN: Duration = Duration::from_millis(100);
 
-/// What follows from asking for room.
+/// The answer to a request for room.
 pub(super) enum Admission {
     /// The attempt may begin.
     Permit(Permit),
@@ -45,11 +45,11 @@ pub(super) async fn admit(
         Err(no_room) => no_room,
     };
     let is_retry = delivery.attempt > 1;
-    let wait = if is_retry { worker.endpoints.put_off(delivery.webhook) } else { LOOK_AGAIN };
-    let reason = if is_retry {
-        Reason::Again { after: wait }
+    let (wait, reason) = if is_retry {
+        let after = worker.endpoints.put_off(delivery.webhook);
+        (after, Reason::Again { after })
     } else {
-        Reason::Busy { visit_in: wait, is_new: judged.is_new(delivery) }
+        (LOOK_AGAIN, Reason::Busy { visit_in: LOOK_AGAIN, is_new: judged.is_new(delivery) })
     };
     match hold(worker, lease, delivery, envelope, reason).await {
         Some(Settled::Full) => {

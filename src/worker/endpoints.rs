@@ -1,4 +1,5 @@
-//! What each endpoint has in flight from this worker, and whether it may have one more. The rule is `domain::endpoint`.
+//! The attempts that each endpoint has in flight from this worker, and whether it may have one more. The rule is
+//! `domain::endpoint`.
 //!
 //! It is kept in memory alone: a worker learns within a few attempts how an endpoint does, and another worker may well see
 //! another endpoint. An endpoint is one webhook's.
@@ -239,12 +240,12 @@ impl Endpoints {
     /// Looks at all endpoints: how many are slow, how many fail, and those that were limited a moment ago.
     pub(super) fn survey(&self) -> (usize, usize, Vec<Limited>) {
         let (now, mut known) = (self.began.elapsed(), self.known());
-        known.failing = known.by_webhook.values().filter(|one| one.endpoint.always_fails(now)).count();
-        let (mut slow, mut failing, mut limited) = (0, 0, Vec::new());
+        let (mut slow, mut failing, mut always_failing, mut limited) = (0, 0, 0, Vec::new());
         for (webhook, one) in &known.by_webhook {
             let crowd = known.crowd(self, *webhook, now);
             slow += usize::from(!one.endpoint.is_quick(&crowd, now));
             failing += usize::from(one.endpoint.fails());
+            always_failing += usize::from(one.endpoint.always_fails(now));
             let has_room = one.endpoint.room(&self.rule, &crowd, now, false).0 > 0;
             let recently = one.limited.filter(|(_, at)| now.saturating_sub(*at) < LIMITED || (one.held && !has_room));
             if let Some((why, _)) = recently.filter(|_| limited.len() < LIMITED_MAX) {
@@ -254,6 +255,7 @@ impl Endpoints {
                 limited.push(Limited { account, webhook: webhook.to_string(), why: why.to_string(), in_flight, limit });
             }
         }
+        known.failing = always_failing;
         (slow, failing, limited)
     }
 

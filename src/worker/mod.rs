@@ -334,7 +334,7 @@ impl Worker {
     }
 }
 
-/// What the rule of endpoints takes from the settings.
+/// The settings that the rule about endpoints uses.
 fn rule(settings: &Settings) -> Rule {
     let attempts = u32::try_from(settings.delivery.retry_delays.len() + 1).unwrap_or(u32::MAX);
     Rule {

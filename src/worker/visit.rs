@@ -108,16 +108,14 @@ impl<'a> Round<'a> {
         rung: bool,
     ) -> Result<Option<Duration>, StoreError> {
         self.worker.turns.note(Role::Visit, self.partition);
-        let visited = self.visit_one(account, webhook, rung).await;
-        match &visited {
-            Err(error) if error.is_passing() => visited,
-            Err(error) => {
+        match self.visit_one(account, webhook, rung).await {
+            Err(error) if !error.is_passing() => {
                 tracing::warn!(%error, %account, %webhook, "a visit failed and is put off");
                 let later = self.worker.clock.now() + PUT_OFF;
                 let _ = self.worker.store.postpone_visit(account, webhook, later).await;
                 Ok(None)
             }
-            Ok(_) => visited,
+            visited => visited,
         }
     }
 

@@ -18,7 +18,7 @@ fn in_flight(endpoints: &Endpoints) -> usize {
     endpoints.known().in_flight.iter().sum()
 }
 
-/// What keeps this delivery from being attempted.
+/// The limit that keeps this delivery from being attempted.
 fn limit(endpoints: &Arc<Endpoints>, delivery: &Delivery) -> Option<Limit> {
     endpoints.enter(delivery, 0, false).err()?;
     endpoints.known().by_webhook[&delivery.webhook].limited.map(|(limit, _)| limit)
