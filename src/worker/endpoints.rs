@@ -240,12 +240,12 @@ impl Endpoints {
     /// Looks at all endpoints: how many are slow, how many fail, and those that were limited a moment ago.
     pub(super) fn survey(&self) -> (usize, usize, Vec<Limited>) {
         let (now, mut known) = (self.began.elapsed(), self.known());
-        let (mut slow, mut failing, mut always_failing, mut limited) = (0, 0, 0, Vec::new());
+        known.failing = known.by_webhook.values().filter(|one| one.endpoint.always_fails(now)).count();
+        let (mut slow, mut failing, mut limited) = (0, 0, Vec::new());
         for (webhook, one) in &known.by_webhook {
             let crowd = known.crowd(self, *webhook, now);
             slow += usize::from(!one.endpoint.is_quick(&crowd, now));
             failing += usize::from(one.endpoint.fails());
-            always_failing += usize::from(one.endpoint.always_fails(now));
             let has_room = one.endpoint.room(&self.rule, &crowd, now, false).0 > 0;
             let recently = one.limited.filter(|(_, at)| now.saturating_sub(*at) < LIMITED || (one.held && !has_room));
             if let Some((why, _)) = recently.filter(|_| limited.len() < LIMITED_MAX) {
@@ -255,7 +255,6 @@ impl Endpoints {
                 limited.push(Limited { account, webhook: webhook.to_string(), why: why.to_string(), in_flight, limit });
             }
         }
-        known.failing = always_failing;
         (slow, failing, limited)
     }
 
