@@ -271,9 +271,14 @@ fn stuck(groups: &[Group], figures: Option<&Status>, after: Duration) -> Finding
 }
 
 fn workers(status: &Status) -> Finding {
-    match status.workers.len() {
-        0 => warn("workers", "none is alive: nothing is delivered", "start one: lynkhook worker"),
-        count => pass("workers", format!("{count} alive")),
+    let lacking = status.workers.iter().find_map(|worker| Some((&worker.name, worker.lacking.as_ref()?)));
+    match (status.workers.len(), lacking) {
+        (0, _) => warn("workers", "none is alive: nothing is delivered", "start one: lynkhook worker"),
+        (count, None) => pass("workers", format!("{count} alive")),
+        (_, Some((name, lacking))) => {
+            let advice = "raise its limit of open files (ulimit -n), or find what uses up files, ports or memory there";
+            fail("workers", format!("deliveries wait at {name}: {lacking}"), advice)
+        }
     }
 }
 

@@ -94,6 +94,7 @@ fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         return Some(match error {
             WebhooksError::NotFound { .. } | WebhooksError::NoSuchDelivery { .. } => Exit::NotFound,
             WebhooksError::Store(error) => of_store(error),
+            WebhooksError::NotMade(_) => Exit::Other,
             _ => Exit::Refused,
         });
     }
@@ -103,7 +104,7 @@ fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = error.downcast_ref::<WorkerError>() {
         return Some(match error {
             WorkerError::Store(error) => of_store(error),
-            WorkerError::Health { .. } | WorkerError::Sender(_) => Exit::Usage,
+            WorkerError::Health { .. } | WorkerError::Files { .. } | WorkerError::Sender(_) => Exit::Usage,
             WorkerError::Thread(_) | WorkerError::ThreadEnded => Exit::Other,
         });
     }

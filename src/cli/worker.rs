@@ -4,7 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
-use crate::{config::Settings, sender::Sender, worker};
+use crate::{config::Settings, worker};
 
 /// Runs a worker until SIGTERM or SIGINT; a second signal ends it at once.
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
@@ -12,14 +12,13 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
     let stop = on_signal()?;
     let (store, vault) = super::open(settings).await?;
     raise_file_limit();
-    let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
     if !settings.egress.allow.is_empty() {
         tracing::warn!(allow = settings.egress.allow.join(","), "egress.allow lets requests go to what is not public");
     }
     if let Some(file) = &settings.egress.extra_ca {
         tracing::warn!(file = %file.display(), "egress.extra_ca is trusted besides the system's authorities");
     }
-    worker::run(settings, store, sender, vault, stop).await?;
+    worker::run(settings, store, vault, stop).await?;
     Ok(Exit::Success)
 }
 

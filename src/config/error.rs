@@ -135,6 +135,18 @@ pub enum ConfigError {
         /// `worker.start_within`.
         start_within: Duration,
     },
+    /// Attempts in flight could be without a connection.
+    #[error(
+        "`egress.max_connections` is {most}, and `worker.concurrency` is {concurrency}: there must be {needed} connections, 64 more than attempts in flight; raise the first, or set it to 0, which means that it follows the second"
+    )]
+    TooFewConnections {
+        /// `egress.max_connections`.
+        most: usize,
+        /// The least that it may be.
+        needed: usize,
+        /// `worker.concurrency`.
+        concurrency: usize,
+    },
     /// Two sealing keys.
     #[error(
         "both `secrets.key` ({key}) and `secrets.key_file` ({key_file}) are set; keep one and remove the other, or set it to \"\""

@@ -20,6 +20,7 @@ mod tests;
 
 pub use error::{ConfigError, Origin};
 use layers::Layers;
+pub(crate) use read::SPARE_CONNECTIONS;
 
 /// Every setting, checked. The shape mirrors `config/default.toml`, which documents each key.
 #[derive(Debug, Clone)]
@@ -188,6 +189,10 @@ pub struct Egress {
     pub allow: Vec<String>,
     /// A CA file (PEM) to trust besides the system's.
     pub extra_ca: Option<PathBuf>,
+    /// Connections to one host and port that are kept open while no request is on them.
+    pub idle_connections_per_host: usize,
+    /// Connections that this process may have open. At least `worker.concurrency` + 64.
+    pub max_connections: usize,
 }
 
 /// `[dns]`

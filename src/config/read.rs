@@ -27,6 +27,9 @@ const SECRET: [&str; 2] = ["redis.url", "secrets.key"];
 const TEST_EVENT: &str = "webhook.test";
 /// What a lease must have beyond the latest start and the longest attempt: the time to settle.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
+/// `egress.max_connections` is this much more than `worker.concurrency` unless it is set, and no less than this much more.
+const CONNECTIONS_BESIDES: usize = 1024;
+pub(crate) const SPARE_CONNECTIONS: usize = 64;
 /// More waits than this are no schedule but a mistake.
 const RETRY_DELAYS_MAX: usize = 10;
 /// A key file is at most this long.
@@ -45,7 +48,7 @@ const KEY_BYTES: RangeInclusive<u64> = 1..=1 << 40;
 /// Reads every value, then checks them against each other.
 pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
     let read = Read { layers };
-    let settings = Settings {
+    let mut settings = Settings {
         redis: Redis {
             url: read.redis_url()?,
             prefix: read.prefix()?,
@@ -77,13 +80,32 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         held: read.bounds("held")?,
         failed: read.bounds("failed")?,
         rejected: read.bounds("rejected")?,
-        egress: Egress { allow: read.allow()?, extra_ca: read.path("egress.extra_ca")? },
+        egress: Egress {
+            allow: read.allow()?,
+            extra_ca: read.path("egress.extra_ca")?,
+            idle_connections_per_host: read.integer("egress.idle_connections_per_host", 0, 65_536)?,
+            max_connections: read.integer("egress.max_connections", 0, 1_048_576)?,
+        },
         dns: Dns { servers: read.dns_servers()? },
         secrets: read.secrets()?,
         log: Log { filter: read.text("log.filter")?.to_owned(), format: read.log_format()? },
     };
     check_leases(&settings)?;
+    check_connections(&mut settings)?;
     Ok(settings)
+}
+
+/// Each attempt in flight has a connection, and some more are needed to open one before another is closed.
+fn check_connections(settings: &mut Settings) -> Result<(), ConfigError> {
+    let (concurrency, most) = (settings.worker.concurrency, &mut settings.egress.max_connections);
+    if *most == 0 {
+        *most = concurrency + CONNECTIONS_BESIDES;
+    }
+    let needed = concurrency + SPARE_CONNECTIONS;
+    if *most < needed {
+        return Err(ConfigError::TooFewConnections { most: *most, needed, concurrency });
+    }
+    Ok(())
 }
 
 /// The rules that keep an attempt inside its lease:

@@ -156,6 +156,8 @@ fn every_key_can_be_set_by_environment() {
             "event.types" => ("{ \"a.b\" = { description = \"D\", identifiers = { i = \"/i\" } } }", "\"i\": \"/i\""),
             "egress.allow" => ("127.0.0.0/8,localhost", "[\"127.0.0.0/8\", \"localhost\"]"),
             "egress.extra_ca" => ("/ca.pem", "/ca.pem"),
+            "egress.idle_connections_per_host" => ("65", "65"),
+            "egress.max_connections" => ("4321", "4321"),
             "dns.servers" => ("9.9.9.9,[::1]:5353", "[9.9.9.9:53, [::1]:5353]"),
             "secrets.key" => ("k", "Some(SecretBox<str>([REDACTED]))"),
             "secrets.key_file" => (concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE"), "Some(SecretBox<str>([REDACTED]))"),

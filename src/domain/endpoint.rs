@@ -92,6 +92,8 @@ pub enum Limit {
     Retries,
     /// All places are taken.
     Places,
+    /// Its host refused more connections than are open.
+    Connections,
 }
 
 /// An attempt in flight.
@@ -322,6 +324,7 @@ impl fmt::Display for Limit {
             Self::Failing => "its last attempts all failed, and the worker is busy",
             Self::Retries => "its due retries go first",
             Self::Places => "all of the worker's places are taken",
+            Self::Connections => "its host allows no more connections",
         })
     }
 }

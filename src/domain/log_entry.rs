@@ -130,7 +130,7 @@ impl LogEntry {
         let (http_status, error) = match outcome {
             Outcome::Response { status } => (HttpStatus::Code(*status), refused_by_receiver(*status)),
             Outcome::NetworkError(fault) => (no_response(), Some(fault.to_string())),
-            Outcome::Refused(reason) | Outcome::Unable(reason) => (no_response(), Some(reason.clone())),
+            Outcome::Refused(reason) => (no_response(), Some(reason.clone())),
         };
         Self {
             status: if error.is_none() { Status::Success } else { Status::Failed },
@@ -184,7 +184,10 @@ fn no_response() -> HttpStatus {
 /// `HTTP 503 Service Unavailable`; nothing for 2xx.
 fn refused_by_receiver(status: u16) -> Option<String> {
     let reason = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason());
-    let text = reason.map_or_else(|| format!("HTTP {status}"), |reason| format!("HTTP {status} {reason}"));
+    let mut text = reason.map_or_else(|| format!("HTTP {status}"), |reason| format!("HTTP {status} {reason}"));
+    if matches!(status, 426 | 505) {
+        text += ": the endpoint does not want HTTP/1.1, over which deliveries go";
+    }
     (!(200..=299).contains(&status)).then_some(text)
 }
 

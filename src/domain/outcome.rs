@@ -17,9 +17,6 @@ pub enum Outcome {
     NetworkError(NetworkFault),
     /// The egress policy refused to connect; the text says to whom and why.
     Refused(String),
-    /// This machine lacks what a request takes, such as file descriptors. It says nothing of the endpoint, and is no
-    /// attempt.
-    Unable(String),
 }
 
 /// Why no complete response headers arrived. Its `Display` is what the customer reads.
@@ -65,12 +62,14 @@ pub enum NetworkFault {
     /// The endpoint closed the connection before its headers were complete.
     #[error("connection closed while {0}")]
     Closed(Phase),
-    /// The endpoint reset the HTTP/2 stream of the request; the code as RFC 9113 spells it.
-    #[error("connection reset by the endpoint (HTTP/2 stream reset: {0})")]
-    StreamReset(String),
-    /// The endpoint ended the HTTP/2 connection without answering the request; the code as RFC 9113 spells it.
-    #[error("HTTP/2 connection ended by the endpoint (GOAWAY: {0})")]
-    GoneAway(String),
+    /// The same on a new connection just after the handshake, where the endpoint never said that it speaks HTTP/1.1.
+    #[error("{0}; perhaps the endpoint speaks only HTTP/2")]
+    PerhapsHttp2(Box<Self>),
+    /// The endpoint refused the handshake because HTTP/1.1 was offered.
+    #[error(
+        "TLS: the endpoint does not speak HTTP/1.1, over which deliveries go (alert no_application_protocol); perhaps it speaks only HTTP/2"
+    )]
+    OnlyHttp2,
     /// The TLS handshake failed.
     #[error("TLS: {0}")]
     Tls(String),
@@ -81,6 +80,18 @@ pub enum NetworkFault {
     /// What came back is not HTTP, or breaks a limit on it.
     #[error("invalid HTTP response ({0})")]
     InvalidResponse(String),
+}
+
+impl NetworkFault {
+    /// Whether the endpoint took no connection: it refused, reset or closed it before the handshake ended.
+    pub fn is_refusal(&self) -> bool {
+        let begun = |phase: &Phase| matches!(phase, Phase::Connecting | Phase::Handshaking);
+        match self {
+            Self::ConnectionRefused => true,
+            Self::Reset(phase) | Self::Closed(phase) => begun(phase),
+            _ => false,
+        }
+    }
 }
 
 /// What an attempt is doing, in the words of `timed out after 10 s while …`.

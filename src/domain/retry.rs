@@ -45,6 +45,11 @@ impl Schedule {
         self.0.len() + 1
     }
 
+    /// How long the attempt numbered `attempt` waited at least after the one before it; `None` for the first.
+    pub fn wait_before(&self, attempt: u8) -> Option<Duration> {
+        self.0.get(usize::from(attempt).checked_sub(2)?).copied()
+    }
+
     /// Decides what follows the attempt numbered `attempt` (from 1) that met `outcome`; `jitter` is a random
     /// number from 0 to 1.
     ///
@@ -60,7 +65,7 @@ impl Schedule {
     pub fn decide(&self, outcome: &Outcome, attempt: u8, jitter: f64) -> Next {
         match outcome {
             Outcome::Response { status: 200..=299 } => return Next::Delivered,
-            Outcome::Response { status: 500..=599 } | Outcome::NetworkError(_) | Outcome::Unable(_) => {}
+            Outcome::Response { status: 500..=599 } | Outcome::NetworkError(_) => {}
             Outcome::Response { .. } | Outcome::Refused(_) => return Next::Failed,
         }
         let delay = usize::from(attempt).checked_sub(1).and_then(|i| self.0.get(i));

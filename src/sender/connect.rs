@@ -1,190 +1,142 @@
-//! From a URL to a connection that is ready for requests: judged addresses, TCP, TLS, and the protocol agreed on.
-//!
-//! The HTTP client is put together here rather than taken ready-made, because how much of a response it keeps in
-//! memory has to be bounded, and the ready-made one does not let anybody choose.
+//! From addresses that were judged to a connection that is ready for requests: TCP, TLS, HTTP/1.1.
 
 use std::{
+    future::Future,
     io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::Uri;
 use http_body_util::Full;
-use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{Connected, Connection, HttpConnector},
-    },
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http1},
 };
-use rustls::{ClientConfig, pki_types::ServerName};
+use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpStream, UdpSocket},
+    task::{JoinHandle, JoinSet},
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
-use tower::{BoxError, Layer, Service};
+use tokio_rustls::client::TlsStream;
 
 use super::{
-    intake::Intake,
-    resolve::Resolver,
-    trace::{ConnectLayer, TracedConnector},
+    pool::Closable,
+    shortage::lacking,
+    stream::{Stream, Watch},
 };
 
-/// A kept-alive connection unused for this long is closed: below the 60 to 90 s after which servers and address
-/// translators commonly drop one themselves, so that a request rarely meets a connection that is just going away.
-const IDLE_LIMIT: Duration = Duration::from_secs(30);
+/// The next address is tried when the one before has not answered within this (RFC 8305 recommends 250 ms).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
-/// At most this many unused connections are kept for one host and port: as many as a worker may have in flight, commonly.
-/// Fewer would close under load what the next attempt needs, and a new connection costs as much as 20 attempts.
-const IDLE_PER_HOST: usize = 1024;
+/// An answer's headers may be this large: as much as common servers and clients allow. No more is read of anything before
+/// it is dealt with.
+const HEADERS_BYTES: usize = 16 * 1024;
 
-/// An HTTP/2 connection that is silent for this long is asked whether it is still there …
-const PING_EVERY: Duration = Duration::from_secs(10);
+/// A request as HTTP sends it.
+pub(super) type Message = http::Request<Full<Bytes>>;
 
-/// … and closed when it has not answered within this.
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How much of one HTTP/2 response, and of all on one connection, may arrive before it is read: bounds on memory.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-
-/// A response's headers may be this large, unpacked: as much as common servers and clients allow. Over HTTP/1.1 no more
-/// than this is read of anything before it is dealt with.
-const HEADERS_BYTES: u32 = 16 * 1024;
-
-/// So much is read of a connection at a stretch; then whoever waits for what was read has a turn. Without this, the
-/// HTTP/2 library queues a hundred thousand interim responses before the attempt has a chance to discard one.
-const TURN_BYTES: usize = 16 * 1024;
-
-/// Requests over kept connections; clones share them.
-pub(super) type HttpClient = Client<TracedConnector<HttpsConnector>, Full<Bytes>>;
-
-/// A client that gives up on connecting after `connect_timeout`, and on a connection that brings more than the bodies it
-/// reads, of `body_max_bytes` each. It knows neither redirects nor proxies nor compression, and sends a request a second time
-/// only if nothing of it had been sent.
-pub(super) fn client(
-    resolver: Resolver,
-    tls: ClientConfig,
-    connect_timeout: Duration,
-    body_max_bytes: u64,
-) -> HttpClient {
-    let mut tcp = HttpConnector::new_with_resolver(resolver);
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(connect_timeout));
-    // Of a body that is too long, as much may be under way when it is given up as its window holds; around what is read,
-    // HTTP puts its own.
-    let around = u64::from(STREAM_WINDOW_BYTES + 2 * HEADERS_BYTES);
-    let response_bytes = body_max_bytes.saturating_mul(2).saturating_add(around);
-    let https = HttpsConnector { tcp, tls: Arc::new(tls).into(), response_bytes };
-    Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_LIMIT)
-        .pool_max_idle_per_host(IDLE_PER_HOST)
-        .http1_max_buf_size(HEADERS_BYTES as usize)
-        // HTTP/1.1 headers are at most 100. That is the library's default; to say so costs a µs a response, for then they are
-        // no longer kept on the stack.
-        .http2_max_header_list_size(HEADERS_BYTES)
-        .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keep_alive_interval(PING_EVERY)
-        .http2_keep_alive_timeout(PING_TIMEOUT)
-        .http2_keep_alive_while_idle(true)
-        .build(ConnectLayer.layer(https))
+/// One HTTP/1.1 connection. Dropped, it closes once what it was doing is done; see [`Connection::abort`].
+#[derive(Debug)]
+pub(super) struct Connection {
+    http: http1::SendRequest<Full<Bytes>>,
+    task: JoinHandle<()>,
+    watch: Watch,
 }
 
-/// TCP to a judged address, then TLS with the host that the URL names.
-#[derive(Clone)]
-pub(super) struct HttpsConnector {
-    tcp: HttpConnector<Resolver>,
-    tls: TlsConnector,
-    /// What one response may bring.
-    response_bytes: u64,
-}
-
-impl Service<Uri> for HttpsConnector {
-    type Response = TokioIo<HttpsConnection>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<TokioIo<HttpsConnection>, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.tcp.poll_ready(cx).map_err(Into::into)
+impl Connection {
+    /// HTTP over what TLS agreed on.
+    pub(super) async fn over(tls: TlsStream<TcpStream>) -> Result<Self, hyper::Error> {
+        let watch = Watch::default();
+        let stream = TokioIo::new(Stream::new(tls, watch.clone()));
+        // Headers are at most 100. That is the library's default; to say so costs a µs an answer, for then they are no longer
+        // kept on the stack.
+        let (http, serving) = http1::Builder::new().max_buf_size(HEADERS_BYTES).handshake(stream).await?;
+        let task = tokio::spawn(async move {
+            // Why it ended, the request that was on it is told.
+            let _ = serving.await;
+        });
+        Ok(Self { http, task, watch })
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let name = ServerName::try_from(uri.host().unwrap_or_default().to_owned());
-        let (tcp, tls) = (self.tcp.call(uri), self.tls.clone());
-        let intake = Intake::new(self.response_bytes);
-        Box::pin(async move {
-            let stream = tls.connect(name?, tcp.await?.into_inner()).await?;
-            Ok(TokioIo::new(HttpsConnection { stream, turn_bytes: 0, intake }))
-        })
+    /// Sends a request whose answer's body may have this many bytes. A request of which nothing was sent is in the error.
+    pub(super) fn send(
+        &mut self,
+        message: Message,
+        body_max_bytes: u64,
+        reused: bool,
+    ) -> impl Future<Output = Result<http::Response<Incoming>, TrySendError<Message>>> + use<> {
+        self.watch.begin(body_max_bytes, reused);
+        self.http.try_send_request(message)
     }
-}
 
-/// A connection after its handshake, which never keeps its reader busy for long, and ends where it brings too much.
-pub(super) struct HttpsConnection {
-    stream: TlsStream<TcpStream>,
-    /// Read since the others last had a turn.
-    turn_bytes: usize,
-    intake: Intake,
-}
-
-impl Connection for HttpsConnection {
-    fn connected(&self) -> Connected {
-        let (_, tls) = self.stream.get_ref();
-        let connected = Connected::new().extra(self.intake.clone());
-        if tls.alpn_protocol() == Some(b"h2") { connected.negotiated_h2() } else { connected }
+    /// Whether anything of an answer came.
+    pub(super) fn answered(&self) -> bool {
+        self.watch.answered()
     }
-}
 
-impl AsyncRead for HttpsConnection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.turn_bytes >= TURN_BYTES {
-            self.turn_bytes = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+    /// Whether the request was sent and its answer read to the end, so that another request may follow.
+    pub(super) async fn is_ready(&self) -> bool {
+        if !self.http.is_ready() {
+            // The answer's end may have been read by its task, which then had no turn to say that it is ready.
+            tokio::task::yield_now().await;
         }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let came = buffer.filled().len() - before;
-        // When nothing is there, the reader waits anyhow.
-        self.turn_bytes = if read.is_ready() { self.turn_bytes + came } else { 0 };
-        if came > 0 {
-            self.intake.came(came)?;
-        }
-        read
+        self.http.is_ready()
+    }
+
+    /// Ends it without the farewell that an endpoint which reads nothing would never take.
+    pub(super) fn abort(&self) {
+        self.task.abort();
     }
 }
 
-impl AsyncWrite for HttpsConnection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+impl Closable for Connection {
+    fn is_closed(&self) -> bool {
+        self.http.is_closed()
     }
+}
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+/// Connects to whichever address answers first; the next one is tried when the one before fails or takes long.
+pub(super) async fn dial(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
+    if let [address] = addresses {
+        return dial_one(SocketAddr::new(*address, port)).await;
     }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    let mut dialled = JoinSet::new();
+    let mut next = addresses.iter();
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        match next.next() {
+            Some(address) => _ = dialled.spawn(dial_one(SocketAddr::new(*address, port))),
+            None if dialled.is_empty() => return Err(failure),
+            None => {}
+        }
+        let patience = if next.len() > 0 { NEXT_ADDRESS } else { Duration::MAX };
+        match tokio::time::timeout(patience, dialled.join_next()).await {
+            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Ok(Some(Ok(Err(error)))) if lacking(&error).is_some() => return Err(error),
+            Ok(Some(Ok(Err(error)))) => failure = error,
+            _ => {}
+        }
     }
+}
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+async fn dial_one(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = match TcpStream::connect(address).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && !is_routed(address).await => {
+            return Err(io::ErrorKind::NetworkUnreachable.into());
+        }
+        connected => connected?,
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+/// Whether this machine has an address to reach that one from. Where it has none, the system gives the same error as
+/// where all local ports are taken. Nothing is sent.
+async fn is_routed(address: SocketAddr) -> bool {
+    let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) };
+    match UdpSocket::bind(SocketAddr::new(any, 0)).await {
+        Ok(socket) => socket.connect(address).await.is_ok(),
+        Err(_) => true,
     }
 }

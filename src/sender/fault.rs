@@ -5,14 +5,24 @@
 
 use std::{error::Error, io};
 
-use hyper_util::client::legacy;
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible, pki_types::InvalidDnsNameError};
 
-use super::{intake::TOO_MUCH, resolve::LookupError, shortage::lacking};
+use super::{Miss, NotMade, progress::Progress, resolve::LookupError, shortage::lacking, stream::TOO_MUCH};
 use crate::domain::outcome::{NetworkFault, Outcome, Phase};
 
-/// What an attempt met that ended with `error` while it was in `phase`.
-pub(super) fn outcome(error: &(dyn Error + 'static), phase: Phase) -> Outcome {
+/// What an attempt met that ended with `error`.
+pub(super) fn miss(error: &(dyn Error + 'static), progress: &Progress) -> Miss {
+    match classify_all(error, progress.phase) {
+        Miss::Outcome(Outcome::NetworkError(fault @ (NetworkFault::Closed(_) | NetworkFault::Reset(_))))
+            if progress.may_speak_http_2_only() =>
+        {
+            Outcome::NetworkError(NetworkFault::PerhapsHttp2(Box::new(fault))).into()
+        }
+        miss => miss,
+    }
+}
+
+fn classify_all(error: &(dyn Error + 'static), phase: Phase) -> Miss {
     let mut causes = Vec::new();
     let mut next = Some(error);
     while let Some(cause) = next {
@@ -23,7 +33,7 @@ pub(super) fn outcome(error: &(dyn Error + 'static), phase: Phase) -> Outcome {
         .into_iter()
         .rev()
         .find_map(|cause| classify(cause, phase))
-        .unwrap_or_else(|| Outcome::NetworkError(unexplained(error, phase)))
+        .unwrap_or_else(|| Outcome::NetworkError(unexplained(phase)).into())
 }
 
 /// What caused this error. An `io::Error` around another error leaves that one out of its `source()`.
@@ -35,30 +45,28 @@ fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'stati
 }
 
 /// What this one error says, if anything.
-fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Outcome> {
+fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Miss> {
     let fault = if let Some(lookup) = error.downcast_ref::<LookupError>() {
         return Some(match lookup.clone() {
-            LookupError::Refused(why) => Outcome::Refused(why),
-            LookupError::Failed(fault) => Outcome::NetworkError(fault),
-            LookupError::Unable(lacking) => Outcome::Unable(lacking.to_owned()),
+            LookupError::Refused(why) => Outcome::Refused(why).into(),
+            LookupError::Failed(fault) => Outcome::NetworkError(fault).into(),
+            LookupError::Unable(lacking) => NotMade::Lacking(lacking).into(),
         });
     } else if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        NetworkFault::Tls(tls_text(tls))
+        tls_fault(tls)
     } else if error.is::<InvalidDnsNameError>() {
         NetworkFault::Tls("no certificate can be for this host name".to_owned())
     } else if let Some(io) = error.downcast_ref::<io::Error>() {
         if let Some(lacking) = lacking(io) {
-            return Some(Outcome::Unable(lacking.to_owned()));
+            return Some(NotMade::Lacking(lacking).into());
         }
         io_fault(io, phase)?
     } else if let Some(http) = error.downcast_ref::<hyper::Error>() {
         http_fault(http, phase)?
-    } else if let Some(http_2) = error.downcast_ref::<h2::Error>() {
-        http_2_fault(http_2)?
     } else {
         return None;
     };
-    Some(Outcome::NetworkError(fault))
+    Some(Outcome::NetworkError(fault).into())
 }
 
 fn io_fault(error: &io::Error, phase: Phase) -> Option<NetworkFault> {
@@ -66,7 +74,7 @@ fn io_fault(error: &io::Error, phase: Phase) -> Option<NetworkFault> {
         TOO_MUCH => NetworkFault::InvalidResponse("more was sent than a response may hold".to_owned()),
         io::ErrorKind::ConnectionRefused => NetworkFault::ConnectionRefused,
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => NetworkFault::Reset(phase),
-        // A broken pipe is what comes of writing to a connection that was closed, and HTTP/2's word for its end.
+        // A broken pipe is what comes of writing to a connection that was closed.
         io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
             NetworkFault::Closed(phase)
         }
@@ -90,8 +98,6 @@ fn http_fault(error: &hyper::Error, phase: Phase) -> Option<NetworkFault> {
         invalid("HTTP/2 on a connection agreed to be HTTP/1.1")
     } else if error.is_parse() {
         invalid("not HTTP")
-    } else if error.is_timeout() {
-        NetworkFault::Unreachable("no answer to an HTTP/2 ping".to_owned())
     } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() || error.is_shutdown() {
         NetworkFault::Closed(phase)
     } else {
@@ -99,29 +105,19 @@ fn http_fault(error: &hyper::Error, phase: Phase) -> Option<NetworkFault> {
     })
 }
 
-/// Who ended an HTTP/2 stream or connection, and why: the endpoint said so, or the library found it breaking a rule or
-/// a limit.
-fn http_2_fault(error: &h2::Error) -> Option<NetworkFault> {
-    let reason = error.reason()?;
-    let mut code = format!("{reason:?}");
-    if code.starts_with("Reason") {
-        // One that RFC 9113 does not name.
-        code = format!("code {}", u32::from(reason));
-    }
-    Some(match (error.is_remote(), error.is_go_away()) {
-        (true, true) => NetworkFault::GoneAway(code),
-        (true, false) => NetworkFault::StreamReset(code),
-        (false, _) => NetworkFault::InvalidResponse(format!("it breaks a rule or a limit of HTTP/2: {code}")),
-    })
-}
-
 /// For an error that no type explains.
-fn unexplained(error: &(dyn Error + 'static), phase: Phase) -> NetworkFault {
-    let connecting = error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect);
+fn unexplained(phase: Phase) -> NetworkFault {
     match phase {
         Phase::Handshaking => NetworkFault::Tls("handshake failed".to_owned()),
-        Phase::Waiting if !connecting => NetworkFault::InvalidResponse("HTTP ended with an error".to_owned()),
-        _ => NetworkFault::Unreachable("connecting failed".to_owned()),
+        Phase::Waiting => NetworkFault::InvalidResponse("HTTP ended with an error".to_owned()),
+        Phase::Resolving | Phase::Connecting => NetworkFault::Unreachable("connecting failed".to_owned()),
+    }
+}
+
+fn tls_fault(error: &rustls::Error) -> NetworkFault {
+    match error {
+        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => NetworkFault::OnlyHttp2,
+        _ => NetworkFault::Tls(tls_text(error)),
     }
 }
 
@@ -199,8 +195,8 @@ mod tests {
     use super::*;
 
     fn network_error(error: impl Error + 'static) -> String {
-        match outcome(&error, Phase::Handshaking) {
-            Outcome::NetworkError(fault) => fault.to_string(),
+        match classify_all(&error, Phase::Handshaking) {
+            Miss::Outcome(Outcome::NetworkError(fault)) => fault.to_string(),
             other => panic!("{other:?}"),
         }
     }
@@ -235,14 +231,6 @@ mod tests {
         ];
         for (error, text) in table {
             assert_eq!(network_error(rustls::Error::InvalidCertificate(error)), text);
-        }
-    }
-
-    #[test]
-    fn an_http_2_reason_is_spelt_as_in_the_rfc_or_given_as_its_number() {
-        let prefix = "invalid HTTP response (it breaks a rule or a limit of HTTP/2: ";
-        for (reason, code) in [(h2::Reason::FLOW_CONTROL_ERROR, "FLOW_CONTROL_ERROR"), (4242.into(), "code 4242")] {
-            assert_eq!(network_error(h2::Error::from(reason)), format!("{prefix}{code})"));
         }
     }
 

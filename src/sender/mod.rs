@@ -3,42 +3,51 @@
 //! [`Sender::attempt`] reads top to bottom. What goes wrong at the endpoint is an [`Outcome`], never an error.
 //!
 //! What must never happen here: a connection to an address that `domain::address` has not passed; a redirect or a
-//! proxy followed; a request sent twice; a path, a query or a secret in a text, a log line or a `Debug`.
+//! proxy followed; a request sent twice; a path, a query or a secret in a text, a log line or a `Debug`; an endpoint
+//! blamed for a connection that was ours to judge, or for what this machine lacks.
 //!
 //! * `request.rs` says what is sent;
-//! * `connect.rs` makes connections, keeps them, and bounds what they hold in memory;
-//! * `intake.rs` bounds what a connection brings;
+//! * `pool.rs` decides which connection a request uses and how many there may be; `in_use.rs` holds those that are in use;
+//! * `connect.rs` opens connections, `stream.rs` bounds what they bring and reads what came before they broke;
 //! * `resolve.rs` looks names up and has every address judged; only judged addresses are ever dialled;
 //! * `tls.rs` says which certificates are believed;
-//! * `trace.rs` knows what an attempt is doing and how long each part took;
+//! * `progress.rs` knows what an attempt is doing and how long each part took;
 //! * `shortage.rs` tells this machine's own troubles from the endpoint's;
 //! * `fault.rs` puts library errors into the customer's words.
 
 mod connect;
 mod fault;
-mod intake;
+mod in_use;
+mod pool;
+mod progress;
 mod request;
 mod resolve;
 mod shortage;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod trace;
 
-use std::{fmt, io, path::PathBuf, time::Duration};
+use std::{error::Error, fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method,
-    header::{ACCEPT, CONTENT_TYPE, USER_AGENT},
+    HeaderMap, HeaderValue, Method,
+    header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT},
 };
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper_util::client::legacy::ResponseFuture;
+use rustls::pki_types::ServerName;
 use tokio::time::{Instant, timeout_at};
-use url::{Host, Url};
+use tokio_rustls::TlsConnector;
+use url::{Host, Position, Url};
 
-use self::{connect::HttpClient, intake::Intake, trace::Trace};
+use self::{
+    connect::{Connection, Message, dial},
+    in_use::{Connections, InUse, Opening, Way},
+    pool::Limits,
+    progress::Progress,
+};
 pub use self::{
     request::Request,
     resolve::{LookupError, Resolver},
@@ -55,8 +64,12 @@ const AGENT: &str = concat!("Lynkhook/", env!("CARGO_PKG_VERSION"));
 
 /// Sends requests. Cheap to clone; clones share connections, TLS sessions and looked-up names.
 #[derive(Clone)]
-pub struct Sender {
-    client: HttpClient,
+pub struct Sender(Arc<Shared>);
+
+struct Shared {
+    resolver: Resolver,
+    tls: TlsConnector,
+    connections: Connections,
     timeout: Duration,
     response_max_bytes: u64,
 }
@@ -70,6 +83,36 @@ pub struct Attempt {
     pub duration: Duration,
     /// How long each part took.
     pub phases: Phases,
+}
+
+/// Why no attempt was made. It says nothing of the endpoint, and costs the delivery no attempt: it is to be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotMade {
+    /// This machine or this process lacks what a request takes, such as a file descriptor.
+    #[error("{0}")]
+    Lacking(&'static str),
+    /// The host allows no more connections than are open, as far as is known, and all of them have a request.
+    #[error("the endpoint's host allows no more connections")]
+    HostFull,
+}
+
+/// Why there is no status.
+#[derive(Debug)]
+enum Miss {
+    Outcome(Outcome),
+    NotMade(NotMade),
+}
+
+impl From<Outcome> for Miss {
+    fn from(outcome: Outcome) -> Self {
+        Self::Outcome(outcome)
+    }
+}
+
+impl From<NotMade> for Miss {
+    fn from(why: NotMade) -> Self {
+        Self::NotMade(why)
+    }
 }
 
 /// Why no [`Sender`] could be made: something is wrong with the settings or with this machine.
@@ -103,63 +146,117 @@ pub enum SenderError {
 impl Sender {
     /// A sender that dials only public addresses, and those that `egress.allow` names. Reads the system's certificates and name servers once.
     pub fn new(delivery: &config::Delivery, egress: &config::Egress, dns: &config::Dns) -> Result<Self, SenderError> {
-        let resolver = Resolver::new(&dns.servers, AllowList::parse(&egress.allow)?)?;
-        // Divided by the number of addresses: a silent first address leaves time for the next one. As a limit
-        // on the whole it lies beyond `delivery.timeout`, which is the one that counts.
-        let connect_timeout = delivery.timeout + Duration::from_secs(1);
-        let tls = tls::client_config(egress.extra_ca.as_deref())?;
-        let response_max_bytes = delivery.response_max_bytes;
-        let client = connect::client(resolver, tls, connect_timeout, response_max_bytes);
-        Ok(Self { client, timeout: delivery.timeout, response_max_bytes })
+        let limits = Limits { idle_per_host: egress.idle_connections_per_host, total: egress.max_connections.max(2) };
+        Ok(Self(Arc::new(Shared {
+            resolver: Resolver::new(&dns.servers, AllowList::parse(&egress.allow)?)?,
+            tls: Arc::new(tls::client_config(egress.extra_ca.as_deref())?).into(),
+            connections: Connections::new(limits),
+            timeout: delivery.timeout,
+            response_max_bytes: delivery.response_max_bytes,
+        })))
     }
 
-    /// Sends one request and waits for its outcome, `delivery.timeout` at most. Never fails: what went wrong at the
-    /// endpoint is the outcome.
-    pub fn attempt(&self, request: Request) -> impl Future<Output = Attempt> {
-        let (started, trace) = (Instant::now(), Trace::begin());
-        // Before the future: there the request would stand beside what is made of it, for as long as the attempt takes.
-        let response = self.begin(request);
-        async move {
-            let outcome = match response {
-                Err(why) => Outcome::Refused(why),
-                Ok(response) => self.exchange(response, &trace, started + self.timeout).await,
+    /// Sends one request and waits for its outcome, `delivery.timeout` at most. What goes wrong at the endpoint is the
+    /// outcome.
+    ///
+    /// # Errors
+    /// No attempt was made, and the endpoint is not to blame.
+    pub async fn attempt(&self, request: Request) -> Result<Attempt, NotMade> {
+        let mut progress = Progress::begin();
+        let outcome = match refusal(&request.url) {
+            Some(why) => Outcome::Refused(why),
+            None => match timeout_at(progress.began + self.0.timeout, self.exchange(request, &mut progress)).await {
+                Ok(Ok(status)) => Outcome::Response { status },
+                Ok(Err(Miss::Outcome(outcome))) => outcome,
+                Ok(Err(Miss::NotMade(why))) => {
+                    if let NotMade::Lacking(_) = why {
+                        self.0.connections.pool().make_room(Instant::now());
+                    }
+                    return Err(why);
+                }
+                Err(_) => progress.outcome_at(self.0.timeout),
+            },
+        };
+        Ok(Attempt { outcome, duration: progress.began.elapsed(), phases: progress.phases })
+    }
+
+    /// How many more requests the host of a URL would take now, as far as its limit on connections is known.
+    pub fn room(&self, url: &Url) -> usize {
+        self.0.connections.pool().room(host(url), Instant::now())
+    }
+
+    /// Sends the request and reads its answer; its status.
+    async fn exchange(&self, request: Request, progress: &mut Progress) -> Result<u16, Miss> {
+        let since = request.answered_within.map(|within| progress.began - within);
+        let unfit = || Outcome::Refused("the URL cannot be requested".to_owned());
+        let (url, mut message) = request.into_http().ok_or_else(unfit)?;
+        let mut connection = match self.0.connections.take(host(&url), since)? {
+            Way::Kept(connection) => connection,
+            Way::New(opening) => Box::pin(self.open(opening, &url, progress)).await?,
+        };
+        let answer = loop {
+            let mut error = match connection.send(message, self.0.response_max_bytes).await {
+                Ok(answer) => break answer,
+                Err(error) => error,
             };
-            Attempt { outcome, duration: started.elapsed(), phases: trace.phases() }
-        }
-    }
-
-    /// The response to come, or why no request is made.
-    fn begin(&self, request: Request) -> Result<ResponseFuture, String> {
-        if let Some(why) = refusal(&request.url) {
-            return Err(why);
-        }
-        let request = request.into_http().ok_or("the URL cannot be requested")?;
-        Ok(self.client.request(request))
-    }
-
-    async fn exchange(&self, response: ResponseFuture, trace: &Trace, deadline: Instant) -> Outcome {
-        let response = match timeout_at(deadline, trace.follow(response)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return fault::outcome(&error, trace.phase()),
-            Err(_) => {
-                let timed_out = NetworkFault::TimedOut { after: self.timeout, phase: trace.phase() };
-                return Outcome::NetworkError(timed_out);
+            match error.take_message().filter(|_| connection.is_reused()) {
+                // The connection had ended; nothing was sent.
+                Some(unsent) => {
+                    message = unsent;
+                    drop(connection);
+                    let opening = self.0.connections.take_new(host(&url))?;
+                    connection = Box::pin(self.open(opening, &url, progress)).await?;
+                }
+                None => return Err(fault::miss(&error.into_error(), progress)),
             }
         };
-        trace.headers_arrived();
-        let status = response.status();
+        progress.next();
+        let status = answer.status();
         if status.is_informational() {
             // 101: the endpoint speaks another protocol from here on, which nobody asked it to.
             let why = format!("status {} as the final one", status.as_u16());
-            return Outcome::NetworkError(NetworkFault::InvalidResponse(why));
+            return Err(Outcome::NetworkError(NetworkFault::InvalidResponse(why)).into());
         }
         // Whatever becomes of the body, the headers were complete: the outcome stands.
-        let reading = Intake::reading(&response);
-        let whole = timeout_at(deadline, read_away(response.into_body(), self.response_max_bytes)).await;
-        if let (Some(reading), Ok(true)) = (reading, whole) {
-            reading.ended();
+        progress.status = Some(status.as_u16());
+        let keep_alive = keep_alive(answer.headers());
+        if read_away(answer.into_body(), self.0.response_max_bytes).await {
+            connection.put_back(keep_alive).await;
         }
-        Outcome::Response { status: status.as_u16() }
+        Ok(status.as_u16())
+    }
+
+    /// Opens a connection to an address of the URL's host that was judged.
+    async fn open(&self, mut opening: Opening, url: &Url, progress: &mut Progress) -> Result<InUse, Miss> {
+        match self.connect(&mut opening, url, progress).await {
+            Ok(connection) => Ok(opening.done(connection)),
+            Err(error) => Err(match fault::miss(&*error, progress) {
+                Miss::Outcome(Outcome::NetworkError(fault)) if fault.is_refusal() && opening.refused() => {
+                    NotMade::HostFull.into()
+                }
+                miss => miss,
+            }),
+        }
+    }
+
+    async fn connect(
+        &self,
+        opening: &mut Opening,
+        url: &Url,
+        progress: &mut Progress,
+    ) -> Result<Connection, Box<dyn Error + Send + Sync>> {
+        progress.opens();
+        let name = url.host_str().unwrap_or_default();
+        let addresses = self.0.resolver.addresses(name).await?;
+        opening.looked_up();
+        progress.next();
+        let tcp = dial(&addresses, url.port_or_known_default().unwrap_or_default()).await?;
+        progress.next();
+        let tls = self.0.tls.connect(ServerName::try_from(name.to_owned())?, tcp).await?;
+        progress.is_http_1_agreed = tls.get_ref().1.alpn_protocol().is_some();
+        let connection = Connection::over(tls).await?;
+        progress.next();
+        Ok(connection)
     }
 }
 
@@ -178,8 +275,20 @@ fn refusal(url: &Url) -> Option<String> {
     }
 }
 
+/// The host and port of a URL, by which connections are kept.
+fn host(url: &Url) -> &str {
+    &url[Position::BeforeHost..Position::AfterPort]
+}
+
+/// For how long the endpoint keeps the connection open when it is idle, if it says so: `Keep-Alive: timeout=5`.
+fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
+    let parameters = headers.get("keep-alive")?.to_str().ok()?.split(',');
+    let seconds = parameters.map(str::trim).find_map(|parameter| parameter.strip_prefix("timeout="))?;
+    seconds.parse().ok().map(Duration::from_secs)
+}
+
 /// Reads a body to its end, so that its connection can be used again; one of more than `max_bytes` is dropped, and
-/// its connection (HTTP/1.1) or stream (HTTP/2) with it. Whether it was read to its end.
+/// its connection with it. Whether it was read to its end.
 async fn read_away(mut body: Incoming, max_bytes: u64) -> bool {
     if body.size_hint().exact().is_some_and(|announced| announced > max_bytes) {
         return false;
@@ -196,17 +305,18 @@ async fn read_away(mut body: Incoming, max_bytes: u64) -> bool {
 }
 
 impl Request {
-    /// As the HTTP client takes it, if the URL can be a request's. What every delivery carries wins over the caller's
+    /// As HTTP sends it, if the URL can be a request's; and that. What every delivery carries wins over the caller's
     /// headers.
-    fn into_http(self) -> Option<http::Request<Full<Bytes>>> {
+    fn into_http(self) -> Option<(Url, Message)> {
         let mut http = http::Request::new(Full::new(self.body));
         *http.method_mut() = Method::POST;
-        *http.uri_mut() = self.url.as_str().parse().ok()?;
+        *http.uri_mut() = self.url[Position::BeforePath..Position::AfterQuery].parse().ok()?;
         *http.headers_mut() = self.headers;
+        http.headers_mut().insert(HOST, HeaderValue::from_str(host(&self.url)).ok()?);
         http.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
         http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         http.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        Some(http)
+        Some((self.url, http))
     }
 }
 
@@ -223,6 +333,6 @@ impl fmt::Debug for Request {
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("Sender").field("timeout", &self.0.timeout).finish_non_exhaustive()
     }
 }

@@ -1,5 +1,7 @@
 //! What is sent: the envelope, the headers that every webhook request has, and the webhook's authentication.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use secrecy::ExposeSecret;
@@ -26,6 +28,9 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The envelope, byte for byte as it was pushed.
     pub body: Bytes,
+    /// Of the connections that are open, only one that brought an answer within this time may be used. That of a later
+    /// attempt is no longer than the wait before it, so that the connection worked after the attempt before failed.
+    pub answered_within: Option<Duration>,
 }
 
 impl Request {
@@ -46,7 +51,9 @@ impl Request {
         headers.insert(HeaderName::from_static("webhook-timestamp"), HeaderValue::from(unix_seconds));
         let open = |field, sealed| vault.open(Place { account, webhook: webhook.id, field }, sealed);
         let (name, value) = match &webhook.authentication {
-            Authentication::None => return Ok(Self { url: webhook.url.as_url().clone(), headers, body }),
+            Authentication::None => {
+                return Ok(Self { url: webhook.url.as_url().clone(), headers, body, answered_within: None });
+            }
             Authentication::Bearer { token } => {
                 (AUTHORIZATION, format!("Bearer {}", open("token", token)?.expose_secret()))
             }
@@ -58,7 +65,7 @@ impl Request {
         let mut value = HeaderValue::try_from(value).map_err(|_| SecretsError::Damaged)?;
         value.set_sensitive(true);
         headers.insert(name, value);
-        Ok(Self { url: webhook.url.as_url().clone(), headers, body })
+        Ok(Self { url: webhook.url.as_url().clone(), headers, body, answered_within: None })
     }
 }
 

@@ -5,28 +5,26 @@
 //! are, absolute: neither search domains nor the hosts file turn one name into another.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use hickory_resolver::{
-    TokioResolver,
+    Resolver as Hickory,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
     lookup::Lookup,
-    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
+    net::{
+        DnsError, NetError,
+        runtime::{RuntimeProvider, TokioRuntimeProvider},
+    },
     proto::{op::ResponseCode, rr},
 };
-use hyper_util::client::legacy::connect::dns::Name;
-use tower::Service;
+use tokio::time::Instant;
 
-use super::{
-    SenderError,
-    shortage::lacking,
-    trace::{Mark, mark},
-};
+use super::{SenderError, shortage::lacking};
 use crate::domain::{
     address::{AllowList, judge_with},
     outcome::NetworkFault,
@@ -51,8 +49,9 @@ const DIALLED_PER_FAMILY: usize = 8;
 /// Looks names up and has their addresses judged.
 #[derive(Clone)]
 pub struct Resolver {
-    /// `None` where neither the settings nor the system name a server. Shared: the HTTP client makes a copy for each request.
-    dns: Option<Arc<TokioResolver>>,
+    /// `None` where neither the settings nor the system name a server.
+    dns: Option<Arc<Hickory<Sockets>>>,
+    sockets: Sockets,
     allow: Arc<AllowList>,
 }
 
@@ -73,13 +72,14 @@ pub enum LookupError {
 impl Resolver {
     /// Asks `servers`, or the system's where none are given.
     pub fn new(servers: &[SocketAddr], allow: AllowList) -> Result<Self, SenderError> {
+        let sockets = Sockets::default();
         let builder = if servers.is_empty() {
-            TokioResolver::builder_tokio()
+            Hickory::builder(sockets.clone())
                 .inspect_err(|error| tracing::warn!(%error, "no name servers: every lookup will fail"))
                 .ok()
         } else {
             let config = ResolverConfig::from_name_servers(servers.iter().copied().map(name_server).collect());
-            Some(TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()))
+            Some(Hickory::builder_with_config(config, sockets.clone()))
         };
         let dns = builder
             .map(|mut builder| {
@@ -88,7 +88,7 @@ impl Resolver {
             })
             .transpose()
             .map_err(|error| SenderError::Dns(Box::new(error)))?;
-        Ok(Self { dns, allow: Arc::new(allow) })
+        Ok(Self { dns, sockets, allow: Arc::new(allow) })
     }
 
     /// The addresses to dial for `host`, in order, all of them judged; at least one.
@@ -96,16 +96,13 @@ impl Resolver {
     /// # Errors
     /// A lookup that failed, or an address that is not allowed: then none of them is.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
-        mark(Mark::LookupBegun);
-        let found = self.look_up(host).await;
-        mark(Mark::LookupEnded);
-        let (v4, v6) = found?;
+        let (v4, v6) = self.look_up(host).await?;
         for address in v4.iter().chain(&v6) {
             judge_with(*address, &self.allow).map_err(|why| {
                 LookupError::Refused(format!("refused to connect: {host} resolves to {address}; {why}"))
             })?;
         }
-        Ok(v4.into_iter().take(DIALLED_PER_FAMILY).chain(v6.into_iter().take(DIALLED_PER_FAMILY)).collect())
+        Ok(in_turns(&v4, &v6))
     }
 
     /// All IPv4 and all IPv6 addresses of `host`; at least one in all.
@@ -118,9 +115,13 @@ impl Resolver {
         let mut name = rr::Name::from_ascii(host).map_err(|_| failed("not a valid DNS name".to_owned()))?;
         name.set_fqdn(true);
 
+        let asked = Instant::now();
         let (v4, v6) = tokio::join!(dns.ipv4_lookup(name.clone()), dns.ipv6_lookup(name));
         match (v4, v6) {
-            (Err(v4), Err(v6)) => Err(absence(host, &v4, &v6)),
+            (Err(v4), Err(v6)) => match self.sockets.lacking_since(asked) {
+                Some(lacking) => Err(LookupError::Unable(lacking)),
+                None => Err(LookupError::Failed(absence(host, &v4, &v6))),
+            },
             (v4, v6) => {
                 let [v4, v6] = [v4, v6].map(|found| found.as_ref().map_or_else(|_| Vec::new(), addresses_in));
                 if v4.is_empty() && v6.is_empty() {
@@ -132,24 +133,9 @@ impl Resolver {
     }
 }
 
-/// What the HTTP client asks for the addresses to dial.
-impl Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = LookupError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, LookupError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), LookupError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let resolver = self.clone();
-        Box::pin(async move {
-            let addresses = resolver.addresses(name.as_str()).await?;
-            // The port is put in from the URL.
-            Ok(addresses.into_iter().map(|address| SocketAddr::new(address, 0)).collect::<Vec<_>>().into_iter())
-        })
-    }
+/// One of each family in turns (RFC 8305, 4), so that a family that leads nowhere costs little.
+fn in_turns(v4: &[IpAddr], v6: &[IpAddr]) -> Vec<IpAddr> {
+    (0..DIALLED_PER_FAMILY).flat_map(|nth| [v4.get(nth), v6.get(nth)]).flatten().copied().collect()
 }
 
 fn name_server(address: SocketAddr) -> NameServerConfig {
@@ -175,20 +161,13 @@ fn addresses_in(lookup: &Lookup) -> Vec<IpAddr> {
 }
 
 /// Why both questions came back without an address. A failure outweighs "there is none": it may be there after all.
-fn absence(host: &str, v4: &NetError, v6: &NetError) -> LookupError {
-    let unable = [v4, v6].into_iter().find_map(|error| match error {
-        NetError::Io(error) => lacking(error),
-        _ => None,
-    });
-    if let Some(lacking) = unable {
-        return LookupError::Unable(lacking);
-    }
+fn absence(host: &str, v4: &NetError, v6: &NetError) -> NetworkFault {
     let host = host.to_owned();
-    LookupError::Failed(match [v4, v6].into_iter().find(|error| !error.is_no_records_found()) {
+    match [v4, v6].into_iter().find(|error| !error.is_no_records_found()) {
         Some(failure) => NetworkFault::LookupFailed { host, reason: reason(failure) },
         None if v4.is_nx_domain() || v6.is_nx_domain() => NetworkFault::NoSuchHost { host },
         None => NetworkFault::NoAddress { host },
-    })
+    }
 }
 
 /// What the name servers did, in a few words.
@@ -202,6 +181,63 @@ fn reason(error: &NetError) -> String {
         NetError::Truncated => "the answer is too large".to_owned(),
         NetError::Busy => "too many lookups at once".to_owned(),
         _ => "the name servers gave no usable answer".to_owned(),
+    }
+}
+
+/// The library's sockets. Its errors do not tell that this machine is short of something, so this does.
+#[derive(Clone, Default)]
+struct Sockets {
+    tokio: TokioRuntimeProvider,
+    lacking: Arc<Mutex<Option<(Instant, &'static str)>>>,
+}
+
+impl Sockets {
+    /// What this machine lacked at some time since then.
+    fn lacking_since(&self, then: Instant) -> Option<&'static str> {
+        let lacking = *self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
+        lacking.filter(|(when, _)| *when >= then).map(|(_, what)| what)
+    }
+
+    fn watch<T>(
+        &self,
+        opening: impl Future<Output = io::Result<T>> + Send + 'static,
+    ) -> Pin<Box<dyn Future<Output = io::Result<T>> + Send>> {
+        let noted = self.lacking.clone();
+        Box::pin(async move {
+            opening.await.inspect_err(|error| {
+                if let Some(what) = lacking(error) {
+                    *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), what));
+                }
+            })
+        })
+    }
+}
+
+impl RuntimeProvider for Sockets {
+    type Handle = <TokioRuntimeProvider as RuntimeProvider>::Handle;
+    type Timer = <TokioRuntimeProvider as RuntimeProvider>::Timer;
+    type Udp = <TokioRuntimeProvider as RuntimeProvider>::Udp;
+    type Tcp = <TokioRuntimeProvider as RuntimeProvider>::Tcp;
+
+    fn create_handle(&self) -> Self::Handle {
+        self.tokio.create_handle()
+    }
+
+    fn connect_tcp(
+        &self,
+        server: SocketAddr,
+        from: Option<SocketAddr>,
+        timeout: Option<Duration>,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Self::Tcp>> + Send>> {
+        self.watch(self.tokio.connect_tcp(server, from, timeout))
+    }
+
+    fn bind_udp(
+        &self,
+        local: SocketAddr,
+        server: SocketAddr,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Self::Udp>> + Send>> {
+        self.watch(self.tokio.bind_udp(local, server))
     }
 }
 
@@ -328,7 +364,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_name_server_lookups_fail_but_localhost_is_known() {
-        let resolver = Resolver { dns: None, allow: Arc::new(anybody()) };
+        let resolver = Resolver { dns: None, sockets: Sockets::default(), allow: Arc::new(anybody()) };
         let failed = resolver.addresses("hooks.example").await.unwrap_err();
         assert_eq!(failed.to_string(), "DNS: looking up hooks.example failed (no name server is configured)");
         assert_eq!(resolver.addresses("localhost").await.unwrap(), [Ipv4Addr::LOCALHOST]);

@@ -30,7 +30,12 @@ fn sender(timeout: Duration, allow: &str) -> Sender {
     std::fs::write(&ca, TRUSTED.pem()).unwrap();
     let sender = Sender::new(
         &Delivery { timeout, retry_delays: Vec::new(), response_max_bytes: BODY_LIMIT_BYTES },
-        &Egress { allow: allow.split_terminator(',').map(str::to_owned).collect(), extra_ca: Some(ca.clone()) },
+        &Egress {
+            allow: allow.split_terminator(',').map(str::to_owned).collect(),
+            extra_ca: Some(ca.clone()),
+            idle_connections_per_host: 64,
+            max_connections: 1000,
+        },
         &Dns { servers: vec!["127.0.0.1:1".parse().unwrap()] },
     )
     .unwrap();
@@ -46,11 +51,12 @@ fn request(url: &str) -> Request {
     let mut secret = HeaderValue::from_static("Bearer sesame");
     secret.set_sensitive(true);
     let headers = HeaderMap::from_iter([(AUTHORIZATION, secret)]);
-    Request { url: Url::parse(url).unwrap(), headers, body: Bytes::from_static(b"{\"event\":\"x\"}") }
+    let body = Bytes::from_static(b"{\"event\":\"x\"}");
+    Request { url: Url::parse(url).unwrap(), headers, body, answered_within: None }
 }
 
 async fn attempt(sender: &Sender, endpoint: &Endpoint) -> Attempt {
-    sender.attempt(request(&format!("https://localhost:{}/hidden?key=hidden", endpoint.port))).await
+    sender.attempt(request(&format!("https://localhost:{}/hidden?key=hidden", endpoint.port))).await.unwrap()
 }
 
 /// What a patient attempt meets, in the customer's words.
@@ -71,7 +77,6 @@ fn words(attempt: &Attempt) -> String {
         Outcome::Response { status } => status.to_string(),
         Outcome::NetworkError(fault) => fault.to_string(),
         Outcome::Refused(why) => format!("refused: {why}"),
-        Outcome::Unable(lacking) => format!("unable: {lacking}"),
     }
 }
 
@@ -177,7 +182,10 @@ async fn what_is_wrong_with_tls_is_named() {
         (tls(&authority("unknown"), "localhost", 2500), "TLS: certificate is not signed by a known authority"),
         (tls_of_authority(&TRUSTED), own),
         (tls_of_authority(&authority("unknown")), own),
-        (alpn(), "TLS: handshake refused by the endpoint (alert no_application_protocol)"),
+        (
+            alpn(),
+            "TLS: the endpoint does not speak HTTP/1.1, over which deliveries go (alert no_application_protocol); perhaps it speaks only HTTP/2",
+        ),
     ];
     for (tls, text) in table {
         let endpoint = listen_tls(tls, |mut stream| async move { _ = read_request(&mut stream).await }).await;
@@ -232,10 +240,10 @@ async fn nobody_is_connected_to_who_is_not_allowed() {
 
     let everybody = sender(PATIENT, "0.0.0.0/0,::/0");
     for host in ["127.0.0.1", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"] {
-        let refused = everybody.attempt(request(&format!("https://{host}:{}/", endpoint.port))).await;
+        let refused = everybody.attempt(request(&format!("https://{host}:{}/", endpoint.port))).await.unwrap();
         assert!(words(&refused).ends_with("is an IP address; a host name is needed"), "{refused:?}");
     }
-    let plain = everybody.attempt(request(&format!("http://localhost:{}/", endpoint.port))).await;
+    let plain = everybody.attempt(request(&format!("http://localhost:{}/", endpoint.port))).await.unwrap();
     assert_eq!(words(&plain), "refused: http: requests are sent with https only");
     assert_eq!(endpoint.connections.load(Ordering::SeqCst), 0);
 }

@@ -6,19 +6,14 @@
 use std::{io, path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, NamedGroup, RootCertStore,
-    client::{
-        ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
-    },
+    ClientConfig, RootCertStore,
+    client::Resumption,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName, pem, pem::PemObject},
+    pki_types::{CertificateDer, pem, pem::PemObject},
     version::{TLS12, TLS13},
 };
 
-use super::{
-    SenderError,
-    trace::{Mark, mark},
-};
+use super::SenderError;
 
 /// Sessions kept for resumption. The library keeps up to 8 for a host, so that this is 512 hosts.
 const SESSIONS: usize = 4096;
@@ -29,8 +24,8 @@ pub(super) fn client_config(extra_ca: Option<&Path>) -> Result<ClientConfig, Sen
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_root_certificates(roots(extra_ca)?)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.resumption = Resumption::store(Arc::new(TracedSessions(ClientSessionMemoryCache::new(SESSIONS))));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
     Ok(config)
 }
 
@@ -59,42 +54,6 @@ fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, SenderEr
             malformed => io::Error::new(io::ErrorKind::InvalidData, malformed),
         },
     })
-}
-
-/// A session store that also tells the trace that a handshake begins: the hint is asked for when the first message
-/// is made.
-#[derive(Debug)]
-struct TracedSessions(ClientSessionMemoryCache);
-
-impl ClientSessionStore for TracedSessions {
-    fn kx_hint(&self, server_name: &ServerName<'_>) -> Option<NamedGroup> {
-        mark(Mark::HandshakeBegun);
-        self.0.kx_hint(server_name)
-    }
-
-    fn set_kx_hint(&self, server_name: ServerName<'static>, group: NamedGroup) {
-        self.0.set_kx_hint(server_name, group);
-    }
-
-    fn set_tls12_session(&self, server_name: ServerName<'static>, value: Tls12ClientSessionValue) {
-        self.0.set_tls12_session(server_name, value);
-    }
-
-    fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        self.0.tls12_session(server_name)
-    }
-
-    fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
-        self.0.remove_tls12_session(server_name);
-    }
-
-    fn insert_tls13_ticket(&self, server_name: ServerName<'static>, value: Tls13ClientSessionValue) {
-        self.0.insert_tls13_ticket(server_name, value);
-    }
-
-    fn take_tls13_ticket(&self, server_name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.0.take_tls13_ticket(server_name)
-    }
 }
 
 #[cfg(test)]

@@ -183,6 +183,8 @@ pub struct LiveWorker {
     pub failing_endpoints: u64,
     /// Endpoints that had no room for one more attempt a moment ago.
     pub limited: Vec<Limited>,
+    /// What its machine lacked for requests a moment ago, such as file descriptors, in words.
+    pub lacking: Option<String>,
 }
 
 /// An endpoint that a worker gives no more attempts at the moment.

@@ -32,7 +32,7 @@ use crate::{
         webhook::{Authentication, Sealed, Webhook, WebhookId},
     },
     secrets::{Place, SecretsError, Vault},
-    sender::{Request, Sender},
+    sender::{NotMade, Request, Sender},
     store::{Deleted, Put, Store, StoreError},
 };
 
@@ -91,6 +91,9 @@ pub enum WebhooksError {
         /// The webhook.
         webhook: WebhookId,
     },
+    /// The test request could not be made from here, which says nothing of the endpoint.
+    #[error("no request was made: {0}; try again when there is")]
+    NotMade(#[from] NotMade),
     /// No such failed delivery.
     #[error("webhook {webhook} has no failed delivery `{delivery}`")]
     NoSuchDelivery {
@@ -268,7 +271,7 @@ impl Webhooks {
         let delivery = Delivery::first(&event_id, account, id, None);
         let body = test_envelope(now);
         let request = Request::to_webhook(&self.vault, (account, &webhook), &event_id, now.timestamp(), body.into())?;
-        let met = sender.attempt(request).await;
+        let met = sender.attempt(request).await?;
         let facts = EnvelopeFacts { event: TEST_EVENT.to_owned(), identifiers: Vec::new() };
         let entry = LogEntry::of_attempt(&delivery, facts, now, (&met.outcome, met.duration, met.phases), true);
         if !self.store.log(account, id, &entry).await? {

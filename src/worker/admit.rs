@@ -27,6 +27,8 @@ pub(super) enum Admission {
     PutOff,
     /// As many wait as may: the delivery fails, for this reason.
     Full(String),
+    /// The delivery stays in hand, and asks again in a moment.
+    Later,
 }
 
 /// Asks for room for an attempt, and puts its delivery off if there is none. Never holds a `suspect`, an entry that was
@@ -38,12 +40,22 @@ pub(super) async fn admit(
     judged: &Judged,
     suspect: bool,
 ) -> Admission {
-    let envelope = &judged.envelope;
-    let NoRoom { fails } = match worker.endpoints.enter(delivery, envelope.len(), judged.was_held) {
-        Ok(permit) => return Admission::Permit(permit),
-        Err(_) if suspect => return Admission::Permit(worker.endpoints.enter_anyway(delivery, envelope.len())),
-        Err(no_room) => no_room,
-    };
+    let bytes = judged.envelope.len();
+    match worker.endpoints.enter(delivery, bytes, judged.was_held) {
+        Ok(permit) => Admission::Permit(permit),
+        Err(_) if suspect => Admission::Permit(worker.endpoints.enter_anyway(delivery, bytes)),
+        Err(NoRoom { fails }) => put_off(worker, lease, delivery, judged, fails).await,
+    }
+}
+
+/// Puts a delivery off for which there is no room at its endpoint, which `fails` or is slow.
+pub(super) async fn put_off(
+    worker: &Worker,
+    lease: &Lease,
+    delivery: &Delivery,
+    judged: &Judged,
+    fails: bool,
+) -> Admission {
     let is_retry = delivery.attempt > 1;
     let (wait, reason) = if is_retry {
         let after = worker.endpoints.put_off(delivery.webhook);
@@ -51,7 +63,7 @@ pub(super) async fn admit(
     } else {
         (LOOK_AGAIN, Reason::Busy { visit_in: LOOK_AGAIN, is_new: judged.is_new(delivery) })
     };
-    match hold(worker, lease, delivery, envelope, reason).await {
+    match hold(worker, lease, delivery, &judged.envelope, reason).await {
         Some(Settled::Full) => {
             worker.figures.no_room();
             return Admission::Full(waiting_list_full(fails));

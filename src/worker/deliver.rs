@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     Worker,
-    admit::{Admission, admit, hold_while_off},
+    admit::{Admission, admit, hold_while_off, put_off},
     endpoints::Permit,
     leases::Lease,
     persist::{Backoff, until_answered},
@@ -25,7 +25,7 @@ use crate::{
     },
     failpoint,
     secrets::SecretsError,
-    sender::{self, Request},
+    sender::{self, NotMade, Request},
     store::{Attempted, Entry, Settled, StoreError},
 };
 
@@ -70,13 +70,26 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 if !lease.ready(worker.start_within).await {
                     return;
                 }
-                let permit = match admit(&worker, &lease, &delivery, &judged, deliveries > 1).await {
-                    Admission::Permit(permit) => permit,
+                let suspect = deliveries > 1;
+                let mut admission = admit(&worker, &lease, &delivery, &judged, suspect).await;
+                if let Admission::Permit(permit) = admission {
+                    match attempt(&worker, &lease, &delivery, webhook, permit, &mut judged).await {
+                        Ok(()) => return,
+                        Err(NotMade::HostFull) if !suspect => {
+                            worker.endpoints.note_host_full(&delivery, webhook.url.as_url());
+                            admission = put_off(&worker, &lease, &delivery, &judged, false).await;
+                        }
+                        Err(NotMade::HostFull) => admission = Admission::Later,
+                        Err(NotMade::Lacking(lacking)) => {
+                            worker.shortage.tell(lacking);
+                            admission = Admission::Later;
+                        }
+                    }
+                }
+                match admission {
+                    Admission::Permit(_) | Admission::Later => {}
                     Admission::PutOff => return,
                     Admission::Full(why) => return fail(&worker, &lease, delivery, judged, why).await,
-                };
-                if attempt(&worker, &lease, delivery, webhook, permit, &mut judged).await {
-                    return;
                 }
                 tokio::select! {
                     () = worker.stop.cancelled() => return,
@@ -105,39 +118,34 @@ async fn judge(worker: &Worker, lease: &Lease, entry: Entry) -> Option<Judged> {
     }
 }
 
-/// Makes the attempt, decides what follows, and settles it. `false` where this machine lacks what a request takes: that
-/// is no attempt, for nobody was asked.
+/// Makes the attempt, decides what follows, and settles it. An error where nobody was asked: that is no attempt.
 async fn attempt(
     worker: &Worker,
     lease: &Lease,
-    delivery: Delivery,
+    delivery: &Delivery,
     webhook: &Webhook,
     permit: Permit,
     judged: &mut Judged,
-) -> bool {
+) -> Result<(), NotMade> {
     let time = worker.clock.now();
     worker.figures.attempt_started();
     failpoint::before("request", delivery.account.as_str());
-    let met = request(worker, &delivery, webhook, time, judged.envelope.clone()).await;
-    if let Outcome::Unable(lacking) = &met.outcome {
-        worker.figures.attempt_undone();
-        worker.shortage.tell(lacking);
-        return false;
-    }
+    let made = request(worker, delivery, webhook, time, judged.envelope.clone()).await;
+    let met = made.inspect_err(|_| worker.figures.attempt_undone())?;
     permit.end(&met.outcome);
     failpoint::after("request", delivery.account.as_str());
     let next = worker.schedule.decide(&met.outcome, delivery.attempt, rand::random());
     let last = !matches!(next, Next::Retry { .. });
     let facts = std::mem::take(&mut judged.facts);
-    let log = LogEntry::of_attempt(&delivery, facts, time, (&met.outcome, met.duration, met.phases), last);
+    let log = LogEntry::of_attempt(delivery, facts, time, (&met.outcome, met.duration, met.phases), last);
     tracing::debug!(
         account = %delivery.account, webhook = %delivery.webhook, delivery = %delivery.id,
         attempt = delivery.attempt, status = %log.http_status, error = log.error.as_deref(),
         duration_ms = log.duration_ms, last, "attempt"
     );
-    let attempted = Attempted { held: lease.token().0, delivery: delivery.into(), next, log: log.into() };
+    let attempted = Attempted { held: lease.token().0, delivery: delivery.clone().into(), next, log: log.into() };
     settle(worker, lease, attempted, judged.envelope.len()).await;
-    true
+    Ok(())
 }
 
 /// One request, or why there can be none.
@@ -147,15 +155,17 @@ async fn request(
     webhook: &Webhook,
     time: DateTime<Utc>,
     envelope: Bytes,
-) -> sender::Attempt {
+) -> Result<sender::Attempt, NotMade> {
     let Delivery { account, event_id, .. } = delivery;
-    let request = match Request::to_webhook(&worker.vault, (account, webhook), event_id, time.timestamp(), envelope) {
+    let mut request = match Request::to_webhook(&worker.vault, (account, webhook), event_id, time.timestamp(), envelope)
+    {
         Ok(request) => request,
         Err(error) => {
             tracing::error!(%error, %account, webhook = %webhook.id, "a webhook's credentials cannot be used");
-            return unusable_credentials(&error);
+            return Ok(unusable_credentials(&error));
         }
     };
+    request.answered_within = worker.schedule.wait_before(delivery.attempt);
     worker.sender.attempt(request).await
 }
 

@@ -14,6 +14,7 @@ use std::{
 };
 
 use tokio::time::Instant;
+use url::Url;
 
 use super::alarm::Alarm;
 use crate::{
@@ -50,8 +51,12 @@ pub(super) struct Endpoints {
     busy_percent: AtomicU8,
     /// By partition.
     next_visit: Arc<[Alarm]>,
+    host_room: HostRoom,
     known: Mutex<Known>,
 }
+
+/// How many more requests a URL's host would take now, as far as its limit on connections is known.
+type HostRoom = Box<dyn Fn(&Url) -> usize + Send + Sync>;
 
 #[derive(Default)]
 struct Known {
@@ -80,6 +85,8 @@ struct One {
     /// Whose it is, if it was limited; what limited it last, and when.
     account: Option<AccountId>,
     limited: Option<(Limit, Duration)>,
+    /// Its URL, if its host did not take a connection.
+    url: Option<Box<Url>>,
     /// Whether deliveries are held for it, and whether the visitor was told of a free place.
     held: bool,
     rung: bool,
@@ -106,10 +113,11 @@ pub(super) struct NoRoom {
 impl Endpoints {
     /// Nothing is known yet. Places share out this many bytes as well, so that an endpoint that may not have all places cannot
     /// have all bytes that may be in hand either.
-    pub(super) fn new(rule: Rule, bytes: usize, next_visit: Arc<[Alarm]>) -> Self {
+    pub(super) fn new(rule: Rule, bytes: usize, next_visit: Arc<[Alarm]>, host_room: HostRoom) -> Self {
         let known = Known { rung: next_visit.iter().map(|_| VecDeque::new()).collect(), ..Known::default() };
         let place_bytes = (bytes / rule.places).max(1);
-        Self { began: Instant::now(), rule, place_bytes, busy_percent: 0.into(), next_visit, known: known.into() }
+        let (began, busy_percent) = (Instant::now(), 0.into());
+        Self { began, rule, place_bytes, busy_percent, next_visit, host_room, known: known.into() }
     }
 
     /// The right to attempt this delivery, whose envelope has this many bytes, if there is room.
@@ -125,7 +133,7 @@ impl Endpoints {
             one.expected.0 = one.expected.0.saturating_sub(self.places(bytes));
             one.account.get_or_insert_with(|| delivery.account.clone());
         }
-        let (room, limit) = one.endpoint.room(&self.rule, &crowd, now, is_retry);
+        let (room, limit) = self.room_at(one, &crowd, now, is_retry);
         // Held deliveries on their way back have their room.
         let others = if is_retry || was_held { 0 } else { one.expected(now) };
         if room > others {
@@ -134,6 +142,22 @@ impl Endpoints {
         one.account.get_or_insert_with(|| delivery.account.clone());
         one.limited = Some((limit, now));
         Err(NoRoom { fails: one.endpoint.fails() })
+    }
+
+    /// Room for one more attempt at an endpoint, and what limits it.
+    fn room_at(&self, one: &One, crowd: &Crowd, now: Duration, is_retry: bool) -> (usize, Limit) {
+        let by_rule = one.endpoint.room(&self.rule, crowd, now, is_retry);
+        let by_host = one.url.as_ref().map_or(usize::MAX, |url| (self.host_room)(url));
+        if by_host < by_rule.0 { (by_host, Limit::Connections) } else { by_rule }
+    }
+
+    /// The endpoint's host did not take a connection that an attempt needed.
+    pub(super) fn note_host_full(&self, delivery: &Delivery, url: &Url) {
+        let (now, mut known) = (self.began.elapsed(), self.known());
+        let one = known.by_webhook.entry(delivery.webhook).or_default();
+        one.url = Some(Box::new(url.clone()));
+        one.account.get_or_insert_with(|| delivery.account.clone());
+        one.limited = Some((Limit::Connections, now));
     }
 
     /// How long a due retry waits that found no room.
@@ -246,11 +270,11 @@ impl Endpoints {
             let crowd = known.crowd(self, *webhook, now);
             slow += usize::from(!one.endpoint.is_quick(&crowd, now));
             failing += usize::from(one.endpoint.fails());
-            let has_room = one.endpoint.room(&self.rule, &crowd, now, false).0 > 0;
+            let has_room = self.room_at(one, &crowd, now, false).0 > 0;
             let recently = one.limited.filter(|(_, at)| now.saturating_sub(*at) < LIMITED || (one.held && !has_room));
             if let Some((why, _)) = recently.filter(|_| limited.len() < LIMITED_MAX) {
                 let in_flight = one.endpoint.in_flight();
-                let limit = in_flight + one.endpoint.room(&self.rule, &crowd, now, true).0;
+                let limit = in_flight + self.room_at(one, &crowd, now, true).0;
                 let account = one.account.as_ref().map(AccountId::to_string).unwrap_or_default();
                 limited.push(Limited { account, webhook: webhook.to_string(), why: why.to_string(), in_flight, limit });
             }
@@ -299,7 +323,7 @@ impl Known {
     fn room(&self, endpoints: &Endpoints, webhook: WebhookId, now: Duration) -> usize {
         let (crowd, unknown) = (self.crowd(endpoints, webhook, now), One::default());
         let one = self.by_webhook.get(&webhook).unwrap_or(&unknown);
-        one.endpoint.room(&endpoints.rule, &crowd, now, false).0.saturating_sub(one.expected(now))
+        endpoints.room_at(one, &crowd, now, false).0.saturating_sub(one.expected(now))
     }
 
     fn note_answer(&mut self, took: Duration, now: Duration) {

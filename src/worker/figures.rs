@@ -79,6 +79,7 @@ impl Figures {
             "slowEndpoints": slow,
             "failingEndpoints": failing,
             "limited": limited,
+            "lacking": worker.shortage.lacking(),
         })
         .to_string()
     }

@@ -2,7 +2,7 @@
 //! time is wedged. A process that merely runs proves nothing.
 //!
 //! `/healthz` asks whether the loops turn and no retry is forgotten: where not, restart the worker.
-//! `/readyz` asks besides whether Redis answers and the worker is not stopping. So an outage of Redis makes workers
+//! `/readyz` asks besides whether Redis answers, the machine has what requests take, and the worker is not stopping. So an outage of Redis makes workers
 //! unready and restarts none of them. Both answer 200 or 503, and say in JSON which check failed.
 
 use std::{
@@ -156,6 +156,10 @@ impl Worker {
                 _ => "it was not asked yet".to_owned(),
             };
             checks.push(Check::new("redis", matches!(heard, Some(Ok(_))), why));
+            let lacking = self.shortage.lacking();
+            checks.push(Check::new("resources", lacking.is_none(), || {
+                format!("{}; deliveries wait", lacking.unwrap_or_default())
+            }));
             checks.push(Check::new("running", !self.stop.is_cancelled(), || "it is stopping".to_owned()));
         }
         checks

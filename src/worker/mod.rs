@@ -33,11 +33,13 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Resource, getrlimit};
 use tokio::{
     sync::{Mutex, Notify, Semaphore},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
 
 use self::{
     alarm::Alarm,
@@ -53,7 +55,7 @@ use self::{
     turns::Turns,
 };
 use crate::{
-    config::Settings,
+    config::{SPARE_CONNECTIONS, Settings},
     domain::{
         account::AccountId,
         endpoint::Rule,
@@ -68,6 +70,8 @@ use crate::{
 
 /// One read takes at most this many entries.
 const READ_MAX: usize = 64;
+/// Files besides connections to endpoints and readers' to Redis: other connections to Redis, probes, the standard streams.
+const OTHER_FILES: usize = 64;
 /// How long Redis may take to answer the last steps of a worker that leaves.
 const LEAVING: Duration = Duration::from_secs(3);
 
@@ -141,6 +145,18 @@ pub enum WorkerError {
     /// A thread ended although nobody told it to.
     #[error("a worker's thread ended by a fault of this program")]
     ThreadEnded,
+    /// The limit of open files leaves too few connections.
+    #[error(
+        "this process may have {limit} files open, of which {connections} could be connections to endpoints, and worker.concurrency needs {needed}: raise the limit (ulimit -n) or lower worker.concurrency"
+    )]
+    Files {
+        /// The limit.
+        limit: usize,
+        /// What it leaves.
+        connections: usize,
+        /// What is needed.
+        needed: usize,
+    },
     /// The address for health probes cannot be listened on.
     #[error("worker.health_bind: cannot listen on {address}")]
     Health {
@@ -156,13 +172,8 @@ pub enum WorkerError {
 ///
 /// # Errors
 /// Only at the start, where Redis is out of reach or unfit. A running worker survives whatever Redis does.
-pub async fn run(
-    settings: &Settings,
-    store: Store,
-    sender: Sender,
-    vault: Vault,
-    stop: CancellationToken,
-) -> Result<(), WorkerError> {
+pub async fn run(settings: &Settings, store: Store, vault: Vault, stop: CancellationToken) -> Result<(), WorkerError> {
+    let settings = &within_files(settings)?;
     let crew: health::Crew = (0..threads::count(settings)).map(|_| OnceLock::new()).collect();
     if let Some(address) = settings.worker.health_bind {
         let probes = health::listen(address).await.map_err(|source| WorkerError::Health { address, source })?;
@@ -170,7 +181,7 @@ pub async fn run(
     }
     let others = threads::start(settings, &vault, &crew, &stop);
     let settings = threads::share(settings, 0);
-    let own = work(&settings, (store, sender, vault), &crew[0], stop.clone()).await;
+    let own = work(&settings, (store, vault), &crew[0], stop.clone()).await;
     if own.is_err() {
         stop.cancel();
     }
@@ -180,10 +191,11 @@ pub async fn run(
 /// One worker, on the thread that this runs on; seen by probes through `place`.
 async fn work(
     settings: &Settings,
-    (store, sender, vault): (Store, Sender, Vault),
+    (store, vault): (Store, Vault),
     place: &OnceLock<Arc<Worker>>,
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
+    let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
     let now = store.now().await?;
     let partitions = store.keys().partitions();
     let (steps, batches): (Vec<_>, Vec<_>) = (0..partitions)
@@ -194,6 +206,8 @@ async fn work(
         .unzip();
     let max_bytes = usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX);
     let next_visit: Arc<[Alarm]> = (0..partitions).map(|_| Alarm::new()).collect();
+    let asked = sender.clone();
+    let host_room = Box::new(move |url: &Url| asked.room(url));
     let worker = Arc::new(Worker {
         catalogue: settings.catalogue(),
         schedule: Schedule::new(settings.delivery.retry_delays.clone()),
@@ -206,7 +220,7 @@ async fn work(
         figures: Figures::new(now),
         slots: Arc::new(Semaphore::new(settings.worker.concurrency)),
         load: Arc::new(Load::new(max_bytes, partitions)),
-        endpoints: Arc::new(Endpoints::new(rule(settings), max_bytes, next_visit.clone())),
+        endpoints: Arc::new(Endpoints::new(rule(settings), max_bytes, next_visit.clone(), host_room)),
         steps,
         unstarted: Mutex::default(),
         deliveries: TaskTracker::new(),
@@ -342,6 +356,22 @@ fn rule(settings: &Settings) -> Rule {
         timeout: settings.delivery.timeout,
         failing_every: Duration::from_secs(attempts.into()) / settings.worker.failing_rate,
     }
+}
+
+/// The settings, with no more connections than files may be open.
+fn within_files(settings: &Settings) -> Result<Settings, WorkerError> {
+    let mut settings = settings.clone();
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(settings) };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    // A thread has a reader, which has a connection to Redis of its own, for each partition.
+    let besides = OTHER_FILES + threads::count(&settings) * usize::from(settings.queue.partitions);
+    let (connections, needed) = (limit.saturating_sub(besides), settings.worker.concurrency + SPARE_CONNECTIONS);
+    if connections < needed {
+        return Err(WorkerError::Files { limit, connections, needed });
+    }
+    let most = &mut settings.egress.max_connections;
+    *most = connections.min(*most);
+    Ok(settings)
 }
 
 /// A name that no other process has had: the host's, for people, and a random part.

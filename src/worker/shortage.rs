@@ -1,4 +1,4 @@
-//! This machine's own troubles, told once a second however many attempts meet them.
+//! What this machine lacks for a request, such as file descriptors: told once a second however many deliveries wait for it.
 
 use std::{
     sync::Mutex,
@@ -6,18 +6,34 @@ use std::{
 };
 
 const TELL_EVERY: Duration = Duration::from_secs(1);
+/// A shortage that no delivery met for this long is over: those that wait try again at least every 2 s.
+const OVER_AFTER: Duration = Duration::from_secs(5);
 
-/// When it was told last.
+/// The last shortage.
 #[derive(Default)]
-pub(super) struct Shortage(Mutex<Option<Instant>>);
+pub(super) struct Shortage(Mutex<Option<Met>>);
+
+#[derive(Clone, Copy)]
+struct Met {
+    lacking: &'static str,
+    at: Instant,
+    told: Instant,
+}
 
 impl Shortage {
-    /// Says in the log what is lacking.
-    pub(super) fn tell(&self, lacking: &str) {
-        let mut told = self.0.lock().expect("never poisoned");
-        if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            *told = Some(Instant::now());
-            tracing::error!(lacking, "no request can be made from here; deliveries wait");
+    /// A delivery met a shortage: says so in the log.
+    pub(super) fn tell(&self, lacking: &'static str) {
+        let (now, mut last) = (Instant::now(), self.0.lock().expect("never poisoned"));
+        let told = last.map(|last| last.told).filter(|told| now < *told + TELL_EVERY);
+        if told.is_none() {
+            tracing::warn!(lacking, "no request can be made from here; deliveries wait");
         }
+        *last = Some(Met { lacking, at: now, told: told.unwrap_or(now) });
+    }
+
+    /// What is lacking now.
+    pub(super) fn lacking(&self) -> Option<&'static str> {
+        let last = *self.0.lock().expect("never poisoned");
+        last.filter(|last| last.at.elapsed() < OVER_AFTER).map(|last| last.lacking)
     }
 }

@@ -1,5 +1,5 @@
 //! Several workers in one process, one a thread, for machines with more cores. They share nothing: each has its own name
-//! in the consumer groups, its own connections to Redis and to endpoints, and its part of `concurrency`, `max_bytes` and `failing_rate`. So
+//! in the consumer groups, its own connections to Redis and to endpoints, and its part of `concurrency`, `max_bytes`, `failing_rate` and `max_connections`. So
 //! none waits for another, and a process of four is as four processes of one.
 
 use std::thread;
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{WorkerError, health::Crew, work};
-use crate::{config::Settings, secrets::Vault, sender::Sender, store::Store};
+use crate::{config::Settings, secrets::Vault, store::Store};
 
 /// A thread's end.
 type Ending = oneshot::Receiver<Result<(), WorkerError>>;
@@ -25,6 +25,7 @@ pub(super) fn share(settings: &Settings, nth: usize) -> Settings {
     let worker = &mut own.worker;
     worker.concurrency = worker.concurrency / threads + usize::from(nth < worker.concurrency % threads);
     worker.max_bytes = (worker.max_bytes / threads as u64).max(1);
+    own.egress.max_connections /= threads;
     worker.failing_rate = (worker.failing_rate / u32::try_from(threads).unwrap_or(u32::MAX)).max(1);
     own
 }
@@ -44,8 +45,7 @@ pub(super) fn start(settings: &Settings, vault: &Vault, crew: &Crew, stop: &Canc
                 let result = runtime.map_err(WorkerError::Thread).and_then(|runtime| {
                     runtime.block_on(async {
                         let store = Store::open(&settings).await?;
-                        let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
-                        work(&settings, (store, sender, vault), &crew[nth], stop).await
+                        work(&settings, (store, vault), &crew[nth], stop).await
                     })
                 });
                 drop(others);

@@ -40,7 +40,6 @@ use crate::{
     domain::{account::AccountId, event::EventId, log_entry::LogEntry, retry::Schedule},
     producer::{NewEvent, Producer},
     secrets::Vault,
-    sender::Sender,
     store::Store,
     telemetry,
     webhooks::{AuthenticationView, Webhooks},
@@ -92,14 +91,13 @@ async fn beside_redis(
     telemetry::init(&settings.log)?;
     let store = Store::open(&settings).await?;
     let vault = || Vault::new(settings.secrets.key.as_ref());
-    let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
     let webhooks = Webhooks::new(&settings, store.clone(), vault()?)?;
     home.write("transcript.json", TRANSCRIPT)?;
 
     let leave = CancellationToken::new();
     let mut working = tokio::spawn({
         let (settings, store, vault, leave) = (settings.clone(), store.clone(), vault()?, leave.clone());
-        async move { worker::run(&settings, store, sender, vault, leave).await }
+        async move { worker::run(&settings, store, vault, leave).await }
     });
     let schedule = Schedule::new(settings.delivery.retry_delays.clone());
     let rules = Rules { schedule, timeout: settings.delivery.timeout };

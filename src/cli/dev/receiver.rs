@@ -13,11 +13,8 @@ use anyhow::Context;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::{ServerConfig, crypto::aws_lc_rs};
 use tokio::{
@@ -115,7 +112,7 @@ fn certificate() -> anyhow::Result<(String, ServerConfig)> {
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(vec![certificate.into()], key)?;
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((authority.pem(), tls))
 }
 
@@ -143,9 +140,8 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, paths: Arc<Paths>) {
         let paths = paths.clone();
         async move { Ok::<_, Infallible>(paths.answer(request).await) }
     });
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new());
-    http.http2().timer(TokioTimer::new());
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new());
     // A connection that breaks is the sender's to tell.
     let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }

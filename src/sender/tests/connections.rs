@@ -1,32 +1,23 @@
 //! How connections are agreed on, kept and used again.
 
 use std::{
-    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use http::{Response, Version};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
 use rustls::HandshakeKind;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    sync::{Notify, mpsc},
-};
+use tokio::{io::AsyncWriteExt, sync::mpsc, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    PATIENT, Sender, attempt,
+    PATIENT, attempt,
     endpoint::{Endpoint, answering, good_tls, listen, listen_tls, read_request},
-    loopback, met, sender, words,
+    loopback, met, request, sender, words,
 };
-use crate::domain::outcome::Phases;
+use crate::sender::NotMade;
 
 const OK: &[u8] = b"HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\nok";
 
@@ -77,127 +68,181 @@ async fn a_second_connection_resumes_the_first_ones_session() {
     assert_eq!(handshakes.recv().await, Some(Some(HandshakeKind::Resumed)));
 }
 
-/// The first connection answers when told to; a second one is accepted and left alone.
-#[tokio::test]
-async fn an_attempt_that_takes_over_a_freed_connection_is_not_blamed_for_its_own_connect() {
-    let acceptor = TlsAcceptor::from(Arc::new(good_tls()));
-    let (begun, first_is_asked, second_is_there) =
-        (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (asked, there) = (first_is_asked.clone(), second_is_there.clone());
-    let second_is_left = Arc::new(Notify::new());
-    let left = second_is_left.clone();
-    let endpoint = listen(move |stream| {
-        let (acceptor, begun, asked, there) = (acceptor.clone(), begun.clone(), asked.clone(), there.clone());
-        let left = left.clone();
+/// Answers each request with `OK`, and then does `then` to the connection.
+async fn after_each_answer<F: Future<Output = bool> + Send + 'static>(
+    then: impl Fn(Arc<AtomicUsize>) -> F + Clone + Send + Sync + 'static,
+) -> Endpoint {
+    let answered = Arc::new(AtomicUsize::new(0));
+    listen_tls(good_tls(), move |mut stream| {
+        let (then, answered) = (then.clone(), answered.clone());
         async move {
-            if begun.fetch_add(1, Ordering::SeqCst) > 0 {
-                there.notify_one();
-                // Never a word, and read until the other side gives up.
-                let _ = tokio::io::copy(&mut { stream }, &mut tokio::io::sink()).await;
-                return left.notify_one();
+            while read_request(&mut stream).await.is_some() {
+                stream.write_all(OK).await.unwrap();
+                stream.flush().await.unwrap();
+                answered.fetch_add(1, Ordering::SeqCst);
+                if !then(answered.clone()).await {
+                    return;
+                }
             }
-            let mut stream = acceptor.accept(stream).await.unwrap();
-            read_request(&mut stream).await.unwrap();
-            asked.notify_one();
-            there.notified().await;
-            stream.write_all(OK).await.unwrap();
-            read_request(&mut stream).await.unwrap();
-            stream.write_all(OK).await.unwrap();
-        }
-    })
-    .await;
-    let endpoint = Arc::new(endpoint);
-    let sender = sender(PATIENT, loopback());
-    let first = tokio::spawn({
-        let (sender, endpoint) = (sender.clone(), endpoint.clone());
-        async move { attempt(&sender, &endpoint).await }
-    });
-    first_is_asked.notified().await;
-    let second = attempt(&sender, &endpoint).await;
-    assert_eq!(words(&first.await.unwrap()), "200");
-    assert_eq!(words(&second), "200");
-    assert_eq!(Phases { first_byte: None, ..second.phases }, Phases::default());
-    assert!(second.phases.first_byte.is_some());
-    // No attempt's deadline holds the second connection any more, and yet it does not stay.
-    tokio::time::timeout(PATIENT, second_is_left.notified()).await.expect("its socket is given up");
-}
-
-/// An HTTP/2 endpoint that answers, or fails a stream, as `answer` says.
-async fn http_2(answer: fn() -> io::Result<Response<String>>, versions: mpsc::UnboundedSender<Version>) -> Endpoint {
-    let mut tls = good_tls();
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    listen_tls(tls, move |stream| {
-        let versions = versions.clone();
-        async move {
-            let service = service_fn(move |request: http::Request<Incoming>| {
-                versions.send(request.version()).unwrap();
-                async move { answer() }
-            });
-            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         }
     })
     .await
 }
 
 #[tokio::test]
-async fn http_2_is_spoken_where_the_endpoint_offers_it() {
-    let (seen, mut versions) = mpsc::unbounded_channel();
-    let endpoint = http_2(|| Ok(Response::new("ok".to_owned())), seen).await;
-    assert_eq!(met(&endpoint).await, "200");
-    assert_eq!(versions.recv().await, Some(Version::HTTP_2));
-}
-
-async fn all_are_delivered_at_once(count: usize, sender: &Sender, endpoint: &Arc<Endpoint>) {
-    let mut attempts = tokio::task::JoinSet::new();
-    for _ in 0..count {
-        let (sender, endpoint) = (sender.clone(), endpoint.clone());
-        attempts.spawn(async move { attempt(&sender, &endpoint).await });
-    }
-    for attempt in attempts.join_all().await {
-        assert_eq!(words(&attempt), "200");
-    }
-}
-
-#[tokio::test]
-async fn many_attempts_at_once_share_an_http_2_connection_and_none_is_lost() {
-    let (seen, _versions) = mpsc::unbounded_channel();
-    let endpoint = Arc::new(http_2(|| Ok(Response::new("ok".to_owned())), seen).await);
+async fn a_request_meets_no_connection_that_its_endpoint_closed() {
+    let endpoint = after_each_answer(|_| async { false }).await;
     let sender = sender(PATIENT, loopback());
-    all_are_delivered_at_once(50, &sender, &endpoint).await;
-}
-
-#[tokio::test]
-async fn bodies_far_beyond_the_limit_cost_an_http_2_connection_none_of_its_other_streams() {
-    static ANSWERED: AtomicUsize = AtomicUsize::new(0);
-    let answer = || {
-        let long = !ANSWERED.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
-        Ok(Response::new("x".repeat(if long { 300_000 } else { 10 })))
-    };
-    let (seen, _versions) = mpsc::unbounded_channel();
-    let endpoint = Arc::new(http_2(answer, seen).await);
-    let sender = sender(PATIENT, loopback());
-    assert_eq!(words(&attempt(&sender, &endpoint).await), "200");
-    for _ in 0..10 {
-        all_are_delivered_at_once(60, &sender, &endpoint).await;
+    for attempts in 1..=50 {
+        assert_eq!(words(&attempt(&sender, &endpoint).await), "200");
+        assert_eq!(endpoint.connections.load(Ordering::SeqCst), attempts);
     }
-    assert_eq!(endpoint.connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
-async fn an_http_2_stream_that_is_reset_names_the_endpoints_reason() {
-    let (seen, _versions) = mpsc::unbounded_channel();
-    let endpoint = http_2(|| Err(io::Error::other("no")), seen).await;
-    assert_eq!(met(&endpoint).await, "connection reset by the endpoint (HTTP/2 stream reset: INTERNAL_ERROR)");
-}
-
-#[tokio::test]
-async fn an_http_2_connection_that_ends_without_an_answer_was_closed() {
-    let mut tls = good_tls();
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    let endpoint = listen_tls(tls, |mut stream| async move {
-        stream.read_u8().await.unwrap();
-        stream.shutdown().await.unwrap();
+async fn a_dead_connection_fails_one_attempt_and_the_next_one_gets_a_new_connection() {
+    // A connection that has brought its answer resets with the next request.
+    let endpoint = listen_tls(good_tls(), |mut stream| async move {
+        read_request(&mut stream).await;
+        stream.write_all(OK).await.unwrap();
+        stream.flush().await.unwrap();
+        read_request(&mut stream).await;
+        stream.get_ref().0.set_zero_linger().unwrap();
     })
     .await;
-    assert_eq!(met(&endpoint).await, "connection closed while waiting for the response");
+    let sender = sender(PATIENT, loopback());
+    let url = format!("https://localhost:{}/", endpoint.port);
+    let mut failures = 0;
+    for _ in 0..20 {
+        let first = words(&sender.attempt(request(&url)).await.unwrap());
+        if first == "200" {
+            continue;
+        }
+        failures += 1;
+        assert!(first.starts_with("connection reset") || first.starts_with("connection closed"), "{first}");
+        let mut second = request(&url);
+        second.answered_within = Some(Duration::ZERO);
+        assert_eq!(words(&sender.attempt(second).await.unwrap()), "200");
+    }
+    assert_eq!(failures, 2, "from then on none is reused");
+}
+
+#[tokio::test]
+async fn a_connection_that_brings_more_than_its_answer_is_not_used_again() {
+    for response in [
+        "HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 X\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 X\r\n\r\nok",
+    ] {
+        let endpoint = listen_tls(good_tls(), move |mut stream| async move {
+            read_request(&mut stream).await;
+            stream.write_all(response.as_bytes()).await.unwrap();
+            let _ = stream.shutdown().await;
+            let _ = read_request(&mut stream).await;
+        })
+        .await;
+        let sender = sender(PATIENT, loopback());
+        for connections in 1..=5 {
+            assert_eq!(words(&attempt(&sender, &endpoint).await), "200");
+            assert_eq!(endpoint.connections.load(Ordering::SeqCst), connections);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_not_used_for_as_long_as_its_endpoint_says_that_it_keeps_it() {
+    for (said, connections) in [("timeout=1", 2), ("max=100, timeout=5", 1), ("nonsense", 1)] {
+        let answer = format!("HTTP/1.1 200 X\r\nkeep-alive: {said}\r\ncontent-length: 0\r\n\r\n");
+        let endpoint = answering(answer).await;
+        let sender = sender(PATIENT, loopback());
+        attempt(&sender, &endpoint).await;
+        attempt(&sender, &endpoint).await;
+        assert_eq!(endpoint.connections.load(Ordering::SeqCst), connections, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_request_was_read_counts() {
+    for status in ["200", "401", "413", "503"] {
+        let endpoint = listen_tls(good_tls(), move |mut stream| async move {
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 100]).await;
+            let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.flush().await;
+        })
+        .await;
+        let sender = sender(PATIENT, loopback());
+        let mut seen = 0;
+        for _ in 0..50 {
+            let mut large = request(&format!("https://localhost:{}/", endpoint.port));
+            large.body = vec![b'x'; 900_000].into();
+            seen += usize::from(words(&sender.attempt(large).await.unwrap()) == status);
+        }
+        assert!(seen >= 48, "{status} came {seen} times of 50");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_no_attempt_where_others_show_that_it_is_the_hosts_limit() {
+    let (open, most) = (Arc::new(AtomicUsize::new(0)), 3);
+    let acceptor = TlsAcceptor::from(Arc::new(good_tls()));
+    let endpoint = Arc::new(
+        listen(move |stream| {
+            let (acceptor, open) = (acceptor.clone(), open.clone());
+            async move {
+                if open.fetch_add(1, Ordering::SeqCst) < most {
+                    let mut stream = acceptor.accept(stream).await.unwrap();
+                    while read_request(&mut stream).await.is_some() {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        stream.write_all(OK).await.unwrap();
+                    }
+                }
+                open.fetch_sub(1, Ordering::SeqCst);
+            }
+        })
+        .await,
+    );
+    let sender = sender(PATIENT, loopback());
+    let url = format!("https://localhost:{}/", endpoint.port);
+    assert_eq!(words(&attempt(&sender, &endpoint).await), "200");
+    for _ in 0..3 {
+        let mut attempts = JoinSet::new();
+        for _ in 0..8 {
+            let (sender, request) = (sender.clone(), request(&url));
+            attempts.spawn(async move { sender.attempt(request).await });
+        }
+        let (made, not_made): (Vec<_>, Vec<_>) = attempts.join_all().await.into_iter().partition(Result::is_ok);
+        assert!(made.iter().flatten().all(|attempt| words(attempt) == "200"), "{made:?}");
+        assert_eq!(made.len(), most);
+        assert!(not_made.iter().all(|why| matches!(why, Err(NotMade::HostFull))), "{not_made:?}");
+        assert_eq!(sender.room(&url.parse().unwrap()), most, "those are idle now");
+    }
+    assert_eq!(endpoint.connections.load(Ordering::SeqCst), 8, "the first three, and five that were refused once");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_closes_after_the_handshake_without_a_word_on_http_may_speak_http_2_only() {
+    let closed = "connection closed while waiting for the response";
+    for (alpn, text) in [
+        (vec![], format!("{closed}; perhaps the endpoint speaks only HTTP/2")),
+        (vec![b"http/1.1".to_vec()], closed.to_owned()),
+    ] {
+        let mut tls = good_tls();
+        tls.alpn_protocols = alpn;
+        let endpoint = listen_tls(tls, |mut stream| async move {
+            read_request(&mut stream).await;
+            let _ = stream.shutdown().await;
+        })
+        .await;
+        assert_eq!(met(&endpoint).await, text);
+    }
+}
+
+#[tokio::test]
+async fn two_hundred_attempts_in_turn_use_one_connection() {
+    let endpoint = answering(OK).await;
+    let sender = sender(PATIENT, loopback());
+    for _ in 0..200 {
+        assert_eq!(words(&attempt(&sender, &endpoint).await), "200");
+    }
+    assert_eq!(endpoint.connections.load(Ordering::SeqCst), 1);
 }

@@ -71,6 +71,8 @@ pub(super) async fn listen<F: Future<Output = ()> + Send + 'static>(
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             counter.fetch_add(1, Ordering::SeqCst);
+            // As servers do: else a reset takes along what the system has not sent yet.
+            stream.set_nodelay(true).unwrap();
             tokio::spawn(serve(stream));
         }
     });

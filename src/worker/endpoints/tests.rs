@@ -11,7 +11,7 @@ fn delivery() -> Delivery {
 /// A place for every 100 bytes.
 fn endpoints(places: usize) -> Arc<Endpoints> {
     let rule = Rule { places, timeout: Duration::from_secs(10), failing_every: Duration::from_millis(30) };
-    Arc::new(Endpoints::new(rule, 100 * places, [Alarm::new()].into()))
+    Arc::new(Endpoints::new(rule, 100 * places, [Alarm::new()].into(), Box::new(|_| usize::MAX)))
 }
 
 fn in_flight(endpoints: &Endpoints) -> usize {

@@ -1,0 +1,329 @@
+//! Which connection a request uses, and how many connections there may be.
+//!
+//! A connection carries one request at a time. *In use* they are bounded by the worker's places and by what the host has
+//! shown to allow; *idle* ones by [`Limits`]. This file only keeps the books: it opens nothing and reads no clock.
+//!
+//! A host's limit is learnt: a connection that is refused while others to that host work tells that the host allows no
+//! more than those. The bound is tried upwards by one a minute, and for as long as the tries succeed.
+
+use std::{collections::HashMap, collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::NotMade;
+
+/// No connection is used for longer, so that names are looked up and judged again.
+const AGE_MAX: Duration = Duration::from_mins(5);
+/// An idle connection is kept for this long: below the 60 to 90 s after which servers and address translators commonly
+/// drop one themselves.
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(30);
+/// A host that answered within this is alive: a connection that it refuses says something of its limit.
+const ANSWERED_LATELY: Duration = Duration::from_secs(10);
+/// A learnt bound is tried upwards this long after a refusal, and is forgotten after as long without any answer.
+const BOUND_HOLDS: Duration = Duration::from_mins(1);
+/// Two reused connections that fail within this time are a habit of the host: for as long, none is reused.
+const HABIT: Duration = Duration::from_mins(1);
+/// A host without connections is forgotten when it was not seen for this long.
+const FORGET: Duration = Duration::from_mins(10);
+
+/// The settings `egress.idle_connections_per_host` and `egress.max_connections`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) idle_per_host: usize,
+    /// Connections, and lookups, which take a second socket.
+    pub(super) total: usize,
+}
+
+/// What is kept: a connection, or a test's stand-in.
+pub(super) trait Closable {
+    /// Whether the other side closed it, or sent what nobody asked for.
+    fn is_closed(&self) -> bool;
+}
+
+/// The connections to all hosts. A host is a name and a port, as in a URL.
+#[derive(Debug)]
+pub(super) struct Pool<C> {
+    limits: Limits,
+    hosts: HashMap<Arc<str>, Host<C>>,
+    /// Sockets in all.
+    sockets: usize,
+}
+
+/// The connections to one host.
+#[derive(Debug)]
+struct Host<C> {
+    name: Arc<str>,
+    /// The least recently used first.
+    idle: VecDeque<Kept<C>>,
+    in_use: usize,
+    opening: usize,
+    /// Of those, the ones whose name is being looked up.
+    looking_up: usize,
+    /// How many connections the host allows, and when one more is tried.
+    bound: Option<(usize, Instant)>,
+    /// When it answered last, and when it did on a reused connection.
+    answered: Option<Instant>,
+    reused_answered: Option<Instant>,
+    /// Since when requests have gone without an answer.
+    unanswered: Option<Instant>,
+    /// When a reused connection failed last, and until when none is reused.
+    failed: Option<Instant>,
+    reuse_from: Option<Instant>,
+    seen: Instant,
+}
+
+/// A connection that has brought an answer, and may bring more.
+#[derive(Debug)]
+pub(super) struct Kept<C> {
+    pub(super) connection: C,
+    pub(super) born: Instant,
+    answered: Instant,
+    until: Instant,
+}
+
+/// What a request uses; the name is the pool's own copy.
+#[derive(Debug)]
+pub(super) enum Taken<C> {
+    /// This connection.
+    Kept(Arc<str>, Kept<C>),
+    /// A connection that is to be opened.
+    New(Arc<str>),
+}
+
+/// What a connection in the books is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doing {
+    LookingUp,
+    Connecting,
+    InUse,
+}
+
+impl<C: Closable> Pool<C> {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, hosts: HashMap::new(), sockets: 0 }
+    }
+
+    /// A connection for a request: the most recently used idle one, or a new one where there is none that brought an
+    /// answer `since` then. At a bound, an idle connection is closed to make room.
+    pub(super) fn take(&mut self, name: &str, since: Option<Instant>, now: Instant) -> Result<Taken<C>, NotMade> {
+        let kept = self.with(name, now, |host| host.take_idle(since, now).map(|kept| (host.name.clone(), kept)));
+        match kept.flatten() {
+            Some((name, kept)) => Ok(Taken::Kept(name, kept)),
+            None => self.take_new(name, now).map(Taken::New),
+        }
+    }
+
+    /// The right to open a connection.
+    pub(super) fn take_new(&mut self, name: &str, now: Instant) -> Result<Arc<str>, NotMade> {
+        if !self.hosts.contains_key(name) {
+            let name: Arc<str> = name.into();
+            self.hosts.insert(name.clone(), Host::new(name, now));
+        }
+        let allowed = self.with(name, now, |host| host.open() < host.allowed(now) || host.idle.pop_front().is_some());
+        if allowed != Some(true) {
+            return Err(NotMade::HostFull);
+        }
+        while self.sockets + 2 > self.limits.total {
+            if !self.close_least_used(now) {
+                return Err(NotMade::Lacking("all connections that egress.max_connections allows are in use"));
+            }
+        }
+        let opened = self.with(name, now, |host| {
+            (host.opening, host.looking_up) = (host.opening + 1, host.looking_up + 1);
+            host.name.clone()
+        });
+        Ok(opened.expect("it is there since above"))
+    }
+
+    /// A connection goes on to something else, or ends.
+    pub(super) fn moved(&mut self, name: &str, from: Doing, to: Option<Doing>, now: Instant) {
+        self.with(name, now, |host| {
+            for (doing, is) in [(Some(from), false), (to, true)] {
+                let change = |count: &mut usize| *count = if is { *count + 1 } else { count.saturating_sub(1) };
+                match doing {
+                    Some(Doing::InUse) => change(&mut host.in_use),
+                    Some(Doing::Connecting) => change(&mut host.opening),
+                    Some(Doing::LookingUp) => {
+                        change(&mut host.opening);
+                        change(&mut host.looking_up);
+                    }
+                    None => {}
+                }
+            }
+            if let (Some(Doing::InUse), Some((most, _))) = (to, &mut host.bound) {
+                *most = (*most).max(host.in_use + host.idle.len());
+            }
+        });
+    }
+
+    /// A request goes out.
+    pub(super) fn asked(&mut self, name: &str, now: Instant) {
+        self.with(name, now, |host| _ = host.unanswered.get_or_insert(now));
+    }
+
+    /// The headers of an answer came.
+    pub(super) fn answered(&mut self, name: &str, reused: bool, now: Instant) {
+        self.with(name, now, |host| {
+            host.answered = Some(now);
+            host.unanswered = None;
+            if reused {
+                host.reused_answered = Some(now);
+            }
+        });
+    }
+
+    /// A connection in use becomes idle after a whole answer. The host keeps it open for `keep_alive`, if it says so.
+    pub(super) fn put_back(
+        &mut self,
+        name: &str,
+        connection: C,
+        born: Instant,
+        keep_alive: Option<Duration>,
+        now: Instant,
+    ) {
+        // A second less than the host, so that a request does not meet a connection that is just being closed.
+        let keep = keep_alive.map_or(IDLE_MAX, |said| said.saturating_sub(Duration::from_secs(1)).min(IDLE_MAX));
+        let until = (now + keep).min(born + AGE_MAX);
+        let (idle_max, full) = (self.limits.idle_per_host, self.sockets > self.limits.total);
+        self.with(name, now, |host| {
+            host.in_use = host.in_use.saturating_sub(1);
+            if now < until && host.may_reuse(now) && !full {
+                host.idle.push_back(Kept { connection, born, answered: now, until });
+            }
+            if host.idle.len() > idle_max {
+                host.idle.pop_front();
+            }
+        });
+    }
+
+    /// A connection was refused, reset or closed before its handshake ended. Whether that is the host's limit on
+    /// connections, so that no attempt was made.
+    pub(super) fn refused(&mut self, name: &str, now: Instant) -> bool {
+        self.with(name, now, |host| {
+            host.idle.retain(|kept| !kept.connection.is_closed());
+            let alive = host.in_use + host.idle.len();
+            let limited = alive > 0 && host.answered.is_some_and(|at| now < at + ANSWERED_LATELY);
+            if alive == 0 {
+                // It takes no connections at all, so that the bound explains nothing.
+                host.bound = None;
+            } else if limited {
+                host.bound = Some((alive, now + BOUND_HOLDS));
+            }
+            limited
+        })
+        .unwrap_or(false)
+    }
+
+    /// A request that was sent at `sent` on a reused connection ended before the first byte of an answer. That may be
+    /// because the connection was dead, and then so are the others. A connection that was merely `silent` says nothing if
+    /// others were answered meanwhile.
+    pub(super) fn failed(&mut self, name: &str, sent: Instant, silent: bool, now: Instant) {
+        self.with(name, now, |host| {
+            if silent && host.reused_answered.is_some_and(|at| at >= sent) {
+                return;
+            }
+            host.idle.clear();
+            if host.failed.replace(now).is_some_and(|before| now < before + HABIT) {
+                host.reuse_from = Some(now + HABIT);
+            }
+        });
+    }
+
+    /// How many more requests the host would take now.
+    pub(super) fn room(&self, name: &str, now: Instant) -> usize {
+        let bounded = self.hosts.get(name).filter(|host| host.bound.is_some());
+        bounded.map_or(usize::MAX, |host| host.idle.len() + host.allowed(now).saturating_sub(host.open()))
+    }
+
+    /// Closes the less recently used half of the idle connections, for the system has no files left.
+    pub(super) fn make_room(&mut self, now: Instant) {
+        let idle: usize = self.hosts.values().map(|host| host.idle.len()).sum();
+        for _ in 0..idle.div_ceil(2) {
+            self.close_least_used(now);
+        }
+    }
+
+    /// Closes what was idle for too long, and forgets hosts. Whether anything is left to look after.
+    pub(super) fn sweep(&mut self, now: Instant) -> bool {
+        self.hosts.retain(|_, host| {
+            let before = host.sockets();
+            host.idle.retain(|kept| now < kept.until && !kept.connection.is_closed());
+            self.sockets -= before - host.sockets();
+            host.open() > 0 || now < host.seen + if host.bound.is_some() { FORGET } else { HABIT }
+        });
+        !self.hosts.is_empty()
+    }
+
+    /// Closes the connection that was idle for the longest time; whether there was one.
+    fn close_least_used(&mut self, now: Instant) -> bool {
+        let idle = self.hosts.iter().filter_map(|(name, host)| Some((host.idle.front()?.answered, name)));
+        let Some(name) = idle.min().map(|(_, name)| name.clone()) else { return false };
+        self.with(&name, now, |host| host.idle.pop_front()).flatten().is_some()
+    }
+
+    /// Changes a host's books, and the sum of them.
+    fn with<R>(&mut self, name: &str, now: Instant, change: impl FnOnce(&mut Host<C>) -> R) -> Option<R> {
+        let host = self.hosts.get_mut(name)?;
+        let before = host.sockets();
+        host.seen = now;
+        let changed = change(host);
+        self.sockets = self.sockets + host.sockets() - before;
+        Some(changed)
+    }
+}
+
+impl<C: Closable> Host<C> {
+    const fn new(name: Arc<str>, now: Instant) -> Self {
+        Self {
+            name,
+            idle: VecDeque::new(),
+            in_use: 0,
+            opening: 0,
+            looking_up: 0,
+            bound: None,
+            answered: None,
+            reused_answered: None,
+            unanswered: None,
+            failed: None,
+            reuse_from: None,
+            seen: now,
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.idle.len() + self.in_use + self.opening
+    }
+
+    fn sockets(&self) -> usize {
+        self.open() + self.looking_up
+    }
+
+    /// How many connections may be open.
+    fn allowed(&self, now: Instant) -> usize {
+        let silent = self.unanswered.is_some_and(|since| now >= since + BOUND_HOLDS);
+        self.bound.filter(|_| !silent).map_or(usize::MAX, |(most, try_at)| most + usize::from(now >= try_at))
+    }
+
+    fn may_reuse(&self, now: Instant) -> bool {
+        self.reuse_from.is_none_or(|from| now >= from)
+    }
+
+    /// The most recently used idle connection that brought an answer `since` then. Those that ended are dropped.
+    fn take_idle(&mut self, since: Option<Instant>, now: Instant) -> Option<Kept<C>> {
+        while let Some(kept) = self.idle.pop_back() {
+            if kept.connection.is_closed() || now >= kept.until {
+                continue;
+            }
+            if since.is_some_and(|since| kept.answered < since) {
+                self.idle.push_back(kept);
+                return None;
+            }
+            self.in_use += 1;
+            return Some(kept);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;
