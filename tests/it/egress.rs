@@ -34,11 +34,7 @@ struct Site {
 impl Site {
     /// These host names may stand in a webhook's URL.
     async fn new(names: &[&str]) -> Self {
-        Self::offering(Alpn::Http1, names).await
-    }
-
-    async fn offering(alpn: Alpn, names: &[&str]) -> Self {
-        let (receiver, tripwires) = receiver_and_tripwires(alpn).await;
+        let (receiver, tripwires) = receiver_and_tripwires().await;
         let here = Installation::new(&receiver).await;
         let here = names.iter().fold(here, |here, name| here.allowing(&format!("https://{name}/")));
         let dns = DnsServer::start().await;
@@ -70,9 +66,9 @@ impl Site {
 }
 
 /// A receiver on 127.0.0.2 and, at its port, a tripwire on each other address of this machine that tests can use.
-async fn receiver_and_tripwires(alpn: Alpn) -> (Receiver, Vec<Tripwire>) {
+async fn receiver_and_tripwires() -> (Receiver, Vec<Tripwire>) {
     for _ in 0..100 {
-        let receiver = Receiver::at(PUBLIC, alpn).await;
+        let receiver = Receiver::at(PUBLIC).await;
         let port = receiver.address().port();
         let v4 = Tripwire::on(SocketAddr::new(PRIVATE, port)).await;
         let v6 = Tripwire::on(SocketAddr::new(PRIVATE_V6, port)).await;

@@ -289,15 +289,3 @@ async fn an_edit_of_url_and_token_counts_from_the_next_attempt_on() {
     assert_eq!(after[0].header("authorization"), None);
     assert_eq!(here.finished(webhook).await.len(), 2);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn http2_is_spoken_where_it_is_offered() {
-    let receiver = Receiver::offering(Alpn::Http2).await;
-    receiver.plan("/h2", [Answer::Status(503), Answer::Status(200)]);
-    let here = Installation::new(&receiver).await;
-    let webhook = here.add("acme", &receiver.url("/h2")).await;
-    let _worker = here.program.worker([]);
-    here.push("acme", TRANSCRIPT).await;
-    assert_eq!(here.finished(webhook).await.len(), 2);
-    assert!(receiver.requests("/h2").iter().all(|request| request.version == http::Version::HTTP_2));
-}

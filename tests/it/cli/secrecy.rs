@@ -26,7 +26,7 @@ async fn loud(here: &Installation, redis: &RedisServer) -> Program {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_printed_logged_or_readable_in_redis() {
-    let (old, new) = (Receiver::start().await, Receiver::offering(Alpn::Http2).await);
+    let (old, new) = (Receiver::start().await, Receiver::start().await);
     old.plan(CAPABILITY, [Answer::Status(500), Answer::Status(200)]);
     new.plan(CAPABILITY, [Answer::Status(404), Answer::Status(200)]);
     let redis = RedisServer::start(AppendFsync::Always);
@@ -66,7 +66,7 @@ async fn no_secret_is_printed_logged_or_readable_in_redis() {
         receiver.requests(CAPABILITY).iter().all(|request| request.header(name) == Some(value))
     };
     assert!(sent(&old, "authorization", &format!("Bearer {TOKEN}")), "the receiver has the token");
-    assert!(sent(&new, "x-secret", VALUE) && new.requests(CAPABILITY)[0].version == http::Version::HTTP_2);
+    assert!(sent(&new, "x-secret", VALUE), "the other has its header");
     assert!(seen.answered.contains("••••arer") && seen.answered.contains("••••ader"), "masked: {}", seen.answered);
     assert!(worker.stderr.contains("\"level\":\"TRACE\"") || worker.stderr.contains("\"level\":\"DEBUG\""));
     for place in [&held.text, &written] {

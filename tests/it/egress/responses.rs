@@ -15,18 +15,19 @@ const TOO_MUCH: &str = "invalid HTTP response (more was sent than a response may
 const NOT_HTTP: &str = "invalid HTTP response (not HTTP)";
 const BAD_STATUS: &str = "invalid HTTP response (its status line is malformed)";
 const DELIVERED: &str = "200";
-const PROTOCOL_ERROR: &str = "invalid HTTP response (it breaks a rule or a limit of HTTP/2: PROTOCOL_ERROR)";
+/// An empty SETTINGS frame (RFC 9113, 6.5), with which a server begins that speaks HTTP/2 alone.
+const HTTP_2_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 type Row = (&'static str, Vec<Act>, &'static str);
 
 /// Delivers an event to each row's endpoint, all at once, one attempt each, and compares what the log says.
-async fn assert_outcomes(rows: Vec<Row>, http2: bool) {
+async fn assert_outcomes(rows: Vec<Row>) {
     let authority = Receiver::start().await;
     let here = Installation::new(&authority).await;
     let mut expected = Vec::new();
     for (number, (name, script, met)) in rows.into_iter().enumerate() {
         let floods = script.iter().any(|act| matches!(act, Act::Flood(_)));
-        let endpoint = if http2 { Hostile::http2(script).await } else { Hostile::http1(script).await };
+        let endpoint = Hostile::start(script).await;
         let account = format!("account-{number}");
         let webhook = here.add(&account, &endpoint.url()).await;
         here.push(&account, TRANSCRIPT).await;
@@ -89,7 +90,7 @@ async fn headers_that_never_end_or_are_too_many_are_network_errors() {
         ("1xx, then a final status", vec![send("HTTP/1.1 103 X\r\n\r\n".repeat(1000)), after_200("\r\n")], DELIVERED),
         ("silence", vec![], TIMED_OUT),
     ];
-    assert_outcomes(rows, false).await;
+    assert_outcomes(rows).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +136,7 @@ async fn whatever_a_body_does_the_status_before_it_counts() {
         ("a reset", vec![after_200(length), send("x"), Act::Reset], DELIVERED),
         ("a close", vec![after_200(length), Act::Close], DELIVERED),
     ];
-    assert_outcomes(rows, false).await;
+    assert_outcomes(rows).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +149,7 @@ async fn an_answer_that_is_not_one_is_a_network_error_that_says_so() {
         ("another protocol", vec![send("SSH-2.0-OpenSSH_9.2\r\n\r\n")], NOT_HTTP),
         ("HTTP/0.9", vec![send("<html>hello</html>"), Act::Close], NOT_HTTP),
         ("an unknown version", vec![send("HTTP/3.0 200 OK\r\n\r\n")], NOT_HTTP),
-        ("HTTP/2 without being asked", vec![send(frame(SETTINGS, 0, 0, []))], NOT_HTTP),
+        ("HTTP/2 without being asked", vec![send(HTTP_2_SETTINGS)], NOT_HTTP),
         ("a status of four digits", vec![send("HTTP/1.1 2000 OK\r\n\r\n")], BAD_STATUS),
         ("a status below 100", vec![send("HTTP/1.1 099 OK\r\n\r\n")], BAD_STATUS),
         ("a NUL in a header", vec![after_200("a: b\0c\r\n\r\n")], NOT_HTTP),
@@ -163,89 +164,5 @@ async fn an_answer_that_is_not_one_is_a_network_error_that_says_so() {
         ),
         ("HTTP/1.0", vec![send("HTTP/1.0 200 OK\r\n\r\nhello"), Act::Close], DELIVERED),
     ];
-    assert_outcomes(rows, false).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_http_2_stream_or_connection_that_the_endpoint_ends_is_told_with_its_reason() {
-    let reset = |code: u32| vec![send(frame(RST_STREAM, 0, 1, code.to_be_bytes()))];
-    let go_away = |code: u32| vec![send(frame(GOAWAY, 0, 0, [0_u32.to_be_bytes(), code.to_be_bytes()].concat()))];
-    let ok = || send(frame(HEADERS, END_HEADERS, 1, STATUS_200));
-    let rows = vec![
-        ("no error", reset(0), "connection reset by the endpoint (HTTP/2 stream reset: NO_ERROR)"),
-        ("internal error", reset(2), "connection reset by the endpoint (HTTP/2 stream reset: INTERNAL_ERROR)"),
-        ("refused", reset(7), "connection reset by the endpoint (HTTP/2 stream reset: REFUSED_STREAM)"),
-        ("cancelled", reset(8), "connection reset by the endpoint (HTTP/2 stream reset: CANCEL)"),
-        ("calm", reset(11), "connection reset by the endpoint (HTTP/2 stream reset: ENHANCE_YOUR_CALM)"),
-        ("HTTP/1.1", reset(13), "connection reset by the endpoint (HTTP/2 stream reset: HTTP_1_1_REQUIRED)"),
-        ("unnamed", reset(4242), "connection reset by the endpoint (HTTP/2 stream reset: code 4242)"),
-        ("goes away", go_away(0), "HTTP/2 connection ended by the endpoint (GOAWAY: NO_ERROR)"),
-        ("goes away calmly", go_away(11), "HTTP/2 connection ended by the endpoint (GOAWAY: ENHANCE_YOUR_CALM)"),
-        ("goes away in error", go_away(1), "HTTP/2 connection ended by the endpoint (GOAWAY: PROTOCOL_ERROR)"),
-        ("reset after the headers", [vec![ok()], reset(2)].concat(), DELIVERED),
-        ("goes away after the headers", [vec![ok()], go_away(11)].concat(), DELIVERED),
-        ("closes", vec![Act::Close], CLOSED),
-        ("resets the connection", vec![Act::Reset], RESET),
-        ("closes after the headers", vec![ok(), Act::Close], DELIVERED),
-        ("says nothing", vec![], TIMED_OUT),
-    ];
-    assert_outcomes(rows, true).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn floods_over_http_2_end_with_the_attempt_or_before_and_so_do_their_connections() {
-    let headers = |flags: u8, block: &[u8]| frame(HEADERS, flags, 1, block);
-    let ok = || send(headers(END_HEADERS, STATUS_200));
-    let many = |count: usize| literal("a", &"b".repeat(100)).repeat(count);
-    // One header of 4,000 bytes is put into the table once and then named 10,000 times, a byte each.
-    let bomb = [STATUS_200, b"\x40\x01a\x7f\xa1\x1e", &[b'b'; 4000], &[0xbe; 10_000]].concat();
-    let enough = [STATUS_200, &many(100)].concat();
-    let too_many = [STATUS_200, &many(155)].concat();
-    let part = many(155);
-    let calm = "invalid HTTP response (it breaks a rule or a limit of HTTP/2: ENHANCE_YOUR_CALM)";
-    let frame_size = "invalid HTTP response (it breaks a rule or a limit of HTTP/2: FRAME_SIZE_ERROR)";
-    let flow_control = "invalid HTTP response (it breaks a rule or a limit of HTTP/2: FLOW_CONTROL_ERROR)";
-    let rows = vec![
-        ("103 without end", vec![flood(headers(END_HEADERS, STATUS_103))], TOO_MUCH),
-        ("103 that drips", vec![drip(headers(END_HEADERS, STATUS_103))], TIMED_OUT),
-        ("headers within the limit", vec![send(headers(END_HEADERS | END_STREAM, &enough))], DELIVERED),
-        ("headers beyond the limit", vec![send(headers(END_HEADERS | END_STREAM, &too_many))], PROTOCOL_ERROR),
-        ("a bomb in HPACK", vec![send(headers(END_HEADERS | END_STREAM, &bomb))], calm),
-        (
-            "4 MiB of headers",
-            vec![send(headers(0, STATUS_200)), send(frame(CONTINUATION, 0, 1, &part).repeat(256))],
-            calm,
-        ),
-        (
-            "continuations without end",
-            vec![send(headers(0, STATUS_200)), flood(frame(CONTINUATION, 0, 1, "\0\x01a\x01b"))],
-            calm,
-        ),
-        ("empty continuations", vec![send(headers(0, STATUS_200)), flood(frame(CONTINUATION, 0, 1, ""))], calm),
-        ("continuations that drip", vec![send(headers(0, STATUS_200)), drip(frame(CONTINUATION, 0, 1, ""))], calm),
-        ("settings without end", vec![flood(frame(SETTINGS, 0, 0, [0, 4, 0, 0, 0xff, 0xff]))], TOO_MUCH),
-        ("pings without end", vec![flood(frame(PING, 0, 0, [0; 8]))], TOO_MUCH),
-        ("window updates without end", vec![flood(frame(WINDOW_UPDATE, 0, 1, 1_u32.to_be_bytes()))], TOO_MUCH),
-        ("unknown frames without end", vec![flood(frame(0xfa, 0, 0, [0; 1000]))], TOO_MUCH),
-        ("data without end", vec![ok(), flood(frame(DATA, 0, 1, [0; 16_384]))], DELIVERED),
-        ("empty data without end", vec![ok(), flood(frame(DATA, 0, 1, []))], DELIVERED),
-        ("data that drips", vec![ok(), drip(frame(DATA, 0, 1, "x"))], DELIVERED),
-        (
-            "trailers without end",
-            vec![ok(), send(headers(0, b"\0\x01a\x01b")), flood(frame(CONTINUATION, 0, 1, &part))],
-            DELIVERED,
-        ),
-        ("a stream nobody opened", vec![send(frame(HEADERS, END_HEADERS, 3, STATUS_200))], PROTOCOL_ERROR),
-        ("a pushed stream", vec![send(frame(PUSH_PROMISE, END_HEADERS, 1, [0, 0, 0, 2, 0x88]))], PROTOCOL_ERROR),
-        ("data before the headers", vec![send(frame(DATA, 0, 1, "x"))], PROTOCOL_ERROR),
-        ("headers without a status", vec![send(headers(END_HEADERS, &literal("a", "b")))], PROTOCOL_ERROR),
-        ("a frame beyond the limit", vec![send(frame(DATA, 0, 1, [0; 70_000]))], frame_size),
-        ("HTTP/1.1", vec![send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")], frame_size),
-        (
-            "a window that overflows",
-            vec![send(frame(WINDOW_UPDATE, 0, 0, 0x7fff_ffff_u32.to_be_bytes()).repeat(2))],
-            flow_control,
-        ),
-    ];
-    assert_outcomes(rows, true).await;
+    assert_outcomes(rows).await;
 }

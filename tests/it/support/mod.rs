@@ -12,7 +12,9 @@
 )]
 
 mod certificates;
+mod connection;
 mod dns;
+mod endpoint;
 mod installation;
 mod ports;
 mod program;
@@ -25,11 +27,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use certificates::{Authority, Identity, server_config};
+pub use connection::{Connection, Head};
 pub use dns::{DnsServer, Reply};
+pub use endpoint::{Endpoint, Front};
 pub use installation::{Installation, SOON, TRANSCRIPT, account_id, envelope_of, first, text};
 pub use ports::{refused_port, unused_port};
 pub use program::{Output, Process, Program, SECRETS_KEY};
-pub use receiver::{Alpn, Answer, Gate, Received, Receiver};
+pub use receiver::{Answer, Gate, Received, Receiver};
 pub use redis::{AppendFsync, RedisServer};
 pub use timetable::{Record, TELLING, Timed, Timetable, now_ms, quantile};
 pub use tripwire::Tripwire;

@@ -2,11 +2,10 @@
 //! path, well or in one of the ways in which endpoints fail.
 //!
 //! It runs on the test's own runtime and ends when it is dropped. HTTP/1.1 is written by hand ([`http1`]), because a
-//! server library refuses to misbehave; HTTP/2 is a library's ([`http2`]), and gives ordinary answers only.
+//! server library refuses to misbehave.
 
 mod answer;
 mod http1;
-mod http2;
 
 use std::collections::HashMap;
 use std::io;
@@ -17,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, Method};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,26 +27,6 @@ use tokio_rustls::TlsAcceptor;
 use super::certificates::{Authority, Identity, server_config};
 pub use answer::{Answer, Gate};
 
-/// Which protocols the receiver offers in the TLS handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alpn {
-    Http1,
-    /// Refuses a client that offers HTTP/1.1 alone; one that offers nothing is served HTTP/1.1.
-    Http2,
-    /// HTTP/2 first, which is what a client that knows both will take.
-    Both,
-}
-
-impl Alpn {
-    fn names(self) -> &'static [&'static str] {
-        match self {
-            Self::Http1 => &["http/1.1"],
-            Self::Http2 => &["h2"],
-            Self::Both => &["h2", "http/1.1"],
-        }
-    }
-}
-
 /// One request, whole.
 #[derive(Clone, Debug)]
 pub struct Received {
@@ -55,7 +34,6 @@ pub struct Received {
     /// Without the query.
     pub path: String,
     pub query: Option<String>,
-    pub version: Version,
     pub headers: HeaderMap,
     /// Byte for byte, chunks joined.
     pub body: Bytes,
@@ -80,7 +58,6 @@ impl Received {
 /// A running receiver.
 pub struct Receiver {
     address: SocketAddr,
-    alpn: Alpn,
     ledger: Arc<Ledger>,
     ca_file: NamedTempFile,
     _tasks: JoinSet<()>,
@@ -89,38 +66,29 @@ pub struct Receiver {
 impl Receiver {
     /// A good certificate and HTTP/1.1, over which every [`Answer`] can be given.
     pub async fn start() -> Self {
-        Self::start_as(Identity::Trusted, Alpn::Http1).await
+        Self::with_certificate(Identity::Trusted).await
     }
 
     /// The same on another address of this machine, such as 127.0.0.2.
-    pub async fn at(address: IpAddr, alpn: Alpn) -> Self {
-        Self::start_at(address, Identity::Trusted, alpn).await
+    pub async fn at(address: IpAddr) -> Self {
+        Self::start_at(address, Identity::Trusted).await
     }
 
-    /// A good certificate and these protocols.
-    pub async fn offering(alpn: Alpn) -> Self {
-        Self::start_as(Identity::Trusted, alpn).await
-    }
-
-    /// Another certificate, or none; HTTP/1.1.
+    /// Another certificate, or none.
     pub async fn with_certificate(identity: Identity) -> Self {
-        Self::start_as(identity, Alpn::Http1).await
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), identity).await
     }
 
-    async fn start_as(identity: Identity, alpn: Alpn) -> Self {
-        Self::start_at(Ipv4Addr::LOCALHOST.into(), identity, alpn).await
-    }
-
-    async fn start_at(address: IpAddr, identity: Identity, alpn: Alpn) -> Self {
+    async fn start_at(address: IpAddr, identity: Identity) -> Self {
         let ca_file = tempfile::Builder::new().prefix("lynkhook-ca-").suffix(".pem").tempfile().expect("a CA file");
         std::fs::write(&ca_file, Authority::shared().pem()).expect("the CA file can be written");
         let listener = TcpListener::bind((address, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let ledger = Arc::new(Ledger::default());
-        let acceptor = server_config(identity, alpn.names()).map(TlsAcceptor::from);
+        let acceptor = server_config(identity, &["http/1.1"]).map(TlsAcceptor::from);
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, identity, acceptor, Arc::clone(&ledger)));
-        Self { address, alpn, ledger, ca_file, _tasks: tasks }
+        Self { address, ledger, ca_file, _tasks: tasks }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -147,17 +115,12 @@ impl Receiver {
     pub fn plan(&self, path: &str, answers: impl Into<Vec<Answer>>) {
         let answers = answers.into();
         assert!(!answers.is_empty(), "a plan needs at least one answer");
-        if self.alpn != Alpn::Http1 {
-            let fault = answers.iter().find(|answer| !answer.works_over_http2());
-            assert!(fault.is_none(), "{fault:?} cannot be given over HTTP/2; use Receiver::start()");
-        }
         let mut plans = self.ledger.plans.lock().expect("no test panicked in here");
         plans.insert(path.to_owned(), Plan::InOrder { answers, given: 0 });
     }
 
-    /// Requests for `path` are answered as `choose` says of each, whatever order they come in. HTTP/1.1 only.
+    /// Requests for `path` are answered as `choose` says of each, whatever order they come in.
     pub fn plan_each(&self, path: &str, choose: impl FnMut(&Received) -> Answer + Send + 'static) {
-        assert_eq!(self.alpn, Alpn::Http1, "whether an answer can be given over HTTP/2 is not known beforehand");
         let mut plans = self.ledger.plans.lock().expect("no test panicked in here");
         plans.insert(path.to_owned(), Plan::Each(Box::new(choose)));
     }
@@ -305,10 +268,5 @@ async fn serve(
         }
         return Ok(());
     };
-    let stream = acceptor.accept(stream).await?;
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2::serve(stream, ledger, number).await
-    } else {
-        http1::serve(stream, ledger, number).await
-    }
+    http1::serve(acceptor.accept(stream).await?, ledger, number).await
 }

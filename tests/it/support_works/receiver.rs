@@ -4,7 +4,6 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Version;
 use reqwest::Client;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
@@ -14,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Alpn, Answer, Authority, Gate, Identity, Receiver, refused_port};
+use crate::support::{Answer, Authority, Gate, Identity, Receiver, refused_port};
 
 const SOON: Duration = Duration::from_secs(10);
 /// How long "says nothing" is watched.
@@ -32,7 +31,7 @@ fn client_config() -> ClientConfig {
 
 fn client(receiver: &Receiver) -> Client {
     let mut config = client_config();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Client::builder()
         .tls_backend_preconfigured(config)
         .redirect(reqwest::redirect::Policy::none())
@@ -153,7 +152,7 @@ async fn a_request_is_recorded_byte_for_byte() {
     let request = receiver.wait_for("/b", 1, SOON).await.remove(0);
     assert_eq!((request.method.as_str(), request.query.as_deref()), ("PUT", Some("x=1&y")));
     assert_eq!((request.header("x-mine"), request.header("x-other")), (Some("v"), None));
-    assert_eq!((request.version, request.connection), (Version::HTTP_11, 1));
+    assert_eq!(request.connection, 1);
     assert!(request.body == body && request.ended.unwrap() >= request.arrived);
 }
 
@@ -168,63 +167,41 @@ async fn a_chunked_body_is_put_together() {
 }
 
 #[tokio::test]
-async fn http2_is_spoken_where_it_is_offered() {
-    for (alpn, version) in
-        [(Alpn::Http1, Version::HTTP_11), (Alpn::Http2, Version::HTTP_2), (Alpn::Both, Version::HTTP_2)]
-    {
-        let receiver = Receiver::offering(alpn).await;
-        receiver.plan(
-            "/h",
-            [Answer::Delay(Duration::from_millis(50), Box::new(Answer::StatusWithBody(202, "two".into())))],
-        );
-        let started = Instant::now();
-        let response = client(&receiver).post(receiver.url("/h")).body("{}").send().await.unwrap();
-        assert_eq!((response.status().as_u16(), response.version()), (202, version));
-        assert!(started.elapsed() >= Duration::from_millis(50));
-        assert_eq!(response.text().await.unwrap(), "two");
-        let request = receiver.wait_for_ended("/h", 1, SOON).await.remove(0);
-        assert_eq!((request.version, request.body.as_ref()), (version, b"{}".as_slice()));
-    }
-}
-
-#[tokio::test]
-#[should_panic(expected = "cannot be given over HTTP/2")]
-async fn a_fault_that_http2_cannot_give_is_refused_when_it_is_planned() {
-    let gate = Gate::new();
-    Receiver::offering(Alpn::Both).await.plan("/", [gate.before(Answer::NotHttp)]);
-}
-
-#[tokio::test]
 async fn a_gate_holds_answers_until_it_is_opened() {
-    for alpn in [Alpn::Http1, Alpn::Http2] {
-        let receiver = Receiver::offering(alpn).await;
-        let gate = Gate::new();
-        receiver.plan("/g", [gate.before(Answer::Status(200))]);
-        let mut request = std::pin::pin!(client(&receiver).post(receiver.url("/g")).send());
-        tokio::select! {
-            _ = &mut request => panic!("the gate is closed"),
-            _ = receiver.wait_for("/g", 1, SOON) => {}
-        }
-        assert!(tokio::time::timeout(QUIET, &mut request).await.is_err());
-        assert_eq!(receiver.in_flight("/g"), 1);
-        gate.open();
-        assert_eq!(request.await.unwrap().status(), 200);
-        assert_eq!(receiver.requests("/g")[0].version == Version::HTTP_2, alpn == Alpn::Http2);
-        assert_eq!(receiver.in_flight("/g"), 0);
+    let receiver = Receiver::start().await;
+    let gate = Gate::new();
+    receiver.plan("/g", [gate.before(Answer::Status(200))]);
+    let mut request = std::pin::pin!(client(&receiver).post(receiver.url("/g")).send());
+    tokio::select! {
+        _ = &mut request => panic!("the gate is closed"),
+        _ = receiver.wait_for("/g", 1, SOON) => {}
     }
+    assert!(tokio::time::timeout(QUIET, &mut request).await.is_err());
+    assert_eq!(receiver.in_flight("/g"), 1);
+    gate.open();
+    assert_eq!(request.await.unwrap().status(), 200);
+    assert_eq!(receiver.in_flight("/g"), 0);
+}
+
+#[tokio::test]
+async fn an_answer_is_given_after_its_delay() {
+    const DELAY: Duration = Duration::from_millis(50);
+    let receiver = Receiver::start().await;
+    receiver.plan("/d", [Answer::Delay(DELAY, Box::new(Answer::StatusWithBody(202, "late".into())))]);
+    let started = Instant::now();
+    let response = client(&receiver).post(receiver.url("/d")).body("{}").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), started.elapsed() >= DELAY), (202, true));
+    assert_eq!(response.text().await.unwrap(), "late");
 }
 
 #[tokio::test]
 async fn a_client_that_gives_up_is_noticed() {
-    for alpn in [Alpn::Http1, Alpn::Http2] {
-        let receiver = Receiver::offering(alpn).await;
-        receiver.plan("/s", [Answer::Silence]);
-        let limited = client(&receiver).post(receiver.url("/s")).timeout(QUIET).send().await;
-        assert!(limited.unwrap_err().is_timeout());
-        let request = receiver.wait_for_ended("/s", 1, SOON).await.remove(0);
-        assert_eq!(request.version == Version::HTTP_2, alpn == Alpn::Http2);
-        assert!(request.ended.unwrap() > request.arrived);
-    }
+    let receiver = Receiver::start().await;
+    receiver.plan("/s", [Answer::Silence]);
+    let limited = client(&receiver).post(receiver.url("/s")).timeout(QUIET).send().await;
+    assert!(limited.unwrap_err().is_timeout());
+    let request = receiver.wait_for_ended("/s", 1, SOON).await.remove(0);
+    assert!(request.ended.unwrap() > request.arrived);
 }
 
 #[tokio::test]

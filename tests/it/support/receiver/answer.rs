@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use tokio::sync::watch;
 
-/// One answer. Those down to `Gate` can be given over HTTP/2 too, the others are faults of HTTP/1.1.
+/// One answer. Those down to `Gate` are ordinary, the others are faults.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// Complete headers with this status, and an empty body.
@@ -41,14 +41,6 @@ pub enum Answer {
 }
 
 impl Answer {
-    pub(super) fn works_over_http2(&self) -> bool {
-        match self {
-            Self::Status(_) | Self::StatusWithBody(..) | Self::Redirect(_) | Self::Silence => true,
-            Self::Delay(_, next) | Self::Gate(_, next) => next.works_over_http2(),
-            _ => false,
-        }
-    }
-
     /// Waits for what has to come before the answer, and gives the answer itself.
     pub(super) async fn when_due(mut self) -> Self {
         loop {

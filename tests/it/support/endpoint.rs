@@ -1,0 +1,154 @@
+//! An HTTPS endpoint whose connections a test serves itself, for what no [`Answer`](super::Answer) says: the things that
+//! a connection does before, between or instead of requests.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use rustls::server::Acceptor;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::LazyConfigAcceptor;
+
+use super::certificates::{Identity, server_config};
+use super::connection::Connection;
+
+/// What stands before the endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Front {
+    pub address: IpAddr,
+    /// What it agrees to in the TLS handshake, the one it likes best first.
+    pub protocols: &'static [&'static str],
+    /// It accepts a connection beyond this many and closes it at once, before the handshake.
+    pub connections_max: usize,
+}
+
+impl Default for Front {
+    fn default() -> Self {
+        Self { address: Ipv4Addr::LOCALHOST.into(), protocols: &["http/1.1"], connections_max: usize::MAX }
+    }
+}
+
+/// A running endpoint. It ends when it is dropped.
+pub struct Endpoint {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    accepted: AtomicUsize,
+    refused: AtomicUsize,
+    open: AtomicUsize,
+    offered: Mutex<Vec<Vec<String>>>,
+}
+
+/// A connection that is open.
+struct Open(Arc<Seen>);
+
+impl Endpoint {
+    /// Has each connection served after its handshake. The number of a connection counts from 1.
+    pub async fn start<Serving>(serve: impl Fn(Connection, usize) -> Serving + Clone + Send + Sync + 'static) -> Self
+    where
+        Serving: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        Self::behind(Front::default(), serve).await
+    }
+
+    /// The same behind another front.
+    pub async fn behind<Serving>(
+        front: Front,
+        serve: impl Fn(Connection, usize) -> Serving + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        Serving: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let listener = TcpListener::bind((front.address, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let seen = Arc::<Seen>::default();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, front, Arc::clone(&seen), serve));
+        Self { address, seen, _tasks: tasks }
+    }
+
+    /// `https://localhost:<port><path>`
+    pub fn url(&self, path: &str) -> String {
+        self.url_for("localhost", path)
+    }
+
+    /// The same with another host name; the certificate is good for `hooks.test` and every `….hooks.test`.
+    pub fn url_for(&self, host: &str, path: &str) -> String {
+        format!("https://{host}:{}{path}", self.address.port())
+    }
+
+    /// How many connections were accepted so far, without those that the front closed at once.
+    pub fn accepted(&self) -> usize {
+        self.seen.accepted.load(SeqCst)
+    }
+
+    /// How many connections the front closed at once.
+    pub fn refused(&self) -> usize {
+        self.seen.refused.load(SeqCst)
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.seen.open.load(SeqCst)
+    }
+
+    /// The protocols that each client offered in its first handshake message (ALPN), in order.
+    pub fn offered(&self) -> Vec<Vec<String>> {
+        self.seen.offered.lock().expect("no test panicked in here").clone()
+    }
+}
+
+impl Open {
+    fn new(seen: &Arc<Seen>) -> Self {
+        seen.open.fetch_add(1, SeqCst);
+        Self(Arc::clone(seen))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, SeqCst);
+    }
+}
+
+async fn accept<Serving>(
+    listener: TcpListener,
+    front: Front,
+    seen: Arc<Seen>,
+    serve: impl Fn(Connection, usize) -> Serving + Clone + Send + Sync + 'static,
+) where
+    Serving: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let tls = server_config(Identity::Trusted, front.protocols).expect("this one speaks TLS");
+    let mut connections = JoinSet::<io::Result<()>>::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        if seen.open.load(SeqCst) >= front.connections_max {
+            seen.refused.fetch_add(1, SeqCst);
+            continue;
+        }
+        let (number, open) = (seen.accepted.fetch_add(1, SeqCst) + 1, Open::new(&seen));
+        let (tls, seen, serve) = (Arc::clone(&tls), Arc::clone(&seen), serve.clone());
+        connections.spawn(async move {
+            let served = async {
+                // Small writes leave at once: a reset that follows must not overtake what was sent before it.
+                stream.set_nodelay(true)?;
+                let greeted = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+                let names = greeted.client_hello().alpn().into_iter().flatten();
+                let names = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+                seen.offered.lock().expect("no test panicked in here").push(names);
+                serve(Connection::new(greeted.into_stream(tls).await?), number).await
+            };
+            let served = served.await;
+            drop(open);
+            served
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
