@@ -5,6 +5,7 @@ mod bounded;
 mod claim;
 mod cli;
 mod clock;
+mod connections;
 mod egress;
 mod failed;
 mod full;

@@ -22,11 +22,18 @@ pub struct Front {
     pub protocols: &'static [&'static str],
     /// It accepts a connection beyond this many and closes it at once, before the handshake.
     pub connections_max: usize,
+    /// Whether it resets such a connection instead of closing it.
+    pub resets: bool,
 }
 
 impl Default for Front {
     fn default() -> Self {
-        Self { address: Ipv4Addr::LOCALHOST.into(), protocols: &["http/1.1"], connections_max: usize::MAX }
+        Self {
+            address: Ipv4Addr::LOCALHOST.into(),
+            protocols: &["http/1.1"],
+            connections_max: usize::MAX,
+            resets: false,
+        }
     }
 }
 
@@ -130,6 +137,9 @@ async fn accept<Serving>(
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         if seen.open.load(SeqCst) >= front.connections_max {
+            if front.resets {
+                stream.set_zero_linger().expect("it is a socket");
+            }
             seen.refused.fetch_add(1, SeqCst);
             continue;
         }

@@ -50,6 +50,7 @@ pub struct Timed {
     pub ended_ms: i64,
     /// The HTTP status, or "Network Error".
     pub status: String,
+    pub error: Option<String>,
     pub last: bool,
 }
 
@@ -125,6 +126,7 @@ impl Timetable {
                 started_ms: ended_ms - i64::try_from(line["duration_ms"].as_u64().unwrap()).unwrap(),
                 ended_ms,
                 status: line["status"].as_str().unwrap().to_owned(),
+                error: line["error"].as_str().map(ToOwned::to_owned),
                 last: line["last"] == true,
             });
         }
