@@ -39,7 +39,7 @@ fn key(contender: Contender, events: usize) -> String {
 }
 
 pub async fn run(extent: Extent) -> Report {
-    let mut stage = Stage::new("http/1.1").await;
+    let mut stage = Stage::new().await;
     let lengths = [SHORT, extent.events(LONG)];
     let mut rounds = Vec::new();
     for number in 1..=extent.rounds {

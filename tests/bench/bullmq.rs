@@ -18,7 +18,7 @@ const CONTENDERS: [Contender; 3] = [Contender::BARE, Contender::Worker, Contende
 
 pub async fn run(extent: Extent) -> Report {
     assert!(folder().join("node_modules").exists(), "BullMQ is not installed: run `make bench-bullmq`");
-    let mut stage = Stage::new("http/1.1").await;
+    let mut stage = Stage::new().await;
     let rounds = rounds::run("bullmq", &CONTENDERS, PLAIN, &mut stage, (50_000, extent)).await;
     stage.receiver.end().await;
     tell(&rounds)

@@ -1,6 +1,6 @@
-//! The two HTTP clients that a bare loop can run on: the one that Lynkhook's worker is built on (hyper-util's), and
-//! reqwest, which most would take. Both over rustls with aws-lc-rs, offering HTTP/2 and HTTP/1.1, with session tickets,
-//! without Nagle's delay, keeping as many connections as they have.
+//! The two HTTP clients that a bare loop can run on: hyper's, which Lynkhook's worker is built on, with the pool of
+//! hyper-util; and reqwest, which most would take. Both run over rustls with aws-lc-rs, offer HTTP/1.1 alone, resume TLS
+//! sessions, send without Nagle's delay, and keep as many connections as they have.
 //!
 //! A request has the same headers and bytes as a worker's.
 
@@ -130,7 +130,8 @@ fn tls(ca: &Path) -> ClientConfig {
         .expect("the provider knows TLS 1.2 and 1.3")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // The worker's deliveries go over HTTP/1.1 only.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // As many as the worker keeps.
     config.resumption = rustls::client::Resumption::in_memory_sessions(4096);
     config

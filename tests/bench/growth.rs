@@ -107,7 +107,7 @@ struct Series {
 }
 
 pub async fn run(extent: Extent) -> Report {
-    let mut stage = Stage::new("http/1.1").await;
+    let mut stage = Stage::new().await;
     let new = |grown: Grown| {
         let points = grown.points(extent);
         let series =

@@ -27,7 +27,7 @@ struct Idled {
 }
 
 pub async fn run(extent: Extent) -> Report {
-    let mut stage = Stage::new("http/1.1").await;
+    let mut stage = Stage::new().await;
     let mut measured = Vec::new();
     for number in 1..=extent.rounds {
         for partitions in PARTITIONS {

@@ -85,7 +85,7 @@ pub async fn run(extent: Extent, options: &Options) -> Report {
     let turns: Duration = kinds.iter().map(|kind| 3 * turn::lasts(kind, options.seconds(kind, extent))).sum();
     let minutes = (turns * rounds + Duration::from_secs(30)).as_secs().div_ceil(60);
     extent.progress(&format!("isolation: {} kinds, rounds: {}; about {minutes} min", kinds.len(), extent.rounds));
-    let mut stage = Stage::new("http/1.1").await;
+    let mut stage = Stage::new().await;
     let capacity = match options.rate {
         Some(rate) => f64::from(rate) / SHARE,
         None => capacity::measure(&mut stage, extent).await,

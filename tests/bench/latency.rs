@@ -56,7 +56,7 @@ struct Round {
 }
 
 pub async fn run(extent: Extent) -> Report {
-    let mut stage = Stage::new("http/1.1").await;
+    let mut stage = Stage::new().await;
     let mut loads = vec![Load { name: "light".to_owned(), share: None, rounds: Vec::new() }];
     loads.extend(SHARES.map(|share| Load {
         name: format!("{:.0} % of capacity", share * 100.0),

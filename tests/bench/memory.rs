@@ -36,7 +36,7 @@ struct Shaped {
 pub async fn run(extent: Extent) -> Report {
     let mut measured = Vec::new();
     for (shape, accounts) in [("1 endpoint", 1), ("1,000 endpoints", 1000)] {
-        let mut stage = Stage::new("http/1.1").await;
+        let mut stage = Stage::new().await;
         let setup = Setup { accounts, concurrency: IN_FLIGHT, series: &["slow-2000"], ..PLAIN };
         let mut rounds = Vec::new();
         for number in 1..=extent.rounds {

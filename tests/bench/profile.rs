@@ -50,7 +50,7 @@ struct Shaped {
 pub async fn run(extent: Extent) -> Report {
     let mut measured = Vec::new();
     for shape in &SHAPES {
-        let mut stage = Stage::new(shape.alpn).await;
+        let mut stage = Stage::new().await;
         let mut rounds = Vec::new();
         for number in 1..=extent.rounds {
             let mut round = BTreeMap::new();

@@ -18,11 +18,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use clap::Parser;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use serde::{Deserialize, Serialize};
@@ -41,16 +40,6 @@ use crate::{
 
 /// The first argument of a process that is a receiver.
 pub const CHILD: &str = "receiver";
-
-/// A client may have this many requests at once on one HTTP/2 connection; common servers allow 100 to 250.
-const STREAMS: u32 = 200;
-
-#[derive(Parser)]
-struct Arguments {
-    /// What it offers in the TLS handshake.
-    #[arg(long)]
-    alpn: String,
-}
 
 /// Flaky answers are the same in every run.
 const SEED: u64 = 1;
@@ -164,15 +153,15 @@ impl Drop for InFlight<'_> {
 }
 
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse_from(std::env::args().skip(1));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
-    runtime.block_on(run(arguments));
+    runtime.block_on(run());
     ExitCode::SUCCESS
 }
 
-async fn run(arguments: Arguments) {
+async fn run() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let mut tls = Arc::unwrap_or_clone(server_config(Identity::Trusted, &[&arguments.alpn]).expect("it speaks TLS"));
+    // Builds that offer HTTP/2 as well are compared over HTTP/1.1, too.
+    let mut tls = Arc::unwrap_or_clone(server_config(Identity::Trusted, &["http/1.1"]).expect("it speaks TLS"));
     tls.ticketer = Ticketer::new().expect("a key for tickets");
     let port = listener.local_addr().expect("it is bound").port();
     let shared: Shared = Arc::new(Mutex::new(State::new()));
@@ -211,17 +200,10 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared: Shared) {
 
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Shared) -> Result<(), hyper::Error> {
     let _ = stream.set_nodelay(true);
-    let Ok(stream) = acceptor.accept(stream).await else { return Ok(()) };
     shared.lock().expect("never poisoned").series.connected();
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let Ok(stream) = acceptor.accept(stream).await else { return Ok(()) };
     let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
-    if http2 {
-        let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-        server.timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
-        server.serve_connection(TokioIo::new(stream), service).await
-    } else {
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
-    }
+    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
 }
 
 async fn answer(request: http::Request<Incoming>, shared: Shared) -> io::Result<Response<Empty<Bytes>>> {

@@ -25,7 +25,7 @@ fn key(contender: Contender, count: u16) -> String {
 }
 
 pub async fn run(extent: Extent) -> Report {
-    let mut stage = Stage::new("http/1.1").await;
+    let mut stage = Stage::new().await;
     let mut rounds = Vec::new();
     for number in 1..=extent.rounds {
         let mut round = Round::new();

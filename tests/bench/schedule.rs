@@ -65,7 +65,7 @@ struct Measured<W, M> {
 }
 
 pub async fn run(extent: Extent, options: &Options) -> Report {
-    let mut stage = Stage::new("http/1.1").await;
+    let mut stage = Stage::new().await;
     let mut rows: Vec<Measured<Row, Met>> = Vec::new();
     for row in row::all(extent).into_iter().filter(|row| options.has(&row.name)) {
         let mut rounds = Vec::new();

@@ -1,5 +1,4 @@
-//! How fast, and at what cost: as many events as there are, waiting already, for one endpoint over HTTP/1.1 and over
-//! HTTP/2, and for 1,000 endpoints.
+//! How fast, and at what cost: as many events as there are, waiting already, for one endpoint and for 1,000.
 
 use serde::Serialize;
 
@@ -15,14 +14,12 @@ use crate::{
 /// An endpoint's shape, and what of it is measured.
 pub struct Shape {
     pub name: &'static str,
-    pub alpn: &'static str,
     accounts: usize,
 }
 
-pub const SHAPES: [Shape; 3] = [
-    Shape { name: "1 endpoint, HTTP/1.1", alpn: "http/1.1", accounts: 1 },
-    Shape { name: "1,000 endpoints, HTTP/1.1", alpn: "http/1.1", accounts: 1000 },
-    Shape { name: "1 endpoint, HTTP/2", alpn: "h2", accounts: 1 },
+pub const SHAPES: [Shape; 2] = [
+    Shape { name: "1 endpoint, HTTP/1.1", accounts: 1 },
+    Shape { name: "1,000 endpoints, HTTP/1.1", accounts: 1000 },
 ];
 
 impl Shape {
@@ -64,7 +61,7 @@ fn contenders() -> Vec<Contender> {
 pub async fn run(extent: Extent) -> Report {
     let mut measured = Vec::new();
     for shape in &SHAPES {
-        let mut stage = Stage::new(shape.alpn).await;
+        let mut stage = Stage::new().await;
         let what = format!("throughput, {}", shape.name);
         let rounds = rounds::run(&what, &contenders(), shape.setup(), &mut stage, (100_000, extent)).await;
         stage.receiver.end().await;

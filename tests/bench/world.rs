@@ -1,7 +1,7 @@
 //! Where a turn takes place: the receiver and the names that lead to it, which stay for a scenario ([`Stage`]), and a
 //! Redis of its own for each turn, with webhooks and events ([`World`]).
 
-use std::{ffi::OsString, io::Write, net::Ipv4Addr, path::Path, time::Duration};
+use std::{io::Write, net::Ipv4Addr, path::Path, time::Duration};
 
 use lynkhook::{
     config::Settings,
@@ -57,10 +57,8 @@ pub const PLAIN: Setup =
     Setup { accounts: 1, partitions: 1, concurrency: 256, series: &["ok"], envelope_bytes: ENVELOPE_BYTES };
 
 impl Stage {
-    /// `alpn` is what the receiver offers: `http/1.1` or `h2`.
-    pub async fn new(alpn: &str) -> Self {
-        let arguments = [receiver::CHILD, "--alpn", alpn].map(OsString::from).to_vec();
-        let (receiver, ready): (_, receiver::Ready) = Child::of_this_binary(arguments).await;
+    pub async fn new() -> Self {
+        let (receiver, ready): (_, receiver::Ready) = Child::of_this_binary(vec![receiver::CHILD.into()]).await;
         let mut ca = NamedTempFile::new().expect("a file");
         ca.write_all(ready.ca.as_bytes()).expect("it can be written");
         Self { receiver, ready, refused_port: refused_port(), ca, dns: DnsServer::start().await }

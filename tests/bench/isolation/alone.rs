@@ -24,7 +24,7 @@ pub struct Alone {
 }
 
 pub async fn measure(extent: Extent) -> Alone {
-    let mut stage = Stage::new("http/1.1").await;
+    let mut stage = Stage::new().await;
     let events = extent.events(50_000);
     let one_per_second = drain(Contender::Worker, 1, PLAIN, &mut stage, events).await.per_second;
     let all_per_second = drain(Contender::Worker, 1, HEALTHY, &mut stage, events).await.per_second;

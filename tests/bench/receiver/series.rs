@@ -36,6 +36,7 @@ struct Second {
 /// What was counted, for whoever asks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
+    /// Accepted, whether or not a request came.
     pub connections: u64,
     /// The most requests that had arrived and were not answered yet.
     pub most_in_flight: u64,
