@@ -7,15 +7,16 @@ use serde::Serialize;
 use crate::{
     accounting::peak_mib,
     arguments::Extent,
-    figures::{Judged, median},
+    figures::{Judged, median, median_ratio},
     receiver::{Ask, Report as Received},
     report::Report,
-    turn::{Contender, LIMIT, arrived, order},
+    turn::{BESIDE, Contender, LIMIT, arrived, order},
     world::{PLAIN, Setup, Stage, World},
 };
 
 const IN_FLIGHT: usize = 1000;
-const CONTENDERS: [Contender; 2] = [Contender::BARE, Contender::Worker];
+/// The worker's memory in MiB, at most.
+const MIB: f64 = 64.0;
 
 #[derive(Debug, Clone, Serialize)]
 struct Met {
@@ -33,6 +34,10 @@ struct Shaped {
     rounds: Vec<Round>,
 }
 
+fn contenders() -> Vec<Contender> {
+    [vec![Contender::BARE], Contender::builds()].concat()
+}
+
 pub async fn run(extent: Extent) -> Report {
     let mut measured = Vec::new();
     for (shape, accounts) in [("1 endpoint", 1), ("1,000 endpoints", 1000)] {
@@ -41,9 +46,9 @@ pub async fn run(extent: Extent) -> Report {
         let mut rounds = Vec::new();
         for number in 1..=extent.rounds {
             let mut round = Round::new();
-            for contender in order(CONTENDERS, number) {
+            for contender in order(contenders(), number) {
                 // Slow endpoints leave half of a worker to others, unless there are no others.
-                let shared = accounts > 1 && contender == Contender::Worker;
+                let shared = accounts > 1 && contender != Contender::BARE;
                 let concurrency = if shared { IN_FLIGHT * 2 + 2 } else { IN_FLIGHT };
                 let met = turn(contender, Setup { concurrency, ..setup }, &mut stage).await;
                 extent.progress(&format!(
@@ -83,7 +88,7 @@ fn tell(measured: &[Shaped]) -> Report {
     };
     let rows: Vec<_> = measured
         .iter()
-        .flat_map(|shaped| CONTENDERS.map(|contender| (shaped, contender)))
+        .flat_map(|shaped| contenders().into_iter().map(move |contender| (shaped, contender)))
         .map(|(Shaped { shape, rounds }, contender)| {
             [
                 format!("{shape}: {}", contender.name()),
@@ -96,7 +101,15 @@ fn tell(measured: &[Shaped]) -> Report {
     report.table(["", "in flight at once", "connections", "peak MiB"], rows);
     for Shaped { shape, rounds } in measured {
         let peak = median_of(rounds, Contender::Worker, |met| met.peak_mib);
-        report.judge(Judged::at_most(format!("{shape}, 1,000 in flight: worker's peak MiB"), peak, 64.0));
+        report.judge(Judged::at_most(format!("{shape}, 1,000 in flight: worker's peak MiB"), peak, MIB));
+    }
+    if let Some(program) = BESIDE.get() {
+        for Shaped { shape, rounds } in measured {
+            let [this, other] = Contender::builds()[..] else { unreachable!("two builds take turns") };
+            let peak_mib = |of: Contender| move |round: &Round| round[&of.name()].peak_mib;
+            let ratio = median_ratio(rounds, peak_mib(this), peak_mib(other));
+            report.note(format!("{shape}: {ratio:.3} of the peak MiB of the build beside, {program}."));
+        }
     }
     report
 }
