@@ -43,6 +43,11 @@ fn memory_mib(process: u32, field: &str) -> f64 {
     line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
 }
 
+/// How many files a process has open now, sockets included.
+pub fn open_files(process: u32) -> usize {
+    fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
+}
+
 /// What Redis says of itself.
 #[derive(Debug, Clone, Copy)]
 pub struct RedisFigures {

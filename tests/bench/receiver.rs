@@ -192,15 +192,16 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared: Shared) {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let (acceptor, shared) = (acceptor.clone(), Arc::clone(&shared));
         tokio::spawn(async move {
+            shared.lock().expect("never poisoned").series.connected();
             // That a client goes away is no concern of the one that counts.
-            let _ = serve(stream, acceptor, shared).await;
+            let _ = serve(stream, acceptor, Arc::clone(&shared)).await;
+            shared.lock().expect("never poisoned").series.disconnected();
         });
     }
 }
 
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Shared) -> Result<(), hyper::Error> {
     let _ = stream.set_nodelay(true);
-    shared.lock().expect("never poisoned").series.connected();
     let Ok(stream) = acceptor.accept(stream).await else { return Ok(()) };
     let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
     http1::Builder::new().serve_connection(TokioIo::new(stream), service).await

@@ -76,12 +76,22 @@ impl Contender {
 
     /// Starts a worker, of this build or of the one beside it, with further settings and its log in this file.
     pub async fn work(self, world: &World, settings: &[(&'static str, String)], log: File) -> Child {
-        let program = match self {
+        let environment = [&world.environment, settings].concat();
+        Child::of_program(self.program(), &["worker"], &environment, log).await
+    }
+
+    /// The same, for a worker that may have at most `files` files open, sockets included.
+    pub async fn work_within(self, files: u32, world: &World, settings: &[(&'static str, String)], log: File) -> Child {
+        let environment = [&world.environment, settings].concat();
+        let limited = format!(r#"ulimit -n {files} && exec "$@""#);
+        Child::of_program("sh", &["-c", &limited, "limited", self.program(), "worker"], &environment, log).await
+    }
+
+    fn program(self) -> &'static str {
+        match self {
             Self::Beside => BESIDE.get().expect("a build that takes turns was named"),
             _ => env!("CARGO_BIN_EXE_lynkhook"),
-        };
-        let environment = [&world.environment, settings].concat();
-        Child::of_program(program, &["worker"], &environment, log).await
+        }
     }
 
     /// Starts one process of it.

@@ -23,7 +23,8 @@ use crate::{
 
 const PREFIX: &str = "bench";
 
-/// Events go to the first so many accounts at most: with more hosts it would be connections that are measured.
+/// Unless a setup says otherwise, events go to at most the first 1,000 accounts: with more hosts, a scenario would measure
+/// connections.
 pub const ADDRESSED_MAX: usize = 1000;
 
 /// A worker has this long to begin.
@@ -41,8 +42,11 @@ pub struct Stage {
 /// What is set up for a turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
-    /// Accounts with one webhook each. One alone has `localhost`, several have `h<n>.hooks.test`.
+    /// Accounts with one webhook each.
     pub accounts: usize,
+    /// At most the first `addressed` of them get events.
+    pub addressed: usize,
+    pub names: Names,
     pub partitions: u16,
     /// Attempts in flight, of a process.
     pub concurrency: usize,
@@ -52,9 +56,25 @@ pub struct Setup {
     pub envelope_bytes: usize,
 }
 
+/// The hosts of webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// A lone webhook has `localhost`; several have `h<n>.hooks.test`.
+    Each,
+    /// All share `h0.hooks.test`, except the last in `series`, which has a name of its own.
+    OneButLast,
+}
+
 /// As most turns are: one endpoint that answers at once, default settings.
-pub const PLAIN: Setup =
-    Setup { accounts: 1, partitions: 1, concurrency: 256, series: &["ok"], envelope_bytes: ENVELOPE_BYTES };
+pub const PLAIN: Setup = Setup {
+    accounts: 1,
+    addressed: ADDRESSED_MAX,
+    names: Names::Each,
+    partitions: 1,
+    concurrency: 256,
+    series: &["ok"],
+    envelope_bytes: ENVELOPE_BYTES,
+};
 
 impl Stage {
     pub async fn new() -> Self {
@@ -66,8 +86,12 @@ impl Stage {
 
     /// Where account n's events go: the n-th of these, in turn, `{n}` being its number.
     pub fn urls(&self, setup: &Setup) -> Vec<String> {
-        let host = if setup.accounts == 1 { "localhost" } else { "h{n}.hooks.test" };
-        let url = |series: &&str| {
+        let url = |(at, series): (usize, &&'static str)| {
+            let host = match setup.names {
+                Names::Each if setup.accounts == 1 => "localhost",
+                Names::OneButLast if at + 1 < setup.series.len() => "h0.hooks.test",
+                Names::Each | Names::OneButLast => "h{n}.hooks.test",
+            };
             let port = match *series {
                 "reset" => self.ready.reset_port,
                 "no-tls" => self.ready.no_tls_port,
@@ -76,7 +100,7 @@ impl Stage {
             };
             format!("https://{host}:{port}/{series}/{{n}}")
         };
-        setup.series.iter().map(url).collect()
+        setup.series.iter().enumerate().map(url).collect()
     }
 
     pub fn ca(&self) -> &Path {
@@ -113,7 +137,7 @@ impl World {
             let _: () = redis.xgroup_create_mkstream(queue, GROUP, "0").await.expect("a group");
         }
         subscribe(&settings, &store, &mut redis, &stage.urls(&setup), setup.accounts).await;
-        let addressed = 0..setup.accounts.min(ADDRESSED_MAX);
+        let addressed = 0..setup.accounts.min(setup.addressed);
         let producer = producer(&redis, &queues, &setup, addressed.clone());
         let keys = store.keys().clone();
         for n in addressed.filter(|_| setup.accounts > 1) {
@@ -148,6 +172,20 @@ impl World {
     /// The sorted sets of failed attempts that wait for their next one.
     pub fn retries(&self) -> Vec<String> {
         (0..self.setup.partitions).map(|partition| self.keys.retries(partition)).collect()
+    }
+
+    /// How many failed attempts wait for their next one.
+    pub async fn retrying(&mut self) -> usize {
+        let mut retrying = 0;
+        for retries in self.retries() {
+            retrying += self.redis.zcard::<_, usize>(retries).await.expect("Redis answers");
+        }
+        retrying
+    }
+
+    /// Whether nothing waits, neither for its first attempt nor for another.
+    pub async fn has_ended(&mut self) -> bool {
+        self.waiting().await == 0 && self.retrying().await == 0 && self.held_and_failed(None).await.0 == 0
     }
 
     /// Waits until a worker waits for entries: its reader is the client that Redis keeps blocked.

@@ -12,6 +12,8 @@ const LATENCIES: usize = 20_000_000;
 pub struct Series {
     total: u64,
     connections: u64,
+    open: u64,
+    most_open: u64,
     in_flight: u64,
     most_in_flight: u64,
     by_name: BTreeMap<String, One>,
@@ -38,6 +40,8 @@ struct Second {
 pub struct Report {
     /// Accepted, whether or not a request came.
     pub connections: u64,
+    /// The most that were open at once.
+    pub most_open: u64,
     /// The most requests that had arrived and were not answered yet.
     pub most_in_flight: u64,
     pub series: BTreeMap<String, Counts>,
@@ -66,6 +70,12 @@ impl Series {
 
     pub fn connected(&mut self) {
         self.connections += 1;
+        self.open += 1;
+        self.most_open = self.most_open.max(self.open);
+    }
+
+    pub fn disconnected(&mut self) {
+        self.open -= 1;
     }
 
     pub fn arrived(&mut self, series: &str, now_us: u64, sent_us: Option<u64>) {
@@ -94,12 +104,14 @@ impl Series {
         self.by_name.get_mut(series).expect("it arrived").in_flight -= 1;
     }
 
-    /// Counts anew, but for what is in flight.
+    /// Counts anew, but for what is open or in flight.
     pub fn reset(&mut self) {
         let by_name = std::mem::take(&mut self.by_name);
         let still = by_name.into_iter().filter(|(_, one)| one.in_flight > 0);
         let still = still.map(|(name, one)| (name, One { in_flight: one.in_flight, ..One::default() }));
         *self = Self {
+            open: self.open,
+            most_open: self.open,
             in_flight: self.in_flight,
             most_in_flight: self.in_flight,
             by_name: still.collect(),
@@ -109,7 +121,8 @@ impl Series {
 
     pub fn report(&self) -> Report {
         let series = self.by_name.iter().map(|(name, one)| (name.clone(), one.counts())).collect();
-        Report { connections: self.connections, most_in_flight: self.most_in_flight, series }
+        let Self { connections, most_open, most_in_flight, .. } = *self;
+        Report { connections, most_open, most_in_flight, series }
     }
 }
 

@@ -43,7 +43,7 @@ pub async fn take(row: &Row, build: Contender, stage: &mut Stage) -> Met {
         }
     });
     let until = started + row.load.duration() + row.tail;
-    while !ended(&mut world).await && Instant::now() < until {
+    while !world.has_ended().await && Instant::now() < until {
         tokio::time::sleep(LOOK).await;
     }
     let (held, failed) = world.held_and_failed(Some(0)).await;
@@ -62,18 +62,4 @@ pub async fn take(row: &Row, build: Contender, stage: &mut Stage) -> Met {
         others_p99_ms: received.series.get(OK).map_or(f64::NAN, |counts| counts.p99_ms),
     };
     seen.met(row)
-}
-
-/// Whether nothing waits, neither for its first attempt nor for another.
-async fn ended(world: &mut World) -> bool {
-    if world.waiting().await > 0 {
-        return false;
-    }
-    for retries in world.retries() {
-        let count: u64 = redis::cmd("ZCARD").arg(retries).query_async(&mut world.redis).await.expect("Redis answers");
-        if count > 0 {
-            return false;
-        }
-    }
-    world.held_and_failed(None).await.0 == 0
 }
