@@ -5,7 +5,10 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
-use crate::{backlog, bullmq, growth, idle, isolation, latency, memory, profile, scale, schedule, throughput, turn};
+use crate::{
+    backlog, bullmq, connections, growth, hosts, idle, isolation, latency, memory, profile, scale, schedule,
+    throughput, turn,
+};
 
 /// Measures Lynkhook against bare loops, in turns. Results also go to target/bench.
 #[derive(Parser)]
@@ -14,7 +17,7 @@ struct Arguments {
     /// What to measure.
     #[arg(required = true)]
     scenarios: Vec<Scenario>,
-    /// How many rounds, of which the medians are told: 5, of isolation and schedule 1.
+    /// How many rounds, of which the medians are told: 5, of hosts, isolation and schedule 1.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
     /// Tries whether it works: one round, a tenth of the events. Its figures mean nothing.
@@ -23,7 +26,7 @@ struct Arguments {
     /// Print a JSON document a scenario, each on one line, instead of tables.
     #[arg(long)]
     json: bool,
-    /// isolation, schedule, throughput, memory: another build of the lynkhook program, which takes turns with this one.
+    /// connections, hosts, isolation, memory, schedule, throughput: another build of the lynkhook program, which takes turns with this one.
     #[arg(long, value_name = "PATH", value_parser = program)]
     beside: Option<String>,
     #[command(flatten)]
@@ -43,6 +46,10 @@ enum Scenario {
     Latency,
     /// The worker's memory with 1,000 attempts in flight.
     Memory,
+    /// Connections opened beside attempts in flight, to an endpoint that takes 100 ms.
+    Connections,
+    /// Two events for each of 20,000 hosts, with 1,024 files.
+    Hosts,
     /// What a worker costs that has nothing to do.
     Idle,
     /// Whether a long queue costs more for each delivery than a short one, and what a waiting event takes.
@@ -64,7 +71,7 @@ enum Scenario {
 impl Scenario {
     /// Where nothing else is said. What is judged by absolute figures, or takes long, is measured once.
     fn rounds(self) -> u32 {
-        if matches!(self, Self::Isolation | Self::Schedule) { 1 } else { 5 }
+        if matches!(self, Self::Hosts | Self::Isolation | Self::Schedule) { 1 } else { 5 }
     }
 }
 
@@ -113,6 +120,8 @@ pub fn main() -> ExitCode {
                 Scenario::Throughput => throughput::run(extent).await,
                 Scenario::Latency => latency::run(extent).await,
                 Scenario::Memory => memory::run(extent).await,
+                Scenario::Connections => connections::run(extent).await,
+                Scenario::Hosts => hosts::run(extent).await,
                 Scenario::Idle => idle::run(extent).await,
                 Scenario::Drain => backlog::run(extent).await,
                 Scenario::Scale => scale::run(extent).await,

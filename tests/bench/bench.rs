@@ -11,8 +11,8 @@
 //!
 //! - the parts: [`receiver`], [`bare`] and the HTTP [`client`]s it compares, [`producer`], [`world`], [`accounting`],
 //!   [`turn`] (one contender's turn), [`rounds`] (several's at the same queue);
-//! - the scenarios: [`throughput`], [`latency`], [`memory`], [`idle`], [`backlog`], [`scale`], [`profile`], and
-//!   [`isolation`], [`schedule`], [`growth`] and [`bullmq`], which are asked for by their own names;
+//! - the scenarios: [`throughput`], [`latency`], [`memory`], [`connections`], [`hosts`], [`idle`], [`backlog`], [`scale`],
+//!   [`profile`], and [`isolation`], [`schedule`], [`growth`] and [`bullmq`], which are asked for by their own names;
 //! - what is told of them: [`figures`], [`report`], [`plot`].
 
 #![allow(unreachable_pub, reason = "`pub` marks what one part offers the others")]
@@ -28,8 +28,10 @@ mod bare;
 mod bullmq;
 mod children;
 mod client;
+mod connections;
 mod figures;
 mod growth;
+mod hosts;
 mod idle;
 mod isolation;
 mod latency;
