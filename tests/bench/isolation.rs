@@ -5,12 +5,13 @@
 //! ones; with ten that are *well* and receive as many requests as the bad ones got attempts; and *without* events for
 //! either. What the good ones meet is judged beside the well ones ([`tell`]): what is worse there is badness, and not load.
 //! The turn with the bad ones comes first, because its attempts say what the well ones receive; the other two take turns at
-//! being second. Builds that are compared take turns at being first. Last, whether one endpoint that is [`alone`] reaches
-//! the whole worker.
+//! being second. Builds that are compared take turns at being first. Then, whether one endpoint that is [`alone`] reaches
+//! the whole worker. Last, whether slow customers delay a quick one that shares their host ([`one_host`]).
 
 mod alone;
 mod capacity;
 mod kind;
+mod one_host;
 mod tell;
 mod turn;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::{
+    alone::Alone,
     kind::{KINDS, Kind},
     turn::{Met, Plan},
 };
@@ -43,11 +45,19 @@ pub struct Options {
     #[arg(long, value_parser = clap::value_parser!(u32).range(100..))]
     rate: Option<u32>,
     /// isolation: only these kinds of badness.
-    #[arg(long = "kind", value_parser = clap::builder::PossibleValuesParser::new(KINDS.map(|kind| kind.name)))]
+    #[arg(long = "kind", value_parser = clap::builder::PossibleValuesParser::new(names()))]
     kinds: Vec<String>,
 }
 
+fn names() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|kind| kind.name).chain([one_host::NAME])
+}
+
 impl Options {
+    fn has(&self, name: &str) -> bool {
+        self.kinds.is_empty() || self.kinds.iter().any(|one| one == name)
+    }
+
     fn seconds(&self, kind: &Kind, extent: Extent) -> u64 {
         match self.seconds {
             Some(seconds) => seconds,
@@ -75,20 +85,37 @@ struct Round {
     with: Met,
 }
 
+/// All kinds of badness, and an endpoint that is alone.
+#[derive(Serialize)]
+struct Beside {
+    /// Deliveries a second.
+    capacity: f64,
+    kinds: Vec<Measured>,
+    alone: Alone,
+}
+
 pub async fn run(extent: Extent, options: &Options) -> Report {
-    let kinds: Vec<&Kind> = KINDS
-        .iter()
-        .filter(|kind| options.kinds.is_empty() || options.kinds.iter().any(|name| name == kind.name))
-        .collect();
-    let builds = Contender::builds();
-    let rounds = extent.rounds * u32::try_from(builds.len()).expect("two at most");
+    let kinds: Vec<&Kind> = KINDS.iter().filter(|kind| options.has(kind.name)).collect();
+    let has_one_host = options.has(one_host::NAME);
+    let rounds = extent.rounds * u32::try_from(Contender::builds().len()).expect("two at most");
     let turns: Duration = kinds.iter().map(|kind| 3 * turn::lasts(kind, options.seconds(kind, extent))).sum();
-    let minutes = (turns * rounds + Duration::from_secs(30)).as_secs().div_ceil(60);
-    extent.progress(&format!("isolation: {} kinds, rounds: {}; about {minutes} min", kinds.len(), extent.rounds));
+    let one_host = if has_one_host { one_host::lasts(extent, options.seconds) } else { Duration::ZERO };
+    let minutes = ((turns + one_host) * rounds + Duration::from_secs(30)).as_secs().div_ceil(60);
+    let count = kinds.len() + usize::from(has_one_host);
+    extent.progress(&format!("isolation: {count} kinds, rounds: {}; about {minutes} min", extent.rounds));
     let mut stage = Stage::new().await;
+    let beside = if kinds.is_empty() { None } else { Some(beside(&kinds, extent, options, &mut stage).await) };
+    let one_host = if has_one_host { one_host::measure(extent, options.seconds, &mut stage).await } else { Vec::new() };
+    stage.receiver.end().await;
+    tell::tell(beside.as_ref(), &one_host)
+}
+
+/// Good endpoints beside bad ones.
+async fn beside(kinds: &[&Kind], extent: Extent, options: &Options, stage: &mut Stage) -> Beside {
+    let builds = Contender::builds();
     let capacity = match options.rate {
         Some(rate) => f64::from(rate) / SHARE,
-        None => capacity::measure(&mut stage, extent).await,
+        None => capacity::measure(stage, extent).await,
     };
     extent.progress(&format!("isolation: the worker is taken to be capable of {capacity:.0}/s"));
     let mut measured = Vec::new();
@@ -109,15 +136,13 @@ pub async fn run(extent: Extent, options: &Options) -> Report {
         }));
         for number in 1..=extent.rounds {
             for build in order(builds.clone(), number) {
-                let round = round(kind, plan, number, build, &mut stage, extent).await;
+                let round = round(kind, plan, number, build, stage, extent).await;
                 let of_build = measured[first..].iter_mut().find(|one| one.build == build.name());
                 of_build.expect("each build has its own").rounds.push(round);
             }
         }
     }
-    stage.receiver.end().await;
-    let alone = alone::measure(extent).await;
-    tell::tell(capacity, &measured, &alone)
+    Beside { capacity, kinds: measured, alone: alone::measure(extent).await }
 }
 
 async fn round(kind: &Kind, plan: Plan, number: u32, build: Contender, stage: &mut Stage, extent: Extent) -> Round {

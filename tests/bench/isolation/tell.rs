@@ -1,8 +1,9 @@
 //! What is told of it: a table with what was to be reached, and the plot.
 
 use super::{
-    Measured, Round,
+    Beside, Measured, Round,
     alone::Alone,
+    one_host,
     turn::{Met, Recovery},
 };
 use crate::{
@@ -27,16 +28,28 @@ const STAMPEDE: f64 = 0.5;
 /// One endpoint alone, to a hundred.
 const ALONE_RATIO: f64 = 0.9;
 
-pub fn tell(capacity: f64, measured: &[Measured], alone: &Alone) -> Report {
-    let data = serde_json::json!({ "capacity": capacity, "kinds": measured, "alone": alone });
-    let mut report = Report::new("isolation", &data);
-    latencies(&mut report, measured);
-    costs(&mut report, measured);
-    recoveries(&mut report, measured);
+pub fn tell(beside: Option<&Beside>, one_host: &[one_host::Measured]) -> Report {
+    let mut report = Report::new("isolation", &serde_json::json!({ "beside": beside, "one_host": one_host }));
+    if let Some(beside) = beside {
+        kinds(&mut report, beside);
+    }
+    if !one_host.is_empty() {
+        one_host::tell(&mut report, one_host);
+    }
+    if let Some(program) = BESIDE.get() {
+        report.note(format!("The build beside: {program}."));
+    }
+    report
+}
+
+fn kinds(report: &mut Report, Beside { capacity, kinds: measured, alone }: &Beside) {
+    latencies(report, measured);
+    costs(report, measured);
+    recoveries(report, measured);
     for one in measured.iter().filter(|one| !one.is_beside()) {
-        judge(&mut report, one);
+        judge(report, one);
         if let Some(beside) = measured.iter().find(|other| other.is_beside() && other.kind == one.kind) {
-            compare(&mut report, one, beside);
+            compare(report, one, beside);
         }
     }
     #[allow(clippy::cast_precision_loss, reason = "small numbers")]
@@ -52,11 +65,7 @@ pub fn tell(capacity: f64, measured: &[Measured], alone: &Alone) -> Report {
             .to_owned(),
     );
     report.note(format!("Capacity, of which the healthy load is a share: {capacity:.0}/s."));
-    if let Some(program) = BESIDE.get() {
-        report.note(format!("The build beside: {program}."));
-    }
     draw(measured);
-    report
 }
 
 impl Measured {
