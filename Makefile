@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq fuzz lint deny check fmt doc build needs-redis needs-clients needs-node needs-clock needs-cc needs-perf needs-fuzz needs-deny
+.PHONY: help run test test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq fuzz lint deny check fmt doc build needs-redis needs-clients needs-node needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ build: needs-cc ## Build the program in release form: target/release/lynkhook
 test: needs-cc needs-redis needs-clients needs-node needs-clock ## Run all tests, against a real Redis that they start themselves
 	$(CARGO) test --locked
 	$(CARGO) test --locked --test it -- --ignored --test-threads=1 serial_
+
+test-receivers: needs-cc needs-redis needs-servers ## Deliver to real servers while they reload or restart, beside Node's fetch: ONLY (a server, or part of a row's name)
+	$(if $(ONLY),LYNKHOOK_RECEIVERS_ONLY="$(ONLY)") $(CARGO) test --locked --test receivers -- --include-ignored --nocapture
 
 model: needs-cc needs-redis ## Check the model of the protocol within wider bounds, and say how many states that are
 	CARGO_PROFILE_DEV_OPT_LEVEL=3 $(CARGO) test --locked --test model -- --include-ignored --nocapture --test-threads=1
@@ -86,6 +89,14 @@ needs-redis:
 needs-clients:
 	@sh deploy/install.sh python3 python3
 	@sh deploy/install.sh node nodejs
+
+# Debian starts a service that it installs. A server that cannot be installed is no error: its rows are skipped.
+SERVERS := nginx:nginx apache2:apache2-bin haproxy:haproxy node:nodejs uvicorn:uvicorn gunicorn:gunicorn
+needs-servers:
+	@sh deploy/install.sh curl curl
+	@for server in $(SERVERS); do \
+	  PATH="$$PATH:/usr/sbin" sh deploy/install.sh $${server%%:*} $${server##*:} || echo "its rows will be skipped" >&2; \
+	done
 
 needs-node:
 	@sh deploy/install.sh node nodejs

@@ -91,6 +91,13 @@ pub fn server_config(identity: Identity, alpn: &[&str]) -> Option<Arc<ServerConf
     Some(Arc::new(config))
 }
 
+/// A good certificate from [`Authority::shared`] and its key, as PEM, for a server that reads them from files.
+pub fn trusted_pem() -> (String, String) {
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params_for(&NAMES).signed_by(&key, &Authority::shared().issuer).expect("a certificate");
+    (certificate.pem(), key.serialize_pem())
+}
+
 fn params_for(names: &[&str]) -> CertificateParams {
     CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())
         .expect("the names are well formed")

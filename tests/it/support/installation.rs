@@ -155,8 +155,13 @@ impl Installation {
     /// Waits until nothing is queued, in flight, waiting for a retry, or held for a busy endpoint: those are visited within
     /// seconds, what is held for a webhook that is off within the hour.
     pub async fn drained(&self) {
+        self.drained_within(SOON * 2).await;
+    }
+
+    /// The same, for an endpoint that takes its time.
+    pub async fn drained_within(&self, limit: Duration) {
         let what = format!("an empty queue, no retries and no visits soon under {}", self.prefix);
-        eventually(SOON * 2, &what, async || {
+        eventually(limit, &what, async || {
             let mut redis = self.redis.clone();
             // All at once: between the two a delivery could go from one to the other, and be in neither.
             let all = r"

@@ -26,7 +26,7 @@ mod tripwire;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-pub use certificates::{Authority, Identity, server_config};
+pub use certificates::{Authority, Identity, server_config, trusted_pem};
 pub use connection::{Connection, Head};
 pub use dns::{DnsServer, Reply};
 pub use endpoint::{Endpoint, Front};
@@ -55,7 +55,7 @@ pub async fn eventually<T>(deadline: Duration, what: &str, mut probe: impl Async
 }
 
 /// Sends a signal, named as `kill` names it (`TERM`, `KILL`, `STOP`, …), without `unsafe`.
-fn send_signal(process_id: u32, signal: &str) {
+pub fn send_signal(process_id: u32, signal: &str) {
     // The shell's own `kill`: a slim image has no such program on its PATH.
     let status = Command::new("sh")
         .args(["-c", r#"kill -s "$1" "$2""#, "send-signal", signal, &process_id.to_string()])
