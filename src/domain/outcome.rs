@@ -62,7 +62,7 @@ pub enum NetworkFault {
     /// The endpoint closed the connection before its headers were complete.
     #[error("connection closed while {0}")]
     Closed(Phase),
-    /// The same on a new connection just after the handshake, where the endpoint never said that it speaks HTTP/1.1.
+    /// The same on a new connection just after the handshake.
     #[error("{0}; perhaps the endpoint speaks only HTTP/2")]
     PerhapsHttp2(Box<Self>),
     /// The endpoint refused the handshake because HTTP/1.1 was offered.

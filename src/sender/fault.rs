@@ -7,22 +7,27 @@ use std::{error::Error, io};
 
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible, pki_types::InvalidDnsNameError};
 
-use super::{Miss, NotMade, progress::Progress, resolve::LookupError, shortage::lacking, stream::TOO_MUCH};
+use super::{NotMade, progress::Progress, resolve::LookupError, shortage::lacking, stream::TOO_MUCH};
 use crate::domain::outcome::{NetworkFault, Outcome, Phase};
 
-/// What an attempt met that ended with `error`.
-pub(super) fn miss(error: &(dyn Error + 'static), progress: &Progress) -> Miss {
-    match classify_all(error, progress.phase) {
-        Miss::Outcome(Outcome::NetworkError(fault @ (NetworkFault::Closed(_) | NetworkFault::Reset(_))))
-            if progress.may_speak_http_2_only() =>
+/// What an attempt met whose connection ended with `error` before the headers of an answer were complete.
+pub(super) fn no_answer(
+    error: &(dyn Error + 'static),
+    has_begun: bool,
+    progress: &Progress,
+) -> Result<Outcome, NotMade> {
+    match met(error, progress.phase) {
+        Ok(Outcome::NetworkError(fault @ (NetworkFault::Closed(_) | NetworkFault::Reset(_))))
+            if !has_begun && progress.is_just_connected() =>
         {
-            Outcome::NetworkError(NetworkFault::PerhapsHttp2(Box::new(fault))).into()
+            Ok(Outcome::NetworkError(NetworkFault::PerhapsHttp2(Box::new(fault))))
         }
-        miss => miss,
+        met => met,
     }
 }
 
-fn classify_all(error: &(dyn Error + 'static), phase: Phase) -> Miss {
+/// What an attempt met that ended with `error` while it was in `phase`.
+pub(super) fn met(error: &(dyn Error + 'static), phase: Phase) -> Result<Outcome, NotMade> {
     let mut causes = Vec::new();
     let mut next = Some(error);
     while let Some(cause) = next {
@@ -33,7 +38,7 @@ fn classify_all(error: &(dyn Error + 'static), phase: Phase) -> Miss {
         .into_iter()
         .rev()
         .find_map(|cause| classify(cause, phase))
-        .unwrap_or_else(|| Outcome::NetworkError(unexplained(phase)).into())
+        .unwrap_or_else(|| Ok(Outcome::NetworkError(unexplained(phase))))
 }
 
 /// What caused this error. An `io::Error` around another error leaves that one out of its `source()`.
@@ -45,12 +50,12 @@ fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'stati
 }
 
 /// What this one error says, if anything.
-fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Miss> {
+fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Result<Outcome, NotMade>> {
     let fault = if let Some(lookup) = error.downcast_ref::<LookupError>() {
         return Some(match lookup.clone() {
-            LookupError::Refused(why) => Outcome::Refused(why).into(),
-            LookupError::Failed(fault) => Outcome::NetworkError(fault).into(),
-            LookupError::Unable(lacking) => NotMade::Lacking(lacking).into(),
+            LookupError::Refused(why) => Ok(Outcome::Refused(why)),
+            LookupError::Failed(fault) => Ok(Outcome::NetworkError(fault)),
+            LookupError::Unable(lacking) => Err(NotMade::Lacking(lacking)),
         });
     } else if let Some(tls) = error.downcast_ref::<rustls::Error>() {
         tls_fault(tls)
@@ -58,7 +63,7 @@ fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Miss> {
         NetworkFault::Tls("no certificate can be for this host name".to_owned())
     } else if let Some(io) = error.downcast_ref::<io::Error>() {
         if let Some(lacking) = lacking(io) {
-            return Some(NotMade::Lacking(lacking).into());
+            return Some(Err(NotMade::Lacking(lacking)));
         }
         io_fault(io, phase)?
     } else if let Some(http) = error.downcast_ref::<hyper::Error>() {
@@ -66,7 +71,7 @@ fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Miss> {
     } else {
         return None;
     };
-    Some(Outcome::NetworkError(fault).into())
+    Some(Ok(Outcome::NetworkError(fault)))
 }
 
 fn io_fault(error: &io::Error, phase: Phase) -> Option<NetworkFault> {
@@ -195,8 +200,8 @@ mod tests {
     use super::*;
 
     fn network_error(error: impl Error + 'static) -> String {
-        match classify_all(&error, Phase::Handshaking) {
-            Miss::Outcome(Outcome::NetworkError(fault)) => fault.to_string(),
+        match met(&error, Phase::Handshaking) {
+            Ok(Outcome::NetworkError(fault)) => fault.to_string(),
             other => panic!("{other:?}"),
         }
     }

@@ -1,5 +1,5 @@
 //! Connections that are out of the pool: being opened, or with a request on them. However an attempt ends, even by its
-//! deadline, the pool's books stay right, because these tell it when they are dropped.
+//! deadline, the pool's books stay right, because a [`Line`] tells the pool when it is dropped.
 
 use std::{
     sync::{
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{
     NotMade,
     connect::{Connection, Message},
-    pool::{Closable, Doing, Limits, Pool, Taken},
+    pool::{Closable, Limits, Pool},
 };
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -31,31 +31,16 @@ struct Shared {
     is_swept: AtomicBool,
 }
 
-/// How a request gets a connection.
+/// A connection for one request, or the right to open one.
 #[derive(Debug)]
-pub(super) enum Way {
-    Kept(InUse),
-    New(Opening),
-}
-
-/// The right to open one connection.
-#[derive(Debug)]
-pub(super) struct Opening {
+pub(super) struct Line {
     connections: Connections,
     name: Arc<str>,
-    /// `None` when it is open.
-    doing: Option<Doing>,
-}
-
-/// A connection for one request.
-#[derive(Debug)]
-pub(super) struct InUse {
-    connections: Connections,
-    name: Arc<str>,
-    /// `None` when it was put back.
+    /// `None` before it is open, and when it was put back.
     connection: Option<Connection>,
     born: Instant,
-    reused: bool,
+    pub(super) is_reused: bool,
+    is_put_back: bool,
     /// Since when an answer is awaited, of which nothing is known yet.
     sent: Option<Instant>,
 }
@@ -70,56 +55,43 @@ impl Connections {
     }
 
     /// An idle connection that brought an answer `since` then, or the right to open one.
-    pub(super) fn take(&self, name: &str, since: Option<Instant>) -> Result<Way, NotMade> {
-        let taken = self.pool().take(name, since, Instant::now())?;
-        Ok(match taken {
-            Taken::Kept(name, kept) => Way::Kept(InUse::new(self.clone(), name, kept.connection, Some(kept.born))),
-            Taken::New(name) => Way::New(self.opening(name)),
-        })
-    }
-
-    /// The right to open a connection.
-    pub(super) fn take_new(&self, name: &str) -> Result<Opening, NotMade> {
-        let name = self.pool().take_new(name, Instant::now())?;
-        Ok(self.opening(name))
-    }
-
-    fn opening(&self, name: Arc<str>) -> Opening {
-        self.have_swept();
-        Opening { connections: self.clone(), name, doing: Some(Doing::LookingUp) }
-    }
-
-    /// Closes what was idle for too long. Whether anything is left to look after.
-    fn sweep(&self) -> bool {
-        let mut pool = self.pool();
-        let goes_on = pool.sweep(Instant::now());
-        self.0.is_swept.store(goes_on, Relaxed);
-        goes_on
-    }
-
-    /// Has idle connections closed in time, while there are any.
-    fn have_swept(&self) {
-        if self.0.is_swept.swap(true, Relaxed) {
-            return;
+    pub(super) fn take(&self, name: &str, since: Option<Instant>) -> Result<Line, NotMade> {
+        let now = Instant::now();
+        let (name, kept) = self.pool().take(name, since, now)?;
+        let (connection, born) = kept.map(|kept| (kept.connection, kept.born)).unzip();
+        if connection.is_none() && !self.0.is_swept.swap(true, Relaxed) {
+            self.sweep();
         }
+        let (connections, is_reused) = (self.clone(), connection.is_some());
+        let born = born.unwrap_or(now);
+        Ok(Line { connections, name, connection, born, is_reused, is_put_back: false, sent: None })
+    }
+
+    /// Has idle connections closed in time, until nothing is left to look after.
+    fn sweep(&self) {
         let shared = Arc::downgrade(&self.0);
         tokio::spawn(async move {
-            while let Some(connections) = Weak::upgrade(&shared).map(Self) {
-                if !connections.sweep() {
+            while let Some(shared) = Weak::upgrade(&shared) {
+                let goes_on = Self(shared.clone()).pool().sweep(Instant::now());
+                shared.is_swept.store(goes_on, Relaxed);
+                if !goes_on {
                     return;
                 }
-                drop(connections);
+                drop(shared);
                 tokio::time::sleep(SWEEP_EVERY).await;
             }
         });
     }
 }
 
-impl Opening {
-    /// The name was looked up.
-    pub(super) fn looked_up(&mut self) {
-        let from = self.doing.replace(Doing::Connecting).expect("it is not open yet");
-        self.connections.pool().moved(&self.name, from, self.doing, Instant::now());
+impl Line {
+    pub(super) fn is_open(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    pub(super) fn opened(&mut self, connection: Connection) {
+        self.connections.pool().opened(&self.name, Instant::now());
+        self.connection = Some(connection);
     }
 
     /// The host refused the connection, or ended it before the handshake was done. Whether that is its limit.
@@ -127,31 +99,16 @@ impl Opening {
         self.connections.pool().refused(&self.name, Instant::now())
     }
 
-    /// It is open.
-    pub(super) fn done(mut self, connection: Connection) -> InUse {
-        let from = self.doing.take().expect("it is not open yet");
-        self.connections.pool().moved(&self.name, from, Some(Doing::InUse), Instant::now());
-        InUse::new(self.connections.clone(), self.name.clone(), connection, None)
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        if let Some(from) = self.doing {
-            self.connections.pool().moved(&self.name, from, None, Instant::now());
-        }
-    }
-}
-
-impl InUse {
-    /// One that was `born` before is reused.
-    fn new(connections: Connections, name: Arc<str>, connection: Connection, born: Option<Instant>) -> Self {
-        let (reused, born) = (born.is_some(), born.unwrap_or_else(Instant::now));
-        Self { connections, name, connection: Some(connection), born, reused, sent: None }
+    /// Whether anything of an answer came.
+    pub(super) fn has_answer(&self) -> bool {
+        self.connection.as_ref().is_some_and(Connection::answered)
     }
 
-    pub(super) fn is_reused(&self) -> bool {
-        self.reused
+    /// The right to open another connection instead.
+    pub(super) fn anew(self) -> Result<Self, NotMade> {
+        let (connections, name) = (self.connections.clone(), self.name.clone());
+        drop(self);
+        connections.take(&name, Some(Instant::now()))
     }
 
     /// Sends a request whose answer's body may have this many bytes. A request of which nothing was sent is in the error.
@@ -160,40 +117,42 @@ impl InUse {
         message: Message,
         body_max_bytes: u64,
     ) -> Result<Response<Incoming>, TrySendError<Message>> {
-        let connection = self.connection.as_mut().expect("it was not put back");
-        let now = Instant::now();
-        self.sent = Some(now);
-        self.connections.pool().asked(&self.name, now);
-        let met = connection.send(message, body_max_bytes, self.reused).await;
+        let connection = self.connection.as_mut().expect("it is open");
+        self.sent = Some(Instant::now());
+        let met = connection.send(message, body_max_bytes, self.is_reused).await;
         match &met {
-            Ok(_) => {
-                self.sent = None;
-                self.connections.pool().answered(&self.name, self.reused, Instant::now());
-            }
-            Err(error) if error.message().is_some() => self.sent = None,
-            Err(_) => {}
+            Ok(_) => self.connections.pool().answered(&self.name, self.is_reused, Instant::now()),
+            Err(error) if error.message().is_some() => {}
+            Err(_) => return met,
         }
+        self.sent = None;
         met
     }
 
     /// Puts it back after a whole answer, if another request may follow; the host keeps it open for `keep_alive`.
     pub(super) async fn put_back(mut self, keep_alive: Option<Duration>) {
-        let connection = self.connection.as_ref().expect("it was not put back");
-        if connection.is_ready().await {
-            let connection = self.connection.take().expect("as above");
+        let Some(connection) = &self.connection else { return };
+        if connection.is_ready().await
+            && let Some(connection) = self.connection.take()
+        {
+            self.is_put_back = true;
             self.connections.pool().put_back(&self.name, connection, self.born, keep_alive, Instant::now());
         }
     }
 }
 
-impl Drop for InUse {
+impl Drop for Line {
     fn drop(&mut self) {
-        let Some(connection) = &self.connection else { return };
-        let (now, mut pool) = (Instant::now(), self.connections.pool());
-        if let Some(sent) = self.sent.filter(|_| self.reused && !connection.answered()) {
-            pool.failed(&self.name, sent, !connection.is_closed(), now);
+        if self.is_put_back {
+            return;
         }
-        pool.moved(&self.name, Doing::InUse, None, now);
-        connection.abort();
+        let (now, mut pool) = (Instant::now(), self.connections.pool());
+        if let Some(connection) = &self.connection {
+            if let Some(sent) = self.sent.filter(|_| self.is_reused && !self.has_answer()) {
+                pool.failed(&self.name, sent, !connection.is_closed(), now);
+            }
+            connection.abort();
+        }
+        pool.ended(&self.name, self.connection.is_some(), now);
     }
 }

@@ -44,7 +44,7 @@ use url::{Host, Position, Url};
 
 use self::{
     connect::{Connection, Message, dial},
-    in_use::{Connections, InUse, Opening, Way},
+    in_use::{Connections, Line},
     pool::Limits,
     progress::Progress,
 };
@@ -56,7 +56,7 @@ use crate::{
     config,
     domain::{
         address::{AllowList, AllowListError},
-        outcome::{NetworkFault, Outcome, Phases},
+        outcome::{NetworkFault, Outcome, Phase, Phases},
     },
 };
 
@@ -94,25 +94,6 @@ pub enum NotMade {
     /// The host allows no more connections than are open, as far as is known, and all of them have a request.
     #[error("the endpoint's host allows no more connections")]
     HostFull,
-}
-
-/// Why there is no status.
-#[derive(Debug)]
-enum Miss {
-    Outcome(Outcome),
-    NotMade(NotMade),
-}
-
-impl From<Outcome> for Miss {
-    fn from(outcome: Outcome) -> Self {
-        Self::Outcome(outcome)
-    }
-}
-
-impl From<NotMade> for Miss {
-    fn from(why: NotMade) -> Self {
-        Self::NotMade(why)
-    }
 }
 
 /// Why no [`Sender`] could be made: something is wrong with the settings or with this machine.
@@ -163,21 +144,12 @@ impl Sender {
     /// No attempt was made, and the endpoint is not to blame.
     pub async fn attempt(&self, request: Request) -> Result<Attempt, NotMade> {
         let mut progress = Progress::begin();
-        let outcome = match refusal(&request.url) {
-            Some(why) => Outcome::Refused(why),
-            None => match timeout_at(progress.began + self.0.timeout, self.exchange(request, &mut progress)).await {
-                Ok(Ok(status)) => Outcome::Response { status },
-                Ok(Err(Miss::Outcome(outcome))) => outcome,
-                Ok(Err(Miss::NotMade(why))) => {
-                    if let NotMade::Lacking(_) = why {
-                        self.0.connections.pool().make_room(Instant::now());
-                    }
-                    return Err(why);
-                }
-                Err(_) => progress.outcome_at(self.0.timeout),
-            },
-        };
-        Ok(Attempt { outcome, duration: progress.began.elapsed(), phases: progress.phases })
+        let exchange = timeout_at(progress.began + self.0.timeout, self.exchange(request, &mut progress));
+        let met = exchange.await.unwrap_or_else(|_| Ok(progress.outcome_at(self.0.timeout)));
+        if let Err(NotMade::Lacking(_)) = met {
+            self.0.connections.pool().make_room(Instant::now());
+        }
+        Ok(Attempt { outcome: met?, duration: progress.began.elapsed(), phases: progress.phases })
     }
 
     /// How many more requests the host of a URL would take now, as far as its limit on connections is known.
@@ -185,78 +157,70 @@ impl Sender {
         self.0.connections.pool().room(host(url), Instant::now())
     }
 
-    /// Sends the request and reads its answer; its status.
-    async fn exchange(&self, request: Request, progress: &mut Progress) -> Result<u16, Miss> {
+    /// Sends the request and reads its answer.
+    async fn exchange(&self, request: Request, progress: &mut Progress) -> Result<Outcome, NotMade> {
+        if let Some(why) = refusal(&request.url) {
+            return Ok(Outcome::Refused(why));
+        }
         let since = request.answered_within.map(|within| progress.began - within);
-        let unfit = || Outcome::Refused("the URL cannot be requested".to_owned());
-        let (url, mut message) = request.into_http().ok_or_else(unfit)?;
-        let mut connection = match self.0.connections.take(host(&url), since)? {
-            Way::Kept(connection) => connection,
-            Way::New(opening) => Box::pin(self.open(opening, &url, progress)).await?,
+        let Some((url, mut message)) = request.into_http() else {
+            return Ok(Outcome::Refused("the URL cannot be requested".to_owned()));
         };
+        let mut line = self.0.connections.take(host(&url), since)?;
         let answer = loop {
-            let mut error = match connection.send(message, self.0.response_max_bytes).await {
+            if !line.is_open()
+                && let Err(met) = Box::pin(self.open(&mut line, &url, progress)).await
+            {
+                return met;
+            }
+            let mut error = match line.send(message, self.0.response_max_bytes).await {
                 Ok(answer) => break answer,
                 Err(error) => error,
             };
-            match error.take_message().filter(|_| connection.is_reused()) {
+            match error.take_message().filter(|_| line.is_reused) {
                 // The connection had ended; nothing was sent.
-                Some(unsent) => {
-                    message = unsent;
-                    drop(connection);
-                    let opening = self.0.connections.take_new(host(&url))?;
-                    connection = Box::pin(self.open(opening, &url, progress)).await?;
-                }
-                None => return Err(fault::miss(&error.into_error(), progress)),
+                Some(unsent) => (message, line) = (unsent, line.anew()?),
+                None => return fault::no_answer(&error.into_error(), line.has_answer(), progress),
             }
         };
-        progress.next();
         let status = answer.status();
         if status.is_informational() {
             // 101: the endpoint speaks another protocol from here on, which nobody asked it to.
             let why = format!("status {} as the final one", status.as_u16());
-            return Err(Outcome::NetworkError(NetworkFault::InvalidResponse(why)).into());
+            return Ok(Outcome::NetworkError(NetworkFault::InvalidResponse(why)));
         }
         // Whatever becomes of the body, the headers were complete: the outcome stands.
-        progress.status = Some(status.as_u16());
+        progress.answered(status.as_u16());
         let keep_alive = keep_alive(answer.headers());
         if read_away(answer.into_body(), self.0.response_max_bytes).await {
-            connection.put_back(keep_alive).await;
+            line.put_back(keep_alive).await;
         }
-        Ok(status.as_u16())
+        Ok(Outcome::Response { status: status.as_u16() })
     }
 
-    /// Opens a connection to an address of the URL's host that was judged.
-    async fn open(&self, mut opening: Opening, url: &Url, progress: &mut Progress) -> Result<InUse, Miss> {
-        match self.connect(&mut opening, url, progress).await {
-            Ok(connection) => Ok(opening.done(connection)),
-            Err(error) => Err(match fault::miss(&*error, progress) {
-                Miss::Outcome(Outcome::NetworkError(fault)) if fault.is_refusal() && opening.refused() => {
-                    NotMade::HostFull.into()
-                }
-                miss => miss,
-            }),
-        }
+    /// Opens a connection to an address of the URL's host that was judged; or what came of that.
+    async fn open(&self, line: &mut Line, url: &Url, progress: &mut Progress) -> Result<(), Result<Outcome, NotMade>> {
+        let connected = self.connect(url, progress).await;
+        let error = match connected {
+            Ok(connection) => return Ok(line.opened(connection)),
+            Err(error) => error,
+        };
+        Err(match fault::met(&*error, progress.phase) {
+            Ok(Outcome::NetworkError(fault)) if fault.is_refusal() && line.refused() => Err(NotMade::HostFull),
+            met => met,
+        })
     }
 
-    async fn connect(
-        &self,
-        opening: &mut Opening,
-        url: &Url,
-        progress: &mut Progress,
-    ) -> Result<Connection, Box<dyn Error + Send + Sync>> {
-        progress.opens();
+    async fn connect(&self, url: &Url, progress: &mut Progress) -> Result<Connection, Box<dyn Error + Send + Sync>> {
         let name = url.host_str().unwrap_or_default();
+        progress.enter(Phase::Resolving);
         let addresses = self.0.resolver.addresses(name).await?;
-        opening.looked_up();
-        progress.next();
+        progress.enter(Phase::Connecting);
         let tcp = dial(&addresses, url.port_or_known_default().unwrap_or_default()).await?;
-        progress.next();
+        progress.enter(Phase::Handshaking);
         let tls = self.0.tls.connect(ServerName::try_from(name.to_owned())?, tcp).await?;
-        progress.is_http_1_agreed = tls.get_ref().1.alpn_protocol().is_some();
-        let connection = Connection::over(tls).await?;
-        progress.next();
-        Ok(connection)
+        progress.enter(Phase::Waiting);
+        Ok(Connection::over(tls).await?)
     }
 }
 

@@ -26,11 +26,13 @@ const HABIT: Duration = Duration::from_mins(1);
 /// A host without connections is forgotten when it was not seen for this long.
 const FORGET: Duration = Duration::from_mins(10);
 
+/// A connection that is being opened counts as this many: the lookup of its name takes two sockets.
+const SOCKETS_TO_OPEN: usize = 2;
+
 /// The settings `egress.idle_connections_per_host` and `egress.max_connections`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) idle_per_host: usize,
-    /// Connections, and lookups, which take a second socket.
     pub(super) total: usize,
 }
 
@@ -57,8 +59,6 @@ struct Host<C> {
     idle: VecDeque<Kept<C>>,
     in_use: usize,
     opening: usize,
-    /// Of those, the ones whose name is being looked up.
-    looking_up: usize,
     /// How many connections the host allows, and when one more is tried.
     bound: Option<(usize, Instant)>,
     /// When it answered last, and when it did on a reused connection.
@@ -81,84 +81,54 @@ pub(super) struct Kept<C> {
     until: Instant,
 }
 
-/// What a request uses; the name is the pool's own copy.
-#[derive(Debug)]
-pub(super) enum Taken<C> {
-    /// This connection.
-    Kept(Arc<str>, Kept<C>),
-    /// A connection that is to be opened.
-    New(Arc<str>),
-}
-
-/// What a connection in the books is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doing {
-    LookingUp,
-    Connecting,
-    InUse,
-}
-
 impl<C: Closable> Pool<C> {
     pub(super) fn new(limits: Limits) -> Self {
         Self { limits, hosts: HashMap::new(), sockets: 0 }
     }
 
-    /// A connection for a request: the most recently used idle one, or a new one where there is none that brought an
-    /// answer `since` then. At a bound, an idle connection is closed to make room.
-    pub(super) fn take(&mut self, name: &str, since: Option<Instant>, now: Instant) -> Result<Taken<C>, NotMade> {
-        let kept = self.with(name, now, |host| host.take_idle(since, now).map(|kept| (host.name.clone(), kept)));
-        match kept.flatten() {
-            Some((name, kept)) => Ok(Taken::Kept(name, kept)),
-            None => self.take_new(name, now).map(Taken::New),
+    /// A connection for a request: the most recently used idle one, or the right to open one (`None`) where there is none
+    /// that brought an answer `since` then. At a bound, an idle connection is closed to make room. With the pool's own copy
+    /// of the name.
+    pub(super) fn take(
+        &mut self,
+        name: &str,
+        since: Option<Instant>,
+        now: Instant,
+    ) -> Result<(Arc<str>, Option<Kept<C>>), NotMade> {
+        let (name, kept, allowed) = self.with(name, now, |host| {
+            let kept = host.take_idle(since, now);
+            let allowed = kept.is_some() || host.open() < host.allowed(now) || host.idle.pop_front().is_some();
+            host.unanswered.get_or_insert(now);
+            (host.name.clone(), kept, allowed)
+        });
+        if kept.is_some() {
+            return Ok((name, kept));
         }
-    }
-
-    /// The right to open a connection.
-    pub(super) fn take_new(&mut self, name: &str, now: Instant) -> Result<Arc<str>, NotMade> {
-        if !self.hosts.contains_key(name) {
-            let name: Arc<str> = name.into();
-            self.hosts.insert(name.clone(), Host::new(name, now));
-        }
-        let allowed = self.with(name, now, |host| host.open() < host.allowed(now) || host.idle.pop_front().is_some());
-        if allowed != Some(true) {
+        if !allowed {
             return Err(NotMade::HostFull);
         }
-        while self.sockets + 2 > self.limits.total {
+        while self.sockets + SOCKETS_TO_OPEN > self.limits.total {
             if !self.close_least_used(now) {
                 return Err(NotMade::Lacking("all connections that egress.max_connections allows are in use"));
             }
         }
-        let opened = self.with(name, now, |host| {
-            (host.opening, host.looking_up) = (host.opening + 1, host.looking_up + 1);
-            host.name.clone()
-        });
-        Ok(opened.expect("it is there since above"))
+        self.with(&name, now, |host| host.opening += 1);
+        Ok((name, None))
     }
 
-    /// A connection goes on to something else, or ends.
-    pub(super) fn moved(&mut self, name: &str, from: Doing, to: Option<Doing>, now: Instant) {
+    /// A connection is open.
+    pub(super) fn opened(&mut self, name: &str, now: Instant) {
         self.with(name, now, |host| {
-            for (doing, is) in [(Some(from), false), (to, true)] {
-                let change = |count: &mut usize| *count = if is { *count + 1 } else { count.saturating_sub(1) };
-                match doing {
-                    Some(Doing::InUse) => change(&mut host.in_use),
-                    Some(Doing::Connecting) => change(&mut host.opening),
-                    Some(Doing::LookingUp) => {
-                        change(&mut host.opening);
-                        change(&mut host.looking_up);
-                    }
-                    None => {}
-                }
-            }
-            if let (Some(Doing::InUse), Some((most, _))) = (to, &mut host.bound) {
-                *most = (*most).max(host.in_use + host.idle.len());
+            (host.opening, host.in_use) = (host.opening - 1, host.in_use + 1);
+            if let Some((most, _)) = &mut host.bound {
+                *most = (host.in_use + host.idle.len()).max(*most);
             }
         });
     }
 
-    /// A request goes out.
-    pub(super) fn asked(&mut self, name: &str, now: Instant) {
-        self.with(name, now, |host| _ = host.unanswered.get_or_insert(now));
+    /// A connection that was in use, or that was not open yet, is gone.
+    pub(super) fn ended(&mut self, name: &str, was_open: bool, now: Instant) {
+        self.with(name, now, |host| *(if was_open { &mut host.in_use } else { &mut host.opening }) -= 1);
     }
 
     /// The headers of an answer came.
@@ -186,7 +156,7 @@ impl<C: Closable> Pool<C> {
         let until = (now + keep).min(born + AGE_MAX);
         let (idle_max, full) = (self.limits.idle_per_host, self.sockets > self.limits.total);
         self.with(name, now, |host| {
-            host.in_use = host.in_use.saturating_sub(1);
+            host.in_use -= 1;
             if now < until && host.may_reuse(now) && !full {
                 host.idle.push_back(Kept { connection, born, answered: now, until });
             }
@@ -211,7 +181,6 @@ impl<C: Closable> Pool<C> {
             }
             limited
         })
-        .unwrap_or(false)
     }
 
     /// A request that was sent at `sent` on a reused connection ended before the first byte of an answer. That may be
@@ -258,17 +227,21 @@ impl<C: Closable> Pool<C> {
     fn close_least_used(&mut self, now: Instant) -> bool {
         let idle = self.hosts.iter().filter_map(|(name, host)| Some((host.idle.front()?.answered, name)));
         let Some(name) = idle.min().map(|(_, name)| name.clone()) else { return false };
-        self.with(&name, now, |host| host.idle.pop_front()).flatten().is_some()
+        self.with(&name, now, |host| host.idle.pop_front()).is_some()
     }
 
     /// Changes a host's books, and the sum of them.
-    fn with<R>(&mut self, name: &str, now: Instant, change: impl FnOnce(&mut Host<C>) -> R) -> Option<R> {
-        let host = self.hosts.get_mut(name)?;
+    fn with<R>(&mut self, name: &str, now: Instant, change: impl FnOnce(&mut Host<C>) -> R) -> R {
+        if !self.hosts.contains_key(name) {
+            let name: Arc<str> = name.into();
+            self.hosts.insert(name.clone(), Host::new(name, now));
+        }
+        let host = self.hosts.get_mut(name).expect("it is there now");
         let before = host.sockets();
         host.seen = now;
         let changed = change(host);
         self.sockets = self.sockets + host.sockets() - before;
-        Some(changed)
+        changed
     }
 }
 
@@ -279,7 +252,6 @@ impl<C: Closable> Host<C> {
             idle: VecDeque::new(),
             in_use: 0,
             opening: 0,
-            looking_up: 0,
             bound: None,
             answered: None,
             reused_answered: None,
@@ -295,7 +267,7 @@ impl<C: Closable> Host<C> {
     }
 
     fn sockets(&self) -> usize {
-        self.open() + self.looking_up
+        self.idle.len() + self.in_use + SOCKETS_TO_OPEN * self.opening
     }
 
     /// How many connections may be open.

@@ -36,18 +36,17 @@ impl Scene {
 
     /// Opens a connection, which the host takes.
     fn open(&mut self, host: &str) -> Result<Line, NotMade> {
-        self.pool.take_new(host, self.now)?;
-        self.pool.moved(host, Doing::LookingUp, Some(Doing::Connecting), self.now);
-        self.pool.moved(host, Doing::Connecting, Some(Doing::InUse), self.now);
+        self.pool.take(host, Some(self.now + Duration::from_secs(1)), self.now)?;
+        self.pool.opened(host, self.now);
         self.opened += 1;
         Ok(Line { number: self.opened, ..Line::default() })
     }
 
     /// Tries to open a connection, which the host refuses: whether that is its limit.
     fn refused(&mut self) -> Result<bool, NotMade> {
-        self.pool.take_new(HOST, self.now)?;
+        self.pool.take(HOST, Some(self.now + Duration::from_secs(1)), self.now)?;
         let limited = self.pool.refused(HOST, self.now);
-        self.pool.moved(HOST, Doing::LookingUp, None, self.now);
+        self.pool.ended(HOST, false, self.now);
         Ok(limited)
     }
 
@@ -58,20 +57,16 @@ impl Scene {
 
     /// The number of the connection that a request gets, 0 for one that is to be opened; it is given back unused.
     fn next(&mut self, since: Option<Instant>) -> usize {
-        match self.pool.take(HOST, since, self.now).unwrap() {
-            Taken::Kept(_, kept) => {
-                let number = kept.connection.number;
-                self.pool.with(HOST, self.now, |host| {
-                    host.in_use -= 1;
-                    host.idle.push_back(kept);
-                });
-                number
-            }
-            Taken::New(_) => {
-                self.pool.moved(HOST, Doing::LookingUp, None, self.now);
-                0
-            }
-        }
+        let Some(kept) = self.pool.take(HOST, since, self.now).unwrap().1 else {
+            self.pool.ended(HOST, false, self.now);
+            return 0;
+        };
+        let number = kept.connection.number;
+        self.pool.with(HOST, self.now, |host| {
+            host.in_use -= 1;
+            host.idle.push_back(kept);
+        });
+        number
     }
 
     fn many(&mut self, count: usize) -> Vec<Line> {
@@ -111,8 +106,7 @@ fn no_connection_is_used_for_more_than_5_min() {
     for _ in 0..29 {
         scene.later(10);
         scene.pool.put_back(HOST, line, born, None, scene.now);
-        let Taken::Kept(_, kept) = scene.pool.take(HOST, None, scene.now).unwrap() else { panic!("it is young") };
-        line = kept.connection;
+        line = scene.pool.take(HOST, None, scene.now).unwrap().1.expect("it is young").connection;
     }
     scene.later(9);
     scene.pool.put_back(HOST, line, born, None, scene.now);
@@ -225,7 +219,6 @@ fn a_learnt_bound_is_tried_upwards_by_one_a_minute_and_on_while_the_tries_succee
     let mut scene = Scene::of(64, 1000);
     let mut lines = scene.many(10);
     let answer = |scene: &mut Scene| {
-        scene.pool.asked(HOST, scene.now);
         scene.pool.answered(HOST, false, scene.now);
     };
     answer(&mut scene);
@@ -257,9 +250,7 @@ fn a_bound_is_forgotten_where_the_host_takes_nothing_or_answers_nothing_for_a_mi
     let _lines = silent.many(2);
     silent.pool.answered(HOST, false, silent.now);
     assert_eq!(silent.refused(), Ok(true));
-    silent.pool.asked(HOST, silent.now);
     silent.later(59);
-    silent.pool.asked(HOST, silent.now);
     assert_eq!(silent.refused(), Err(NotMade::HostFull));
     silent.later(1);
     assert_eq!(silent.refused(), Ok(false), "a refusal is an attempt");
@@ -300,8 +291,8 @@ fn a_shortage_closes_the_less_recently_used_half() {
 fn in_the_end_nothing_is_left_in_the_books() {
     let mut scene = Scene::of(64, 1000);
     let lines = scene.many(3);
-    scene.pool.take_new(HOST, scene.now).unwrap();
-    scene.pool.moved(HOST, Doing::LookingUp, None, scene.now);
+    scene.pool.take(HOST, None, scene.now).unwrap();
+    scene.pool.ended(HOST, false, scene.now);
     for line in lines {
         scene.answer(HOST, line);
     }
