@@ -62,7 +62,7 @@ pub enum NetworkFault {
     /// The endpoint closed the connection before its headers were complete.
     #[error("connection closed while {0}")]
     Closed(Phase),
-    /// The same on a new connection just after the handshake.
+    /// The same just after a handshake in which the endpoint did not choose HTTP/1.1.
     #[error("{0}; perhaps the endpoint speaks only HTTP/2")]
     PerhapsHttp2(Box<Self>),
     /// The endpoint refused the handshake because HTTP/1.1 was offered.

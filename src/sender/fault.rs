@@ -18,7 +18,7 @@ pub(super) fn no_answer(
 ) -> Result<Outcome, NotMade> {
     match met(error, progress.phase) {
         Ok(Outcome::NetworkError(fault @ (NetworkFault::Closed(_) | NetworkFault::Reset(_))))
-            if !has_begun && progress.is_just_connected() =>
+            if !has_begun && progress.may_speak_http_2_only() =>
         {
             Ok(Outcome::NetworkError(NetworkFault::PerhapsHttp2(Box::new(fault))))
         }

@@ -16,10 +16,8 @@ use tokio::time::Instant;
 use super::{
     NotMade,
     connect::{Connection, Message},
-    pool::{Closable, Limits, Pool},
+    pool::{Closable, Limits, Pool, SWEEP_EVERY},
 };
-
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The pool of one sender; clones share it.
 #[derive(Debug, Clone)]

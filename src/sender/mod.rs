@@ -220,6 +220,7 @@ impl Sender {
         progress.enter(Phase::Handshaking);
         let tls = self.0.tls.connect(ServerName::try_from(name.to_owned())?, tcp).await?;
         progress.enter(Phase::Waiting);
+        progress.is_protocol_unknown = tls.get_ref().1.alpn_protocol().is_none();
         Ok(Connection::over(tls).await?)
     }
 }

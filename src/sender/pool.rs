@@ -16,7 +16,9 @@ use super::NotMade;
 const AGE_MAX: Duration = Duration::from_mins(5);
 /// An idle connection is kept for this long: below the 60 to 90 s after which servers and address translators commonly
 /// drop one themselves.
-pub(super) const IDLE_MAX: Duration = Duration::from_secs(30);
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How often connections that are idle for too long are looked for.
+pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A host that answered within this is alive: a connection that it refuses says something of its limit.
 const ANSWERED_LATELY: Duration = Duration::from_secs(10);
 /// A learnt bound is tried upwards this long after a refusal, and is forgotten after as long without any answer.
@@ -216,7 +218,7 @@ impl<C: Closable> Pool<C> {
     pub(super) fn sweep(&mut self, now: Instant) -> bool {
         self.hosts.retain(|_, host| {
             let before = host.sockets();
-            host.idle.retain(|kept| now < kept.until && !kept.connection.is_closed());
+            host.idle.retain(|kept| now + SWEEP_EVERY < kept.until && !kept.connection.is_closed());
             self.sockets -= before - host.sockets();
             host.open() > 0 || now < host.seen + if host.bound.is_some() { FORGET } else { HABIT }
         });

@@ -19,6 +19,8 @@ pub(super) struct Progress {
     pub(super) phases: Phases,
     /// The answer's status: complete headers came.
     status: Option<u16>,
+    /// The endpoint did not choose HTTP/1.1 in the handshake.
+    pub(super) is_protocol_unknown: bool,
 }
 
 impl Progress {
@@ -26,7 +28,7 @@ impl Progress {
     pub(super) fn begin() -> Self {
         let now = Instant::now();
         let (phase, phases) = (Phase::Waiting, Phases::default());
-        Self { began: now, phase, since: now, phases, status: None }
+        Self { began: now, phase, since: now, phases, status: None, is_protocol_unknown: false }
     }
 
     /// One phase is over, the next one begins.
@@ -48,9 +50,9 @@ impl Progress {
         self.status = Some(status);
     }
 
-    /// The handshake ended just now.
-    pub(super) fn is_just_connected(&self) -> bool {
-        self.phase == Phase::Waiting && self.phases.tls.is_some() && self.since.elapsed() < AT_ONCE
+    /// The handshake ended just now, and the endpoint never said that it speaks HTTP/1.1.
+    pub(super) fn may_speak_http_2_only(&self) -> bool {
+        self.is_protocol_unknown && self.since.elapsed() < AT_ONCE
     }
 
     /// What an attempt met that the deadline `after` this time ended.

@@ -40,7 +40,7 @@ const CACHED_ANSWERS: u64 = 4096;
 const CACHED_AT_MOST: Duration = Duration::from_secs(300);
 const CACHED_ABSENCE_AT_MOST: Duration = Duration::from_secs(10);
 
-/// Questions that may be open at one name server; beyond this the library makes them wait.
+/// Questions that may be open at one name server; beyond this deliveries wait.
 const OPEN_QUESTIONS: usize = 1024;
 
 /// At most this many addresses of each family are dialled, though all are judged: an attempt has time for few.
@@ -117,11 +117,15 @@ impl Resolver {
 
         let asked = Instant::now();
         let (v4, v6) = tokio::join!(dns.ipv4_lookup(name.clone()), dns.ipv6_lookup(name));
+        let failures = [v4.as_ref().err(), v6.as_ref().err()];
+        let is_busy = failures.into_iter().flatten().any(|error| matches!(error, NetError::Busy));
+        let lacking = is_busy.then_some("too many names are being looked up").or(self.sockets.lacking_since(asked));
+        // A family that could not be asked for may be the one that leads to the endpoint.
+        if let (Some(lacking), true) = (lacking, v4.is_err() || v6.is_err()) {
+            return Err(LookupError::Unable(lacking));
+        }
         match (v4, v6) {
-            (Err(v4), Err(v6)) => match self.sockets.lacking_since(asked) {
-                Some(lacking) => Err(LookupError::Unable(lacking)),
-                None => Err(LookupError::Failed(absence(host, &v4, &v6))),
-            },
+            (Err(v4), Err(v6)) => Err(LookupError::Failed(absence(host, &v4, &v6))),
             (v4, v6) => {
                 let [v4, v6] = [v4, v6].map(|found| found.as_ref().map_or_else(|_| Vec::new(), addresses_in));
                 if v4.is_empty() && v6.is_empty() {
@@ -179,7 +183,6 @@ fn reason(error: &NetError) -> String {
         NetError::Timeout => "no answer from the name servers".to_owned(),
         NetError::NoConnections | NetError::Io(_) => "the name servers cannot be reached".to_owned(),
         NetError::Truncated => "the answer is too large".to_owned(),
-        NetError::Busy => "too many lookups at once".to_owned(),
         _ => "the name servers gave no usable answer".to_owned(),
     }
 }

@@ -220,18 +220,19 @@ async fn a_refused_connection_is_no_attempt_where_others_show_that_it_is_the_hos
 }
 
 #[tokio::test]
-async fn an_endpoint_that_closes_just_after_the_handshake_may_speak_http_2_only() {
+async fn an_endpoint_that_closes_just_after_the_handshake_may_speak_http_2_only_unless_it_chose_http_1_1() {
     let closed = "connection closed while waiting for the response";
-    for (after_ms, text) in
-        [(0, format!("{closed}; perhaps the endpoint speaks only HTTP/2")), (600, closed.to_owned())]
-    {
-        let endpoint = listen_tls(good_tls(), move |mut stream| async move {
+    let hint = "; perhaps the endpoint speaks only HTTP/2";
+    for (chosen, after_ms, more) in [(None, 0, hint), (None, 600, ""), (Some("http/1.1"), 0, "")] {
+        let mut tls = good_tls();
+        tls.alpn_protocols = chosen.into_iter().map(|name| name.as_bytes().to_vec()).collect();
+        let endpoint = listen_tls(tls, move |mut stream| async move {
             read_request(&mut stream).await;
             tokio::time::sleep(Duration::from_millis(after_ms)).await;
             let _ = stream.shutdown().await;
         })
         .await;
-        assert_eq!(met(&endpoint).await, text);
+        assert_eq!(met(&endpoint).await, format!("{closed}{more}"));
     }
 }
 

@@ -26,7 +26,8 @@ async fn an_endpoint_that_likes_http_2_better_gets_its_events_over_http_1_1_whic
 async fn an_endpoint_that_speaks_http_2_alone_has_an_error_that_says_so() {
     let only_http_2 = Front { protocols: &["h2"], ..Front::default() };
     let refusing = Endpoint::behind(only_http_2, |connection, _| answer_all(connection)).await;
-    let closing = Endpoint::start(async |mut connection, _| {
+    let chooses_none = Front { protocols: &[], ..Front::default() };
+    let closing = Endpoint::behind(chooses_none, async |mut connection, _| {
         connection.close().await?;
         // What is left unread at the end would have the kernel reset the connection.
         connection.drain().await
