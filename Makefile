@@ -87,6 +87,7 @@ needs-redis:
 	@sh deploy/install.sh redis-server redis
 
 needs-clients:
+	@sh deploy/install.sh curl curl
 	@sh deploy/install.sh python3 python3
 	@sh deploy/install.sh node nodejs
 

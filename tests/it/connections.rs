@@ -27,7 +27,7 @@ struct Scene {
     worker: Process,
     times: Timetable,
     /// Its file of authorities has to stay while the worker runs.
-    _authority: Receiver,
+    authority: Receiver,
 }
 
 impl Scene {
@@ -40,7 +40,7 @@ impl Scene {
         let worker = program.worker([]);
         worker.wait_for_line("worker started").await;
         let times = Timetable::watch(&here);
-        Self { here, worker, times, _authority: authority }
+        Self { here, worker, times, authority }
     }
 
     /// Pushes an event for an account.

@@ -95,8 +95,13 @@ impl Timetable {
 
     /// Pushes an event and notes when it was due.
     pub async fn push(&self, here: &Installation, account: &str) {
+        self.push_envelope(here, account, TRANSCRIPT).await;
+    }
+
+    /// The same with another envelope.
+    pub async fn push_envelope(&self, here: &Installation, account: &str, envelope: &str) {
         let event = format!("{account}-{}", self.seen().pushed.len());
-        let fields = [("account", account), ("envelope", TRANSCRIPT), ("id", &event)];
+        let fields = [("account", account), ("envelope", envelope), ("id", &event)];
         let entry: String = here.redis.clone().xadd(here.key("queue"), "*", &fields).await.unwrap();
         let at_ms = entry.split('-').next().and_then(|ms| ms.parse().ok()).expect("an entry's id");
         self.seen().pushed.insert(event, (account.to_owned(), at_ms));
