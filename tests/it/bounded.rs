@@ -36,14 +36,16 @@ async fn a_worker_that_runs_out_of_files_waits_and_blames_no_endpoint() {
     let here = Installation::new(&receiver).await;
     let slow = Answer::Delay(Duration::from_millis(300), Box::new(Answer::Status(200)));
     receiver.plan("/hook", [slow]);
+    // Each attempt has a connection of its own; a few find a file.
+    let worker = here.program.worker([]);
+    worker.wait_for_line("worker started").await;
+    worker.limit_files(Some(worker.open_files() + 10));
     let mut webhooks = Vec::new();
     for number in 0..ENDPOINTS {
         webhooks.push(here.add(&format!("a{number}"), &receiver.url("/hook")).await);
         here.push(&format!("a{number}"), TRANSCRIPT).await;
         here.push(&format!("a{number}"), TRANSCRIPT).await;
     }
-    // Each attempt over HTTP/1.1 has a connection of its own; some files are the worker's own.
-    let worker = here.program.worker_with_files(40);
     here.drained().await;
     for webhook in webhooks {
         let log = here.log(webhook).await;

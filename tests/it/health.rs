@@ -20,13 +20,13 @@ const QUICK: [(&str, &str); 4] = [
 ];
 
 /// A worker that answers probes.
-struct Probed {
-    worker: Process,
+pub(crate) struct Probed {
+    pub(crate) worker: Process,
     address: String,
 }
 
 impl Probed {
-    async fn start(program: &Program, extra: Option<(&str, &str)>) -> Self {
+    pub(crate) async fn start(program: &Program, extra: Option<(&str, &str)>) -> Self {
         let program =
             QUICK.into_iter().chain(extra).fold(program.clone(), |program, (name, value)| program.env(name, value));
         let worker = program.worker([]);
@@ -35,7 +35,7 @@ impl Probed {
     }
 
     /// Status and body of a probe.
-    async fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
         stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: worker\r\n\r\n").as_bytes()).await.unwrap();
         let mut text = String::new();

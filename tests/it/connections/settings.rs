@@ -1,1 +1,31 @@
-//! x
+//! How many connections a worker may have: what is too few is refused when it starts.
+
+use super::*;
+
+/// `worker.concurrency` by default, and the connections that a worker needs besides.
+const LEAST: usize = 256 + 64;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fewer_connections_than_attempts_and_64_are_refused_at_start() {
+    let authority = Receiver::start().await;
+    let here = Installation::new(&authority).await;
+    let with_most = |most: usize| here.program.clone().env("LYNKHOOK_EGRESS__MAX_CONNECTIONS", most.to_string());
+    let enough = with_most(LEAST).worker([]);
+    enough.wait_for_line("worker started").await;
+    let output = with_most(LEAST - 1).run(["worker"]).await;
+    assert_eq!(output.code, Some(2), "{output:#?}");
+    for says in ["egress.max_connections", "worker.concurrency"] {
+        assert!(output.stderr.contains(says), "{says}: {output:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_files_that_allows_fewer_connections_than_attempts_and_64_is_refused_at_start() {
+    let authority = Receiver::start().await;
+    let here = Installation::new(&authority).await;
+    let enough = here.program.worker_with_files(1024);
+    enough.wait_for_line("worker started").await;
+    let output = here.program.worker_with_files(LEAST - 1).output(Duration::from_secs(10)).await;
+    assert_eq!(output.code, Some(2), "{output:#?}");
+    assert!(output.stderr.contains("file") && output.stderr.contains("worker.concurrency"), "{output:#?}");
+}

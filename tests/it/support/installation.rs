@@ -73,10 +73,15 @@ impl Installation {
     }
 
     /// Allows the host of this URL by name.
-    pub fn allowing(mut self, url: &str) -> Self {
+    pub fn allowing(self, url: &str) -> Self {
         let host = url.trim_start_matches("https://").split([':', '/']).next().unwrap();
+        self.allowing_hosts(&[host])
+    }
+
+    /// Allows these hosts by name.
+    pub fn allowing_hosts(mut self, hosts: &[&str]) -> Self {
         let (_, allow) = self.variables.iter_mut().find(|(name, _)| *name == "LYNKHOOK_EGRESS__ALLOW").unwrap();
-        *allow = format!("{allow},{host}");
+        *allow = format!("{allow},{}", hosts.join(","));
         let settings = Settings::load(None, self.variables.clone()).unwrap();
         self.webhooks = webhooks(&settings, self.store.clone());
         self

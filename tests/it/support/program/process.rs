@@ -105,6 +105,23 @@ impl Process {
         value.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// How many files it has open, connections included.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
+    }
+
+    /// Lets it have at most this many files open from now on; those that it has open stay. `None` allows as many as it had
+    /// at its start.
+    pub fn limit_files(&self, limit: Option<usize>) {
+        let pid = rustix::process::Pid::from_raw(self.id().try_into().unwrap());
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.id())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let maximum = line.split_whitespace().nth(4).unwrap().parse().ok();
+        let current = limit.map_or(maximum, |limit| u64::try_from(limit).ok());
+        let limit = rustix::process::Rlimit { current, maximum };
+        rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap();
+    }
+
     /// Freezes it; it keeps its sockets and does nothing, until [`sigcont`](Self::sigcont).
     pub fn sigstop(&self) {
         self.signal("STOP");
