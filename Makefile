@@ -20,7 +20,7 @@ test: needs-cc needs-redis needs-clients needs-node needs-clock ## Run all tests
 	$(CARGO) test --locked
 	$(CARGO) test --locked --test it -- --ignored --test-threads=1 serial_
 
-test-receivers: needs-cc needs-redis needs-servers ## Deliver to real servers while they reload or restart, beside Node's fetch: ONLY (a server, or part of a row's name)
+test-receivers: needs-cc needs-redis needs-servers ## Deliver to real servers while they reload, beside Node's fetch: ONLY (part of a row's name, such as nginx)
 	$(if $(ONLY),LYNKHOOK_RECEIVERS_ONLY="$(ONLY)") $(CARGO) test --locked --test receivers -- --include-ignored --nocapture
 
 model: needs-cc needs-redis ## Check the model of the protocol within wider bounds, and say how many states that are

@@ -32,7 +32,7 @@ pub async fn curl(port: u16, ca_file: &Path, body: Option<&Path>) -> u16 {
     String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0)
 }
 
-/// Lets the worker and `curl` take turns at POSTing events of each size.
+/// Lets the worker and `curl` take turns with events of each size.
 pub async fn compare(scene: &Scene, status: u16, lingers: bool) -> Figures {
     let mut rows: Vec<Early> = SIZES.map(|bytes| Early { bytes, tries: TRIES, worker: 0, curl: 0, lingers }).into();
     let bodies: Vec<NamedTempFile> = SIZES.map(body_of).into();

@@ -12,7 +12,7 @@ use crate::{
     support::{Installation, Process, TRANSCRIPT},
 };
 
-/// The address that Node's requests come from. The worker's come from 127.0.0.1, as the kernel chooses.
+/// The address that Node's requests come from. The worker's come from 127.0.0.1, which the kernel chooses.
 pub const FETCH_ADDRESS: [u8; 4] = [127, 0, 0, 2];
 const CLIENT: &str = include_str!("servers/fetch.mjs");
 /// After its last request, Node's client waits for answers, 10 s each.
@@ -64,7 +64,7 @@ pub struct Fetch {
     pace: Pace,
 }
 
-/// What Node's client met.
+/// The fate of the requests of Node's client.
 #[derive(Debug, Deserialize)]
 pub struct Fetched {
     pub made: usize,

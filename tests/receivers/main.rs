@@ -1,12 +1,13 @@
 //! `make test-receivers`: real servers as receivers, each with a reload or a restart in the middle of the load.
 //!
 //! In each [`row`] a worker delivers to a server ([`recipes`]) while Node's `fetch` POSTs the same bodies to the same
-//! server, at the same rate, from another loopback address. A server that is reloaded may lose requests of every client,
-//! so the worker is judged beside that one: it must not lose a larger share of first attempts, and no delivery may fail
-//! for good. The rows of early answers ([`early`]) compare with `curl`. All is told in one table ([`tell`]).
+//! server, at the same rate, from another loopback address ([`load`]). A server that reloads may lose requests of every
+//! client, so the worker is judged beside Node: its share of lost first attempts may be half a percent larger, and no
+//! delivery may fail for good. The rows of early answers ([`early`]) compare with `curl`. One table has all figures
+//! ([`tell`]).
 //!
-//! The servers are programs from the system's packages. They run as an unprivileged user in a directory of their own, on
-//! free ports of the loopback, with certificates of the tests' authority, and end with this process ([`server`]).
+//! The servers are programs from the system's packages. They run as an unprivileged user in a directory of their own,
+//! on free ports of the loopback, with certificates of the tests' authority, and end with this process ([`server`]).
 
 #![allow(unreachable_pub, reason = "`pub` marks what one part offers the others")]
 
@@ -49,5 +50,6 @@ async fn at_real_servers_the_worker_loses_no_more_than_an_ordinary_client_and_no
     }
     println!("\n{}\n", tell::table(&told));
     let wrong: Vec<String> = told.iter().flat_map(Told::wrong).collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let logs = row::logs();
+    assert!(wrong.is_empty(), "not as promised (the worker's logs are in {}):\n{}", logs.display(), wrong.join("\n"));
 }

@@ -1,11 +1,11 @@
-//! The servers: which program, which files, which command line, and how an operator reloads them.
+//! The servers: programs, files, command lines, and the signal by which an operator reloads each.
 //!
-//! In files and command lines `@PORT@` is the server's port, `@APP@` the port of the app behind it, `@DIR@` the server's
-//! directory, in which it starts, and `@MORE@` what a row adds.
+//! In files and command lines `@PORT@` is the server's port, `@APP@` the port of the app behind it, `@DIR@` the
+//! server's directory, in which it starts, and `@MORE@` an addition of the row.
 
 /// How to run a server.
 pub struct Recipe {
-    /// The program that the row is about; the row is skipped where it is missing.
+    /// The program that the row is about. Without it the row is skipped.
     pub program: &'static str,
     /// The arguments with which the program tells its version.
     pub version: &'static str,
@@ -71,26 +71,22 @@ pub const UVICORN: Recipe = Recipe {
     is_front: false,
 };
 
-/// With threads, the simplest of its workers that keeps connections. The default closes after each answer.
+/// Its default workers, which take one request at a time and close the connection after each answer.
 pub const GUNICORN: Recipe = Recipe {
     program: "gunicorn",
     version: "--version",
-    files: &[("app.py", include_str!("servers/app.py"))],
-    command: &[
-        "gunicorn",
-        "--bind=127.0.0.1:@PORT@",
-        "--certfile=certificate.pem",
-        "--keyfile=key.pem",
-        "--workers=2",
-        "--threads=8",
-        "--worker-class=gthread",
-        "--access-logfile=-",
-        "--access-logformat=%(h)s:%({remote_port}e)s",
-        "app:wsgi",
+    files: &[
+        ("gunicorn.conf.py", include_str!("servers/gunicorn.conf.py")),
+        ("app.py", include_str!("servers/app.py")),
     ],
+    command: &["gunicorn", "--bind=127.0.0.1:@PORT@", "--workers=4", "app:wsgi"],
     renew: "HUP",
     is_front: false,
 };
+
+/// Threads are the simplest of its workers that keep connections.
+pub const GUNICORN_THREADS: Recipe =
+    Recipe { command: &["gunicorn", "--bind=127.0.0.1:@PORT@", "--workers=2", "--threads=8", "app:wsgi"], ..GUNICORN };
 
 /// The app behind the fronts, without TLS; `@MORE@` is its delay in ms.
 pub const APP: Recipe = Recipe {

@@ -1,6 +1,10 @@
-//! The rows: which server, set up how, under which load, and what is promised.
+//! The rows: a server and its settings, the load, and the promise.
 
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use lynkhook::domain::webhook::WebhookId;
 use redis::AsyncCommands;
@@ -9,7 +13,7 @@ use crate::{
     attempts::{self, attempts},
     early::{self, curl},
     load::{FETCH_ADDRESS, Fetch, Pace},
-    recipes::{APACHE, APP, GUNICORN, HAPROXY, NGINX, NODE, NODE_EARLY, Recipe, UVICORN},
+    recipes::{APACHE, APP, GUNICORN, GUNICORN_THREADS, HAPROXY, NGINX, NODE, NODE_EARLY, Recipe, UVICORN},
     server::{Server, version},
     support::{Installation, Process, Receiver, SOON, TELLING, eventually},
     tell::{Ending, Figures, Loaded},
@@ -29,7 +33,7 @@ const EACH_SECOND: Pace = Pace::new(100, Duration::from_secs(1), 20);
 /// Bursts of 60, for 20 s.
 const BURSTS_OF_60: Pace = Pace::new(60, Duration::from_secs(5), 4);
 
-/// HAProxy refuses connections beyond ten from one address.
+/// The proxy refuses connections beyond ten from one address.
 const TEN_CONNECTIONS: &str = "stick-table type ip size 100k store conn_cur
     tcp-request connection track-sc0 src
     tcp-request connection reject if { sc0_conn_cur gt 10 }";
@@ -39,7 +43,7 @@ const SLOW_MS: u64 = 300;
 pub struct Row {
     recipe: &'static Recipe,
     name: &'static str,
-    /// What the row adds to the server's files or command line.
+    /// An addition to the server's files or command line.
     more: &'static str,
     /// How long the app behind a front takes.
     delay_ms: u64,
@@ -60,7 +64,7 @@ enum Deed {
     },
 }
 
-pub const ROWS: [Row; 14] = [
+pub const ROWS: [Row; 15] = [
     Row::new(&NGINX, "reload", Deed::Renewed(STEADY)),
     Row::new(&NGINX, "keepalive_requests 1000", Deed::Quiet(STEADY)).with("keepalive_requests 1000;"),
     Row::new(&NGINX, "keepalive_timeout 1s", Deed::Quiet(STEADY)).with("keepalive_timeout 1s;"),
@@ -80,7 +84,8 @@ pub const ROWS: [Row; 14] = [
     Row::new(&NODE_EARLY, "401 before the body, plain close", Deed::Early { status: 401, lingers: false })
         .with("destroy"),
     Row::new(&UVICORN, "rolling restart", Deed::Renewed(STEADY)),
-    Row::new(&GUNICORN, "reload", Deed::Renewed(STEADY)),
+    Row::new(&GUNICORN, "reload, workers that close after each answer", Deed::Renewed(STEADY)),
+    Row::new(&GUNICORN_THREADS, "reload, workers with threads", Deed::Renewed(STEADY)),
 ];
 
 impl Row {
@@ -100,7 +105,7 @@ impl Row {
         format!("{}: {}", self.recipe.program, self.name)
     }
 
-    /// The load, for people who wait.
+    /// The load in words.
     pub fn announcement(&self) -> String {
         match self.deed {
             Deed::Renewed(pace) | Deed::Quiet(pace) | Deed::Limited(pace) => {
@@ -116,13 +121,22 @@ impl Row {
         };
         let scene = Scene::start(self).await;
         let figures = match self.deed {
-            Deed::Renewed(pace) => scene.load(pace, true, false).await,
-            Deed::Quiet(pace) => scene.load(pace, false, false).await,
-            Deed::Limited(pace) => scene.load(pace, false, true).await,
+            Deed::Renewed(pace) | Deed::Quiet(pace) | Deed::Limited(pace) => scene.load(pace, self.deed).await,
             Deed::Early { status, lingers } => early::compare(&scene, status, lingers).await,
         };
+        keep_log(&self.name(), &scene.worker.stderr());
         Ending::Ran { version, figures }
     }
+}
+
+/// The folder in which the worker's log of each row stays until the row runs again.
+pub fn logs() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("receivers")
+}
+
+fn keep_log(row: &str, said: &str) {
+    let file = logs().join(row.replace(|character: char| !character.is_ascii_alphanumeric(), "-") + ".log");
+    fs::create_dir_all(logs()).and_then(|()| fs::write(file, said)).expect("a log can be kept");
 }
 
 /// A worker with one webhook, and the server that it delivers to.
@@ -131,7 +145,7 @@ pub struct Scene {
     pub worker: Process,
     pub server: Server,
     webhook: WebhookId,
-    /// It gets no requests: it has the file with the authority's certificate.
+    /// A receiver without requests, for its file with the authority's certificate.
     authority: Receiver,
     _app: Option<Server>,
 }
@@ -163,15 +177,16 @@ impl Scene {
     }
 
     /// The file with the certificate of the server's authority.
-    pub fn ca_file(&self) -> &std::path::Path {
+    pub fn ca_file(&self) -> &Path {
         self.authority.ca_file()
     }
 
-    async fn load(&self, pace: Pace, is_renewed: bool, is_limited: bool) -> Figures {
+    /// Lets the worker and Node's client send at this pace, and waits until no delivery is left.
+    async fn load(&self, pace: Pace, deed: Deed) -> Figures {
         let before = self.server.children();
         let fetch = Fetch::start(self.server.port, self.ca_file(), pace).await;
         let in_the_middle = async {
-            if is_renewed {
+            if matches!(deed, Deed::Renewed(_)) {
                 tokio::time::sleep(pace.length() / 2).await;
                 self.server.renew();
                 let renewed = async || (!self.server.children().is_subset(&before)).then_some(());
@@ -191,7 +206,7 @@ impl Scene {
             failed: self.here.redis.clone().xlen(failed).await.expect("Redis is up"),
             fetched,
             connections: [WORKER_ADDRESS, FETCH_ADDRESS].map(|address| self.server.connections_from(address)),
-            is_limited,
+            is_limited: matches!(deed, Deed::Limited(_)),
         })
     }
 }

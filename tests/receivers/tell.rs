@@ -1,4 +1,4 @@
-//! What the rows tell: one table for people, and what is not as promised.
+//! The report: one table of all rows, and a list of all that is not as promised.
 
 use std::{
     collections::BTreeMap,
@@ -43,7 +43,7 @@ pub enum Figures {
     },
 }
 
-/// What a worker and Node's client met under load.
+/// The figures of a worker and of Node's client under load.
 pub struct Loaded {
     pub events: usize,
     pub first_attempts: usize,
@@ -68,7 +68,7 @@ pub struct Early {
 }
 
 impl Told {
-    /// What is not as promised.
+    /// All that is not as promised.
     pub fn wrong(&self) -> Vec<String> {
         let wrong = match &self.ending {
             Ending::Ran { figures: Figures::Loaded(loaded), .. } => loaded.wrong(),
@@ -79,18 +79,9 @@ impl Told {
         wrong.into_iter().map(|wrong| format!("{}: {wrong}", self.row)).collect()
     }
 
-    fn verdict(&self) -> &'static str {
-        match self.ending {
-            Ending::Skipped(_) => "skipped",
-            _ if self.wrong().is_empty() => "yes",
-            _ => "NO",
-        }
-    }
-
     /// The row's lines of the table.
     fn cells(&self) -> Vec<[String; 8]> {
         let name = self.row.clone();
-        let empty = || std::array::from_fn(|_| String::new());
         match &self.ending {
             Ending::Ran { version, figures: Figures::Loaded(loaded) } => {
                 let [worker, node] = loaded.connections;
@@ -103,7 +94,7 @@ impl Told {
                     format!("{} of {}", fetched.lost.values().sum::<usize>(), fetched.made),
                     loaded.failed.to_string(),
                     format!("{worker} / {node}"),
-                    self.verdict().to_owned(),
+                    verdict(&loaded.wrong()),
                 ]]
             }
             Ending::Ran { version, figures: Figures::Early { rows, .. } } => rows
@@ -117,21 +108,17 @@ impl Told {
                         format!("{} of {} (curl)", row.tries - row.curl, row.tries),
                         String::new(),
                         String::new(),
-                        if row.wrong().is_empty() { "yes" } else { "NO" }.to_owned(),
+                        verdict(&row.wrong()),
                     ]
                 })
                 .collect(),
-            Ending::Skipped(_) | Ending::Broken(_) => {
-                let mut cells: [String; 8] = empty();
-                cells[0] = name;
-                cells[7] = self.verdict().to_owned();
-                vec![cells]
-            }
+            Ending::Skipped(_) => vec![without_figures(name, "skipped")],
+            Ending::Broken(_) => vec![without_figures(name, "NO")],
         }
     }
 }
 
-/// A row's end, for people who wait.
+/// The figures in words, printed as soon as the row has ended.
 impl Display for Told {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let verdict = if self.wrong().is_empty() { "as promised" } else { "NOT as promised" };
@@ -157,7 +144,7 @@ impl Display for Told {
                 for Early { bytes, tries, worker, curl, .. } in rows {
                     writeln!(
                         f,
-                        "      {bytes} bytes: the status was known to the worker {worker} times of {tries}, to curl {curl}"
+                        "      {bytes} bytes: the worker knew the status {worker} times of {tries}, curl {curl}"
                     )?;
                 }
                 write!(f, "      {verdict}{}", list(reasons))
@@ -171,11 +158,14 @@ impl Display for Told {
 impl Loaded {
     fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
-        let percent = percent(sum(&self.lost), self.first_attempts);
-        let node_percent = percent_of_node(&self.fetched);
-        let allowed = if self.is_limited { LIMITED_PERCENT } else { node_percent + BEYOND_NODE_PERCENT };
-        if percent > allowed {
-            wrong.push(format!("{percent:.2} % of first attempts lost, not {allowed:.2} %{}", list(&self.lost)));
+        let lost_percent = percent(sum(&self.lost), self.first_attempts);
+        let allowed = if self.is_limited {
+            LIMITED_PERCENT
+        } else {
+            percent(sum(&self.fetched.lost), self.fetched.made) + BEYOND_NODE_PERCENT
+        };
+        if lost_percent > allowed {
+            wrong.push(format!("{lost_percent:.2} % of first attempts lost, not {allowed:.2} %{}", list(&self.lost)));
         }
         if self.failed > 0 {
             wrong.push(format!("{} deliveries failed for good", self.failed));
@@ -197,7 +187,7 @@ impl Early {
         let least = if self.lingers { least.max(LINGERING * self.tries / 100) } else { least };
         let Self { bytes, tries, worker, curl, .. } = self;
         let wrong =
-            format!("{bytes} bytes: the status was known {worker} times of {tries}, not {least}; to curl {curl}");
+            format!("{bytes} bytes: the worker knew the status {worker} times of {tries}, not {least}; curl {curl}");
         if *worker < least { vec![wrong] } else { Vec::new() }
     }
 }
@@ -224,6 +214,17 @@ pub fn table(told: &[Told]) -> Table {
     table
 }
 
+fn without_figures(name: String, verdict: &str) -> [String; 8] {
+    let mut cells: [String; 8] = std::array::from_fn(|_| String::new());
+    cells[0] = name;
+    verdict.clone_into(&mut cells[7]);
+    cells
+}
+
+fn verdict(wrong: &[String]) -> String {
+    if wrong.is_empty() { "yes" } else { "NO" }.to_owned()
+}
+
 fn sum(counts: &BTreeMap<String, usize>) -> usize {
     counts.values().sum()
 }
@@ -231,10 +232,6 @@ fn sum(counts: &BTreeMap<String, usize>) -> usize {
 fn list(counts: &BTreeMap<String, usize>) -> String {
     let each: Vec<String> = counts.iter().map(|(reason, times)| format!("{times} × {reason}")).collect();
     if each.is_empty() { String::new() } else { format!(" ({})", each.join(", ")) }
-}
-
-fn percent_of_node(fetched: &Fetched) -> f64 {
-    percent(sum(&fetched.lost), fetched.made)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "both are small")]
