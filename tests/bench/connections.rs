@@ -17,10 +17,10 @@ use crate::{
 const SERIES: &str = "slow-100";
 const SETUP: Setup = Setup { series: &[SERIES], ..PLAIN };
 const PER_SECOND: f64 = 1000.0;
-/// The worker sends a new endpoint few attempts at first. With fewer events until it knows the endpoint, nothing waits that
-/// would go out all at once later, on more connections than the load needs.
-const WARM_PER_SECOND: f64 = 100.0;
-const WARM: Duration = Duration::from_secs(3);
+/// The load grows in steps. A worker sends a new endpoint few attempts at first: under the whole load
+/// at once, deliveries would wait and then go out together, on more connections than the load needs.
+const STEPS: u32 = 10;
+const STEP: Duration = Duration::from_millis(500);
 /// Connections opened, to the most attempts in flight at once.
 const RATIO: f64 = 1.3;
 /// Deliveries that wait when the last event is pushed have this long to arrive.
@@ -78,7 +78,10 @@ async fn turn(contender: Contender, stage: &mut Stage, extent: Extent) -> Met {
     stage.receiver.ask::<()>(&Ask::Reset).await;
     let child = contender.start(&world, stage).await;
     world.is_read().await;
-    let mut pushed = world.producer.push_steadily(WARM_PER_SECOND, WARM).await;
+    let mut pushed = 0;
+    for step in 1..STEPS {
+        pushed += world.producer.push_steadily(PER_SECOND * f64::from(step) / f64::from(STEPS), STEP).await;
+    }
     pushed += world.producer.push_steadily(PER_SECOND, extent.seconds(20)).await;
     arrived(stage, u64::try_from(pushed).expect("64 bits"), LATE).await;
     let received: Received = stage.receiver.ask(&Ask::Report).await;

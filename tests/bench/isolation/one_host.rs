@@ -18,7 +18,7 @@ use crate::{
     figures::{Judged, median},
     receiver::{Ask, Report as Received},
     report::Report,
-    turn::{Contender, order},
+    turn::{Contender, order, settled},
     world::{Names, PLAIN, Setup, Stage, World},
 };
 
@@ -168,6 +168,7 @@ async fn turn(row: &Row, build: Contender, seconds: u64, stage: &mut Stage) -> M
     let [mut shared, mut own] = [0, WEBHOOKS - 1].map(|n| world.producer_for(iter::once(n)));
     let mut slow = world.producer_for(1..=SLOW);
     tokio::join!(shared.push_steadily(QUICK_PER_SECOND, WARM), own.push_steadily(QUICK_PER_SECOND, WARM));
+    assert!(settled(&mut world, LATE).await, "the worker does not deliver what came");
     stage.receiver.ask::<()>(&Ask::Reset).await;
 
     let duration = Duration::from_secs(seconds);
