@@ -35,14 +35,14 @@ chaos: needs-cc needs-redis ## Crash everything for SECONDS (600), from SEED (1)
 bounds: needs-cc needs-redis ## Measure a worker's memory with a million events, large events, many webhooks waiting
 	$(CARGO) test --locked --test it -- --ignored --nocapture long_
 
-bench: needs-cc needs-redis needs-perf ## Measure against a bare loop, in turns: SCENARIOS (all of them), ROUNDS (5), QUICK=1 to try it
-	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory idle drain scale profile) $(if $(BESIDE),--beside $(BESIDE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
+bench: needs-cc needs-redis needs-perf ## Measure against a bare loop, in turns: SCENARIOS (all of them), ROUNDS (5), QUICK=1 to try it, BESIDE (another build)
+	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory connections hosts idle drain scale profile) $(if $(BESIDE),--beside $(BESIDE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
 bench-schedule: needs-cc needs-redis ## Whether each event gets its attempts on time, whatever its endpoint does: ROW (part of a name), ROUNDS (1), QUICK=1, BESIDE (another build)
 	$(CARGO) bench --locked --bench bench -- schedule $(if $(ROW),--row "$(ROW)") $(if $(BESIDE),--beside $(BESIDE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
-bench-isolation: needs-cc needs-redis ## Whether bad endpoints hurt good ones: SECONDS a turn (300 hanging or slow, 60 else), ROUNDS (1), QUICK=1, BESIDE (another build)
-	$(CARGO) bench --locked --bench bench -- isolation $(if $(BESIDE),--beside $(BESIDE)) --rounds $(or $(ROUNDS),1) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(QUICK),--quick)
+bench-isolation: needs-cc needs-redis ## Whether bad endpoints hurt good ones: KIND (all), SECONDS a turn (300 hanging or slow, 60 else), ROUNDS (1), QUICK=1, BESIDE (another build)
+	$(CARGO) bench --locked --bench bench -- isolation $(if $(KIND),--kind $(KIND)) $(if $(BESIDE),--beside $(BESIDE)) --rounds $(or $(ROUNDS),1) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(QUICK),--quick)
 
 bench-growth: needs-cc needs-redis ## Measure what a delivery costs as work grows: ROUNDS (3), QUICK=1 to try it
 	$(CARGO) bench --locked --bench bench -- growth --rounds $(or $(ROUNDS),3) $(if $(QUICK),--quick)
