@@ -27,7 +27,8 @@ pub const NGINX: Recipe = Recipe {
     is_front: true,
 };
 
-/// `apache2 -k graceful` checks the configuration and sends SIGUSR1.
+/// `apache2 -k graceful` checks the configuration and sends SIGUSR1. For about a second after it Apache answers nobody;
+/// then it has more connections than threads and closes those that fall idle, which is hard on every client.
 pub const APACHE: Recipe = Recipe {
     program: "apache2",
     version: "-v",

@@ -116,8 +116,9 @@ impl Row {
     }
 
     pub async fn run(&'static self) -> Ending {
-        let Some(version) = version(self.recipe) else {
-            return Ending::Skipped(format!("{} is not installed", self.recipe.program));
+        // Every row needs Node: for the client to compare with, or for the app.
+        let [Some(version), Some(_)] = [self.recipe, &NODE].map(version) else {
+            return Ending::Skipped(format!("{} or {} is not installed", self.recipe.program, NODE.program));
         };
         let scene = Scene::start(self).await;
         let figures = match self.deed {
