@@ -1,8 +1,8 @@
-//! Each request has a connection to itself: how connections are opened, kept and used again, what an endpoint's own limits
-//! on them cost, and that no endpoint is blamed for what this program or this machine lacks.
+//! Each request has a connection to itself. These tests are about connections: how they are opened, kept and used
+//! again, what an endpoint's own limits on them cost, and that no endpoint is blamed for a shortage on this side.
 //!
-//! Counts of connections are the endpoint's, attempts and their times are those of the worker's log. Limits that are a
-//! share are wide enough for a machine that is busy with other tests; times are compared within a run where they can be.
+//! The endpoints count the connections; attempts and their times are those of the worker's log. The limits are wide
+//! enough for a machine that is busy with other tests, and times are compared within a run where they can be.
 
 mod addresses;
 mod early_answers;
@@ -72,7 +72,7 @@ fn lost(record: &Record) -> usize {
     record.events.values().filter(|(_, attempts)| !attempts.iter().any(Timed::is_good)).count()
 }
 
-/// What the attempts that failed met, each text once with how often it was met.
+/// The errors of the attempts that failed, each text once with how often it was met.
 fn errors(record: &Record) -> std::collections::BTreeMap<&str, usize> {
     let mut errors = std::collections::BTreeMap::new();
     for error in record.attempts().filter_map(|attempt| attempt.error.as_deref()) {

@@ -9,7 +9,7 @@ use super::*;
 const LIVE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DEAD: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const DEAD_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-/// What a dead address may cost, and as much again on a machine that is busy with other tests.
+/// A dead address may cost 0.4 s, and as much again on a machine that is busy with other tests.
 const COSTS_MAX_MS: i64 = 2 * 400;
 
 /// Takes no connection any more: the one that waits to be accepted is all that its queue holds, so the kernel drops the

@@ -1,4 +1,4 @@
-//! An endpoint may answer before it has read the body, and close. Its answer counts as often as a common client gets it.
+//! An endpoint may answer before it has read the body, and close. Its answer counts as often as `curl` gets it.
 
 use std::{io, path::Path};
 
@@ -6,9 +6,9 @@ use tokio::process::Command;
 
 use super::*;
 
-/// What such endpoints say: unauthorised, too large, overloaded, and "it is enough".
+/// Answers for which the body need not be read: unauthorised, too large, overloaded, and good.
 const STATUSES: [u16; 4] = [401, 413, 503, 200];
-/// How the endpoint ends the connection, how large the body is, and how often that is tried: often where the answer and the
+/// The endpoint's way to end the connection, the body's size, and the number of tries: many where the answer and the
 /// reset that the rest of the body meets are on their way at the same time.
 const ROWS: [(End, usize, usize); 6] = [
     (End::Close, 5_000, 20),
@@ -18,11 +18,11 @@ const ROWS: [(End, usize, usize); 6] = [
     (End::CloseNotify, 900_000, 100),
     (End::Linger, 900_000, 20),
 ];
-/// So many times fewer of 100 than curl the worker may get the answer, and so many may miss it where the endpoint lingers.
+/// Of 100 answers, the worker may miss this many more than curl does, and this many of an endpoint that lingers.
 const FEWER_MAX: usize = 3;
 const MISSED_MAX: usize = 5;
 
-/// How the endpoint ends the connection after its answer.
+/// A way to end the connection after the answer.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Close,

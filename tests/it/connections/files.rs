@@ -26,8 +26,7 @@ async fn many_hosts(count: usize) -> (Receiver, DnsServer, Installation) {
     (receiver, dns, here)
 }
 
-/// Puts a webhook at each host into Redis, as the first was put there by the library, and some rounds of events for all into
-/// the queue.
+/// Puts a webhook at each host into Redis, in the library's own form, and some rounds of events for all into the queue.
 async fn crowd(here: &Installation, receiver: &Receiver, count: usize, rounds: usize) -> Vec<String> {
     const PAGE: usize = 1000;
     let first = here.add("account-0", &receiver.url_for(&host(0), "/hook")).await.to_string();

@@ -1,7 +1,9 @@
 //! A front that allows few connections at a time. The worker learns the limit and keeps to it, as a client with so many
 //! sockets does: what is too much for the host waits, and is neither attempted nor lost.
 
-use std::{io, time::Instant};
+use std::{io, sync::Arc, time::Instant};
+
+use tokio::sync::Semaphore;
 
 use super::*;
 
@@ -12,6 +14,17 @@ const TAKES: Duration = Duration::from_millis(300);
 async fn limited(resets: bool) -> Endpoint {
     let front = Front { connections_max: ALLOWED, resets, ..Front::default() };
     Endpoint::behind(front, |connection, _| answer_slowly(connection)).await
+}
+
+/// An application that serves few requests at a time, whatever stands before it.
+async fn answer_in_turn(mut connection: Connection, servers: Arc<Semaphore>) -> io::Result<()> {
+    while connection.request().await?.is_some() {
+        let server = servers.acquire().await.map_err(io::Error::other)?;
+        tokio::time::sleep(TAKES).await;
+        drop(server);
+        connection.answer(200).await?;
+    }
+    Ok(())
 }
 
 async fn answer_slowly(mut connection: Connection) -> io::Result<()> {
@@ -42,7 +55,7 @@ fn judge(account: &str, endpoint: &Endpoint, record: &Record) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_a_front_allows_10_connections_nothing_is_lost_and_the_wait_for_one_is_not_the_endpoints_time() {
+async fn a_front_that_allows_10_connections_loses_nothing_and_the_wait_for_one_is_not_its_time() {
     const EVERY: Duration = Duration::from_millis(10);
     const LENGTH: Duration = Duration::from_secs(2);
     const BURST: usize = 60;
@@ -77,7 +90,7 @@ async fn where_a_front_allows_10_connections_nothing_is_lost_and_the_wait_for_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_nobody_listens_each_refusal_is_an_attempt_and_the_third_is_the_last() {
+async fn a_port_where_nobody_listens_gets_three_attempts_for_each_event_and_no_more() {
     let scene = Scene::start(&[("LYNKHOOK_DELIVERY__RETRY_DELAYS", "100ms,100ms")]).await;
     scene.here.add("acme", &format!("https://localhost:{}/", refused_port())).await;
     for _ in 0..5 {
@@ -86,4 +99,18 @@ async fn where_nobody_listens_each_refusal_is_an_attempt_and_the_third_is_the_la
     let record = scene.finished("acme").await;
     assert_eq!((errors(&record), record.attempts().count()), ([("connection refused", 15)].into(), 15));
     assert_eq!(record.incomplete().collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_serves_10_requests_at_a_time_is_blamed_for_no_wait_in_the_worker() {
+    const EVENTS: usize = 150;
+    let servers = Arc::new(Semaphore::new(ALLOWED));
+    let endpoint = Endpoint::start(move |connection, _| answer_in_turn(connection, Arc::clone(&servers))).await;
+    let scene = Scene::start(&[("LYNKHOOK_DELIVERY__TIMEOUT", "3s"), NO_RETRIES]).await;
+    scene.here.add("acme", &endpoint.url("/")).await;
+    for _ in 0..EVENTS {
+        scene.push("acme").await;
+    }
+    let record = scene.finished("acme").await;
+    assert_eq!((lost(&record), record.attempts().count(), errors(&record)), (0, EVENTS, [].into()));
 }

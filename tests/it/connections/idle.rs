@@ -35,12 +35,12 @@ async fn answer_when(mut connection: Connection, mut opened: watch::Receiver<boo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_100_connections_that_a_burst_needed_64_are_kept_at_most() {
+async fn a_burst_of_100_requests_leaves_64_idle_connections_at_most() {
     burst(&[], 64).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_idle_connections_to_a_host_are_kept_than_the_setting_says() {
+async fn a_burst_leaves_as_many_idle_connections_to_a_host_as_the_setting_allows() {
     burst(&[("LYNKHOOK_EGRESS__IDLE_CONNECTIONS_PER_HOST", "5")], 5).await;
 }
 
@@ -55,12 +55,12 @@ async fn time_the_close(
     while connection.request().await?.is_some() {
         connection.send(format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{header}\r\n")).await?;
         let answered = Instant::now();
-        let closed = match tokio::time::timeout(patience, connection.has_more()).await {
+        let after = match tokio::time::timeout(patience, connection.has_more()).await {
             Ok(Ok(true)) => continue,
             Ok(_) => Some(answered.elapsed()),
             Err(_) => None,
         };
-        let _ = closes.send(closed);
+        let _ = closes.send(after);
     }
     Ok(())
 }
@@ -127,7 +127,7 @@ async fn long_no_connection_is_used_for_more_than_five_minutes() {
     assert_eq!(receiver.connections(), 2, "one after the other");
 }
 
-/// What the endpoint does after its first answer, on that connection.
+/// Misbehaviour after the first answer, on that connection.
 #[derive(Clone, Copy, Debug)]
 enum Unasked {
     /// A byte more than the answer's length says, with the answer.

@@ -1,5 +1,5 @@
-//! A kept connection may have died: that is the sender's risk. It costs an event one attempt at most, and an endpoint that
-//! keeps closing its connections is soon given a new one for each request.
+//! A kept connection may have died: that is the sender's risk. It costs an event one attempt at most, and an endpoint
+//! that keeps closing its connections soon gets a new one for each request.
 
 use std::{io, time::Instant};
 
@@ -8,14 +8,14 @@ use tokio::sync::watch;
 
 use super::*;
 
-/// What a connection does with the next byte once it is dead.
+/// The reaction of a dead connection to the next byte.
 #[derive(Clone, Copy, Debug)]
 enum Death {
     Reset,
     Silence,
 }
 
-/// What the connections of an endpoint do; those that are accepted while the others are dead are well.
+/// The state of all connections of an endpoint. Those that it accepts while the others are dead are well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Waiting,
@@ -155,6 +155,34 @@ async fn an_endpoint_that_closes_0_or_5_or_20_ms_after_each_answer_loses_hardly_
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Answers ten requests, and says with the last answer that it closes: servers bound the requests of a connection.
+async fn close_after_many(mut connection: Connection) -> io::Result<()> {
+    const REQUESTS: usize = 10;
+    for number in 1..=REQUESTS {
+        if connection.request().await?.is_none() {
+            return Ok(());
+        }
+        let close = if number == REQUESTS { "connection: close\r\n" } else { "" };
+        connection.send(format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{close}\r\n")).await?;
+    }
+    connection.close().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_ends_each_connection_after_some_requests_loses_no_attempt() {
+    const EVENTS: usize = 500;
+    let endpoint = Endpoint::start(|connection, _| close_after_many(connection)).await;
+    let scene = Scene::start(&[NO_RETRIES]).await;
+    scene.here.add("acme", &endpoint.url("/")).await;
+    for _ in 0..EVENTS {
+        scene.push("acme").await;
+    }
+    let record = scene.finished("acme").await;
+    assert_eq!((lost(&record), record.attempts().count(), errors(&record)), (0, EVENTS, [].into()));
+    let connections = endpoint.accepted();
+    assert!((EVENTS / 10..EVENTS / 2).contains(&connections), "{connections} connections: the limit was met, and used");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,12 +80,12 @@ async fn push_slow(scene: &Scene) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_a_host_with_40_slow_webhooks_a_quick_one_gets_its_events_as_soon_as_at_another_host() {
+async fn a_quick_webhook_at_a_host_with_40_slow_ones_gets_its_events_as_soon_as_at_another_host() {
     let slow = || Answer::Delay(ANSWERS_AFTER, Box::new(Answer::Status(200)));
     tokio::join!(share("64", slow()), share("1024", slow()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_a_host_with_40_webhooks_that_hang_a_quick_one_gets_its_events_as_soon_as_at_another_host() {
+async fn a_quick_webhook_at_a_host_with_40_that_hang_gets_its_events_as_soon_as_at_another_host() {
     tokio::join!(share("64", Answer::Silence), share("1024", Answer::Silence));
 }

@@ -100,7 +100,7 @@ impl Connection {
         self.send(format!("HTTP/1.1 {status} Answer\r\ncontent-length: 0\r\n\r\n")).await
     }
 
-    /// Closes our side in good order, TLS included. What the client still sends can be read.
+    /// Closes our side in good order, TLS included. The client's later bytes can still be read.
     pub async fn close(&mut self) -> io::Result<()> {
         self.stream.shutdown().await
     }

@@ -1,5 +1,5 @@
-//! An HTTPS endpoint whose connections a test serves itself, for what no [`Answer`](super::Answer) says: the things that
-//! a connection does before, between or instead of requests.
+//! An HTTPS endpoint whose connections a test serves itself, for behaviour that no [`Answer`](super::Answer) has:
+//! before, between or instead of requests.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,11 +14,11 @@ use tokio_rustls::LazyConfigAcceptor;
 use super::certificates::{Identity, server_config};
 use super::connection::Connection;
 
-/// What stands before the endpoint.
+/// The part of an endpoint that accepts connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Front {
     pub address: IpAddr,
-    /// What it agrees to in the TLS handshake, the one it likes best first.
+    /// Protocols that it agrees to in the TLS handshake, the one it likes best first.
     pub protocols: &'static [&'static str],
     /// It accepts a connection beyond this many and closes it at once, before the handshake.
     pub connections_max: usize,
