@@ -11,7 +11,7 @@ use tracing_subscriber::{EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt
 use crate::config::{Log, LogFormat};
 
 /// Libraries that see requests, and may write headers or frames into the log below `info`: never, whatever the filter.
-const FENCED: [&str; 7] = ["h2", "hickory_net", "hickory_resolver", "hyper", "hyper_util", "redis", "rustls"];
+const FENCED: [&str; 6] = ["hickory_net", "hickory_resolver", "hyper", "hyper_util", "redis", "rustls"];
 
 /// What is wrong with `log.filter`.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub fn init(log: &Log) -> Result<(), BadFilter> {
         LogFormat::Json => false,
     };
     let lines = fmt::layer().with_writer(std::io::stderr);
-    // Beside the filter and not a directive in it: `h2::codec=trace` would prevail over `h2=info`.
+    // Beside the filter and not a directive in it: `hyper::proto=trace` would prevail over `hyper=info`.
     let fence = filter_fn(may_be_logged);
     let started = if human {
         tracing_subscriber::registry().with(filter).with(fence).with(lines.with_target(false)).try_init()

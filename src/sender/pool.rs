@@ -156,14 +156,11 @@ impl<C: Closable> Pool<C> {
         // A second less than the host, so that a request does not meet a connection that is just being closed.
         let keep = keep_alive.map_or(IDLE_MAX, |said| said.saturating_sub(Duration::from_secs(1)).min(IDLE_MAX));
         let until = (now + keep).min(born + AGE_MAX);
-        let (idle_max, full) = (self.limits.idle_per_host, self.sockets > self.limits.total);
+        let full = self.sockets > self.limits.total;
         self.with(name, now, |host| {
             host.in_use -= 1;
             if now < until && host.may_reuse(now) && !full {
                 host.idle.push_back(Kept { connection, born, answered: now, until });
-            }
-            if host.idle.len() > idle_max {
-                host.idle.pop_front();
             }
         });
     }
@@ -219,6 +216,9 @@ impl<C: Closable> Pool<C> {
         self.hosts.retain(|_, host| {
             let before = host.sockets();
             host.idle.retain(|kept| now + SWEEP_EVERY < kept.until && !kept.connection.is_closed());
+            // More than are kept may be idle between two bursts; those were used a moment ago.
+            let unused = host.idle.partition_point(|kept| kept.answered + SWEEP_EVERY <= now);
+            host.idle.drain(..unused.min(host.idle.len().saturating_sub(self.limits.idle_per_host)));
             self.sockets -= before - host.sockets();
             host.open() > 0 || now < host.seen + if host.bound.is_some() { FORGET } else { HABIT }
         });

@@ -51,7 +51,7 @@ async fn every_change_counts(here: &Installation, receiver: &Receiver, mut betwe
     for number in 0..CHANGES {
         receiver.plan(&format!("/{number}"), [Answer::Status(200)]);
     }
-    let _worker = here.program.worker([]);
+    let mut worker = here.program.worker([]);
     for number in 1..CHANGES {
         // It is known as it was before.
         let before = format!("before-{number}");
@@ -64,6 +64,9 @@ async fn every_change_counts(here: &Installation, receiver: &Receiver, mut betwe
         push(here, &after).await;
         assert_eq!(arrived(receiver, &after).await, number, "enqueued when the change was there");
     }
+    // It leaves in good order: Redis could give the next entry to one that was just killed.
+    worker.sigterm();
+    assert_eq!(worker.wait().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -121,8 +121,13 @@ fn a_host_keeps_as_many_idle_connections_as_are_allowed_those_used_last() {
     for line in scene.many(5) {
         scene.answer(HOST, line);
     }
-    let kept: Vec<_> = scene.pool.hosts[HOST].idle.iter().map(|kept| kept.connection.number).collect();
-    assert_eq!((kept, scene.pool.sockets), (vec![3, 4, 5], 3));
+    let swept = |scene: &mut Scene| {
+        scene.pool.sweep(scene.now);
+        scene.pool.hosts[HOST].idle.iter().map(|kept| kept.connection.number).collect::<Vec<_>>()
+    };
+    assert_eq!(swept(&mut scene), [1, 2, 3, 4, 5], "they are in use again in a moment");
+    scene.later(1);
+    assert_eq!((swept(&mut scene), scene.pool.sockets), (vec![3, 4, 5], 3));
 }
 
 #[test]
