@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use redis::Value;
 
 use super::{Store, StoreError, keys::Keys, ms, scripts::Run};
@@ -37,6 +38,12 @@ impl EntryId {
         let (ms, sequence) = self.0.split_once('-')?;
         let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
         Some((number(ms)?, number(sequence)?))
+    }
+
+    /// How long the entry has been in the queue at `now`, by Redis's clock.
+    pub fn age(&self, now: DateTime<Utc>) -> Duration {
+        let (ms, _) = self.order().unwrap_or_default();
+        Duration::from_millis(u64::try_from(now.timestamp_millis()).unwrap_or_default().saturating_sub(ms))
     }
 }
 

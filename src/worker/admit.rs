@@ -16,6 +16,8 @@ use crate::{
     store::{Reason, Settled, StoreError, Waiting},
 };
 
+/// Workers are behind when an entry waited in the queue for this long.
+const BEHIND: Duration = Duration::from_secs(3);
 /// Whether too many bytes are held for a webhook that is off is looked at within this long.
 const WEIGH_WITHIN: Duration = Duration::from_millis(100);
 
@@ -61,7 +63,10 @@ pub(super) async fn put_off(
         let after = worker.endpoints.put_off(delivery.webhook);
         (after, Reason::Again { after })
     } else {
-        (LOOK_AGAIN, Reason::Busy { visit_in: LOOK_AGAIN, is_new: judged.is_new(delivery) })
+        // An entry that workers left in the queue for long always fits: the endpoint is not to blame for the backlog, and what
+        // moves from `queue` to `held` takes no more of Redis's memory.
+        let is_new = judged.is_new(delivery) && lease.entry().age(worker.clock.now()) < BEHIND;
+        (LOOK_AGAIN, Reason::Busy { visit_in: LOOK_AGAIN, is_new })
     };
     match hold(worker, lease, delivery, &judged.envelope, reason).await {
         Some(Settled::Full) => {

@@ -130,6 +130,26 @@ async fn what_a_slow_endpoint_cannot_make_up_for_fails_but_nothing_that_was_held
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_that_no_worker_took_fails_for_no_lack_of_room() {
+    const EVENTS: usize = 60;
+    let receiver = Receiver::start().await;
+    let (here, webhook, gate) = scene(&receiver, 0, &[("LYNKHOOK_HELD__LIMIT", "5")]).await;
+    for _ in 0..EVENTS {
+        here.push("silent", TRANSCRIPT).await;
+    }
+    let pushed = here.store.now().await.unwrap();
+    let is_old = async || (here.store.now().await.unwrap() > pushed + Duration::from_secs(3)).then_some(());
+    eventually(SOON, "the events are old", is_old).await;
+    let _worker = here.program.worker(SMALL);
+    let is_held = async || (held(&here, webhook).await == EVENTS - 3).then_some(());
+    eventually(SOON, "what does not fit in flight is held", is_held).await;
+    gate.open();
+    here.drained().await;
+    let failed: usize = here.redis.clone().xlen(here.key(&format!("failed:{webhook}"))).await.unwrap();
+    assert_eq!((failed, receiver.requests("/silent").len()), (0, EVENTS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_the_waiting_list_is_full_the_log_says_whether_the_endpoint_is_slow_or_fails() {
     let receiver = Receiver::start().await;
     let settings = [("LYNKHOOK_HELD__LIMIT", "5"), ("LYNKHOOK_DELIVERY__TIMEOUT", "1s")];
