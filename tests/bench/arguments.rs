@@ -26,7 +26,8 @@ struct Arguments {
     /// Print a JSON document a scenario, each on one line, instead of tables.
     #[arg(long)]
     json: bool,
-    /// connections, hosts, isolation, memory, schedule, throughput: another build of the lynkhook program, which takes turns with this one.
+    /// connections, hosts, isolation, memory, schedule, throughput: another build of the lynkhook program, which takes
+    /// turns with this one.
     #[arg(long, value_name = "PATH", value_parser = program)]
     beside: Option<String>,
     #[command(flatten)]

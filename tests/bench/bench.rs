@@ -11,8 +11,9 @@
 //!
 //! - the parts: [`receiver`], [`bare`] and the HTTP [`client`]s it compares, [`producer`], [`world`], [`accounting`],
 //!   [`turn`] (one contender's turn), [`rounds`] (several's at the same queue);
-//! - the scenarios: [`throughput`], [`latency`], [`memory`], [`connections`], [`hosts`], [`idle`], [`backlog`], [`scale`],
-//!   [`profile`], and [`isolation`], [`schedule`], [`growth`] and [`bullmq`], which are asked for by their own names;
+//! - the scenarios: [`throughput`], [`latency`], [`memory`], [`connections`], [`hosts`], [`idle`], [`backlog`],
+//!   [`scale`], [`profile`], and [`isolation`], [`schedule`], [`growth`] and [`bullmq`], which are asked for by their
+//!   own names;
 //! - what is told of them: [`figures`], [`report`], [`plot`].
 
 #![allow(unreachable_pub, reason = "`pub` marks what one part offers the others")]

@@ -1,6 +1,6 @@
 //! The two HTTP clients that a bare loop can run on: hyper's, which Lynkhook's worker is built on, with the pool of
-//! hyper-util; and reqwest, which most would take. Both run over rustls with aws-lc-rs, offer HTTP/1.1 alone, resume TLS
-//! sessions, send without Nagle's delay, and keep as many connections as they have.
+//! hyper-util; and reqwest, which most would take. Both run over rustls with aws-lc-rs, offer HTTP/1.1 alone, resume
+//! TLS sessions, send without Nagle's delay, and keep as many connections as they have.
 //!
 //! A request has the same headers and bytes as a worker's.
 

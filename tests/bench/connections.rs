@@ -1,5 +1,5 @@
-//! How many connections an endpoint sees: one that answers after 100 ms gets 1,000 events a second, so about 100 attempts
-//! are in flight at once, each on a connection of its own. A client that opens spare ones shows it here.
+//! How many connections an endpoint sees: one that answers after 100 ms gets 1,000 events a second, so about 100
+//! attempts are in flight at once, each on a connection of its own. A client that opens spare ones shows it here.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,8 +1,8 @@
 //! Many hosts and few files: two events for each of 20,000 healthy hosts, and a worker that may have 1,024 files open.
 //!
-//! All events wait when the worker starts, first one for each host and then another, so a host's second event comes when
-//! the worker has long needed its connection's file for others. Running out of files is the worker's own trouble: no event
-//! may fail for it.
+//! All events wait when the worker starts, first one for each host and then another, so a host's second event comes
+//! when the worker has long needed its connection's file for others. Running out of files is the worker's own trouble:
+//! no event may fail for it.
 
 use std::{
     collections::BTreeMap,

@@ -1,12 +1,13 @@
 //! Whether bad endpoints hurt the good ones: 100 accounts with an endpoint each, of which ten hang, are slow, answer 503,
 //! reset, fail TLS, or recover, or one sends far more than all others.
 //!
-//! Each round of a [`kind`] has three [`turn`]s, at a share of what the worker is capable of ([`capacity`]): *with* the bad
-//! ones; with ten that are *well* and receive as many requests as the bad ones got attempts; and *without* events for
-//! either. What the good ones meet is judged beside the well ones ([`tell`]): what is worse there is badness, and not load.
-//! The turn with the bad ones comes first, because its attempts say what the well ones receive; the other two take turns at
-//! being second. Builds that are compared take turns at being first. Then, whether one endpoint that is [`alone`] reaches
-//! the whole worker. Last, whether slow customers delay a quick one that shares their host ([`one_host`]).
+//! Each round of a [`kind`] has three [`turn`]s, at a share of what the worker is capable of ([`capacity`]): *with*
+//! the bad ones; with ten that are *well* and receive as many requests as the bad ones got attempts; and *without*
+//! events for either. What the good ones meet is judged beside the well ones ([`tell`]): what is worse there is
+//! badness, and not load. The turn with the bad ones comes first, because its attempts say what the well ones receive;
+//! the other two take turns at being second. Builds that are compared take turns at being first. Then, whether one
+//! endpoint that is [`alone`] reaches the whole worker. Last, whether slow customers delay a quick one that shares
+//! their host ([`one_host`]).
 
 mod alone;
 mod capacity;

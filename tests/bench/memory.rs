@@ -1,4 +1,4 @@
-//! What a worker takes with 1,000 attempts in flight: every endpoint answers after two seconds, and more events wait.
+//! The memory of a worker with 1,000 attempts in flight: each endpoint answers after two seconds, and more events wait.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! How fast, and at what cost: as many events as there are, waiting already, for one endpoint and for 1,000.
 //!
-//! With another build beside, only the bare loop and the two builds take turns: they follow one another more closely, and
-//! the ratios of the builds are what is asked for.
+//! With another build beside, only the bare loop and the two builds take turns: they follow one another more closely,
+//! and the ratios of the builds are what is asked for.
 
 use serde::Serialize;
 

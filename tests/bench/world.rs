@@ -23,8 +23,8 @@ use crate::{
 
 const PREFIX: &str = "bench";
 
-/// Unless a setup says otherwise, events go to at most the first 1,000 accounts: with more hosts, a scenario would measure
-/// connections.
+/// Unless a setup says otherwise, events go to at most the first 1,000 accounts: with more hosts, a scenario would
+/// measure connections.
 pub const ADDRESSED_MAX: usize = 1000;
 
 /// A worker has this long to begin.

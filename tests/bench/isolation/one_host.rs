@@ -1,14 +1,12 @@
-//! Several customers, one host, as at any automation platform: 41 webhooks of as many accounts have the same host and port.
-//! 40 of them are slow, one is quick. A quick one on a host of its own gets its events at the same moments, from the same
-//! worker, so that the two differ in nothing but the host.
+//! Several customers, one host, as at any automation platform: 41 webhooks of as many accounts have the same host and
+//! port. 40 of them are slow, one is quick. A quick one on a host of its own gets its events in the same pipelines,
+//! from the same worker, so that the two differ in nothing but the host, and whatever else delays one event delays the
+//! other as well.
 //!
-//! The slow ones get about as many events as the worker can carry: they share half of its places ([`lynkhook::domain::endpoint`]).
-//! Figures count from their first event on, because customers meet a start, too.
+//! The slow ones get about as many events as the worker can carry: they share half of its places
+//! ([`lynkhook::domain::endpoint`]). Figures count from their first event on, because customers meet a start, too.
 
-use std::{
-    iter,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -16,6 +14,7 @@ use crate::{
     arguments::Extent,
     children::log,
     figures::{Judged, median},
+    producer::Producer,
     receiver::{Ask, Report as Received},
     report::Report,
     turn::{Contender, order, settled},
@@ -33,8 +32,9 @@ const WEBHOOKS: usize = SLOW + 2;
 
 /// Events a second for each quick one.
 const QUICK_PER_SECOND: f64 = 7.0;
-/// An attempt that is answered takes this long at a slow one.
+/// An attempt at a slow one takes this long: until its answer, or until `delivery.timeout`.
 const ANSWER: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// A turn's load lasts this long unless the command line says otherwise.
 const SECONDS: u64 = 40;
 /// The quick ones alone get events first, until connections are made.
@@ -48,18 +48,23 @@ const RATIO: f64 = 1.2;
 const MORE_MS: f64 = 5.0;
 /// The share of its events that must arrive.
 const ARRIVED: f64 = 0.999;
+/// The slow ones get at least this share of the attempts that half of the places can carry; a turn's start is part of
+/// it.
+const CARRIED: f64 = 0.8;
 
 /// How the slow ones behave, and the places of the worker.
 #[derive(Debug, Clone, Copy)]
 struct Row {
     behaviour: &'static str,
     series: &'static [&'static str; WEBHOOKS],
+    attempt: Duration,
     places: u32,
 }
 
 const ROWS: [Row; 6] = {
-    let answer = Row { behaviour: "40 answer after 3 s", series: &shared_with("slow-3000"), places: 256 };
-    let hang = Row { behaviour: "40 hang", series: &shared_with("hang"), places: 256 };
+    let answer =
+        Row { behaviour: "40 answer after 3 s", series: &shared_with("slow-3000"), attempt: ANSWER, places: 256 };
+    let hang = Row { behaviour: "40 hang", series: &shared_with("hang"), attempt: TIMEOUT, places: 256 };
     [
         answer,
         Row { places: 64, ..answer },
@@ -83,9 +88,14 @@ impl Row {
         format!("{}, {} places", self.behaviour, self.places)
     }
 
-    /// What half of the places can carry, where the slow ones answer. Those that hang get as many events.
+    /// Events for the slow ones together: as many as half of the places can carry where attempts are answered.
     fn slow_per_second(&self) -> f64 {
         f64::from(self.places) / 2.0 / ANSWER.as_secs_f64()
+    }
+
+    /// Attempts that half of the places can carry.
+    fn carried_per_second(&self) -> f64 {
+        f64::from(self.places) / 2.0 / self.attempt.as_secs_f64()
     }
 
     fn setup(&self) -> Setup {
@@ -102,7 +112,7 @@ impl Row {
 /// A quick webhook's deliveries.
 #[derive(Debug, Clone, Serialize)]
 struct Quick {
-    pushed: usize,
+    pushed: u64,
     arrived: f64,
     p50_ms: f64,
     p99_ms: f64,
@@ -116,6 +126,8 @@ struct Met {
     /// Events for the slow ones together, and the attempts that they got, in the mean.
     slow_events_per_second: f64,
     slow_attempts_per_second: f64,
+    /// Of what half of the places can carry.
+    slow_carried: f64,
 }
 
 /// One row's rounds with one build.
@@ -145,7 +157,7 @@ pub async fn measure(extent: Extent, asked: Option<u64>, stage: &mut Stage) -> V
             for build in order(Contender::builds(), number) {
                 let met = turn(&row, build, seconds(extent, asked), stage).await;
                 extent.progress(&format!(
-                    "isolation, {}, {}: p99 {:.2} ms on the shared host, {:.2} ms on its own; slow ones' attempts {:.1}/s",
+                    "isolation, {}, {}: p99 {:.2} ms on the shared host, {:.2} ms on its own; slow ones {:.1}/s",
                     row.name(),
                     build.name(),
                     met.shared.p99_ms,
@@ -165,19 +177,18 @@ async fn turn(row: &Row, build: Contender, seconds: u64, stage: &mut Stage) -> M
     let mut world = World::new(stage, row.setup()).await;
     let worker = build.work(&world, &[], log()).await;
     world.is_read().await;
-    let [mut shared, mut own] = [0, WEBHOOKS - 1].map(|n| world.producer_for(iter::once(n)));
+    let (shared, own) = (0, WEBHOOKS - 1);
+    // Each is first in every other pair.
+    let mut quick = world.producer_for([shared, own, own, shared].into_iter());
     let mut slow = world.producer_for(1..=SLOW);
-    tokio::join!(shared.push_steadily(QUICK_PER_SECOND, WARM), own.push_steadily(QUICK_PER_SECOND, WARM));
+    push_pairs(&mut quick, WARM).await;
     assert!(settled(&mut world, LATE).await, "the worker does not deliver what came");
     stage.receiver.ask::<()>(&Ask::Reset).await;
 
     let duration = Duration::from_secs(seconds);
-    let (to_shared, to_own, to_slow) = tokio::join!(
-        shared.push_steadily(QUICK_PER_SECOND, duration),
-        own.push_steadily(QUICK_PER_SECOND, duration),
-        slow.push_steadily(row.slow_per_second(), duration)
-    );
-    let received = received([(SHARED, to_shared), (OWN, to_own)], stage).await;
+    let (pairs, to_slow) =
+        tokio::join!(push_pairs(&mut quick, duration), slow.push_steadily(row.slow_per_second(), duration));
+    let received = received(pairs, stage).await;
     assert!(worker.runs(), "the worker died; see children.log");
     worker.end().await;
     #[allow(clippy::cast_precision_loss, reason = "numbers of events")]
@@ -185,23 +196,35 @@ async fn turn(row: &Row, build: Contender, seconds: u64, stage: &mut Stage) -> M
     let slow_counts = received.series.get(row.series[1]);
     let attempts =
         slow_counts.into_iter().flat_map(|counts| &counts.per_second).take(usize::try_from(seconds).expect("64 bits"));
+    let slow_attempts_per_second = per_second(attempts.sum());
     Met {
-        shared: Quick::of(SHARED, to_shared, &received),
-        own: Quick::of(OWN, to_own, &received),
+        shared: Quick::of(SHARED, pairs, &received),
+        own: Quick::of(OWN, pairs, &received),
         slow_events_per_second: per_second(to_slow as u64),
-        slow_attempts_per_second: per_second(attempts.sum()),
+        slow_attempts_per_second,
+        slow_carried: slow_attempts_per_second / row.carried_per_second(),
     }
 }
 
-/// What arrived, once each of these series has got all of its events, or when they have had their time.
-async fn received(series: [(&str, usize); 2], stage: &mut Stage) -> Received {
+/// Pushes an event for each quick one at a time, both in one pipeline. Answers how many pairs.
+async fn push_pairs(quick: &mut Producer, duration: Duration) -> u64 {
+    let (started, mut pairs) = (Instant::now(), 0);
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / QUICK_PER_SECOND));
+    while started.elapsed() < duration {
+        ticks.tick().await;
+        quick.push(2).await;
+        pairs += 1;
+    }
+    pairs
+}
+
+/// The receiver's report, once both quick ones have got all of their events, or after [`LATE`].
+async fn received(pairs: u64, stage: &mut Stage) -> Received {
     let started = Instant::now();
     loop {
         let received: Received = stage.receiver.ask(&Ask::Report).await;
-        let has_all = |(name, pushed): (&str, usize)| {
-            received.series.get(name).is_some_and(|counts| counts.count >= pushed as u64)
-        };
-        if series.into_iter().all(has_all) || started.elapsed() > LATE {
+        let has_all = |series| received.series.get(series).is_some_and(|counts| counts.count >= pairs);
+        if [SHARED, OWN].into_iter().all(has_all) || started.elapsed() > LATE {
             return received;
         }
         tokio::time::sleep(LOOK).await;
@@ -210,7 +233,7 @@ async fn received(series: [(&str, usize); 2], stage: &mut Stage) -> Received {
 
 impl Quick {
     #[allow(clippy::cast_precision_loss, reason = "hundreds of events")]
-    fn of(series: &str, pushed: usize, received: &Received) -> Self {
+    fn of(series: &str, pushed: u64, received: &Received) -> Self {
         let (count, p50_ms, p99_ms, max_ms) = match received.series.get(series) {
             Some(counts) => (counts.count, counts.p50_ms, counts.p99_ms, counts.max_ms),
             None => (0, f64::NAN, f64::NAN, f64::NAN),
@@ -248,6 +271,7 @@ pub fn tell(report: &mut Report, measured: &[Measured]) {
         "own host",
         "slow ones' events/s",
         "attempts/s",
+        "of what half of the places carry",
     ];
     let rows = measured.iter().map(|one| {
         let of = |figure: fn(&Met) -> f64, decimals: usize| format!("{:.decimals$}", one.median(figure));
@@ -265,6 +289,7 @@ pub fn tell(report: &mut Report, measured: &[Measured]) {
             of(|met| met.own.arrived, 3),
             of(|met| met.slow_events_per_second, 1),
             of(|met| met.slow_attempts_per_second, 1),
+            of(|met| met.slow_carried, 2),
         ]
     });
     report.table(header, rows);
@@ -279,5 +304,8 @@ pub fn tell(report: &mut Report, measured: &[Measured]) {
         });
         let arrived = one.median(|met| met.shared.arrived);
         report.judge(Judged::at_least(format!("one host, {}: share that arrived", one.row), arrived, ARRIVED));
+        let carried = one.median(|met| met.slow_carried);
+        let figure = format!("one host, {}: slow ones' attempts, of what half of the places carry", one.row);
+        report.judge(Judged::at_least(figure, carried, CARRIED));
     }
 }
