@@ -46,7 +46,7 @@ struct Met {
     /// Attempts that failed, and how many of them were first ones.
     failed_attempts: f64,
     failed_first_attempts: f64,
-    /// From the worker's start to the last arrival.
+    /// From the worker's start until nothing arrived, was queued or waited for a retry.
     seconds: f64,
     peak_mib: f64,
     most_files: f64,
@@ -95,16 +95,15 @@ async fn turn(build: Contender, extent: Extent) -> Met {
     let telling = TELLING.map(|(name, value)| (name, value.to_owned()));
     let started = Instant::now();
     let worker = build.work_within(FILES, &world, &telling, log.try_clone().expect("a file can be shared")).await;
-    let (mut most_files, mut arrived, mut last_arrival) = (0, 0, started);
+    let (mut most_files, mut arrived, mut at_work) = (0, 0, Duration::ZERO);
     while started.elapsed() < LIMIT {
         tokio::time::sleep(LOOK).await;
         assert!(worker.runs(), "the worker died");
         most_files = most_files.max(open_files(worker.id));
         let count: u64 = stage.receiver.ask(&Ask::Count).await;
-        if count > arrived {
-            (arrived, last_arrival) = (count, Instant::now());
-        }
-        if world.has_ended().await {
+        if count > arrived || world.waiting().await + world.retrying().await > 0 {
+            (arrived, at_work) = (count, started.elapsed());
+        } else if world.has_ended().await {
             break;
         }
     }
@@ -131,7 +130,7 @@ async fn turn(build: Contender, extent: Extent) -> Met {
         unfinished,
         failed_attempts: attempts.iter().sum(),
         failed_first_attempts: attempts[0],
-        seconds: (last_arrival - started).as_secs_f64(),
+        seconds: at_work.as_secs_f64(),
         peak_mib,
         most_files,
         connections,
