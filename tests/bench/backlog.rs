@@ -11,7 +11,7 @@ use crate::{
     figures::{Judged, median, median_ratio},
     producer::ENVELOPE_BYTES,
     report::Report,
-    turn::{Contender, Sample, drain_world, order},
+    turn::{Contender, Sample, drain_world, order, ready},
     world::{PLAIN, Stage, World},
 };
 
@@ -68,11 +68,12 @@ pub async fn run(extent: Extent) -> Report {
 
 async fn turn(contender: Contender, events: usize, stage: &mut Stage) -> Drained {
     let mut world = World::new(stage, PLAIN).await;
+    let children = ready(contender, 1, &mut world, stage).await;
     let before = RedisFigures::read(&mut world.redis).await.used_memory_bytes;
     world.producer.push(events).await;
     let after = RedisFigures::read(&mut world.redis).await.used_memory_bytes;
     let Sample { per_second, cpu_per_1000, redis_cpu_per_1000, peak_mib, .. } =
-        drain_world(contender, 1, &mut world, stage, events).await;
+        drain_world(contender, children, &mut world, stage, events).await;
     #[allow(clippy::cast_precision_loss, reason = "a number of events")]
     let waiting_event_bytes = (after - before) / events as f64;
     Drained { per_second, cpu_per_1000, redis_cpu_per_1000, peak_mib, waiting_event_bytes }

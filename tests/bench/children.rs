@@ -9,6 +9,7 @@ use std::{
     sync::OnceLock,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, Stdin},
@@ -72,6 +73,20 @@ impl Child {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id)).unwrap_or_default();
         // The state follows the program's name in parentheses; Z is dead and not buried.
         stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    }
+
+    /// Stops the process until it is told to [`go_on`](Self::go_on).
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.id).ok().and_then(Pid::from_raw).expect("it runs");
+        kill_process(id, signal).expect("it is ours");
     }
 
     /// Asks the child for something, and waits for its answer.

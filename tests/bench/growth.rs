@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::{
     arguments::Extent,
     report::Report,
-    turn::{Contender, Sample, between_arrivals},
+    turn::{Contender, Sample, between_arrivals, ready},
     world::{ADDRESSED_MAX, PLAIN, Setup, Stage, World},
 };
 
@@ -137,10 +137,11 @@ pub async fn run(extent: Extent) -> Report {
 
 async fn turn(point: &Point, stage: &mut Stage) -> Sample {
     let mut world = World::new(stage, point.setup).await;
+    let workers = ready(Contender::Worker, point.workers, &mut world, stage).await;
     world.producer.push(point.events + point.waiting).await;
     let events = u64::try_from(point.events).expect("64 bits");
     let measured = events / 4..events - events / 20;
-    let (sample, workers) = between_arrivals(Contender::Worker, point.workers, &mut world, stage, measured).await;
+    let sample = between_arrivals(&workers, &mut world, stage, measured).await;
     for worker in workers {
         worker.end().await;
     }

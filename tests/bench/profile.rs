@@ -3,10 +3,7 @@
 
 mod sampler;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    slice,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -18,7 +15,7 @@ use crate::{
     receiver::Ask,
     report::Report,
     throughput::{SHAPES, Shape},
-    turn::{Contender, Mark, Sample, all_arrived, cores, measured, order},
+    turn::{Contender, Mark, Sample, all_arrived, cores, measured, order, ready},
     world::{Stage, World},
 };
 
@@ -71,21 +68,23 @@ pub async fn run(extent: Extent) -> Report {
 async fn take(contender: Contender, shape: &Shape, stage: &mut Stage, extent: Extent) -> Profile {
     let events = extent.events(EVENTS);
     let mut world = World::new(stage, shape.setup()).await;
+    let children = ready(contender, 1, &mut world, stage).await;
     world.producer.push(events).await;
     stage.receiver.ask::<()>(&Ask::Reset).await;
-    let child = contender.start(&world, stage).await;
-    let children = slice::from_ref(&child);
+    children[0].go_on();
     let measured = measured(events, 1);
-    all_arrived(stage, children, measured.start).await;
-    let samplers = [Sampler::attach(child.id).await, Sampler::attach(world.redis_process).await];
+    all_arrived(stage, &mut world, &children, measured.start).await;
+    let samplers = [Sampler::attach(children[0].id).await, Sampler::attach(world.redis_process).await];
     let before = CommandTimes::read(&mut world.redis).await;
-    let from = Mark::take(children, &mut world, stage).await;
-    all_arrived(stage, children, measured.end).await;
-    let to = Mark::take(children, &mut world, stage).await;
+    let from = Mark::take(&children, &mut world, stage).await;
+    all_arrived(stage, &mut world, &children, measured.end).await;
+    let to = Mark::take(&children, &mut world, stage).await;
     let after = CommandTimes::read(&mut world.redis).await;
-    let sample = Sample::between(&from, &to, children);
+    let sample = Sample::between(&from, &to, &children);
     // They are looked at until they end.
-    child.end().await;
+    for child in children {
+        child.end().await;
+    }
     drop(world);
     let [process, redis] = samplers.map(Sampler::shares);
     let micros_of = |cores: f64| cores / sample.per_second * 1e6;

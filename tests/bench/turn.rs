@@ -29,6 +29,13 @@ pub const LIMIT: Duration = Duration::from_secs(600);
 /// After so many deliveries a process is warm.
 const WARM: u64 = 20_000;
 
+/// Events that make endpoints known, and their bytes at most: `held` has room for them.
+const BURST: usize = 2000;
+const BURST_BYTES: usize = 32 << 20;
+
+/// If nothing arrives for this long, twice, it may be that nothing will.
+const STUCK: Duration = Duration::from_secs(2);
+
 /// Another build of the `lynkhook` program, which takes turns with this one: `--beside`.
 pub static BESIDE: OnceLock<String> = OnceLock::new();
 
@@ -212,32 +219,59 @@ impl Sample {
     }
 }
 
-/// So many processes of a contender deliver what waits. Their start, in which connections are made, and the last few
-/// are left out: from the first fifth on (at most [`WARM`] each), and until the last fiftieth, they are busy and nothing else.
+/// `processes` processes of a contender deliver `events` that wait. The first fifth (at most [`WARM`] for each process) and
+/// the last fiftieth are left out: in between they are busy and nothing else.
 pub async fn drain(contender: Contender, processes: usize, setup: Setup, stage: &mut Stage, events: usize) -> Sample {
     let mut world = World::new(stage, setup).await;
+    let children = ready(contender, processes, &mut world, stage).await;
     match contender {
         Contender::POST_ONLY => {}
         Contender::BullMq => bullmq::fill(&world, stage, events).await,
         _ => world.producer.push(events).await,
     }
-    drain_world(contender, processes, &mut world, stage, events).await
+    drain_world(contender, children, &mut world, stage, events).await
 }
 
-/// The same, where the events wait already.
+/// Starts processes of a contender that know their endpoints, and stops them, so that their queue can be filled.
+///
+/// A worker sends a new endpoint few attempts at first. Deliveries beyond that are held, and what finds no room in `held`
+/// fails; so a long queue for one new endpoint would say little of how fast the worker is. A burst that `held` has room for
+/// raises the limit to all places, and opens connections.
+pub async fn ready(contender: Contender, processes: usize, world: &mut World, stage: &mut Stage) -> Vec<Child> {
+    stage.receiver.ask::<()>(&Ask::Reset).await;
+    let mut children = Vec::new();
+    for _ in 0..processes {
+        children.push(contender.start(world, stage).await);
+    }
+    if contender == Contender::POST_ONLY {
+        return children;
+    }
+    if contender != Contender::BullMq {
+        let burst = BURST.min(BURST_BYTES / world.setup.envelope_bytes);
+        world.producer.push(burst).await;
+        all_arrived(stage, world, &children, u64::try_from(burst).expect("64 bits")).await;
+        assert!(settled(world, LIMIT).await, "{} does not settle what it delivered", contender.name());
+    }
+    for child in &children {
+        child.stop();
+    }
+    children
+}
+
+/// Processes that are [`ready`] deliver the events that wait.
 pub async fn drain_world(
     contender: Contender,
-    processes: usize,
+    children: Vec<Child>,
     world: &mut World,
     stage: &mut Stage,
     events: usize,
 ) -> Sample {
-    let (sample, children) = between_arrivals(contender, processes, world, stage, measured(events, processes)).await;
+    let sample = between_arrivals(&children, world, stage, measured(events, children.len())).await;
     let events = u64::try_from(events).expect("64 bits");
     if contender != Contender::POST_ONLY {
         // All of it, and settled: a contender that loses something has not done the work. (BullMQ's queue is another; of
         // that it is known that all of it arrived.)
-        all_arrived(stage, &children, events).await;
+        all_arrived(stage, world, &children, events).await;
         assert!(settled(world, LIMIT).await, "{} does not settle what it delivered", contender.name());
     }
     for child in children {
@@ -252,24 +286,22 @@ pub fn measured(events: usize, processes: usize) -> Range<u64> {
     (events / 5).min(WARM * processes)..events - events / 50
 }
 
-/// So many processes of a contender deliver: what they do between one arrival and another. They go on.
+/// Processes that are [`ready`] deliver: what they do between one arrival and another. They go on.
 pub async fn between_arrivals(
-    contender: Contender,
-    processes: usize,
+    children: &[Child],
     world: &mut World,
     stage: &mut Stage,
     measured: Range<u64>,
-) -> (Sample, Vec<Child>) {
+) -> Sample {
     stage.receiver.ask::<()>(&Ask::Reset).await;
-    let mut children = Vec::new();
-    for _ in 0..processes {
-        children.push(contender.start(world, stage).await);
+    for child in children {
+        child.go_on();
     }
-    all_arrived(stage, &children, measured.start).await;
-    let from = Mark::take(&children, world, stage).await;
-    all_arrived(stage, &children, measured.end).await;
-    let to = Mark::take(&children, world, stage).await;
-    (Sample::between(&from, &to, &children), children)
+    all_arrived(stage, world, children, measured.start).await;
+    let from = Mark::take(children, world, stage).await;
+    all_arrived(stage, world, children, measured.end).await;
+    let to = Mark::take(children, world, stage).await;
+    Sample::between(&from, &to, children)
 }
 
 /// Whether nothing waits or is in flight within `limit`.
@@ -285,11 +317,16 @@ pub async fn settled(world: &mut World, limit: Duration) -> bool {
 }
 
 /// Waits until this many requests have arrived.
-pub async fn all_arrived(stage: &mut Stage, children: &[Child], count: u64) {
-    let started = Instant::now();
-    while !arrived(stage, count, Duration::from_secs(1)).await {
+pub async fn all_arrived(stage: &mut Stage, world: &mut World, children: &[Child], count: u64) {
+    let (started, mut before) = (Instant::now(), None);
+    while !arrived(stage, count, STUCK).await {
         assert!(children.iter().all(Child::runs), "a process died; see children.log");
         assert!(started.elapsed() < LIMIT, "not within {LIMIT:?}: {count} requests");
+        let now: u64 = stage.receiver.ask(&Ask::Count).await;
+        if before.replace(now) == Some(now) && world.has_ended().await {
+            let (_, failed) = world.held_and_failed(None).await;
+            panic!("{now} requests of {count} arrived, and nothing waits: {failed} deliveries failed for good");
+        }
     }
 }
 
