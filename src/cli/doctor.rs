@@ -276,7 +276,7 @@ fn workers(status: &Status) -> Finding {
         (0, _) => warn("workers", "none is alive: nothing is delivered", "start one: lynkhook worker"),
         (count, None) => pass("workers", format!("{count} alive")),
         (_, Some((name, lacking))) => {
-            let advice = "raise its limit of open files (ulimit -n), or find what uses up files, ports or memory there";
+            let advice = "raise its limit of open files (ulimit -n) or egress.max_connections, or find what uses up files, ports or memory there";
             fail("workers", format!("deliveries wait at {name}: {lacking}"), advice)
         }
     }

@@ -1,6 +1,7 @@
 //! From addresses that were judged to a connection that is ready for requests: TCP, TLS, HTTP/1.1.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -16,7 +17,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpStream, UdpSocket},
-    task::{JoinHandle, JoinSet},
+    task::{AbortHandle, JoinHandle, JoinSet},
 };
 use tokio_rustls::client::TlsStream;
 
@@ -53,7 +54,7 @@ impl Connection {
         // kept on the stack.
         let (http, serving) = http1::Builder::new().max_buf_size(HEADERS_BYTES).handshake(stream).await?;
         let task = tokio::spawn(async move {
-            // Why it ended, the request that was on it is told.
+            // The request that was on it has the error.
             let _ = serving.await;
         });
         Ok(Self { http, task, watch })
@@ -101,21 +102,33 @@ pub(super) async fn dial(addresses: &[IpAddr], port: u16) -> io::Result<TcpStrea
     if let [address] = addresses {
         return dial_one(SocketAddr::new(*address, port)).await;
     }
-    let mut dialled = JoinSet::new();
+    let (mut dialled, mut latest) = (JoinSet::new(), VecDeque::new());
     let mut next = addresses.iter();
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
         match next.next() {
-            Some(address) => _ = dialled.spawn(dial_one(SocketAddr::new(*address, port))),
+            Some(address) => latest.push_back(dialled.spawn(dial_one(SocketAddr::new(*address, port)))),
             None if dialled.is_empty() => return Err(failure),
             None => {}
         }
+        // No more sockets than the lookup took.
+        if latest.len() > 2 {
+            latest.pop_front().inspect(AbortHandle::abort);
+        }
         let patience = if next.len() > 0 { NEXT_ADDRESS } else { Duration::MAX };
-        match tokio::time::timeout(patience, dialled.join_next()).await {
-            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
-            Ok(Some(Ok(Err(error)))) if lacking(&error).is_some() => return Err(error),
-            Ok(Some(Ok(Err(error)))) => failure = error,
-            _ => {}
+        let next_one = async {
+            loop {
+                match dialled.join_next().await {
+                    Some(Err(_aborted)) => {}
+                    ended => break ended.and_then(Result::ok),
+                }
+            }
+        };
+        match tokio::time::timeout(patience, next_one).await {
+            Ok(Some(Ok(stream))) => return Ok(stream),
+            Ok(Some(Err(error))) if lacking(&error).is_some() => return Err(error),
+            Ok(Some(Err(error))) => failure = error,
+            Ok(None) | Err(_) => {}
         }
     }
 }

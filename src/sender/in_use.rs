@@ -39,6 +39,7 @@ pub(super) struct Line {
     born: Instant,
     pub(super) is_reused: bool,
     is_put_back: bool,
+    is_looked_up: bool,
     /// Since when an answer is awaited, of which nothing is known yet.
     sent: Option<Instant>,
 }
@@ -62,7 +63,16 @@ impl Connections {
         }
         let (connections, is_reused) = (self.clone(), connection.is_some());
         let born = born.unwrap_or(now);
-        Ok(Line { connections, name, connection, born, is_reused, is_put_back: false, sent: None })
+        Ok(Line {
+            connections,
+            name,
+            connection,
+            born,
+            is_reused,
+            is_put_back: false,
+            is_looked_up: is_reused,
+            sent: None,
+        })
     }
 
     /// Has idle connections closed in time, until nothing is left to look after.
@@ -85,6 +95,12 @@ impl Connections {
 impl Line {
     pub(super) fn is_open(&self) -> bool {
         self.connection.is_some()
+    }
+
+    /// The name was looked up.
+    pub(super) fn looked_up(&mut self) {
+        self.is_looked_up = true;
+        self.connections.pool().looked_up(&self.name, Instant::now());
     }
 
     pub(super) fn opened(&mut self, connection: Connection) {
@@ -150,6 +166,9 @@ impl Drop for Line {
                 pool.failed(&self.name, sent, !connection.is_closed(), now);
             }
             connection.abort();
+        }
+        if !self.is_looked_up {
+            pool.looked_up(&self.name, now);
         }
         pool.ended(&self.name, self.connection.is_some(), now);
     }

@@ -152,9 +152,9 @@ impl Sender {
         Ok(Attempt { outcome: met?, duration: progress.began.elapsed(), phases: progress.phases })
     }
 
-    /// How many more requests the host of a URL would take now, as far as its limit on connections is known.
-    pub fn room(&self, url: &Url) -> usize {
-        self.0.connections.pool().room(host(url), Instant::now())
+    /// How many more requests a [`host`] would take now, as far as its limit on connections is known.
+    pub fn room(&self, host: &str) -> usize {
+        self.0.connections.pool().room(host, Instant::now())
     }
 
     /// Sends the request and reads its answer.
@@ -200,9 +200,12 @@ impl Sender {
 
     /// Opens a connection to an address of the URL's host that was judged; or what came of that.
     async fn open(&self, line: &mut Line, url: &Url, progress: &mut Progress) -> Result<(), Result<Outcome, NotMade>> {
-        let connected = self.connect(url, progress).await;
+        let connected = self.connect(line, url, progress).await;
         let error = match connected {
-            Ok(connection) => return Ok(line.opened(connection)),
+            Ok(connection) => {
+                line.opened(connection);
+                return Ok(());
+            }
             Err(error) => error,
         };
         Err(match fault::met(&*error, progress.phase) {
@@ -211,10 +214,16 @@ impl Sender {
         })
     }
 
-    async fn connect(&self, url: &Url, progress: &mut Progress) -> Result<Connection, Box<dyn Error + Send + Sync>> {
+    async fn connect(
+        &self,
+        line: &mut Line,
+        url: &Url,
+        progress: &mut Progress,
+    ) -> Result<Connection, Box<dyn Error + Send + Sync>> {
         let name = url.host_str().unwrap_or_default();
         progress.enter(Phase::Resolving);
         let addresses = self.0.resolver.addresses(name).await?;
+        line.looked_up();
         progress.enter(Phase::Connecting);
         let tcp = dial(&addresses, url.port_or_known_default().unwrap_or_default()).await?;
         progress.enter(Phase::Handshaking);
@@ -240,8 +249,8 @@ fn refusal(url: &Url) -> Option<String> {
     }
 }
 
-/// The host and port of a URL, by which connections are kept.
-fn host(url: &Url) -> &str {
+/// The host of a URL and its port, if that is not 443: by them connections are kept.
+pub fn host(url: &Url) -> &str {
     &url[Position::BeforeHost..Position::AfterPort]
 }
 

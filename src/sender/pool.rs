@@ -4,7 +4,8 @@
 //! shown to allow; *idle* ones by [`Limits`]. This file only keeps the books: it opens nothing and reads no clock.
 //!
 //! A host's limit is learnt: a connection that is refused while others to that host work tells that the host allows no
-//! more than those. The bound is tried upwards by one a minute, and for as long as the tries succeed.
+//! more than those. The bound is tried upwards by one, at first soon, for a server that just restarts refuses for a moment
+//! only, and after some refusals once a minute. After a try that succeeds the next one follows at once.
 
 use std::{collections::HashMap, collections::VecDeque, sync::Arc, time::Duration};
 
@@ -21,15 +22,18 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A host that answered within this is alive: a connection that it refuses says something of its limit.
 const ANSWERED_LATELY: Duration = Duration::from_secs(10);
-/// A learnt bound is tried upwards this long after a refusal, and is forgotten after as long without any answer.
+/// A learnt bound is tried upwards this long after the first refusal, and after each twice as late, up to a minute.
+const TRY_AFTER: Duration = Duration::from_secs(5);
+const TRY_AFTER_MOST: Duration = Duration::from_mins(1);
+/// A bound is forgotten when a host that was asked has not answered for this long.
 const BOUND_HOLDS: Duration = Duration::from_mins(1);
 /// Two reused connections that fail within this time are a habit of the host: for as long, none is reused.
 const HABIT: Duration = Duration::from_mins(1);
 /// A host without connections is forgotten when it was not seen for this long.
 const FORGET: Duration = Duration::from_mins(10);
 
-/// A connection that is being opened counts as this many: the lookup of its name takes two sockets.
-const SOCKETS_TO_OPEN: usize = 2;
+/// The lookup of a name takes two sockets, one more than the connection.
+const SOCKETS_TO_LOOK_UP: usize = 2;
 
 /// The settings `egress.idle_connections_per_host` and `egress.max_connections`.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +65,9 @@ struct Host<C> {
     idle: VecDeque<Kept<C>>,
     in_use: usize,
     opening: usize,
-    /// How many connections the host allows, and when one more is tried.
-    bound: Option<(usize, Instant)>,
+    /// Of those, the ones whose name is being looked up.
+    looking_up: usize,
+    bound: Option<Bound>,
     /// When it answered last, and when it did on a reused connection.
     answered: Option<Instant>,
     reused_answered: Option<Instant>,
@@ -72,6 +77,16 @@ struct Host<C> {
     failed: Option<Instant>,
     reuse_from: Option<Instant>,
     seen: Instant,
+}
+
+/// What a host allows, as far as is known.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    /// Connections.
+    most: usize,
+    /// When one more is tried, and how long after the last refusal that is.
+    try_at: Instant,
+    after: Duration,
 }
 
 /// A connection that has brought an answer, and may bring more.
@@ -109,28 +124,40 @@ impl<C: Closable> Pool<C> {
         if !allowed {
             return Err(NotMade::HostFull);
         }
-        while self.sockets + SOCKETS_TO_OPEN > self.limits.total {
+        while self.sockets + SOCKETS_TO_LOOK_UP > self.limits.total {
             if !self.close_least_used(now) {
                 return Err(NotMade::Lacking("all connections that egress.max_connections allows are in use"));
             }
         }
-        self.with(&name, now, |host| host.opening += 1);
+        self.with(&name, now, |host| (host.opening, host.looking_up) = (host.opening + 1, host.looking_up + 1));
         Ok((name, None))
+    }
+
+    /// The name of a connection that is being opened was looked up.
+    pub(super) fn looked_up(&mut self, name: &str, now: Instant) {
+        self.with(name, now, |host| host.looking_up -= 1);
     }
 
     /// A connection is open.
     pub(super) fn opened(&mut self, name: &str, now: Instant) {
         self.with(name, now, |host| {
             (host.opening, host.in_use) = (host.opening - 1, host.in_use + 1);
-            if let Some((most, _)) = &mut host.bound {
-                *most = (host.in_use + host.idle.len()).max(*most);
+            let alive = host.in_use + host.idle.len();
+            if let Some(bound) = host.bound.as_mut().filter(|bound| bound.most < alive) {
+                (bound.most, bound.after) = (alive, TRY_AFTER);
             }
         });
     }
 
     /// A connection that was in use, or that was not open yet, is gone.
     pub(super) fn ended(&mut self, name: &str, was_open: bool, now: Instant) {
-        self.with(name, now, |host| *(if was_open { &mut host.in_use } else { &mut host.opening }) -= 1);
+        self.with(name, now, |host| {
+            *(if was_open { &mut host.in_use } else { &mut host.opening }) -= 1;
+            if host.in_use + host.opening == 0 {
+                // Nothing is asked any more.
+                host.unanswered = None;
+            }
+        });
     }
 
     /// The headers of an answer came.
@@ -171,12 +198,15 @@ impl<C: Closable> Pool<C> {
         self.with(name, now, |host| {
             host.idle.retain(|kept| !kept.connection.is_closed());
             let alive = host.in_use + host.idle.len();
-            let limited = alive > 0 && host.answered.is_some_and(|at| now < at + ANSWERED_LATELY);
-            if alive == 0 {
-                // It takes no connections at all, so that the bound explains nothing.
+            let is_try = host.bound(now).is_some_and(|bound| host.open() > bound.most);
+            let limited = is_try || (alive > 0 && host.answered.is_some_and(|at| now < at + ANSWERED_LATELY));
+            if limited {
+                let before = host.bound.map(|bound| (bound.most, (bound.after * 2).min(TRY_AFTER_MOST)));
+                let (most, after) = before.unwrap_or((alive, TRY_AFTER));
+                host.bound = Some(Bound { most: if is_try { most } else { alive }, try_at: now + after, after });
+            } else if host.opening == 1 && (alive == 0 || host.bound(now).is_none()) {
+                // It takes no connections at all, or answers none, so that the bound explains nothing.
                 host.bound = None;
-            } else if limited {
-                host.bound = Some((alive, now + BOUND_HOLDS));
             }
             limited
         })
@@ -195,6 +225,12 @@ impl<C: Closable> Pool<C> {
                 host.reuse_from = Some(now + HABIT);
             }
         });
+    }
+
+    /// How many sockets are taken.
+    #[cfg(test)]
+    pub(super) fn sockets(&self) -> usize {
+        self.sockets
     }
 
     /// How many more requests the host would take now.
@@ -254,6 +290,7 @@ impl<C: Closable> Host<C> {
             idle: VecDeque::new(),
             in_use: 0,
             opening: 0,
+            looking_up: 0,
             bound: None,
             answered: None,
             reused_answered: None,
@@ -269,13 +306,17 @@ impl<C: Closable> Host<C> {
     }
 
     fn sockets(&self) -> usize {
-        self.idle.len() + self.in_use + SOCKETS_TO_OPEN * self.opening
+        self.open() + self.looking_up
+    }
+
+    /// What the host allows, unless it has been silent for too long.
+    fn bound(&self, now: Instant) -> Option<Bound> {
+        self.bound.filter(|_| self.unanswered.is_none_or(|since| now < since + BOUND_HOLDS))
     }
 
     /// How many connections may be open.
     fn allowed(&self, now: Instant) -> usize {
-        let silent = self.unanswered.is_some_and(|since| now >= since + BOUND_HOLDS);
-        self.bound.filter(|_| !silent).map_or(usize::MAX, |(most, try_at)| most + usize::from(now >= try_at))
+        self.bound(now).map_or(usize::MAX, |bound| bound.most + usize::from(now >= bound.try_at))
     }
 
     fn may_reuse(&self, now: Instant) -> bool {

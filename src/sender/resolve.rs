@@ -121,7 +121,8 @@ impl Resolver {
         let is_busy = failures.into_iter().flatten().any(|error| matches!(error, NetError::Busy));
         let lacking = is_busy.then_some("too many names are being looked up").or(self.sockets.lacking_since(asked));
         // A family that could not be asked for may be the one that leads to the endpoint.
-        if let (Some(lacking), true) = (lacking, v4.is_err() || v6.is_err()) {
+        let is_open = failures.into_iter().flatten().any(|error| !error.is_no_records_found());
+        if let Some(lacking) = lacking.filter(|_| is_open) {
             return Err(LookupError::Unable(lacking));
         }
         match (v4, v6) {

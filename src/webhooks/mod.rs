@@ -92,7 +92,7 @@ pub enum WebhooksError {
         webhook: WebhookId,
     },
     /// The test request could not be made from here, which says nothing of the endpoint.
-    #[error("no request was made: {0}; try again when there is")]
+    #[error("no request was made: {0}; try again later")]
     NotMade(#[from] NotMade),
     /// No such failed delivery.
     #[error("webhook {webhook} has no failed delivery `{delivery}`")]

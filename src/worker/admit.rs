@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use url::Url;
 
 use super::{
     Worker,
@@ -39,24 +40,25 @@ pub(super) async fn admit(
     worker: &Worker,
     lease: &Lease,
     delivery: &Delivery,
+    url: &Url,
     judged: &Judged,
     suspect: bool,
 ) -> Admission {
     let bytes = judged.envelope.len();
-    match worker.endpoints.enter(delivery, bytes, judged.was_held) {
+    match worker.endpoints.enter(delivery, url, bytes, judged.was_held) {
         Ok(permit) => Admission::Permit(permit),
         Err(_) if suspect => Admission::Permit(worker.endpoints.enter_anyway(delivery, bytes)),
-        Err(NoRoom { fails }) => put_off(worker, lease, delivery, judged, fails).await,
+        Err(no_room) => put_off(worker, lease, delivery, judged, no_room).await,
     }
 }
 
-/// Puts a delivery off for which there is no room at its endpoint, which `fails` or is slow.
+/// Puts a delivery off for which there is no room at its endpoint.
 pub(super) async fn put_off(
     worker: &Worker,
     lease: &Lease,
     delivery: &Delivery,
     judged: &Judged,
-    fails: bool,
+    no_room: NoRoom,
 ) -> Admission {
     let is_retry = delivery.attempt > 1;
     let (wait, reason) = if is_retry {
@@ -71,7 +73,7 @@ pub(super) async fn put_off(
     match hold(worker, lease, delivery, &judged.envelope, reason).await {
         Some(Settled::Full) => {
             worker.figures.no_room();
-            return Admission::Full(waiting_list_full(fails));
+            return Admission::Full(format!("not attempted: {no_room} and its waiting list is full"));
         }
         Some(Settled::Done) => {
             worker.figures.put_off();
@@ -109,10 +111,4 @@ async fn hold(
         Ok(steps.hold.ask(waiting, envelope.len()).await.unwrap_or(Settled::Lost))
     });
     report(lease, "hold", held)
-}
-
-/// Why a delivery fails that was not attempted; the customer reads it.
-fn waiting_list_full(fails: bool) -> String {
-    let endpoint = if fails { "keeps failing" } else { "is too slow" };
-    format!("not attempted: the endpoint {endpoint} and its waiting list is full")
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     Worker,
     admit::{Admission, admit, hold_while_off, put_off},
-    endpoints::Permit,
+    endpoints::{NoRoom, Permit},
     leases::Lease,
     persist::{Backoff, until_answered},
 };
@@ -71,13 +71,13 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                     return;
                 }
                 let suspect = deliveries > 1;
-                let mut admission = admit(&worker, &lease, &delivery, &judged, suspect).await;
+                let mut admission = admit(&worker, &lease, &delivery, webhook.url.as_url(), &judged, suspect).await;
                 if let Admission::Permit(permit) = admission {
                     match attempt(&worker, &lease, &delivery, webhook, permit, &mut judged).await {
                         Ok(()) => return,
                         Err(NotMade::HostFull) if !suspect => {
                             worker.endpoints.note_host_full(&delivery, webhook.url.as_url());
-                            admission = put_off(&worker, &lease, &delivery, &judged, false).await;
+                            admission = put_off(&worker, &lease, &delivery, &judged, NoRoom::HostFull).await;
                         }
                         Err(NotMade::HostFull) => admission = Admission::Later,
                         Err(NotMade::Lacking(lacking)) => {
@@ -118,7 +118,7 @@ async fn judge(worker: &Worker, lease: &Lease, entry: Entry) -> Option<Judged> {
     }
 }
 
-/// Makes the attempt, decides what follows, and settles it. An error where nobody was asked: that is no attempt.
+/// Makes the attempt, decides what follows, and settles it. An error means that no request was made, which is no attempt.
 async fn attempt(
     worker: &Worker,
     lease: &Lease,

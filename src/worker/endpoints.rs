@@ -6,6 +6,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU8, Ordering::Relaxed},
@@ -25,6 +26,7 @@ use crate::{
         outcome::Outcome,
         webhook::WebhookId,
     },
+    sender,
     store::Limited,
 };
 
@@ -55,8 +57,8 @@ pub(super) struct Endpoints {
     known: Mutex<Known>,
 }
 
-/// How many more requests a URL's host would take now, as far as its limit on connections is known.
-type HostRoom = Box<dyn Fn(&Url) -> usize + Send + Sync>;
+/// How many more requests a host would take now, as far as its limit on connections is known.
+type HostRoom = Box<dyn Fn(&str) -> usize + Send + Sync>;
 
 #[derive(Default)]
 struct Known {
@@ -72,6 +74,8 @@ struct Known {
     quickest: [Option<Duration>; 2],
     /// By partition: webhooks for whose held deliveries a place may have become free.
     rung: Vec<VecDeque<(AccountId, WebhookId)>>,
+    /// By host that allows no more connections: webhooks that wait for one, in the order of their turns.
+    in_line: HashMap<Box<str>, VecDeque<WebhookId>>,
     /// How many endpoints always failed when they were counted, and since then.
     failing: usize,
     /// How many are remembered when the idle ones are forgotten.
@@ -85,8 +89,9 @@ struct One {
     /// Whose it is, if it was limited; what limited it last, and when.
     account: Option<AccountId>,
     limited: Option<(Limit, Duration)>,
-    /// Its URL, if its host did not take a connection.
-    url: Option<Box<Url>>,
+    /// Its host, if that did not take a connection, and whether it stands in line for one.
+    host: Option<Box<str>>,
+    in_line: bool,
     /// Whether deliveries are held for it, and whether the visitor was told of a free place.
     held: bool,
     rung: bool,
@@ -103,11 +108,23 @@ pub(super) struct Permit {
     ended: bool,
 }
 
-/// There is no room for one more attempt now.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct NoRoom {
-    /// Whether the endpoint's last attempt failed.
-    pub(super) fails: bool,
+/// There is no room for one more attempt now, because the endpoint is like that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoRoom {
+    Slow,
+    Failing,
+    HostFull,
+}
+
+impl fmt::Display for NoRoom {
+    /// For customers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Slow => "the endpoint is too slow",
+            Self::Failing => "the endpoint keeps failing",
+            Self::HostFull => "the endpoint's host allows no more connections",
+        })
+    }
 }
 
 impl Endpoints {
@@ -122,9 +139,15 @@ impl Endpoints {
 
     /// The right to attempt this delivery, whose envelope has this many bytes, if there is room.
     /// A delivery that `was_held` says that more may be.
-    pub(super) fn enter(self: &Arc<Self>, delivery: &Delivery, bytes: usize, was_held: bool) -> Result<Permit, NoRoom> {
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        delivery: &Delivery,
+        url: &Url,
+        bytes: usize,
+        was_held: bool,
+    ) -> Result<Permit, NoRoom> {
         let (now, is_retry) = (self.began.elapsed(), delivery.attempt > 1);
-        let mut known = self.known();
+        let known = &mut *self.known();
         known.saw(delivery.webhook, now);
         let crowd = known.crowd(self, delivery.webhook, now);
         let one = known.by_webhook.entry(delivery.webhook).or_default();
@@ -133,21 +156,32 @@ impl Endpoints {
             one.expected.0 = one.expected.0.saturating_sub(self.places(bytes));
             one.account.get_or_insert_with(|| delivery.account.clone());
         }
-        let (room, limit) = self.room_at(one, &crowd, now, is_retry);
+        // It may lead elsewhere now.
+        one.host.take_if(|host| **host != *sender::host(url));
+        let (mut room, limit) = self.room_at(one, &crowd, now, is_retry);
+        let line = one.host.as_ref().and_then(|host| known.in_line.get(host)).filter(|line| !line.is_empty());
+        if line.is_some() && limit == Limit::Connections && !is_retry && !was_held {
+            // Others wait for a connection to the same host; a new delivery takes its turn among them.
+            room = 0;
+        }
         // Held deliveries on their way back have their room.
         let others = if is_retry || was_held { 0 } else { one.expected(now) };
         if room > others {
-            return Ok(self.permit(&mut known, &crowd, delivery, bytes, now));
+            return Ok(self.permit(known, &crowd, delivery, bytes, now));
         }
         one.account.get_or_insert_with(|| delivery.account.clone());
         one.limited = Some((limit, now));
-        Err(NoRoom { fails: one.endpoint.fails() })
+        Err(match limit {
+            Limit::Connections => NoRoom::HostFull,
+            _ if one.endpoint.fails() => NoRoom::Failing,
+            _ => NoRoom::Slow,
+        })
     }
 
     /// Room for one more attempt at an endpoint, and what limits it.
     fn room_at(&self, one: &One, crowd: &Crowd, now: Duration, is_retry: bool) -> (usize, Limit) {
         let by_rule = one.endpoint.room(&self.rule, crowd, now, is_retry);
-        let by_host = one.url.as_ref().map_or(usize::MAX, |url| (self.host_room)(url));
+        let by_host = one.host.as_ref().map_or(usize::MAX, |host| (self.host_room)(host));
         if by_host < by_rule.0 { (by_host, Limit::Connections) } else { by_rule }
     }
 
@@ -155,7 +189,7 @@ impl Endpoints {
     pub(super) fn note_host_full(&self, delivery: &Delivery, url: &Url) {
         let (now, mut known) = (self.began.elapsed(), self.known());
         let one = known.by_webhook.entry(delivery.webhook).or_default();
-        one.url = Some(Box::new(url.clone()));
+        one.host = Some(sender::host(url).into());
         one.account.get_or_insert_with(|| delivery.account.clone());
         one.limited = Some((Limit::Connections, now));
     }
@@ -218,6 +252,9 @@ impl Endpoints {
         let one = known.by_webhook.entry(webhook).or_default();
         one.held = true;
         one.account.get_or_insert_with(|| account.clone());
+        if let Some(host) = one.host.clone().filter(|_| !std::mem::replace(&mut one.in_line, true)) {
+            known.in_line.entry(host).or_default().push_back(webhook);
+        }
         if known.room(self, webhook, now) > 0 {
             self.ring(&mut known, webhook);
         }
@@ -228,6 +265,26 @@ impl Endpoints {
         if let Some(one) = self.known().by_webhook.get_mut(&webhook) {
             one.held = false;
         }
+    }
+
+    /// A place of this webhook is free. So is a connection to its host, which goes to the webhook whose turn it is.
+    fn ring_next(&self, known: &mut Known, webhook: WebhookId) {
+        let host = known.by_webhook.get(&webhook).and_then(|one| one.host.clone());
+        let Some(host) = host.filter(|host| known.in_line.contains_key(host)) else {
+            return self.ring(known, webhook);
+        };
+        let turns = known.in_line.get(&host).map_or(0, VecDeque::len);
+        for _ in 0..turns {
+            let Some(next) = known.in_line.get_mut(&host).and_then(VecDeque::pop_front) else { break };
+            let Some(one) = known.by_webhook.get_mut(&next) else { continue };
+            one.in_line = one.held && one.host.as_ref() == Some(&host);
+            if one.in_line {
+                known.in_line.entry(host).or_default().push_back(next);
+                return self.ring(known, next);
+            }
+        }
+        known.in_line.remove(&host);
+        self.ring(known, webhook);
     }
 
     /// Has the visitor look after a webhook, if anything is held for it.
@@ -302,7 +359,7 @@ impl Known {
         }
         self.last_seen = now;
         if self.by_webhook.len() >= self.forget_at.max(REMEMBERED) {
-            self.by_webhook.retain(|_, one| one.rung || !one.endpoint.is_forgettable(now));
+            self.by_webhook.retain(|_, one| one.rung || one.in_line || !one.endpoint.is_forgettable(now));
             self.forget_at = self.by_webhook.len() * 2;
         }
     }
@@ -359,7 +416,7 @@ impl Permit {
         if let Some(Outcome::Response { .. }) = outcome {
             known.note_answer(self.attempt.took(now), now);
         }
-        endpoints.ring(&mut known, self.webhook);
+        endpoints.ring_next(&mut known, self.webhook);
     }
 }
 

@@ -39,7 +39,6 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use url::Url;
 
 use self::{
     alarm::Alarm,
@@ -207,7 +206,7 @@ async fn work(
     let max_bytes = usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX);
     let next_visit: Arc<[Alarm]> = (0..partitions).map(|_| Alarm::new()).collect();
     let asked = sender.clone();
-    let host_room = Box::new(move |url: &Url| asked.room(url));
+    let host_room = Box::new(move |host: &str| asked.room(host));
     let worker = Arc::new(Worker {
         catalogue: settings.catalogue(),
         schedule: Schedule::new(settings.delivery.retry_delays.clone()),

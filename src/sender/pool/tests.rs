@@ -36,18 +36,30 @@ impl Scene {
 
     /// Opens a connection, which the host takes.
     fn open(&mut self, host: &str) -> Result<Line, NotMade> {
-        self.pool.take(host, Some(self.now + Duration::from_secs(1)), self.now)?;
+        self.begin(host)?;
         self.pool.opened(host, self.now);
         self.opened += 1;
         Ok(Line { number: self.opened, ..Line::default() })
     }
 
+    /// Begins to open a connection.
+    fn begin(&mut self, host: &str) -> Result<(), NotMade> {
+        self.pool.take(host, Some(self.now + Duration::from_secs(1)), self.now)?;
+        self.pool.looked_up(host, self.now);
+        Ok(())
+    }
+
     /// Tries to open a connection, which the host refuses: whether that is its limit.
     fn refused(&mut self) -> Result<bool, NotMade> {
-        self.pool.take(HOST, Some(self.now + Duration::from_secs(1)), self.now)?;
+        self.begin(HOST)?;
+        Ok(self.is_refused())
+    }
+
+    /// The host refuses a connection that is being opened.
+    fn is_refused(&mut self) -> bool {
         let limited = self.pool.refused(HOST, self.now);
         self.pool.ended(HOST, false, self.now);
-        Ok(limited)
+        limited
     }
 
     fn answer(&mut self, host: &str, line: Line) {
@@ -58,6 +70,7 @@ impl Scene {
     /// The number of the connection that a request gets, 0 for one that is to be opened; it is given back unused.
     fn next(&mut self, since: Option<Instant>) -> usize {
         let Some(kept) = self.pool.take(HOST, since, self.now).unwrap().1 else {
+            self.pool.looked_up(HOST, self.now);
             self.pool.ended(HOST, false, self.now);
             return 0;
         };
@@ -91,8 +104,9 @@ fn an_idle_connection_is_kept_for_30_s_at_most_and_a_second_less_than_the_host_s
         let mut scene = Scene::of(64, 1000);
         let line = scene.open(HOST).unwrap();
         scene.pool.put_back(HOST, line, scene.now, said.map(Duration::from_secs), scene.now);
-        scene.now +=
-            Duration::from_secs(kept_seconds) - Duration::from_millis(1).min(Duration::from_secs(kept_seconds));
+        if kept_seconds > 0 {
+            scene.now += Duration::from_millis(kept_seconds * 1000 - 1);
+        }
         assert_eq!(scene.next(None), usize::from(kept_seconds > 0), "{said:?}");
         scene.now += Duration::from_millis(1);
         assert_eq!(scene.next(None), 0, "{said:?}");
@@ -220,25 +234,22 @@ fn a_refusal_is_the_hosts_limit_while_another_connection_works_and_it_answered_w
 }
 
 #[test]
-fn a_learnt_bound_is_tried_upwards_by_one_a_minute_and_on_while_the_tries_succeed() {
+fn a_learnt_bound_is_tried_upwards_by_one_at_first_soon_then_once_a_minute_and_on_while_the_tries_succeed() {
     let mut scene = Scene::of(64, 1000);
     let mut lines = scene.many(10);
-    let answer = |scene: &mut Scene| {
-        scene.pool.answered(HOST, false, scene.now);
-    };
-    answer(&mut scene);
+    scene.pool.answered(HOST, false, scene.now);
     assert_eq!(scene.refused(), Ok(true));
     assert_eq!(scene.pool.room(HOST, scene.now), 0);
-    for minutes in 0..3 {
-        scene.later(59);
-        answer(&mut scene);
-        assert_eq!(scene.refused(), Err(NotMade::HostFull), "{minutes}");
+    for after in [5, 10, 20, 40, 60, 60] {
+        scene.later(after - 1);
+        scene.pool.answered(HOST, false, scene.now);
+        assert_eq!(scene.refused(), Err(NotMade::HostFull), "{after}");
         scene.later(1);
         assert_eq!(scene.pool.room(HOST, scene.now), 1);
-        assert_eq!(scene.refused(), Ok(true), "{minutes}");
+        assert_eq!(scene.refused(), Ok(true), "{after}");
     }
     scene.later(60);
-    answer(&mut scene);
+    scene.pool.answered(HOST, false, scene.now);
     for _ in 0..5 {
         lines.push(scene.open(HOST).unwrap());
     }
@@ -250,14 +261,35 @@ fn a_learnt_bound_is_tried_upwards_by_one_a_minute_and_on_while_the_tries_succee
 }
 
 #[test]
+fn a_try_that_is_refused_says_nothing_against_the_bound_though_nothing_is_open_yet_and_no_answer_came_for_long() {
+    let mut scene = Scene::of(64, 1000);
+    for line in scene.many(10) {
+        scene.answer(HOST, line);
+    }
+    assert_eq!(scene.refused(), Ok(true));
+    scene.later(300);
+    // All of a burst is being opened when the host refuses the eleventh.
+    for _ in 0..11 {
+        scene.begin(HOST).unwrap();
+    }
+    assert_eq!(scene.begin(HOST), Err(NotMade::HostFull));
+    assert!(scene.is_refused());
+    assert_eq!(scene.begin(HOST), Err(NotMade::HostFull));
+    for _ in 0..10 {
+        scene.pool.opened(HOST, scene.now);
+    }
+    assert_eq!(scene.refused(), Err(NotMade::HostFull));
+}
+
+#[test]
 fn a_bound_is_forgotten_where_the_host_takes_nothing_or_answers_nothing_for_a_minute() {
     let mut silent = Scene::of(64, 1000);
     let _lines = silent.many(2);
     silent.pool.answered(HOST, false, silent.now);
     assert_eq!(silent.refused(), Ok(true));
-    silent.later(59);
-    assert_eq!(silent.refused(), Err(NotMade::HostFull));
     silent.later(1);
+    assert_eq!(silent.refused(), Err(NotMade::HostFull), "it is asked, and does not answer from here on");
+    silent.later(60);
     assert_eq!(silent.refused(), Ok(false), "a refusal is an attempt");
 
     let mut down = Scene::of(64, 1000);
@@ -296,7 +328,7 @@ fn a_shortage_closes_the_less_recently_used_half() {
 fn in_the_end_nothing_is_left_in_the_books() {
     let mut scene = Scene::of(64, 1000);
     let lines = scene.many(3);
-    scene.pool.take(HOST, None, scene.now).unwrap();
+    scene.begin(HOST).unwrap();
     scene.pool.ended(HOST, false, scene.now);
     for line in lines {
         scene.answer(HOST, line);

@@ -13,7 +13,7 @@ use tokio::{io::AsyncWriteExt, sync::mpsc, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    PATIENT, attempt,
+    IMPATIENT, PATIENT, attempt,
     endpoint::{Endpoint, answering, good_tls, listen, listen_tls, read_request},
     loopback, met, request, sender, words,
 };
@@ -214,7 +214,7 @@ async fn a_refused_connection_is_no_attempt_where_others_show_that_it_is_the_hos
         assert!(made.iter().flatten().all(|attempt| words(attempt) == "200"), "{made:?}");
         assert_eq!(made.len(), most);
         assert!(not_made.iter().all(|why| matches!(why, Err(NotMade::HostFull))), "{not_made:?}");
-        assert_eq!(sender.room(&url.parse().unwrap()), most, "those are idle now");
+        assert_eq!(sender.room(&format!("localhost:{}", endpoint.port)), most, "those are idle now");
     }
     assert_eq!(endpoint.connections.load(Ordering::SeqCst), 8, "the first three, and five that were refused once");
 }
@@ -244,4 +244,30 @@ async fn two_hundred_attempts_in_turn_use_one_connection() {
         assert_eq!(words(&attempt(&sender, &endpoint).await), "200");
     }
     assert_eq!(endpoint.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn however_an_attempt_ends_no_socket_is_left_in_the_books() {
+    let mute = listen(|stream| async move {
+        let _kept = stream;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let refuses = Endpoint {
+        port: std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(),
+        ..listen(|_| async {}).await
+    };
+    let sender = sender(IMPATIENT, loopback());
+    for (name, endpoint) in [
+        ("handshake", mute),
+        ("refused", refuses),
+        ("silent", answering("").await),
+        ("endless", answering("HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n").await),
+        ("closes", answering("HTTP/1.1 200 X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await),
+    ] {
+        attempt(&sender, &endpoint).await;
+        assert_eq!(sender.0.connections.pool().sockets(), 0, "{name}");
+    }
+    assert!(sender.attempt(request("https://hooks.test/")).await.is_ok());
+    assert_eq!(sender.0.connections.pool().sockets(), 0, "lookup");
 }
