@@ -9,8 +9,9 @@ use url::Url;
 use super::{
     Worker,
     deliver::{leased, report},
-    endpoints::{NoRoom, Permit},
+    endpoints::Permit,
     leases::Lease,
+    no_room::NoRoom,
 };
 use crate::{
     domain::{delivery::Delivery, endpoint::LOOK_AGAIN, entry::Judged},

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use super::{
     Worker,
     admit::{Admission, admit, hold_while_off, put_off},
-    endpoints::{NoRoom, Permit},
+    endpoints::Permit,
     leases::Lease,
+    no_room::NoRoom,
     persist::{Backoff, until_answered},
 };
 use crate::{

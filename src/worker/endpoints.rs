@@ -6,7 +6,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    fmt,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU8, Ordering::Relaxed},
@@ -17,7 +16,11 @@ use std::{
 use tokio::time::Instant;
 use url::Url;
 
-use super::alarm::Alarm;
+use super::{
+    alarm::Alarm,
+    hosts::{HostRoom, Hosts},
+    no_room::NoRoom,
+};
 use crate::{
     domain::{
         account::AccountId,
@@ -26,7 +29,6 @@ use crate::{
         outcome::Outcome,
         webhook::WebhookId,
     },
-    sender,
     store::Limited,
 };
 
@@ -53,12 +55,8 @@ pub(super) struct Endpoints {
     busy_percent: AtomicU8,
     /// By partition.
     next_visit: Arc<[Alarm]>,
-    host_room: HostRoom,
     known: Mutex<Known>,
 }
-
-/// How many more requests a host would take now, as far as its limit on connections is known.
-type HostRoom = Box<dyn Fn(&str) -> usize + Send + Sync>;
 
 #[derive(Default)]
 struct Known {
@@ -74,8 +72,7 @@ struct Known {
     quickest: [Option<Duration>; 2],
     /// By partition: webhooks for whose held deliveries a place may have become free.
     rung: Vec<VecDeque<(AccountId, WebhookId)>>,
-    /// By host that allows no more connections: webhooks that wait for one, in the order of their turns.
-    in_line: HashMap<Box<str>, VecDeque<WebhookId>>,
+    hosts: Hosts,
     /// How many endpoints always failed when they were counted, and since then.
     failing: usize,
     /// How many are remembered when the idle ones are forgotten.
@@ -89,9 +86,6 @@ struct One {
     /// Whose it is, if it was limited; what limited it last, and when.
     account: Option<AccountId>,
     limited: Option<(Limit, Duration)>,
-    /// Its host, if that did not take a connection, and whether it stands in line for one.
-    host: Option<Box<str>>,
-    in_line: bool,
     /// Whether deliveries are held for it, and whether the visitor was told of a free place.
     held: bool,
     rung: bool,
@@ -108,33 +102,14 @@ pub(super) struct Permit {
     ended: bool,
 }
 
-/// There is no room for one more attempt now, because the endpoint is like that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoRoom {
-    Slow,
-    Failing,
-    HostFull,
-}
-
-impl fmt::Display for NoRoom {
-    /// For customers.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Slow => "the endpoint is too slow",
-            Self::Failing => "the endpoint keeps failing",
-            Self::HostFull => "the endpoint's host allows no more connections",
-        })
-    }
-}
-
 impl Endpoints {
     /// Nothing is known yet. Places share out this many bytes as well, so that an endpoint that may not have all places cannot
     /// have all bytes that may be in hand either.
     pub(super) fn new(rule: Rule, bytes: usize, next_visit: Arc<[Alarm]>, host_room: HostRoom) -> Self {
-        let known = Known { rung: next_visit.iter().map(|_| VecDeque::new()).collect(), ..Known::default() };
+        let rung = next_visit.iter().map(|_| VecDeque::new()).collect();
+        let known = Known { rung, hosts: Hosts::new(host_room), ..Known::default() };
         let place_bytes = (bytes / rule.places).max(1);
-        let (began, busy_percent) = (Instant::now(), 0.into());
-        Self { began, rule, place_bytes, busy_percent, next_visit, host_room, known: known.into() }
+        Self { began: Instant::now(), rule, place_bytes, busy_percent: 0.into(), next_visit, known: known.into() }
     }
 
     /// The right to attempt this delivery, whose envelope has this many bytes, if there is room.
@@ -156,12 +131,9 @@ impl Endpoints {
             one.expected.0 = one.expected.0.saturating_sub(self.places(bytes));
             one.account.get_or_insert_with(|| delivery.account.clone());
         }
-        // It may lead elsewhere now.
-        one.host.take_if(|host| **host != *sender::host(url));
-        let (mut room, limit) = self.room_at(one, &crowd, now, is_retry);
-        let line = one.host.as_ref().and_then(|host| known.in_line.get(host)).filter(|line| !line.is_empty());
-        if line.is_some() && limit == Limit::Connections && !is_retry && !was_held {
-            // Others wait for a connection to the same host; a new delivery takes its turn among them.
+        known.hosts.note_url(delivery.webhook, url);
+        let (mut room, limit) = room_at(&self.rule, known.hosts.room(delivery.webhook), one, &crowd, now, is_retry);
+        if limit == Limit::Connections && !is_retry && !was_held && known.hosts.is_awaited(delivery.webhook) {
             room = 0;
         }
         // Held deliveries on their way back have their room.
@@ -171,25 +143,14 @@ impl Endpoints {
         }
         one.account.get_or_insert_with(|| delivery.account.clone());
         one.limited = Some((limit, now));
-        Err(match limit {
-            Limit::Connections => NoRoom::HostFull,
-            _ if one.endpoint.fails() => NoRoom::Failing,
-            _ => NoRoom::Slow,
-        })
-    }
-
-    /// Room for one more attempt at an endpoint, and what limits it.
-    fn room_at(&self, one: &One, crowd: &Crowd, now: Duration, is_retry: bool) -> (usize, Limit) {
-        let by_rule = one.endpoint.room(&self.rule, crowd, now, is_retry);
-        let by_host = one.host.as_ref().map_or(usize::MAX, |host| (self.host_room)(host));
-        if by_host < by_rule.0 { (by_host, Limit::Connections) } else { by_rule }
+        Err(NoRoom::by(limit, one.endpoint.fails()))
     }
 
     /// The endpoint's host did not take a connection that an attempt needed.
     pub(super) fn note_host_full(&self, delivery: &Delivery, url: &Url) {
         let (now, mut known) = (self.began.elapsed(), self.known());
+        known.hosts.note_full(delivery.webhook, url);
         let one = known.by_webhook.entry(delivery.webhook).or_default();
-        one.host = Some(sender::host(url).into());
         one.account.get_or_insert_with(|| delivery.account.clone());
         one.limited = Some((Limit::Connections, now));
     }
@@ -252,9 +213,7 @@ impl Endpoints {
         let one = known.by_webhook.entry(webhook).or_default();
         one.held = true;
         one.account.get_or_insert_with(|| account.clone());
-        if let Some(host) = one.host.clone().filter(|_| !std::mem::replace(&mut one.in_line, true)) {
-            known.in_line.entry(host).or_default().push_back(webhook);
-        }
+        known.hosts.wait(webhook);
         if known.room(self, webhook, now) > 0 {
             self.ring(&mut known, webhook);
         }
@@ -265,26 +224,6 @@ impl Endpoints {
         if let Some(one) = self.known().by_webhook.get_mut(&webhook) {
             one.held = false;
         }
-    }
-
-    /// A place of this webhook is free. So is a connection to its host, which goes to the webhook whose turn it is.
-    fn ring_next(&self, known: &mut Known, webhook: WebhookId) {
-        let host = known.by_webhook.get(&webhook).and_then(|one| one.host.clone());
-        let Some(host) = host.filter(|host| known.in_line.contains_key(host)) else {
-            return self.ring(known, webhook);
-        };
-        let turns = known.in_line.get(&host).map_or(0, VecDeque::len);
-        for _ in 0..turns {
-            let Some(next) = known.in_line.get_mut(&host).and_then(VecDeque::pop_front) else { break };
-            let Some(one) = known.by_webhook.get_mut(&next) else { continue };
-            one.in_line = one.held && one.host.as_ref() == Some(&host);
-            if one.in_line {
-                known.in_line.entry(host).or_default().push_back(next);
-                return self.ring(known, next);
-            }
-        }
-        known.in_line.remove(&host);
-        self.ring(known, webhook);
     }
 
     /// Has the visitor look after a webhook, if anything is held for it.
@@ -327,11 +266,12 @@ impl Endpoints {
             let crowd = known.crowd(self, *webhook, now);
             slow += usize::from(!one.endpoint.is_quick(&crowd, now));
             failing += usize::from(one.endpoint.fails());
-            let has_room = self.room_at(one, &crowd, now, false).0 > 0;
+            let room = |is_retry| room_at(&self.rule, known.hosts.room(*webhook), one, &crowd, now, is_retry).0;
+            let has_room = room(false) > 0;
             let recently = one.limited.filter(|(_, at)| now.saturating_sub(*at) < LIMITED || (one.held && !has_room));
             if let Some((why, _)) = recently.filter(|_| limited.len() < LIMITED_MAX) {
                 let in_flight = one.endpoint.in_flight();
-                let limit = in_flight + self.room_at(one, &crowd, now, true).0;
+                let limit = in_flight + room(true);
                 let account = one.account.as_ref().map(AccountId::to_string).unwrap_or_default();
                 limited.push(Limited { account, webhook: webhook.to_string(), why: why.to_string(), in_flight, limit });
             }
@@ -351,6 +291,12 @@ impl One {
     }
 }
 
+/// Room for one more attempt at an endpoint whose host takes `by_host` more requests, and what limits it.
+fn room_at(rule: &Rule, by_host: usize, one: &One, crowd: &Crowd, now: Duration, is_retry: bool) -> (usize, Limit) {
+    let by_rule = one.endpoint.room(rule, crowd, now, is_retry);
+    if by_host < by_rule.0 { (by_host, Limit::Connections) } else { by_rule }
+}
+
 impl Known {
     fn saw(&mut self, webhook: WebhookId, now: Duration) {
         if self.last != Some(webhook) {
@@ -359,7 +305,8 @@ impl Known {
         }
         self.last_seen = now;
         if self.by_webhook.len() >= self.forget_at.max(REMEMBERED) {
-            self.by_webhook.retain(|_, one| one.rung || one.in_line || !one.endpoint.is_forgettable(now));
+            self.by_webhook.retain(|_, one| one.rung || !one.endpoint.is_forgettable(now));
+            self.hosts.forget(|webhook| self.by_webhook.contains_key(webhook));
             self.forget_at = self.by_webhook.len() * 2;
         }
     }
@@ -380,7 +327,8 @@ impl Known {
     fn room(&self, endpoints: &Endpoints, webhook: WebhookId, now: Duration) -> usize {
         let (crowd, unknown) = (self.crowd(endpoints, webhook, now), One::default());
         let one = self.by_webhook.get(&webhook).unwrap_or(&unknown);
-        endpoints.room_at(one, &crowd, now, false).0.saturating_sub(one.expected(now))
+        let room = room_at(&endpoints.rule, self.hosts.room(webhook), one, &crowd, now, false).0;
+        room.saturating_sub(one.expected(now))
     }
 
     fn note_answer(&mut self, took: Duration, now: Duration) {
@@ -416,7 +364,9 @@ impl Permit {
         if let Some(Outcome::Response { .. }) = outcome {
             known.note_answer(self.attempt.took(now), now);
         }
-        endpoints.ring_next(&mut known, self.webhook);
+        let Known { hosts, by_webhook, .. } = &mut *known;
+        let next = hosts.next(self.webhook, |webhook| by_webhook.get(&webhook).is_some_and(|one| one.held));
+        endpoints.ring(&mut known, next);
     }
 }
 

@@ -15,7 +15,7 @@ fn lines_of_code(file: &str) -> usize {
 
 #[test]
 fn the_rule_about_endpoints_and_holding_is_small() {
-    for (files, most) in [(RULE, 260), (UPKEEP, 345)] {
+    for (files, most) in [(RULE, 260), (UPKEEP, 385)] {
         let lines = files.map(lines_of_code);
         assert!(lines.iter().sum::<usize>() <= most, "{files:?} have {lines:?} lines, more than {most} together");
     }

@@ -1,4 +1,4 @@
-use super::*;
+use super::{super::no_room::NoRoom, *};
 use crate::domain::event::EventId;
 
 const ANSWERED: Outcome = Outcome::Response { status: 200 };

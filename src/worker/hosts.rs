@@ -1,0 +1,83 @@
+//! Webhooks whose host allows no more connections than are open. They take turns: a connection that becomes free goes to the
+//! one that has waited longest, or a webhook with many events would leave its neighbours at the host none.
+
+use std::collections::{HashMap, VecDeque};
+
+use url::Url;
+
+use crate::{domain::webhook::WebhookId, sender};
+
+/// How many more requests a host would take now, as far as its limit on connections is known.
+pub(super) type HostRoom = Box<dyn Fn(&str) -> usize + Send + Sync>;
+
+/// What one worker knows of such hosts.
+pub(super) struct Hosts {
+    room: HostRoom,
+    of: HashMap<WebhookId, Box<str>>,
+    /// Webhooks with held deliveries, in the order of their turns.
+    lines: HashMap<Box<str>, VecDeque<WebhookId>>,
+}
+
+impl Default for Hosts {
+    /// No host has a limit.
+    fn default() -> Self {
+        Self::new(Box::new(|_| usize::MAX))
+    }
+}
+
+impl Hosts {
+    pub(super) fn new(room: HostRoom) -> Self {
+        Self { room, of: HashMap::new(), lines: HashMap::new() }
+    }
+
+    /// The host of a webhook's URL did not take a connection.
+    pub(super) fn note_full(&mut self, webhook: WebhookId, url: &Url) {
+        self.of.insert(webhook, sender::host(url).into());
+    }
+
+    /// A webhook has this URL now, which may lead to another host than before.
+    pub(super) fn note_url(&mut self, webhook: WebhookId, url: &Url) {
+        if self.of.get(&webhook).is_some_and(|host| **host != *sender::host(url)) {
+            self.of.remove(&webhook);
+        }
+    }
+
+    /// How many more requests a webhook's host takes.
+    pub(super) fn room(&self, webhook: WebhookId) -> usize {
+        self.of.get(&webhook).map_or(usize::MAX, |host| (self.room)(host))
+    }
+
+    /// Whether a new delivery has to wait for the turns of those that wait already.
+    pub(super) fn is_awaited(&self, webhook: WebhookId) -> bool {
+        let line = self.of.get(&webhook).and_then(|host| self.lines.get(host));
+        line.is_some_and(|line| !line.is_empty()) && self.room(webhook) < usize::MAX
+    }
+
+    /// Deliveries of a webhook wait.
+    pub(super) fn wait(&mut self, webhook: WebhookId) {
+        let Some(host) = self.of.get(&webhook) else { return };
+        let line = self.lines.entry(host.clone()).or_default();
+        if !line.contains(&webhook) {
+            line.push_back(webhook);
+        }
+    }
+
+    /// Whose turn it is when an attempt of `webhook` ended: the first of its line that still waits, or itself.
+    pub(super) fn next(&mut self, webhook: WebhookId, waits: impl Fn(WebhookId) -> bool) -> WebhookId {
+        let Some(host) = self.of.get(&webhook) else { return webhook };
+        let Some(line) = self.lines.get_mut(host) else { return webhook };
+        line.retain(|one| waits(*one) && self.of.get(one) == Some(host));
+        let Some(next) = line.pop_front() else {
+            self.lines.remove(host);
+            return webhook;
+        };
+        line.push_back(next);
+        next
+    }
+
+    /// Forgets webhooks that are not among those `known`, and hosts at which nobody waits.
+    pub(super) fn forget(&mut self, known: impl Fn(&WebhookId) -> bool) {
+        self.of.retain(|webhook, _| known(webhook));
+        self.lines.retain(|_, line| line.iter().any(|webhook| self.of.contains_key(webhook)));
+    }
+}
