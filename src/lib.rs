@@ -71,12 +71,13 @@
 //! (`worker/batch.rs`), so that a script's round trip and Redis's work are shared by up to 50 deliveries. Who only has to be
 //! settled or put aside waits a moment for more, as long as there are slots; who is to be attempted never does.
 //!
-//! **HTTP.** Deliveries do not go through `reqwest`, which is for everything else. Its header buffer cannot be bounded:
-//! a connection may keep 408 KiB of what an endpoint sends, 1,000 connections 400 MiB, where 16 KiB each are enough. It does not
-//! show whether a connection was reused and whether anything of a request was sent, on which it depends whether an endpoint is to
-//! blame; and a bare loop over it makes 0.84 of the deliveries a second with 1.34 times the CPU (README, *Measured*). So
-//! [`sender`] keeps connections in a pool of its own over hyper's connections, one request at a time on each, over HTTP/1.1
-//! alone: on a connection shared over HTTP/2 a request could wait unsent behind another customer's.
+//! **HTTP.** Deliveries do not go through `reqwest`: its header buffer cannot be bounded, so that a connection may keep 408 KiB
+//! of what an endpoint sends and 1,000 connections 400 MiB, where 16 KiB each are enough. It does not show whether a connection
+//! was reused and whether anything of a request was sent, and on that depends whether an endpoint is to blame. A bare loop over
+//! it makes 0.84 of the deliveries a second with 1.34 times the CPU of one over hyper (README, *Measured*).
+//!
+//! [`sender`] has a pool of its own over hyper's connections, one request at a time on each, over HTTP/1.1 alone: on a connection
+//! shared over HTTP/2 a request could wait unsent behind another customer's. What is no delivery is `reqwest`'s job.
 //!
 //! **The clock** is Redis's, in the scripts and in the log; a worker's own time of day is never asked.
 //!
