@@ -54,7 +54,7 @@ impl Connection {
         // kept on the stack.
         let (http, serving) = http1::Builder::new().max_buf_size(HEADERS_BYTES).handshake(stream).await?;
         let task = tokio::spawn(async move {
-            // The request that was on it has the error.
+            // The request on the connection gets the error.
             let _ = serving.await;
         });
         Ok(Self { http, task, watch })

@@ -10,7 +10,7 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatibl
 use super::{NotMade, progress::Progress, resolve::LookupError, shortage::lacking, stream::TOO_MUCH};
 use crate::domain::outcome::{NetworkFault, Outcome, Phase};
 
-/// What an attempt met whose connection ended with `error` before the headers of an answer were complete.
+/// The result of an attempt whose connection ended with `error` before the headers of an answer were complete.
 pub(super) fn no_answer(
     error: &(dyn Error + 'static),
     has_begun: bool,
@@ -26,7 +26,7 @@ pub(super) fn no_answer(
     }
 }
 
-/// What an attempt met that ended with `error` while it was in `phase`.
+/// The result of an attempt that ended with `error` while it was in `phase`.
 pub(super) fn met(error: &(dyn Error + 'static), phase: Phase) -> Result<Outcome, NotMade> {
     let mut causes = Vec::new();
     let mut next = Some(error);

@@ -42,7 +42,7 @@ pub(super) struct Limits {
     pub(super) total: usize,
 }
 
-/// What is kept: a connection, or a test's stand-in.
+/// A connection, or a test's stand-in.
 pub(super) trait Closable {
     /// Whether the other side closed it, or sent what nobody asked for.
     fn is_closed(&self) -> bool;
@@ -79,7 +79,7 @@ struct Host<C> {
     seen: Instant,
 }
 
-/// What a host allows, as far as is known.
+/// The limit of a host, as far as it is known.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
     /// Connections.
@@ -103,8 +103,8 @@ impl<C: Closable> Pool<C> {
         Self { limits, hosts: HashMap::new(), sockets: 0 }
     }
 
-    /// A connection for a request: the most recently used idle one, or the right to open one (`None`) where there is none
-    /// that brought an answer `since` then. At a bound, an idle connection is closed to make room. With the pool's own copy
+    /// A connection for a request: the most recently used idle one that brought an answer `since` then, or else the right
+    /// to open one (`None`). At a bound, an idle connection is closed to make room. With the pool's own copy
     /// of the name.
     pub(super) fn take(
         &mut self,
@@ -309,7 +309,7 @@ impl<C: Closable> Host<C> {
         self.open() + self.looking_up
     }
 
-    /// What the host allows, unless it has been silent for too long.
+    /// The host's limit, unless it has been silent for too long.
     fn bound(&self, now: Instant) -> Option<Bound> {
         self.bound.filter(|_| self.unanswered.is_none_or(|since| now < since + BOUND_HOLDS))
     }

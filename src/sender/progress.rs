@@ -1,4 +1,4 @@
-//! What an attempt is doing, and how long each part of it took.
+//! The phase of an attempt, and how long each part of it took.
 
 use std::time::Duration;
 
