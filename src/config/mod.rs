@@ -20,7 +20,9 @@ mod tests;
 
 pub use error::{ConfigError, Origin};
 use layers::Layers;
-pub(crate) use read::SPARE_CONNECTIONS;
+
+/// `egress.max_connections` is at least this much more than `worker.concurrency`.
+const SPARE_CONNECTIONS: usize = 64;
 
 /// Every setting, checked. The shape mirrors `config/default.toml`, which documents each key.
 #[derive(Debug, Clone)]
@@ -67,6 +69,12 @@ impl Settings {
         V: Into<OsString>,
     {
         Self::load_with(file, env, &[])
+    }
+
+    /// The least `egress.max_connections`: each attempt in flight has a connection, and some more are needed to open one before
+    /// another is closed.
+    pub fn connections_needed(&self) -> usize {
+        self.worker.concurrency + SPARE_CONNECTIONS
     }
 
     /// The event types that customers can subscribe to, with the largest envelope.

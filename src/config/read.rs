@@ -27,9 +27,8 @@ const SECRET: [&str; 2] = ["redis.url", "secrets.key"];
 const TEST_EVENT: &str = "webhook.test";
 /// What a lease must have beyond the latest start and the longest attempt: the time to settle.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
-/// `egress.max_connections` is this much more than `worker.concurrency` unless it is set, and no less than this much more.
+/// `egress.max_connections` is this much more than `worker.concurrency` unless it is set.
 const CONNECTIONS_BESIDES: usize = 1024;
-pub(crate) const SPARE_CONNECTIONS: usize = 64;
 /// More waits than this are no schedule but a mistake.
 const RETRY_DELAYS_MAX: usize = 10;
 /// A key file is at most this long.
@@ -95,13 +94,13 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
-/// Each attempt in flight has a connection, and some more are needed to open one before another is closed.
+/// Works `egress.max_connections` out where it is not set, and refuses one that is too small.
 fn check_connections(settings: &mut Settings) -> Result<(), ConfigError> {
-    let (concurrency, most) = (settings.worker.concurrency, &mut settings.egress.max_connections);
+    let (concurrency, needed) = (settings.worker.concurrency, settings.connections_needed());
+    let most = &mut settings.egress.max_connections;
     if *most == 0 {
         *most = concurrency + CONNECTIONS_BESIDES;
     }
-    let needed = concurrency + SPARE_CONNECTIONS;
     if *most < needed {
         return Err(ConfigError::TooFewConnections { most: *most, needed, concurrency });
     }

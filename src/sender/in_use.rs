@@ -34,14 +34,19 @@ struct Shared {
 pub(super) struct Line {
     connections: Connections,
     name: Arc<str>,
-    /// `None` before it is open, and when it was put back.
-    connection: Option<Connection>,
+    state: State,
     born: Instant,
     pub(super) is_reused: bool,
-    is_put_back: bool,
-    is_looked_up: bool,
     /// Since when an answer is awaited, of which nothing is known yet.
     sent: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum State {
+    LookingUp,
+    Connecting,
+    Open(Connection),
+    PutBack,
 }
 
 impl Connections {
@@ -57,22 +62,12 @@ impl Connections {
     pub(super) fn take(&self, name: &str, since: Option<Instant>) -> Result<Line, NotMade> {
         let now = Instant::now();
         let (name, kept) = self.pool().take(name, since, now)?;
-        let (connection, born) = kept.map(|kept| (kept.connection, kept.born)).unzip();
-        if connection.is_none() && !self.0.is_swept.swap(true, Relaxed) {
+        let (is_reused, connections) = (kept.is_some(), self.clone());
+        if !is_reused && !self.0.is_swept.swap(true, Relaxed) {
             self.sweep();
         }
-        let (connections, is_reused) = (self.clone(), connection.is_some());
-        let born = born.unwrap_or(now);
-        Ok(Line {
-            connections,
-            name,
-            connection,
-            born,
-            is_reused,
-            is_put_back: false,
-            is_looked_up: is_reused,
-            sent: None,
-        })
+        let (state, born) = kept.map_or((State::LookingUp, now), |kept| (State::Open(kept.connection), kept.born));
+        Ok(Line { connections, name, state, born, is_reused, sent: None })
     }
 
     /// Has idle connections closed in time, until nothing is left to look after.
@@ -94,18 +89,18 @@ impl Connections {
 
 impl Line {
     pub(super) fn is_open(&self) -> bool {
-        self.connection.is_some()
+        matches!(self.state, State::Open(_))
     }
 
     /// The name was looked up.
     pub(super) fn looked_up(&mut self) {
-        self.is_looked_up = true;
+        self.state = State::Connecting;
         self.connections.pool().looked_up(&self.name, Instant::now());
     }
 
     pub(super) fn opened(&mut self, connection: Connection) {
         self.connections.pool().opened(&self.name, Instant::now());
-        self.connection = Some(connection);
+        self.state = State::Open(connection);
     }
 
     /// The host refused the connection, or ended it before the handshake was done. Whether that is its limit.
@@ -115,7 +110,7 @@ impl Line {
 
     /// Whether anything of an answer came.
     pub(super) fn has_answer(&self) -> bool {
-        self.connection.as_ref().is_some_and(Connection::answered)
+        matches!(&self.state, State::Open(connection) if connection.answered())
     }
 
     /// The right to open another connection instead.
@@ -131,7 +126,7 @@ impl Line {
         message: Message,
         body_max_bytes: u64,
     ) -> Result<Response<Incoming>, TrySendError<Message>> {
-        let connection = self.connection.as_mut().expect("it is open");
+        let State::Open(connection) = &mut self.state else { panic!("it is open") };
         self.sent = Some(Instant::now());
         let met = connection.send(message, body_max_bytes, self.is_reused).await;
         match &met {
@@ -145,11 +140,10 @@ impl Line {
 
     /// Puts it back after a whole answer, if another request may follow; the host keeps it open for `keep_alive`.
     pub(super) async fn put_back(mut self, keep_alive: Option<Duration>) {
-        let Some(connection) = &self.connection else { return };
+        let State::Open(connection) = &self.state else { return };
         if connection.is_ready().await
-            && let Some(connection) = self.connection.take()
+            && let State::Open(connection) = std::mem::replace(&mut self.state, State::PutBack)
         {
-            self.is_put_back = true;
             self.connections.pool().put_back(&self.name, connection, self.born, keep_alive, Instant::now());
         }
     }
@@ -157,19 +151,20 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        if self.is_put_back {
+        if let State::PutBack = self.state {
             return;
         }
         let (now, mut pool) = (Instant::now(), self.connections.pool());
-        if let Some(connection) = &self.connection {
-            if let Some(sent) = self.sent.filter(|_| self.is_reused && !self.has_answer()) {
-                pool.failed(&self.name, sent, !connection.is_closed(), now);
+        match &self.state {
+            State::LookingUp => pool.looked_up(&self.name, now),
+            State::Connecting | State::PutBack => {}
+            State::Open(connection) => {
+                if let Some(sent) = self.sent.filter(|_| self.is_reused && !connection.answered()) {
+                    pool.failed(&self.name, sent, !connection.is_closed(), now);
+                }
+                connection.abort();
             }
-            connection.abort();
         }
-        if !self.is_looked_up {
-            pool.looked_up(&self.name, now);
-        }
-        pool.ended(&self.name, self.connection.is_some(), now);
+        pool.ended(&self.name, self.is_open(), now);
     }
 }

@@ -127,7 +127,7 @@ pub enum SenderError {
 impl Sender {
     /// A sender that dials only public addresses, and those that `egress.allow` names. Reads the system's certificates and name servers once.
     pub fn new(delivery: &config::Delivery, egress: &config::Egress, dns: &config::Dns) -> Result<Self, SenderError> {
-        let limits = Limits { idle_per_host: egress.idle_connections_per_host, total: egress.max_connections.max(2) };
+        let limits = Limits { idle_per_host: egress.idle_connections_per_host, total: egress.max_connections };
         Ok(Self(Arc::new(Shared {
             resolver: Resolver::new(&dns.servers, AllowList::parse(&egress.allow)?)?,
             tls: Arc::new(tls::client_config(egress.extra_ca.as_deref())?).into(),
@@ -236,7 +236,7 @@ impl Sender {
 
 /// Why this URL gets no request at all, before any name is looked up.
 ///
-/// IP addresses never reach a resolver in the HTTP client, so that they would never be judged: refused, always.
+/// An IP address is no name that could be looked up and judged: refused, always.
 fn refusal(url: &Url) -> Option<String> {
     if url.scheme() != "https" {
         return Some(format!("{}: requests are sent with https only", url.scheme()));

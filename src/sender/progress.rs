@@ -55,7 +55,7 @@ impl Progress {
         self.is_protocol_unknown && self.since.elapsed() < AT_ONCE
     }
 
-    /// What an attempt met that the deadline `after` this time ended.
+    /// The outcome of an attempt that the deadline ended `after` this time.
     pub(super) fn outcome_at(&self, after: Duration) -> Outcome {
         match self.status {
             Some(status) => Outcome::Response { status },

@@ -47,12 +47,11 @@ const OPEN_QUESTIONS: usize = 1024;
 const DIALLED_PER_FAMILY: usize = 8;
 
 /// Looks names up and has their addresses judged.
-#[derive(Clone)]
 pub struct Resolver {
     /// `None` where neither the settings nor the system name a server.
-    dns: Option<Arc<Hickory<Sockets>>>,
+    dns: Option<Hickory<Sockets>>,
     sockets: Sockets,
-    allow: Arc<AllowList>,
+    allow: AllowList,
 }
 
 /// Why a name has no address to dial.
@@ -84,11 +83,11 @@ impl Resolver {
         let dns = builder
             .map(|mut builder| {
                 bound(builder.options_mut());
-                builder.build().map(Arc::new)
+                builder.build()
             })
             .transpose()
             .map_err(|error| SenderError::Dns(Box::new(error)))?;
-        Ok(Self { dns, sockets, allow: Arc::new(allow) })
+        Ok(Self { dns, sockets, allow })
     }
 
     /// The addresses to dial for `host`, in order, all of them judged; at least one.
@@ -196,7 +195,7 @@ struct Sockets {
 }
 
 impl Sockets {
-    /// What this machine lacked at some time since then.
+    /// The shortage that this machine met at some time since then, if it met one.
     fn lacking_since(&self, then: Instant) -> Option<&'static str> {
         let lacking = *self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
         lacking.filter(|(when, _)| *when >= then).map(|(_, what)| what)
@@ -368,7 +367,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_name_server_lookups_fail_but_localhost_is_known() {
-        let resolver = Resolver { dns: None, sockets: Sockets::default(), allow: Arc::new(anybody()) };
+        let resolver = Resolver { dns: None, sockets: Sockets::default(), allow: anybody() };
         let failed = resolver.addresses("hooks.example").await.unwrap_err();
         assert_eq!(failed.to_string(), "DNS: looking up hooks.example failed (no name server is configured)");
         assert_eq!(resolver.addresses("localhost").await.unwrap(), [Ipv4Addr::LOCALHOST]);

@@ -1,4 +1,4 @@
-//! What one connection reads and writes, bounded and watched.
+//! One connection's bytes, bounded and watched.
 //!
 //! An endpoint may send its answer before it has read the request, and close: then writing fails while the answer lies
 //! there to be read. So an error of writing is not passed on; reading tells how the connection ended.
@@ -20,13 +20,13 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-/// What an answer may bring besides its body: headers, interim answers, and how HTTP cuts a body into chunks.
+/// Bytes that an answer may bring besides its body: headers, interim answers, the frames of chunks.
 const BESIDES_BYTES: u64 = 1024 * 1024;
 
 /// The kind of error that ends a connection which brings more than an answer may. No system gives this one for a socket.
 pub(super) const TOO_MUCH: io::ErrorKind = io::ErrorKind::QuotaExceeded;
 
-/// What is known of a connection while a request is on it; clones share it.
+/// The state of a connection while a request is on it; clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch(Arc<State>);
 

@@ -23,16 +23,12 @@ const BEHIND: Duration = Duration::from_secs(3);
 /// Whether too many bytes are held for a webhook that is off is looked at within this long.
 const WEIGH_WITHIN: Duration = Duration::from_millis(100);
 
-/// The answer to a request for room.
-pub(super) enum Admission {
-    /// The attempt may begin.
-    Permit(Permit),
-    /// The delivery waits in Redis, or is no longer this worker's.
-    PutOff,
+/// The fate of a delivery for which there is no room.
+pub(super) enum PutOff {
+    /// It waits in Redis, or is no longer this worker's.
+    Waits,
     /// As many wait as may: the delivery fails, for this reason.
     Full(String),
-    /// The delivery stays in hand, and asks again in a moment.
-    Later,
 }
 
 /// Asks for room for an attempt, and puts its delivery off if there is none. Never holds a `suspect`, an entry that was
@@ -44,12 +40,12 @@ pub(super) async fn admit(
     url: &Url,
     judged: &Judged,
     suspect: bool,
-) -> Admission {
+) -> Result<Permit, PutOff> {
     let bytes = judged.envelope.len();
     match worker.endpoints.enter(delivery, url, bytes, judged.was_held) {
-        Ok(permit) => Admission::Permit(permit),
-        Err(_) if suspect => Admission::Permit(worker.endpoints.enter_anyway(delivery, bytes)),
-        Err(no_room) => put_off(worker, lease, delivery, judged, no_room).await,
+        Ok(permit) => Ok(permit),
+        Err(_) if suspect => Ok(worker.endpoints.enter_anyway(delivery, bytes)),
+        Err(no_room) => Err(put_off(worker, lease, delivery, judged, no_room).await),
     }
 }
 
@@ -60,7 +56,7 @@ pub(super) async fn put_off(
     delivery: &Delivery,
     judged: &Judged,
     no_room: NoRoom,
-) -> Admission {
+) -> PutOff {
     let is_retry = delivery.attempt > 1;
     let (wait, reason) = if is_retry {
         let after = worker.endpoints.put_off(delivery.webhook);
@@ -74,7 +70,7 @@ pub(super) async fn put_off(
     match hold(worker, lease, delivery, &judged.envelope, reason).await {
         Some(Settled::Full) => {
             worker.figures.no_room();
-            return Admission::Full(format!("not attempted: {no_room} and its waiting list is full"));
+            return PutOff::Full(format!("not attempted: {no_room} and its waiting list is full"));
         }
         Some(Settled::Done) => {
             worker.figures.put_off();
@@ -88,7 +84,7 @@ pub(super) async fn put_off(
         }
         _ => {}
     }
-    Admission::PutOff
+    PutOff::Waits
 }
 
 /// Holds the delivery of a webhook that is off. `false` where it is on after all, and the delivery is to be attempted.

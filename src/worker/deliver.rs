@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     Worker,
-    admit::{Admission, admit, hold_while_off, put_off},
+    admit::{PutOff, admit, hold_while_off, put_off},
     endpoints::Permit,
     leases::Lease,
     no_room::NoRoom,
@@ -34,7 +34,7 @@ use crate::{
 /// claims it next.
 pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
     let deliveries = entry.deliveries;
-    let Some(mut judged) = judge(&worker, &lease, entry).await else { return };
+    let Some(judged) = judge(&worker, &lease, entry).await else { return };
     if deliveries > worker.max_losses {
         return bury(&worker, &lease, judged).await;
     }
@@ -72,25 +72,26 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                     return;
                 }
                 let suspect = deliveries > 1;
-                let mut admission = admit(&worker, &lease, &delivery, webhook.url.as_url(), &judged, suspect).await;
-                if let Admission::Permit(permit) = admission {
-                    match attempt(&worker, &lease, &delivery, webhook, permit, &mut judged).await {
-                        Ok(()) => return,
+                let put_off = match admit(&worker, &lease, &delivery, webhook.url.as_url(), &judged, suspect).await {
+                    Ok(permit) => match attempt(&worker, &delivery, webhook, permit, judged.envelope.clone()).await {
+                        Ok(attempt) => return conclude(&worker, &lease, delivery, judged, attempt).await,
                         Err(NotMade::HostFull) if !suspect => {
                             worker.endpoints.note_host_full(&delivery, webhook.url.as_url());
-                            admission = put_off(&worker, &lease, &delivery, &judged, NoRoom::HostFull).await;
+                            Some(put_off(&worker, &lease, &delivery, &judged, NoRoom::HostFull).await)
                         }
-                        Err(NotMade::HostFull) => admission = Admission::Later,
+                        Err(NotMade::HostFull) => None,
                         Err(NotMade::Lacking(lacking)) => {
                             worker.shortage.tell(lacking);
-                            admission = Admission::Later;
+                            None
                         }
-                    }
-                }
-                match admission {
-                    Admission::Permit(_) | Admission::Later => {}
-                    Admission::PutOff => return,
-                    Admission::Full(why) => return fail(&worker, &lease, delivery, judged, why).await,
+                    },
+                    Err(put_off) => Some(put_off),
+                };
+                match put_off {
+                    Some(PutOff::Waits) => return,
+                    Some(PutOff::Full(why)) => return fail(&worker, &lease, delivery, judged, why).await,
+                    // It stays in hand.
+                    None => {}
                 }
                 tokio::select! {
                     () = worker.stop.cancelled() => return,
@@ -119,34 +120,43 @@ async fn judge(worker: &Worker, lease: &Lease, entry: Entry) -> Option<Judged> {
     }
 }
 
-/// Makes the attempt, decides what follows, and settles it. An error means that no request was made, which is no attempt.
+/// Makes the attempt, which began at the time in the answer. An error means that no request was made, which is no attempt.
 async fn attempt(
     worker: &Worker,
-    lease: &Lease,
     delivery: &Delivery,
     webhook: &Webhook,
     permit: Permit,
-    judged: &mut Judged,
-) -> Result<(), NotMade> {
+    envelope: Bytes,
+) -> Result<(DateTime<Utc>, sender::Attempt), NotMade> {
     let time = worker.clock.now();
     worker.figures.attempt_started();
     failpoint::before("request", delivery.account.as_str());
-    let made = request(worker, delivery, webhook, time, judged.envelope.clone()).await;
+    let made = request(worker, delivery, webhook, time, envelope).await;
     let met = made.inspect_err(|_| worker.figures.attempt_undone())?;
     permit.end(&met.outcome);
     failpoint::after("request", delivery.account.as_str());
+    Ok((time, met))
+}
+
+/// Decides what follows an attempt, and settles it.
+async fn conclude(
+    worker: &Worker,
+    lease: &Lease,
+    delivery: Delivery,
+    judged: Judged,
+    (time, met): (DateTime<Utc>, sender::Attempt),
+) {
     let next = worker.schedule.decide(&met.outcome, delivery.attempt, rand::random());
     let last = !matches!(next, Next::Retry { .. });
-    let facts = std::mem::take(&mut judged.facts);
-    let log = LogEntry::of_attempt(delivery, facts, time, (&met.outcome, met.duration, met.phases), last);
+    let bytes = judged.envelope.len();
+    let log = LogEntry::of_attempt(&delivery, judged.facts, time, (&met.outcome, met.duration, met.phases), last);
     tracing::debug!(
         account = %delivery.account, webhook = %delivery.webhook, delivery = %delivery.id,
         attempt = delivery.attempt, status = %log.http_status, error = log.error.as_deref(),
         duration_ms = log.duration_ms, last, "attempt"
     );
-    let attempted = Attempted { held: lease.token().0, delivery: delivery.clone().into(), next, log: log.into() };
-    settle(worker, lease, attempted, judged.envelope.len()).await;
-    Ok(())
+    let attempted = Attempted { held: lease.token().0, delivery: delivery.into(), next, log: log.into() };
+    settle(worker, lease, attempted, bytes).await;
 }
 
 /// One request, or why there can be none.

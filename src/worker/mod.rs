@@ -56,7 +56,7 @@ use self::{
     turns::Turns,
 };
 use crate::{
-    config::{SPARE_CONNECTIONS, Settings},
+    config::Settings,
     domain::{
         account::AccountId,
         endpoint::Rule,
@@ -366,7 +366,7 @@ fn within_files(settings: &Settings) -> Result<Settings, WorkerError> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     // A thread has a reader, which has a connection to Redis of its own, for each partition.
     let besides = OTHER_FILES + threads::count(&settings) * usize::from(settings.queue.partitions);
-    let (connections, needed) = (limit.saturating_sub(besides), settings.worker.concurrency + SPARE_CONNECTIONS);
+    let (connections, needed) = (limit.saturating_sub(besides), settings.connections_needed());
     if connections < needed {
         return Err(WorkerError::Files { limit, connections, needed });
     }

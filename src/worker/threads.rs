@@ -25,7 +25,8 @@ pub(super) fn share(settings: &Settings, nth: usize) -> Settings {
     let worker = &mut own.worker;
     worker.concurrency = worker.concurrency / threads + usize::from(nth < worker.concurrency % threads);
     worker.max_bytes = (worker.max_bytes / threads as u64).max(1);
-    own.egress.max_connections /= threads;
+    // The lookup of a name takes two.
+    own.egress.max_connections = (own.egress.max_connections / threads).max(2);
     worker.failing_rate = (worker.failing_rate / u32::try_from(threads).unwrap_or(u32::MAX)).max(1);
     own
 }
