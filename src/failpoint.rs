@@ -7,7 +7,7 @@
 
 /// Every step that has a point before and one after it: taking entries, requests, and each script of the store.
 /// `tests/chaos/crash_points.rs` crashes at all of them.
-pub const STEPS: [&str; 23] = [
+pub const STEPS: [&str; 24] = [
     "read",
     "request",
     "claim",
@@ -25,6 +25,7 @@ pub const STEPS: [&str; 23] = [
     "put_webhook",
     "redeliver",
     "reject",
+    "release",
     "renew",
     "requeue_rejected",
     "settle",

@@ -26,7 +26,7 @@
 //!                          │   │              decide    domain::retry
 //!                          │   │              settle    store::queue         ── delivered ─► log
 //!                          │   └─ promote ── retries ◄──────────────────────── again ─────► log
-//!                          └───── visit ──── held                            ── failed ────► failed, log
+//!                          └─── release ──── held                            ── failed ────► failed, log
 //! ```
 //!
 //! An event that one webhook wants is attempted straight from its queue entry; one that several want becomes one
@@ -55,8 +55,11 @@
 //! for everyone; how many of them one endpoint may have follows from how it answers ([`domain::endpoint`] has the rule,
 //! `worker/endpoints.rs` the figures). A delivery that finds no place is put off in Redis (`worker/admit.rs`): a due retry goes
 //! back to `retries` for a moment and takes the next free place; any other is held, and comes back oldest first when an attempt
-//! at its endpoint ends, which rings the visitor. There is no queue in memory to lose, and a backlog of 10,000 costs a visit at
+//! at its endpoint ends, which rings the releaser. There is no queue in memory to lose, and a backlog of 10,000 costs a script at
 //! a time. When `held` is full, new deliveries fail.
+//!
+//! **Upkeep** (`worker/visit.rs`). What is too old, too much or nobody's is dropped by visits, each webhook's every 30 to 55 minutes.
+//! They have a sorted set of their own, and a pace: however many are due together, no delivery waits for them.
 //!
 //! **A busy worker.** Places are not all: attempts take time as well, and those that fail are repeated. While its thread has
 //! little time left, a worker starts fewer attempts at endpoints that always fail, and brings held deliveries back more slowly.
@@ -103,7 +106,7 @@
 //! | [`sender`] | one attempt: resolve, judge the addresses, connect to those, send, read a little | redirects, proxies, other addresses |
 //! | [`webhooks`] | what people do with webhooks, once for every surface | |
 //! | [`producer`] | the library for backends | the worker |
-//! | [`worker`] | taking, delivering, promoting, visiting, renewing | the producer |
+//! | [`worker`] | taking, delivering, promoting, releasing, visiting, renewing | the producer |
 //! | [`cli`] | the command line, `lynkhook dev` | |
 //!
 //! # Deliberately absent

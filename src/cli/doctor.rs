@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Settings,
-    store::{Examination, Group, NO_EVICTION, SCHEMA, ServerInfo, Status, Store, StoreError},
+    store::{Examination, Group, NO_EVICTION, SCHEMA, ServerInfo, SettingsLooked, Status, Store, StoreError},
     telemetry,
 };
 
@@ -29,6 +29,8 @@ const SKEW_MAX: Duration = Duration::from_secs(5);
 const REPLICA_SILENT_S: u64 = 10;
 /// So many partitions are counted rather than named.
 const MANY_PARTITIONS: usize = 6;
+/// Settings that cannot be read are named up to here.
+const NAMED_MAX: usize = 3;
 /// Memory in use, in percent of what there is.
 const MEMORY_WARN: u64 = 75;
 const MEMORY_FAIL: u64 = 90;
@@ -89,7 +91,7 @@ fn stuck_after(settings: &Settings) -> Duration {
 
 /// All checks, from the server to what lies in it.
 fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<Finding> {
-    let Examination { server, time, append_fsync, noted, status, groups } = facts;
+    let Examination { server, time, append_fsync, noted, status, groups, settings: accounts } = facts;
     let mut findings = vec![
         version(server),
         role(server),
@@ -105,6 +107,7 @@ fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<F
     findings.extend(each("group", groups, |groups| {
         vec![group(groups, figures), stuck(groups, figures, stuck_after(settings))]
     }));
+    findings.extend(each("webhooks", accounts, |accounts| vec![webhooks(accounts)]));
     findings.extend(each("queue", status, |status| {
         vec![workers(status), retries(status), rejected(status), failed(status), limits(status)]
     }));
@@ -268,6 +271,18 @@ fn stuck(groups: &[Group], figures: Option<&Status>, after: Duration) -> Finding
     let after = span(after);
     let found = format!("{stuck} of {in_flight} entries in flight were not renewed or taken over for {after}");
     fail("leases", found, "start a worker: it takes them over; if one runs, look at its log")
+}
+
+fn webhooks(SettingsLooked { accounts, unreadable }: &SettingsLooked) -> Finding {
+    let (named, count) = (unreadable.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>(), unreadable.len());
+    if count == 0 {
+        return pass("webhooks", format!("the settings of {accounts} accounts can be read"));
+    }
+    let more = if count > named.len() { format!(", and {} more", count - named.len()) } else { String::new() };
+    let found = format!("of {accounts} accounts, settings that cannot be read: {count}: {}{more}", named.join(", "));
+    let advice = "nothing can be delivered there, and nothing kept for them is deleted: write the value back, or remove the key or field, \
+                  after which the next visit drops what is kept for it";
+    fail("webhooks", found, advice)
 }
 
 fn workers(status: &Status) -> Finding {

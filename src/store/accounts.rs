@@ -4,13 +4,16 @@
 //! page to the last is met at least once, perhaps more than once; what is added meanwhile may be met or not.
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, Unanswered,
     webhooks::{Field, parse_webhook},
 };
 use crate::domain::{account::AccountId, webhook::Webhook};
 
 /// Keys that Redis looks at for a page. A thousand take it well under a millisecond.
 const PAGE_KEYS: usize = 1000;
+/// So many accounts are looked at for settings that cannot be read, and so many pages.
+const ACCOUNTS_MAX: usize = 10_000;
+const PAGES_MAX: usize = 1000;
 
 /// Some of the accounts that have webhooks.
 #[derive(Debug)]
@@ -25,7 +28,48 @@ pub struct AccountPage {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PageStart(u64);
 
+/// What accounts' settings look like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SettingsLooked {
+    /// Accounts that were looked at, 10,000 at most.
+    pub accounts: usize,
+    /// What cannot be read: each key, or field of one, with the reason.
+    pub unreadable: Vec<String>,
+}
+
 impl Store {
+    /// Looks for settings that cannot be read: a key of a wrong type, or a field that holds no webhook of its name.
+    pub async fn look_at_settings(&self) -> Result<SettingsLooked, StoreError> {
+        let (mut looked, mut page) = (SettingsLooked::default(), Some(PageStart::default()));
+        for _ in 0..PAGES_MAX {
+            let Some(start) = page.filter(|_| looked.accounts < ACCOUNTS_MAX) else { break };
+            let AccountPage { accounts, next } = self.accounts(start).await?;
+            page = next;
+            looked.accounts += accounts.len();
+            let mut read = redis::Pipeline::with_capacity(accounts.len());
+            for account in &accounts {
+                read.cmd("HGETALL").arg(self.0.keys.webhooks(account));
+            }
+            if accounts.is_empty() {
+                continue;
+            }
+            let found: Vec<Result<Vec<Field>, StoreError>> =
+                self.0.link.run_each(&mut read).await.map_err(Unanswered::into_cause)?;
+            for (account, fields) in accounts.iter().zip(found) {
+                let key = self.0.keys.webhooks(account);
+                let parse = |(id, json): &Field| parse_webhook(&key, &String::from_utf8_lossy(id), json).err();
+                match fields {
+                    Ok(fields) => {
+                        looked.unreadable.extend(fields.iter().filter_map(parse).map(|error| error.to_string()));
+                    }
+                    Err(error) if error.is_wrong_type() => looked.unreadable.push(format!("`{key}` is no hash")),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(looked)
+    }
+
     /// A page of the accounts that have webhooks, in no order, from the beginning (`PageStart::default()`) or where
     /// the page before ended.
     pub async fn accounts(&self, start: PageStart) -> Result<AccountPage, StoreError> {

@@ -1,10 +1,10 @@
-//! What comes back to the queue when it is due: retries, and what is held, by visits.
+//! What is done when it is due: retries and held deliveries come back to the queue, and webhooks are visited.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{BATCH_MAX, BATCH_MAX_BYTES, Store, StoreError, keys::Keys, ms};
+use super::{BATCH_MAX, BATCH_MAX_BYTES, Store, StoreError, keys::Keys, ms, scripts::Run};
 use crate::domain::{account::AccountId, webhook::WebhookId};
 
 /// What promoting did.
@@ -14,24 +14,46 @@ pub struct Promoted {
     pub moved: usize,
     /// When the next retry is due; `None` where none waits.
     pub next_in: Option<Duration>,
+    /// When what a webhook holds is to be released next; `None` where nothing is.
+    pub release_in: Option<Duration>,
     /// When the next visit is due; `None` where none is.
     pub visit_in: Option<Duration>,
     /// The clock of Redis, in Unix ms.
     pub now_ms: i64,
 }
 
-/// What a visit did.
+/// What releasing did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Visited {
+pub struct Released {
     /// How many held deliveries went back to the queue.
     pub moved: usize,
     /// The places that their attempts take.
     pub places: usize,
-    /// When the webhook is visited next; `None` where nothing is left of it.
+    /// When more is released; `None` where nothing is left, or the webhook is off.
     pub next_in: Option<Duration>,
-    /// Whether it is on and has more that waits for room; `None` where the visit was not made: it is not due, another worker
-    /// having made it, or not planned.
+    /// Whether more waits for room; `None` where nothing was done: it is not due, another worker having done it, or not
+    /// planned.
     pub more_held: Option<bool>,
+}
+
+/// What came of a visit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visited {
+    /// It was made.
+    Made,
+    /// It was not due: another worker made it.
+    NotDue,
+    /// The webhook's settings are not there, and so all else of it went.
+    Gone,
+}
+
+/// When webhooks are looked after, and what for: each is a sorted set by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Times {
+    /// What they hold goes back to the queue.
+    Releases,
+    /// What is too old, too much or nobody's goes.
+    Visits,
 }
 
 /// As `TIME` answers: seconds, and microseconds of the second under way.
@@ -42,10 +64,12 @@ impl Store {
     pub async fn promote(&self, partition: u16) -> Result<Promoted, StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.promote.key(keys.retries(partition));
-        script.key(keys.queue(partition)).key(keys.visits(partition)).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
-        let (moved, retry_ms, visit_ms, now_ms): (usize, i64, i64, i64) = self.0.link.run_script(&script).await?;
+        script.key(keys.queue(partition)).key(keys.releases(partition)).key(keys.visits(partition));
+        script.arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
+        let (moved, retry, release, visit, now_ms): (usize, i64, i64, i64, i64) =
+            self.0.link.run_script(&script).await?;
         let wait = |ms: i64| u64::try_from(ms).ok().map(Duration::from_millis);
-        Ok(Promoted { moved, next_in: wait(retry_ms), visit_in: wait(visit_ms), now_ms })
+        Ok(Promoted { moved, next_in: wait(retry), release_in: wait(release), visit_in: wait(visit), now_ms })
     }
 
     /// How long ago the oldest retry was due; zero where none is.
@@ -57,23 +81,25 @@ impl Store {
         Ok(Duration::from_millis(u64::try_from(late_ms).unwrap_or(0)))
     }
 
-    /// The webhooks whose visit is due, oldest first, at most `most`; and in how long the next one is, where there is one.
-    pub async fn due_visits(
+    /// The webhooks whose time has come, oldest first, at most `most`; and in how long that of the next comes, where there is
+    /// one.
+    pub async fn due(
         &self,
+        times: Times,
         partition: u16,
         now_ms: i64,
         most: usize,
     ) -> Result<(Vec<(AccountId, WebhookId)>, Option<Duration>), StoreError> {
-        let visits = self.0.keys.visits(partition);
+        let times = self.times(times, partition);
         let mut look = redis::cmd("ZRANGE");
-        let first: Vec<(Vec<u8>, f64)> = self.0.link.run(look.arg(&visits).arg(0).arg(most).arg("WITHSCORES")).await?;
+        let first: Vec<(Vec<u8>, f64)> = self.0.link.run(look.arg(&times).arg(0).arg(most).arg("WITHSCORES")).await?;
         let due = first.iter().take(most).take_while(|(_, at)| time_ms(*at) <= now_ms);
         let mut parsed = Vec::with_capacity(most.min(first.len()));
         for (member, _) in due.clone() {
-            match std::str::from_utf8(member).ok().and_then(Keys::parse_visit) {
-                Some(visit) if self.0.keys.partition(&visit.0) == partition => parsed.push(visit),
+            match std::str::from_utf8(member).ok().and_then(Keys::parse_member) {
+                Some(webhook) if self.0.keys.partition(&webhook.0) == partition => parsed.push(webhook),
                 // It would stand in the way of the others for ever.
-                _ => self.0.link.run(redis::cmd("ZREM").arg(&visits).arg(member)).await?,
+                _ => self.0.link.run(redis::cmd("ZREM").arg(&times).arg(member)).await?,
             }
         }
         let next = first.get(due.count());
@@ -81,43 +107,76 @@ impl Store {
         Ok((parsed, next.map(|(_, at)| Duration::from_millis(wait_ms(*at)))))
     }
 
-    /// Puts off a visit that cannot be made, so that it does not stand in the way of the others.
-    pub async fn postpone_visit(
+    /// Puts off what cannot be done for a webhook, so that it does not stand in the way of the others.
+    pub async fn put_off(
         &self,
+        times: Times,
         account: &AccountId,
         webhook: WebhookId,
         to: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let mut postpone = redis::cmd("ZADD");
-        postpone.arg(self.0.keys.visits(self.0.keys.partition(account))).arg("XX").arg(to.timestamp_millis());
-        self.0.link.run(postpone.arg(Keys::visit(account, webhook))).await
+        let mut put_off = redis::cmd("ZADD");
+        put_off.arg(self.times(times, self.0.keys.partition(account))).arg("XX").arg(to.timestamp_millis());
+        self.0.link.run(put_off.arg(Keys::member(account, webhook))).await
     }
 
-    /// Looks after one webhook's held, failed and log: `oldest_log` is the time before which log entries go. Of what is
-    /// held, as much goes back to the queue as takes the free places, an attempt taking one for each `place_bytes` of its
-    /// envelope, or as one script may move; more within `pace`, or at once where places are left. A visit that is not due is
-    /// not made, unless it is planned and `rung`: places became free.
+    fn times(&self, times: Times, partition: u16) -> String {
+        match times {
+            Times::Releases => self.0.keys.releases(partition),
+            Times::Visits => self.0.keys.visits(partition),
+        }
+    }
+
+    /// Moves what one webhook holds back to the queue: as much as takes the free places, an attempt taking one for each
+    /// `place_bytes` of its envelope, or as one script may move; more within `pace`, or at once where places are left. Nothing
+    /// is done before it is due, unless it is planned and `rung`: places became free.
+    pub async fn release(
+        &self,
+        account: &AccountId,
+        webhook: WebhookId,
+        (free, place_bytes, pace): (usize, usize, Duration),
+        rung: bool,
+    ) -> Result<Released, StoreError> {
+        let keys = &self.0.keys;
+        let partition = keys.partition(account);
+        let mut script = self.0.scripts.release.key(keys.releases(partition));
+        script.key(keys.visits(partition)).key(keys.webhooks(account)).key(keys.held(partition, webhook));
+        script.key(keys.queue(partition)).key(keys.held_bytes(partition));
+        script.arg(Keys::member(account, webhook)).arg(webhook.to_string()).arg(free).arg(place_bytes);
+        script.arg(BATCH_MAX).arg(BATCH_MAX_BYTES).arg(ms(pace)).arg(u8::from(rung));
+        let (moved, next_ms, more_held, places): (usize, i64, Option<bool>, usize) =
+            self.0.link.run_script(&script).await?;
+        let next_in = u64::try_from(next_ms).ok().map(Duration::from_millis);
+        Ok(Released { moved, places, next_in, more_held })
+    }
+
+    /// Looks after one webhook's held, failed and log, if it is due: `oldest_log` is the time before which log entries go.
     pub async fn visit(
         &self,
         account: &AccountId,
         webhook: WebhookId,
         oldest_log: &str,
-        (free, place_bytes, pace): (usize, usize, Duration),
-        rung: bool,
     ) -> Result<Visited, StoreError> {
+        let mut script = self.0.scripts.visit.key(self.0.keys.webhooks(account));
+        self.of_webhook(&mut script, account, webhook);
+        script.arg(ms(self.0.held.retention)).arg(ms(self.0.failed.retention)).arg(oldest_log);
+        script.arg(self.0.held.max_bytes);
+        let answer: String = self.0.link.run_script(&script).await?;
+        Ok(match answer.as_str() {
+            "VISITED" => Visited::Made,
+            "GONE" => Visited::Gone,
+            _ => Visited::NotDue,
+        })
+    }
+
+    /// The keys and arguments of a script that may drop all of a webhook.
+    pub(super) fn of_webhook(&self, script: &mut Run<'_>, account: &AccountId, webhook: WebhookId) {
         let keys = &self.0.keys;
         let partition = keys.partition(account);
-        let mut script = self.0.scripts.visit.key(keys.visits(partition));
-        script.key(keys.webhooks(account)).key(keys.held(partition, webhook)).key(keys.failed(partition, webhook));
-        script.key(keys.logs(partition, webhook)).key(keys.queue(partition)).key(keys.counts(partition));
-        script.key(keys.held_bytes(partition));
-        script.arg(Keys::visit(account, webhook)).arg(webhook.to_string()).arg(free).arg(place_bytes).arg(BATCH_MAX);
-        script.arg(BATCH_MAX_BYTES).arg(ms(pace)).arg(ms(self.0.held.retention)).arg(ms(self.0.failed.retention));
-        script.arg(oldest_log).arg(self.0.held.max_bytes).arg(u8::from(rung));
-        let (moved, next_ms, more_held, places): (usize, i64, Option<bool>, usize) =
-            self.0.link.run_script(&script).await?;
-        let next_in = u64::try_from(next_ms).ok().map(Duration::from_millis);
-        Ok(Visited { moved, places, next_in, more_held })
+        script.key(keys.logs(partition, webhook)).key(keys.held(partition, webhook));
+        script.key(keys.failed(partition, webhook)).key(keys.visits(partition)).key(keys.releases(partition));
+        script.key(keys.counts(partition)).key(keys.held_bytes(partition));
+        script.arg(webhook.to_string()).arg(Keys::member(account, webhook));
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use redis::Value;
 
-use super::{ServerInfo, Status, Store, StoreError, ms};
+use super::{ServerInfo, SettingsLooked, Status, Store, StoreError, ms};
 
 /// So many stuck entries of a partition are counted; there may be more.
 const STUCK_MAX: u64 = 1000;
@@ -26,6 +26,8 @@ pub struct Examination {
     pub status: Result<Status, StoreError>,
     /// Each partition's consumer group.
     pub groups: Result<Vec<Group>, StoreError>,
+    /// Accounts' settings.
+    pub settings: Result<SettingsLooked, StoreError>,
 }
 
 /// A partition's consumer group.
@@ -52,6 +54,7 @@ impl Store {
             noted: self.noted().await,
             status: self.status().await,
             groups: self.groups(stuck_after).await,
+            settings: self.look_at_settings().await,
         })
     }
 

@@ -38,6 +38,11 @@ impl Keys {
         self.of(partition, "retries")
     }
 
+    /// Sorted set: which webhook's held deliveries go back to the queue next, and when.
+    pub fn releases(&self, partition: u16) -> String {
+        self.of(partition, "releases")
+    }
+
     /// Sorted set: which webhook a worker next looks after, and when.
     pub fn visits(&self, partition: u16) -> String {
         self.of(partition, "visits")
@@ -104,13 +109,13 @@ impl Keys {
         format!("{}:meta", self.prefix)
     }
 
-    /// A webhook's member in `visits`.
-    pub fn visit(account: &AccountId, webhook: WebhookId) -> String {
+    /// A webhook's member in `releases` and `visits`.
+    pub fn member(account: &AccountId, webhook: WebhookId) -> String {
         format!("{account}/{webhook}")
     }
 
-    /// The webhook of a member of `visits`, with its account.
-    pub fn parse_visit(member: &str) -> Option<(AccountId, WebhookId)> {
+    /// The webhook of such a member, with its account.
+    pub fn parse_member(member: &str) -> Option<(AccountId, WebhookId)> {
         let (account, webhook) = member.rsplit_once('/')?;
         Some((account.parse().ok()?, webhook.parse().ok()?))
     }
@@ -134,7 +139,7 @@ mod tests {
         assert_eq!(keys.logs(14, webhook), "lynkhook:{14}:logs:wh_019a1b2c-3d4e-7f00-8000-0123456789ab");
         assert_eq!(keys.worker("w1"), "lynkhook:workers:w1");
         assert_eq!(keys.meta(), "lynkhook:meta");
-        assert_eq!(Keys::visit(&acme, webhook), "acme/wh_019a1b2c-3d4e-7f00-8000-0123456789ab");
+        assert_eq!(Keys::member(&acme, webhook), "acme/wh_019a1b2c-3d4e-7f00-8000-0123456789ab");
     }
     #[test]
     fn an_accounts_webhooks_are_found_under_their_own_key_alone() {

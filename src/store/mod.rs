@@ -30,8 +30,8 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, TimeZone, Utc};
 
 pub use self::{
-    accounts::{AccountPage, PageStart},
-    due::{Promoted, Visited},
+    accounts::{AccountPage, PageStart, SettingsLooked},
+    due::{Promoted, Released, Times, Visited},
     error::{StoreError, Unanswered},
     examine::{Examination, Group},
     failed::{FailedEntry, FailedPage, Redelivered},
@@ -41,7 +41,7 @@ pub use self::{
     rejected::{Batch, Fate, RejectedEntry},
     server::{NO_EVICTION, ServerInfo},
     span::Span,
-    status::{Figures, Holding, Kept, Limited, LiveWorker, Partition, Retries, Status, Visits, WEBHOOKS_MAX},
+    status::{Figures, Holding, Kept, Limited, LiveWorker, Partition, Planned, Retries, Status, WEBHOOKS_MAX},
     webhooks::{Deleted, Put},
 };
 use self::{connect::Link, keys::Keys, scripts::Scripts};

@@ -23,8 +23,6 @@ pub const BATCH_MAX_BYTES: usize = 4 << 20;
 pub const BATCH_MAX: usize = 50;
 /// Leases of one step were mostly taken within this, but for those of slow endpoints.
 const TOGETHER: Duration = Duration::from_secs(1);
-/// A webhook that holds something and is off is visited this often, for the age of what it holds.
-const VISIT_AT_REST: Duration = Duration::from_hours(1);
 /// A consumer with nothing pending that was idle this long is removed.
 const CONSUMER_IDLE: Duration = Duration::from_hours(1);
 
@@ -109,8 +107,8 @@ pub enum Reason {
     Off,
     /// Its endpoint has no room now.
     Busy {
-        /// The next visit comes in this long at the latest.
-        visit_in: Duration,
+        /// What is held is released in this long at the latest.
+        release_in: Duration,
         /// Whether it counts against the limits of `held`. A retry, and what was held or redelivered before, always fits.
         is_new: bool,
     },
@@ -211,7 +209,7 @@ impl Store {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.hold.key(keys.queue(partition));
         script.key(keys.visits(partition)).key(keys.counts(partition));
-        script.key(keys.retries(partition)).key(keys.held_bytes(partition));
+        script.key(keys.retries(partition)).key(keys.held_bytes(partition)).key(keys.releases(partition));
         script.arg(consumer).arg(self.0.held.limit).arg(self.0.held.max_bytes);
         arg_leases(&mut script, waiting.iter().map(|waiting| &waiting.held), TOGETHER);
         let grouped = ByWebhook::new(waiting.iter().map(|waiting| &waiting.delivery));
@@ -220,12 +218,12 @@ impl Store {
         }
         for (account, webhook, deliveries) in grouped.iter() {
             script.key(keys.webhooks(account)).key(keys.held(partition, webhook));
-            script.arg(Keys::visit(account, webhook)).arg(deliveries.len());
+            script.arg(Keys::member(account, webhook)).arg(deliveries.len());
             for Waiting { held, delivery, envelope, reason } in deliveries.iter().map(|(_, index)| &waiting[*index]) {
                 let (reason, wait) = match *reason {
-                    Reason::Off => ("off", VISIT_AT_REST),
-                    Reason::Busy { visit_in, is_new: true } => ("new", visit_in),
-                    Reason::Busy { visit_in, is_new: false } => ("known", visit_in),
+                    Reason::Off => ("off", Duration::ZERO),
+                    Reason::Busy { release_in, is_new: true } => ("new", release_in),
+                    Reason::Busy { release_in, is_new: false } => ("known", release_in),
                     Reason::Again { after } => ("again", after),
                 };
                 script.arg(&held.entry.0).arg(held.deliveries).arg(delivery.text(envelope));

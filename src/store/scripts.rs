@@ -105,6 +105,7 @@ scripts! {
         put_webhook,
         redeliver,
         reject,
+        release,
         renew,
         requeue_rejected,
         settle,

@@ -79,8 +79,10 @@ pub struct Figures {
     pub consumers: usize,
     /// Failed attempts that wait for their next.
     pub retries: Retries,
-    /// Webhooks with something to look after.
-    pub visits: Visits,
+    /// Webhooks that are on and hold deliveries: when those go back to the queue.
+    pub releases: Planned,
+    /// Webhooks with something to look after: held or failed deliveries, or a log.
+    pub visits: Planned,
     /// Entries that are no event; the limit is for each partition.
     pub rejected: Kept,
     /// What was dropped since the beginning, by cause.
@@ -99,9 +101,9 @@ pub struct Retries {
     pub late_by_ms: u64,
 }
 
-/// Webhooks with something to look after: held or failed deliveries, or a log.
+/// Webhooks for which something is planned.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Visits {
+pub struct Planned {
     /// How many.
     pub waiting: u64,
     /// Of them, those whose time has come.
@@ -204,7 +206,8 @@ pub struct Limited {
 }
 
 /// What `status.lua` answers.
-type Answer = (i64, (u64, String, u64), Vec<String>, (u64, u64, u64), (u64, u64), (u64, u64), BTreeMap<String, u64>);
+type Answer =
+    (i64, (u64, String, u64), Vec<String>, (u64, u64, u64), (u64, u64), (u64, u64), (u64, u64), BTreeMap<String, u64>);
 
 impl Store {
     /// Reads the queue's figures.
@@ -241,9 +244,9 @@ impl Store {
     async fn figures(&self, partition: u16) -> Result<(Figures, Vec<String>, i64), StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.status.key(keys.queue(partition));
-        script.key(keys.retries(partition)).key(keys.visits(partition));
+        script.key(keys.retries(partition)).key(keys.releases(partition)).key(keys.visits(partition));
         script.key(keys.rejected(partition)).key(keys.counts(partition)).arg(LATE_MS);
-        let (now_ms, (depth, oldest, in_flight), consumers, retries, visits, rejected, counts): Answer =
+        let (now_ms, (depth, oldest, in_flight), consumers, retries, releases, visits, rejected, counts): Answer =
             self.0.link.run_script(&script).await?;
         let added_ms = oldest.split('-').next().and_then(|ms| ms.parse::<i64>().ok());
         let figures = Figures {
@@ -252,7 +255,8 @@ impl Store {
             in_flight,
             consumers: consumers.len(),
             retries: Retries { waiting: retries.0, late: retries.1, late_by_ms: retries.2 },
-            visits: Visits { waiting: visits.0, due: visits.1 },
+            releases: Planned { waiting: releases.0, due: releases.1 },
+            visits: Planned { waiting: visits.0, due: visits.1 },
             rejected: Kept::new(&self.0.rejected).with(rejected),
             counts,
         };
@@ -274,7 +278,7 @@ impl Store {
                 let mut scan = redis::cmd("ZSCAN");
                 scan.arg(self.0.keys.visits(partition)).arg(cursor).arg("COUNT").arg(PAGE);
                 let (next, found): (u64, Vec<(String, String)>) = self.0.link.run(&scan).await?;
-                let visits = found.iter().filter_map(|(member, _)| Keys::parse_visit(member));
+                let visits = found.iter().filter_map(|(member, _)| Keys::parse_member(member));
                 // A scan may show the same one twice.
                 let page: Vec<_> = visits.filter(|(_, webhook)| seen.insert(*webhook)).collect();
                 holdings.add(self.lengths(partition, page).await?);
@@ -406,7 +410,8 @@ impl Figures {
             in_flight: 0,
             consumers,
             retries: Retries::default(),
-            visits: Visits::default(),
+            releases: Planned::default(),
+            visits: Planned::default(),
             rejected: Kept::default(),
             counts: BTreeMap::new(),
         };
@@ -417,8 +422,10 @@ impl Figures {
             sum.retries.waiting += one.retries.waiting;
             sum.retries.late += one.retries.late;
             sum.retries.late_by_ms = sum.retries.late_by_ms.max(one.retries.late_by_ms);
-            sum.visits.waiting += one.visits.waiting;
-            sum.visits.due += one.visits.due;
+            for (sum, one) in [(&mut sum.releases, one.releases), (&mut sum.visits, one.visits)] {
+                sum.waiting += one.waiting;
+                sum.due += one.due;
+            }
             sum.rejected = sum.rejected.plus(one.rejected);
             for (cause, count) in &one.counts {
                 *sum.counts.entry(cause.clone()).or_default() += count;

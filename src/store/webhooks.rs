@@ -113,9 +113,9 @@ impl Store {
     ) -> Result<Put, StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.put_webhook.key(keys.webhooks(account));
-        script.key(keys.visits(keys.partition(account)));
+        script.key(keys.releases(keys.partition(account)));
         script.arg(webhook.id.to_string()).arg(webhook.to_json()).arg(edited.unwrap_or(0)).arg(limit);
-        script.arg(Keys::visit(account, webhook.id)).arg(u8::from(webhook.active));
+        script.arg(Keys::member(account, webhook.id)).arg(u8::from(webhook.active));
         let answer: String = self.0.link.run_script(&script).await?;
         match answer.as_str() {
             "PUT" => Ok(Put::Done),
@@ -127,12 +127,8 @@ impl Store {
 
     /// Deletes a webhook with its log, held and failed deliveries; `None` where there was none.
     pub async fn delete_webhook(&self, account: &AccountId, id: WebhookId) -> Result<Option<Deleted>, StoreError> {
-        let keys = &self.0.keys;
-        let partition = keys.partition(account);
-        let mut script = self.0.scripts.delete_webhook.key(keys.webhooks(account));
-        script.key(keys.logs(partition, id)).key(keys.held(partition, id)).key(keys.failed(partition, id));
-        script.key(keys.visits(partition)).key(keys.counts(partition)).key(keys.held_bytes(partition));
-        script.arg(id.to_string()).arg(Keys::visit(account, id));
+        let mut script = self.0.scripts.delete_webhook.key(self.0.keys.webhooks(account));
+        self.of_webhook(&mut script, account, id);
         let (was_there, held, failed): (bool, u64, u64) = self.0.link.run_script(&script).await?;
         Ok(was_there.then_some(Deleted { held, failed }))
     }
@@ -144,7 +140,7 @@ impl Store {
         let mut script = self.0.scripts.log.key(keys.webhooks(account));
         script.key(keys.logs(partition, id)).key(keys.visits(partition));
         script.arg(id.to_string()).arg(entry.to_json()).arg(LOG_LIMIT).arg(LOG_RETENTION.as_secs());
-        script.arg(Keys::visit(account, id));
+        script.arg(Keys::member(account, id));
         let answer: String = self.0.link.run_script(&script).await?;
         Ok(answer == "LOGGED")
     }

@@ -65,7 +65,7 @@ pub(super) async fn put_off(
         // An entry that workers left in the queue for long always fits: the endpoint is not to blame for the backlog, and what
         // moves from `queue` to `held` takes no more of Redis's memory.
         let is_new = judged.is_new(delivery) && lease.entry().age(worker.clock.now()) < BEHIND;
-        (LOOK_AGAIN, Reason::Busy { visit_in: LOOK_AGAIN, is_new })
+        (LOOK_AGAIN, Reason::Busy { release_in: LOOK_AGAIN, is_new })
     };
     match hold(worker, lease, delivery, &judged.envelope, reason).await {
         Some(Settled::Full) => {
@@ -79,7 +79,7 @@ pub(super) async fn put_off(
                 worker.next_promote[partition].by(then);
             } else {
                 worker.endpoints.note_held(&delivery.account, delivery.webhook);
-                worker.next_visit[partition].by(then);
+                worker.next_release[partition].by(then);
             }
         }
         _ => {}

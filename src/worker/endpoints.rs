@@ -36,7 +36,7 @@ use crate::{
 const ALONE_AFTER: Duration = Duration::from_secs(2);
 /// Endpoints remembered before the idle ones are looked for.
 const REMEMBERED: usize = 4096;
-/// A reader brings what a visit moved within this long, or another worker's did.
+/// A reader brings what a release moved within this long, or another worker's did.
 const COMES: Duration = Duration::from_millis(250);
 /// A worker is busy while its thread works for more than this part of the time: beside Redis and receivers on the same two cores
 /// that is half of what the worker can do.
@@ -54,7 +54,7 @@ pub(super) struct Endpoints {
     place_bytes: usize,
     busy_percent: AtomicU8,
     /// By partition.
-    next_visit: Arc<[Alarm]>,
+    next_release: Arc<[Alarm]>,
     known: Mutex<Known>,
 }
 
@@ -86,10 +86,10 @@ struct One {
     /// Whose it is, if it was limited; what limited it last, and when.
     account: Option<AccountId>,
     limited: Option<(Limit, Duration)>,
-    /// Whether deliveries are held for it, and whether the visitor was told of a free place.
+    /// Whether deliveries are held for it, and whether the releaser was told of a free place.
     held: bool,
     rung: bool,
-    /// Places for held deliveries that visits moved to the queue and no reader brought yet, and when the last were moved.
+    /// Places for held deliveries that releases moved to the queue and no reader brought yet, and when the last were moved.
     expected: (usize, Duration),
 }
 
@@ -105,11 +105,11 @@ pub(super) struct Permit {
 impl Endpoints {
     /// Nothing is known yet. Places share out this many bytes as well, so that an endpoint that may not have all places cannot
     /// have all bytes that may be in hand either.
-    pub(super) fn new(rule: Rule, bytes: usize, next_visit: Arc<[Alarm]>, host_room: HostRoom) -> Self {
-        let rung = next_visit.iter().map(|_| VecDeque::new()).collect();
+    pub(super) fn new(rule: Rule, bytes: usize, next_release: Arc<[Alarm]>, host_room: HostRoom) -> Self {
+        let rung = next_release.iter().map(|_| VecDeque::new()).collect();
         let known = Known { rung, hosts: Hosts::new(host_room), ..Known::default() };
         let place_bytes = (bytes / rule.places).max(1);
-        Self { began: Instant::now(), rule, place_bytes, busy_percent: 0.into(), next_visit, known: known.into() }
+        Self { began: Instant::now(), rule, place_bytes, busy_percent: 0.into(), next_release, known: known.into() }
     }
 
     /// The right to attempt this delivery, whose envelope has this many bytes, if there is room.
@@ -197,10 +197,10 @@ impl Endpoints {
         (if known.is_alone(webhook, now) { room } else { room.min(share) }, self.place_bytes)
     }
 
-    /// A visit may move held deliveries to the queue that take this many places more, or moved fewer.
+    /// A release may move held deliveries to the queue that take this many places more, or moved fewer.
     pub(super) fn expect(&self, webhook: WebhookId, places: isize) {
         let now = self.began.elapsed();
-        // Most webhooks that are visited hold nothing, and are not worth remembering.
+        // A webhook that was just switched on may hold nothing, and is not worth remembering.
         if let Some(one) = self.known().by_webhook.get_mut(&webhook) {
             one.expected = (one.expected(now).saturating_add_signed(places), now);
         }
@@ -226,14 +226,14 @@ impl Endpoints {
         }
     }
 
-    /// Has the visitor look after a webhook, if anything is held for it.
+    /// Has the releaser look after a webhook, if anything is held for it.
     fn ring(&self, known: &mut Known, webhook: WebhookId) {
         let Some(one) = known.by_webhook.get_mut(&webhook).filter(|one| one.held && !one.rung) else { return };
         let Some(account) = &one.account else { return };
         one.rung = true;
         let partition = account.partition(u16::try_from(known.rung.len()).unwrap_or(u16::MAX));
         known.rung[usize::from(partition)].push_back((account.clone(), webhook));
-        self.next_visit[usize::from(partition)].by(Instant::now());
+        self.next_release[usize::from(partition)].by(Instant::now());
     }
 
     /// The next webhook of a partition for whose held deliveries a place may have become free.

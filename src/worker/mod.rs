@@ -1,7 +1,7 @@
 //! The worker: takes entries from the queue, delivers them, and looks after what waits.
 //!
-//! Each role is one loop: a reader for new entries and a claimer for those whose worker died, a promoter and a visitor
-//! for each partition, and one for each kind of step that deliveries take together; one renewer and one publisher. They
+//! Each role is one loop: a reader for new entries and a claimer for those whose worker died, a promoter, a releaser and
+//! a visitor for each partition, and one for each kind of step that deliveries take together; one renewer and one publisher. They
 //! share `Worker` and nothing else; all state that matters lies in Redis, so that a worker may end at any instant.
 //!
 //! A worker takes only what it has room for: an entry is read with a slot in hand and keeps it until it is settled.
@@ -22,6 +22,7 @@ mod load;
 mod no_room;
 mod persist;
 mod reader;
+mod release;
 mod roles;
 mod shortage;
 mod steps;
@@ -106,7 +107,10 @@ struct Worker {
     /// Held by the one entry under way that its worker may have died of.
     one_suspect: Arc<Semaphore>,
     suspect_done: Vec<Notify>,
-    next_visit: Arc<[Alarm]>,
+    next_release: Arc<[Alarm]>,
+    next_visit: Vec<Alarm>,
+    /// Held by the one partition whose visits are made.
+    one_visits: Mutex<()>,
     lease: Duration,
     renew_every: Duration,
     start_within: Duration,
@@ -206,7 +210,7 @@ async fn work(
         })
         .unzip();
     let max_bytes = usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX);
-    let next_visit: Arc<[Alarm]> = (0..partitions).map(|_| Alarm::new()).collect();
+    let next_release: Arc<[Alarm]> = (0..partitions).map(|_| Alarm::new()).collect();
     let asked = sender.clone();
     let host_room = Box::new(move |host: &str| asked.room(host));
     let worker = Arc::new(Worker {
@@ -221,14 +225,16 @@ async fn work(
         figures: Figures::new(now),
         slots: Arc::new(Semaphore::new(settings.worker.concurrency)),
         load: Arc::new(Load::new(max_bytes, partitions)),
-        endpoints: Arc::new(Endpoints::new(rule(settings), max_bytes, next_visit.clone(), host_room)),
+        endpoints: Arc::new(Endpoints::new(rule(settings), max_bytes, next_release.clone(), host_room)),
         steps,
         unstarted: Mutex::default(),
         deliveries: TaskTracker::new(),
         next_promote: (0..partitions).map(|_| Alarm::new()).collect(),
         one_suspect: Arc::new(Semaphore::new(1)),
         suspect_done: (0..partitions).map(|_| Notify::new()).collect(),
-        next_visit,
+        next_release,
+        next_visit: (0..partitions).map(|_| Alarm::new()).collect(),
+        one_visits: Mutex::default(),
         lease: settings.worker.lease,
         renew_every: settings.worker.renew_every,
         start_within: settings.worker.start_within,
@@ -247,6 +253,7 @@ async fn work(
         taking.spawn(reader::read(worker.clone(), partition));
         taking.spawn(roles::claim(worker.clone(), partition));
         taking.spawn(roles::promote(worker.clone(), partition));
+        taking.spawn(release::release(worker.clone(), partition));
         taking.spawn(visit::visit(worker.clone(), partition));
         tokio::spawn(steps::look_up(worker.clone(), partition, to_look_up));
         tokio::spawn(steps::settle(worker.clone(), partition, to_settle));

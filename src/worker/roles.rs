@@ -80,24 +80,29 @@ pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
 }
 
 impl Worker {
-    /// One slot, and room for bytes, waited for; `None` where the worker stops first. To wait for room is no sign of
-    /// being wedged.
+    /// One slot, and room for bytes, waited for; `None` where the worker stops first.
     async fn slot_for_claim(&self, partition: u16) -> Option<OwnedSemaphorePermit> {
-        let mut room = std::pin::pin!(async {
+        let room = async {
             self.load.room().await;
             self.slots.clone().acquire_owned().await.ok()
-        });
+        };
+        self.wait_for(Role::Claim, partition, room).await.flatten()
+    }
+
+    /// What a loop waits for, which is no sign of its being wedged; `None` where the worker stops first.
+    pub(super) async fn wait_for<T>(&self, role: Role, partition: u16, what: impl Future<Output = T>) -> Option<T> {
+        let mut what = std::pin::pin!(what);
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return None,
-                slot = &mut room => return slot,
-                () = tokio::time::sleep(Duration::from_secs(1)) => self.turns.note(Role::Claim, partition),
+                answer = &mut what => return Some(answer),
+                () = tokio::time::sleep(Duration::from_secs(1)) => self.turns.note(role, partition),
             }
         }
     }
 }
 
-/// Moves due retries to the queue, and tells the visitor what others have planned.
+/// Moves due retries to the queue, and tells the releaser and the visitor what others have planned.
 pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
     let (mut backoff, next) = (Backoff::new(), &worker.next_promote[usize::from(partition)]);
     let mut not_before = Instant::now();
@@ -115,6 +120,9 @@ pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
                     worker.turns.promoted();
                 }
                 worker.clock.hear(promoted.now_ms);
+                if let Some(release_in) = promoted.release_in {
+                    worker.next_release[usize::from(partition)].by(Instant::now() + release_in);
+                }
                 if let Some(visit_in) = promoted.visit_in {
                     worker.next_visit[usize::from(partition)].by(Instant::now() + visit_in);
                 }

@@ -11,6 +11,8 @@ use crate::config;
 
 /// The promoter looks at least this often.
 pub(super) const PROMOTE_EVERY: Duration = Duration::from_secs(1);
+/// The releaser turns at least this often, though nothing be due.
+pub(super) const RELEASE_EVERY: Duration = Duration::from_secs(5);
 /// The visitor turns at least this often, though nothing be due.
 pub(super) const VISIT_EVERY: Duration = Duration::from_secs(5);
 
@@ -19,11 +21,12 @@ pub(super) const VISIT_EVERY: Duration = Duration::from_secs(5);
 pub(super) enum Role {
     Claim,
     Promote,
+    Release,
     Visit,
     Renew,
 }
 
-const ROLES: [Role; 4] = [Role::Claim, Role::Promote, Role::Visit, Role::Renew];
+const ROLES: [Role; 5] = [Role::Claim, Role::Promote, Role::Release, Role::Visit, Role::Renew];
 
 /// When each loop turned last.
 pub(super) struct Turns {
@@ -45,6 +48,7 @@ impl Turns {
         let within = ROLES.map(|role| match role {
             Role::Claim => claim_every * 3 / 2 + slack,
             Role::Promote => PROMOTE_EVERY + slack,
+            Role::Release => RELEASE_EVERY + slack,
             Role::Visit => VISIT_EVERY + slack,
             Role::Renew => renew_every * 6 / 5 + slack,
         });
@@ -93,6 +97,7 @@ fn role_name(role: Role) -> &'static str {
     match role {
         Role::Claim => "claim",
         Role::Promote => "promote",
+        Role::Release => "release",
         Role::Visit => "visit",
         Role::Renew => "renew",
     }

@@ -204,7 +204,7 @@ impl World {
         for partition in 0..self.setup.partitions {
             let visits: Vec<String> =
                 self.redis.zrange(self.keys.visits(partition), 0, -1).await.expect("Redis answers");
-            let webhooks = visits.iter().filter_map(|member| Keys::parse_visit(member));
+            let webhooks = visits.iter().filter_map(|member| Keys::parse_member(member));
             for (_, webhook) in webhooks.filter(|(account, _)| of.as_ref().is_none_or(|of| of == account)) {
                 held += self.redis.xlen::<_, u64>(self.keys.held(partition, webhook)).await.expect("Redis answers");
                 failed += self.redis.xlen::<_, u64>(self.keys.failed(partition, webhook)).await.expect("Redis answers");

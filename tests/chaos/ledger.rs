@@ -300,7 +300,7 @@ pub async fn leftovers(world: &World, wire: &mut Wire, books: &mut Books) {
         let of_present = || webhooks.iter().any(|webhook| key.ends_with(webhook));
         let fine = match kind {
             "queue" => wire.ask::<u64>(redis::cmd("XLEN").arg(key)).await == 0,
-            "webhooks" | "visits" => true,
+            "webhooks" | "visits" | "releases" => true,
             "counts" => (STAYING..ACCOUNTS).any(|account| *key == world.key(account, "counts")),
             "logs" => of_present() && log_is_fine(wire, key).await,
             "failed" => of_present(),

@@ -66,7 +66,7 @@ impl Installation {
         let _: String = self.redis.clone().xadd(self.key(&format!("failed:{webhook}")), id, &fields).await.unwrap();
     }
 
-    async fn keys_with(&self, webhook: WebhookId) -> Vec<String> {
+    pub(crate) async fn keys_with(&self, webhook: WebhookId) -> Vec<String> {
         self.redis.clone().keys(format!("{}*{webhook}*", self.prefix)).await.unwrap()
     }
 }

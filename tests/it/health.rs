@@ -71,16 +71,15 @@ impl Probed {
 async fn a_loop_that_is_wedged_fails_the_probes_by_its_name_and_no_other_does() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
-    let [claim, promote, visit, renew, sound] = ["claim", "promote", "visit", "renew", "none"];
     let mut workers = Vec::new();
-    for wedged in [claim, promote, visit, renew, sound] {
+    for wedged in ["claim", "promote", "release", "visit", "renew", "none"] {
         workers.push((wedged, Probed::start(&here.program, Some(("LYNKHOOK_WEDGE", wedged))).await));
     }
-    for (wedged, probed) in &workers[..4] {
+    for (wedged, probed) in &workers[..5] {
         probed.until("/healthz", 503, &[wedged]).await;
         probed.until("/readyz", 503, &[wedged]).await;
     }
-    let (_, sound) = &workers[4];
+    let (_, sound) = &workers[5];
     assert_eq!(
         sound.failing("/healthz").await,
         (200, Vec::new()),

@@ -276,7 +276,9 @@ impl Scene {
             work.xadd(here.key(&format!("held:{}", self.on)), "*", &[("delivery", held)]).ignore();
         }
         for (account, webhook) in [("on", self.on), ("off", self.off), ("final", self.fails)] {
-            work.zadd(here.key("visits"), format!("{account}/{webhook}"), 1).ignore();
+            for times in ["releases", "visits"] {
+                work.zadd(here.key(times), format!("{account}/{webhook}"), 1).ignore();
+            }
         }
         work.exec_async(&mut here.redis.clone()).await.unwrap();
         for _ in 0..SILENT {

@@ -87,7 +87,7 @@ async fn what_a_slow_endpoint_cannot_make_up_for_fails_but_nothing_that_was_held
     let (here, webhook, gate) = scene(&receiver, 0, &[("LYNKHOOK_HELD__LIMIT", "5")]).await;
     let delivery = |event: &str| first("silent", webhook, event);
     let mut redis = here.redis.clone();
-    // More is held than may be, and is visited when anything more comes.
+    // More is held than may be, and released when anything more comes.
     for number in 0..20 {
         let fields = [("delivery", text(&delivery(&format!("held-{number}")), TRANSCRIPT))];
         let _: () = redis.xadd(here.key(&format!("held:{webhook}")), "*", &fields).await.unwrap();

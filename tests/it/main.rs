@@ -24,4 +24,5 @@ mod steps;
 mod support;
 mod support_works;
 mod survival;
+mod upkeep;
 mod webhooks;

@@ -10,6 +10,7 @@ mod hold;
 mod leave;
 mod promote;
 mod rejected;
+mod release;
 mod settle;
 mod spoiled;
 mod visit;
@@ -23,7 +24,7 @@ use lynkhook::{
         retry::Next,
         webhook::WebhookId,
     },
-    store::{Attempted, Held, Reason, Settled, Visited, Waiting},
+    store::{Attempted, Held, Reason, Released, Settled, Times, Visited, Waiting},
     webhooks::NewAuthentication,
 };
 use redis::{AsyncCommands, FromRedisValue};
@@ -75,11 +76,11 @@ impl Bench {
         typed.query_async(&mut self.redis.clone()).await.unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
-    /// Adds a webhook, on or off, and no visit with it.
+    /// Adds a webhook, on or off, for which nothing is planned.
     async fn webhook(&self, account: &str, active: bool) -> WebhookId {
         let url = "https://localhost/hook";
         let webhook = self.add_with(account, url, NewAuthentication::None, active).await;
-        self.cli::<()>(&format!("ZREM {} {account}/{webhook}", self.key("visits"))).await;
+        self.cli::<()>(&format!("ZREM {} {account}/{webhook}", self.key("releases"))).await;
         webhook
     }
 
@@ -135,36 +136,50 @@ impl Bench {
 
     /// In how many ms a webhook's visit is due; `None` where there is none.
     async fn visit_in_ms(&self, account: &str, webhook: WebhookId) -> Option<i64> {
-        let due: Option<i64> = self.cli(&format!("ZSCORE {} {account}/{webhook}", self.key("visits"))).await;
+        self.due_in_ms("visits", account, webhook).await
+    }
+
+    /// In how many ms what a webhook holds is to be released; `None` where that is not planned.
+    async fn release_in_ms(&self, account: &str, webhook: WebhookId) -> Option<i64> {
+        self.due_in_ms("releases", account, webhook).await
+    }
+
+    async fn due_in_ms(&self, times: &str, account: &str, webhook: WebhookId) -> Option<i64> {
+        let due: Option<i64> = self.cli(&format!("ZSCORE {} {account}/{webhook}", self.key(times))).await;
         let now = self.store.now().await.unwrap().timestamp_millis();
         due.map(|due| due - now)
     }
 
-    /// Makes a webhook's visit due and visits it; answers how many deliveries went back to the queue.
-    async fn visit(&self, account: &str, webhook: WebhookId) -> usize {
+    /// Makes a webhook's visit due and visits it.
+    async fn visit(&self, account: &str, webhook: WebhookId) -> Visited {
         self.cli::<()>(&format!("ZADD {} 0 {account}/{webhook}", self.key("visits"))).await;
-        self.visit_if_due(account, webhook).await.moved
+        self.visit_if_due(account, webhook).await
     }
 
     async fn visit_if_due(&self, account: &str, webhook: WebhookId) -> Visited {
-        self.visit_now(account, webhook, (50, usize::MAX, PACE), false).await
+        let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
+        self.store.visit(&account_id(account), webhook, &oldest_log).await.unwrap()
     }
 
-    /// Makes a webhook's visit due and visits it, with this many places of that many bytes free.
-    async fn visit_with(&self, account: &str, webhook: WebhookId, (free, place_bytes): (usize, usize)) -> Visited {
-        self.cli::<()>(&format!("ZADD {} 0 {account}/{webhook}", self.key("visits"))).await;
-        self.visit_now(account, webhook, (free, place_bytes, PACE), false).await
+    /// Makes a webhook's release due and releases what it holds; answers how many deliveries went back to the queue.
+    async fn release(&self, account: &str, webhook: WebhookId) -> usize {
+        self.release_with(account, webhook, (50, usize::MAX)).await.moved
     }
 
-    async fn visit_now(
+    /// The same, with this many places of that many bytes free.
+    async fn release_with(&self, account: &str, webhook: WebhookId, (free, place_bytes): (usize, usize)) -> Released {
+        self.cli::<()>(&format!("ZADD {} 0 {account}/{webhook}", self.key("releases"))).await;
+        self.release_now(account, webhook, (free, place_bytes, PACE), false).await
+    }
+
+    async fn release_now(
         &self,
         account: &str,
         webhook: WebhookId,
         room: (usize, usize, Duration),
         rung: bool,
-    ) -> Visited {
-        let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
-        self.store.visit(&account_id(account), webhook, &oldest_log, room, rung).await.unwrap()
+    ) -> Released {
+        self.store.release(&account_id(account), webhook, room, rung).await.unwrap()
     }
 
     /// The running sum of the bytes that a webhook's held deliveries have, as it lies there; `None` where there is none.
@@ -193,6 +208,25 @@ impl Bench {
         let counted: Option<u64> = self.redis.clone().hget(self.key("counts"), cause).await.unwrap();
         counted.unwrap_or_default()
     }
+}
+
+/// Appends deliveries to what acme's webhook holds, and nothing else.
+async fn put_held(bench: &Bench, webhook: WebhookId, count: usize) {
+    for number in 0..count {
+        let delivery = text(&first("acme", webhook, &format!("e{number}")), TRANSCRIPT);
+        bench.append(&format!("held:{webhook}"), &[("delivery", &delivery)]).await;
+    }
+}
+
+/// One delivery of acme's as it lies in `held`, with an envelope of so many bytes.
+fn large(webhook: WebhookId, bytes: usize) -> String {
+    text(&first("acme", webhook, "e1"), &envelope_of(bytes))
+}
+
+/// Appends a delivery to what is held, and to the sum, as `hold` does.
+async fn put_held_counted(bench: &Bench, webhook: WebhookId, delivery: &str) {
+    bench.append(&format!("held:{webhook}"), &[("delivery", delivery)]).await;
+    bench.cli::<i64>(&format!("HINCRBY {} {webhook} {}", bench.key("held_bytes"), delivery.len())).await;
 }
 
 /// The keys whose content differs.

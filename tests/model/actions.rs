@@ -59,6 +59,9 @@ pub(crate) enum Action {
         worker: u8,
     },
     Promote,
+    Release {
+        webhook: u8,
+    },
     Visit {
         webhook: u8,
     },
@@ -82,7 +85,7 @@ pub(crate) enum Action {
     RetryDue {
         nth: u8,
     },
-    VisitDue {
+    ReleaseDue {
         webhook: u8,
     },
 
@@ -146,14 +149,10 @@ impl Action {
             | Self::Take { .. }
             | Self::GiveUp { .. }
             | Self::Promote
-            | Self::Visit { .. }
+            | Self::Release { .. }
             | Self::LeaseEnds { .. }
             | Self::RetryDue { .. } => true,
-            // Visits recur as long as there is a log; only those to what is held lead on.
-            Self::VisitDue { webhook } => {
-                let webhook = &state.webhooks[usize::from(webhook)];
-                webhook.active && !webhook.held.is_empty()
-            }
+            Self::ReleaseDue { webhook } => !state.webhooks[usize::from(webhook)].held.is_empty(),
             Self::Switch { on, .. } => on,
             _ => false,
         }
@@ -193,9 +192,10 @@ pub(crate) fn after(protocol: Protocol, before: &State, action: Action) -> State
             worker::end(&mut state, worker);
         }
         Action::Promote => protocol.promote(&mut state),
+        Action::Release { webhook } => redis_steps::release(&mut state, webhook),
         Action::Visit { webhook } => redis_steps::visit(&mut state, webhook),
         Action::Switch { .. } | Action::Delete { .. } | Action::Redeliver { .. } => decided(&mut state, action),
-        Action::LeaseEnds { .. } | Action::RetryDue { .. } | Action::VisitDue { .. } => passed(&mut state, action),
+        Action::LeaseEnds { .. } | Action::RetryDue { .. } | Action::ReleaseDue { .. } => passed(&mut state, action),
         _ => failed(protocol, &mut state, action),
     }
     state.forget_departed();
@@ -226,7 +226,7 @@ fn passed(state: &mut State, action: Action) {
     match action {
         Action::LeaseEnds { entry } => ends(state, |found| found.id == entry),
         Action::RetryDue { nth } => *state.retries.values_mut().nth(nth.into()).expect("there is one") = Due::Now,
-        Action::VisitDue { webhook } => state.webhooks[usize::from(webhook)].visit = Some(Due::Now),
+        Action::ReleaseDue { webhook } => state.webhooks[usize::from(webhook)].release = Some(Due::Now),
         other => unreachable!("{other:?}"),
     }
 }

@@ -134,9 +134,9 @@ fn without_the_question_for_the_webhook_a_deleted_ones_keys_come_back() {
 }
 
 #[test]
-fn without_a_visit_what_is_held_is_stranded() {
+fn without_a_visit_or_release_what_is_held_is_stranded() {
     for bounds in [Bounds { switched_off: 1, ..SMALLEST }, Bounds { put_off: 1, ..SMALLEST }] {
-        breaks("held without a visit", Protocol { held_is_visited: false, ..Protocol::WHOLE }, bounds);
+        breaks("held without a visit or release", Protocol { held_is_planned: false, ..Protocol::WHOLE }, bounds);
     }
 }
 

@@ -48,8 +48,11 @@ fn each_attempt_is_logged_once(state: &State) -> Option<String> {
 }
 
 fn what_is_held_is_visited(state: &State) -> Option<String> {
-    let stranded = |webhook: &&crate::state::Webhook| !webhook.held.is_empty() && webhook.visit.is_none();
-    state.webhooks.iter().find(stranded).map(|webhook| format!("held without a visit: {:?}", webhook.held))
+    let stranded = |webhook: &&crate::state::Webhook| {
+        let comes_back = webhook.visit && (webhook.release.is_some() || !webhook.active);
+        !webhook.held.is_empty() && !comes_back
+    };
+    state.webhooks.iter().find(stranded).map(|webhook| format!("held without a visit or release: {:?}", webhook.held))
 }
 
 /// A request is repeated under its number only after a crash, a stall, or the loss of the group; never for a lost reply.
@@ -62,7 +65,7 @@ fn attempts_are_one_to_three(state: &State) -> Option<String> {
 fn nothing_is_left_of_a_deleted_webhook(state: &State) -> Option<String> {
     let left = |webhook: &&crate::state::Webhook| {
         let empty = webhook.held.is_empty() && webhook.failed.is_empty() && webhook.log.is_empty();
-        webhook.deleted && !(empty && webhook.visit.is_none())
+        webhook.deleted && !(empty && !webhook.visit && webhook.release.is_none())
     };
     state.webhooks.iter().find(left).map(|webhook| format!("left of a deleted webhook: {webhook:?}"))
 }

@@ -1,4 +1,4 @@
-//! The protocol as a model: queue, leases, workers, promoter, visits, and all that can go wrong.
+//! The protocol as a model: queue, leases, workers, promoter, releases, visits, and all that can go wrong.
 //!
 //! - [`state`] is what lies in Redis, what each worker believes, and the books;
 //! - [`redis_steps`] are the scripts, [`worker`] is a worker's side, as pure functions;

@@ -40,10 +40,13 @@ pub(crate) fn possible(state: &State, bounds: &Bounds) -> Vec<Action> {
             .map(|(nth, _)| Action::RetryDue { nth }),
     );
     for (webhook, of) in (0..).zip(&state.webhooks) {
-        match of.visit {
-            Some(Due::Now) => found.push(Action::Visit { webhook }),
-            Some(Due::Later) => found.push(Action::VisitDue { webhook }),
+        match of.release {
+            Some(Due::Now) => found.push(Action::Release { webhook }),
+            Some(Due::Later) => found.push(Action::ReleaseDue { webhook }),
             None => {}
+        }
+        if of.visit {
+            found.push(Action::Visit { webhook });
         }
     }
     people(state, bounds, &mut found);

@@ -10,8 +10,8 @@ pub(crate) struct Protocol {
     pub(crate) counted: bool,
     /// `settle` and `hold` ask whether the webhook is still there.
     pub(crate) webhook_must_exist: bool,
-    /// `hold` sees to a visit.
-    pub(crate) held_is_visited: bool,
+    /// `hold` sees to a visit, and to a release where the webhook is on.
+    pub(crate) held_is_planned: bool,
     /// `claim` takes over what is idle.
     pub(crate) claims: bool,
     /// `promote` takes out of the retries what it puts into the queue.
@@ -26,7 +26,7 @@ impl Protocol {
         fenced: true,
         counted: true,
         webhook_must_exist: true,
-        held_is_visited: true,
+        held_is_planned: true,
         claims: true,
         promote_removes: true,
         promote_waits: true,

@@ -61,8 +61,11 @@ impl Protocol {
             Reason::Again if is_there => drop(state.retries.entry(delivery).or_insert(Due::Later)),
             Reason::Again => {}
             Reason::Off | Reason::New | Reason::Known => {
-                if self.held_is_visited {
-                    webhook.visit = webhook.visit.or(Some(Due::Later));
+                if self.held_is_planned {
+                    webhook.visit |= webhook.held.is_empty();
+                    if reason != Reason::Off {
+                        webhook.release = webhook.release.or(Some(Due::Later));
+                    }
                 }
                 webhook.held.extend(is_there.then_some(delivery));
                 let over = webhook.held.len().saturating_sub(if webhook.active { usize::MAX } else { HELD_LIMIT });
@@ -87,7 +90,7 @@ impl Protocol {
         let book = state.book(delivery);
         book.delivered += u8::from(next == Next::Delivered);
         let webhook = &mut state.webhooks[usize::from(delivery.webhook)];
-        webhook.visit = webhook.visit.or(Some(Due::Later));
+        webhook.visit = true;
         *webhook.log.entry(Logged { delivery, last: next != Next::Retry }).or_default() += 1;
         match next {
             _ if !is_there => {}
@@ -202,18 +205,26 @@ pub(crate) fn leave(protocol: Protocol, state: &mut State, consumer: Consumer, u
     }
 }
 
-/// `visit.lua`: does nothing before it is due.
-pub(crate) fn visit(state: &mut State, number: u8) {
+/// `release.lua`: does nothing before it is due.
+pub(crate) fn release(state: &mut State, number: u8) {
     let webhook = &mut state.webhooks[usize::from(number)];
-    if webhook.visit != Some(Due::Now) {
+    if webhook.release != Some(Due::Now) {
         return;
     }
+    webhook.release = None;
     let back = if webhook.active { std::mem::take(&mut webhook.held) } else { Vec::new() };
-    let empty = webhook.held.is_empty() && webhook.failed.is_empty() && webhook.log.is_empty();
-    webhook.visit = (!empty).then_some(Due::Later);
     for delivery in back {
         state.push(Work::Delivery(delivery));
     }
+}
+
+/// `visit.lua`, when it is due.
+pub(crate) fn visit(state: &mut State, number: u8) {
+    let webhook = &mut state.webhooks[usize::from(number)];
+    if webhook.visit && webhook.active && !webhook.held.is_empty() {
+        webhook.release = Some(Due::Now);
+    }
+    webhook.visit &= !(webhook.held.is_empty() && webhook.failed.is_empty() && webhook.log.is_empty());
 }
 
 /// `put_webhook.lua` with an edit that switches.
@@ -221,7 +232,7 @@ pub(crate) fn switch(state: &mut State, number: u8, on: bool) {
     let webhook = &mut state.webhooks[usize::from(number)];
     webhook.active = on;
     if on {
-        webhook.visit = Some(Due::Now);
+        webhook.release = Some(Due::Now);
     }
 }
 
@@ -230,7 +241,7 @@ pub(crate) fn delete(state: &mut State, number: u8) {
     let webhook = &mut state.webhooks[usize::from(number)];
     let (held, failed) = (std::mem::take(&mut webhook.held), std::mem::take(&mut webhook.failed));
     webhook.log.clear();
-    (webhook.deleted, webhook.active, webhook.visit) = (true, false, None);
+    (webhook.deleted, webhook.active, webhook.visit, webhook.release) = (true, false, false, None);
     state.counts.deliveries_of_deleted_webhook += u8::try_from(held.len()).unwrap();
     state.counts.failed_of_deleted_webhook += u8::try_from(failed.len()).unwrap();
     for delivery in held.into_iter().chain(failed) {

@@ -23,7 +23,7 @@ use crate::{
 const HISTORIES: usize = 80;
 const STEPS: usize = 100;
 /// How many kinds of actions there are.
-const ACTIONS: usize = 23;
+const ACTIONS: usize = 24;
 
 /// Far more than can be searched: a history goes where it likes.
 const WIDE: Bounds = Bounds {
@@ -46,6 +46,7 @@ fn choose(state: &State, dice: &mut StdRng) -> Action {
     if dice.random_bool(0.1) {
         let (room, suspects) = (dice.random_range(0..3), dice.random_range(0..2));
         let idle = [
+            Action::Release { webhook: dice.random_range(0..2) },
             Action::Visit { webhook: dice.random_range(0..2) },
             Action::Promote,
             Action::Renew { worker },

@@ -63,8 +63,10 @@ pub(crate) struct Webhook {
     pub(crate) failed: Vec<Delivery>,
     /// How many log entries there are of each attempt.
     pub(crate) log: BTreeMap<Logged, u8>,
-    /// Its place in `visits`, and whether the visit is due.
-    pub(crate) visit: Option<Due>,
+    /// Its place in `releases`, and whether the release is due.
+    pub(crate) release: Option<Due>,
+    /// Whether it has a place in `visits`. When the visit is due changes nothing.
+    pub(crate) visit: bool,
 }
 
 /// Whether something that waits for a time may go on.

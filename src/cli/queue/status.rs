@@ -10,7 +10,7 @@ use super::{
     super::output::{Reader, clean, fits, flexible, milliseconds, render, table, time},
     Exit, output,
 };
-use crate::store::{Figures, Kept, Limited, LiveWorker, Status, Store, WEBHOOKS_MAX};
+use crate::store::{Figures, Kept, Limited, LiveWorker, Planned, Status, Store, WEBHOOKS_MAX};
 
 /// The figures are shown again this often.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -94,7 +94,7 @@ fn text(status: &Status, width: Option<u16>) -> String {
 }
 
 fn summary(status: &Status, width: Option<u16>) -> String {
-    let Figures { depth, oldest_ms, in_flight, consumers, retries, visits, rejected, .. } = &status.all;
+    let Figures { depth, oldest_ms, in_flight, consumers, retries, releases, visits, rejected, .. } = &status.all;
     let oldest = match oldest_ms {
         Some(ms) if depth == in_flight => format!(", all in flight, the oldest came {}", ago(*ms)),
         Some(ms) => format!(", the oldest that waits came {}", ago(*ms)),
@@ -108,13 +108,18 @@ fn summary(status: &Status, width: Option<u16>) -> String {
         ("Depth", format!("{depth}{oldest}")),
         ("In flight", format!("{in_flight}, of {}", plural(*consumers as u64, "consumer"))),
         ("Retries", format!("{} waiting{late}", retries.waiting)),
-        ("Visits", format!("{} waiting, {} due", plural(visits.waiting, "webhook"), visits.due)),
+        ("Releases", planned(*releases)),
+        ("Visits", planned(*visits)),
         ("Held", kept(status.held, "held", "webhook")),
         ("Failed", kept(status.failed, "failed", "webhook")),
         ("Rejected", kept(*rejected, "rejected", "partition")),
     ];
     let rows = rows.map(|(name, value)| [name.to_owned(), value]);
     render(flexible(table(["", ""], rows), [1]), width)
+}
+
+fn planned(planned: Planned) -> String {
+    format!("{} waiting, {} due", plural(planned.waiting, "webhook"), planned.due)
 }
 
 /// `12 of 2 webhooks`, and which limit is reached.

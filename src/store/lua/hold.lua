@@ -1,17 +1,16 @@
 -- hold (leased, several at once): an entry whose webhook is off, or whose endpoint has no room -> held | retries.
--- KEYS  1 queue  2 visits  3 counts  4 retries  5 held_bytes, then for each webhook: webhooks, held
--- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 first entry id  5 last entry id  6 how many entries,
---       then each webhook, then for each: <account>/<webhook>, how many of its entries follow, and for each of those: entry
---       id, delivery count, delivery (line and envelope), reason, ms until the next visit at the latest, or until the retry
---       is due again. Reasons: off; new (no room); known (no room, and it always fits); again (no room, a retry)
--- Answers for each entry: HELD, LOST (the lease is another's), GONE (the webhook is deleted), ACTIVE (off, but the webhook
--- is on: attempt it), FULL (new, the webhook is on and `held` is full), or the error that kept the entry where it was.
-local queue, visits, counts, retries, sums = unpack(KEYS, 1, 5)
+-- KEYS  1 queue  2 visits  3 counts  4 retries  5 held_bytes  6 releases, then for each webhook: webhooks, held
+-- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 first entry id  5 last entry id  6 how many entries, then each
+--       webhook, then for each: <account>/<webhook>, how many of its entries follow, and for each of those: entry id, delivery
+--       count, delivery (line and envelope), reason (off; new: no room; known: no room, and it always fits; again: no room, a
+--       retry), ms until the next release at the latest, or until the retry is due again
+-- Answers for each entry: HELD, LOST (the lease is another's), GONE (the webhook is deleted), ACTIVE (off, but the webhook is on:
+-- attempt it), FULL (new, the webhook is on and `held` is full), or the error that kept the entry where it was.
+local queue, visits, counts, retries, sums, releases = unpack(KEYS, 1, 6)
 local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
 local holds = leases(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
-local a, dropped, new_sums, ended, answers = 6 + (#KEYS - 5) / 2, 0, {}, {}, {}
+local a, dropped, new_sums, ended, answers = 6 + (#KEYS - 6) / 2, 0, {}, {}, {}
 local bytes = redis.pcall('HMGET', sums, unpack(ARGV, 7, a))
-
 local function hold(of, entry, deliveries, delivery, reason, ms)
   if not holds(entry, deliveries) then return 'LOST' end
   of.entries = of.entries or redis.call('XLEN', of.held)
@@ -31,8 +30,9 @@ local function hold(of, entry, deliveries, delivery, reason, ms)
   end
   if of.active == nil and asks then of.active = is_active(of.webhook, of.settings) end
   if of.active and reason == 'off' then return 'ACTIVE' end
-  -- The visit comes first: held deliveries without one would never come back.
-  of.planned = of.planned or visit_by(visits, of.member, now + ms)
+  -- First the times: held deliveries without them would never come back.
+  if of.entries == 0 or reason == 'off' then of.visit = of.visit or come_by(visits, of.member, at_rest(now, of.member)) end
+  if reason ~= 'off' then of.release = of.release or come_by(releases, of.member, now + ms) end
   if of.active and is_full and reason == 'new' then return 'FULL' end
   local id = redis.call('XADD', of.held, '*', 'delivery', delivery)
   -- An entry that somebody deleted under its holder is not held.
@@ -40,9 +40,9 @@ local function hold(of, entry, deliveries, delivery, reason, ms)
   if is_there then of.entries, of.added = of.entries + 1, of.added + #delivery else redis.call('XDEL', of.held, id) end
   return 'HELD'
 end
-for k = 6, #KEYS, 2 do
-  local of = { webhooks = KEYS[k], held = KEYS[k + 1], member = ARGV[a + 1], webhook = ARGV[4 + k / 2], added = 0 }
-  of.bytes, a = tonumber(bytes[k / 2 - 2]), a + 2
+for k = 7, #KEYS, 2 do
+  local of = { webhooks = KEYS[k], held = KEYS[k + 1], member = ARGV[a + 1], webhook = ARGV[3.5 + k / 2], added = 0 }
+  of.bytes, a = tonumber(bytes[k / 2 - 2.5]), a + 2
   for i = a + 1, a + 5 * ARGV[a], 5 do
     answers[#answers + 1] = guarded(hold, of, unpack(ARGV, i, i + 4))
     if answers[#answers] == 'HELD' or answers[#answers] == 'GONE' then ended[#ended + 1] = ARGV[i] end
@@ -50,8 +50,8 @@ for k = 6, #KEYS, 2 do
   a = a + 5 * ARGV[a]
   local sum = of.bytes and of.bytes + of.added
   if of.added > 0 and sum then new_sums[#new_sums + 1], new_sums[#new_sums + 2] = of.webhook, sum end
-  -- A visit weighs where the sum is missing or reaches the limit.
-  if of.added > 0 and not (sum and sum < max_bytes) then visit_by(visits, of.member, now) end
+  -- A visit weighs where the sum is missing or reaches the limit; before others, for more may come.
+  if of.added > 0 and not (sum and sum < max_bytes) then come_by(visits, of.member, 0) end
   if of.active == false and of.entries > limit then dropped = dropped + redis.call('XTRIM', of.held, 'MAXLEN', '=', limit) end
 end
 count(counts, 'held_overflow', dropped)

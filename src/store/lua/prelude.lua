@@ -68,11 +68,11 @@ local function weigh(key, newest_bytes, max_bytes)
   return redis.call('MEMORY', 'USAGE', key, 'SAMPLES', 0)
 end
 
--- Drops the oldest of a stream that have so many bytes together, but never the newest; answers how many. At most 1000 at
--- a time: a bound that was lowered takes effect step by step.
+-- Drops the oldest of a stream that have so many bytes together, but never the newest; answers how many. At most 128 at a
+-- time (1.5 ms): a bound that was lowered takes effect step by step.
 local function drop_oldest(key, bytes)
-  local dropped = 0
-  while bytes > 0 and dropped < 1000 and redis.call('XLEN', key) > 1 do
+  local dropped, most = 0, math.min(128, redis.call('XLEN', key) - 1)
+  while bytes > 0 and dropped < most do
     local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
     for _, text in ipairs(oldest[2]) do bytes = bytes - #text end
     dropped = dropped + redis.call('XDEL', key, oldest[1])
@@ -103,8 +103,32 @@ local function guarded(step, ...)
   return ok and answer or (type(answer) == 'table' and answer.err or tostring(answer))
 end
 
--- Sees to it that a webhook is visited at `at_ms` or sooner.
-local function visit_by(visits, member, at_ms) return redis.call('ZADD', visits, 'LT', at_ms, member) end
+-- Sees to it that a webhook is visited, or what it holds released, at `at_ms` or sooner.
+local function come_by(times, member, at_ms) return redis.call('ZADD', times, 'LT', at_ms, member) end
+
+-- When a webhook that needs nothing now is visited next: in 30 to 55 minutes. Each has a span of its own, so that many that are
+-- visited together now are not together again.
+local function at_rest(now, member)
+  local share = tonumber(string.sub(redis.sha1hex(member), 1, 4), 16) / 65536
+  return math.floor(now + (30 + 25 * share) * 60000)
+end
+
+-- Drops all that lies there for a webhook but its settings, and counts it; answers how many held and failed deliveries.
+-- A key of a wrong type goes too, and counts for nothing. Unlinking frees in the background, so any number is one step.
+local function drop_webhook(webhook, member, logs, held, failed, visits, releases, counts, sums)
+  local function length(key)
+    local entries = redis.pcall('XLEN', key)
+    return type(entries) == 'number' and entries or 0
+  end
+  local were_held, had_failed = length(held), length(failed)
+  count(counts, 'deliveries_of_deleted_webhook', were_held)
+  count(counts, 'failed_of_deleted_webhook', had_failed)
+  redis.call('UNLINK', logs, held, failed)
+  redis.pcall('ZREM', visits, member)
+  redis.pcall('ZREM', releases, member)
+  redis.pcall('HDEL', sums, webhook)
+  return were_held, had_failed
+end
 
 -- Adds entries to a log, the oldest first, with LPUSH, or with LPUSHX, which leaves it absent; the newest `limit` stay.
 -- Answers its length, or nil: guarded, for Lua never rolls back, so a log key of a wrong type must not undo a move that was

@@ -36,7 +36,7 @@ end
 local function fail(of, delivery, log)
   local before = redis.call('XLEN', of.failed)
   local closely = of.renew or is_close(before, 1, #delivery, max_bytes)
-  if closely then visit_by(visits, of.member, now + 3600000) end
+  if closely then come_by(visits, of.member, at_rest(now, of.member)) end
   redis.call('XADD', of.failed, 'MAXLEN', '=', ARGV[4], '*', 'delivery', delivery, 'log', log)
   drop('failed_overflow', math.max(before + 1 - limit, 0))
   if closely then drop('failed_overflow', bound_bytes(of.failed, max_bytes, #delivery)) end
@@ -64,7 +64,7 @@ local function write(of)
   if length and (absent or of.renew) then
     redis.call('EXPIRE', of.logs, ARGV[3])
     -- Guarded: what is settled is settled, and the other logs are to be written.
-    pcall(visit_by, visits, of.member, now + 3600000)
+    pcall(come_by, visits, of.member, at_rest(now, of.member))
   end
   return 'SETTLED'
 end

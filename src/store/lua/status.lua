@@ -1,11 +1,12 @@
 -- status: reads one partition's figures. Changes nothing, and no command here grows with what is queued.
--- KEYS  1 queue  2 retries  3 visits  4 rejected  5 counts
+-- KEYS  1 queue  2 retries  3 releases  4 visits  5 rejected  6 counts
 -- ARGV  1 how long after its time a retry counts as late, in ms
 -- Answers [now in Unix ms,
 --   [entries, id of the oldest that nobody has taken, else of the oldest ('' where there is none), in flight],
---   [consumer, …], [retries, of them late, ms since the first was due], [visits, of them due], [rejected, their bytes],
+--   [consumer, …], [retries, of them late, ms since the first was due], [releases, of them due],
+--   [visits, of them due], [rejected, their bytes],
 --   [cause, n, …]].
-local queue, retries, visits, rejected, counts = unpack(KEYS, 1, 5)
+local queue, retries, releases, visits, rejected, counts = unpack(KEYS)
 local now = now_ms()
 
 -- A stream or a group that is not there has nothing in flight.
@@ -31,6 +32,7 @@ return {
     redis.call('ZCOUNT', retries, '-inf', now - ARGV[1]),
     first and math.max(0, now - first) or 0,
   },
+  { redis.call('ZCARD', releases), redis.call('ZCOUNT', releases, '-inf', now) },
   { redis.call('ZCARD', visits), redis.call('ZCOUNT', visits, '-inf', now) },
   { redis.call('XLEN', rejected), redis.call('MEMORY', 'USAGE', rejected) or 0 },
   redis.call('HGETALL', counts),

@@ -122,12 +122,14 @@ impl Scene {
         format!("{}\n{TRANSCRIPT}", delivery.line())
     }
 
-    /// Puts a delivery among the held ones, its visit due.
+    /// Puts a delivery among the held ones, its release and visit due.
     pub async fn hold(&self, account: &str, event: &str) {
         let fields = [("delivery", self.delivery(account, event, false))];
         let _: String = self.redis().xadd(self.key("held", account), "*", &fields).await.unwrap();
         let member = format!("{account}/{}", self.webhooks[account]);
-        let _: () = self.redis().zadd(self.here.key("visits"), member, 1).await.unwrap();
+        for times in ["releases", "visits"] {
+            let _: () = self.redis().zadd(self.here.key(times), &member, 1).await.unwrap();
+        }
     }
 
     /// Puts a delivery among the failed ones.

@@ -140,6 +140,33 @@ async fn a_key_of_another_kind_fails_its_own_check_and_leaves_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_of_a_wrong_type_or_that_cannot_be_read_are_found_by_name_and_never_quoted() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let webhook = here.add("good", &receiver.url("/hook")).await;
+    let (_, findings) = examine(&here.program).await;
+    let (verdict, text) = finding(&findings, "webhooks");
+    assert!(verdict == "pass" && text.contains("the settings of 1 accounts can be read"), "{text}");
+    let mut redis = here.redis.clone();
+    let _: () = redis.set(here.key("webhooks:string"), "secret-1").await.unwrap();
+    let _: () = redis.hset(here.key("webhooks:junk"), webhook.to_string(), "secret-2").await.unwrap();
+    let _: () = redis.hset(here.key("webhooks:good"), "wh_no_id", r#"{"id":"secret-3"}"#).await.unwrap();
+    let (code, findings) = examine(&here.program).await;
+    let (verdict, text) = finding(&findings, "webhooks");
+    assert_eq!((code, verdict), (Some(5), "fail"));
+    for named in ["of 3 accounts", "3: ", "webhooks:string` is no hash", "webhooks:junk wh_", "webhooks:good wh_no_id"]
+    {
+        assert!(text.contains(named), "{named} in {text}");
+    }
+    assert!(!text.contains("secret"), "{text}");
+    for number in 0..20 {
+        let _: () = redis.set(here.key(&format!("webhooks:more-{number}")), "x").await.unwrap();
+    }
+    let text = finding(&examine(&here.program).await.1, "webhooks").1;
+    assert!(text.contains("23: ") && text.contains("and 20 more"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_without_the_rights_is_told_which_and_never_to_start_redis() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;

@@ -78,9 +78,8 @@ async fn at_random_ages_what_is_too_old_is_not_shown_and_goes_with_the_next_visi
         assert_eq!(shown, young[2].len(), "what is too old is not shown");
 
         let _: () = redis.zadd(here.key("visits"), format!("acme/{webhook}"), 0).await.unwrap();
-        let pace = std::time::Duration::from_millis(50);
         let oldest_log = timestamp(now - LOG_RETENTION);
-        here.store.visit(&account, webhook, &oldest_log, (50, usize::MAX, pace), false).await.unwrap();
+        here.store.visit(&account, webhook, &oldest_log).await.unwrap();
         for (stream, key) in streams.iter().enumerate() {
             assert_eq!(times(&here, key).await, young[stream], "{key}");
             expired[stream] += made[stream].len() - young[stream].len();

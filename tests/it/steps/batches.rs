@@ -11,7 +11,7 @@ const MIB: usize = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 enum Move {
     Promote,
-    Visit,
+    Release,
     Requeue,
 }
 
@@ -23,7 +23,7 @@ impl Move {
             let mut redis = bench.redis.clone();
             match self {
                 Self::Promote => redis.zadd(bench.key("retries"), delivery, number).await.unwrap(),
-                Self::Visit => drop(bench.append(&format!("held:{webhook}"), &[("delivery", &delivery)]).await),
+                Self::Release => drop(bench.append(&format!("held:{webhook}"), &[("delivery", &delivery)]).await),
                 Self::Requeue => {
                     // With its names and the other fields it has exactly this size.
                     let delivery = &delivery["reasonrentry1-0delivery".len()..];
@@ -38,7 +38,7 @@ impl Move {
     async fn once(self, bench: &Bench, webhook: WebhookId) -> usize {
         match self {
             Self::Promote => bench.store.promote(0).await.unwrap().moved,
-            Self::Visit => bench.visit("acme", webhook).await,
+            Self::Release => bench.release("acme", webhook).await,
             Self::Requeue => {
                 let Some((span, _)) = bench.store.rejected_span(0).await.unwrap() else { return 0 };
                 let batch = bench.store.settle_rejected(0, &span, Fate::Requeue).await.unwrap();
@@ -61,8 +61,8 @@ async fn a_script_moves_at_most_50_entries_and_4_mib_and_at_least_one_oldest_fir
     ];
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
-    for step in [Move::Promote, Move::Visit, Move::Requeue] {
-        let names: &[&str] = if matches!(step, Move::Visit) { &["delivery", "held"] } else { &["delivery"] };
+    for step in [Move::Promote, Move::Release, Move::Requeue] {
+        let names: &[&str] = if matches!(step, Move::Release) { &["delivery", "held"] } else { &["delivery"] };
         for (sizes, expected) in rows {
             step.fill(&bench, webhook, sizes).await;
             let mut moved = Vec::new();
@@ -102,7 +102,7 @@ impl Together {
                 bench.settle(&attempts).await
             }
             Self::Hold => {
-                let reason = Reason::Busy { visit_in: PACE, is_new: true };
+                let reason = Reason::Busy { release_in: PACE, is_new: true };
                 let mut waiting = Vec::new();
                 for (held, delivery) in entries {
                     waiting.push(bench.waiting(held, delivery, reason).await);

@@ -60,7 +60,7 @@ impl Step {
             Self::Retry => settle(Next::Retry { after: Duration::from_secs(2) }).await,
             Self::Failed => settle(Next::Failed).await,
             Self::Hold => put_aside(Reason::Off).await,
-            Self::HoldBusy => put_aside(Reason::Busy { visit_in: PACE, is_new: true }).await,
+            Self::HoldBusy => put_aside(Reason::Busy { release_in: PACE, is_new: true }).await,
             Self::HoldAgain => put_aside(Reason::Again { after: PACE }).await,
             Self::Reject => store.reject(consumer, held, "no event", None).await.unwrap(),
             Self::Renew => {

@@ -21,7 +21,7 @@ async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
     let queue = bench.key("queue");
     bench.cli::<redis::Value>(&format!("XCLAIM {queue} workers a 0 {} IDLE 60000 JUSTID", abandoned.entry.0)).await;
     bench.append(&format!("held:{on}"), &[("delivery", &text(&delivery, TRANSCRIPT))]).await;
-    bench.cli::<()>(&format!("ZADD {} 0 acme/{on}", bench.key("visits"))).await;
+    bench.cli::<()>(&format!("ZADD {} 0 acme/{on}", bench.key("releases"))).await;
     let _: () =
         bench.redis.clone().zadd(bench.key("retries"), text(&delivery.next_attempt(), TRANSCRIPT), 0).await.unwrap();
     bench.cli::<()>("CONFIG SET maxmemory 1").await;
@@ -45,7 +45,7 @@ async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
     assert_eq!(bench.hold(again, &Delivery { attempt: 3, ..delivery.clone() }, put_off).await, Settled::Done);
     assert_eq!(store.leave(0, "a", true, &[(unstarted.clone(), String::new())]).await.unwrap(), 1);
     assert_eq!(store.promote(0).await.unwrap().moved, 1);
-    assert_eq!(bench.visit_if_due("acme", on).await.moved, 1);
+    assert_eq!(bench.release_now("acme", on, (50, usize::MAX, PACE), false).await.moved, 1);
     let claimed = store.claim(0, "b", Duration::from_secs(30), (10, 1)).await.unwrap();
     assert_eq!(claimed.len(), 1);
     // Two of the fan-out, one each given back, promoted and no longer held; and the one that was claimed.

@@ -33,20 +33,22 @@ async fn what_is_held_is_whole_and_visited_within_the_hour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_visited_when_said() {
+async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_released_when_said() {
     for is_new in [true, false] {
         let (bench, webhook, held, delivery) = taken(true).await;
-        let reason = Reason::Busy { visit_in: Duration::from_secs(9), is_new };
+        let reason = Reason::Busy { release_in: Duration::from_secs(9), is_new };
         assert_eq!(bench.hold(&held, &delivery, reason).await, Settled::Done);
         assert_eq!(bench.entries(&format!("held:{webhook}")).await[0].1[0].1, text(&delivery, TRANSCRIPT));
-        let due = bench.visit_in_ms("acme", webhook).await.unwrap();
+        let due = bench.release_in_ms("acme", webhook).await.unwrap();
         assert!((5_000..=9_000).contains(&due), "{due}");
+        let visit = bench.visit_in_ms("acme", webhook).await.unwrap();
+        assert!((HOUR_MS / 2 - 1000..=HOUR_MS).contains(&visit), "and its age is looked after: {visit}");
         assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0));
     }
 }
 
-const NEW: Reason = Reason::Busy { visit_in: PACE, is_new: true };
-const KNOWN: Reason = Reason::Busy { visit_in: PACE, is_new: false };
+const NEW: Reason = Reason::Busy { release_in: PACE, is_new: true };
+const KNOWN: Reason = Reason::Busy { release_in: PACE, is_new: false };
 
 /// Queues one delivery several times and holds all of it together.
 async fn hold_together(bench: &Bench, delivery: &Delivery, envelope: &str, reasons: &[Reason]) -> Vec<Settled> {
@@ -173,18 +175,18 @@ async fn where_the_sum_is_missing_while_something_is_held_a_visit_is_due_now_and
         let bench = Bench::new().await;
         let webhook = bench.webhook("acme", true).await;
         let (delivery, held) = (first("acme", webhook, "e1"), format!("held:{webhook}"));
-        let later = Reason::Busy { visit_in: Duration::from_secs(60), is_new: true };
+        let later = Reason::Busy { release_in: Duration::from_secs(60), is_new: true };
         hold_together(&bench, &delivery, TRANSCRIPT, &[later; 2]).await;
         bench.cli::<()>(&format!("DEL {}", bench.key("held_bytes"))).await;
         let spoil = spoil.replace("{sums}", &bench.key("held_bytes")).replace("{webhook}", &webhook.to_string());
         bench.cli::<redis::Value>(&spoil).await;
         assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[later]).await, [Settled::Done], "{what}");
         assert!(bench.visit_in_ms("acme", webhook).await.unwrap() <= 0, "{what}");
-        assert_eq!(bench.visit_with("acme", webhook, (0, usize::MAX)).await.moved, 0, "{what}");
+        bench.visit("acme", webhook).await;
         let weight = bench.bytes(&held).await.to_string();
         let sum = if mended { Some(weight) } else { None };
         assert_eq!(bench.held_bytes(webhook).await, sum, "{what}");
-        assert_eq!(bench.visit("acme", webhook).await, 3, "{what}");
+        assert_eq!(bench.release("acme", webhook).await, 3, "{what}");
     }
 }
 
@@ -201,7 +203,8 @@ async fn a_retry_without_room_goes_back_to_the_retries_and_is_due_again() {
     assert!((before + 700..=after + 700).contains(due), "{before} {due} {after}");
     assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0));
     assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.held_bytes(webhook).await), (0, None));
-    assert_eq!(bench.visit_in_ms("acme", webhook).await, None, "nothing is held for it");
+    assert_eq!(bench.release_in_ms("acme", webhook).await, None, "nothing is held for it");
+    assert_eq!(bench.visit_in_ms("acme", webhook).await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,7 +234,7 @@ async fn what_comes_back_from_being_held_says_since_when_though_its_worker_left(
     let (bench, webhook, held, delivery) = taken(true).await;
     assert_eq!(bench.hold(&held, &delivery, NEW).await, Settled::Done);
     let held_as = bench.entries(&format!("held:{webhook}")).await[0].0.clone();
-    assert_eq!(bench.visit("acme", webhook).await, 1);
+    assert_eq!(bench.release("acme", webhook).await, 1);
     let expected = [("delivery".to_owned(), text(&delivery, TRANSCRIPT)), ("held".to_owned(), held_as)];
     assert_eq!(bench.entries("queue").await[0].1, expected);
     let again = bench.take("b").await.remove(0);
@@ -304,22 +307,29 @@ async fn a_delivery_of_a_deleted_webhook_is_dropped_and_counted_whatever_was_to_
         let left = bench.cli::<Vec<String>>(&format!("KEYS {}:*{webhook}*", bench.prefix)).await;
         assert_eq!(left, [""; 0], "{next:?}");
         assert_eq!(bench.visit_in_ms("acme", webhook).await, None, "{next:?}");
+        assert_eq!(bench.release_in_ms("acme", webhook).await, None, "{next:?}");
         assert_eq!(bench.held_bytes(webhook).await, None, "{next:?}");
         assert_eq!(bench.cli::<usize>(&format!("ZCARD {}", bench.key("retries"))).await, 0, "{next:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_batch_plans_the_visit_anew_that_somebody_lost_and_one_without_visits_holds_nothing() {
+async fn each_batch_plans_anew_what_somebody_lost_and_one_that_cannot_plan_holds_nothing() {
     let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "3")]).await;
     let webhook = bench.webhook("acme", true).await;
     let delivery = first("acme", webhook, "e1");
     for expected in [Settled::Done, Settled::Done, Settled::Done, Settled::Full] {
-        bench.cli::<()>(&format!("DEL {}", bench.key("visits"))).await;
+        bench.cli::<()>(&format!("DEL {}", bench.key("releases"))).await;
         assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[NEW]).await, [expected]);
-        assert!(bench.visit_in_ms("acme", webhook).await.is_some_and(|due| due <= 50));
+        assert!(bench.release_in_ms("acme", webhook).await.is_some_and(|due| due <= 50));
     }
-    bench.cli::<()>(&format!("SET {} x", bench.key("visits"))).await;
+    let off = bench.webhook("other", false).await;
+    for _ in 0..2 {
+        bench.cli::<()>(&format!("DEL {}", bench.key("visits"))).await;
+        hold_together(&bench, &first("other", off, "e1"), TRANSCRIPT, &[Reason::Off]).await;
+        assert!(bench.visit_in_ms("other", off).await.is_some());
+    }
+    bench.cli::<()>(&format!("SET {} x", bench.key("releases"))).await;
     let answers = hold_together(&bench, &delivery, TRANSCRIPT, &[KNOWN; 5]).await;
     assert!(answers.iter().all(|answer| matches!(answer, Settled::Broken(_))), "{answers:?}");
     assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.pending().await), (3, 6));

@@ -24,27 +24,35 @@ async fn a_retry_stays_until_it_is_due_and_then_moves_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn promoting_says_when_the_next_retry_and_the_next_visit_are_due() {
+async fn promoting_says_when_the_next_retry_release_and_visit_are_due() {
     let bench = Bench::new().await;
     let promoted = bench.store.promote(0).await.unwrap();
-    assert_eq!((promoted.moved, promoted.next_in, promoted.visit_in), (0, None, None));
+    assert_eq!((promoted.moved, promoted.next_in, promoted.release_in, promoted.visit_in), (0, None, None, None));
     let later = promoted.now_ms + 600_000;
-    for (key, at, member) in [("retries", later, "d2"), ("retries", 0, "d1"), ("visits", later + 1, "v")] {
+    let planned =
+        [("retries", later, "d2"), ("retries", 0, "d1"), ("releases", later + 1, "r"), ("visits", later + 2, "v")];
+    for (key, at, member) in planned {
         bench.cli::<()>(&format!("ZADD {} {at} {member}", bench.key(key))).await;
     }
     let promoted = bench.store.promote(0).await.unwrap();
     let left = Duration::from_millis((later - promoted.now_ms).try_into().unwrap());
     assert_eq!(promoted.moved, 1);
-    assert_eq!((promoted.next_in, promoted.visit_in), (Some(left), Some(left + Duration::from_millis(1))));
-    bench.cli::<()>(&format!("ZADD {} 0 v", bench.key("visits"))).await;
-    assert_eq!(bench.store.promote(0).await.unwrap().visit_in, Some(Duration::ZERO));
+    let then = |ms| Some(left + Duration::from_millis(ms));
+    assert_eq!((promoted.next_in, promoted.release_in, promoted.visit_in), (then(0), then(1), then(2)));
+    for (key, member) in [("releases", "r"), ("visits", "v")] {
+        bench.cli::<()>(&format!("ZADD {} 0 {member}", bench.key(key))).await;
+    }
+    let promoted = bench.store.promote(0).await.unwrap();
+    assert_eq!((promoted.release_in, promoted.visit_in), (Some(Duration::ZERO), Some(Duration::ZERO)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retries_are_promoted_though_somebody_spoiled_the_key_of_the_visits() {
+async fn retries_are_promoted_though_somebody_spoiled_the_keys_of_releases_and_visits() {
     let bench = Bench::new().await;
-    bench.cli::<()>(&format!("SET {} x", bench.key("visits"))).await;
+    for key in ["releases", "visits"] {
+        bench.cli::<()>(&format!("SET {} x", bench.key(key))).await;
+    }
     bench.cli::<()>(&format!("ZADD {} 0 the-delivery", bench.key("retries"))).await;
     let promoted = bench.store.promote(0).await.unwrap();
-    assert_eq!((promoted.moved, promoted.next_in, promoted.visit_in), (1, None, None));
+    assert_eq!((promoted.moved, promoted.next_in, promoted.release_in, promoted.visit_in), (1, None, None, None));
 }

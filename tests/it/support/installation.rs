@@ -157,15 +157,15 @@ impl Installation {
         usage.query_async(&mut self.redis.clone()).await.unwrap()
     }
 
-    /// Waits until nothing is queued, in flight, waiting for a retry, or held for a busy endpoint: those are visited within
-    /// seconds, what is held for a webhook that is off within the hour.
+    /// Waits until nothing is queued, in flight, waiting for a retry, or held for a busy endpoint: that is released within
+    /// seconds.
     pub async fn drained(&self) {
         self.drained_within(SOON * 2).await;
     }
 
     /// The same, for an endpoint that takes its time.
     pub async fn drained_within(&self, limit: Duration) {
-        let what = format!("an empty queue, no retries and no visits soon under {}", self.prefix);
+        let what = format!("an empty queue, no retries and no releases soon under {}", self.prefix);
         eventually(limit, &what, async || {
             let mut redis = self.redis.clone();
             // All at once: between the two a delivery could go from one to the other, and be in neither.
@@ -177,7 +177,7 @@ impl Installation {
                 end
                 return waiting";
             let mut look = redis::cmd("EVAL");
-            look.arg(all).arg(3).arg(self.key("queue")).arg(self.key("retries")).arg(self.key("visits"));
+            look.arg(all).arg(3).arg(self.key("queue")).arg(self.key("retries")).arg(self.key("releases"));
             look.arg(self.key("held:"));
             let waiting: u64 = look.query_async(&mut redis).await.unwrap();
             (waiting == 0).then_some(())

@@ -16,7 +16,9 @@ use lynkhook::{
         retry,
         webhook::{Webhook, WebhookId},
     },
-    store::{Attempted, EntryId, Held, Known, Put, Reader, Reason, Redelivered, Settled, Span, Store, Waiting},
+    store::{
+        Attempted, EntryId, Held, Known, Put, Reader, Reason, Redelivered, Settled, Span, Store, Visited, Waiting,
+    },
 };
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 use serde_json::json;
@@ -81,7 +83,7 @@ impl Bench {
             let put = bench.store.put_webhook(&bench.account, &settings(webhook), None, 9).await.unwrap();
             assert_eq!(put, Put::Done);
         }
-        bench.run::<()>("DEL", &bench.store.keys().visits(0), &[]).await;
+        bench.run::<()>("DEL", &bench.store.keys().releases(0), &[]).await;
         bench
     }
 
@@ -94,7 +96,7 @@ impl Bench {
 
     /// Takes one action; what it answers must be what the model answers.
     pub(super) async fn take(&mut self, action: Action, before: &State, after: &State) {
-        let visits = self.store.keys().visits(0);
+        let releases = self.store.keys().releases(0);
         match action {
             Action::Accept => self.accept(before.accepted).await,
             Action::Read { worker, .. } => {
@@ -128,12 +130,20 @@ impl Bench {
                 let moved = self.store.promote(0).await.unwrap().moved;
                 assert_eq!(moved, after.queue.len() - before.queue.len());
             }
-            Action::Visit { webhook } => {
-                let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
+            Action::Release { webhook } => {
                 let webhook = self.webhooks[usize::from(webhook)];
                 let room = (50, usize::MAX, Duration::from_millis(50));
-                let visited = self.store.visit(&self.account, webhook, &oldest_log, room, false).await.unwrap();
-                assert_eq!(visited.moved, after.queue.len() - before.queue.len());
+                let moved = self.store.release(&self.account, webhook, room, false).await.unwrap().moved;
+                assert_eq!(moved, after.queue.len() - before.queue.len());
+            }
+            Action::Visit { webhook } => {
+                let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
+                let planned = before.webhooks[usize::from(webhook)].visit;
+                let webhook = self.webhooks[usize::from(webhook)];
+                let member = format!("{}/{webhook}", self.account);
+                self.run::<()>("ZADD", &self.store.keys().visits(0), &["XX", "0", &member]).await;
+                let visited = self.store.visit(&self.account, webhook, &oldest_log).await.unwrap();
+                assert_eq!(visited, if planned { Visited::Made } else { Visited::NotDue });
             }
             Action::Switch { webhook, on } => self.switch(self.webhooks[usize::from(webhook)], on).await,
             Action::Delete { webhook } => self.delete(webhook, before).await,
@@ -144,9 +154,9 @@ impl Bench {
                 let due = *before.retries.keys().nth(nth.into()).unwrap();
                 self.make_due(due).await;
             }
-            Action::VisitDue { webhook } => {
+            Action::ReleaseDue { webhook } => {
                 let member = format!("{}/{}", self.account, self.webhooks[usize::from(webhook)]);
-                self.run::<()>("ZADD", &visits, &["XX", "0", &member]).await;
+                self.run::<()>("ZADD", &releases, &["XX", "0", &member]).await;
             }
             Action::Crash { worker } => self.end(worker, before),
             Action::LoseGroup => self.lose_group().await,
@@ -229,8 +239,8 @@ impl Bench {
                 let later = Duration::from_hours(1);
                 let reason = match reason {
                     state::Reason::Off => Reason::Off,
-                    state::Reason::New => Reason::Busy { visit_in: later, is_new: true },
-                    state::Reason::Known => Reason::Busy { visit_in: later, is_new: false },
+                    state::Reason::New => Reason::Busy { release_in: later, is_new: true },
+                    state::Reason::Known => Reason::Busy { release_in: later, is_new: false },
                     state::Reason::Again => Reason::Again { after: later },
                 };
                 let waiting = Waiting {

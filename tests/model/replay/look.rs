@@ -20,11 +20,13 @@ impl Bench {
         let now = self.store.now().await.unwrap().timestamp_millis();
         let due = |score: i64| if score <= now { Due::Now } else { Due::Later };
         let retries: Vec<(String, i64)> = self.run("ZRANGE", &keys.retries(0), &["0", "-1", "WITHSCORES"]).await;
-        let visits: HashMap<String, i64> = self.run("ZRANGE", &keys.visits(0), &["0", "-1", "WITHSCORES"]).await;
+        let times =
+            async |key: String| -> HashMap<String, i64> { self.run("ZRANGE", &key, &["0", "-1", "WITHSCORES"]).await };
+        let (releases, visits) = (times(keys.releases(0)).await, times(keys.visits(0)).await);
         let mut webhooks = Vec::new();
         for &id in &self.webhooks {
             let found = self.store.webhook(&self.account, id).await.unwrap();
-            let visit = visits.get(&format!("{}/{id}", self.account));
+            let member = format!("{}/{id}", self.account);
             let held = self.deliveries(&keys.held(0, id)).await;
             let sum: Option<u64> = self.run("HGET", &keys.held_bytes(0), &[&id.to_string()]).await;
             assert_eq!(sum.is_some(), !held.is_empty(), "a sum of bytes where something is held, and only there: {id}");
@@ -34,10 +36,12 @@ impl Bench {
                 held,
                 failed: self.deliveries(&keys.failed(0, id)).await,
                 log: self.log(&keys.logs(0, id)).await,
-                visit: visit.map(|score| due(*score)),
+                release: releases.get(&member).map(|score| due(*score)),
+                visit: visits.contains_key(&member),
             });
         }
-        assert!(visits.len() <= webhooks.iter().filter(|webhook| webhook.visit.is_some()).count(), "{visits:?}");
+        assert_eq!(visits.len(), webhooks.iter().filter(|webhook| webhook.visit).count(), "{visits:?}");
+        assert_eq!(releases.len(), webhooks.iter().filter(|webhook| webhook.release.is_some()).count(), "{releases:?}");
         State {
             queue: self.queue().await,
             retries: retries.iter().map(|(text, score)| (self.parse(text), due(*score))).collect(),
