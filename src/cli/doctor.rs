@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     config::Settings,
-    store::{Examination, Group, NO_EVICTION, SCHEMA, ServerInfo, SettingsLooked, Status, Store, StoreError},
+    store::{
+        Examination, Group, MAX_CLIENTS, NO_EVICTION, SCHEMA, ServerInfo, SettingsLooked, Status, Store, StoreError,
+    },
     telemetry,
 };
 
@@ -84,9 +86,10 @@ pub(super) async fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<Ex
     Ok(if worst == Some(Verdict::Fail) { Exit::Redis } else { Exit::Success })
 }
 
-/// A live worker renews its leases long before this, and a dead one's are taken over.
+/// A live worker renews its leases long before this, and a dead one's are taken over, although a worker whose slots are all in
+/// use may first have to end an attempt.
 fn stuck_after(settings: &Settings) -> Duration {
-    settings.worker.lease + settings.worker.claim_every * 3
+    settings.worker.lease + settings.worker.claim_every * 3 + settings.delivery.timeout
 }
 
 /// All checks, from the server to what lies in it.
@@ -98,6 +101,7 @@ fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<F
         persistence(server, append_fsync.as_deref()),
         eviction(server, &settings.redis.accept_eviction),
         memory(server),
+        clients(server, settings.redis_connections() as u64),
         replication(server),
     ];
     let partitions = settings.queue.partitions;
@@ -202,6 +206,23 @@ fn memory(server: &ServerInfo) -> Finding {
         MEMORY_FAIL.. => fail(CHECK, found, advice),
         MEMORY_WARN.. => warn(CHECK, found, advice),
         _ => pass(CHECK, found),
+    }
+}
+
+/// Whether a worker with these settings, which needs so many connections, finds room.
+fn clients(server: &ServerInfo, needed: u64) -> Finding {
+    const CHECK: &str = "clients";
+    const ADVICE: &str = "raise maxclients, or lower worker.threads or queue.partitions";
+    let connected = server.number("connected_clients").unwrap_or(0);
+    let needs = format!("a worker with these settings needs {needed}");
+    let Some(most) = server.number(MAX_CLIENTS) else {
+        return pass(CHECK, format!("{connected} connected; how many there may be is not told; {needs}"));
+    };
+    let found = format!("{connected} of {most} connected; {needs}");
+    match () {
+        () if needed >= most => fail(CHECK, found, ADVICE),
+        () if connected + needed >= most => warn(CHECK, format!("{found} more"), ADVICE),
+        () => pass(CHECK, found),
     }
 }
 

@@ -104,7 +104,10 @@ fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = error.downcast_ref::<WorkerError>() {
         return Some(match error {
             WorkerError::Store(error) => of_store(error),
-            WorkerError::Health { .. } | WorkerError::Files { .. } | WorkerError::Sender(_) => Exit::Usage,
+            WorkerError::Health { .. }
+            | WorkerError::Files { .. }
+            | WorkerError::Clients { .. }
+            | WorkerError::Sender(_) => Exit::Usage,
             WorkerError::Thread(_) | WorkerError::ThreadEnded => Exit::Other,
         });
     }

@@ -77,6 +77,17 @@ impl Settings {
         self.worker.concurrency + SPARE_CONNECTIONS
     }
 
+    /// How many workers, each a thread, a process has: never more than attempts that may be in flight.
+    pub fn threads(&self) -> usize {
+        self.worker.threads.min(self.worker.concurrency)
+    }
+
+    /// A worker process's connections to Redis: each of its threads has one for short commands, and one for reading in each
+    /// partition.
+    pub fn redis_connections(&self) -> usize {
+        self.threads() * (usize::from(self.queue.partitions) + 1)
+    }
+
     /// The event types that customers can subscribe to, with the largest envelope.
     pub fn catalogue(&self) -> Catalogue {
         let max_bytes = usize::try_from(self.event.max_bytes).unwrap_or(usize::MAX);

@@ -39,7 +39,7 @@ pub use self::{
     queue::{Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Reason, Settled, Waiting},
     reader::Reader,
     rejected::{Batch, Fate, RejectedEntry},
-    server::{NO_EVICTION, ServerInfo},
+    server::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
     span::Span,
     status::{Figures, Holding, Kept, Limited, LiveWorker, Partition, Planned, Retries, Status, WEBHOOKS_MAX},
     webhooks::{Deleted, Put},

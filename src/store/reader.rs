@@ -34,9 +34,21 @@ impl Reader {
     /// Never put this where a `select!` may drop it: the command goes on without its future, and what it takes would
     /// be held by nobody until the lease ends. After an error the reader is of no use; open another.
     pub async fn read(&mut self, most: usize) -> Result<Vec<Entry>, StoreError> {
+        self.take(most, Some(self.blocking)).await
+    }
+
+    /// The same without waiting: takes what is there.
+    pub async fn read_at_once(&mut self, most: usize) -> Result<Vec<Entry>, StoreError> {
+        self.take(most, None).await
+    }
+
+    async fn take(&mut self, most: usize, blocking: Option<Duration>) -> Result<Vec<Entry>, StoreError> {
         let mut read = redis::cmd("XREADGROUP");
         read.arg("GROUP").arg("workers").arg(&self.consumer).arg("COUNT").arg(most);
-        read.arg("BLOCK").arg(ms(self.blocking)).arg("STREAMS").arg(&self.queue).arg(">");
+        if let Some(blocking) = blocking {
+            read.arg("BLOCK").arg(ms(blocking));
+        }
+        read.arg("STREAMS").arg(&self.queue).arg(">");
         failpoint::before("read", "");
         let answer: Value = read.query_async(&mut self.connection).await?;
         failpoint::after("read", "");

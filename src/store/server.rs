@@ -11,6 +11,9 @@ pub(super) const OLDEST_REDIS: (u32, u32) = (7, 0);
 /// The only policy under which a full Redis refuses what is new rather than forget what it has.
 pub const NO_EVICTION: &str = "noeviction";
 
+/// What the limit of clients is called, in `INFO` and in the configuration.
+pub const MAX_CLIENTS: &str = "maxclients";
+
 /// The fields of `INFO`.
 #[derive(Debug, Clone, Default)]
 pub struct ServerInfo(HashMap<String, String>);
@@ -60,6 +63,19 @@ impl Store {
     pub async fn server_info(&self) -> Result<ServerInfo, StoreError> {
         let text: String = self.0.link.run(&redis::cmd("INFO")).await?;
         Ok(ServerInfo::parse(&text))
+    }
+
+    /// How many clients the server allows; nothing where it does not tell. `INFO` says it from Redis 7.0 on, but not
+    /// everywhere, and not every user may ask for the setting.
+    pub(crate) async fn max_clients(&self) -> Result<Option<u64>, StoreError> {
+        if let Some(most) = self.server_info().await?.number(MAX_CLIENTS) {
+            return Ok(Some(most));
+        }
+        match self.0.link.run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg(MAX_CLIENTS)).await {
+            Ok(answer) => Ok(answer.into_iter().nth(1).and_then(|most| most.parse().ok())),
+            Err(StoreError::Refused(_) | StoreError::Forbidden(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Refuses a server that is too old, or that may evict keys unless the operator accepted its policy by name.

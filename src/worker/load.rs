@@ -11,12 +11,16 @@ use tokio::sync::Notify;
 /// What an entry is taken to weigh before any was seen: the most that an envelope has by default.
 const USUAL_AT_FIRST_BYTES: usize = 1 << 20;
 
+/// Where several readers read at the same time, each may bring one such part of all.
+const READ_PARTS: usize = 16;
+
 /// The bytes in hand. The bound may be passed by what is being read and claimed at the moment: how many entries are asked
 /// for follows from what those before them weighed, so where they suddenly are large it may be one read's worth of the
-/// largest.
+/// largest. With several partitions it may also be passed by one entry for each of them: their readers wait for an entry
+/// while there is room, and all of them may get one at the same moment.
 pub(super) struct Load {
     most_bytes: usize,
-    /// What one read may bring: all of it, or of several readers each a part.
+    /// The most that one read may bring: all of it, or a part where several readers may read at the same time.
     read_bytes: usize,
     in_hand_bytes: AtomicUsize,
     /// What entries weighed of late, the heavy ones rather than the light.
@@ -32,7 +36,7 @@ pub(super) struct Weight {
 
 impl Load {
     pub(super) fn new(most_bytes: usize, readers: u16) -> Self {
-        let read_bytes = if readers == 1 { most_bytes } else { most_bytes / (4 * usize::from(readers)) };
+        let read_bytes = if readers == 1 { most_bytes } else { most_bytes / READ_PARTS };
         Self {
             most_bytes,
             read_bytes,
@@ -51,14 +55,19 @@ impl Load {
         Weight { load: self.clone(), bytes }
     }
 
-    /// Waits for room; answers how many entries of the usual weight it holds, at least one.
+    /// How many entries of the usual weight one read may bring, at least one; `None` where there is no room.
+    pub(super) fn room_now(&self) -> Option<usize> {
+        let left = self.most_bytes.saturating_sub(self.in_hand_bytes.load(Relaxed));
+        (left > 0).then(|| (left.min(self.read_bytes) / self.usual_bytes.load(Relaxed)).max(1))
+    }
+
+    /// The same, waited for.
     pub(super) async fn room(&self) -> usize {
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
             freed.as_mut().enable();
-            let left = self.most_bytes.saturating_sub(self.in_hand_bytes.load(Relaxed));
-            if left > 0 {
-                return (left.min(self.read_bytes) / self.usual_bytes.load(Relaxed)).max(1);
+            if let Some(room) = self.room_now() {
+                return room;
             }
             freed.await;
         }

@@ -4,7 +4,8 @@
 //! a visitor for each partition, and one for each kind of step that deliveries take together; one renewer and one publisher. They
 //! share `Worker` and nothing else; all state that matters lies in Redis, so that a worker may end at any instant.
 //!
-//! A worker takes only what it has room for: an entry is read with a slot in hand and keeps it until it is settled.
+//! A worker takes only what it has room for: an entry keeps a slot until it is settled (`slots.rs`), and is read with that
+//! slot in hand, except for the one entry that an idle partition's reader waits for (`reader.rs`).
 //!
 //! A process may hold several workers, one a thread (`threads.rs`); they share nothing but the process.
 
@@ -18,6 +19,7 @@ mod figures;
 mod health;
 mod hosts;
 mod leases;
+mod limits;
 mod load;
 mod no_room;
 mod persist;
@@ -25,6 +27,7 @@ mod reader;
 mod release;
 mod roles;
 mod shortage;
+mod slots;
 mod steps;
 mod threads;
 mod turns;
@@ -36,7 +39,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Resource, getrlimit};
 use tokio::{
     sync::{Mutex, Notify, Semaphore},
     time::Instant,
@@ -51,8 +53,9 @@ use self::{
     figures::Figures,
     health::Heard,
     leases::{Lease, Leases},
-    load::Load,
+    load::{Load, Weight},
     shortage::Shortage,
+    slots::Slots,
     steps::LookedUp,
     turns::Turns,
 };
@@ -72,8 +75,6 @@ use crate::{
 
 /// One read takes at most this many entries.
 const READ_MAX: usize = 64;
-/// Files besides connections to endpoints and readers' to Redis: other connections to Redis, probes, the standard streams.
-const OTHER_FILES: usize = 64;
 /// How long Redis may take to answer the last steps of a worker that leaves.
 const LEAVING: Duration = Duration::from_secs(3);
 
@@ -92,8 +93,7 @@ struct Worker {
     shortage: Shortage,
     leases: Arc<Leases>,
     figures: Figures,
-    /// One for each attempt that may be in flight.
-    slots: Arc<Semaphore>,
+    slots: Slots,
     load: Arc<Load>,
     endpoints: Arc<Endpoints>,
     /// By partition.
@@ -127,7 +127,14 @@ struct Steps {
     hold: Asking<Waiting, Settled>,
 }
 
-/// An entry that was read when the worker was stopping already.
+/// An entry that is in hand, and is renewed from now on.
+struct Taken {
+    lease: Lease,
+    weight: Weight,
+    entry: Entry,
+}
+
+/// An entry that was read and could not be started before the worker stopped.
 struct Unstarted {
     lease: Lease,
     /// Of an event; empty for a delivery, which carries its own.
@@ -152,15 +159,33 @@ pub enum WorkerError {
     ThreadEnded,
     /// The limit of open files leaves too few connections.
     #[error(
-        "this process may have {limit} files open, of which {connections} could be connections to endpoints, and worker.concurrency needs {needed}: raise the limit (ulimit -n) or lower worker.concurrency"
+        "this process may have {limit} files open; {besides} are for connections to Redis and the like, {connections} are left for connections to endpoints, and worker.concurrency needs {needed} of those: raise the limit (ulimit -n) or lower {settings}"
     )]
     Files {
         /// The limit.
         limit: usize,
+        /// What other things than endpoints need.
+        besides: usize,
         /// What it leaves.
         connections: usize,
         /// What is needed.
         needed: usize,
+        /// The settings that need most.
+        settings: &'static str,
+    },
+    /// Redis allows too few clients.
+    #[error(
+        "this Redis allows {most} clients (maxclients), and a worker needs {needed} connections to it: each of {threads} threads has one and another for each of {partitions} partitions; raise maxclients, or lower worker.threads or queue.partitions"
+    )]
+    Clients {
+        /// The limit.
+        most: u64,
+        /// What is needed.
+        needed: usize,
+        /// Threads.
+        threads: usize,
+        /// Partitions.
+        partitions: u16,
     },
     /// The address for health probes cannot be listened on.
     #[error("worker.health_bind: cannot listen on {address}")]
@@ -178,8 +203,9 @@ pub enum WorkerError {
 /// # Errors
 /// Only at the start, where Redis is out of reach or unfit. A running worker survives whatever Redis does.
 pub async fn run(settings: &Settings, store: Store, vault: Vault, stop: CancellationToken) -> Result<(), WorkerError> {
-    let settings = &within_files(settings)?;
-    let crew: health::Crew = (0..threads::count(settings)).map(|_| OnceLock::new()).collect();
+    let settings = &limits::within_files(settings)?;
+    limits::within_clients(settings, &store).await?;
+    let crew: health::Crew = (0..settings.threads()).map(|_| OnceLock::new()).collect();
     if let Some(address) = settings.worker.health_bind {
         let probes = health::listen(address).await.map_err(|source| WorkerError::Health { address, source })?;
         tokio::spawn(health::serve(crew.clone(), probes));
@@ -210,6 +236,7 @@ async fn work(
         })
         .unzip();
     let max_bytes = usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX);
+    let load = Arc::new(Load::new(max_bytes, partitions));
     let next_release: Arc<[Alarm]> = (0..partitions).map(|_| Alarm::new()).collect();
     let asked = sender.clone();
     let host_room = Box::new(move |host: &str| asked.room(host));
@@ -223,8 +250,8 @@ async fn work(
         shortage: Shortage::default(),
         leases: Arc::default(),
         figures: Figures::new(now),
-        slots: Arc::new(Semaphore::new(settings.worker.concurrency)),
-        load: Arc::new(Load::new(max_bytes, partitions)),
+        slots: Slots::new(settings.worker.concurrency, load.clone()),
+        load,
         endpoints: Arc::new(Endpoints::new(rule(settings), max_bytes, next_release.clone(), host_room)),
         steps,
         unstarted: Mutex::default(),
@@ -292,19 +319,21 @@ impl Worker {
         Judged::parse(&entry.fields, &found, &self.catalogue, |p| self.store.keys().queue(p))
     }
 
-    /// Starts delivering an entry that was given to this worker by a command sent at `sent`, unless it has it in hand.
-    /// `done` is called when it is settled.
-    fn begin(self: &Arc<Self>, partition: u16, entry: Entry, sent: Instant, done: impl FnOnce() + Send + 'static) {
-        if let Some(lease) = self.leases.take(partition, entry.id.clone(), entry.deliveries, sent) {
-            let weight = self.load.add(entry.size_bytes());
-            // In a box, because a task is moved several times before it runs.
-            let delivering = Box::pin(deliver::deliver(self.clone(), lease, entry));
-            self.deliveries.spawn(async move {
-                delivering.await;
-                drop(weight);
-                done();
-            });
-        }
+    /// Takes note of an entry that was given to this worker by a command sent at `sent`; `None` where it is in hand already.
+    fn take(&self, partition: u16, entry: Entry, sent: Instant) -> Option<Taken> {
+        let lease = self.leases.take(partition, entry.id.clone(), entry.deliveries, sent)?;
+        Some(Taken { lease, weight: self.load.add(entry.size_bytes()), entry })
+    }
+
+    /// Starts delivering an entry. `done` is called when it is settled.
+    fn begin(self: &Arc<Self>, Taken { lease, weight, entry }: Taken, done: impl FnOnce() + Send + 'static) {
+        // In a box, because a task is moved several times before it runs.
+        let delivering = Box::pin(deliver::deliver(self.clone(), lease, entry));
+        self.deliveries.spawn(async move {
+            delivering.await;
+            drop(weight);
+            done();
+        });
     }
 
     /// Waits for the readers, then for what is in flight, until the deadline.
@@ -364,22 +393,6 @@ fn rule(settings: &Settings) -> Rule {
         timeout: settings.delivery.timeout,
         failing_every: Duration::from_secs(attempts.into()) / settings.worker.failing_rate,
     }
-}
-
-/// The settings, with no more connections than files may be open.
-fn within_files(settings: &Settings) -> Result<Settings, WorkerError> {
-    let mut settings = settings.clone();
-    let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(settings) };
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    // A thread has a reader, which has a connection to Redis of its own, for each partition.
-    let besides = OTHER_FILES + threads::count(&settings) * usize::from(settings.queue.partitions);
-    let (connections, needed) = (limit.saturating_sub(besides), settings.connections_needed());
-    if connections < needed {
-        return Err(WorkerError::Files { limit, connections, needed });
-    }
-    let most = &mut settings.egress.max_connections;
-    *most = connections.min(*most);
-    Ok(settings)
 }
 
 /// A name that no other process has had: the host's, for people, and a random part.

@@ -1,10 +1,17 @@
-//! Reading new entries of one partition, with slots in hand for all that may come.
+//! Reading new entries of one partition.
+//!
+//! The reader of a worker's only partition reads with slots in hand for all that may come, and keeps them while it waits:
+//! nothing else could use them. Where there are several partitions, a reader that waits holds no slot, or idle partitions
+//! would keep the slots of busy ones. It waits for a single entry, begins to wait only while a slot is free, and the entry
+//! takes the next slot when it has come. If entries follow each other closely, the reader reads with slots in hand and
+//! without waiting, until nothing is left. So an event of an idle partition costs one read, a busy partition is read in
+//! batches, and at most one entry for each partition is in hand beyond the slots.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-use super::{READ_MAX, Unstarted, Worker, persist::Backoff};
+use super::{READ_MAX, Taken, Unstarted, Worker, persist::Backoff, slots::Taker};
 use crate::{
     domain::entry::Work,
     store::{Entry, Reader, StoreError},
@@ -12,18 +19,29 @@ use crate::{
 
 /// How long a read waits for the first entry.
 const BLOCKING: Duration = Duration::from_secs(2);
+/// An entry that comes within this time after the reader began to wait for it follows closely: there may be more.
+const CLOSELY: Duration = Duration::from_millis(50);
+/// Where there are several partitions, one read takes at most this part of the slots, so that others can read meanwhile.
+const READ_PART: usize = 4;
 
 /// Reads until the worker stops. Survives whatever Redis does.
 pub(super) async fn read(worker: Arc<Worker>, partition: u16) {
     let mut backoff = Backoff::new();
     let mut reader: Option<Reader> = None;
+    let mut more = false;
     while !worker.stop.is_cancelled() {
         let answer = match &mut reader {
-            Some(reader) => read_once(&worker, partition, reader).await,
-            None => open(&worker, partition).await.map(|opened| reader = Some(opened)),
+            Some(reader) => read_once(&worker, partition, reader, more).await,
+            None => open(&worker, partition).await.map(|opened| {
+                reader = Some(opened);
+                false
+            }),
         };
         match answer {
-            Ok(()) => backoff.reset(),
+            Ok(follows) => {
+                more = follows;
+                backoff.reset();
+            }
             Err(StoreError::NoGroup) => {
                 tracing::warn!(partition, "the consumer group was gone and is created anew");
                 reader = None;
@@ -46,62 +64,91 @@ async fn open(worker: &Worker, partition: u16) -> Result<Reader, StoreError> {
     worker.store.reader(partition, &worker.consumer, BLOCKING, known).await
 }
 
-async fn read_once(worker: &Arc<Worker>, partition: u16, reader: &mut Reader) -> Result<(), StoreError> {
-    // Waits for one slot, then takes along what else is free.
-    let one = tokio::select! {
-        () = worker.stop.cancelled() => return Ok(()),
-        slot = worker.slots.clone().acquire_owned() => slot.expect("the slots are never closed"),
+/// One read, which begins when there is a slot and room in memory; `more`: entries probably wait. Answers whether more do.
+async fn read_once(worker: &Arc<Worker>, partition: u16, reader: &mut Reader, more: bool) -> Result<bool, StoreError> {
+    let (client_id, is_only) = (reader.client_id(), worker.partitions() == 1);
+    let most = match () {
+        () if is_only => READ_MAX,
+        () if more => (worker.concurrency / READ_PART).clamp(1, READ_MAX),
+        () => 1,
     };
-    let room = tokio::select! {
-        () = worker.stop.cancelled() => return Ok(()),
-        room = worker.load.room() => room,
+    let slots = tokio::select! {
+        () = worker.stop.cancelled() => return Ok(false),
+        slots = worker.slots.several(Taker::Reader, most) => slots,
     };
-    let most = worker.reading_share().min(room);
-    let more = worker.slots.available_permits().min(most - 1);
-    let mut slots = one;
-    if let Ok(others) = worker.slots.clone().try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
-        slots.merge(others);
-    }
     let sent = Instant::now();
-    let client_id = reader.client_id();
-    // Never dropped, not even on stopping: what the command takes must not be lost with its future.
-    let mut reading = std::pin::pin!(reader.read(slots.num_permits()));
-    let entries = tokio::select! {
-        entries = &mut reading => entries?,
+    if is_only || more {
+        let most = slots.num_permits();
+        let reading = async { if is_only { reader.read(most).await } else { reader.read_at_once(most).await } };
+        let entries = finish(worker, client_id, reading).await?;
+        let more = !entries.is_empty();
+        begin(worker, partition, entries, slots, sent).await;
+        Ok(more)
+    } else {
+        drop(slots);
+        let entry = finish(worker, client_id, reader.read(1)).await?.pop();
+        let more = entry.is_some() && sent.elapsed() < CLOSELY;
+        if let Some(taken) = entry.and_then(|entry| worker.take(partition, entry, sent)) {
+            begin_with_next_slot(worker, partition, taken).await;
+        }
+        Ok(more)
+    }
+}
+
+/// Awaits a read to its end. It is never dropped, not even on stopping: what the command takes must not be lost with its
+/// future. On stopping it is ended early.
+async fn finish(
+    worker: &Worker,
+    client_id: i64,
+    reading: impl Future<Output = Result<Vec<Entry>, StoreError>>,
+) -> Result<Vec<Entry>, StoreError> {
+    let mut reading = std::pin::pin!(reading);
+    tokio::select! {
+        entries = &mut reading => entries,
         () = worker.stop.cancelled() => {
             // If this fails, the read ends by itself soon.
             let _ = worker.store.unblock(client_id).await;
-            reading.await?
-        }
-    };
-    for entry in entries {
-        if worker.stop.is_cancelled() {
-            set_aside(worker, partition, entry, sent).await;
-        } else {
-            let slot = slots.split(1).expect("never more entries than slots");
-            worker.begin(partition, entry, sent, move || drop(slot));
+            reading.await
         }
     }
-    Ok(())
 }
 
-/// An entry that came when the worker was stopping already: given back on leaving, under the event id it has.
-async fn set_aside(worker: &Arc<Worker>, partition: u16, entry: Entry, sent: Instant) {
+/// Begins with entries that were read with these slots in hand.
+async fn begin(
+    worker: &Arc<Worker>,
+    partition: u16,
+    entries: Vec<Entry>,
+    mut slots: OwnedSemaphorePermit,
+    sent: Instant,
+) {
+    for entry in entries {
+        let slot = slots.split(1).expect("never more entries than slots");
+        let Some(taken) = worker.take(partition, entry, sent) else { continue };
+        if worker.stop.is_cancelled() {
+            set_aside(worker, partition, taken).await;
+        } else {
+            worker.begin(taken, move || drop(slot));
+        }
+    }
+}
+
+/// Begins with an entry that was read without a slot as soon as there is one. Its lease is renewed meanwhile; if the worker
+/// stops first, the entry is given back.
+async fn begin_with_next_slot(worker: &Arc<Worker>, partition: u16, taken: Taken) {
+    tokio::select! {
+        biased;
+        () = worker.stop.cancelled() => set_aside(worker, partition, taken).await,
+        slot = worker.slots.one(Taker::Reader) => worker.begin(taken, move || drop(slot)),
+    }
+}
+
+/// An entry that cannot be started because the worker stops: given back on leaving, under the event id it has.
+async fn set_aside(worker: &Worker, partition: u16, Taken { lease, entry, .. }: Taken) {
     let (event_id, bytes) = match worker.judge(partition, &entry).map(|judged| (judged.work, judged.envelope.len())) {
         Ok((Work::Event(event), bytes)) => (event.id.to_string(), bytes),
         // Deliveries carry theirs; what is no event is left pending for a worker that rejects it.
         Ok((Work::Delivery(_), bytes)) => (String::new(), bytes),
         Err(_) => return,
     };
-    if let Some(lease) = worker.leases.take(partition, entry.id, entry.deliveries, sent) {
-        worker.unstarted.lock().await.push(Unstarted { lease, event_id, bytes });
-    }
-}
-
-impl Worker {
-    /// How many entries one read may take, so that idle partitions' readers leave room for a busy one's.
-    fn reading_share(&self) -> usize {
-        let partitions = usize::from(self.partitions());
-        if partitions == 1 { READ_MAX } else { (self.concurrency / (4 * partitions)).clamp(1, READ_MAX) }
-    }
+    worker.unstarted.lock().await.push(Unstarted { lease, event_id, bytes });
 }

@@ -11,9 +11,13 @@ use tokio::{
 use super::{
     READ_MAX, Worker,
     persist::{Backoff, tell},
+    slots::Taker,
     turns::{PROMOTE_EVERY, Role},
 };
-use crate::{failpoint, store::StoreError};
+use crate::{
+    failpoint,
+    store::{BATCH_MAX_BYTES, Entry, StoreError},
+};
 
 /// Leases renewed by one script.
 const RENEW_BATCH: usize = 100;
@@ -36,57 +40,59 @@ pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
             () = worker.suspect_done[usize::from(partition)].notified() => {}
             () = tokio::time::sleep(worker.claim_every.mul_f64(rand::random_range(0.5..1.5))) => {}
         }
-        worker.turns.note(Role::Claim, partition);
-        failpoint::wedge("claim").await;
-        // Waits in the same queue as the readers, who would always be first to what is free at the moment.
-        let Some(mut slots) = worker.slot_for_claim(partition).await else { return };
-        let more = worker.slots.available_permits().min(READ_MAX - 1);
-        if let Ok(more) = worker.slots.clone().try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
-            slots.merge(more);
-        }
-        let room = slots.num_permits();
-        let sent = Instant::now();
-        let mut alone = worker.one_suspect.clone().try_acquire_owned().ok();
-        let suspects = usize::from(alone.is_some());
-        let claimed = worker.store.claim(partition, &worker.consumer, worker.lease, (room, suspects)).await;
-        let entries = match claimed {
-            Ok(entries) => entries,
-            Err(StoreError::NoGroup) => continue,
-            Err(error) => {
-                tell("claim", Some(partition), &error);
-                continue;
-            }
-        };
-        if !entries.is_empty() {
-            tracing::info!(
-                partition,
-                entries = entries.len(),
-                "took over entries whose worker was not heard of for a whole lease"
-            );
-        }
-        for entry in entries {
-            let slot = slots.split(1).expect("never more entries than slots");
-            let suspect = entry.deliveries >= SUSPECT_DELIVERIES;
-            let alone = if suspect { alone.take() } else { None };
-            let here = worker.clone();
-            worker.begin(partition, entry, sent, move || {
-                drop((slot, alone));
-                if suspect {
-                    here.suspect_done.iter().for_each(Notify::notify_one);
-                }
-            });
-        }
+        // A dead worker may have held far more than one claim takes. Each claim that is repeated took an entry at least, so
+        // there are never more of them than entries to take over.
+        while claim_once(&worker, partition).await {}
     }
 }
 
+/// Claims what there are slots for; `true` where more may be left.
+async fn claim_once(worker: &Arc<Worker>, partition: u16) -> bool {
+    worker.turns.note(Role::Claim, partition);
+    failpoint::wedge("claim").await;
+    let Some(mut slots) = worker.slots_for_claim(partition).await else { return false };
+    let room = slots.num_permits();
+    let sent = Instant::now();
+    let mut alone = worker.one_suspect.clone().try_acquire_owned().ok();
+    let suspects = usize::from(alone.is_some());
+    let claimed = worker.store.claim(partition, &worker.consumer, worker.lease, (room, suspects)).await;
+    let entries = match claimed {
+        Ok(entries) => entries,
+        Err(StoreError::NoGroup) => return false,
+        Err(error) => {
+            tell("claim", Some(partition), &error);
+            return false;
+        }
+    };
+    if !entries.is_empty() {
+        tracing::info!(
+            partition,
+            entries = entries.len(),
+            "took over entries whose worker was not heard of for a whole lease"
+        );
+    }
+    let bytes: usize = entries.iter().map(Entry::size_bytes).sum();
+    let is_full = entries.len() == room || bytes >= BATCH_MAX_BYTES;
+    for entry in entries {
+        let slot = slots.split(1).expect("never more entries than slots");
+        let suspect = entry.deliveries >= SUSPECT_DELIVERIES;
+        let alone = if suspect { alone.take() } else { None };
+        let Some(taken) = worker.take(partition, entry, sent) else { continue };
+        let here = worker.clone();
+        worker.begin(taken, move || {
+            drop((slot, alone));
+            if suspect {
+                here.suspect_done.iter().for_each(Notify::notify_one);
+            }
+        });
+    }
+    is_full
+}
+
 impl Worker {
-    /// One slot, and room for bytes, waited for; `None` where the worker stops first.
-    async fn slot_for_claim(&self, partition: u16) -> Option<OwnedSemaphorePermit> {
-        let room = async {
-            self.load.room().await;
-            self.slots.clone().acquire_owned().await.ok()
-        };
-        self.wait_for(Role::Claim, partition, room).await.flatten()
+    /// Slots for a claim, waited for; `None` where the worker stops first.
+    async fn slots_for_claim(&self, partition: u16) -> Option<OwnedSemaphorePermit> {
+        self.wait_for(Role::Claim, partition, self.slots.several(Taker::Claimer, READ_MAX)).await
     }
 
     /// What a loop waits for, which is no sign of its being wedged; `None` where the worker stops first.
@@ -94,10 +100,11 @@ impl Worker {
         let mut what = std::pin::pin!(what);
         loop {
             tokio::select! {
-                () = self.stop.cancelled() => return None,
-                answer = &mut what => return Some(answer),
-                () = tokio::time::sleep(Duration::from_secs(1)) => self.turns.note(role, partition),
-            }
+            biased;
+            () = self.stop.cancelled() => return None,
+                        answer = &mut what => return Some(answer),
+            () = tokio::time::sleep(Duration::from_secs(1)) => self.turns.note(role, partition),
+                    }
         }
     }
 }

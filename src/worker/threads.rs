@@ -13,14 +13,9 @@ use crate::{config::Settings, secrets::Vault, store::Store};
 /// A thread's end.
 type Ending = oneshot::Receiver<Result<(), WorkerError>>;
 
-/// How many workers there are: never more than attempts that may be in flight.
-pub(super) fn count(settings: &Settings) -> usize {
-    settings.worker.threads.min(settings.worker.concurrency)
-}
-
 /// The settings of one of the workers: its part of what they have together.
 pub(super) fn share(settings: &Settings, nth: usize) -> Settings {
-    let threads = count(settings);
+    let threads = settings.threads();
     let mut own = settings.clone();
     let worker = &mut own.worker;
     worker.concurrency = worker.concurrency / threads + usize::from(nth < worker.concurrency % threads);
@@ -34,7 +29,7 @@ pub(super) fn share(settings: &Settings, nth: usize) -> Settings {
 /// Starts all but the first, which runs on the thread that calls this. Whichever cannot start or ends by itself ends the
 /// others, in good order.
 pub(super) fn start(settings: &Settings, vault: &Vault, crew: &Crew, stop: &CancellationToken) -> Vec<Ending> {
-    (1..count(settings))
+    (1..settings.threads())
         .map(|nth| {
             let (settings, vault, crew, stop) = (share(settings, nth), vault.clone(), crew.clone(), stop.clone());
             let (end, ended) = oneshot::channel();
@@ -84,7 +79,7 @@ mod tests {
             let variables = [("concurrency", concurrency), ("threads", threads)]
                 .map(|(name, value)| (format!("LYNKHOOK_WORKER__{}", name.to_uppercase()), value.to_string()));
             let settings = Settings::load(None, variables).unwrap();
-            let workers = count(&settings);
+            let workers = settings.threads();
             let shares: Vec<usize> = (0..workers).map(|nth| share(&settings, nth).worker.concurrency).collect();
             assert_eq!(shares.iter().sum::<usize>(), concurrency, "{shares:?}");
             assert!(shares.iter().all(|share| *share >= concurrency / workers && *share >= 1), "{shares:?}");

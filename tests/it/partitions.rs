@@ -1,5 +1,7 @@
 //! Partitions: events of many accounts land where CRC-32 says, whoever pushes them.
 
+mod idle;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write,

@@ -61,6 +61,15 @@ fn memory_is_judged_by_maxmemory_or_else_by_the_machine() {
 }
 
 #[test]
+fn too_few_clients_for_a_worker_fail_and_no_room_for_another_worker_is_warned_of() {
+    let with = |connected: u64| server(&format!("connected_clients:{connected} maxclients:100"));
+    assert_says(&clients(&with(1), 65), Verdict::Pass, "1 of 100 connected; a worker with these settings needs 65");
+    assert_says(&clients(&with(35), 65), Verdict::Warn, "needs 65 more");
+    assert_says(&clients(&with(1), 100), Verdict::Fail, "maxclients");
+    assert_says(&clients(&server("connected_clients:1"), 65), Verdict::Pass, "not told");
+}
+
+#[test]
 fn replicas_that_lag_and_clocks_that_differ_are_warned_of() {
     assert_says(&replication(&server("connected_slaves:0")), Verdict::Pass, "no replica");
     assert_says(&replication(&server("connected_slaves:1 slave0:ip=h,state=online,lag=1")), Verdict::Pass, "1 in step");

@@ -1,0 +1,44 @@
+//! What a worker must find before it starts: files for its connections, and a Redis that allows enough clients.
+
+use rustix::process::{Resource, getrlimit};
+
+use super::WorkerError;
+use crate::{config::Settings, store::Store};
+
+/// Files besides connections to endpoints, connections to Redis and the threads' own: probes, the standard streams.
+const OTHER_FILES: usize = 64;
+/// Files of a thread, besides its connections: what wakes it.
+const THREAD_FILES: usize = 4;
+
+/// The settings, with no more connections than files may be open.
+pub(super) fn within_files(settings: &Settings) -> Result<Settings, WorkerError> {
+    let mut settings = settings.clone();
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(settings) };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let besides = OTHER_FILES + settings.redis_connections() + THREAD_FILES * settings.threads();
+    let (connections, needed) = (limit.saturating_sub(besides), settings.connections_needed());
+    if connections < needed {
+        let settings = if besides > needed {
+            "worker.threads or queue.partitions, which need most of them"
+        } else {
+            "worker.concurrency"
+        };
+        return Err(WorkerError::Files { limit, besides, connections, needed, settings });
+    }
+    let most = &mut settings.egress.max_connections;
+    *most = connections.min(*most);
+    Ok(settings)
+}
+
+/// Refuses a Redis that cannot have as many clients as this process needs, and one more that enqueues. A Redis that does not
+/// tell is taken to be good.
+pub(super) async fn within_clients(settings: &Settings, store: &Store) -> Result<(), WorkerError> {
+    let needed = settings.redis_connections();
+    match store.max_clients().await? {
+        Some(most) if needed as u64 >= most => {
+            let (threads, partitions) = (settings.threads(), settings.queue.partitions);
+            Err(WorkerError::Clients { most, needed, threads, partitions })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,82 @@
+//! Slots: one for each attempt that may be in flight. Readers and claimers wait for them, and for room in memory.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+
+use super::load::Load;
+
+/// What waits for slots.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Taker {
+    /// The partitions' readers.
+    Reader,
+    /// The partitions' claimers.
+    Claimer,
+}
+
+/// The slots of a worker.
+pub(super) struct Slots {
+    free: Arc<Semaphore>,
+    load: Arc<Load>,
+    /// By taker. Of each kind one at a time waits for a slot, in the order in which they came: so while slots are short,
+    /// claimers get every second one, however many readers wait.
+    turns: [Mutex<()>; 2],
+}
+
+impl Slots {
+    pub(super) fn new(count: usize, load: Arc<Load>) -> Self {
+        Self { free: Arc::new(Semaphore::new(count)), load, turns: Default::default() }
+    }
+
+    /// Waits for a slot.
+    pub(super) async fn one(&self, taker: Taker) -> OwnedSemaphorePermit {
+        let _turn = self.turns[taker as usize].lock().await;
+        self.free.clone().acquire_owned().await.expect("the slots are never closed")
+    }
+
+    /// Waits for a slot and for room, then takes along what else is free, up to `most` and as far as there is room.
+    pub(super) async fn several(&self, taker: Taker, most: usize) -> OwnedSemaphorePermit {
+        loop {
+            // Room is waited for without a slot: an entry that is in hand and waits for a slot may be what takes the room.
+            self.load.room().await;
+            let mut slots = self.one(taker).await;
+            let Some(room) = self.load.room_now() else { continue };
+            let more = self.free.available_permits().min(most.min(room) - 1);
+            if let Ok(more) = self.free.clone().try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
+                slots.merge(more);
+            }
+            return slots;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn claimers_get_every_second_slot_however_many_readers_wait() {
+        let slots = Arc::new(Slots::new(1, Arc::new(Load::new(1 << 20, 64))));
+        let taken = slots.one(Taker::Reader).await;
+        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let waiting: Vec<_> = [[Taker::Reader; 64].as_slice(), &[Taker::Claimer; 4]]
+            .concat()
+            .into_iter()
+            .map(|taker| {
+                let (slots, order) = (slots.clone(), order.clone());
+                tokio::spawn(async move {
+                    let _slot = slots.one(taker).await;
+                    order.lock().unwrap().push(matches!(taker, Taker::Claimer));
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        drop(taken);
+        for one in waiting {
+            one.await.unwrap();
+        }
+        let last = order.lock().unwrap().iter().rposition(|is_claimer| *is_claimer).unwrap();
+        assert!(last < 8, "the fourth claimer got slot number {last}");
+    }
+}
