@@ -6,8 +6,8 @@ use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
 use crate::{
-    backlog, bullmq, connections, growth, hosts, idle, isolation, latency, memory, profile, scale, schedule,
-    throughput, turn,
+    backlog, bullmq, connections, growth, hosts, idle, isolation, latency, memory, partitions, profile, scale,
+    schedule, throughput, turn,
 };
 
 /// Measures Lynkhook against bare loops, in turns. Results also go to target/bench.
@@ -26,7 +26,7 @@ struct Arguments {
     /// Print a JSON document a scenario, each on one line, instead of tables.
     #[arg(long)]
     json: bool,
-    /// connections, hosts, isolation, memory, schedule, throughput: another build of the lynkhook program, which takes
+    /// connections, hosts, isolation, memory, partitions, schedule, throughput: another build of the lynkhook program, which takes
     /// turns with this one.
     #[arg(long, value_name = "PATH", value_parser = program)]
     beside: Option<String>,
@@ -53,6 +53,8 @@ enum Scenario {
     Hosts,
     /// What a worker costs that has nothing to do.
     Idle,
+    /// Deliveries a second with 1 to 512 partitions, and how soon an idle partition's event arrives.
+    Partitions,
     /// Whether a long queue costs more for each delivery than a short one, and what a waiting event takes.
     Drain,
     /// 1, 2, 4 and 8 workers on as many partitions.
@@ -124,6 +126,7 @@ pub fn main() -> ExitCode {
                 Scenario::Connections => connections::run(extent).await,
                 Scenario::Hosts => hosts::run(extent).await,
                 Scenario::Idle => idle::run(extent).await,
+                Scenario::Partitions => partitions::run(extent).await,
                 Scenario::Drain => backlog::run(extent).await,
                 Scenario::Scale => scale::run(extent).await,
                 Scenario::Isolation => isolation::run(extent, &arguments.isolation).await,

@@ -11,8 +11,8 @@
 //!
 //! - the parts: [`receiver`], [`bare`] and the HTTP [`client`]s it compares, [`producer`], [`world`], [`accounting`],
 //!   [`turn`] (one contender's turn), [`rounds`] (several's at the same queue);
-//! - the scenarios: [`throughput`], [`latency`], [`memory`], [`connections`], [`hosts`], [`idle`], [`backlog`],
-//!   [`scale`], [`profile`], and [`isolation`], [`schedule`], [`growth`] and [`bullmq`], which are asked for by their
+//! - the scenarios: [`throughput`], [`latency`], [`memory`], [`connections`], [`hosts`], [`idle`], [`partitions`],
+//!   [`backlog`], [`scale`], [`profile`], and [`isolation`], [`schedule`], [`growth`] and [`bullmq`], which are asked for by their
 //!   own names;
 //! - what is told of them: [`figures`], [`report`], [`plot`].
 
@@ -37,6 +37,7 @@ mod idle;
 mod isolation;
 mod latency;
 mod memory;
+mod partitions;
 mod plot;
 mod producer;
 mod profile;
