@@ -1,32 +1,27 @@
-//! The bare loops that the worker is measured against, in processes of their own.
+//! The loops that the worker is measured against, in processes of their own.
 //!
-//! - `read-post-settle`: reads 64 entries at a time (fewer of each of several queues) on a connection of its own, POSTs
-//!   each at once, and settles what has finished meanwhile with one `XACK` and one `XDEL` in a pipeline, up to 64, never
-//!   waiting to fill;
-//! - `post-only`: POSTs over and over, without any queue.
+//! - `bare`: reads 64 entries at a time (fewer of each of several queues) on a connection of its own, POSTs each at once,
+//!   and settles what has finished meanwhile with one `XACK` and one `XDEL` in a pipeline, up to 64, never waiting to fill;
+//! - `minimum`: the same, and keeps the delivery log that customers are promised. Each delivery gets an entry, and before
+//!   the two commands the pipeline has `LPUSH`, `LTRIM` and `EXPIRE` for each webhook that it settles deliveries of.
 //!
-//! They are what a good engineer writes who cares for speed and for nothing else: no retry, no log, no lease, no
-//! second thought about addresses, and a webhook's URL is known without asking.
+//! They are what a good engineer writes who cares for speed and for nothing else: no retry, no lease, no second thought
+//! about addresses, and a webhook's URL is known without asking.
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+mod log;
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use bytes::Bytes;
 use clap::{Parser, ValueEnum};
 use redis::{Value, aio::MultiplexedConnection};
 use tokio::sync::{Semaphore, mpsc};
 
+use self::log::{Begun, Logs};
 use crate::{
     children,
     client::{Client, Endpoint, Kind},
-    producer::{ENVELOPE_BYTES, GROUP, envelope},
-    receiver::now_micros,
+    producer::GROUP,
     world::url_of,
 };
 
@@ -38,8 +33,8 @@ const BATCH: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Loop {
-    ReadPostSettle,
-    PostOnly,
+    Bare,
+    Minimum,
 }
 
 #[derive(Parser)]
@@ -93,21 +88,17 @@ async fn run(arguments: Arguments) {
     let endpoints: Arc<[Endpoint]> = (0..arguments.accounts).map(endpoint).collect();
     let client = Arc::new(Client::new(arguments.client, &arguments.ca));
     children::say(&());
-    match arguments.kind {
-        Loop::PostOnly => post_only(&client, &endpoints, arguments.concurrency),
-        Loop::ReadPostSettle => {
-            // One for all partitions, as a worker's.
-            let slots = Arc::new(Semaphore::new(arguments.concurrency));
-            // A reader holds the slots of what it may get: no more than leave some for the others.
-            let most = (arguments.concurrency / (2 * arguments.queue.len())).clamp(1, BATCH);
-            let redis = redis::Client::open(arguments.redis).expect("a URL");
-            for queue in arguments.queue {
-                let (finished, to_settle) = mpsc::channel(arguments.concurrency);
-                tokio::spawn(settle(connection(&redis).await, queue.clone(), to_settle));
-                let (slots, endpoints, client) = (Arc::clone(&slots), Arc::clone(&endpoints), Arc::clone(&client));
-                tokio::spawn(read(connection(&redis).await, queue, (client, endpoints), (slots, most), finished));
-            }
-        }
+    // One for all partitions, as a worker's.
+    let slots = Arc::new(Semaphore::new(arguments.concurrency));
+    // A reader holds the slots of what it may get: no more than leave some for the others.
+    let most = (arguments.concurrency / (2 * arguments.queue.len())).clamp(1, BATCH);
+    let redis = redis::Client::open(arguments.redis).expect("a URL");
+    for queue in arguments.queue {
+        let logs = (arguments.kind == Loop::Minimum).then(|| Logs::beside(&queue, arguments.accounts));
+        let deliver = Arc::new(Deliver { client: Arc::clone(&client), endpoints: Arc::clone(&endpoints), logs });
+        let (finished, to_settle) = mpsc::channel(arguments.concurrency);
+        tokio::spawn(settle(connection(&redis).await, queue.clone(), Arc::clone(&deliver), to_settle));
+        tokio::spawn(read(connection(&redis).await, queue, deliver, (Arc::clone(&slots), most), finished));
     }
     children::Questions::new().next::<()>().await;
 }
@@ -117,20 +108,36 @@ async fn connection(redis: &redis::Client) -> MultiplexedConnection {
     redis.get_multiplexed_async_connection_with_config(&config).await.expect("Redis is up")
 }
 
-fn post_only(client: &Arc<Client>, endpoints: &Arc<[Endpoint]>, concurrency: usize) {
-    let number = Arc::new(AtomicU64::new(0));
-    let envelope = Bytes::from(envelope(ENVELOPE_BYTES));
-    for _ in 0..concurrency {
-        let (client, endpoints, number, envelope) =
-            (Arc::clone(client), Arc::clone(endpoints), Arc::clone(&number), envelope.clone());
-        tokio::spawn(async move {
-            loop {
-                let n = number.fetch_add(1, Ordering::Relaxed);
-                let endpoint = &endpoints[usize::try_from(n).expect("64 bits") % endpoints.len()];
-                let id = format!("{}-{n}", now_micros());
-                client.post(endpoint, id.as_bytes(), envelope.clone()).await.expect("the receiver answers");
+/// What deliveries of one queue share.
+struct Deliver {
+    client: Arc<Client>,
+    endpoints: Arc<[Endpoint]>,
+    /// The minimum's.
+    logs: Option<Logs>,
+}
+
+/// A delivery that is to be settled.
+struct Finished {
+    id: Bytes,
+    account: usize,
+    log: Option<String>,
+}
+
+impl Deliver {
+    /// POSTs an entry; nothing where that fails, which is none of a loop's business.
+    async fn deliver(&self, entry: Entry) -> Option<Finished> {
+        let Entry { id, account, event_id, envelope } = entry;
+        let logged = self.logs.as_ref().map(|logs| (logs.webhook(account), Begun::now(envelope.clone())));
+        match self.client.post(&self.endpoints[account], &event_id, envelope).await {
+            Ok(status) if status.is_success() => {
+                let log = logged.map(|(webhook, begun)| begun.answered(&event_id, webhook, status));
+                Some(Finished { id, account, log })
             }
-        });
+            other => {
+                eprintln!("bare loop: {other:?}");
+                None
+            }
+        }
     }
 }
 
@@ -138,9 +145,9 @@ fn post_only(client: &Arc<Client>, endpoints: &Arc<[Endpoint]>, concurrency: usi
 async fn read(
     mut redis: MultiplexedConnection,
     queue: String,
-    (client, endpoints): (Arc<Client>, Arc<[Endpoint]>),
+    deliver: Arc<Deliver>,
     (slots, most): (Arc<Semaphore>, usize),
-    finished: mpsc::Sender<Bytes>,
+    finished: mpsc::Sender<Finished>,
 ) {
     loop {
         let mut held = Arc::clone(&slots).acquire_owned().await.expect("it stays open");
@@ -154,11 +161,10 @@ async fn read(
         let answer: Value = read.query_async(&mut redis).await.expect("Redis answers");
         for entry in entries(answer) {
             let slot = held.split(1).expect("never more entries than slots");
-            let (client, endpoints, finished) = (Arc::clone(&client), Arc::clone(&endpoints), finished.clone());
+            let (deliver, finished) = (Arc::clone(&deliver), finished.clone());
             tokio::spawn(async move {
-                match client.post(&endpoints[entry.account], &entry.event_id, entry.envelope).await {
-                    Ok(status) if status.is_success() => drop(finished.send(entry.id).await),
-                    other => eprintln!("bare loop: {other:?}"),
+                if let Some(delivered) = deliver.deliver(entry).await {
+                    drop(finished.send(delivered).await);
                 }
                 drop(slot);
             });
@@ -167,14 +173,26 @@ async fn read(
 }
 
 /// Settles whatever has finished, in one round trip.
-async fn settle(mut redis: MultiplexedConnection, queue: String, mut finished: mpsc::Receiver<Bytes>) {
-    let mut batch: Vec<Bytes> = Vec::with_capacity(BATCH);
-    while finished.recv_many(&mut batch, BATCH).await > 0 {
-        let ids: Vec<&[u8]> = batch.iter().map(|id| &id[..]).collect();
-        let mut both = redis::pipe();
-        both.cmd("XACK").arg(&queue).arg(GROUP).arg(&ids).ignore();
-        both.cmd("XDEL").arg(&queue).arg(&ids).ignore();
-        let _: () = both.query_async(&mut redis).await.expect("Redis answers");
+async fn settle(
+    mut redis: MultiplexedConnection,
+    queue: String,
+    deliver: Arc<Deliver>,
+    mut to_settle: mpsc::Receiver<Finished>,
+) {
+    let mut batch: Vec<Finished> = Vec::with_capacity(BATCH);
+    while to_settle.recv_many(&mut batch, BATCH).await > 0 {
+        let mut pipeline = redis::pipe();
+        if let Some(logs) = &deliver.logs {
+            batch.sort_by_key(|delivered| delivered.account);
+            for of_one in batch.chunk_by(|a, b| a.account == b.account) {
+                let entries: Vec<&str> = of_one.iter().filter_map(|delivered| delivered.log.as_deref()).collect();
+                logs.add(&mut pipeline, of_one[0].account, &entries);
+            }
+        }
+        let ids: Vec<&[u8]> = batch.iter().map(|delivered| &delivered.id[..]).collect();
+        pipeline.cmd("XACK").arg(&queue).arg(GROUP).arg(&ids).ignore();
+        pipeline.cmd("XDEL").arg(&queue).arg(&ids).ignore();
+        let _: () = pipeline.query_async(&mut redis).await.expect("Redis answers");
         batch.clear();
     }
 }

@@ -1,9 +1,10 @@
-//! `make bench`: what Lynkhook costs and how fast it is, as ratios to a bare loop that was measured beside it.
+//! `make bench`: what Lynkhook costs and how fast it is, as ratios to loops that were measured beside it.
 //!
 //! Every figure of a machine depends on the machine, and on what else it does at the moment. So the worker is never
 //! measured alone: in each round it takes turns with the *bare loop*, the least that can be written for the job (read
 //! from a stream, POST, acknowledge; no log, no retry, no lease, no judgement of addresses) on the same HTTP client and
-//! allocator, and what counts is the ratio of the two within a round. The medians of the rounds are printed.
+//! allocator, and what counts is the ratio of the two within a round. The medians of the rounds are printed. Throughput is
+//! judged by the *minimum*: the bare loop, which also keeps the delivery log that customers are promised.
 //!
 //! Whatever is measured is a process of its own, so that its CPU can be told from the others': `redis-server`, the
 //! program as it ships (`lynkhook worker`), the receiver and the bare loops, which are this very binary under other

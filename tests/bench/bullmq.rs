@@ -1,5 +1,5 @@
 //! `BullMQ`, a queue over Redis that many know, doing the same deliveries to the same receiver: `make bench-bullmq`, which
-//! installs it. One process of Node, one endpoint over HTTP/1.1.
+//! installs it. One process of Node, one endpoint.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -26,7 +26,7 @@ pub async fn run(extent: Extent) -> Report {
 
 fn tell(rounds: &[Round]) -> Report {
     let mut report = Report::new("bullmq", &rounds);
-    rounds::tell(&mut report, "1 endpoint, HTTP/1.1", &CONTENDERS, rounds);
+    rounds::tell(&mut report, "1 endpoint", &CONTENDERS, rounds);
     let ratio = rounds::ratio(rounds, Contender::Worker, Contender::BullMq, |s| s.per_second);
     report.judge(Judged::at_least("worker's deliveries/s, to BullMQ's", ratio, 3.5));
     report

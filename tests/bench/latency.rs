@@ -190,7 +190,7 @@ fn draw(loads: &[Load]) {
     }
     let charts = [
         Chart {
-            title: "Deliveries each second over load, one endpoint, HTTP/1.1".to_owned(),
+            title: "Deliveries each second over load, one endpoint".to_owned(),
             x: x(),
             y: ("delivered each second".to_owned(), Scale::Linear),
             lines: delivered.into(),

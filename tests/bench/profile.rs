@@ -1,5 +1,5 @@
-//! Where the time of a delivery goes, beside the bare loop's: of the two processes by area ([`sampler`]), of Redis by
-//! area and by command, and what is left of the machine meanwhile.
+//! Where the time of a delivery goes, beside the bare loop's and the minimum's: of the processes by area ([`sampler`]), of
+//! Redis by area and by command, and what is left of the machine meanwhile.
 
 mod sampler;
 
@@ -21,7 +21,7 @@ use crate::{
 
 const EVENTS: usize = 200_000;
 
-const CONTENDERS: [Contender; 2] = [Contender::BARE, Contender::Worker];
+const CONTENDERS: [Contender; 3] = [Contender::BARE, Contender::MINIMUM_ONE_THREAD, Contender::Worker];
 
 type Micros = BTreeMap<Area, f64>;
 
@@ -116,9 +116,12 @@ fn tell(measured: &[Shaped]) -> Report {
         rows.push(shaped.row("the receiver", |profile| profile.receiver));
         rows.push(shaped.row("anything else here", |profile| profile.elsewhere));
         rows.push(shaped.row("nothing: idle", |profile| profile.idle));
-        report.table([shaped.shape, "bare loop, µs", "worker, µs", "more, µs"], rows.into_iter().flatten());
         report.table(
-            ["Redis's commands", "bare loop: calls", "µs", "worker: calls", "µs"],
+            [shaped.shape, "bare loop, µs", "minimum, 1 thread, µs", "worker, µs", "more than the minimum, µs"],
+            rows.into_iter().flatten(),
+        );
+        report.table(
+            ["Redis's commands", "bare loop: calls", "µs", "minimum: calls", "µs", "worker: calls", "µs"],
             shaped.commands().iter().filter_map(|name| shaped.command(name)),
         );
     }
@@ -139,19 +142,22 @@ fn tell(measured: &[Shaped]) -> Report {
 const TOLD: f64 = 0.05;
 
 impl Shaped {
-    /// Of the bare loop, and of the worker.
-    fn medians(&self, of: impl Fn(&Profile) -> f64) -> [f64; 2] {
+    /// Of the bare loop, of the minimum, and of the worker.
+    fn medians(&self, of: impl Fn(&Profile) -> f64) -> [f64; 3] {
         CONTENDERS.map(|contender| median(self.rounds.iter().map(|round| of(&round[&contender.name()]))))
     }
 
-    fn row(&self, name: &str, of: impl Fn(&Profile) -> f64) -> Option<[String; 4]> {
-        let [bare, worker] = self.medians(of);
-        let is_told = bare.abs() >= TOLD || worker.abs() >= TOLD;
-        is_told
-            .then(|| [name.to_owned(), format!("{bare:.1}"), format!("{worker:.1}"), format!("{:+.1}", worker - bare)])
+    fn row(&self, name: &str, of: impl Fn(&Profile) -> f64) -> Option<[String; 5]> {
+        let medians = self.medians(of);
+        let [_, minimum, worker] = medians;
+        let is_told = medians.iter().any(|micros| micros.abs() >= TOLD);
+        is_told.then(|| {
+            let [bare, min, own] = medians.map(|micros| format!("{micros:.1}"));
+            [name.to_owned(), bare, min, own, format!("{:+.1}", worker - minimum)]
+        })
     }
 
-    fn area(&self, area: Area, of: fn(&Profile) -> &Micros) -> Option<[String; 4]> {
+    fn area(&self, area: Area, of: fn(&Profile) -> &Micros) -> Option<[String; 5]> {
         self.row(&format!("… {}", area.name()), |profile| of(profile).get(&area).copied().unwrap_or(0.0))
     }
 
@@ -160,15 +166,17 @@ impl Shaped {
         profiles.flat_map(|profile| profile.commands.0.keys().cloned()).collect()
     }
 
-    fn command(&self, name: &str) -> Option<[String; 5]> {
+    fn command(&self, name: &str) -> Option<[String; 7]> {
         let figure = |profile: &Profile, of: fn(&(f64, f64)) -> f64| profile.commands.0.get(name).map_or(0.0, of);
         let calls = self.medians(|profile| figure(profile, |(calls, _)| *calls));
         let micros = self.medians(|profile| figure(profile, |(_, micros)| *micros));
+        let is_told = micros.iter().any(|micros| *micros >= TOLD);
         let told =
             |value: f64, decimals: usize| if value == 0.0 { String::new() } else { format!("{value:.decimals$}") };
-        let texts = [0, 1].map(|which| [told(calls[which], 3), told(micros[which], 2)]);
-        let [[bare_calls, bare_micros], [worker_calls, worker_micros]] = texts;
-        let is_told = micros.iter().any(|micros| *micros >= TOLD);
-        is_told.then(|| [name.to_uppercase(), bare_calls, bare_micros, worker_calls, worker_micros])
+        is_told.then(|| {
+            let [[bare, bare_micros], [minimum, minimum_micros], [worker, worker_micros]] =
+                [0, 1, 2].map(|which| [told(calls[which], 3), told(micros[which], 2)]);
+            [name.to_uppercase(), bare, bare_micros, minimum, minimum_micros, worker, worker_micros]
+        })
     }
 }

@@ -160,7 +160,6 @@ pub fn main() -> ExitCode {
 
 async fn run() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    // Builds that offer HTTP/2 as well are compared over HTTP/1.1, too.
     let mut tls = Arc::unwrap_or_clone(server_config(Identity::Trusted, &["http/1.1"]).expect("it speaks TLS"));
     tls.ticketer = Ticketer::new().expect("a key for tickets");
     let port = listener.local_addr().expect("it is bound").port();

@@ -30,7 +30,7 @@ pub const LIMIT: Duration = Duration::from_secs(600);
 const WARM: u64 = 20_000;
 
 /// Events that make endpoints known, and their bytes at most: `held` has room for them.
-const BURST: usize = 2000;
+const BURST: usize = 8000;
 const BURST_BYTES: usize = 32 << 20;
 
 /// If nothing arrives for this long, twice, it may be that nothing will.
@@ -48,7 +48,7 @@ pub enum Contender {
     Beside,
     /// `lynkhook worker` with `worker.threads` = this machine's cores, all of which the bare loop uses too.
     WorkerOnAllCores,
-    /// A bare loop; `threads` as its arguments say.
+    /// A loop; `threads` as its arguments say.
     Bare { kind: Loop, client: Kind, threads: usize },
     /// `BullMQ`, where it is installed.
     BullMq,
@@ -56,10 +56,11 @@ pub enum Contender {
 
 impl Contender {
     /// The bare loop that ratios are made with: on the worker's client, and on all cores.
-    pub const BARE: Self = Self::Bare { kind: Loop::ReadPostSettle, client: Kind::Hyper, threads: 0 };
-    pub const BARE_ONE_THREAD: Self = Self::Bare { kind: Loop::ReadPostSettle, client: Kind::Hyper, threads: 1 };
-    pub const BARE_REQWEST: Self = Self::Bare { kind: Loop::ReadPostSettle, client: Kind::Reqwest, threads: 0 };
-    pub const POST_ONLY: Self = Self::Bare { kind: Loop::PostOnly, client: Kind::Hyper, threads: 0 };
+    pub const BARE: Self = Self::Bare { kind: Loop::Bare, client: Kind::Hyper, threads: 0 };
+    pub const BARE_REQWEST: Self = Self::Bare { kind: Loop::Bare, client: Kind::Reqwest, threads: 0 };
+    /// The loop that keeps the delivery log as well, on all cores, and on one thread as the worker ships.
+    pub const MINIMUM: Self = Self::Bare { kind: Loop::Minimum, client: Kind::Hyper, threads: 0 };
+    pub const MINIMUM_ONE_THREAD: Self = Self::Bare { kind: Loop::Minimum, client: Kind::Hyper, threads: 1 };
 
     pub fn name(self) -> String {
         match self {
@@ -68,10 +69,10 @@ impl Contender {
             Self::WorkerOnAllCores => format!("worker, {} threads", cores()),
             Self::BullMq => "BullMQ".to_owned(),
             Self::Bare { kind, client, threads } => {
-                let kind = if kind == Loop::PostOnly { "client only" } else { "bare" };
-                let client = if client == Kind::Hyper { "hyper" } else { "reqwest" };
+                let kind = if kind == Loop::Minimum { "minimum" } else { "bare" };
+                let client = if client == Kind::Hyper { "" } else { ", reqwest" };
                 let threads = if threads == 1 { ", 1 thread" } else { "" };
-                format!("{kind}, {client}{threads}")
+                format!("{kind}{client}{threads}")
             }
         }
     }
@@ -225,7 +226,6 @@ pub async fn drain(contender: Contender, processes: usize, setup: Setup, stage: 
     let mut world = World::new(stage, setup).await;
     let children = ready(contender, processes, &mut world, stage).await;
     match contender {
-        Contender::POST_ONLY => {}
         Contender::BullMq => bullmq::fill(&world, stage, events).await,
         _ => world.producer.push(events).await,
     }
@@ -242,9 +242,6 @@ pub async fn ready(contender: Contender, processes: usize, world: &mut World, st
     let mut children = Vec::new();
     for _ in 0..processes {
         children.push(contender.start(world, stage).await);
-    }
-    if contender == Contender::POST_ONLY {
-        return children;
     }
     if contender != Contender::BullMq {
         let burst = BURST.min(BURST_BYTES / world.setup.envelope_bytes);
@@ -267,13 +264,10 @@ pub async fn drain_world(
     events: usize,
 ) -> Sample {
     let sample = between_arrivals(&children, world, stage, measured(events, children.len())).await;
-    let events = u64::try_from(events).expect("64 bits");
-    if contender != Contender::POST_ONLY {
-        // All of it, and settled: a contender that loses something has not done the work. (BullMQ's queue is another; of
-        // that it is known that all of it arrived.)
-        all_arrived(stage, world, &children, events).await;
-        assert!(settled(world, LIMIT).await, "{} does not settle what it delivered", contender.name());
-    }
+    // All of it, and settled: a contender that loses something has not done the work. (BullMQ's queue is another; of that
+    // it is known that all of it arrived.)
+    all_arrived(stage, world, &children, u64::try_from(events).expect("64 bits")).await;
+    assert!(settled(world, LIMIT).await, "{} does not settle what it delivered", contender.name());
     for child in children {
         child.end().await;
     }

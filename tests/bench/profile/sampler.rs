@@ -67,7 +67,7 @@ impl Area {
 
     fn of_crate(name: &str) -> Self {
         match name {
-            "hyper" | "hyper-util" | "h2" | "http" | "http-body" | "http-body-util" | "httparse" | "tower-service" => {
+            "hyper" | "hyper-util" | "http" | "http-body" | "http-body-util" | "httparse" | "tower-service" => {
                 Self::Http
             }
             "rustls" | "tokio-rustls" | "hyper-rustls" | AWS_LC | "aws-lc-rs" | "rustls-pki-types" => Self::Tls,
