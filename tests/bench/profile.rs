@@ -15,7 +15,7 @@ use crate::{
     receiver::Ask,
     report::Report,
     throughput::{SHAPES, Shape},
-    turn::{Contender, Mark, Sample, all_arrived, cores, measured, order, ready},
+    turn::{BACKLOG, Contender, Mark, Sample, all_arrived, cores, measured, order, ready},
     world::{Stage, World},
 };
 
@@ -71,6 +71,7 @@ async fn take(contender: Contender, shape: &Shape, stage: &mut Stage, extent: Ex
     let children = ready(contender, 1, &mut world, stage).await;
     world.producer.push(events).await;
     stage.receiver.ask::<()>(&Ask::Reset).await;
+    tokio::time::sleep(BACKLOG).await;
     children[0].go_on();
     let measured = measured(events, 1);
     all_arrived(stage, &mut world, &children, measured.start).await;

@@ -34,7 +34,7 @@ const BURST: usize = 2000;
 const BURST_BYTES: usize = 32 << 20;
 
 /// Events are a backlog when they have waited this long: a worker never fails those, whatever it has learnt of their endpoint.
-const BACKLOG: Duration = Duration::from_millis(3500);
+pub const BACKLOG: Duration = Duration::from_millis(3500);
 
 /// If nothing arrives for this long, twice, it may be that nothing will.
 const STUCK: Duration = Duration::from_secs(2);
@@ -266,7 +266,6 @@ pub async fn drain_world(
     stage: &mut Stage,
     events: usize,
 ) -> Sample {
-    tokio::time::sleep(BACKLOG).await;
     let sample = between_arrivals(&children, world, stage, measured(events, children.len())).await;
     // All of it, and settled: a contender that loses something has not done the work. (BullMQ's queue is another; of that
     // it is known that all of it arrived.)
@@ -292,6 +291,7 @@ pub async fn between_arrivals(
     measured: Range<u64>,
 ) -> Sample {
     stage.receiver.ask::<()>(&Ask::Reset).await;
+    tokio::time::sleep(BACKLOG).await;
     for child in children {
         child.go_on();
     }
