@@ -180,16 +180,52 @@ impl Store {
         attempts: &[Attempted],
         renew: &HashSet<WebhookId>,
     ) -> Result<Vec<Settled>, StoreError> {
+        let mut answers = self.settle_once(partition, consumer, attempts, |webhook| renew.contains(&webhook)).await?;
+        // A webhook without a log was deleted, or its log begins; an entry may be another worker's by now.
+        let unsettled: Vec<usize> = (0..answers.len()).filter(|index| answers[*index] == "AGAIN").collect();
+        if !unsettled.is_empty() {
+            let again: Vec<Attempted> = unsettled.iter().map(|index| attempts[*index].clone()).collect();
+            let settled = self.settle_once(partition, consumer, &again, |_| true).await?;
+            for (index, answer) in unsettled.into_iter().zip(settled) {
+                answers[index] = answer;
+            }
+        }
+        Ok(answers.into_iter().map(answer).collect())
+    }
+
+    /// The same, in the script's words.
+    async fn settle_once(
+        &self,
+        partition: u16,
+        consumer: &str,
+        attempts: &[Attempted],
+        is_renewed: impl Fn(WebhookId) -> bool,
+    ) -> Result<Vec<String>, StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.settle.key(keys.queue(partition));
         script.key(keys.retries(partition)).key(keys.visits(partition)).key(keys.counts(partition));
-        script.arg(consumer).arg(LOG_LIMIT).arg(LOG_RETENTION.as_secs());
+        script.arg(consumer).arg(LOG_LIMIT - 1).arg(LOG_RETENTION.as_secs());
         script.arg(self.0.failed.limit).arg(self.0.failed.max_bytes);
         arg_leases(&mut script, attempts.iter().map(|attempt| &attempt.held), TOGETHER);
         let grouped = ByWebhook::new(attempts.iter().map(|attempt| &*attempt.delivery));
-        for (account, webhook, deliveries) in grouped.iter() {
+        let (plain, others): (Vec<_>, Vec<_>) = grouped.iter().partition(|(_, webhook, deliveries)| {
+            let delivered = |one: &Attempted| one.next == Next::Delivered && one.held.deliveries == 1;
+            !is_renewed(*webhook) && deliveries.iter().all(|(_, index)| delivered(&attempts[*index]))
+        });
+        script.arg(plain.len());
+        for (_, webhook, deliveries) in &plain {
+            script.key(keys.logs(partition, *webhook)).arg(deliveries.len());
+            for (_, index) in *deliveries {
+                script.arg(&attempts[*index].held.entry.0);
+            }
+            for (_, index) in *deliveries {
+                script.arg(attempts[*index].log.to_json());
+            }
+        }
+        for (account, webhook, deliveries) in &others {
+            let webhook = *webhook;
             script.key(keys.webhooks(account)).key(keys.logs(partition, webhook)).key(keys.failed(partition, webhook));
-            script.arg(account.as_str()).arg(webhook.to_string()).arg(u8::from(renew.contains(&webhook)));
+            script.arg(account.as_str()).arg(webhook.to_string()).arg(u8::from(is_renewed(webhook)));
             script.arg(deliveries.len());
             for Attempted { held, delivery, next, log } in deliveries.iter().map(|(_, index)| &attempts[*index]) {
                 script.arg(&held.entry.0).arg(held.deliveries).arg(log.to_json());
@@ -201,7 +237,8 @@ impl Store {
             }
         }
         let answers: Vec<String> = self.0.link.run_script(&script).await?;
-        Ok(grouped.in_order(answers.into_iter().map(answer)))
+        let order = plain.iter().chain(&others).flat_map(|(.., deliveries)| deliveries.iter().map(|(_, index)| *index));
+        Ok(in_order(order, answers))
     }
 
     /// Puts deliveries of one partition aside, several in one script: into `held`, or due retries back into `retries`.
@@ -231,7 +268,8 @@ impl Store {
             }
         }
         let answers: Vec<String> = self.0.link.run_script(&script).await?;
-        Ok(grouped.in_order(answers.into_iter().map(answer)))
+        let order = grouped.sorted.iter().map(|(_, index)| *index);
+        Ok(in_order(order, answers.into_iter().map(answer)))
     }
 
     /// Sets an entry aside, whole, with the reason; an event under the id that it may have been sent with.
@@ -320,13 +358,13 @@ impl<'a> ByWebhook<'a> {
             |(a, _): &(&Delivery, usize), (b, _): &(&Delivery, usize)| a.webhook == b.webhook && a.account == b.account;
         self.sorted.chunk_by(same).map(|of_one| (&of_one[0].0.account, of_one[0].0.webhook, of_one))
     }
+}
 
-    /// What was answered for each in this order, in the batch's order.
-    fn in_order<A>(&self, answers: impl Iterator<Item = A>) -> Vec<A> {
-        let mut answers: Vec<_> = self.sorted.iter().map(|(_, index)| *index).zip(answers).collect();
-        answers.sort_unstable_by_key(|(index, _)| *index);
-        answers.into_iter().map(|(_, answer)| answer).collect()
-    }
+/// What was answered for each of a batch, in the batch's order; `order` has their places in it.
+fn in_order<A>(order: impl Iterator<Item = usize>, answers: impl IntoIterator<Item = A>) -> Vec<A> {
+    let mut answers: Vec<_> = order.zip(answers).collect();
+    answers.sort_unstable_by_key(|(index, _)| *index);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// `[field, value, …]` as pairs, without copying what they hold.

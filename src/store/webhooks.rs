@@ -139,7 +139,7 @@ impl Store {
         let partition = keys.partition(account);
         let mut script = self.0.scripts.log.key(keys.webhooks(account));
         script.key(keys.logs(partition, id)).key(keys.visits(partition));
-        script.arg(id.to_string()).arg(entry.to_json()).arg(LOG_LIMIT).arg(LOG_RETENTION.as_secs());
+        script.arg(id.to_string()).arg(entry.to_json()).arg(LOG_LIMIT - 1).arg(LOG_RETENTION.as_secs());
         script.arg(Keys::member(account, id));
         let answer: String = self.0.link.run_script(&script).await?;
         Ok(answer == "LOGGED")

@@ -130,12 +130,12 @@ local function drop_webhook(webhook, member, logs, held, failed, visits, release
   return were_held, had_failed
 end
 
--- Adds entries to a log, the oldest first, with LPUSH, or with LPUSHX, which leaves it absent; the newest `limit` stay.
--- Answers its length, or nil: guarded, for Lua never rolls back, so a log key of a wrong type must not undo a move that was
--- made.
-local function add_to_log(push, key, entries, limit)
-  local length = redis.pcall(push, key, unpack(entries))
+-- Adds entries to a log, the oldest first, with LPUSH, or with LPUSHX, which leaves it absent; those after the index `last`
+-- go. Answers its length, or nil: guarded, for Lua never rolls back, so a log key of a wrong type must not undo a move that
+-- was made. `last` is text: a number would be turned into text for each log.
+local function add_to_log(push, key, last, ...)
+  local length = redis.pcall(push, key, ...)
   if type(length) ~= 'number' then return nil end
-  if length > limit then redis.call('LTRIM', key, '0', string.format('%d', limit - 1)) end
+  if length > last + 1 then redis.call('LTRIM', key, '0', last) end
   return length
 end

@@ -2,15 +2,20 @@
 -- Repeating it is harmless: what was settled is no longer pending, and answers LOST.
 -- What several attempts have in common is said and done once for all: a call from Lua costs as much as what it calls,
 -- and so does an argument.
--- KEYS  1 queue  2 retries  3 visits  4 counts, then for each webhook: webhooks, logs, failed
--- ARGV  1 consumer  2 log limit (entries)  3 log TTL in s  4 failed limit (entries)  5 failed limit (bytes)
---       6 first entry id  7 last entry id  8 how many attempts, then for each webhook: account, webhook, whether its log's
---       span is to be renewed and its visit planned (1|0), how many of its attempts follow, and for each of those: entry id,
---       delivery count, log entry, next (delivered|retry|failed), and where it is not delivered: delivery line as it goes
---       on, delay in ms from now (retry)
--- Answers for each attempt: SETTLED, LOST (the lease is another's; nothing changed), GONE (the webhook is deleted), or
--- the error that kept it where it was (a key of a wrong type), without holding up its neighbours.
-local queue, retries, visits, counts, log_limit = KEYS[1], KEYS[2], KEYS[3], KEYS[4], tonumber(ARGV[2])
+-- Most webhooks are *plain*: all attempts delivered, and nothing but the log is to be written. They have few arguments, and
+-- are settled where the log is there: that proves that its webhook is, for they are deleted together.
+-- KEYS  1 queue  2 retries  3 visits  4 counts, then each plain webhook's log, then for each other webhook: webhooks, logs,
+--       failed
+-- ARGV  1 consumer  2 index of the last log entry  3 log TTL in s  4 failed limit (entries)  5 failed limit (bytes)
+--       6 first entry id  7 last entry id  8 how many attempts  9 how many plain webhooks
+--       for each plain webhook: how many attempts, their entry ids, their log entries; their delivery count is 1
+--       for each other webhook: account, webhook, whether its log's span is to be renewed and its visit planned (1|0), how
+--       many of its attempts follow, and for each of those: entry id, delivery count, log entry, next
+--       (delivered|retry|failed), and where it is not delivered: delivery line as it goes on, delay in ms from now (retry)
+-- Answers for each attempt: SETTLED, LOST (the lease is another's; nothing changed), GONE (the webhook is deleted), AGAIN (a
+-- plain webhook has no log, or lost a lease; nothing changed, and it is to be settled as no plain one), or the error that
+-- kept it where it was (a key of a wrong type), without holding up its neighbours.
+local queue, retries, visits, counts, log_last = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[2]
 local limit, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local now = now_ms()
 local holds = leases(queue, ARGV[1], ARGV[6], ARGV[7], tonumber(ARGV[8]))
@@ -54,13 +59,13 @@ local function settle(of, entry, deliveries, log, next, line, delay_ms)
   return 'SETTLED'
 end
 
--- Writes what was settled to the webhook's log. A log that is there proves that its webhook is, for they are deleted
--- together. It has its span and its visit too; once a minute they are set again, since somebody may have lost either.
+-- Writes what was settled to the webhook's log. A log that is there has its span and its visit too; once a minute they are
+-- set again, since somebody may have lost either.
 local function write(of)
-  local length = add_to_log('LPUSHX', of.logs, of.log, log_limit)
+  local length = add_to_log('LPUSHX', of.logs, log_last, unpack(of.log))
   local absent = length == 0
   if (absent or not length) and not is_there(of) then return 'GONE' end
-  if absent then length = add_to_log('LPUSH', of.logs, of.log, log_limit) end
+  if absent then length = add_to_log('LPUSH', of.logs, log_last, unpack(of.log)) end
   if length and (absent or of.renew) then
     redis.call('EXPIRE', of.logs, ARGV[3])
     -- Guarded: what is settled is settled, and the other logs are to be written.
@@ -69,8 +74,19 @@ local function write(of)
   return 'SETTLED'
 end
 
-local a = 8
-for k = 5, #KEYS, 3 do
+local a, others = 9, 5 + ARGV[9]
+for k = 5, others - 1 do
+  local first, last, held = a + 2, a + 1 + ARGV[a + 1], true
+  a = 2 * last - first + 1
+  for i = first, last do held = held and holds(ARGV[i], 1) end
+  local length = held and add_to_log('LPUSHX', KEYS[k], log_last, unpack(ARGV, last + 1, a)) or 0
+  for i = first, last do
+    answers[#answers + 1] = length > 0 and 'SETTLED' or 'AGAIN'
+    if length > 0 then ended[#ended + 1] = ARGV[i] end
+  end
+end
+
+for k = others, #KEYS, 3 do
   local account, webhook, renew, attempts = unpack(ARGV, a + 1, a + 4)
   local of = { webhooks = KEYS[k], logs = KEYS[k + 1], failed = KEYS[k + 2], webhook = webhook, log = {} }
   of.member, of.renew = account .. '/' .. webhook, renew == '1'

@@ -169,6 +169,35 @@ async fn a_log_has_its_span_and_its_visit_from_its_first_entry_on_and_again_wher
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn deliveries_to_a_webhook_with_a_log_are_settled_together_but_for_those_that_another_worker_holds_by_now() {
+    let bench = Bench::new().await;
+    let webhooks = [bench.webhook("acme", true).await, bench.webhook("acme", true).await];
+    let begin = webhooks.map(|webhook| first("acme", webhook, "e0"));
+    for (held, delivery) in taken(&bench, &begin.each_ref()).await.iter().zip(&begin) {
+        bench.settle(&[attempted(held, delivery, Next::Delivered)]).await;
+    }
+    let deliveries: Vec<_> =
+        ["e1", "e2", "e3"].iter().flat_map(|event| webhooks.map(|webhook| first("acme", webhook, event))).collect();
+    let held = taken(&bench, &deliveries.iter().collect::<Vec<_>>()).await;
+    let second_of_the_second = &held[3].entry.0;
+    let claim = format!("XCLAIM {} workers b 0 {second_of_the_second} JUSTID", bench.key("queue"));
+    bench.cli::<Vec<String>>(&claim).await;
+    let attempts: Vec<_> = held.iter().zip(&deliveries).map(|(held, d)| attempted(held, d, Next::Delivered)).collect();
+    let expected = [Settled::Done, Settled::Done, Settled::Done, Settled::Lost, Settled::Done, Settled::Done];
+    assert_eq!(bench.settle(&attempts).await, expected);
+    assert_eq!((bench.len("queue").await, bench.pending().await), (1, 1));
+    let logged = |log: Vec<serde_json::Value>| {
+        log.iter().map(|entry| entry["deliveryId"].as_str().unwrap().to_owned()).collect()
+    };
+    let ids = |of: &[usize]| of.iter().map(|index| deliveries[*index].id.clone()).collect::<Vec<_>>();
+    let [whole, rest]: [Vec<String>; 2] = [logged(bench.log(webhooks[0]).await), logged(bench.log(webhooks[1]).await)];
+    assert_eq!(whole, [ids(&[4, 2, 0]), vec![begin[0].id.clone()]].concat(), "newest first");
+    assert_eq!(rest, [ids(&[5, 1]), vec![begin[1].id.clone()]].concat(), "newest first");
+    assert_eq!(bench.settle(&attempts).await, vec![Settled::Lost; 6], "a late result changes nothing");
+    assert_eq!((bench.log(webhooks[0]).await.len(), bench.log(webhooks[1]).await.len()), (4, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_there_is_no_log_a_webhook_that_cannot_be_read_keeps_its_attempts_and_a_deleted_one_drops_them() {
     let bench = Bench::new().await;
     let (webhook, gone) = (bench.webhook("acme", true).await, bench.webhook("other", true).await);
