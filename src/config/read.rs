@@ -27,7 +27,7 @@ const SECRET: [&str; 2] = ["redis.url", "secrets.key"];
 const TEST_EVENT: &str = "webhook.test";
 /// What a lease must have beyond the latest start and the longest attempt: the time to settle.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
-/// `egress.max_connections` is this much more than `worker.concurrency` unless it is set.
+/// `egress.max_connections` is this much for each thread more than `worker.concurrency` unless it is set.
 const CONNECTIONS_BESIDES: usize = 1024;
 /// More waits than this are no schedule but a mistake.
 const RETRY_DELAYS_MAX: usize = 10;
@@ -97,9 +97,10 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
 /// Works `egress.max_connections` out where it is not set, and refuses one that is too small.
 fn check_connections(settings: &mut Settings) -> Result<(), ConfigError> {
     let (concurrency, needed) = (settings.worker.concurrency, settings.connections_needed());
+    let threads = settings.threads();
     let most = &mut settings.egress.max_connections;
     if *most == 0 {
-        *most = concurrency + CONNECTIONS_BESIDES;
+        *most = concurrency + CONNECTIONS_BESIDES * threads;
     }
     if *most < needed {
         return Err(ConfigError::TooFewConnections { most: *most, needed, concurrency });
