@@ -41,9 +41,10 @@
 //! error.
 //!
 //! **The lease.** A worker holds an entry by Redis's own pending list: consumer and delivery count are the fence that
-//! every step checks first. It renews what it holds every 5 s; an entry idle for 30 s is claimed by another worker,
-//! and from then on the first one's steps answer `LOST` and change nothing. No request starts on a lease that was
-//! last renewed over 15 s ago, and a request takes 10 s at most, so an attempt never outlives its lease. The worker's
+//! every step checks first. It renews what it holds every 3 s; an entry idle for 20 s is claimed by another worker,
+//! which looks every 2 s, and from then on the first one's steps answer `LOST` and change nothing. No request starts on a
+//! lease that was last renewed over 8 s ago, and a request takes 10 s at most, so an attempt never outlives its lease. One
+//! renewal may be lost and nothing waits for it. The worker's
 //! table of what it holds is keyed by entry: when the consumer group is lost and recreated, entries come again, and
 //! what is under way goes on under the new token. Every step is safe to repeat and is repeated until Redis answers.
 //!
@@ -60,6 +61,9 @@
 //!
 //! **Upkeep** (`worker/visit.rs`). What is too old, too much or nobody's is dropped by visits, each webhook's every 30 to 55 minutes.
 //! They have a sorted set of their own, and a pace: however many are due together, no delivery waits for them.
+//!
+//! **Partitions.** Each has a reader, for each lies in a hash slot of its own. A reader that waits keeps no place, so that idle
+//! partitions take nothing from busy ones (`worker/reader.rs`).
 //!
 //! **A busy worker.** Places are not all: attempts take time as well, and those that fail are repeated. While its thread has
 //! little time left, a worker starts fewer attempts at endpoints that always fail, and brings held deliveries back more slowly.

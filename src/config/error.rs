@@ -124,10 +124,10 @@ pub enum ConfigError {
         /// What is wanted besides.
         margin: Duration,
     },
-    /// A healthy worker's lease would be too old to start on.
+    /// One lost renewal would make a healthy worker's leases too old to start on.
     #[error(
-        "`worker.renew_every` is {}, up to {} with its ± 20 %, and `worker.start_within` is {}: workers would wait for their own renewals; lower the first or raise the second",
-        format_duration(*renew_every), format_duration(*renew_every * 6 / 5), format_duration(*start_within)
+        "`worker.renew_every` is {}, so that with its ± 20 % and one lost renewal a lease may be {} old, and `worker.start_within` is {}: deliveries would wait for renewals; lower the first, or raise the second to more than that",
+        format_duration(*renew_every), format_duration(*renew_every * 12 / 5), format_duration(*start_within)
     )]
     RenewalTooSlow {
         /// `worker.renew_every`.

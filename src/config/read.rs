@@ -113,15 +113,15 @@ fn check_connections(settings: &mut Settings) -> Result<(), ConfigError> {
 /// - `lease ≥ start_within + delivery.timeout + 2 s`. An attempt starts at most `start_within` after the last renewal
 ///   and ends at most `delivery.timeout` later; the margin is for the step that settles it. With less, another
 ///   worker could take the entry over while the request is on its way.
-/// - `renew_every × 1.2 < start_within`. Renewals come every `renew_every` ± 20 %; were they slower than
-///   `start_within`, a healthy worker's leases would regularly be too old to start on.
+/// - `2 × renew_every × 1.2 < start_within`. Renewals come every `renew_every` ± 20 %. If one is lost, the next comes
+///   before `start_within` has passed since the one before, so that no delivery waits for it, and long before the lease ends.
 fn check_leases(settings: &Settings) -> Result<(), ConfigError> {
     let Worker { lease, renew_every, start_within, .. } = settings.worker;
     let timeout = settings.delivery.timeout;
     if lease < start_within + timeout + LEASE_MARGIN {
         return Err(ConfigError::LeaseTooShort { lease, start_within, timeout, margin: LEASE_MARGIN });
     }
-    if renew_every * 6 / 5 >= start_within {
+    if renew_every * 12 / 5 >= start_within {
         return Err(ConfigError::RenewalTooSlow { renew_every, start_within });
     }
     Ok(())

@@ -67,10 +67,10 @@ fn every_default_is_the_documented_one() {
     assert_eq!(settings.redis.response_timeout, Duration::from_secs(5));
     assert_eq!(settings.queue.partitions, 1);
     assert_eq!(settings.worker.concurrency, 256);
-    assert_eq!(settings.worker.lease, Duration::from_secs(30));
-    assert_eq!(settings.worker.renew_every, Duration::from_secs(5));
-    assert_eq!(settings.worker.start_within, Duration::from_secs(15));
-    assert_eq!(settings.worker.claim_every, Duration::from_secs(10));
+    assert_eq!(settings.worker.lease, Duration::from_secs(20));
+    assert_eq!(settings.worker.renew_every, Duration::from_secs(3));
+    assert_eq!(settings.worker.start_within, Duration::from_secs(8));
+    assert_eq!(settings.worker.claim_every, Duration::from_secs(2));
     assert_eq!(settings.worker.max_losses, 5);
     assert_eq!(settings.worker.failing_rate, 300);
     assert_eq!(settings.worker.shutdown_grace, Duration::from_secs(20));
@@ -150,7 +150,7 @@ fn every_key_can_be_set_by_environment() {
             "webhooks.limit_per_account" => ("3", "3"),
             "worker.lease" => ("31s", "31s"),
             "worker.renew_every" => ("1234ms", "1.234s"),
-            "worker.start_within" => ("14s", "14s"),
+            "worker.start_within" => ("7500ms", "7.5s"),
             "delivery.timeout" => ("7s", "7s"),
             "delivery.retry_delays" => ("1s, 3s,9s", "[1s, 3s, 9s]"),
             "event.types" => ("{ \"a.b\" = { description = \"D\", identifiers = { i = \"/i\" } } }", "\"i\": \"/i\""),
@@ -251,7 +251,7 @@ fn nothing_is_suggested_where_nothing_is_near() {
 #[test]
 fn a_value_of_the_wrong_kind_is_named_with_what_was_found_and_an_example() {
     for (text, words) in [
-        ("worker.lease = 30", &["`worker.lease`", "line 1", "is 30;", "such as \"30s\"", "\"30s\" if seconds"] as &[_]),
+        ("worker.lease = 30", &["`worker.lease`", "line 1", "is 30;", "such as \"20s\"", "\"30s\" if seconds"] as &[_]),
         ("worker.lease = \"30\"", &["is \"30\";", "add the unit"]),
         ("held.retention = \"90M\"", &["\"M\" would be months"]),
         ("held.retention = \"soon\"", &["is \"soon\"", "from 1m to 3650d", "such as \"90d\""]),
@@ -312,9 +312,9 @@ fn values_just_inside_their_range_pass_and_just_outside_are_refused() {
         ("redis.url", "\"rediss://u:p%2Fq@host:6380/2\"", "\"http://host/\""),
         ("redis.url", "\"redis://[::1]:6379\"", "\"127.0.0.1:6379\""),
         ("redis.url", "\"redis+unix:///run/redis.sock\"", "\"redis+unix://\""),
-        ("worker.lease", "\"27s\"", "\"26s 999ms\""),
-        ("worker.start_within", "\"18s\"", "\"18s 1ms\""),
-        ("worker.renew_every", "\"12s 499ms\"", "\"12s 500ms\""),
+        ("worker.lease", "\"20s\"", "\"19s 999ms\""),
+        ("worker.start_within", "\"8s\"", "\"8s 1ms\""),
+        ("worker.renew_every", "\"3s 333ms\"", "\"3s 334ms\""),
     ] {
         from_file(&format!("{key} = {inside}")).unwrap_or_else(|e| panic!("{key} = {inside}: {e}"));
         let refused = from_file(&format!("{key} = {outside}"));
@@ -324,11 +324,11 @@ fn values_just_inside_their_range_pass_and_just_outside_are_refused() {
 
 #[test]
 fn a_lease_that_could_end_before_an_attempt_is_refused_with_the_least_that_would_do() {
-    assert_says(from_file("delivery.timeout = \"20s\""), &["`worker.lease` is 30s", "raise it to 37s"]);
-    from_file("delivery.timeout = \"20s\"\nworker.lease = \"37s\"").unwrap();
+    assert_says(from_file("delivery.timeout = \"20s\""), &["`worker.lease` is 20s", "raise it to 30s"]);
+    from_file("delivery.timeout = \"20s\"\nworker.lease = \"30s\"").unwrap();
     assert_says(
-        from_file("worker.renew_every = \"13s\""),
-        &["`worker.renew_every` is 13s", "`worker.start_within` is 15s"],
+        from_file("worker.renew_every = \"5s\""),
+        &["`worker.renew_every` is 5s", "one lost renewal", "12s", "`worker.start_within` is 8s"],
     );
 }
 

@@ -71,10 +71,11 @@ impl Leases {
         }
     }
 
-    /// What is held of a partition, for renewal.
-    pub(super) fn of_partition(&self, partition: u16) -> Vec<Held> {
+    /// What is held of a partition and is due for renewal: it was taken or renewed at least `age` ago.
+    pub(super) fn due(&self, partition: u16, age: Duration) -> Vec<Held> {
         let slots = self.slots.lock().expect("never poisoned");
-        let of_partition = slots.iter().filter(|((p, _), slot)| *p == partition && !slot.lost);
+        let is_due = |slot: &Slot| !slot.lost && slot.renewed.elapsed() >= age;
+        let of_partition = slots.iter().filter(|((p, _), slot)| *p == partition && is_due(slot));
         of_partition
             .map(|((_, entry), slot)| Held { partition, entry: entry.clone(), deliveries: slot.deliveries })
             .collect()
@@ -208,7 +209,8 @@ mod tests {
         let lease = leases.take(0, id("1-0"), 1, taken).unwrap();
         assert!(lease.ready(Duration::from_secs(15)).await);
         tokio::time::advance(Duration::from_secs(16)).await;
-        let held = leases.of_partition(0);
+        assert!(leases.due(0, Duration::from_secs(17)).is_empty(), "what is younger need not be renewed");
+        let held = leases.due(0, Duration::from_secs(16));
         let (ready, ()) = tokio::join!(lease.ready(Duration::from_secs(15)), async {
             tokio::task::yield_now().await;
             leases.renewed(&held, &[], Instant::now());
@@ -216,17 +218,17 @@ mod tests {
         assert!(ready);
         leases.renewed(&held, &[id("1-0")], Instant::now());
         assert!(!lease.ready(Duration::from_secs(15)).await);
-        assert!(leases.of_partition(0).is_empty(), "a lost lease is not renewed");
+        assert!(leases.due(0, Duration::ZERO).is_empty(), "a lost lease is not renewed");
     }
 
     #[test]
     fn an_answer_about_an_older_count_does_not_touch_the_newer() {
         let leases = Arc::new(Leases::default());
         let lease = leases.take(0, id("1-0"), 1, Instant::now()).unwrap();
-        let old = leases.of_partition(0);
+        let old = leases.due(0, Duration::ZERO);
         assert!(leases.take(0, id("1-0"), 2, Instant::now()).is_none());
         leases.renewed(&old, &[id("1-0")], Instant::now());
-        assert_eq!(leases.of_partition(0).len(), 1);
+        assert_eq!(leases.due(0, Duration::ZERO).len(), 1);
         drop(lease);
     }
 }

@@ -103,5 +103,7 @@ mod tests {
             drop(load.add(600));
         }
         assert!(load.room().await > 10_000, "what was heavy once is forgotten");
+        let of_several = Load::new(64 << 20, 64);
+        assert_eq!(of_several.room().await, 4, "one read of several leaves room for others");
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long a read waits for the first entry.
-const BLOCKING: Duration = Duration::from_secs(2);
+const BLOCKING: Duration = Duration::from_secs(5);
 /// An entry that comes within this time after the reader began to wait for it follows closely: there may be more.
 const CLOSELY: Duration = Duration::from_millis(50);
 /// Where there are several partitions, one read takes at most this part of the slots, so that others can read meanwhile.

@@ -1,6 +1,8 @@
 //! What a dead worker held is taken over in time, however busy the living are.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use redis::{AsyncCommands, streams::StreamPendingReply};
 
 use crate::support::*;
 
@@ -12,6 +14,15 @@ const QUICK: [(&str, &str); 6] = [
     ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
     ("LYNKHOOK_DELIVERY__TIMEOUT", "1s"),
     ("LYNKHOOK_DELIVERY__RETRY_DELAYS", "10ms,10ms"),
+];
+
+/// About a quarter of the defaults.
+const QUARTER: [(&str, &str); 5] = [
+    ("LYNKHOOK_WORKER__LEASE", "6s"),
+    ("LYNKHOOK_WORKER__RENEW_EVERY", "750ms"),
+    ("LYNKHOOK_WORKER__START_WITHIN", "2s"),
+    ("LYNKHOOK_WORKER__CLAIM_EVERY", "500ms"),
+    ("LYNKHOOK_DELIVERY__TIMEOUT", "2s"),
 ];
 
 /// An event that a worker took and did not live to deliver, long enough ago.
@@ -61,4 +72,92 @@ async fn a_worker_with_no_more_slots_than_partitions_takes_an_orphan_over() {
     orphan(&here, "fine").await;
     let _worker = here.program.worker(QUICK);
     receiver.wait_for("/fine", 1, SOON).await;
+}
+
+/// Kills a worker with 200 attempts in flight or more, and answers how long afterwards another has taken all of them over.
+async fn takeover<const N: usize>(settings: [(&str, &str); N]) -> Duration {
+    const EVENTS: usize = 256;
+    let (redis, receiver, gate) = (RedisServer::start(AppendFsync::No), Receiver::start().await, Gate::new());
+    receiver.plan("/hook", [gate.before(Answer::Status(200))]);
+    let here = Installation::on(&redis, &receiver).await;
+    for account in 0..EVENTS {
+        here.add(&format!("account-{account}"), &receiver.url("/hook")).await;
+    }
+    // Slow endpoints share half of the slots.
+    let program = here.program.clone().env("LYNKHOOK_WORKER__CONCURRENCY", "512");
+    let mut first = program.worker(settings);
+    first.wait_for_line("worker started").await;
+    let consumers = async || {
+        let pending = here.redis.clone().xpending(here.key("queue"), "workers").await.unwrap();
+        match pending {
+            StreamPendingReply::Data(pending) => pending.consumers,
+            _ => Vec::new(),
+        }
+    };
+    let mut events = redis::pipe();
+    for account in 0..EVENTS {
+        let fields = [("account", format!("account-{account}")), ("envelope", TRANSCRIPT.to_owned())];
+        events.xadd(here.key("queue"), "*", &fields).ignore();
+    }
+    let _: () = events.query_async(&mut here.redis.clone()).await.unwrap();
+    eventually(SOON, "200 attempts in flight", async || (receiver.in_flight("/hook") >= 200).then_some(())).await;
+    first.kill9().await;
+    let killed = Instant::now();
+    gate.open();
+    let [dead] = consumers().await.try_into().expect("one worker");
+    assert!(dead.pending >= 200, "only {} were in flight", dead.pending);
+    let _second = program.worker(settings);
+    eventually(SOON * 2, "all entries taken over", async || {
+        consumers().await.iter().all(|consumer| consumer.name != dead.name).then_some(())
+    })
+    .await;
+    let took = killed.elapsed();
+    here.drained().await;
+    took
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_a_killed_worker_held_moves_when_its_leases_have_ended_and_another_looks() {
+    // The next look is 1.5 x claim_every away, at most.
+    let (lease, look) = (Duration::from_secs(6), Duration::from_millis(750));
+    let took = takeover(QUARTER).await;
+    assert!(took < lease + look * 3, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes 25 s: make test runs it"]
+async fn serial_all_that_a_killed_worker_held_moves_within_25_s_by_default() {
+    let took = takeover([]).await;
+    println!("256 entries of a killed worker were taken over within {took:.1?}");
+    assert!(took < Duration::from_secs(25), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_renewal_is_made_up_for_by_the_next_and_nothing_is_taken_over() {
+    const EVENTS: usize = 100;
+    let (mut redis, receiver) = (RedisServer::start(AppendFsync::No), Receiver::start().await);
+    receiver.plan("/hook", [Answer::Delay(Duration::from_millis(1500), Box::new(Answer::Status(200)))]);
+    let here = Installation::on(&redis, &receiver).await;
+    for account in 0..EVENTS {
+        here.add(&format!("account-{account}"), &receiver.url("/hook")).await;
+    }
+    let few = here.program.clone().env("LYNKHOOK_WORKER__CONCURRENCY", "16").env("LYNKHOOK_LOG__FILTER", "debug");
+    let few = few.env("LYNKHOOK_REDIS__RESPONSE_TIMEOUT", "300ms").env("LYNKHOOK_REDIS__CONNECT_TIMEOUT", "300ms");
+    let workers = [few.worker(QUARTER), few.worker(QUARTER)];
+    for account in 0..EVENTS {
+        here.push(&format!("account-{account}"), TRANSCRIPT).await;
+    }
+    receiver.wait_for("/hook", 32, SOON).await;
+    // Redis stands still until a renewal of each has got no answer.
+    redis.pause();
+    for worker in &workers {
+        worker.wait_for_line(r#""step":"renew""#).await;
+    }
+    redis.resume();
+    receiver.wait_for("/hook", EVENTS, SOON).await;
+    here.drained().await;
+    assert_eq!(receiver.requests("/hook").len(), EVENTS, "none came twice");
+    for worker in workers {
+        assert!(!worker.stderr().contains("took over"), "{}", worker.stderr());
+    }
 }

@@ -9,7 +9,7 @@ use crate::support::*;
 /// A lease short enough that a test sees it end: the rule wants `start_within` + timeout + 2 s.
 const SHORT_LEASE: [(&str, &str); 5] = [
     ("LYNKHOOK_WORKER__LEASE", "4s"),
-    ("LYNKHOOK_WORKER__RENEW_EVERY", "500ms"),
+    ("LYNKHOOK_WORKER__RENEW_EVERY", "400ms"),
     ("LYNKHOOK_WORKER__START_WITHIN", "1s"),
     ("LYNKHOOK_WORKER__CLAIM_EVERY", "1s"),
     ("LYNKHOOK_DELIVERY__TIMEOUT", "1s"),

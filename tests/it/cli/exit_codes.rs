@@ -59,7 +59,7 @@ async fn a_wrong_command_line_or_setting_is_2() {
         ("LYNKHOOK_NO__SUCH", "x", &["LYNKHOOK_NO__SUCH", "names no setting"]),
         ("LYNKHOOK_WORKER__CONCURRENCY", "many", &["worker.concurrency", "many", "whole number from 1 to 65536"]),
         ("LYNKHOOK_DELIVERY__TIMEOUT", "10", &["delivery.timeout", "10", "10s"]),
-        ("LYNKHOOK_WORKER__LEASE", "20s", &["worker.lease", "27s"]),
+        ("LYNKHOOK_WORKER__LEASE", "19s", &["worker.lease", "20s"]),
         ("LYNKHOOK_LOG__FILTER", "lynkhook=loud", &["log.filter", "lynkhook=loud"]),
         ("LYNKHOOK_EGRESS__ALLOW", "10.0.0.0/99", &["10.0.0.0/99"]),
         ("LYNKHOOK_EGRESS__EXTRA_CA", "/nowhere.pem", &["/nowhere.pem"]),
