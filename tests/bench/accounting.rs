@@ -48,6 +48,18 @@ pub fn open_files(process: u32) -> usize {
     fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
 }
 
+/// A script as the worker runs it.
+macro_rules! script {
+    ($name:literal) => {
+        concat!(
+            "#!lua flags=allow-oom\n",
+            include_str!("../../src/store/lua/prelude.lua"),
+            "\n",
+            include_str!(concat!("../../src/store/lua/", $name, ".lua"))
+        )
+    };
+}
+
 /// What Redis says of itself.
 #[derive(Debug, Clone, Copy)]
 pub struct RedisFigures {
@@ -118,4 +130,34 @@ impl CommandTimes {
 pub async fn redis_process(redis: &mut MultiplexedConnection) -> u32 {
     let info: redis::InfoDict = redis::cmd("INFO").arg("server").query_async(redis).await.expect("Redis answers");
     info.get("process_id").expect("it tells its process")
+}
+
+/// How long Redis works on the scripts that claim and renew, by its slow log, in which every command stands meanwhile.
+pub struct Upkeep;
+
+impl Upkeep {
+    const SCRIPTS: [&str; 2] = [script!("claim"), script!("renew")];
+
+    pub async fn begin(redis: &mut MultiplexedConnection) -> Self {
+        let mut configure = redis::cmd("CONFIG");
+        configure.arg("SET").arg("slowlog-log-slower-than").arg(0).arg("slowlog-max-len").arg(10_000_000);
+        configure.exec_async(redis).await.expect("Redis is configured");
+        redis::cmd("SLOWLOG").arg("RESET").exec_async(redis).await.expect("Redis answers");
+        Self
+    }
+
+    /// The seconds since the beginning.
+    pub async fn seconds(self, redis: &mut MultiplexedConnection) -> f64 {
+        type Logged = (i64, i64, f64, Vec<redis::Value>, redis::Value, redis::Value);
+        let hashes = Self::SCRIPTS.map(|script| redis::Script::new(script).get_hash().to_owned());
+        let logged: Vec<Logged> =
+            redis::cmd("SLOWLOG").arg("GET").arg(-1).query_async(redis).await.expect("Redis answers");
+        let of_upkeep = logged.iter().filter(|(_, _, _, command, ..)| {
+            let second = command.get(1).and_then(|hash| redis::from_redis_value_ref::<String>(hash).ok());
+            second.is_some_and(|hash| hashes.contains(&hash))
+        });
+        let micros: Vec<f64> = of_upkeep.map(|(_, _, micros, ..)| *micros).collect();
+        assert!(!micros.is_empty(), "the scripts are not what the worker runs");
+        micros.iter().sum::<f64>() / 1e6
+    }
 }
