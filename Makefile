@@ -36,7 +36,7 @@ bounds: needs-cc needs-redis ## Measure a worker's memory with a million events,
 	$(CARGO) test --locked --test it -- --ignored --nocapture long_
 
 bench: needs-cc needs-redis needs-perf ## Measure against a bare loop, in turns: SCENARIOS (all of them), ROUNDS (5), QUICK=1 to try it, BESIDE (another build)
-	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory connections hosts idle drain scale profile) $(if $(BESIDE),--beside $(BESIDE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
+	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory connections hosts idle partitions drain scale profile) $(if $(BESIDE),--beside $(BESIDE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
 bench-schedule: needs-cc needs-redis ## Whether each event gets its attempts on time, whatever its endpoint does: ROW (part of a name), ROUNDS (1), QUICK=1, BESIDE (another build)
 	$(CARGO) bench --locked --bench bench -- schedule $(if $(ROW),--row "$(ROW)") $(if $(BESIDE),--beside $(BESIDE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)

@@ -209,7 +209,7 @@ fn memory(server: &ServerInfo) -> Finding {
     }
 }
 
-/// Whether a worker with these settings, which needs so many connections, finds room.
+/// Whether Redis has room for a worker that needs `needed` connections.
 fn clients(server: &ServerInfo, needed: u64) -> Finding {
     const CHECK: &str = "clients";
     const ADVICE: &str = "raise maxclients, or lower worker.threads or queue.partitions";

@@ -11,7 +11,7 @@ pub(super) const OLDEST_REDIS: (u32, u32) = (7, 0);
 /// The only policy under which a full Redis refuses what is new rather than forget what it has.
 pub const NO_EVICTION: &str = "noeviction";
 
-/// What the limit of clients is called, in `INFO` and in the configuration.
+/// The name of the limit of clients, in `INFO` and in the configuration.
 pub const MAX_CLIENTS: &str = "maxclients";
 
 /// The fields of `INFO`.

@@ -71,7 +71,7 @@ impl Leases {
         }
     }
 
-    /// What is held of a partition and is due for renewal: it was taken or renewed at least `age` ago.
+    /// The leases of a partition that are due for renewal: those taken or renewed at least `age` ago.
     pub(super) fn due(&self, partition: u16, age: Duration) -> Vec<Held> {
         let slots = self.slots.lock().expect("never poisoned");
         let is_due = |slot: &Slot| !slot.lost && slot.renewed.elapsed() >= age;

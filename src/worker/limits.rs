@@ -1,4 +1,4 @@
-//! What a worker must find before it starts: files for its connections, and a Redis that allows enough clients.
+//! A worker starts only if it may open enough files for its connections and Redis allows it enough clients.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -7,7 +7,7 @@ use crate::{config::Settings, store::Store};
 
 /// Files besides connections to endpoints, connections to Redis and the threads' own: probes, the standard streams.
 const OTHER_FILES: usize = 64;
-/// Files of a thread, besides its connections: what wakes it.
+/// Files of a thread besides its connections: those that wake it.
 const THREAD_FILES: usize = 4;
 
 /// The settings, with no more connections than files may be open.

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 /// What an entry is taken to weigh before any was seen: the most that an envelope has by default.
 const USUAL_AT_FIRST_BYTES: usize = 1 << 20;
 
-/// Where several readers read at the same time, each may bring one such part of all.
+/// One of several readers may bring one such part of all, because others read at the same time.
 const READ_PARTS: usize = 16;
 
 /// The bytes in hand. The bound may be passed by what is being read and claimed at the moment: how many entries are asked

@@ -164,7 +164,7 @@ pub enum WorkerError {
     Files {
         /// The limit.
         limit: usize,
-        /// What other things than endpoints need.
+        /// Files for everything but endpoints.
         besides: usize,
         /// What it leaves.
         connections: usize,
@@ -180,7 +180,7 @@ pub enum WorkerError {
     Clients {
         /// The limit.
         most: u64,
-        /// What is needed.
+        /// The connections that it needs.
         needed: usize,
         /// Threads.
         threads: usize,

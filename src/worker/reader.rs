@@ -21,7 +21,7 @@ use crate::{
 const BLOCKING: Duration = Duration::from_secs(5);
 /// An entry that comes within this time after the reader began to wait for it follows closely: there may be more.
 const CLOSELY: Duration = Duration::from_millis(50);
-/// Where there are several partitions, one read takes at most this part of the slots, so that others can read meanwhile.
+/// With several partitions one read takes at most this part of the slots, so that others can read meanwhile.
 const READ_PART: usize = 4;
 
 /// Reads until the worker stops. Survives whatever Redis does.

@@ -162,7 +162,7 @@ pub(super) async fn renew(worker: Arc<Worker>) {
 /// Renews all of them, until one gets no answer: then the others would not either, and each would wait for it anew.
 async fn renew_round(worker: &Worker) {
     worker.turns.note(Role::Renew, 0);
-    // What is younger can wait for the next round, and even for the one after that, should the next be lost. Most entries are
+    // A younger lease can wait for the next round, and even for the one after that, should the next be lost. Most entries are
     // settled by then.
     let due = worker.start_within.saturating_sub(worker.renew_every * 12 / 5).min(worker.renew_every / 4);
     for partition in 0..worker.partitions() {

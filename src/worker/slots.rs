@@ -6,7 +6,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::load::Load;
 
-/// What waits for slots.
+/// The two kinds of loops that wait for slots.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Taker {
     /// The partitions' readers.

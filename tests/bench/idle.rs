@@ -1,4 +1,4 @@
-//! What a worker costs that has nothing to do, by partitions and threads; and what part of it, and of a busy worker's cost,
+//! The cost of a worker that has nothing to do, by partitions and threads. Part of it, and of a busy worker's cost,
 //! is looking for dead workers' entries and renewing its own. There is no bare loop to compare with: it would not even look
 //! for the dead.
 

@@ -1,4 +1,4 @@
-//! What partitions cost in speed: a worker of four threads with 256 slots and an endpoint that takes 200 ms delivers as much
+//! Partitions do not slow a worker down: one of four threads with 256 slots and an endpoint that takes 200 ms delivers as much
 //! with many partitions as with one, whether all of them are busy or all but one are idle; and the first event of an idle
 //! partition arrives at once.
 
