@@ -294,15 +294,19 @@ fn stuck(groups: &[Group], figures: Option<&Status>, after: Duration) -> Finding
     fail("leases", found, "start a worker: it takes them over; if one runs, look at its log")
 }
 
-fn webhooks(SettingsLooked { accounts, unreadable }: &SettingsLooked) -> Finding {
+fn webhooks(SettingsLooked { accounts, complete, unreadable }: &SettingsLooked) -> Finding {
     let (named, count) = (unreadable.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>(), unreadable.len());
+    if count == 0 && !complete {
+        let found = format!("the settings of the first {accounts} accounts can be read; others were not looked at");
+        return warn("webhooks", found, "this Redis has too many keys to look at all: give Lynkhook one of its own");
+    }
     if count == 0 {
         return pass("webhooks", format!("the settings of {accounts} accounts can be read"));
     }
     let more = if count > named.len() { format!(", and {} more", count - named.len()) } else { String::new() };
     let found = format!("of {accounts} accounts, settings that cannot be read: {count}: {}{more}", named.join(", "));
-    let advice = "nothing can be delivered there, and nothing kept for them is deleted: write the value back, or remove the key or field, \
-                  after which the next visit drops what is kept for it";
+    let advice = "nothing can be delivered there, and nothing kept for them is deleted: write the value back, which releases what \
+                  is held within the hour, or remove the key or field, and the next visit drops what is kept for it";
     fail("webhooks", found, advice)
 }
 

@@ -11,9 +11,8 @@ use crate::domain::{account::AccountId, webhook::Webhook};
 
 /// Keys that Redis looks at for a page. A thousand take it well under a millisecond.
 const PAGE_KEYS: usize = 1000;
-/// So many accounts are looked at for settings that cannot be read, and so many pages.
-const ACCOUNTS_MAX: usize = 10_000;
-const PAGES_MAX: usize = 1000;
+/// So many pages are looked at for settings that cannot be read: a matter of seconds.
+const PAGES_MAX: usize = 10_000;
 
 /// Some of the accounts that have webhooks.
 #[derive(Debug)]
@@ -31,8 +30,10 @@ pub struct PageStart(u64);
 /// What accounts' settings look like.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingsLooked {
-    /// Accounts that were looked at, 10,000 at most.
+    /// Accounts that were looked at.
     pub accounts: usize,
+    /// Whether these are all: ten million keys are looked at, at most.
+    pub complete: bool,
     /// What cannot be read: each key, or field of one, with the reason.
     pub unreadable: Vec<String>,
 }
@@ -42,7 +43,7 @@ impl Store {
     pub async fn look_at_settings(&self) -> Result<SettingsLooked, StoreError> {
         let (mut looked, mut page) = (SettingsLooked::default(), Some(PageStart::default()));
         for _ in 0..PAGES_MAX {
-            let Some(start) = page.filter(|_| looked.accounts < ACCOUNTS_MAX) else { break };
+            let Some(start) = page else { break };
             let AccountPage { accounts, next } = self.accounts(start).await?;
             page = next;
             looked.accounts += accounts.len();
@@ -67,6 +68,7 @@ impl Store {
                 }
             }
         }
+        looked.complete = page.is_none();
         Ok(looked)
     }
 

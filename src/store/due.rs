@@ -140,7 +140,7 @@ impl Store {
         let keys = &self.0.keys;
         let partition = keys.partition(account);
         let mut script = self.0.scripts.release.key(keys.releases(partition));
-        script.key(keys.visits(partition)).key(keys.webhooks(account)).key(keys.held(partition, webhook));
+        script.key(keys.webhooks(account)).key(keys.held(partition, webhook));
         script.key(keys.queue(partition)).key(keys.held_bytes(partition));
         script.arg(Keys::member(account, webhook)).arg(webhook.to_string()).arg(free).arg(place_bytes);
         script.arg(BATCH_MAX).arg(BATCH_MAX_BYTES).arg(ms(pace)).arg(u8::from(rung));

@@ -288,8 +288,8 @@ impl Store {
         self.0.link.run_script(&script).await.map(answer)
     }
 
-    /// Drops rejected entries that are past their retention; answers how many.
-    pub async fn sweep(&self, partition: u16) -> Result<u64, StoreError> {
+    /// Drops rejected entries that are past their retention; answers whether there may be more.
+    pub async fn sweep(&self, partition: u16) -> Result<bool, StoreError> {
         let mut script = self.0.scripts.sweep.key(self.0.keys.rejected(partition));
         script.key(self.0.keys.counts(partition)).arg(ms(self.0.rejected.retention));
         self.0.link.run_script(&script).await

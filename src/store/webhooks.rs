@@ -113,7 +113,8 @@ impl Store {
     ) -> Result<Put, StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.put_webhook.key(keys.webhooks(account));
-        script.key(keys.releases(keys.partition(account)));
+        let partition = keys.partition(account);
+        script.key(keys.releases(partition)).key(keys.held(partition, webhook.id));
         script.arg(webhook.id.to_string()).arg(webhook.to_json()).arg(edited.unwrap_or(0)).arg(limit);
         script.arg(Keys::member(account, webhook.id)).arg(u8::from(webhook.active));
         let answer: String = self.0.link.run_script(&script).await?;

@@ -17,7 +17,7 @@ use crate::{
     store::{Entry, Reader, StoreError},
 };
 
-/// How long a read waits for the first entry.
+/// How long a read waits for the first entry at most.
 const BLOCKING: Duration = Duration::from_secs(5);
 /// An entry that comes within this time after the reader began to wait for it follows closely: there may be more.
 const CLOSELY: Duration = Duration::from_millis(50);
@@ -61,7 +61,9 @@ pub(super) async fn read(worker: Arc<Worker>, partition: u16) {
 async fn open(worker: &Worker, partition: u16) -> Result<Reader, StoreError> {
     worker.store.ensure_group(partition).await?;
     let known = worker.steps[usize::from(partition)].known.clone();
-    worker.store.reader(partition, &worker.consumer, BLOCKING, known).await
+    // A lease counts from when the read was sent, and is not to be too old to start on when the entry comes.
+    let blocking = BLOCKING.min(worker.start_within / 2);
+    worker.store.reader(partition, &worker.consumer, blocking, known).await
 }
 
 /// One read, which begins when there is a slot and room in memory; `more`: entries probably wait. Answers whether more do.

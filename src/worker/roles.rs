@@ -221,7 +221,12 @@ pub(super) async fn sweep(worker: Arc<Worker>) {
     loop {
         for partition in 0..worker.partitions() {
             let left = worker.store.leave(partition, &worker.consumer, false, &[]).await.map(drop);
-            let swept = worker.store.sweep(partition).await.map(drop);
+            let swept = loop {
+                match worker.store.sweep(partition).await {
+                    Ok(true) => {}
+                    other => break other.map(drop),
+                }
+            };
             if let Err(error) = left.and(swept) {
                 tell("sweep", Some(partition), &error);
             }

@@ -231,7 +231,7 @@ pub(crate) fn visit(state: &mut State, number: u8) {
 pub(crate) fn switch(state: &mut State, number: u8, on: bool) {
     let webhook = &mut state.webhooks[usize::from(number)];
     webhook.active = on;
-    if on {
+    if on && !webhook.held.is_empty() {
         webhook.release = Some(Due::Now);
     }
 }

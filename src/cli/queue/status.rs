@@ -10,7 +10,7 @@ use super::{
     super::output::{Reader, clean, fits, flexible, milliseconds, render, table, time},
     Exit, output,
 };
-use crate::store::{Figures, Kept, Limited, LiveWorker, Planned, Status, Store, WEBHOOKS_MAX};
+use crate::store::{Figures, Kept, Limited, LiveWorker, Status, Store, WEBHOOKS_MAX};
 
 /// The figures are shown again this often.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -108,18 +108,17 @@ fn summary(status: &Status, width: Option<u16>) -> String {
         ("Depth", format!("{depth}{oldest}")),
         ("In flight", format!("{in_flight}, of {}", plural(*consumers as u64, "consumer"))),
         ("Retries", format!("{} waiting{late}", retries.waiting)),
-        ("Releases", planned(*releases)),
-        ("Visits", planned(*visits)),
+        (
+            "Releases",
+            format!("{} with deliveries to be released, {} due", plural(releases.waiting, "webhook"), releases.due),
+        ),
+        ("Visits", format!("{} waiting, {} due", plural(visits.waiting, "webhook"), visits.due)),
         ("Held", kept(status.held, "held", "webhook")),
         ("Failed", kept(status.failed, "failed", "webhook")),
         ("Rejected", kept(*rejected, "rejected", "partition")),
     ];
     let rows = rows.map(|(name, value)| [name.to_owned(), value]);
     render(flexible(table(["", ""], rows), [1]), width)
-}
-
-fn planned(planned: Planned) -> String {
-    format!("{} waiting, {} due", plural(planned.waiting, "webhook"), planned.due)
 }
 
 /// `12 of 2 webhooks`, and which limit is reached.

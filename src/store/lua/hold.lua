@@ -47,11 +47,11 @@ for k = 7, #KEYS, 2 do
     answers[#answers + 1] = guarded(hold, of, unpack(ARGV, i, i + 4))
     if answers[#answers] == 'HELD' or answers[#answers] == 'GONE' then ended[#ended + 1] = ARGV[i] end
   end
+  local sum = of.bytes and of.bytes >= 0 and of.bytes + of.added
   a = a + 5 * ARGV[a]
-  local sum = of.bytes and of.bytes + of.added
   if of.added > 0 and sum then new_sums[#new_sums + 1], new_sums[#new_sums + 2] = of.webhook, sum end
-  -- A visit weighs where the sum is missing or reaches the limit; before others, for more may come.
-  if of.added > 0 and not (sum and sum < max_bytes) then come_by(visits, of.member, 0) end
+  -- A visit weighs where the sum is missing, or reaches the limit while it is off; before others, for more may come.
+  if of.added > 0 and not (sum and (sum < max_bytes or of.active ~= false)) then come_by(visits, of.member, 0) end
   if of.active == false and of.entries > limit then dropped = dropped + redis.call('XTRIM', of.held, 'MAXLEN', '=', limit) end
 end
 count(counts, 'held_overflow', dropped)

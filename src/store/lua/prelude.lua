@@ -47,11 +47,11 @@ local function envelope(entry)
   return entry.envelope or string.sub(entry.delivery, string.find(entry.delivery, '\n', 1, true) + 1)
 end
 
--- Whether a webhook's settings say that it is on. Guarded: settings that somebody spoiled (JSON without fields, or another
--- webhook's, too) say nothing of the kind.
+-- Whether a webhook's settings say that it is on, and where its events go. Guarded: settings that somebody spoiled (JSON
+-- without fields, or another webhook's, too) say nothing of the kind.
 local function is_active(webhook, settings)
   local readable, found = pcall(cjson.decode, settings)
-  return readable and type(found) == 'table' and found.id == webhook and found.active == true
+  return readable and type(found) == 'table' and found.id == webhook and found.active == true and type(found.url) == 'string'
 end
 
 -- Counts what was dropped. Guarded: a spoiled counter must not stop a move half-way, for Lua never rolls back.
@@ -68,11 +68,11 @@ local function weigh(key, newest_bytes, max_bytes)
   return redis.call('MEMORY', 'USAGE', key, 'SAMPLES', 0)
 end
 
--- Drops the oldest of a stream that have so many bytes together, but never the newest; answers how many. At most 128 at a
--- time (1.5 ms): a bound that was lowered takes effect step by step.
+-- Drops the oldest of a stream that have so many bytes together, but never the newest; answers how many. At most 128 and
+-- about 1 MiB at a time (some 2 ms): a bound that was lowered takes effect step by step.
 local function drop_oldest(key, bytes)
-  local dropped, most = 0, math.min(128, redis.call('XLEN', key) - 1)
-  while bytes > 0 and dropped < most do
+  local dropped, most, enough = 0, math.min(128, redis.call('XLEN', key) - 1), bytes - 1048576
+  while bytes > 0 and bytes > enough and dropped < most do
     local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
     for _, text in ipairs(oldest[2]) do bytes = bytes - #text end
     dropped = dropped + redis.call('XDEL', key, oldest[1])
@@ -111,6 +111,20 @@ local function come_by(times, member, at_ms) return redis.call('ZADD', times, 'L
 local function at_rest(now, member)
   local share = tonumber(string.sub(redis.sha1hex(member), 1, 4), 16) / 65536
   return math.floor(now + (30 + 25 * share) * 60000)
+end
+
+-- Drops what a stream has that is older than `min_ms`, and counts it: 1000 entries at most (0.5 ms), whole nodes of the stream
+-- at first. Answers how many are left, and whether more of them may be too old. Of what is no stream nothing is left.
+local function drop_old(key, min_ms, counts, cause)
+  local entries, min = redis.pcall('XLEN', key), string.format('%.0f', min_ms)
+  if type(entries) ~= 'number' or entries == 0 then return 0, false end
+  local dropped = redis.call('XTRIM', key, 'MINID', '~', min, 'LIMIT', '1000')
+  -- A node has 100 entries, or fewer: so many less than the limit mean that no whole node is too old.
+  local more = dropped > 900
+  if not more then dropped = dropped + redis.call('XTRIM', key, 'MINID', '=', min) end
+  count(counts, cause, dropped)
+  if dropped == entries then redis.call('DEL', key) end
+  return entries - dropped, more
 end
 
 -- Drops all that lies there for a webhook but its settings, and counts it; answers how many held and failed deliveries.

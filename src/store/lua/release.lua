@@ -1,18 +1,18 @@
 -- release: up to n of what a webhook holds -> queue, oldest first, each with the id it was held under; the next release is
 -- planned, or none where nothing is left or it is off.
--- KEYS  1 releases  2 visits  3 webhooks  4 held  5 queue  6 held_bytes
+-- KEYS  1 releases  2 webhooks  3 held  4 queue  5 held_bytes
 -- ARGV  1 <account>/<webhook>  2 webhook  3 places that its endpoint has free  4 bytes of an envelope for which an attempt
 --       takes one  5 most entries  6 most bytes (at least one entry is moved)  7 ms until the next release while more is held
 --       8 whether places became free: then it is made although it is not due, if one is planned (1|0)
 -- Answers [how many moved, ms until the next release (-1: none; 0: it is due again, for more is held and places are left),
 -- 1 if more is held else 0 (nothing where it was not due, and so was not made), places that what moved takes].
-local releases, visits, webhooks, held, queue, sums = unpack(KEYS)
+local releases, webhooks, held, queue, sums = unpack(KEYS)
 local member, webhook, now = ARGV[1], ARGV[2], now_ms()
 local due = redis.call('ZSCORE', releases, member)
-if not due or (tonumber(due) > now and ARGV[8] == '0') then return { 0, due and due - now or -1, false, 0 } end
+if not due then return { 0, -1, false, 0 } end
+if tonumber(due) > now and ARGV[8] == '0' then return { 0, math.min(due - now, 3600000), false, 0 } end
 local settings = redis.pcall('HGET', webhooks, webhook)
--- What lies there for a webhook that is gone, its visit drops.
-if not settings then come_by(visits, member, now) end
+-- What lies there for a webhook that is gone, its visit drops, in its time: somebody may be about to write the settings back.
 if not settings or settings.err or not is_active(webhook, settings) then
   redis.call('ZREM', releases, member)
   return { 0, -1, 0, 0 }

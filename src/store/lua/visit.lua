@@ -10,64 +10,88 @@ local webhook, member, max_bytes, now = ARGV[1], ARGV[2], tonumber(ARGV[6]), now
 local due = redis.call('ZSCORE', visits, member)
 if not due or tonumber(due) > now then return 'NOT_DUE' end
 local settings = redis.pcall('HGET', webhooks, webhook)
-if not settings then
+
+-- Whether what is kept of a webhook names another account: then somebody wrote a wrong member.
+local function is_anothers(key)
+  local found = redis.pcall('XRANGE', key, '-', '+', 'COUNT', '1')
+  local line = not found.err and found[1] and string.match(found[1][2][2], '^[^\n]*')
+  local readable, delivery = pcall(cjson.decode, line or '')
+  if not readable or type(delivery) ~= 'table' or type(delivery.account) ~= 'string' then return false end
+  return delivery.account .. '/' .. webhook ~= member
+end
+if not settings and (is_anothers(held) or is_anothers(failed)) then
+  redis.call('ZREM', visits, member)
+  return 'VISITED'
+elseif not settings then
   drop_webhook(webhook, member, unpack(KEYS, 2))
   return 'GONE'
 end
 -- Of settings that cannot be read it is not known whether the webhook is on.
 local active = not settings.err and is_active(webhook, settings)
+local waiting, more_held = drop_old(held, now - ARGV[3], counts, 'held_expired')
+local kept, more_failed = drop_old(failed, now - ARGV[4], counts, 'failed_expired')
+local again = more_held or more_failed
 
--- What is left of a stream when the entries past their retention are gone; nothing of what is no stream.
-local function trimmed(key, retention_ms, cause)
-  local entries = redis.pcall('XLEN', key)
-  if type(entries) ~= 'number' then return 0 end
-  local dropped = entries > 0 and redis.call('XTRIM', key, 'MINID', '=', string.format('%.0f', now - retention_ms)) or 0
-  count(counts, cause, dropped)
-  if dropped == entries then redis.call('DEL', key) end
-  return entries - dropped
+-- The bytes of what is held, as the first so many nodes weigh: an entry of several KB has a node of its own, and smaller ones
+-- share one.
+local function weigh_held(nodes) return redis.call('MEMORY', 'USAGE', held, 'SAMPLES', string.format('%d', nodes)) end
+
+-- Drops the oldest until `excess` bytes are free, but never the newest. They go unread, for to read 6 KB takes 10 µs: in steps
+-- of which the nodes that they have at most weigh no more than is still to go, or of one entry.
+local function free(excess)
+  local function count_nodes() return redis.call('XINFO', 'STREAM', held)[4] end
+  local nodes, before = count_nodes(), waiting
+  for _ = 1, 16 do
+    if excess <= 0 or waiting == 1 then break end
+    local n, bytes = 256, 0
+    while true do
+      bytes = weigh_held(n) * n / math.max(1, nodes - 1)
+      if n == 1 or bytes <= excess then break end
+      n = n / 2
+    end
+    n = math.min(n, waiting - 1)
+    redis.call('XTRIM', held, 'MAXLEN', '=', waiting - n)
+    -- Small ones share nodes. To count those reads the first entry and the last, so that it is not done for large ones.
+    local gone = bytes / n < 8192 and waiting > 2 * nodes and nodes - count_nodes() or n
+    excess, waiting, nodes = excess - bytes * gone / n, waiting - n, nodes - gone
+  end
+  count(counts, 'held_overflow', before - waiting)
 end
-local waiting, kept = trimmed(held, ARGV[3], 'held_expired'), trimmed(failed, ARGV[4], 'failed_expired')
 
--- The running sum of bytes that are held. It is weighed anew where it is missing, makes no sense or reaches the limit (0.05 µs
--- an entry); then, while the webhook is off, the oldest go until a sixteenth is free, so that the next ones need not be weighed.
--- They go unread, for to read 6 KB takes 10 µs: in steps that quadruple, the first no larger than the weight of the oldest and
--- the average say, the others than what the one before freed; 336 entries at most, which takes some 2 ms.
+-- The running sum of bytes that are held is weighed anew where it is missing, makes no sense or reaches the limit: by 10,000
+-- nodes, which takes 0.5 ms. Then, while the webhook is off, the oldest go until a sixteenth is free, so that the next ones need
+-- not be weighed; 8 MiB of them at most, as a script should not take long.
 local noted = redis.pcall('HGET', sums, webhook)
-local sum, is_over = tonumber(noted), false
+local sum = tonumber(noted)
 if waiting == 0 then
   if noted then redis.pcall('HDEL', sums, webhook) end
 elseif not (sum and sum >= 0 and sum < max_bytes) then
-  sum = redis.call('MEMORY', 'USAGE', held, 'SAMPLES', 0)
-  local least, step, oldest = max_bytes * 15 / 16, 16, 0
+  sum = weigh_held(10000)
   if sum >= max_bytes and not active then
-    for _, text in ipairs(redis.call('XRANGE', held, '-', '+', 'COUNT', 1)[1][2]) do oldest = oldest + #text end
-    local each = math.max(oldest, sum / waiting)
-    while sum > least and waiting > 1 and step <= 256 do
-      local n = math.min(step, math.ceil((sum - least) / each), waiting - 1)
-      count(counts, 'held_overflow', redis.call('XTRIM', held, 'MAXLEN', '=', waiting - n))
-      local left = redis.call('MEMORY', 'USAGE', held, 'SAMPLES', 0)
-      each, waiting, step, sum = math.max(1, (sum - left) / n), waiting - n, step * 4, left
-    end
-    is_over = sum >= max_bytes and waiting > 1
+    free(math.min(sum - max_bytes * 15 / 16, 8388608))
+    sum = weigh_held(10000)
+    again = again or sum >= max_bytes and waiting > 1
   end
   redis.pcall('HSET', sums, webhook, string.format('%.0f', sum))
 end
-if active and waiting > 0 then come_by(releases, member, now) end
+if active and waiting > 0 then pcall(come_by, releases, member, now) end
 
 -- The oldest log entry is young enough, or goes; so does what is no log entry.
 local function log_left()
-  local oldest = redis.pcall('LINDEX', logs, -1)
-  while type(oldest) == 'string' do
+  for _ = 1, 100 do
+    local oldest = redis.pcall('LINDEX', logs, -1)
+    if type(oldest) ~= 'string' then return false end
     local ok, entry = pcall(cjson.decode, oldest)
     if ok and type(entry) == 'table' and type(entry.time) == 'string' and entry.time >= ARGV[5] then return true end
     redis.call('RPOP', logs)
-    oldest = redis.call('LINDEX', logs, -1)
   end
-  return false
+  -- A log has 50 entries, unless somebody wrote it.
+  again = true
+  return true
 end
 
 if log_left() or waiting + kept > 0 then
-  redis.call('ZADD', visits, is_over and 0 or at_rest(now, member), member)
+  redis.call('ZADD', visits, again and 0 or at_rest(now, member), member)
 else
   redis.call('ZREM', visits, member)
 end
