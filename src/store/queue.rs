@@ -185,7 +185,11 @@ impl Store {
         let unsettled: Vec<usize> = (0..answers.len()).filter(|index| answers[*index] == "AGAIN").collect();
         if !unsettled.is_empty() {
             let again: Vec<Attempted> = unsettled.iter().map(|index| attempts[*index].clone()).collect();
-            let settled = self.settle_once(partition, consumer, &again, |_| true).await?;
+            let settled = match self.settle_once(partition, consumer, &again, |_| true).await {
+                // The others are settled.
+                Err(error) if !error.is_passing() => vec![error.to_string(); unsettled.len()],
+                settled => settled?,
+            };
             for (index, answer) in unsettled.into_iter().zip(settled) {
                 answers[index] = answer;
             }

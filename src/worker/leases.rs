@@ -1,4 +1,4 @@
-//! What this worker holds: one slot for each queue entry, whoever gave it.
+//! What this worker holds: one slot for each queue entry, whether it was read or claimed.
 //!
 //! Keyed by entry, because the same entry can come again while it is being attempted: the consumer group was
 //! recreated, or this very process claimed it after a stall. Then the newest delivery count replaces the old one, the

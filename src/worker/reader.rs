@@ -1,17 +1,23 @@
 //! Reading new entries of one partition.
 //!
-//! The reader of a worker's only partition reads with slots in hand for all that may come, and keeps them while it waits:
-//! nothing else could use them. Where there are several partitions, a reader that waits holds no slot, or idle partitions
-//! would keep the slots of busy ones. It waits for a single entry, begins to wait only while a slot is free, and the entry
-//! takes the next slot when it has come. If entries follow each other closely, the reader reads with slots in hand and
-//! without waiting, until nothing is left. So an event of an idle partition costs one read, a busy partition is read in
-//! batches, and at most one entry for each partition is in hand beyond the slots.
+//! Where there are several partitions, a reader that waits holds no slot, or idle partitions would keep the slots of busy ones.
+//! It waits for a single entry, begins to wait only while a slot is free, and the entry takes the next slot when it has come. If
+//! entries follow each other closely, the reader reads with slots in hand and without waiting, until nothing is left. So an
+//! event of an idle partition costs one read, a busy partition is read in batches, and at most one entry for each partition is
+//! in hand beyond the slots.
+//!
+//! The reader of a worker's only partition keeps slots in hand while it waits, so that it reads whatever comes together; but no
+//! more than half of what is free, for a claimer may need the others.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-use super::{READ_MAX, Taken, Unstarted, Worker, persist::Backoff, slots::Taker};
+use super::{
+    READ_MAX, Taken, Unstarted, Worker,
+    persist::Backoff,
+    slots::{Share, Taker},
+};
 use crate::{
     domain::entry::Work,
     store::{Entry, Reader, StoreError},
@@ -21,6 +27,8 @@ use crate::{
 const BLOCKING: Duration = Duration::from_secs(5);
 /// An entry that comes within this time after the reader began to wait for it follows closely: there may be more.
 const CLOSELY: Duration = Duration::from_millis(50);
+/// A read that is to end early is told so again after this long.
+const UNBLOCK_AGAIN: Duration = Duration::from_millis(100);
 /// With several partitions one read takes at most this part of the slots, so that others can read meanwhile.
 const READ_PART: usize = 4;
 
@@ -69,21 +77,21 @@ async fn open(worker: &Worker, partition: u16) -> Result<Reader, StoreError> {
 /// One read, which begins when there is a slot and room in memory; `more`: entries probably wait. Answers whether more do.
 async fn read_once(worker: &Arc<Worker>, partition: u16, reader: &mut Reader, more: bool) -> Result<bool, StoreError> {
     let (client_id, is_only) = (reader.client_id(), worker.partitions() == 1);
-    let most = match () {
-        () if is_only => READ_MAX,
-        () if more => (worker.concurrency / READ_PART).clamp(1, READ_MAX),
-        () => 1,
+    let share = match () {
+        () if more && is_only => Share::UpTo(READ_MAX),
+        () if more => Share::UpTo((worker.concurrency / READ_PART).clamp(1, READ_MAX)),
+        () if is_only => Share::HalfUpTo(READ_MAX),
+        () => Share::UpTo(1),
     };
     let slots = tokio::select! {
         () = worker.stop.cancelled() => return Ok(false),
-        slots = worker.slots.several(Taker::Reader, most) => slots,
+        slots = worker.slots.several(Taker::Reader, share) => slots,
     };
-    let sent = Instant::now();
-    if is_only || more {
-        let most = slots.num_permits();
-        let reading = async { if is_only { reader.read(most).await } else { reader.read_at_once(most).await } };
+    let (sent, most) = (Instant::now(), slots.num_permits());
+    if more || most > 1 {
+        let reading = async { if more { reader.read_at_once(most).await } else { reader.read(most).await } };
         let entries = finish(worker, client_id, reading).await?;
-        let more = !entries.is_empty();
+        let more = if is_only { entries.len() == most } else { !entries.is_empty() };
         begin(worker, partition, entries, slots, sent).await;
         Ok(more)
     } else {
@@ -106,11 +114,16 @@ async fn finish(
 ) -> Result<Vec<Entry>, StoreError> {
     let mut reading = std::pin::pin!(reading);
     tokio::select! {
-        entries = &mut reading => entries,
-        () = worker.stop.cancelled() => {
-            // If this fails, the read ends by itself soon.
-            let _ = worker.store.unblock(client_id).await;
-            reading.await
+        biased;
+        entries = &mut reading => return entries,
+        () = worker.stop.cancelled() => {}
+    }
+    loop {
+        // Again, because the first may come to Redis before the read does. If Redis refuses, the read ends by itself soon.
+        let _ = worker.store.unblock(client_id).await;
+        tokio::select! {
+            entries = &mut reading => return entries,
+            () = tokio::time::sleep(UNBLOCK_AGAIN) => {}
         }
     }
 }

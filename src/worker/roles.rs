@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     READ_MAX, Worker,
     persist::{Backoff, tell},
-    slots::Taker,
+    slots::{Share, Taker},
     turns::{PROMOTE_EVERY, Role},
 };
 use crate::{
@@ -46,7 +46,7 @@ pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
     }
 }
 
-/// Claims what there are slots for; `true` where more may be left.
+/// Claims as many entries as there are slots; `true` where more may be left.
 async fn claim_once(worker: &Arc<Worker>, partition: u16) -> bool {
     worker.turns.note(Role::Claim, partition);
     failpoint::wedge("claim").await;
@@ -92,7 +92,7 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16) -> bool {
 impl Worker {
     /// Slots for a claim, waited for; `None` where the worker stops first.
     async fn slots_for_claim(&self, partition: u16) -> Option<OwnedSemaphorePermit> {
-        self.wait_for(Role::Claim, partition, self.slots.several(Taker::Claimer, READ_MAX)).await
+        self.wait_for(Role::Claim, partition, self.slots.several(Taker::Claimer, Share::UpTo(READ_MAX))).await
     }
 
     /// What a loop waits for, which is no sign of its being wedged; `None` where the worker stops first.
@@ -162,9 +162,7 @@ pub(super) async fn renew(worker: Arc<Worker>) {
 /// Renews all of them, until one gets no answer: then the others would not either, and each would wait for it anew.
 async fn renew_round(worker: &Worker) {
     worker.turns.note(Role::Renew, 0);
-    // A younger lease can wait for the next round, and even for the one after that, should the next be lost. Most entries are
-    // settled by then.
-    let due = worker.start_within.saturating_sub(worker.renew_every * 12 / 5).min(worker.renew_every / 4);
+    let due = may_wait(worker.start_within, worker.renew_every);
     for partition in 0..worker.partitions() {
         let mut leases = worker.leases.due(partition, due);
         // Those that lie together are looked at together.
@@ -181,6 +179,12 @@ async fn renew_round(worker: &Worker) {
             worker.turns.note(Role::Renew, 0);
         }
     }
+}
+
+/// A lease that is younger can wait for the next round, and even for the one after that, should the next be lost: two rounds are
+/// 2.4 times `renew_every` apart at most. Most entries are settled by then.
+fn may_wait(start_within: Duration, renew_every: Duration) -> Duration {
+    start_within.saturating_sub(renew_every * 12 / 5).min(renew_every / 4)
 }
 
 /// Publishes this worker's figures.
@@ -235,5 +239,23 @@ pub(super) async fn sweep(worker: Arc<Worker>) {
             () = worker.stop.cancelled() => return,
             () = tokio::time::sleep(SWEEP_EVERY.mul_f64(rand::random_range(0.5..1.5))) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_skips_a_round_is_young_enough_though_the_next_is_lost() {
+        let seconds = Duration::from_secs_f64;
+        for (start_within, renew_every) in [(8.0, 3.0), (15.0, 5.0), (2.5, 1.0), (2.41, 1.0), (100.0, 1.0), (0.9, 0.3)]
+        {
+            let (start_within, renew_every) = (seconds(start_within), seconds(renew_every));
+            let age = may_wait(start_within, renew_every);
+            assert!(age + renew_every * 12 / 5 <= start_within, "{age:?} of {start_within:?}");
+            assert!(age <= renew_every / 4, "{age:?}");
+        }
+        assert_eq!(may_wait(seconds(8.0), seconds(3.0)), seconds(0.75));
     }
 }

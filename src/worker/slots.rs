@@ -15,11 +15,20 @@ pub(super) enum Taker {
     Claimer,
 }
 
+/// How many slots are taken at once: one in any case.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Share {
+    /// What is free, up to so many.
+    UpTo(usize),
+    /// Half of what is free, up to so many: they will be kept for a while, and others may need the rest.
+    HalfUpTo(usize),
+}
+
 /// The slots of a worker.
 pub(super) struct Slots {
     free: Arc<Semaphore>,
     load: Arc<Load>,
-    /// By taker. Of each kind one at a time waits for a slot, in the order in which they came: so while slots are short,
+    /// By taker. One of each kind waits for a slot at a time, in the order in which they came: so while slots are short,
     /// claimers get every second one, however many readers wait.
     turns: [Mutex<()>; 2],
 }
@@ -35,14 +44,19 @@ impl Slots {
         self.free.clone().acquire_owned().await.expect("the slots are never closed")
     }
 
-    /// Waits for a slot and for room, then takes along what else is free, up to `most` and as far as there is room.
-    pub(super) async fn several(&self, taker: Taker, most: usize) -> OwnedSemaphorePermit {
+    /// Waits for a slot and for room, then takes along its share of what else is free, as far as there is room.
+    pub(super) async fn several(&self, taker: Taker, share: Share) -> OwnedSemaphorePermit {
         loop {
             // Room is waited for without a slot: an entry that is in hand and waits for a slot may be what takes the room.
             self.load.room().await;
             let mut slots = self.one(taker).await;
             let Some(room) = self.load.room_now() else { continue };
-            let more = self.free.available_permits().min(most.min(room) - 1);
+            let free = self.free.available_permits();
+            let (share, most) = match share {
+                Share::UpTo(most) => (free, most),
+                Share::HalfUpTo(most) => (free / 2, most),
+            };
+            let more = share.min(most.min(room) - 1);
             if let Ok(more) = self.free.clone().try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
                 slots.merge(more);
             }

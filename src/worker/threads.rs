@@ -1,6 +1,6 @@
 //! Several workers in one process, one a thread, for machines with more cores. They share nothing: each has its own name
-//! in the consumer groups, its own connections to Redis and to endpoints, and its part of `concurrency`, `max_bytes`, `failing_rate` and `max_connections`. So
-//! none waits for another, and a process of four is as four processes of one.
+//! in the consumer groups, its own connections to Redis and to endpoints, and its part of `concurrency`, `max_bytes`,
+//! `failing_rate` and `max_connections`. So none waits for another, and a process of four is as four processes of one.
 
 use std::thread;
 

@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) {
-    // One task's trouble is all of it: whoever waits for the rest would wait for ever.
+    // One task's trouble ends the process, or the others would wait for ever.
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         tell(panic);
@@ -124,7 +124,7 @@ struct Finished {
 }
 
 impl Deliver {
-    /// POSTs an entry; nothing where that fails, which is none of a loop's business.
+    /// POSTs an entry; nothing where that fails: these loops know no retry.
     async fn deliver(&self, entry: Entry) -> Option<Finished> {
         let Entry { id, account, event_id, envelope } = entry;
         let logged = self.logs.as_ref().map(|logs| (logs.webhook(account), Begun::now(envelope.clone())));

@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Longer than any turn should take.
 pub const LIMIT: Duration = Duration::from_secs(600);
 
-/// After so many deliveries a process is warm.
+/// A process is warm after this many deliveries.
 const WARM: u64 = 20_000;
 
 /// Events that make endpoints known, and their bytes at most: `held` has room for them.
@@ -277,7 +277,7 @@ pub async fn drain_world(
     sample
 }
 
-/// Of so many events, those during which so many processes do nothing else: see [`drain`].
+/// Which of these events are measured: those during which the processes do nothing else. See [`drain`].
 pub fn measured(events: usize, processes: usize) -> Range<u64> {
     let (events, processes) = (u64::try_from(events).expect("64 bits"), u64::try_from(processes).expect("64 bits"));
     (events / 5).min(WARM * processes)..events - events / 50

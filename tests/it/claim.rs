@@ -117,6 +117,45 @@ async fn takeover<const N: usize>(settings: [(&str, &str); N]) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_idle_worker_with_few_slots_takes_all_orphans_over_at_once_though_its_reader_waits() {
+    const ORPHANS: usize = 24;
+    let receiver = Receiver::start().await;
+    receiver.plan("/slow", [Answer::Delay(Duration::from_secs(1), Box::new(Answer::Status(200)))]);
+    let here = Installation::new(&receiver).await;
+    let worker = here.program.worker([
+        ("LYNKHOOK_WORKER__CONCURRENCY", "64"),
+        ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
+        ("LYNKHOOK_WORKER__LEASE", "20s"),
+    ]);
+    worker.wait_for_line("worker started").await;
+    // Each to an endpoint of its own, so that none has to wait for another.
+    for number in 0..ORPHANS {
+        here.add(&format!("slow-{number}"), &receiver.url("/slow")).await;
+    }
+    let mut reader = here.reader(0, "dead", Duration::from_millis(10)).await;
+    let mut redis = here.redis.clone();
+    // The worker waits for an entry, and this one reads nothing but what is its own.
+    let mut orphans = redis::pipe();
+    for number in 0..ORPHANS {
+        let fields = [("account", format!("slow-{number}")), ("envelope", TRANSCRIPT.to_owned())];
+        orphans.xadd(here.key("queue"), "*", &fields);
+    }
+    worker.sigstop();
+    let ids: Vec<String> = orphans.query_async(&mut redis).await.unwrap();
+    reader.read(ORPHANS).await.unwrap();
+    let mut age = redis::cmd("XCLAIM");
+    age.arg(here.key("queue")).arg("workers").arg("dead").arg(0).arg(&ids).arg("IDLE").arg(60_000).arg("JUSTID");
+    let _: Vec<String> = age.query_async(&mut redis).await.unwrap();
+    let began = Instant::now();
+    worker.sigcont();
+    receiver.wait_for("/slow", ORPHANS, SOON).await;
+    let took = began.elapsed();
+    println!("taken over within {took:.1?}");
+    // One by one, as slots of a second each become free, it would take longer.
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_that_a_killed_worker_held_moves_when_its_leases_have_ended_and_another_looks() {
     // The next look is 1.5 x claim_every away, at most.
     let (lease, look) = (Duration::from_secs(6), Duration::from_millis(750));

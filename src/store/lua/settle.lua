@@ -37,7 +37,7 @@ local function retry(delivery, delay_ms)
 end
 
 -- Where others have failed, the webhook is visited. That is planned again, and they are weighed, now and then: where
--- `is_close` says so, and, where they are as many as may be and that is no sixteenth, with the log's span.
+-- `is_close` says so, and with the log's span: that helps where `failed` is full and its limit is no multiple of 16.
 local function fail(of, delivery, log)
   local before = redis.call('XLEN', of.failed)
   local closely = of.renew or is_close(before, 1, #delivery, max_bytes)

@@ -90,7 +90,7 @@ impl Begun {
     }
 }
 
-/// The log of each of so many webhooks, beside the queue.
+/// The log keys of this many webhooks, beside the queue.
 pub struct Logs(Vec<String>);
 
 impl Logs {
