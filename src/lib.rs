@@ -44,9 +44,8 @@
 //! every step checks first. It renews what it holds every 3 s; an entry idle for 20 s is claimed by another worker,
 //! which looks every 2 s, and from then on the first one's steps answer `LOST` and change nothing. No request starts on a
 //! lease that was last renewed over 8 s ago, and a request takes 10 s at most, so an attempt never outlives its lease. One
-//! renewal may be lost and nothing waits for it. The worker's
-//! table of what it holds is keyed by entry: when the consumer group is lost and recreated, entries come again, and
-//! what is under way goes on under the new token. Every step is safe to repeat and is repeated until Redis answers.
+//! renewal may fail and nothing waits for it. The worker's table of what it holds is keyed by entry: when the consumer
+//! group is lost and recreated, entries come again, and what is under way goes on under the new token. Every step is safe to repeat and is repeated until Redis answers.
 //!
 //! **A suspect.** An entry that was claimed before may have ended its worker. A worker attempts suspects one at a time,
 //! so that no neighbour is blamed, and one lost five times is set aside with a final log entry.
@@ -59,11 +58,11 @@
 //! at its endpoint ends, which rings the releaser. There is no queue in memory to lose, and a backlog of 10,000 costs a script at
 //! a time. When `held` is full, new deliveries fail.
 //!
-//! **Upkeep** (`worker/visit.rs`). What is too old, too much or nobody's is dropped by visits, each webhook's every 30 to 55 minutes.
-//! They have a sorted set of their own, and a pace: however many are due together, no delivery waits for them.
+//! **Upkeep** (`worker/visit.rs`). What is too old, too much or nobody's is dropped by visits, each webhook's every 30 to 55
+//! minutes. They have a sorted set of their own, and a pace: however many are due together, no delivery waits for them.
 //!
-//! **Partitions.** Each has a reader, for each lies in a hash slot of its own. A reader that waits keeps no place, so that idle
-//! partitions take nothing from busy ones (`worker/reader.rs`).
+//! **Partitions.** Each has a reader, for each lies in a hash slot of its own. A reader that waits keeps no place where there are
+//! several, so that idle partitions take nothing from busy ones (`worker/reader.rs`).
 //!
 //! **A busy worker.** Places are not all: attempts take time as well, and those that fail are repeated. While its thread has
 //! little time left, a worker starts fewer attempts at endpoints that always fail, and brings held deliveries back more slowly.
@@ -81,7 +80,7 @@
 //! **HTTP.** Deliveries do not go through `reqwest`: its header buffer cannot be bounded, so that a connection may keep 408 KiB
 //! of what an endpoint sends and 1,000 connections 400 MiB, where 16 KiB each are enough. It does not show whether a connection
 //! was reused and whether anything of a request was sent, and on that depends whether an endpoint is to blame. A bare loop over
-//! it makes 0.78 of the deliveries a second with 1.35 times the CPU of one over hyper (README, *Measured*).
+//! it makes 0.82 of the deliveries a second with 1.36 times the CPU of one over hyper (README, *Measured*).
 //!
 //! [`sender`] has a pool of its own over hyper's connections, one request at a time on each, over HTTP/1.1 alone: on a connection
 //! shared over HTTP/2 a request could wait unsent behind another customer's. What is no delivery is `reqwest`'s job.
