@@ -41,6 +41,8 @@ pub struct Released {
 pub enum Visited {
     /// It was made.
     Made,
+    /// It was made, and is due again at once: more has to go.
+    Again,
     /// It was not due: another worker made it.
     NotDue,
     /// The webhook's settings are not there, and so all else of it went.
@@ -164,6 +166,7 @@ impl Store {
         let answer: String = self.0.link.run_script(&script).await?;
         Ok(match answer.as_str() {
             "VISITED" => Visited::Made,
+            "AGAIN" => Visited::Again,
             "GONE" => Visited::Gone,
             _ => Visited::NotDue,
         })

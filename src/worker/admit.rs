@@ -21,7 +21,7 @@ use crate::{
 /// Workers are behind when an entry waited in the queue for this long.
 const BEHIND: Duration = Duration::from_secs(3);
 /// Whether too many bytes are held for a webhook that is off is looked at within this long.
-const WEIGH_WITHIN: Duration = Duration::from_millis(100);
+const WEIGH_WITHIN: Duration = Duration::from_millis(50);
 
 /// The fate of a delivery for which there is no room.
 pub(super) enum PutOff {

@@ -54,7 +54,7 @@ async fn round(worker: &Worker, partition: u16) -> Result<(u32, Duration), Store
     let now = worker.clock.now();
     let oldest_log = timestamp(now - LOG_RETENTION);
     let (due, next_in) = worker.store.due(Times::Visits, partition, now.timestamp_millis(), VISITS_MAX).await?;
-    let (mut visits, mut others_make_them) = (0, !due.is_empty());
+    let (mut visits, mut next, mut others_make_them) = (0, next_in.unwrap_or(VISIT_EVERY), !due.is_empty());
     for (account, webhook) in due {
         if worker.stop.is_cancelled() {
             break;
@@ -67,7 +67,8 @@ async fn round(worker: &Worker, partition: u16) -> Result<(u32, Duration), Store
             Ok(Visited::Gone) => {
                 tracing::warn!(%account, %webhook, "its settings are gone, so its log, held and failed deliveries went");
             }
-            Ok(_) => {}
+            Ok(Visited::Again) => next = Duration::ZERO,
+            Ok(Visited::Made | Visited::NotDue) => {}
             Err(error) if error.is_passing() => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, %account, %webhook, "a visit failed and is put off");
@@ -75,5 +76,5 @@ async fn round(worker: &Worker, partition: u16) -> Result<(u32, Duration), Store
             }
         }
     }
-    Ok((visits, next_in.unwrap_or(VISIT_EVERY).max(if others_make_them { OTHERS } else { Duration::ZERO })))
+    Ok((visits, if others_make_them { next.max(OTHERS) } else { next }))
 }

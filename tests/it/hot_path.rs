@@ -60,8 +60,9 @@ const QUICK: [(&str, &str); 3] = [
 ];
 
 /// The scripts that are run again and again while a worker works.
-const HOT: [&str; 11] =
-    ["claim", "fan_out", "hold", "leave", "promote", "publish", "reject", "renew", "settle", "sweep", "visit"];
+const HOT: [&str; 12] = [
+    "claim", "fan_out", "hold", "leave", "promote", "publish", "reject", "release", "renew", "settle", "sweep", "visit",
+];
 
 /// As `SLOWLOG GET` answers: number, time, µs, words, the client's address and name.
 type Line = (u64, u64, u64, Vec<Vec<u8>>, String, String);

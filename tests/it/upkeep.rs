@@ -62,8 +62,13 @@ async fn cost_of_holding(redis: &RedisServer, receiver: &Receiver, held: usize) 
 #[tokio::test(flavor = "multi_thread")]
 async fn holding_costs_at_most_twice_as_much_for_webhooks_that_are_full_and_no_script_takes_long() {
     let (redis, receiver) = (RedisServer::start(AppendFsync::No), Receiver::start().await);
-    let (few, _) = cost_of_holding(&redis, &receiver, 20).await;
-    let (full, slow) = cost_of_holding(&redis, &receiver, FULL).await;
+    let (mut few, mut full, mut slow) = (u64::MAX, u64::MAX, u64::MAX);
+    // The better of two rounds, in turns.
+    for _ in 0..2 {
+        few = few.min(cost_of_holding(&redis, &receiver, 20).await.0);
+        let (cost, slow_scripts) = cost_of_holding(&redis, &receiver, FULL).await;
+        (full, slow) = (full.min(cost), slow.min(slow_scripts));
+    }
     println!("{few} µs an event where few are held, {full} µs where as many are as may be; {slow} slow scripts");
     // Another half, because both are measured beside other tests.
     assert!(full <= few * 3, "{few} µs an event, {full} µs where it is full");

@@ -4,7 +4,8 @@
 -- KEYS  1 webhooks  2 logs  3 held  4 failed  5 visits  6 releases  7 counts  8 held_bytes
 -- ARGV  1 webhook  2 <account>/<webhook>  3 held retention in ms  4 failed retention in ms  5 oldest log time to keep (RFC 3339)
 --       6 held limit (bytes)
--- Answers VISITED, or where it was not: NOT_DUE (another worker made it), GONE (there are no settings: all of it went).
+-- Answers VISITED; AGAIN (the same, and it is due again at once, for more has to go); or where it was not visited: NOT_DUE (another
+-- worker made it), GONE (there are no settings: all of it went).
 local webhooks, logs, held, failed, visits, releases, counts, sums = unpack(KEYS)
 local webhook, member, max_bytes, now = ARGV[1], ARGV[2], tonumber(ARGV[6]), now_ms()
 local due = redis.call('ZSCORE', visits, member)
@@ -60,7 +61,7 @@ end
 
 -- The running sum of bytes that are held is weighed anew where it is missing, makes no sense or reaches the limit: by 10,000
 -- nodes, which takes 0.5 ms. Then, while the webhook is off, the oldest go until a sixteenth is free, so that the next ones need
--- not be weighed; 8 MiB of them at most, as a script should not take long.
+-- not be weighed; 16 MiB of them at most, as a script should not take long.
 local noted = redis.pcall('HGET', sums, webhook)
 local sum = tonumber(noted)
 if waiting == 0 then
@@ -68,7 +69,7 @@ if waiting == 0 then
 elseif not (sum and sum >= 0 and sum < max_bytes) then
   sum = weigh_held(10000)
   if sum >= max_bytes and not active then
-    free(math.min(sum - max_bytes * 15 / 16, 8388608))
+    free(math.min(sum - max_bytes * 15 / 16, 16777216))
     sum = weigh_held(10000)
     again = again or sum >= max_bytes and waiting > 1
   end
@@ -95,4 +96,4 @@ if log_left() or waiting + kept > 0 then
 else
   redis.call('ZREM', visits, member)
 end
-return 'VISITED'
+return again and 'AGAIN' or 'VISITED'

@@ -259,16 +259,18 @@ async fn visits_until_within(bench: &Bench, webhook: WebhookId, sizes: &[usize])
         fill.exec_async(&mut bench.redis.clone()).await.unwrap();
     }
     let (mut left, mut dropped) = (sizes.len(), Vec::new());
-    bench.visit("acme", webhook).await;
+    let mut visited = bench.visit("acme", webhook).await;
     loop {
         let now_left = bench.len(&held).await;
         dropped.push(left - now_left);
         left = now_left;
-        if bench.visit_in_ms("acme", webhook).await.unwrap() > 0 {
+        let is_due = bench.visit_in_ms("acme", webhook).await.unwrap() <= 0;
+        assert_eq!(visited, if is_due { Visited::Again } else { Visited::Made });
+        if !is_due {
             return dropped;
         }
         assert!(*dropped.last().unwrap() > 0, "{left} are left, and a visit drops nothing");
-        bench.visit_if_due("acme", webhook).await;
+        visited = bench.visit_if_due("acme", webhook).await;
     }
 }
 
