@@ -11,7 +11,7 @@ use crate::domain::{account::AccountId, webhook::Webhook};
 
 /// Keys that Redis looks at for a page. A thousand take it well under a millisecond.
 const PAGE_KEYS: usize = 1000;
-/// So many pages are looked at for settings that cannot be read: a matter of seconds.
+/// The search for settings that cannot be read ends after this many pages, which takes seconds.
 const PAGES_MAX: usize = 10_000;
 
 /// Some of the accounts that have webhooks.
@@ -27,14 +27,14 @@ pub struct AccountPage {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PageStart(u64);
 
-/// What accounts' settings look like.
+/// The result of a look at all accounts' settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingsLooked {
     /// Accounts that were looked at.
     pub accounts: usize,
     /// Whether these are all: ten million keys are looked at, at most.
     pub complete: bool,
-    /// What cannot be read: each key, or field of one, with the reason.
+    /// Each key, or field of one, that cannot be read, with the reason.
     pub unreadable: Vec<String>,
 }
 
