@@ -4,7 +4,7 @@
 //! page to the last is met at least once, perhaps more than once; what is added meanwhile may be met or not.
 
 use super::{
-    Store, StoreError, Unanswered,
+    Store, StoreError,
     webhooks::{Field, parse_webhook},
 };
 use crate::domain::{account::AccountId, webhook::Webhook};
@@ -47,24 +47,17 @@ impl Store {
             let AccountPage { accounts, next } = self.accounts(start).await?;
             page = next;
             looked.accounts += accounts.len();
-            let mut read = redis::Pipeline::with_capacity(accounts.len());
-            for account in &accounts {
-                read.cmd("HGETALL").arg(self.0.keys.webhooks(account));
-            }
             if accounts.is_empty() {
                 continue;
             }
-            let found: Vec<Result<Vec<Field>, StoreError>> =
-                self.0.link.run_each(&mut read).await.map_err(Unanswered::into_cause)?;
-            for (account, fields) in accounts.iter().zip(found) {
+            for (account, fields) in accounts.iter().zip(self.fields_of(&accounts).await?) {
                 let key = self.0.keys.webhooks(account);
                 let parse = |(id, json): &Field| parse_webhook(&key, &String::from_utf8_lossy(id), json).err();
                 match fields {
                     Ok(fields) => {
                         looked.unreadable.extend(fields.iter().filter_map(parse).map(|error| error.to_string()));
                     }
-                    Err(error) if error.is_wrong_type() => looked.unreadable.push(format!("`{key}` is no hash")),
-                    Err(error) => return Err(error),
+                    Err(_) => looked.unreadable.push(format!("`{key}` is no hash")),
                 }
             }
         }

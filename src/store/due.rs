@@ -1,4 +1,4 @@
-//! What is done when it is due: retries and held deliveries come back to the queue, and webhooks are visited.
+//! Work that has its time: retries and held deliveries come back to the queue, and webhooks are visited.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Promoted {
     pub now_ms: i64,
 }
 
-/// What releasing did.
+/// The result of releasing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Released {
     /// How many held deliveries went back to the queue.
@@ -36,7 +36,7 @@ pub struct Released {
     pub more_held: Option<bool>,
 }
 
-/// What came of a visit.
+/// The result of a visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visited {
     /// It was made.
@@ -52,9 +52,9 @@ pub enum Visited {
 /// When webhooks are looked after, and what for: each is a sorted set by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Times {
-    /// What they hold goes back to the queue.
+    /// Their held deliveries go back to the queue.
     Releases,
-    /// What is too old, too much or nobody's goes.
+    /// Upkeep: old entries, too many bytes, and leftovers without settings go.
     Visits,
 }
 

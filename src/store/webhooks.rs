@@ -46,21 +46,33 @@ impl Store {
         known: &Known,
     ) -> Result<Vec<Result<Arc<Subscriptions>, StoreError>>, StoreError> {
         let asked = known.ask();
-        let mut look = redis::Pipeline::with_capacity(accounts.len());
-        for account in accounts {
-            look.cmd("HGETALL").arg(self.0.keys.webhooks(account));
-        }
-        let found: Vec<Result<Vec<Field>, StoreError>> =
-            self.0.link.run_each(&mut look).await.map_err(Unanswered::into_cause)?;
-        if let Some(error) = found.iter().filter_map(|fields| fields.as_ref().err()).find(|e| !e.is_wrong_type()) {
-            return Err(error.clone());
-        }
+        let found = self.fields_of(accounts).await?;
         let read = |(account, fields): (&AccountId, Result<Vec<Field>, StoreError>)| {
             fields.map(|fields| {
                 known.learn(asked, account, fields, |fields| subscriptions(&self.0.keys.webhooks(account), fields))
             })
         };
         Ok(accounts.iter().zip(found).map(read).collect())
+    }
+
+    /// The fields of several accounts' webhooks as they are, in one round trip.
+    ///
+    /// # Errors
+    /// For all, where Redis is away or refuses; for one account, where its key is of a wrong type.
+    pub(super) async fn fields_of(
+        &self,
+        accounts: &[AccountId],
+    ) -> Result<Vec<Result<Vec<Field>, StoreError>>, StoreError> {
+        let mut look = redis::Pipeline::with_capacity(accounts.len());
+        for account in accounts {
+            look.cmd("HGETALL").arg(self.0.keys.webhooks(account));
+        }
+        let found: Vec<Result<Vec<Field>, StoreError>> =
+            self.0.link.run_each(&mut look).await.map_err(Unanswered::into_cause)?;
+        match found.iter().filter_map(|fields| fields.as_ref().err()).find(|error| !error.is_wrong_type()) {
+            Some(error) => Err(error.clone()),
+            None => Ok(found),
+        }
     }
 
     /// The fields of an account's webhooks as they are.
