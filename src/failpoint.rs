@@ -7,9 +7,10 @@
 
 /// Every step that has a point before and one after it: taking entries, requests, and each script of the store.
 /// `tests/chaos/crash_points.rs` crashes at all of them.
-pub const STEPS: [&str; 24] = [
+pub const STEPS: [&str; 26] = [
     "read",
     "request",
+    "audit",
     "claim",
     "delete_webhook",
     "discard_held",
@@ -20,6 +21,7 @@ pub const STEPS: [&str; 24] = [
     "leave",
     "list_failed",
     "log",
+    "look",
     "promote",
     "publish",
     "put_webhook",

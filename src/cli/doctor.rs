@@ -3,6 +3,7 @@
 //!
 //! What is looked at comes from the store; what it means is decided here, in functions of facts alone.
 
+mod entries;
 mod refusal;
 
 use std::{fmt, time::Duration};
@@ -109,7 +110,9 @@ fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<F
     findings.extend(each("clock", time, |time| vec![clock(*time, here)]));
     findings.extend(each("schema", noted, |noted| vec![schema(noted.as_ref(), partitions)]));
     findings.extend(each("group", groups, |groups| {
-        vec![group(groups, figures), stuck(groups, figures, stuck_after(settings))]
+        let mut judged = vec![group(groups, figures), stuck(groups, figures, stuck_after(settings))];
+        judged.extend(entries::judge(groups));
+        judged
     }));
     findings.extend(each("webhooks", accounts, |accounts| vec![webhooks(accounts)]));
     findings.extend(each("queue", status, |status| {
@@ -273,7 +276,7 @@ fn schema(noted: Option<&(String, String)>, partitions: u16) -> Finding {
 fn group(groups: &[Group], figures: Option<&Status>) -> Finding {
     const CHECK: &str = "group";
     let missing: Vec<String> =
-        groups.iter().filter(|group| !group.exists).map(|group| group.partition.to_string()).collect();
+        groups.iter().filter(|group| group.audit.is_none()).map(|group| group.partition.to_string()).collect();
     let found = match (missing.len(), figures) {
         (0, Some(status)) => return pass(CHECK, format!("there, of {} consumers", status.all.consumers)),
         (0, None) => return pass(CHECK, "there"),

@@ -1,11 +1,11 @@
-//! What `lynkhook doctor` looks at, beside the queue's figures. Reads only.
+//! What `lynkhook doctor` looks at, beside the queue's figures. Changes nothing.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use redis::Value;
 
-use super::{ServerInfo, SettingsLooked, Status, Store, StoreError, ms};
+use super::{Audit, ServerInfo, SettingsLooked, Status, Store, StoreError, ms};
 
 /// So many stuck entries of a partition are counted; there may be more.
 const STUCK_MAX: u64 = 1000;
@@ -31,12 +31,12 @@ pub struct Examination {
 }
 
 /// A partition's consumer group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// The partition.
     pub partition: u16,
-    /// Whether there is one; a worker makes it.
-    pub exists: bool,
+    /// What a look at it found; `None` where there is none. A worker makes it.
+    pub audit: Option<Audit>,
     /// Entries that nobody renewed or took over for the given time; at most 1000 are counted.
     pub stuck: u64,
 }
@@ -73,12 +73,12 @@ impl Store {
     }
 
     async fn group(&self, partition: u16, stuck_after: Duration) -> Result<Group, StoreError> {
+        let Some(audit) = self.audit(partition, None, stuck_after).await? else {
+            return Ok(Group { partition, audit: None, stuck: 0 });
+        };
         let mut pending = redis::cmd("XPENDING");
         pending.arg(self.0.keys.queue(partition)).arg("workers").arg("IDLE").arg(ms(stuck_after));
-        match self.0.link.run::<Vec<Value>>(pending.arg("-").arg("+").arg(STUCK_MAX)).await {
-            Ok(stuck) => Ok(Group { partition, exists: true, stuck: stuck.len() as u64 }),
-            Err(StoreError::NoGroup) => Ok(Group { partition, exists: false, stuck: 0 }),
-            Err(error) => Err(error),
-        }
+        let stuck = self.0.link.run::<Vec<Value>>(pending.arg("-").arg("+").arg(STUCK_MAX)).await?;
+        Ok(Group { partition, audit: Some(audit), stuck: stuck.len() as u64 })
     }
 }

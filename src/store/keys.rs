@@ -58,6 +58,11 @@ impl Keys {
         self.of(partition, "counts")
     }
 
+    /// Hash: what the last look at the queue's group found, and when entries were taken out of the queue.
+    pub fn audit(&self, partition: u16) -> String {
+        self.of(partition, "audit")
+    }
+
     /// Hash: an account's webhooks.
     pub fn webhooks(&self, account: &AccountId) -> String {
         self.of(self.partition(account), format_args!("webhooks:{account}"))

@@ -8,6 +8,7 @@
 //! (design by flag rather than by the order of first writes; it is why Redis 7.0 is the oldest that serves).
 
 mod accounts;
+mod audit;
 mod connect;
 mod due;
 mod enqueue;
@@ -31,6 +32,7 @@ use chrono::{DateTime, TimeZone, Utc};
 
 pub use self::{
     accounts::{AccountPage, PageStart, SettingsLooked},
+    audit::Audit,
     due::{Promoted, Released, Times, Visited},
     error::{StoreError, Unanswered},
     examine::{Examination, Group},

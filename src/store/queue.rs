@@ -70,7 +70,7 @@ pub struct Held {
     pub partition: u16,
     /// The entry.
     pub entry: EntryId,
-    /// The delivery count under which it is held.
+    /// The delivery count under which it is held; 0: somebody took it out of the queue.
     pub deliveries: u32,
 }
 
@@ -85,6 +85,8 @@ pub struct Attempted {
     pub next: Next,
     /// Its log entry.
     pub log: Arc<LogEntry>,
+    /// Its envelope, where the entry that has it was taken out of the queue.
+    pub trimmed: Option<Bytes>,
 }
 
 /// A delivery that is to wait beside the queue.
@@ -124,6 +126,10 @@ pub enum Reason {
 pub enum Settled {
     /// It is done.
     Done,
+    /// It is done, but Redis refused the log entry, and it was counted.
+    Unlogged,
+    /// Somebody took the entry out of the queue; nothing changed.
+    Trimmed,
     /// The lease is another's; nothing changed.
     Lost,
     /// The webhook is deleted; the delivery was dropped and counted.
@@ -139,7 +145,8 @@ pub enum Settled {
 impl Store {
     /// Creates the consumer group where it is missing.
     pub async fn ensure_group(&self, partition: u16) -> Result<(), StoreError> {
-        let script = self.0.scripts.group.key(self.0.keys.queue(partition));
+        let mut script = self.0.scripts.group.key(self.0.keys.queue(partition));
+        script.key(self.0.keys.audit(partition));
         self.0.link.run_script::<String>(&script).await.map(drop)
     }
 
@@ -152,6 +159,7 @@ impl Store {
         (room, suspects): (usize, usize),
     ) -> Result<Vec<Entry>, StoreError> {
         let mut script = self.0.scripts.claim.key(self.0.keys.queue(partition));
+        script.key(self.0.keys.counts(partition));
         script.arg(consumer).arg(ms(lease)).arg(room).arg(suspects).arg(BATCH_MAX_BYTES);
         let claimed: Vec<(String, u32, Value)> = self.0.link.run_script(&script).await?;
         let entries = claimed.into_iter().map(|(id, deliveries, fields)| Entry {
@@ -231,12 +239,16 @@ impl Store {
             script.key(keys.webhooks(account)).key(keys.logs(partition, webhook)).key(keys.failed(partition, webhook));
             script.arg(account.as_str()).arg(webhook.to_string()).arg(u8::from(is_renewed(webhook)));
             script.arg(deliveries.len());
-            for Attempted { held, delivery, next, log } in deliveries.iter().map(|(_, index)| &attempts[*index]) {
+            for Attempted { held, delivery, next, log, trimmed } in
+                deliveries.iter().map(|(_, index)| &attempts[*index])
+            {
                 script.arg(&held.entry.0).arg(held.deliveries).arg(log.to_json());
+                let whole = |delivery: &Delivery| trimmed.as_ref().map(|envelope| delivery.text(envelope));
+                let text = |delivery: &Delivery| whole(delivery).unwrap_or_else(|| delivery.line().into_bytes());
                 match next {
                     Next::Delivered => script.arg("delivered"),
-                    Next::Retry { after } => script.arg("retry").arg(delivery.next_attempt().line()).arg(ms(*after)),
-                    Next::Failed => script.arg("failed").arg(delivery.line()).arg(0),
+                    Next::Retry { after } => script.arg("retry").arg(text(&delivery.next_attempt())).arg(ms(*after)),
+                    Next::Failed => script.arg("failed").arg(text(delivery)).arg(0),
                 };
             }
         }
@@ -299,16 +311,21 @@ impl Store {
         self.0.link.run_script(&script).await
     }
 
-    /// Counts these leases from now; answers the entries that are no longer held.
-    pub async fn renew(&self, partition: u16, consumer: &str, leases: &[Held]) -> Result<Vec<EntryId>, StoreError> {
+    /// Counts these leases from now; answers the entries that are no longer held, and those that somebody took out of the queue.
+    pub async fn renew(
+        &self,
+        partition: u16,
+        consumer: &str,
+        leases: &[Held],
+    ) -> Result<[Vec<EntryId>; 2], StoreError> {
         let mut script = self.0.scripts.renew.key(self.0.keys.queue(partition));
-        script.arg(consumer);
+        script.key(self.0.keys.counts(partition)).arg(consumer);
         arg_leases(&mut script, leases.iter(), Duration::MAX);
         for held in leases {
             script.arg(&held.entry.0).arg(held.deliveries);
         }
-        let lost: Vec<String> = self.0.link.run_script(&script).await?;
-        Ok(lost.into_iter().map(EntryId).collect())
+        let answer: (Vec<String>, Vec<String>) = self.0.link.run_script(&script).await?;
+        Ok(<[_; 2]>::from(answer).map(|ids| ids.into_iter().map(EntryId).collect()))
     }
 
     /// Gives entries that were not started back to the queue, each with its event's id (empty for deliveries), and
@@ -321,6 +338,7 @@ impl Store {
         unstarted: &[(Held, String)],
     ) -> Result<usize, StoreError> {
         let mut script = self.0.scripts.leave.key(self.0.keys.queue(partition));
+        script.key(self.0.keys.counts(partition));
         script.arg(consumer).arg(u8::from(leaving)).arg(ms(CONSUMER_IDLE));
         for (held, event_id) in unstarted {
             script.arg(&held.entry.0).arg(held.deliveries).arg(event_id);
@@ -388,6 +406,8 @@ pub(super) fn pairs(fields: Value) -> Vec<(Bytes, Bytes)> {
 fn answer(word: String) -> Settled {
     match word.as_str() {
         "DONE" | "SETTLED" | "HELD" => Settled::Done,
+        "UNLOGGED" => Settled::Unlogged,
+        "TRIMMED" => Settled::Trimmed,
         "LOST" => Settled::Lost,
         "GONE" => Settled::Gone,
         "ACTIVE" => Settled::Active,

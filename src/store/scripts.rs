@@ -62,8 +62,10 @@ impl Run<'_> {
 }
 
 macro_rules! scripts {
-    ($($flags:literal: [$($name:ident),* $(,)?])*) => {
-        /// Every script, under the name of its file.
+    (@file $name:ident) => { concat!("lua/", stringify!($name), ".lua") };
+    (@file $name:ident $file:ident) => { concat!("lua/", stringify!($file), ".lua") };
+    ($($flags:literal: [$($name:ident $(of $file:ident)?),* $(,)?])*) => {
+        /// Every script, under the name of its file, or of what it does of one.
         pub(super) struct Scripts {
             $($(pub(super) $name: Step,)*)*
         }
@@ -79,7 +81,7 @@ macro_rules! scripts {
                             "\n",
                             include_str!("lua/prelude.lua"),
                             "\n",
-                            include_str!(concat!("lua/", stringify!($name), ".lua"))
+                            include_str!(scripts!(@file $name $($file)?))
                         )),
                     },)*)*
                 }
@@ -91,6 +93,7 @@ macro_rules! scripts {
 scripts! {
     // A full Redis must not stop the queue from draining.
     "allow-oom": [
+        audit,
         claim,
         delete_webhook,
         discard_held,
@@ -113,5 +116,5 @@ scripts! {
         visit,
     ]
     // What only looks is answered by a replica, too.
-    "allow-oom,no-writes": [list_failed, status]
+    "allow-oom,no-writes": [list_failed, look of audit, status]
 }

@@ -71,7 +71,8 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 if !lease.ready(worker.start_within).await {
                     return;
                 }
-                let suspect = deliveries > 1;
+                // What somebody took out of the queue cannot be put aside from there, either.
+                let suspect = deliveries > 1 || lease.is_trimmed();
                 let put_off = match admit(&worker, &lease, &delivery, webhook.url.as_url(), &judged, suspect).await {
                     Ok(permit) => match attempt(&worker, &delivery, webhook, permit, judged.envelope.clone()).await {
                         Ok(attempt) => return conclude(&worker, &lease, delivery, judged, attempt).await,
@@ -97,6 +98,10 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                     () = worker.stop.cancelled() => return,
                     () = backoff.pause() => {}
                 }
+            }
+            Plan::Hold(delivery) if lease.is_trimmed() => {
+                let reason = "not attempted: it was taken out of the queue while this webhook was off".to_owned();
+                return fail(&worker, &lease, delivery, judged, reason).await;
             }
             Plan::Hold(delivery) => {
                 if hold_while_off(&worker, &lease, &delivery, &judged.envelope).await {
@@ -148,15 +153,13 @@ async fn conclude(
 ) {
     let next = worker.schedule.decide(&met.outcome, delivery.attempt, rand::random());
     let last = !matches!(next, Next::Retry { .. });
-    let bytes = judged.envelope.len();
     let log = LogEntry::of_attempt(&delivery, judged.facts, time, (&met.outcome, met.duration, met.phases), last);
     tracing::debug!(
         account = %delivery.account, webhook = %delivery.webhook, delivery = %delivery.id,
         attempt = delivery.attempt, status = %log.http_status, error = log.error.as_deref(),
         duration_ms = log.duration_ms, last, "attempt"
     );
-    let attempted = Attempted { held: lease.token().0, delivery: delivery.into(), next, log: log.into() };
-    settle(worker, lease, attempted, bytes).await;
+    settle(worker, lease, (delivery.into(), log.into()), next, &judged.envelope).await;
 }
 
 /// One request, or why there can be none.
@@ -195,10 +198,8 @@ async fn bury(worker: &Worker, lease: &Lease, judged: Judged) {
 
 /// Fails a delivery for good without a request.
 async fn fail(worker: &Worker, lease: &Lease, delivery: Delivery, judged: Judged, reason: String) {
-    let bytes = judged.envelope.len();
     let log = LogEntry::of_no_request(&delivery, judged.facts, worker.clock.now(), reason, true);
-    let (delivery, log) = (delivery.into(), log.into());
-    settle(worker, lease, Attempted { held: lease.token().0, delivery, next: Next::Failed, log }, bytes).await;
+    settle(worker, lease, (delivery.into(), log.into()), Next::Failed, &judged.envelope).await;
 }
 
 fn event_id(judged: &Judged) -> Option<&EventId> {
@@ -223,12 +224,25 @@ macro_rules! leased {
 
 pub(super) use leased;
 
-async fn settle(worker: &Worker, lease: &Lease, attempt: Attempted, envelope_bytes: usize) {
-    let next = attempt.next;
-    let moved_bytes = if next == Next::Delivered { 0 } else { envelope_bytes };
+async fn settle(
+    worker: &Worker,
+    lease: &Lease,
+    (delivery, log): (Arc<Delivery>, Arc<LogEntry>),
+    next: Next,
+    envelope: &Bytes,
+) {
     let settle = &worker.steps_of(lease).settle;
     let settled = leased!(lease, |held| {
-        Ok(settle.ask(Attempted { held, ..attempt.clone() }, moved_bytes).await.unwrap_or(Settled::Lost))
+        let trimmed = (held.deliveries == 0).then(|| envelope.clone());
+        let attempted = Attempted { held, delivery: delivery.clone(), next, log: log.clone(), trimmed };
+        let moved_bytes = if next == Next::Delivered { 0 } else { envelope.len() };
+        match settle.ask(attempted, moved_bytes).await.unwrap_or(Settled::Lost) {
+            Settled::Trimmed => {
+                lease.note_trimmed();
+                Ok(Settled::Lost)
+            }
+            settled => Ok(settled),
+        }
     });
     if report(lease, "settle", settled) == Some(Settled::Done) {
         worker.figures.settled(next);
@@ -258,7 +272,7 @@ async fn fan_out(worker: &Worker, lease: &Lease, deliveries: &[Delivery]) {
 pub(super) fn report(lease: &Lease, step: &str, answer: Result<Settled, StoreError>) -> Option<Settled> {
     let entry = &lease.entry().0;
     match &answer {
-        Ok(Settled::Done | Settled::Active | Settled::Full) => {}
+        Ok(Settled::Done | Settled::Unlogged | Settled::Trimmed | Settled::Active | Settled::Full) => {}
         Ok(Settled::Lost) => tracing::info!(
             entry,
             step,

@@ -29,11 +29,12 @@ pub(super) struct Leases {
 type Key = (u16, EntryId);
 
 struct Slot {
+    /// 0: somebody took the entry out of the queue, so that nobody else can have it any more and there is no lease to renew.
     deliveries: u32,
     /// Counted from before the read or renewal was sent, so never later than Redis counts.
     renewed: Instant,
     lost: bool,
-    /// How often the entry came again while it was in hand.
+    /// How often the entry came again while it was in hand, or was found to be taken out of the queue.
     takings: u32,
 }
 
@@ -74,15 +75,16 @@ impl Leases {
     /// The leases of a partition that are due for renewal: those taken or renewed at least `age` ago.
     pub(super) fn due(&self, partition: u16, age: Duration) -> Vec<Held> {
         let slots = self.slots.lock().expect("never poisoned");
-        let is_due = |slot: &Slot| !slot.lost && slot.renewed.elapsed() >= age;
+        let is_due = |slot: &Slot| !slot.lost && slot.deliveries > 0 && slot.renewed.elapsed() >= age;
         let of_partition = slots.iter().filter(|((p, _), slot)| *p == partition && is_due(slot));
         of_partition
             .map(|((_, entry), slot)| Held { partition, entry: entry.clone(), deliveries: slot.deliveries })
             .collect()
     }
 
-    /// Takes note of a renewal that was sent at `sent`, and of the entries that turned out to be another's.
-    pub(super) fn renewed(&self, leases: &[Held], lost: &[EntryId], sent: Instant) {
+    /// Takes note of a renewal that was sent at `sent`, of the entries that turned out to be another's, and of those that
+    /// somebody took out of the queue.
+    pub(super) fn renewed(&self, leases: &[Held], [lost, trimmed]: &[Vec<EntryId>; 2], sent: Instant) {
         let mut slots = self.slots.lock().expect("never poisoned");
         for held in leases {
             // Under another count it was taken anew meanwhile, and this answer is about the past.
@@ -91,6 +93,8 @@ impl Leases {
             {
                 if lost.contains(&held.entry) {
                     slot.lost = true;
+                } else if trimmed.contains(&held.entry) {
+                    slot.note_trimmed();
                 } else {
                     slot.renewed = sent.max(slot.renewed);
                 }
@@ -103,6 +107,14 @@ impl Leases {
     /// How many entries are held.
     pub(super) fn count(&self) -> usize {
         self.slots.lock().expect("never poisoned").len()
+    }
+}
+
+impl Slot {
+    /// The steps are to be repeated as those of such an entry, as if it had come again.
+    fn note_trimmed(&mut self) {
+        self.takings += 1;
+        self.deliveries = 0;
     }
 }
 
@@ -140,15 +152,26 @@ impl Lease {
     pub(super) async fn ready(&self, within: Duration) -> bool {
         loop {
             let renewed = self.leases.renewed.notified();
-            let (age, lost) = self.with_slot(|slot| (slot.renewed.elapsed(), slot.lost));
+            let (age, lost, trimmed) = self.with_slot(|slot| (slot.renewed.elapsed(), slot.lost, slot.deliveries == 0));
             if lost {
                 return false;
             }
-            if age <= within {
+            if age <= within || trimmed {
                 return true;
             }
             renewed.await;
         }
+    }
+
+    /// Takes note that somebody took the entry out of the queue.
+    pub(super) fn note_trimmed(&self) {
+        let mut slots = self.leases.slots.lock().expect("never poisoned");
+        slots.get_mut(&self.key).expect("a slot lives as long as its lease").note_trimmed();
+    }
+
+    /// Whether somebody took the entry out of the queue, so that it is this worker's alone.
+    pub(super) fn is_trimmed(&self) -> bool {
+        self.with_slot(|slot| slot.deliveries == 0)
     }
 
     fn with_slot<T>(&self, read: impl FnOnce(&Slot) -> T) -> T {
@@ -171,6 +194,8 @@ impl Drop for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NONE: [Vec<EntryId>; 2] = [Vec::new(), Vec::new()];
 
     fn id(text: &str) -> EntryId {
         EntryId(text.to_owned())
@@ -213,10 +238,10 @@ mod tests {
         let held = leases.due(0, Duration::from_secs(16));
         let (ready, ()) = tokio::join!(lease.ready(Duration::from_secs(15)), async {
             tokio::task::yield_now().await;
-            leases.renewed(&held, &[], Instant::now());
+            leases.renewed(&held, &NONE, Instant::now());
         });
         assert!(ready);
-        leases.renewed(&held, &[id("1-0")], Instant::now());
+        leases.renewed(&held, &[vec![id("1-0")], vec![]], Instant::now());
         assert!(!lease.ready(Duration::from_secs(15)).await);
         assert!(leases.due(0, Duration::ZERO).is_empty(), "a lost lease is not renewed");
     }
@@ -227,8 +252,21 @@ mod tests {
         let lease = leases.take(0, id("1-0"), 1, Instant::now()).unwrap();
         let old = leases.due(0, Duration::ZERO);
         assert!(leases.take(0, id("1-0"), 2, Instant::now()).is_none());
-        leases.renewed(&old, &[id("1-0")], Instant::now());
+        leases.renewed(&old, &[vec![id("1-0")], vec![]], Instant::now());
         assert_eq!(leases.due(0, Duration::ZERO).len(), 1);
         drop(lease);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_that_was_taken_out_of_the_queue_is_its_workers_alone_and_its_steps_are_repeated_as_such() {
+        let leases = Arc::new(Leases::default());
+        let lease = leases.take(0, id("1-0"), 1, Instant::now()).unwrap();
+        let (_, before) = lease.token();
+        leases.renewed(&leases.due(0, Duration::ZERO), &[vec![], vec![id("1-0")]], Instant::now());
+        assert!(lease.is_trimmed() && leases.due(0, Duration::ZERO).is_empty(), "there is nothing to renew");
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(lease.ready(Duration::from_secs(15)).await);
+        assert!(!lease.give_up(before), "a step that began before is repeated");
+        assert!(lease.give_up(lease.token().1));
     }
 }

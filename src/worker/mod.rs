@@ -11,6 +11,7 @@
 
 mod admit;
 mod alarm;
+mod audit;
 mod batch;
 mod clock;
 mod deliver;
@@ -282,6 +283,7 @@ async fn work(
         taking.spawn(roles::promote(worker.clone(), partition));
         taking.spawn(release::release(worker.clone(), partition));
         taking.spawn(visit::visit(worker.clone(), partition));
+        taking.spawn(audit::audit(worker.clone(), partition));
         tokio::spawn(steps::look_up(worker.clone(), partition, to_look_up));
         tokio::spawn(steps::settle(worker.clone(), partition, to_settle));
         tokio::spawn(steps::hold(worker.clone(), partition, to_hold));

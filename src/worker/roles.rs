@@ -170,7 +170,17 @@ async fn renew_round(worker: &Worker) {
         for leases in leases.chunks(RENEW_BATCH) {
             let sent = Instant::now();
             match worker.store.renew(partition, &worker.consumer, leases).await {
-                Ok(lost) => worker.leases.renewed(leases, &lost, sent),
+                Ok(found) => {
+                    if !found[1].is_empty() {
+                        let entries = found[1].len();
+                        tracing::warn!(
+                            partition,
+                            entries,
+                            "somebody took entries out of the queue while they were in hand"
+                        );
+                    }
+                    worker.leases.renewed(leases, &found, sent);
+                }
                 Err(error) => {
                     tell("renew", Some(partition), &error);
                     return;

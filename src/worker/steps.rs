@@ -47,7 +47,12 @@ pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Bat
     while let Some((attempts, answers)) = batches.next_within(|| worker.linger(SETTLE_LINGER)).await {
         let renew = spans.due(attempts.iter().map(|attempt| attempt.delivery.webhook));
         let settled = until_answered!("settle", worker.store.settle(partition, &worker.consumer, &attempts, &renew));
-        let settled = each("settle", partition, attempts.len(), settled);
+        let mut settled = each("settle", partition, attempts.len(), settled);
+        let unlogged = settled.iter_mut().filter(|settled| **settled == Settled::Unlogged);
+        let refused = unlogged.map(|settled| *settled = Settled::Done).count();
+        if refused > 0 {
+            tracing::warn!(partition, refused, "Redis refused log entries; lynkhook doctor says why");
+        }
         let done = attempts.iter().zip(&settled).filter(|(_, settled)| **settled == Settled::Done);
         spans
             .renewed

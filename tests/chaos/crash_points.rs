@@ -30,8 +30,10 @@ const AT_A_TIME: usize = 8;
 /// often as it still comes by that point, at most so often.
 async fn crash_at(side: &'static str, step: &'static str, times: usize) {
     match step {
-        "read" | "request" | "claim" | "fan_out" | "group" | "hold" | "promote" | "publish" | "reject" | "release"
-        | "renew" | "settle" | "sweep" | "visit" => a_worker_is_killed(&format!("{side}-{step}"), times).await,
+        "read" | "request" | "audit" | "claim" | "fan_out" | "group" | "hold" | "promote" | "publish" | "reject"
+        | "release" | "renew" | "settle" | "sweep" | "visit" => {
+            a_worker_is_killed(&format!("{side}-{step}"), times).await
+        }
         "leave" => a_leaving_worker_is_killed(side).await,
         _ => commands::a_command_is_killed(side, step).await,
     }

@@ -338,7 +338,8 @@ async fn a_script_that_writes_to_a_missing_webhook_says_so_and_leaves_no_key() {
                 here.store.hold(0, "tester", &[waiting]).await.unwrap().remove(0)
             }
             Some(next) => {
-                let attempt = Attempted { held, delivery: delivery.clone().into(), next, log: log.clone().into() };
+                let attempt =
+                    Attempted { held, delivery: delivery.clone().into(), next, log: log.clone().into(), trimmed: None };
                 here.store.settle(0, "tester", &[attempt], &HashSet::new()).await.unwrap().remove(0)
             }
         };

@@ -1,6 +1,7 @@
 //! Each step of the queue by itself, called through the store as a worker calls it, against a real Redis and without
 //! a worker: what a step answers, what it moves, and that it moves nothing else.
 
+mod audit;
 mod batches;
 mod claim;
 mod fan_out;
@@ -246,5 +247,11 @@ fn log_of(delivery: &Delivery) -> LogEntry {
 }
 
 fn attempted(held: &Held, delivery: &Delivery, next: Next) -> Attempted {
-    Attempted { held: held.clone(), delivery: delivery.clone().into(), next, log: log_of(delivery).into() }
+    Attempted {
+        held: held.clone(),
+        delivery: delivery.clone().into(),
+        next,
+        log: log_of(delivery).into(),
+        trimmed: None,
+    }
 }

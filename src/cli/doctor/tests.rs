@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::Audit;
 
 fn server(lines: &str) -> ServerInfo {
     ServerInfo::parse(&lines.replace(' ', "\n"))
@@ -102,7 +103,9 @@ fn time_spans_are_written_for_people() {
 #[test]
 fn partitions_without_a_group_are_named_while_they_are_few_and_counted_when_they_are_many() {
     let groups = |missing: u16| -> Vec<Group> {
-        (0..8).map(|partition| Group { partition, exists: partition >= missing, stuck: 0 }).collect()
+        (0..8)
+            .map(|partition| Group { partition, audit: (partition >= missing).then(Audit::default), stuck: 0 })
+            .collect()
     };
     assert_says(&group(&groups(0), None), Verdict::Pass, "there");
     assert_says(&group(&groups(5), None), Verdict::Warn, "none in partition 0, 1, 2, 3, 4");

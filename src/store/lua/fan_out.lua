@@ -13,5 +13,5 @@ if event then
   end
   count(counts, 'events_without_webhook', #ARGV < 4 and 1 or 0)
 end
-done(queue, entry)
+done(queue, counts, entry)
 return 'DONE'

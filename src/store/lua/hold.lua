@@ -9,7 +9,7 @@
 local queue, visits, counts, retries, sums, releases = unpack(KEYS, 1, 6)
 local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
 local holds = leases(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
-local a, dropped, new_sums, ended, answers = 6 + (#KEYS - 6) / 2, 0, {}, {}, {}
+local a, dropped, trimmed, new_sums, ended, answers = 6 + (#KEYS - 6) / 2, 0, 0, {}, {}, {}
 local bytes = redis.pcall('HMGET', sums, unpack(ARGV, 7, a))
 local function hold(of, entry, deliveries, delivery, reason, ms)
   if not holds(entry, deliveries) then return 'LOST' end
@@ -25,7 +25,7 @@ local function hold(of, entry, deliveries, delivery, reason, ms)
   elseif reason == 'again' then
     local added = redis.call('ZADD', retries, 'NX', now + ms, delivery)
     count(counts, 'retries_merged', 1 - added)
-    if redis.call('XDEL', queue, entry) < added then redis.call('ZREM', retries, delivery) end
+    if redis.call('XDEL', queue, entry) < added then trimmed = trimmed + redis.call('ZREM', retries, delivery) end
     return 'HELD'
   end
   if of.active == nil and asks then of.active = is_active(of.webhook, of.settings) end
@@ -35,9 +35,10 @@ local function hold(of, entry, deliveries, delivery, reason, ms)
   if reason ~= 'off' then of.release = of.release or come_by(releases, of.member, now + ms) end
   if of.active and is_full and reason == 'new' then return 'FULL' end
   local id = redis.call('XADD', of.held, '*', 'delivery', delivery)
-  -- An entry that somebody deleted under its holder is not held.
-  local is_there = redis.call('XDEL', queue, entry) == 1
-  if is_there then of.entries, of.added = of.entries + 1, of.added + #delivery else redis.call('XDEL', of.held, id) end
+  -- An entry that somebody took out of the queue under its holder is not held.
+  local there = redis.call('XDEL', queue, entry)
+  if there == 0 then trimmed = trimmed + redis.call('XDEL', of.held, id) end
+  of.entries, of.added = of.entries + there, of.added + there * #delivery
   return 'HELD'
 end
 for k = 7, #KEYS, 2 do
@@ -54,7 +55,7 @@ for k = 7, #KEYS, 2 do
   if of.added > 0 and not (sum and (sum < max_bytes or of.active ~= false)) then come_by(visits, of.member, 0) end
   if of.active == false and of.entries > limit then dropped = dropped + redis.call('XTRIM', of.held, 'MAXLEN', '=', limit) end
 end
-count(counts, 'held_overflow', dropped)
+for cause, n in pairs({ held_overflow = dropped, entries_trimmed = trimmed }) do count(counts, cause, n) end
 if #new_sums > 0 then redis.pcall('HSET', sums, unpack(new_sums)) end
 if #ended > 0 then redis.call('XACK', queue, 'workers', unpack(ended)) end
 return answers

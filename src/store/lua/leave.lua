@@ -1,9 +1,9 @@
 -- leave: entries that `consumer` took and did not start -> queue, as new entries (an event keeps its id); then
 -- consumers with nothing pending are removed: this one if it is leaving, any that was idle for `idle_ms`.
--- KEYS  1 queue
+-- KEYS  1 queue  2 counts
 -- ARGV  1 consumer  2 leaving (1|0)  3 idle in ms, then for each entry: entry id, delivery count, event id
 -- Answers how many entries were given back.
-local queue, consumer, given = KEYS[1], ARGV[1], 0
+local queue, counts, consumer, given = KEYS[1], KEYS[2], ARGV[1], 0
 for i = 4, #ARGV, 3 do
   local entry = ARGV[i]
   if holds(queue, entry, consumer, ARGV[i + 1]) then
@@ -17,7 +17,7 @@ for i = 4, #ARGV, 3 do
       if taken.traceparent then copy[7], copy[8] = 'traceparent', taken.traceparent end
       redis.call('XADD', queue, '*', unpack(copy))
     end
-    done(queue, entry)
+    done(queue, counts, entry)
     given = given + 1
   end
 end

@@ -26,11 +26,17 @@ local function leases(queue, consumer, first, last, entries)
   end
 end
 
--- Ends entries' stay in the queue.
-local function done(queue, ...)
-  if select('#', ...) == 0 then return end
+-- Counts what was dropped. Guarded: a spoiled counter must not stop a move half-way, for Lua never rolls back.
+local function count(counts, cause, n)
+  if n > 0 then redis.pcall('HINCRBY', counts, cause, n) end
+end
+
+-- Ends entries' stay in the queue. Those that somebody took out of it before are counted.
+local function done(queue, counts, ...)
+  local entries = select('#', ...)
+  if entries == 0 then return end
   redis.call('XACK', queue, 'workers', ...)
-  redis.call('XDEL', queue, ...)
+  count(counts, 'entries_trimmed', entries - redis.call('XDEL', queue, ...))
 end
 
 -- An entry's fields as a table, or nil where the entry is gone.
@@ -52,11 +58,6 @@ end
 local function is_active(webhook, settings)
   local readable, found = pcall(cjson.decode, settings)
   return readable and type(found) == 'table' and found.id == webhook and found.active == true and type(found.url) == 'string'
-end
-
--- Counts what was dropped. Guarded: a spoiled counter must not stop a move half-way, for Lua never rolls back.
-local function count(counts, cause, n)
-  if n > 0 then redis.pcall('HINCRBY', counts, cause, n) end
 end
 
 -- Bytes of a stream, as exactly as it takes to tell whether they are below `max_bytes`: five nodes stand for all others,

@@ -20,5 +20,5 @@ if found then
   for _, text in ipairs(own) do bytes = bytes + #text end
   count(counts, 'rejected_overflow', bound(rejected, ARGV[5], tonumber(ARGV[6]), bytes))
 end
-done(queue, entry)
+done(queue, counts, entry)
 return 'DONE'

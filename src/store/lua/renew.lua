@@ -1,8 +1,8 @@
--- renew: leases of `consumer` -> counted from now.
--- KEYS  1 queue
+-- renew: leases of `consumer` -> counted from now. An entry that somebody took out of the queue is not pending any more then.
+-- KEYS  1 queue  2 counts
 -- ARGV  1 consumer  2 first entry id  3 last entry id  4 how many leases, then for each lease: entry id, delivery count
--- Answers the ids of entries that `consumer` no longer holds under that count.
-local queue, consumer, kept, lost = KEYS[1], ARGV[1], {}, {}
+-- Answers [the ids of entries that `consumer` no longer holds under that count, the ids of those that were taken out].
+local queue, counts, consumer, kept, lost, trimmed = KEYS[1], KEYS[2], ARGV[1], {}, {}, {}
 local holds = leases(queue, consumer, ARGV[2], ARGV[3], tonumber(ARGV[4]))
 for i = 5, #ARGV, 2 do
   local to = holds(ARGV[i], ARGV[i + 1]) and kept or lost
@@ -11,6 +11,12 @@ end
 if #kept > 0 then
   -- JUSTID neither reads the entries nor counts them up.
   kept[#kept + 1] = 'JUSTID'
-  redis.call('XCLAIM', queue, 'workers', consumer, '0', unpack(kept))
+  local renewed = redis.call('XCLAIM', queue, 'workers', consumer, '0', unpack(kept))
+  -- In the same order, but for what is not there.
+  local at = 1
+  for i = 1, #kept - 1 do
+    if renewed[at] == kept[i] then at = at + 1 else trimmed[#trimmed + 1] = kept[i] end
+  end
+  count(counts, 'entries_trimmed', #trimmed)
 end
-return lost
+return { lost, trimmed }

@@ -10,18 +10,20 @@
 --       6 first entry id  7 last entry id  8 how many attempts  9 how many plain webhooks
 --       for each plain webhook: how many attempts, their entry ids, their log entries; their delivery count is 1
 --       for each other webhook: account, webhook, whether its log's span is to be renewed and its visit planned (1|0), how
---       many of its attempts follow, and for each of those: entry id, delivery count, log entry, next
---       (delivered|retry|failed), and where it is not delivered: delivery line as it goes on, delay in ms from now (retry)
--- Answers for each attempt: SETTLED, LOST (the lease is another's; nothing changed), GONE (the webhook is deleted), AGAIN (a
--- plain webhook has no log, or lost a lease; nothing changed, and it is to be settled as no plain one), or the error that
--- kept it where it was (a key of a wrong type), without holding up its neighbours.
+--       many of its attempts follow, and for each of those: entry id, delivery count (0: the entry is not in the queue any
+--       more), log entry, next (delivered|retry|failed), and where it is not delivered: delivery line as it goes on (0:
+--       with the envelope), delay in ms from now (retry)
+-- Answers for each attempt: SETTLED, UNLOGGED (the same, but the log did not take the entry), LOST (the lease is another's;
+-- nothing changed), TRIMMED (somebody took the entry out of the queue; nothing changed, and it is to be settled as such), GONE
+-- (the webhook is deleted), AGAIN (a plain webhook has no log, or lost a lease; nothing changed, and it is to be settled as no
+-- plain one), or the error that kept it where it was (a key of a wrong type), without holding up its neighbours.
 local queue, retries, visits, counts, log_last = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[2]
 local limit, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local now = now_ms()
 local holds = leases(queue, ARGV[1], ARGV[6], ARGV[7], tonumber(ARGV[8]))
 -- Entries whose stay ends; how many of each cause were dropped.
 local ended, answers = {}, {}
-local dropped = { retries_merged = 0, failed_overflow = 0, deliveries_of_deleted_webhook = 0 }
+local dropped = { retries_merged = 0, failed_overflow = 0, deliveries_of_deleted_webhook = 0, entries_trimmed = 0 }
 
 local function drop(cause, n) dropped[cause] = dropped[cause] + n end
 
@@ -48,12 +50,17 @@ local function fail(of, delivery, log)
 end
 
 local function settle(of, entry, deliveries, log, next, line, delay_ms)
-  if not holds(entry, deliveries) then return 'LOST' end
+  local trimmed = deliveries == '0'
+  if not trimmed and not holds(entry, deliveries) then return 'LOST' end
+  if trimmed then drop('entries_trimmed', redis.call('XACK', queue, 'workers', entry)) end
+  -- A repetition is told by its log entry, for it has no lease that could be gone.
+  if trimmed and type(redis.pcall('LPOS', of.logs, log)) == 'number' then return 'DONE' end
   if next ~= 'delivered' then
     if not is_there(of) then return 'GONE' end
-    local event = fields(queue, entry)
-    local delivery = event and line .. '\n' .. envelope(event)
-    if delivery and next == 'retry' then retry(delivery, delay_ms) elseif delivery then fail(of, delivery, log) end
+    local event = not trimmed and fields(queue, entry)
+    if not event and not trimmed then return 'TRIMMED' end
+    local delivery = event and line .. '\n' .. envelope(event) or line
+    if next == 'retry' then retry(delivery, delay_ms) else fail(of, delivery, log) end
   end
   of.log[#of.log + 1] = log
   return 'SETTLED'
@@ -66,9 +73,13 @@ local function write(of)
   local absent = length == 0
   if (absent or not length) and not is_there(of) then return 'GONE' end
   if absent then length = add_to_log('LPUSH', of.logs, log_last, unpack(of.log)) end
-  if length and (absent or of.renew) then
-    redis.call('EXPIRE', of.logs, ARGV[3])
+  if not length then
+    count(counts, 'log_entries_refused', #of.log)
+    return 'UNLOGGED'
+  end
+  if absent or of.renew then
     -- Guarded: what is settled is settled, and the other logs are to be written.
+    redis.pcall('EXPIRE', of.logs, ARGV[3])
     pcall(come_by, visits, of.member, at_rest(now, of.member))
   end
   return 'SETTLED'
@@ -94,7 +105,7 @@ for k = others, #KEYS, 3 do
   local before, entries = #answers, {}
   for i = 1, attempts do
     local last = a + (ARGV[a + 4] == 'delivered' and 4 or 6)
-    entries[i] = ARGV[a + 1]
+    entries[i] = ARGV[a + 2] ~= '0' and ARGV[a + 1]
     answers[before + i] = guarded(settle, of, unpack(ARGV, a + 1, last))
     a = last
   end
@@ -102,11 +113,12 @@ for k = others, #KEYS, 3 do
   for i, entry in ipairs(entries) do
     if answers[before + i] == 'SETTLED' then answers[before + i] = written end
     local answer = answers[before + i]
-    if answer == 'SETTLED' or answer == 'GONE' then ended[#ended + 1] = entry end
+    local has_ended = answer == 'SETTLED' or answer == 'UNLOGGED' or answer == 'GONE'
+    if has_ended and entry then ended[#ended + 1] = entry end
     if answer == 'GONE' then drop('deliveries_of_deleted_webhook', 1) end
   end
 end
 
-done(queue, unpack(ended))
+done(queue, counts, unpack(ended))
 for cause, n in pairs(dropped) do count(counts, cause, n) end
 return answers

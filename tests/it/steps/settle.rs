@@ -38,7 +38,7 @@ async fn a_retry_waits_for_its_delay_as_the_next_attempt_with_the_envelope_as_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_key_of_a_wrong_type_does_not_undo_the_move() {
+async fn a_log_key_of_a_wrong_type_does_not_undo_the_move_and_the_refused_entry_is_counted() {
     for next in [Next::Delivered, RETRY, Next::Failed] {
         let bench = Bench::new().await;
         let webhook = bench.webhook("acme", true).await;
@@ -46,8 +46,9 @@ async fn a_log_key_of_a_wrong_type_does_not_undo_the_move() {
         let held = taken(&bench, &[&delivery]).await.remove(0);
         let logs = bench.key(&format!("logs:{webhook}"));
         bench.cli::<()>(&format!("SET {logs} x")).await;
-        assert_eq!(bench.settle(&[attempted(&held, &delivery, next)]).await, [Settled::Done], "{next:?}");
+        assert_eq!(bench.settle(&[attempted(&held, &delivery, next)]).await, [Settled::Unlogged], "{next:?}");
         assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0), "{next:?}");
+        assert_eq!(bench.counted("log_entries_refused").await, 1, "{next:?}");
         let (retries, failed) = (retries(&bench).await.len(), bench.len(&format!("failed:{webhook}")).await);
         assert_eq!((retries, failed), (usize::from(next == RETRY), usize::from(next == Next::Failed)), "{next:?}");
         assert_eq!(bench.cli::<String>(&format!("GET {logs}")).await, "x", "{next:?}");

@@ -263,7 +263,7 @@ impl Bench {
                     .settle(
                         0,
                         name,
-                        &[Attempted { held, delivery: delivery.into(), next, log: log.into() }],
+                        &[Attempted { held, delivery: delivery.into(), next, log: log.into(), trimmed: None }],
                         &HashSet::new(),
                     )
                     .await
@@ -290,7 +290,7 @@ impl Bench {
         let lost = redis_steps::renew(Protocol::WHOLE, &mut before.clone(), Consumer::Worker(worker), &renewed);
         let leases: Vec<Held> = renewed.iter().map(|&(entry, count)| self.held(entry, count)).collect();
         let lost: Vec<EntryId> = lost.into_iter().map(|id| self.entries[usize::from(id)].clone()).collect();
-        assert_eq!(self.store.renew(0, &self.names[usize::from(worker)], &leases).await.unwrap(), lost);
+        assert_eq!(self.store.renew(0, &self.names[usize::from(worker)], &leases).await.unwrap()[0], lost);
     }
 
     /// Twice, as when the first reply is lost.

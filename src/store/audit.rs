@@ -1,0 +1,62 @@
+//! Looking at the queue's group: entries that nobody holds, and what somebody took out of the queue.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeZone, Utc};
+
+use super::{EntryId, Store, StoreError, ms};
+
+/// What a look at one partition's group found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Entries up to the group's position that nobody held.
+    pub unheld: u64,
+    /// Whether somebody took entries out of the queue since the last look that wrote down what it found.
+    pub trimmed: bool,
+    /// How many, as far as Redis tells.
+    pub entries_trimmed: u64,
+    /// How long ago a look noticed such a thing for the last time; `None` where none did.
+    pub trim_noticed: Option<Duration>,
+    /// Whether the queue's last id is the largest there is, so that nothing can be added.
+    pub is_exhausted: bool,
+    /// Whether the group's position lay behind all ids, so that nothing that comes would be read.
+    pub is_beyond: bool,
+    /// How old the oldest entry is; `None` where there is none.
+    pub oldest: Option<Duration>,
+}
+
+/// What `audit.lua` answers.
+type Answer = (u64, String, bool, u64, i64, bool, bool, String, i64);
+
+impl Store {
+    /// Looks at a partition's group; `None` where there is no group, or where another worker looked just now.
+    ///
+    /// On behalf of `consumer`, entries that nobody holds become pending as if they had been idle for `lease`, so that the next
+    /// claim takes them; what was taken out is counted and written down, and ids that hold the queue up are set right. Without a
+    /// consumer nothing is changed.
+    pub async fn audit(
+        &self,
+        partition: u16,
+        consumer: Option<&str>,
+        lease: Duration,
+    ) -> Result<Option<Audit>, StoreError> {
+        let (keys, mut unheld, mut behind) = (&self.0.keys, 0, String::new());
+        loop {
+            let script = if consumer.is_some() { &self.0.scripts.audit } else { &self.0.scripts.look };
+            let mut script = script.key(keys.queue(partition));
+            script.key(keys.counts(partition)).key(keys.audit(partition));
+            script.arg(consumer.unwrap_or_default()).arg(ms(lease)).arg(&behind);
+            let Some(answer) = self.0.link.run_script::<Option<Answer>>(&script).await? else { return Ok(None) };
+            let (found, go_on, trimmed, entries_trimmed, noticed_ms, is_exhausted, is_beyond, oldest, now_ms) = answer;
+            unheld += found;
+            behind = go_on;
+            if behind.is_empty() {
+                let now: DateTime<Utc> = Utc.timestamp_millis_opt(now_ms).single().unwrap_or_default();
+                let trim_noticed = u64::try_from(noticed_ms).ok().map(Duration::from_millis);
+                let oldest = (!oldest.is_empty()).then(|| EntryId(oldest).age(now));
+                let seen = Audit { unheld, trimmed, entries_trimmed, trim_noticed, is_exhausted, is_beyond, oldest };
+                return Ok(Some(seen));
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Audits: entries that nobody holds come back, and what somebody took out of the queue is noticed once.
+
+use lynkhook::store::Audit;
+
+use super::*;
+
+const LEASE: Duration = Duration::from_secs(30);
+const LARGEST: &str = "18446744073709551615-18446744073709551615";
+
+impl Bench {
+    /// An audit as `b`, as if nobody had looked for long.
+    async fn audit(&self) -> Audit {
+        self.cli::<()>(&format!("HDEL {} at", self.key("audit"))).await;
+        self.store.audit(0, Some("b"), LEASE).await.unwrap().expect("there is a group")
+    }
+
+    /// Only a look.
+    async fn look(&self) -> Audit {
+        self.store.audit(0, None, LEASE).await.unwrap().expect("there is a group")
+    }
+
+    /// Pushes so many events; answers their entries.
+    async fn push_many(&self, count: usize) -> Vec<String> {
+        let mut ids = Vec::new();
+        for _ in 0..count {
+            ids.push(self.push("acme", TRANSCRIPT).await);
+        }
+        ids
+    }
+
+    async fn take_some(&self, consumer: &str, most: usize) -> Vec<String> {
+        let mut reader = self.reader(0, consumer, Duration::from_secs(1)).await;
+        reader.read(most).await.unwrap().into_iter().map(|entry| entry.id.0).collect()
+    }
+
+    /// What is pending: entry, consumer, delivery count.
+    async fn leases(&self) -> Vec<(String, String, u32)> {
+        let all: Vec<(String, String, u64, u32)> =
+            self.cli(&format!("XPENDING {} workers - + 10000", self.key("queue"))).await;
+        all.into_iter().map(|(entry, consumer, _, count)| (entry, consumer, count)).collect()
+    }
+
+    async fn claim_all(&self) -> Vec<(String, u32)> {
+        let claimed = self.store.claim(0, "c", LEASE, (10_000, 0)).await.unwrap();
+        claimed.into_iter().map(|entry| (entry.id.0, entry.deliveries)).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_of_a_consumer_that_was_deleted_come_back_once_and_those_of_others_stay_as_they_are() {
+    let bench = Bench::new().await;
+    bench.push_many(60).await;
+    let (mut lost, kept) = (bench.take_some("dead", 20).await, bench.take_some("alive", 20).await);
+    lost.extend(bench.take_some("dead", 10).await);
+    let queue = bench.key("queue");
+    assert_eq!(bench.look().await.unheld, 0);
+    assert_eq!(bench.cli::<u64>(&format!("XGROUP DELCONSUMER {queue} workers dead")).await, 30);
+    let before = bench.state().await;
+    assert_eq!(bench.look().await.unheld, 30);
+    assert_eq!(changed(&before, &bench.state().await), [] as [String; 0], "a look changes nothing");
+
+    let seen = bench.audit().await;
+    assert_eq!(seen, Audit { unheld: 30, oldest: seen.oldest, ..Audit::default() });
+    assert_eq!(bench.claim_all().await, lost.iter().map(|id| (id.clone(), 1)).collect::<Vec<_>>());
+    let alive: Vec<_> = bench.leases().await.into_iter().filter(|(_, consumer, _)| consumer == "alive").collect();
+    assert_eq!(alive, kept.iter().map(|id| (id.clone(), "alive".to_owned(), 1)).collect::<Vec<_>>());
+    assert_eq!((bench.audit().await.unheld, bench.look().await.unheld, bench.claim_all().await.len()), (0, 0, 0));
+    assert_eq!(bench.take_some("alive", 100).await.len(), 10, "what nobody has read is still to be read");
+    assert_eq!((bench.counted("trims_seen").await, bench.counted("entries_trimmed").await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_looked_just_now_spares_the_others_the_look() {
+    let bench = Bench::new().await;
+    assert!(bench.store.audit(0, Some("a"), LEASE).await.unwrap().is_some());
+    assert_eq!(bench.store.audit(0, Some("b"), LEASE).await.unwrap(), None);
+    assert!(bench.store.audit(0, None, LEASE).await.unwrap().is_some(), "doctor always looks");
+    bench.cli::<()>(&format!("HSET {} at 99999999999999", bench.key("audit"))).await;
+    assert!(bench.store.audit(0, Some("b"), LEASE).await.unwrap().is_some(), "a clock that was set back stops nobody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_before_a_position_that_was_set_is_found_wherever_it_was_set_to() {
+    for (to, behind) in [("$", 30), ("middle", 15), (LARGEST, 30), ("99999999999999-0", 30), ("0", 0)] {
+        let bench = Bench::new().await;
+        let ids = bench.push_many(30).await;
+        let to = if to == "middle" { &ids[14] } else { to };
+        bench.cli::<()>(&format!("XGROUP SETID {} workers {to}", bench.key("queue"))).await;
+        let seen = bench.look().await;
+        assert_eq!((seen.unheld, seen.is_beyond), (behind, to.starts_with("99") || to == LARGEST), "{to}");
+        let seen = bench.audit().await;
+        assert_eq!((seen.unheld, seen.trimmed), (behind, false), "{to}");
+        let claimed: Vec<String> = bench.claim_all().await.into_iter().map(|(id, _)| id).collect();
+        assert_eq!(claimed, ids[..usize::try_from(behind).unwrap()], "{to}");
+        let next = bench.push_many(1).await;
+        let read = bench.take_some("a", 100).await;
+        assert_eq!(read, [&ids[claimed.len()..], &next].concat(), "what comes later is read as ever: {to}");
+        assert!(!bench.look().await.is_beyond, "{to}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_are_looked_at_in_short_steps() {
+    let bench = Bench::new().await;
+    let ids = bench.push_many(1300).await;
+    bench.take_some("alive", 1300).await;
+    let queue = bench.key("queue");
+    // Every other one, and all of the last 300.
+    let lost: Vec<&String> =
+        ids.iter().enumerate().filter(|(n, _)| n % 2 == 0 || *n >= 1000).map(|(_, id)| id).collect();
+    let (consumer, mut give) = ("dead", redis::cmd("XCLAIM"));
+    give.arg(&queue).arg("workers").arg(consumer).arg(0).arg(&lost).arg("JUSTID");
+    let _: Vec<String> = give.query_async(&mut bench.redis.clone()).await.unwrap();
+    bench.cli::<u64>(&format!("XGROUP DELCONSUMER {queue} workers {consumer}")).await;
+    assert_eq!(bench.look().await.unheld, 800);
+    let seen = bench.audit().await;
+    assert_eq!((seen.unheld, seen.trimmed), (800, false));
+    assert_eq!(bench.leases().await.len(), 1300);
+    let pending: Vec<_> = bench.leases().await.into_iter().filter(|(_, consumer, _)| consumer == "b").collect();
+    assert_eq!(pending.iter().map(|(id, ..)| id).collect::<Vec<_>>(), lost);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_trimmed_unread_is_noticed_once_with_how_many() {
+    for read_before in [0, 5] {
+        let bench = Bench::new().await;
+        bench.push_many(30).await;
+        bench.audit().await;
+        let read = if read_before > 0 { bench.take_some("a", read_before).await } else { Vec::new() };
+        let queue = bench.key("queue");
+        bench.cli::<u64>(&format!("XTRIM {queue} MAXLEN 10")).await;
+        let seen = bench.look().await;
+        assert_eq!((seen.trimmed, seen.entries_trimmed), (true, 20 - read.len() as u64), "{read_before} were read");
+        let seen = bench.audit().await;
+        assert_eq!((seen.trimmed, seen.entries_trimmed), (true, 20 - read.len() as u64));
+        let seen = bench.audit().await;
+        assert_eq!((seen.trimmed, seen.entries_trimmed), (false, 0), "once");
+        assert!(seen.trim_noticed.is_some_and(|ago| ago < SOON), "{seen:?}");
+        assert_eq!(bench.counted("trims_seen").await, 1);
+        // Those that were in hand are counted when their leases are renewed.
+        let leases: Vec<Held> = read
+            .iter()
+            .map(|id| Held { partition: 0, entry: lynkhook::store::EntryId(id.clone()), deliveries: 1 })
+            .collect();
+        if !leases.is_empty() {
+            let [lost, trimmed] = bench.store.renew(0, "a", &leases).await.unwrap();
+            assert_eq!((lost.len(), trimmed.len()), (0, 5));
+            assert!(bench.audit().await.trimmed);
+        }
+        assert_eq!(bench.counted("entries_trimmed").await, 20);
+        assert_eq!(bench.take_some("a", 100).await.len(), 10);
+        let seen = bench.audit().await;
+        assert_eq!((seen.trimmed, seen.unheld), (false, 0), "what was left is read, and nothing is missing");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trim_before_any_worker_is_noticed_too_and_a_group_made_anew_is_no_trim() {
+    let bench = Bench::new().await;
+    bench.push_many(30).await;
+    let queue = bench.key("queue");
+    bench.cli::<u64>(&format!("XTRIM {queue} MAXLEN 10")).await;
+    assert_eq!(bench.look().await.entries_trimmed, 20);
+    assert_eq!(bench.audit().await.entries_trimmed, 20);
+
+    let bench = Bench::new().await;
+    bench.push_many(30).await;
+    bench.audit().await;
+    let webhook = bench.webhook("acme", true).await;
+    let delivery = first("acme", webhook, "e1");
+    for id in bench.take_some("a", 12).await {
+        let held = Held { partition: 0, entry: lynkhook::store::EntryId(id), deliveries: 1 };
+        assert_eq!(bench.settle(&[attempted(&held, &delivery, Next::Delivered)]).await, [Settled::Done]);
+    }
+    bench.audit().await;
+    let queue = bench.key("queue");
+    for round in 0..2 {
+        bench.cli::<u64>(&format!("XGROUP DESTROY {queue} workers")).await;
+        assert_eq!(bench.store.audit(0, Some("b"), LEASE).await.unwrap(), None, "there is no group");
+        bench.store.ensure_group(0).await.unwrap();
+        let seen = bench.audit().await;
+        assert_eq!((seen.trimmed, seen.unheld), (false, 0), "{seen:?}");
+        assert_eq!(bench.take_some("a", 5 + round).await.len(), 5 + round);
+        assert!(!bench.audit().await.trimmed);
+    }
+    assert_eq!(bench.take_some("a", 100).await.len(), 12);
+    assert!(!bench.audit().await.trimmed);
+    assert_eq!(bench.counted("trims_seen").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_redis_forgets_how_many_were_read_and_a_trim_is_seen_nevertheless() {
+    let mut redis = RedisServer::start(AppendFsync::Always);
+    let receiver = Receiver::start().await;
+    let here = Installation::on(&redis, &receiver).await;
+    let bench = Bench::of(here).await;
+    bench.push_many(30).await;
+    bench.take_some("a", 5).await;
+    bench.audit().await;
+    let (queue, store) = (bench.key("queue"), bench.store.clone());
+    redis.kill9();
+    redis.restart();
+    let mut connection = redis.connection().await;
+    let mut again = async || {
+        let _: () = redis::cmd("HDEL").arg(bench.key("audit")).arg("at").query_async(&mut connection).await.unwrap();
+        eventually(SOON, "an answer", async || store.audit(0, Some("b"), LEASE).await.ok().flatten()).await
+    };
+    let seen = again().await;
+    assert_eq!((seen.trimmed, seen.unheld), (false, 0), "a restart is no trim");
+    let mut trim = redis::cmd("XTRIM");
+    let _: u64 = trim.arg(&queue).arg("MAXLEN").arg(10).query_async(&mut redis.connection().await).await.unwrap();
+    assert!(again().await.trimmed);
+    assert!(!again().await.trimmed, "once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_id_leaves_the_queue_open_and_its_entry_is_delivered_under_another() {
+    for in_hand in [false, true] {
+        let bench = Bench::new().await;
+        let ids = bench.push_many(3).await;
+        bench.audit().await;
+        let queue = bench.key("queue");
+        bench.cli::<String>(&format!("XADD {queue} {LARGEST} account acme envelope {{}}")).await;
+        let push = async || {
+            let mut push = redis::cmd("XADD");
+            push.arg(&queue).arg("*").arg("account").arg("acme").arg("envelope").arg("{}");
+            push.query_async::<String>(&mut bench.redis.clone()).await
+        };
+        push().await.unwrap_err();
+        assert!(bench.look().await.is_exhausted);
+        if in_hand {
+            assert_eq!(bench.take_some("a", 10).await.len(), 4);
+            assert!(bench.audit().await.is_exhausted);
+            push().await.unwrap_err();
+            let held = Held { partition: 0, entry: lynkhook::store::EntryId(LARGEST.to_owned()), deliveries: 1 };
+            let webhook = bench.webhook("acme", true).await;
+            let attempt = attempted(&held, &first("acme", webhook, "e1"), Next::Delivered);
+            assert_eq!(bench.settle(&[attempt]).await, [Settled::Done]);
+        }
+        let seen = bench.audit().await;
+        assert!(seen.is_exhausted && !seen.trimmed && seen.unheld == 0, "{seen:?}");
+        let pushed = push().await.unwrap();
+        let seen = bench.look().await;
+        assert!(!seen.is_exhausted && !seen.is_beyond && seen.unheld == 0, "{seen:?}");
+        let read = bench.take_some("a", 10).await;
+        if in_hand {
+            assert_eq!(read, [pushed]);
+        } else {
+            assert_eq!((&read[..3], &read[4..]), (&ids[..], &[pushed][..]), "the one between them is the largest's");
+        }
+        let seen = bench.audit().await;
+        assert!(!seen.trimmed && seen.unheld == 0, "{seen:?}");
+        assert_eq!(bench.counted("entries_trimmed").await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_whose_entry_was_taken_out_is_settled_in_full_and_once() {
+    for next in [Next::Delivered, Next::Retry { after: Duration::from_secs(2) }, Next::Failed] {
+        for renewed in [false, true] {
+            let bench = Bench::new().await;
+            let webhook = bench.webhook("acme", true).await;
+            let delivery = first("acme", webhook, "e1");
+            bench.queue(&delivery).await;
+            let mut held = bench.take("a").await.remove(0);
+            bench.cli::<u64>(&format!("XTRIM {} MAXLEN 0", bench.key("queue"))).await;
+            if renewed {
+                let [_, trimmed] = bench.store.renew(0, "a", std::slice::from_ref(&held)).await.unwrap();
+                assert_eq!(trimmed, [held.entry.clone()]);
+            } else if next != Next::Delivered {
+                let before = bench.state().await;
+                assert_eq!(bench.settle(&[attempted(&held, &delivery, next)]).await, [Settled::Trimmed]);
+                assert_eq!(changed(&before, &bench.state().await), [] as [String; 0]);
+            }
+            let mut attempt = attempted(&held, &delivery, next);
+            if renewed || next != Next::Delivered {
+                held.deliveries = 0;
+                attempt = Attempted { held, trimmed: Some(TRANSCRIPT.into()), ..attempt };
+                assert_eq!(bench.settle(std::slice::from_ref(&attempt)).await, [Settled::Done]);
+            }
+            assert_eq!(bench.settle(&[attempt]).await, [Settled::Done], "an answer that was lost");
+            let retries: Vec<String> = bench.cli(&format!("ZRANGE {} 0 -1", bench.key("retries"))).await;
+            let expected = text(&delivery.next_attempt(), TRANSCRIPT);
+            assert_eq!(retries, if matches!(next, Next::Retry { .. }) { vec![expected] } else { vec![] });
+            let failed = bench.entries(&format!("failed:{webhook}")).await;
+            assert_eq!(failed.len(), usize::from(next == Next::Failed));
+            assert!(failed.iter().all(|(_, fields)| fields[0].1 == text(&delivery, TRANSCRIPT)));
+            assert_eq!((bench.log(webhook).await.len(), bench.pending().await), (1, 0), "{next:?} {renewed}");
+            assert_eq!(bench.counted("entries_trimmed").await, 1);
+        }
+    }
+}
