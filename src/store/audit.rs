@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeZone, Utc};
 
-use super::{EntryId, Store, StoreError, ms};
+use super::{EntryId, Store, StoreError, ms, scripts::Step};
 
 /// What a look at one partition's group found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,20 +32,34 @@ impl Store {
     /// Looks at a partition's group; `None` where there is no group, or where another worker looked just now.
     ///
     /// On behalf of `consumer`, entries that nobody holds become pending as if they had been idle for `lease`, so that the next
-    /// claim takes them; what was taken out is counted and written down, and ids that hold the queue up are set right. Without a
-    /// consumer nothing is changed.
+    /// claim takes them; what was taken out is counted and written down, and ids that hold the queue up are set right. If it is
+    /// `due`, it is made in any case.
     pub async fn audit(
         &self,
         partition: u16,
-        consumer: Option<&str>,
+        consumer: &str,
         lease: Duration,
+        due: bool,
+    ) -> Result<Option<Audit>, StoreError> {
+        self.audit_by(&self.0.scripts.audit, partition, (consumer, lease, due)).await
+    }
+
+    /// The same, and changes nothing; `None` where there is no group.
+    pub async fn look_at_group(&self, partition: u16) -> Result<Option<Audit>, StoreError> {
+        self.audit_by(&self.0.scripts.look, partition, ("", Duration::ZERO, true)).await
+    }
+
+    async fn audit_by(
+        &self,
+        script: &Step,
+        partition: u16,
+        (consumer, lease, due): (&str, Duration, bool),
     ) -> Result<Option<Audit>, StoreError> {
         let (keys, mut unheld, mut behind) = (&self.0.keys, 0, String::new());
         loop {
-            let script = if consumer.is_some() { &self.0.scripts.audit } else { &self.0.scripts.look };
             let mut script = script.key(keys.queue(partition));
             script.key(keys.counts(partition)).key(keys.audit(partition));
-            script.arg(consumer.unwrap_or_default()).arg(ms(lease)).arg(&behind);
+            script.arg(consumer).arg(ms(lease)).arg(&behind).arg(u8::from(due));
             let Some(answer) = self.0.link.run_script::<Option<Answer>>(&script).await? else { return Ok(None) };
             let (found, go_on, trimmed, entries_trimmed, noticed_ms, is_exhausted, is_beyond, oldest, now_ms) = answer;
             unheld += found;

@@ -73,7 +73,7 @@ impl Store {
     }
 
     async fn group(&self, partition: u16, stuck_after: Duration) -> Result<Group, StoreError> {
-        let Some(audit) = self.audit(partition, None, stuck_after).await? else {
+        let Some(audit) = self.look_at_group(partition).await? else {
             return Ok(Group { partition, audit: None, stuck: 0 });
         };
         let mut pending = redis::cmd("XPENDING");

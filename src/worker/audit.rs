@@ -8,24 +8,25 @@ use crate::{failpoint, store::Audit};
 
 /// Each worker looks this often (± 25 %), unless another looked within 10 s: what was lost is attempted well within a minute.
 const AUDIT_EVERY: Duration = Duration::from_secs(20);
-/// The first look, once the reader has seen to it that there is a group: what follows is compared with it.
-const FIRST: Duration = Duration::from_secs(1);
 
 /// Looks until the worker stops.
 pub(super) async fn audit(worker: Arc<Worker>, partition: u16) {
-    let mut wait = FIRST;
     loop {
         tokio::select! {
             () = worker.stop.cancelled() => return,
-            () = tokio::time::sleep(wait.mul_f64(rand::random_range(0.75..1.25))) => {}
+            () = tokio::time::sleep(AUDIT_EVERY.mul_f64(rand::random_range(0.75..1.25))) => {}
         }
-        wait = AUDIT_EVERY;
         failpoint::wedge("audit").await;
-        match worker.store.audit(partition, Some(&worker.consumer), worker.lease).await {
-            Ok(Some(seen)) => warn_of(partition, &seen),
-            Ok(None) => {}
-            Err(error) => tell("audit", Some(partition), &error),
-        }
+        audit_once(&worker, partition, false).await;
+    }
+}
+
+/// Looks once, if it is `due` though another worker looked just now.
+pub(super) async fn audit_once(worker: &Worker, partition: u16, due: bool) {
+    match worker.store.audit(partition, &worker.consumer, worker.lease, due).await {
+        Ok(Some(seen)) => warn_of(partition, &seen),
+        Ok(None) => {}
+        Err(error) => tell("audit", Some(partition), &error),
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
     READ_MAX, Taken, Unstarted, Worker,
+    audit::audit_once,
     persist::Backoff,
     slots::{Share, Taker},
 };
@@ -68,6 +69,8 @@ pub(super) async fn read(worker: Arc<Worker>, partition: u16) {
 
 async fn open(worker: &Worker, partition: u16) -> Result<Reader, StoreError> {
     worker.store.ensure_group(partition).await?;
+    // Before anything is read: some versions of Redis forget with the next read what was taken out before it.
+    audit_once(worker, partition, true).await;
     let known = worker.steps[usize::from(partition)].known.clone();
     // A lease counts from when the read was sent, and is not to be too old to start on when the entry comes.
     let blocking = BLOCKING.min(worker.start_within / 2);

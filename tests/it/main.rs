@@ -25,4 +25,5 @@ mod support;
 mod support_works;
 mod survival;
 mod upkeep;
+mod vanished;
 mod webhooks;

@@ -3,6 +3,7 @@
 -- can come, and a last id that nothing can follow, are set back.
 -- KEYS  1 queue  2 counts  3 audit
 -- ARGV  1 consumer ('': only looks, and changes nothing)  2 lease in ms  3 entry id to go on behind ('': from the beginning)
+--       4 whether it is made though another worker looked just now (1|0)
 -- Answers nothing where there is no group, or another worker looked just now; else [entries that nobody held, entry id to go on
 -- behind ('': all was looked at; before that the following says nothing), 1 if entries were taken out since the last look else 0,
 -- how many, as far as that is known, ms since that was noticed last (-1: never), 1 if the last id is the largest there is else 0,
@@ -20,13 +21,15 @@ local last_look = redis.pcall('HGETALL', audit)
 last_look = last_look.err and {} or named(last_look)
 if not only_looks and from == '' then
   local ago_ms = now - (tonumber(last_look.at) or 0)
-  if ago_ms >= 0 and ago_ms < 10000 then return false end
+  if ARGV[4] == '0' and ago_ms >= 0 and ago_ms < 10000 then return false end
   redis.pcall('HSET', audit, 'at', now)
 end
 
 local group
 local groups = redis.pcall('XINFO', 'GROUPS', queue)
-for _, found in ipairs(groups.err and {} or groups) do
+if groups.err and string.find(groups.err, 'no such key', 1, true) then groups = {} end
+if groups.err then return groups end
+for _, found in ipairs(groups) do
   found = named(found)
   if found.name == 'workers' then group = found end
 end
@@ -128,7 +131,11 @@ if is_largest and not only_looks and #redis.call('XPENDING', queue, 'workers', l
   redis.call('XSETID', queue, last, unpack(added))
   is_beyond = is_after(position, last)
   if is_beyond then redis.call('XGROUP', 'SETID', queue, 'workers', last) end
-  if entry then redis.call('XADD', queue, '*', unpack(entry[2])) end
+  if entry then
+    redis.call('XADD', queue, '*', unpack(entry[2]))
+    -- It may have been the next, and is not gone.
+    redis.pcall('HDEL', audit, 'next')
+  end
 elseif is_beyond and not only_looks then
   redis.call('XGROUP', 'SETID', queue, 'workers', last)
 end

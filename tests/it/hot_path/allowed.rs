@@ -16,7 +16,8 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
         | "ZREM" | "ZSCORE" | "ZADD" | "LPUSH" | "LPUSHX" | "RPOP" | "EXPIRE" | "TYPE" | "TIME" | "SET" | "EVALSHA"
         | "HELLO" | "CLIENT" | "PING" | "INFO" => true,
         // The group, once, and consumers: one a worker.
-        "XGROUP" | "XINFO" => matches!(arguments, ["CREATE" | "DELCONSUMER" | "CONSUMERS", ..]),
+        "XGROUP" => matches!(arguments, ["CREATE" | "DELCONSUMER", ..]),
+        "XINFO" => matches!(arguments, ["CONSUMERS" | "GROUPS", ..] | ["STREAM", _]),
         "SCRIPT" => matches!(arguments, ["LOAD", _]),
         "CONFIG" => matches!(arguments, ["GET", _]),
         // What is for the queue must not trim by the way; of what failed, the oldest goes that is beyond the bound.
@@ -32,6 +33,8 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
             [_, "workers", from, to, "1"] => from == to,
             [_, "workers", _, _, most, _consumer] => most.parse().is_ok_and(|most: usize| most <= 2 * BATCH_MAX),
             [_, "workers", "IDLE", _, _, "+", page] => small(page),
+            // An audit's page, and how many of the pending are gone.
+            [_, "workers", _, _, most] => most.parse().is_ok_and(|most: usize| most <= 10 * BATCH_MAX),
             _ => false,
         },
         // One entry, or so many.
@@ -43,8 +46,8 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
         "XTRIM" => {
             matches!(arguments, [_, "MAXLEN" | "MINID", "=", _] | [_, "MINID", "~", _, "LIMIT", "1000"])
         }
-        // An account's webhooks are few; nothing else is read whole.
-        "HGETALL" => matches!(arguments, [key] if key.contains(":webhooks:")),
+        // An account's webhooks are few, and so is what an audit writes down; nothing else is read whole.
+        "HGETALL" => matches!(arguments, [key] if key.contains(":webhooks:") || key.ends_with(":audit")),
         "LTRIM" => matches!(arguments, [_, "0", "49"]),
         "LINDEX" => matches!(arguments, [_, "-1"]),
         "ZRANGE" => match arguments {
@@ -99,7 +102,8 @@ fn what_grows_with_what_waits_is_not_allowed_in_any_form_that_does() {
         "XREVRANGE k + -",
         "XPENDING k workers",
         "XPENDING k workers - + 10000",
-        "XPENDING k workers - + 100",
+        "XPENDING k workers - + 1001",
+        "XINFO STREAM k FULL",
         "XPENDING k workers 1-0 9-0 10000 c",
         "XREADGROUP GROUP workers c STREAMS k >",
         "XADD p:{0}:queue MAXLEN = 5 * a b",

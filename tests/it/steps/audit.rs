@@ -8,15 +8,14 @@ const LEASE: Duration = Duration::from_secs(30);
 const LARGEST: &str = "18446744073709551615-18446744073709551615";
 
 impl Bench {
-    /// An audit as `b`, as if nobody had looked for long.
+    /// An audit as `b`, whoever looked before.
     async fn audit(&self) -> Audit {
-        self.cli::<()>(&format!("HDEL {} at", self.key("audit"))).await;
-        self.store.audit(0, Some("b"), LEASE).await.unwrap().expect("there is a group")
+        self.store.audit(0, "b", LEASE, true).await.unwrap().expect("there is a group")
     }
 
     /// Only a look.
     async fn look(&self) -> Audit {
-        self.store.audit(0, None, LEASE).await.unwrap().expect("there is a group")
+        self.store.look_at_group(0).await.unwrap().expect("there is a group")
     }
 
     /// Pushes so many events; answers their entries.
@@ -72,11 +71,11 @@ async fn entries_of_a_consumer_that_was_deleted_come_back_once_and_those_of_othe
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_looked_just_now_spares_the_others_the_look() {
     let bench = Bench::new().await;
-    assert!(bench.store.audit(0, Some("a"), LEASE).await.unwrap().is_some());
-    assert_eq!(bench.store.audit(0, Some("b"), LEASE).await.unwrap(), None);
-    assert!(bench.store.audit(0, None, LEASE).await.unwrap().is_some(), "doctor always looks");
+    let audit = async |due| bench.store.audit(0, "b", LEASE, due).await.unwrap().is_some();
+    assert_eq!([audit(false).await, audit(false).await, audit(true).await], [true, false, true]);
+    bench.look().await;
     bench.cli::<()>(&format!("HSET {} at 99999999999999", bench.key("audit"))).await;
-    assert!(bench.store.audit(0, Some("b"), LEASE).await.unwrap().is_some(), "a clock that was set back stops nobody");
+    assert!(audit(false).await, "a clock that was set back stops nobody");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +175,7 @@ async fn a_trim_before_any_worker_is_noticed_too_and_a_group_made_anew_is_no_tri
     let queue = bench.key("queue");
     for round in 0..2 {
         bench.cli::<u64>(&format!("XGROUP DESTROY {queue} workers")).await;
-        assert_eq!(bench.store.audit(0, Some("b"), LEASE).await.unwrap(), None, "there is no group");
+        assert_eq!(bench.store.audit(0, "b", LEASE, true).await.unwrap(), None, "there is no group");
         bench.store.ensure_group(0).await.unwrap();
         let seen = bench.audit().await;
         assert_eq!((seen.trimmed, seen.unheld), (false, 0), "{seen:?}");
@@ -200,11 +199,8 @@ async fn a_restarted_redis_forgets_how_many_were_read_and_a_trim_is_seen_neverth
     let (queue, store) = (bench.key("queue"), bench.store.clone());
     redis.kill9();
     redis.restart();
-    let mut connection = redis.connection().await;
-    let mut again = async || {
-        let _: () = redis::cmd("HDEL").arg(bench.key("audit")).arg("at").query_async(&mut connection).await.unwrap();
-        eventually(SOON, "an answer", async || store.audit(0, Some("b"), LEASE).await.ok().flatten()).await
-    };
+    let again =
+        async || eventually(SOON, "an answer", async || store.audit(0, "b", LEASE, true).await.ok().flatten()).await;
     let seen = again().await;
     assert_eq!((seen.trimmed, seen.unheld), (false, 0), "a restart is no trim");
     let mut trim = redis::cmd("XTRIM");
