@@ -151,11 +151,14 @@ impl Store {
         let keys = &self.0.keys;
         let partition = keys.partition(account);
         let mut script = self.0.scripts.log.key(keys.webhooks(account));
-        script.key(keys.logs(partition, id)).key(keys.visits(partition));
+        script.key(keys.logs(partition, id)).key(keys.visits(partition)).key(keys.counts(partition));
         script.arg(id.to_string()).arg(entry.to_json()).arg(LOG_LIMIT - 1).arg(LOG_RETENTION.as_secs());
         script.arg(Keys::member(account, id));
         let answer: String = self.0.link.run_script(&script).await?;
-        Ok(answer == "LOGGED")
+        if answer == "UNLOGGED" {
+            tracing::warn!(%account, webhook = %id, "Redis refused the log entry; lynkhook doctor says why");
+        }
+        Ok(answer != "GONE")
     }
 
     /// A webhook's delivery log, newest first; nothing older than 90 days.
