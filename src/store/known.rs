@@ -96,8 +96,11 @@ impl Known {
 
     /// Takes note of what Redis tells of its own accord.
     pub(super) fn told(&self, keys: &Keys, push: PushInfo) {
-        if push.kind != PushKind::Invalidate {
-            return;
+        match push.kind {
+            PushKind::Invalidate => {}
+            // The reader may notice only later, for it waits for a slot.
+            PushKind::Disconnection => return self.stop_listening(),
+            _ => return,
         }
         let mut state = self.state();
         // Where all of Redis was flushed there is no list of keys.
@@ -182,11 +185,12 @@ mod tests {
     fn nothing_is_known_while_nobody_listens_nor_after_a_flush_nor_after_what_nobody_understands() {
         let known = Known::default();
         assert!(!known_after(&known, "acme", || {}));
-        let ends: [fn(&Known); 4] = [
+        let ends: [fn(&Known); 5] = [
             Known::stop_listening,
             |known| told(known, vec![Value::Nil]),
             |known| told(known, vec![Value::Array(vec![Value::BulkString(b"another:key".to_vec())])]),
             |known| told(known, vec![]),
+            |known| known.told(&keys(), PushInfo { kind: PushKind::Disconnection, data: vec![] }),
         ];
         for end in ends {
             known.listen();

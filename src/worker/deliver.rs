@@ -10,7 +10,7 @@ use super::{
     Worker,
     admit::{PutOff, admit, hold_while_off, put_off},
     endpoints::Permit,
-    leases::Lease,
+    leases::{Lease, Ready},
     no_room::NoRoom,
     persist::{Backoff, until_answered},
 };
@@ -68,8 +68,11 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
             }
             Plan::FanOut(deliveries) => return fan_out(&worker, &lease, &deliveries).await,
             Plan::Attempt(delivery, webhook) => {
-                if !lease.ready(worker.start_within).await {
-                    return;
+                match lease.ready(worker.start_within).await {
+                    Ready::Now => {}
+                    // Somebody may have switched the webhook off, or edited it, during the wait.
+                    Ready::Waited => continue,
+                    Ready::Lost => return,
                 }
                 // What somebody took out of the queue cannot be put aside from there, either.
                 let suspect = deliveries > 1 || lease.is_trimmed();

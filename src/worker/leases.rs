@@ -46,6 +46,17 @@ pub(super) struct Lease {
     given_up: AtomicBool,
 }
 
+/// Whether a request may start under a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// At once.
+    Now,
+    /// It may now, after a wait for the lease's renewal: what was looked up before may have changed.
+    Waited,
+    /// Never: the entry is another worker's.
+    Lost,
+}
+
 impl Leases {
     /// Takes note of an entry that was given to this worker under `deliveries`, by a command sent at `sent`. `None`
     /// where the worker has it in hand already.
@@ -148,17 +159,19 @@ impl Lease {
         same
     }
 
-    /// Waits until a request may start: the lease was renewed no longer than `within` ago. `false` where it is lost.
-    pub(super) async fn ready(&self, within: Duration) -> bool {
+    /// Waits until a request may start: the lease was renewed no longer than `within` ago.
+    pub(super) async fn ready(&self, within: Duration) -> Ready {
+        let mut ready = Ready::Now;
         loop {
             let renewed = self.leases.renewed.notified();
             let (age, lost, trimmed) = self.with_slot(|slot| (slot.renewed.elapsed(), slot.lost, slot.deliveries == 0));
             if lost {
-                return false;
+                return Ready::Lost;
             }
             if age <= within || trimmed {
-                return true;
+                return ready;
             }
+            ready = Ready::Waited;
             renewed.await;
         }
     }
@@ -232,7 +245,7 @@ mod tests {
         let leases = Arc::new(Leases::default());
         let taken = Instant::now();
         let lease = leases.take(0, id("1-0"), 1, taken).unwrap();
-        assert!(lease.ready(Duration::from_secs(15)).await);
+        assert_eq!(lease.ready(Duration::from_secs(15)).await, Ready::Now);
         tokio::time::advance(Duration::from_secs(16)).await;
         assert!(leases.due(0, Duration::from_secs(17)).is_empty(), "what is younger need not be renewed");
         let held = leases.due(0, Duration::from_secs(16));
@@ -240,9 +253,10 @@ mod tests {
             tokio::task::yield_now().await;
             leases.renewed(&held, &NONE, Instant::now());
         });
-        assert!(ready);
+        assert_eq!(ready, Ready::Waited);
+        assert_eq!(lease.ready(Duration::from_secs(15)).await, Ready::Now);
         leases.renewed(&held, &[vec![id("1-0")], vec![]], Instant::now());
-        assert!(!lease.ready(Duration::from_secs(15)).await);
+        assert_eq!(lease.ready(Duration::from_secs(15)).await, Ready::Lost);
         assert!(leases.due(0, Duration::ZERO).is_empty(), "a lost lease is not renewed");
     }
 
@@ -265,7 +279,7 @@ mod tests {
         leases.renewed(&leases.due(0, Duration::ZERO), &[vec![], vec![id("1-0")]], Instant::now());
         assert!(lease.is_trimmed() && leases.due(0, Duration::ZERO).is_empty(), "there is nothing to renew");
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(lease.ready(Duration::from_secs(15)).await);
+        assert_eq!(lease.ready(Duration::from_secs(15)).await, Ready::Now);
         assert!(!lease.give_up(before), "a step that began before is repeated");
         assert!(lease.give_up(lease.token().1));
     }

@@ -26,4 +26,5 @@ mod support_works;
 mod survival;
 mod upkeep;
 mod vanished;
+mod waits;
 mod webhooks;
