@@ -7,7 +7,7 @@
 
 /// Every step that has a point before and one after it: taking entries, requests, and each script of the store.
 /// `tests/chaos/crash_points.rs` crashes at all of them.
-pub const STEPS: [&str; 26] = [
+pub const STEPS: [&str; 27] = [
     "read",
     "request",
     "audit",
@@ -33,6 +33,7 @@ pub const STEPS: [&str; 26] = [
     "settle",
     "status",
     "sweep",
+    "take_back",
     "visit",
 ];
 

@@ -47,6 +47,9 @@
 //! renewal may fail and nothing waits for it. The worker's table of what it holds is keyed by entry: when the consumer
 //! group is lost and recreated, entries come again, and what is under way goes on under the new token. Every step is safe to repeat and is repeated until Redis answers.
 //!
+//! **A lost answer** is no lost worker. A reader that connects anew first takes back what it read and was not told of
+//! (`take_back.lua`), under the same delivery count. A process that stood still looks at the socket before it gives an answer up.
+//!
 //! **A suspect.** An entry that was claimed before may have ended its worker. A worker attempts suspects one at a time,
 //! so that no neighbour is blamed, and one lost five times is set aside with a final log entry.
 //!

@@ -19,6 +19,8 @@ use secrecy::ExposeSecret;
 use super::{StoreError, Unanswered, scripts::Run};
 use crate::{config, failpoint};
 
+/// An answer that is late gets this much more time, so that the socket is looked at once more.
+const LAST_LOOK: Duration = Duration::from_millis(250);
 /// Data that is sent and not acknowledged for this long breaks the connection.
 const DEAD_PEER: Duration = Duration::from_secs(20);
 
@@ -60,14 +62,14 @@ impl Link {
     /// Runs one command on the shared connection.
     pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         let mut shared = self.shared().await?;
-        let answer = command.query_async(&mut shared.connection).await;
+        let answer = self.in_time(command.query_async(&mut shared.connection)).await;
         self.judge(shared.number, answer)
     }
 
     /// Runs several commands in one round trip.
     pub(super) async fn run_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
         let mut shared = self.shared().await?;
-        let answer = pipeline.query_async(&mut shared.connection).await;
+        let answer = self.in_time(pipeline.query_async(&mut shared.connection)).await;
         self.judge(shared.number, answer)
     }
 
@@ -79,7 +81,7 @@ impl Link {
     ) -> Result<Vec<Result<T, StoreError>>, Unanswered> {
         let mut shared = self.shared().await.map_err(Unanswered::NotSent)?;
         let answers: redis::RedisResult<Vec<redis::RedisResult<T>>> =
-            pipeline.ignore_errors().query_async(&mut shared.connection).await;
+            self.in_time(pipeline.ignore_errors().query_async(&mut shared.connection)).await;
         let answers = self.judge(shared.number, answers).map_err(Unanswered::Unknown)?;
         Ok(answers.into_iter().map(|answer| self.judge(shared.number, answer)).collect())
     }
@@ -88,24 +90,32 @@ impl Link {
     pub(super) async fn run_script<T: FromRedisValue>(&self, run: &Run<'_>) -> Result<T, StoreError> {
         let mut shared = self.shared().await?;
         failpoint::before(run.name, "");
-        let answer = run.invoke(&mut shared.connection).await;
+        let answer = self.in_time(run.invoke(&mut shared.connection)).await;
         failpoint::after(run.name, "");
         self.judge(shared.number, answer)
     }
 
-    /// A connection of one's own, for reads that block for up to `blocking`. What Redis tells of its own accord is `heard`
-    /// in its order among the answers: before those that were sent after it.
+    /// A connection of one's own, for reads that block; its user awaits its answers with [`answered`]. What Redis tells of its
+    /// own accord is `heard` in its order among the answers: before those that were sent after it.
     pub(super) async fn dedicated(
         &self,
-        blocking: Duration,
         heard: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<MultiplexedConnection, StoreError> {
         let heard = move |push| -> Result<(), std::convert::Infallible> {
             heard(push);
             Ok(())
         };
-        let config = self.config(blocking + self.response_timeout).set_push_sender(heard);
-        self.open(&self.listening, config).await
+        self.open(&self.listening, self.config().set_push_sender(heard)).await
+    }
+
+    /// How long the answer to a command that does not block may take.
+    pub(super) fn response_timeout(&self) -> Duration {
+        self.response_timeout
+    }
+
+    /// Awaits the answer to a command that does not block.
+    async fn in_time<T>(&self, asking: impl Future<Output = redis::RedisResult<T>>) -> redis::RedisResult<T> {
+        answered(self.response_timeout, asking).await
     }
 
     async fn shared(&self) -> Result<Shared, StoreError> {
@@ -124,7 +134,7 @@ impl Link {
             return Err(error.clone());
         }
         // In a box: this happens seldom, and whatever asks Redis, every delivery above all, would keep as much room for it.
-        let opened = Box::pin(self.open(&self.client, self.config(self.response_timeout))).await;
+        let opened = Box::pin(self.open(&self.client, self.config())).await;
         *last_failure = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
         let connection = opened?;
         let shared = Shared { number: rand::random(), connection };
@@ -145,10 +155,8 @@ impl Link {
         })
     }
 
-    fn config(&self, response_timeout: Duration) -> AsyncConnectionConfig {
-        AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(Some(response_timeout))
+    fn config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new().set_connection_timeout(Some(self.connect_timeout)).set_response_timeout(None)
     }
 
     async fn open(
@@ -168,4 +176,18 @@ impl Link {
             Err(_) => Err(StoreError::Unreachable(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
         }
     }
+}
+
+/// Awaits an answer for up to `limit`. When a process goes on that stood still, its timers are over and the answer lies unread
+/// in the socket. The client's own limit would drop that answer, so this one lets the socket be read once more.
+pub(super) async fn answered<T>(
+    limit: Duration,
+    asking: impl Future<Output = redis::RedisResult<T>>,
+) -> redis::RedisResult<T> {
+    let mut asking = std::pin::pin!(asking);
+    if let Ok(answer) = tokio::time::timeout(limit, &mut asking).await {
+        return answer;
+    }
+    let late = tokio::time::timeout(LAST_LOOK, asking).await;
+    late.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
 }

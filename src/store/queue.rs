@@ -170,6 +170,23 @@ impl Store {
         Ok(entries.collect())
     }
 
+    /// Takes back new entries that `consumer` read without being told of them, for the connection broke: those behind
+    /// `last`, the last that it was told of, and at most `most`. The worker may have some of them in hand.
+    pub async fn take_back(
+        &self,
+        partition: u16,
+        consumer: &str,
+        last: Option<&EntryId>,
+        most: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut script = self.0.scripts.take_back.key(self.0.keys.queue(partition));
+        script.arg(consumer).arg(last.map_or_else(|| "-".to_owned(), |last| format!("({}", last.0)));
+        script.arg(most).arg(BATCH_MAX_BYTES);
+        let taken: Vec<(String, Value)> = self.0.link.run_script(&script).await?;
+        let entry = |(id, fields)| Entry { id: EntryId(id), deliveries: 1, fields: pairs(fields) };
+        Ok(taken.into_iter().map(entry).collect())
+    }
+
     /// Ends an event: one delivery entry for each line, or, without any, done and counted.
     pub async fn fan_out(&self, consumer: &str, held: &Held, lines: &[String]) -> Result<Settled, StoreError> {
         let keys = &self.0.keys;

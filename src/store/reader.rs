@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{Value, aio::MultiplexedConnection};
 
-use super::{Entry, EntryId, Known, Store, StoreError, ms, queue::pairs};
+use super::{Entry, EntryId, Known, Store, StoreError, connect::answered, ms, queue::pairs};
 use crate::failpoint;
 
 /// Reads new entries of one partition.
@@ -14,6 +14,7 @@ pub struct Reader {
     queue: String,
     consumer: String,
     blocking: Duration,
+    response_timeout: Duration,
     known: Arc<Known>,
 }
 
@@ -50,7 +51,8 @@ impl Reader {
         }
         read.arg("STREAMS").arg(&self.queue).arg(">");
         failpoint::before("read", "");
-        let answer: Value = read.query_async(&mut self.connection).await?;
+        let limit = self.response_timeout + blocking.unwrap_or_default();
+        let answer: Value = answered(limit, read.query_async(&mut self.connection)).await?;
         failpoint::after("read", "");
         // {queue: [[id, [field, value, …]], …]}, or nothing.
         let streams = match answer {
@@ -80,8 +82,9 @@ impl Store {
         known: Arc<Known>,
     ) -> Result<Reader, StoreError> {
         let (heard, keys) = (known.clone(), self.0.keys.clone());
-        let mut connection = self.0.link.dedicated(blocking, move |push| heard.told(&keys, push)).await?;
-        let client_id = redis::cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
+        let response_timeout = self.0.link.response_timeout();
+        let mut connection = self.0.link.dedicated(move |push| heard.told(&keys, push)).await?;
+        let client_id = answered(response_timeout, redis::cmd("CLIENT").arg("ID").query_async(&mut connection)).await?;
         if self.track_webhooks(partition, &mut connection).await? {
             known.listen();
         }
@@ -91,6 +94,7 @@ impl Store {
             queue: self.0.keys.queue(partition),
             consumer: consumer.to_owned(),
             blocking,
+            response_timeout,
             known,
         })
     }
@@ -100,7 +104,8 @@ impl Store {
         let refused = if self.server_info().await?.tells_before_it_answers() {
             let mut track = redis::cmd("CLIENT");
             track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(self.0.keys.webhooks_of(partition));
-            match track.query_async::<()>(connection).await.map_err(StoreError::from) {
+            let tracked = answered(self.0.link.response_timeout(), track.query_async::<()>(connection)).await;
+            match tracked.map_err(StoreError::from) {
                 Ok(()) => return Ok(true),
                 Err(StoreError::Refused(error) | StoreError::Forbidden(error)) => error.to_string(),
                 Err(error) => return Err(error),

@@ -113,6 +113,7 @@ scripts! {
         requeue_rejected,
         settle,
         sweep,
+        take_back,
         visit,
     ]
     // What only looks is answered by a replica, too.

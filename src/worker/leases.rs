@@ -23,6 +23,8 @@ pub(super) struct Leases {
     slots: Mutex<HashMap<Key, Slot>>,
     /// Rung after each round of renewals.
     renewed: Notify,
+    /// Rung by a lease that waits for its renewal.
+    wanted: Notify,
 }
 
 /// A queue's partition, and an entry of it.
@@ -115,6 +117,11 @@ impl Leases {
         self.renewed.notify_waiters();
     }
 
+    /// Waits until a lease is too old for a request that waits for it.
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
     /// How many entries are held.
     pub(super) fn count(&self) -> usize {
         self.slots.lock().expect("never poisoned").len()
@@ -170,6 +177,10 @@ impl Lease {
             }
             if age <= within || trimmed {
                 return ready;
+            }
+            if ready == Ready::Now {
+                // Once: where the renewal fails, Redis is away, and the next round is soon enough.
+                self.leases.wanted.notify_one();
             }
             ready = Ready::Waited;
             renewed.await;

@@ -6,6 +6,9 @@
 //! event of an idle partition costs one read, a busy partition is read in batches, and at most one entry for each partition is
 //! in hand beyond the slots.
 //!
+//! An answer that is lost with its connection is no entry's end: whenever the reader connects, it first takes back what lies
+//! behind the last entry that it was told of, and is pending under this worker's name.
+//!
 //! The reader of a worker's only partition keeps slots in hand while it waits, so that it reads whatever comes together; but no
 //! more than half of what is free, for a claimer may need the others.
 
@@ -21,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::entry::Work,
-    store::{Entry, Reader, StoreError},
+    store::{BATCH_MAX, Entry, EntryId, Reader, StoreError},
 };
 
 /// How long a read waits for the first entry at most.
@@ -37,14 +40,17 @@ const READ_PART: usize = 4;
 pub(super) async fn read(worker: Arc<Worker>, partition: u16) {
     let mut backoff = Backoff::new();
     let mut reader: Option<Reader> = None;
-    let mut more = false;
+    let (mut more, mut last) = (false, None);
     while !worker.stop.is_cancelled() {
         let answer = match &mut reader {
-            Some(reader) => read_once(&worker, partition, reader, more).await,
-            None => open(&worker, partition).await.map(|opened| {
-                reader = Some(opened);
-                false
-            }),
+            Some(reader) => read_once(&worker, partition, reader, more, &mut last).await,
+            None => match open(&worker, partition).await {
+                Ok(opened) => {
+                    reader = Some(opened);
+                    take_back(&worker, partition, &mut last).await.map(|()| false)
+                }
+                Err(error) => Err(error),
+            },
         };
         match answer {
             Ok(follows) => {
@@ -53,7 +59,7 @@ pub(super) async fn read(worker: Arc<Worker>, partition: u16) {
             }
             Err(StoreError::NoGroup) => {
                 tracing::warn!(partition, "the consumer group was gone and is created anew");
-                reader = None;
+                (reader, last) = (None, None);
             }
             Err(error) => {
                 tracing::warn!(%error, partition, "reading failed, trying again");
@@ -77,8 +83,32 @@ async fn open(worker: &Worker, partition: u16) -> Result<Reader, StoreError> {
     worker.store.reader(partition, &worker.consumer, blocking, known).await
 }
 
-/// One read, which begins when there is a slot and room in memory; `more`: entries probably wait. Answers whether more do.
-async fn read_once(worker: &Arc<Worker>, partition: u16, reader: &mut Reader, more: bool) -> Result<bool, StoreError> {
+/// Takes back what an earlier connection took and did not tell of: behind `last`, so that what was in hand once and stays
+/// pending for the next claim is not attempted again and again while connections break.
+async fn take_back(worker: &Arc<Worker>, partition: u16, last: &mut Option<EntryId>) -> Result<(), StoreError> {
+    loop {
+        let slots = tokio::select! {
+            () = worker.stop.cancelled() => return Ok(()),
+            slots = worker.slots.several(Taker::Reader, Share::UpTo(BATCH_MAX)) => slots,
+        };
+        let (sent, most) = (Instant::now(), slots.num_permits());
+        let entries = worker.store.take_back(partition, &worker.consumer, last.as_ref(), most).await?;
+        let Some(newest) = entries.last() else { return Ok(()) };
+        *last = Some(newest.id.clone());
+        tracing::info!(partition, entries = entries.len(), "took back entries that a lost answer had told of");
+        begin(worker, partition, entries, slots, sent).await;
+    }
+}
+
+/// One read, which begins when there is a slot and room in memory; `more`: entries probably wait. Answers whether more do,
+/// and notes the `last` entry that it was told of.
+async fn read_once(
+    worker: &Arc<Worker>,
+    partition: u16,
+    reader: &mut Reader,
+    more: bool,
+    last: &mut Option<EntryId>,
+) -> Result<bool, StoreError> {
     let (client_id, is_only) = (reader.client_id(), worker.partitions() == 1);
     let share = match () {
         () if more && is_only => Share::UpTo(READ_MAX),
@@ -94,12 +124,18 @@ async fn read_once(worker: &Arc<Worker>, partition: u16, reader: &mut Reader, mo
     if more || most > 1 {
         let reading = async { if more { reader.read_at_once(most).await } else { reader.read(most).await } };
         let entries = finish(worker, client_id, reading).await?;
+        if let Some(newest) = entries.last() {
+            *last = Some(newest.id.clone());
+        }
         let more = if is_only { entries.len() == most } else { !entries.is_empty() };
         begin(worker, partition, entries, slots, sent).await;
         Ok(more)
     } else {
         drop(slots);
         let entry = finish(worker, client_id, reader.read(1)).await?.pop();
+        if let Some(entry) = &entry {
+            *last = Some(entry.id.clone());
+        }
         let more = entry.is_some() && sent.elapsed() < CLOSELY;
         if let Some(taken) = entry.and_then(|entry| worker.take(partition, entry, sent)) {
             begin_with_next_slot(worker, partition, taken).await;

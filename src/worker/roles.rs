@@ -151,8 +151,12 @@ pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
 pub(super) async fn renew(worker: Arc<Worker>) {
     let mut before = Instant::now();
     loop {
-        // Counted from the beginning of the round before: one that got no answer is followed by the next without delay.
-        tokio::time::sleep_until(before + worker.renew_every.mul_f64(rand::random_range(0.8..1.2))).await;
+        // Counted from the beginning of the round before: one that got no answer is followed by the next without delay. A
+        // request that waits for a renewal gets one at once, after a process stood still for example.
+        tokio::select! {
+            () = tokio::time::sleep_until(before + worker.renew_every.mul_f64(rand::random_range(0.8..1.2))) => {}
+            () = worker.leases.wanted() => {}
+        }
         before = Instant::now();
         failpoint::wedge("renew").await;
         renew_round(&worker).await;

@@ -34,6 +34,7 @@ async fn crash_at(side: &'static str, step: &'static str, times: usize) {
         | "release" | "renew" | "settle" | "sweep" | "visit" => {
             a_worker_is_killed(&format!("{side}-{step}"), times).await
         }
+        "take_back" => a_worker_that_connects_is_killed(side).await,
         "leave" => a_leaving_worker_is_killed(side).await,
         _ => commands::a_command_is_killed(side, step).await,
     }
@@ -54,6 +55,28 @@ async fn a_worker_is_killed(point: &str, times: usize) {
     }
     let _clean = scene.here.program.worker(PATIENT);
     scene.assert_balanced(point, killed).await;
+}
+
+/// A worker whose reads lost their answers dies while it takes the entries back.
+async fn a_worker_that_connects_is_killed(side: &str) {
+    let scene = Scene::empty().await;
+    let proxy = Proxy::start(RedisServer::shared().port()).await;
+    let program = scene.here.program.clone().env("LYNKHOOK_REDIS__URL", proxy.url());
+    // The first pass is the one of the first connection.
+    let mut armed = program.env("LYNKHOOK_FAILPOINT", format!("{side}-take_back@2")).worker(PATIENT);
+    // The sweep at the start is seen, so the worker is connected; what it reads later loses its answer.
+    eventually(SOON, "the sweep at the start", async || (scene.count("rejected_expired").await == 1).then_some(()))
+        .await;
+    scene.push("solo", "read").await;
+    scene.drained().await;
+    proxy.set(Weather::Withheld);
+    scene.push("solo", "taken-0").await;
+    eventually(SOON, "the entry taken", async || (scene.pending().await == 1).then_some(())).await;
+    proxy.cut_and_clear().await;
+    assert_eq!(armed.wait().await, None, "{side}-take_back was not reached");
+    let _clean = scene.here.program.worker(PATIENT);
+    scene.drained().await;
+    assert_eq!(scene.requests("/solo", "taken-0"), 1, "{side}-take_back");
 }
 
 /// A worker that took entries when it was stopping already dies while it gives them back.

@@ -12,6 +12,7 @@ mod crash_points;
 mod lateness;
 mod ledger;
 mod logs;
+mod lost_answers;
 mod nemesis;
 mod plan;
 mod proxy;

@@ -20,6 +20,8 @@ use tokio::{
     task::JoinSet,
 };
 
+use crate::support::{SOON, eventually};
+
 /// How the proxy treats what Redis answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weather {
@@ -38,6 +40,8 @@ pub struct Tally {
     pub cuts: AtomicU64,
     pub lost_replies: AtomicU64,
     pub late_replies: AtomicU64,
+    /// Connections that are open.
+    open: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
@@ -88,6 +92,15 @@ impl Proxy {
     pub fn cut(&self) {
         self.sky.send_modify(|sky| sky.cuts += 1);
     }
+
+    /// The same, and every answer that was withheld is lost; from then on the weather is fair.
+    pub async fn cut_and_clear(&self) {
+        let (before, open) = (self.tally.cuts.load(Relaxed), self.tally.open.load(Relaxed));
+        self.cut();
+        let all_cut = async || (self.tally.cuts.load(Relaxed) >= before + open).then_some(());
+        eventually(SOON, "every connection cut", all_cut).await;
+        self.set(Weather::Fair);
+    }
 }
 
 async fn accept(listener: TcpListener, to: u16, sky: watch::Receiver<Sky>, tally: Arc<Tally>) {
@@ -107,14 +120,17 @@ async fn serve(client: TcpStream, to: u16, mut sky: watch::Receiver<Sky>, tally:
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let cuts = sky.borrow().cuts;
     let weather = sky.clone();
-    tokio::select! {
+    tally.open.fetch_add(1, Relaxed);
+    let ended = tokio::select! {
         ended = forward(from_client, to_server) => ended,
         ended = answer(from_server, to_client, weather, &tally) => ended,
         _ = sky.wait_for(|sky| sky.cuts > cuts) => {
             tally.cuts.fetch_add(1, Relaxed);
             Ok(())
         }
-    }
+    };
+    tally.open.fetch_sub(1, Relaxed);
+    ended
 }
 
 async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
@@ -158,7 +174,7 @@ mod tests {
     use redis::AsyncCommands;
 
     use super::*;
-    use crate::support::{AppendFsync, RedisServer, SOON, eventually};
+    use crate::support::{AppendFsync, RedisServer};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_reply_is_lost_after_its_command_ran_and_connections_are_cut() {

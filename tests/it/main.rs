@@ -8,6 +8,7 @@ mod clock;
 mod connections;
 mod egress;
 mod failed;
+mod frozen;
 mod full;
 mod health;
 mod hot_path;

@@ -14,6 +14,7 @@ mod rejected;
 mod release;
 mod settle;
 mod spoiled;
+mod take_back;
 mod visit;
 
 use std::{collections::BTreeMap, ops::Deref, time::Duration};
@@ -25,7 +26,7 @@ use lynkhook::{
         retry::Next,
         webhook::WebhookId,
     },
-    store::{Attempted, Held, Reason, Released, Settled, Times, Visited, Waiting},
+    store::{Attempted, EntryId, Held, Reason, Released, Settled, Times, Visited, Waiting},
     webhooks::NewAuthentication,
 };
 use redis::{AsyncCommands, FromRedisValue};

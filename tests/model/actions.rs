@@ -18,6 +18,10 @@ pub(crate) enum Action {
         worker: u8,
         answered: bool,
     },
+    /// A worker connects anew, and takes back what it read and was not told of.
+    TakeBack {
+        worker: u8,
+    },
     /// A worker claims what is idle.
     Claim {
         worker: u8,
@@ -123,6 +127,7 @@ impl Action {
     pub(crate) fn worker_mut(&mut self) -> Option<&mut u8> {
         match self {
             Self::Read { worker, .. }
+            | Self::TakeBack { worker }
             | Self::Claim { worker, .. }
             | Self::LookUp { worker, .. }
             | Self::Request { worker, .. }
@@ -170,6 +175,10 @@ pub(crate) fn after(protocol: Protocol, before: &State, action: Action) -> State
         Action::Read { worker, answered } => {
             let given = redis_steps::read(&mut state, Consumer::Worker(worker));
             given_to(&mut state, worker, given, answered);
+        }
+        Action::TakeBack { worker } => {
+            let given = redis_steps::take_back(&mut state, Consumer::Worker(worker));
+            given_to(&mut state, worker, given, true);
         }
         Action::Claim { worker, room, suspects, answered } => {
             let room = if protocol.claims { room } else { 0 };

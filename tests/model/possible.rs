@@ -3,7 +3,7 @@
 use crate::{
     actions::{Action, Receiver},
     bounds::Bounds,
-    state::{Consumer, Due, Entry, GONE, Hand, Stage, State},
+    state::{Consumer, Due, Entry, GONE, Hand, Pending, Stage, State},
 };
 
 /// All that can happen within bounds and changes something. What workers have in hand comes first, so that the first that
@@ -28,6 +28,13 @@ pub(crate) fn possible(state: &State, bounds: &Bounds) -> Vec<Action> {
             if is_unread {
                 found.push(Action::Read { worker, answered: true });
             }
+        }
+        let untold = |entry: &Entry| {
+            let new = |p: Pending| p.holder == Consumer::Worker(worker) && p.deliveries == 1;
+            entry.pending.is_some_and(new) && !state.is_in_hand(entry)
+        };
+        if room > 0 && state.queue.iter().any(|entry| untold(entry)) {
+            found.push(Action::TakeBack { worker });
         }
     }
     if !state.retries.is_empty() {

@@ -161,6 +161,19 @@ pub(crate) fn read(state: &mut State, consumer: Consumer) -> Given {
     vec![(entry.id, 1, entry.work)]
 }
 
+/// `take_back.lua`, of all entries.
+pub(crate) fn take_back(state: &mut State, consumer: Consumer) -> Given {
+    let mut given = Vec::new();
+    for entry in &mut state.queue {
+        let Some(pending) = &mut entry.pending else { continue };
+        if pending.holder == consumer && pending.deliveries == 1 {
+            pending.idle = false;
+            given.push((entry.id, 1, entry.work));
+        }
+    }
+    given
+}
+
 /// `claim.lua`, with room for so many entries and so many suspects.
 pub(crate) fn claim(state: &mut State, consumer: Consumer, room: usize, mut suspects: usize) -> Given {
     let mut given = Vec::new();

@@ -23,7 +23,7 @@ use crate::{
 const HISTORIES: usize = 80;
 const STEPS: usize = 100;
 /// How many kinds of actions there are.
-const ACTIONS: usize = 24;
+const ACTIONS: usize = 25;
 
 /// Far more than can be searched: a history goes where it likes.
 const WIDE: Bounds = Bounds {

@@ -104,6 +104,13 @@ impl Bench {
                 let read = self.read(worker.into()).await;
                 self.assert_given(&given, &read);
             }
+            Action::TakeBack { worker } => {
+                let given = redis_steps::take_back(&mut before.clone(), Consumer::Worker(worker));
+                let name = &self.names[usize::from(worker)];
+                let taken = self.store.take_back(0, name, None, 50).await.unwrap();
+                let taken: Vec<_> = taken.into_iter().map(|entry| (entry.id, entry.deliveries)).collect();
+                self.assert_given(&given, &taken);
+            }
             Action::Claim { worker, room, suspects, .. } => {
                 let (room, suspects) = (room.into(), suspects.into());
                 let given = redis_steps::claim(&mut before.clone(), Consumer::Worker(worker), room, suspects);

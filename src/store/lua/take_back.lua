@@ -1,0 +1,25 @@
+-- take back: new entries whose read `consumer` got no answer to -> leased to it anew under the same delivery count. The read
+-- was lost and not the worker, so nobody counts it as a loss.
+-- KEYS  1 queue
+-- ARGV  1 consumer  2 where to begin, as XPENDING takes it: behind the last entry that it was told of  3 most entries
+--       4 most bytes (one entry may go beyond it)
+-- Answers a list of [entry id, [field, value, …]].
+local queue, consumer, from, most, bytes = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local taken, pages = {}, 0
+repeat
+  local page = redis.call('XPENDING', queue, 'workers', from, '+', 100, consumer)
+  for _, pending in ipairs(page) do
+    if #taken >= most or bytes <= 0 then return taken end
+    -- An entry that was lost before is its claimer's business: it may have to be attempted apart from others.
+    if pending[4] == 1 then
+      local entry = redis.call('XCLAIM', queue, 'workers', consumer, 0, pending[1], 'RETRYCOUNT', 1)[1]
+      if entry then
+        taken[#taken + 1] = entry
+        for _, text in ipairs(entry[2]) do bytes = bytes - #text end
+      end
+    end
+    from = '(' .. pending[1]
+  end
+  pages = pages + 1
+until #page < 100 or pages == 50
+return taken
