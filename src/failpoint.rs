@@ -7,7 +7,7 @@
 
 /// Every step that has a point before and one after it: taking entries, requests, and each script of the store.
 /// `tests/chaos/crash_points.rs` crashes at all of them.
-pub const STEPS: [&str; 27] = [
+pub const STEPS: [&str; 28] = [
     "read",
     "request",
     "audit",
@@ -22,6 +22,7 @@ pub const STEPS: [&str; 27] = [
     "list_failed",
     "log",
     "look",
+    "mend_times",
     "promote",
     "publish",
     "put_webhook",

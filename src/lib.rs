@@ -88,7 +88,9 @@
 //! [`sender`] has a pool of its own over hyper's connections, one request at a time on each, over HTTP/1.1 alone: on a connection
 //! shared over HTTP/2 a request could wait unsent behind another customer's. What is no delivery is `reqwest`'s job.
 //!
-//! **The clock** is Redis's, in the scripts and in the log; a worker's own time of day is never asked.
+//! **The clock** is Redis's, in the scripts and in the log; a worker's own time of day is never asked. When Redis's clock steps,
+//! a worker notices it by its monotonic clock (`worker/clock.rs`): it rests what depends on age, and mends the times that the step
+//! falsified (`worker/mend.rs`).
 //!
 //! **Redis alone.** No other store; every value is readable text, every key is made in [`store::keys`] and described
 //! in `README.md`. A dropped connection, a restart, a flushed script cache, a destroyed group: the worker goes on.

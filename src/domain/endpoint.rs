@@ -42,7 +42,9 @@ const LATELY: Duration = Duration::from_secs(4);
 const BURST: Duration = Duration::from_secs(1);
 /// A due retry that finds no room comes back after this long at least, and at most; and its way from `retries` takes this long,
 /// as a rule.
-const AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(2)];
+const AGAIN: [Duration; 2] = [Duration::from_millis(200), LONGEST_PUT_OFF];
+/// The longest of these waits.
+pub const LONGEST_PUT_OFF: Duration = Duration::from_secs(2);
 const WAY_BACK: Duration = Duration::from_millis(100);
 /// Held deliveries are looked at again after this long, if no place became free before.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -45,6 +45,11 @@ impl Schedule {
         self.0.len() + 1
     }
 
+    /// The longest wait that it may decide on, jitter included.
+    pub fn longest_wait(&self) -> Duration {
+        self.0.iter().max().map_or(Duration::ZERO, |longest| longest.mul_f64(1.0 + JITTER_MAX))
+    }
+
     /// How long the attempt numbered `attempt` waited at least after the one before it; `None` for the first.
     pub fn wait_before(&self, attempt: u8) -> Option<Duration> {
         self.0.get(usize::from(attempt).checked_sub(2)?).copied()
@@ -112,6 +117,7 @@ mod tests {
                 panic!("attempts are left");
             };
             prop_assert!(after >= delay && after <= delay.mul_f64(1.05));
+            prop_assert!(after <= schedule().longest_wait());
         }
 
         #[test]

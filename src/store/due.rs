@@ -36,6 +36,30 @@ pub struct Released {
     pub more_held: Option<bool>,
 }
 
+/// The longest waits that any rule plans: what lies further ahead was planned by a clock that was wrong.
+#[derive(Debug, Clone, Copy)]
+pub struct Longest {
+    /// Of a retry.
+    pub retry: Duration,
+    /// Of a release.
+    pub release: Duration,
+    /// Of a visit.
+    pub visit: Duration,
+}
+
+/// The result of mending times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mended {
+    /// Retries, releases and visits that were brought back.
+    pub times: usize,
+    /// Leases that count from now.
+    pub leases: usize,
+    /// Where to go on among the pending entries; `None` after the last.
+    pub from: Option<String>,
+    /// Whether more times may lie too far ahead.
+    pub more_times: bool,
+}
+
 /// The result of a visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visited {
@@ -72,6 +96,18 @@ impl Store {
             self.0.link.run_script(&script).await?;
         let wait = |ms: i64| u64::try_from(ms).ok().map(Duration::from_millis);
         Ok(Promoted { moved, next_in: wait(retry), release_in: wait(release), visit_in: wait(visit), now_ms })
+    }
+
+    /// Mends what a step of Redis's clock falsified, a part of it: among the pending entries it begins at `from`, which is `-` at
+    /// first.
+    pub async fn mend_times(&self, partition: u16, longest: &Longest, from: &str) -> Result<Mended, StoreError> {
+        let keys = &self.0.keys;
+        let mut script = self.0.scripts.mend_times.key(keys.queue(partition));
+        script.key(keys.retries(partition)).key(keys.releases(partition)).key(keys.visits(partition));
+        script.key(keys.counts(partition));
+        script.arg(ms(longest.retry)).arg(ms(longest.release)).arg(ms(longest.visit)).arg(BATCH_MAX_BYTES).arg(from);
+        let (times, leases, from, more_times): (usize, usize, String, bool) = self.0.link.run_script(&script).await?;
+        Ok(Mended { times, leases, from: Some(from).filter(|from| !from.is_empty()), more_times })
     }
 
     /// How long ago the oldest retry was due; zero where none is.

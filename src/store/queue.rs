@@ -63,6 +63,23 @@ impl Entry {
     }
 }
 
+/// What a claim may take.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// So many entries.
+    pub entries: usize,
+    /// Of these, so many that were claimed before.
+    pub suspects: usize,
+    /// Nothing where Redis's clock shows more: it stepped forward, and leases only seem to have ended.
+    pub latest: Option<DateTime<Utc>>,
+}
+
+impl From<(usize, usize)> for Room {
+    fn from((entries, suspects): (usize, usize)) -> Self {
+        Self { entries, suspects, latest: None }
+    }
+}
+
 /// The fence: an entry that `consumer` holds under a delivery count.
 #[derive(Debug, Clone)]
 pub struct Held {
@@ -150,17 +167,19 @@ impl Store {
         self.0.link.run_script::<String>(&script).await.map(drop)
     }
 
-    /// Takes over entries whose worker died: up to `room`, of which up to `suspects` were claimed before.
+    /// Takes over entries whose worker died, as far as there is room.
     pub async fn claim(
         &self,
         partition: u16,
         consumer: &str,
         lease: Duration,
-        (room, suspects): (usize, usize),
+        room: impl Into<Room>,
     ) -> Result<Vec<Entry>, StoreError> {
+        let Room { entries, suspects, latest } = room.into();
         let mut script = self.0.scripts.claim.key(self.0.keys.queue(partition));
         script.key(self.0.keys.counts(partition));
-        script.arg(consumer).arg(ms(lease)).arg(room).arg(suspects).arg(BATCH_MAX_BYTES);
+        script.arg(consumer).arg(ms(lease)).arg(entries).arg(suspects).arg(BATCH_MAX_BYTES);
+        script.arg(latest.map_or(i64::MAX, |latest| latest.timestamp_millis()));
         let claimed: Vec<(String, u32, Value)> = self.0.link.run_script(&script).await?;
         let entries = claimed.into_iter().map(|(id, deliveries, fields)| Entry {
             id: EntryId(id),

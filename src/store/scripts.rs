@@ -103,6 +103,7 @@ scripts! {
         hold,
         leave,
         log,
+        mend_times,
         promote,
         publish,
         put_webhook,

@@ -1,29 +1,133 @@
 //! The clock of Redis, as this worker last heard it, carried on by the monotonic clock. The machine's own time of day
 //! is never asked: it may be hours off.
+//!
+//! Redis's clock may step as well, and back again some seconds later. The worker notices that by the monotonic clock. After a
+//! step forward it rests what would drop or take something for being old, until the clock has stepped back or the new time has
+//! stood for a while.
 
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use tokio::time::Instant;
 
+/// A difference of more than this to the monotonic clock is a step.
+const STEP_MS: i64 = 1000;
+/// An answer that took longer than this says too little of the time to compare others with.
+const EXACT_MS: i64 = 500;
+
 /// Redis's time of day.
-pub(super) struct ServerClock(Mutex<(DateTime<Utc>, Instant)>);
+pub(super) struct ServerClock {
+    started: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    now: DateTime<Utc>,
+    heard: Instant,
+    /// How far Redis's clock is ahead of ours, in ms: at least and at most. It answered somewhen between question and answer.
+    ahead: (i64, i64),
+    /// The last step forward, unless the clock stepped back since.
+    forward: Option<Instant>,
+}
 
 impl ServerClock {
-    pub(super) fn new(now: DateTime<Utc>) -> Self {
-        Self(Mutex::new((now, Instant::now())))
+    /// What Redis's clock said on a question that was sent at `sent`.
+    pub(super) fn new(now: DateTime<Utc>, sent: Instant) -> Self {
+        let clock = Self {
+            started: sent,
+            state: Mutex::new(State { now, heard: Instant::now(), ahead: (0, 0), forward: None }),
+        };
+        let ahead = clock.ahead(now.timestamp_millis(), sent);
+        clock.state.lock().expect("never poisoned").ahead = ahead;
+        clock
     }
 
-    /// Takes note of what Redis's clock just said.
-    pub(super) fn hear(&self, now_ms: i64) {
-        if let Some(now) = Utc.timestamp_millis_opt(now_ms).single() {
-            *self.0.lock().expect("never poisoned") = (now, Instant::now());
+    /// Takes note of what Redis's clock said on a question that was sent at `sent`; answers by how many ms at least it stepped
+    /// (back: negative), where it certainly did.
+    pub(super) fn hear(&self, now_ms: i64, sent: Instant) -> Option<i64> {
+        let now = Utc.timestamp_millis_opt(now_ms).single()?;
+        let (least, most) = self.ahead(now_ms, sent);
+        let mut state = self.state.lock().expect("never poisoned");
+        (state.now, state.heard) = (now, Instant::now());
+        let (forward, back) = (least - state.ahead.1, state.ahead.0 - most);
+        let step = if forward > STEP_MS {
+            state.forward = Some(Instant::now());
+            Some(forward)
+        } else if back > STEP_MS {
+            state.forward = None;
+            Some(-back)
+        } else {
+            None
+        };
+        if step.is_some() || most - least <= EXACT_MS {
+            state.ahead = (least, most);
         }
+        step
     }
 
     /// What Redis's clock says now.
     pub(super) fn now(&self) -> DateTime<Utc> {
-        let (then, heard) = *self.0.lock().expect("never poisoned");
-        then + TimeDelta::from_std(heard.elapsed()).unwrap_or_default()
+        let state = self.state.lock().expect("never poisoned");
+        state.now + TimeDelta::from_std(state.heard.elapsed()).unwrap_or_default()
+    }
+
+    /// Whether the clock stepped forward less than `within` ago, and not back since.
+    pub(super) fn leapt_within(&self, within: Duration) -> bool {
+        let forward = self.state.lock().expect("never poisoned").forward;
+        forward.is_some_and(|at| at.elapsed() < within)
+    }
+
+    /// How far Redis's clock is ahead of ours, at least and at most.
+    fn ahead(&self, now_ms: i64, sent: Instant) -> (i64, i64) {
+        let ours_ms = |at: Instant| i64::try_from((at - self.started).as_millis()).unwrap_or(i64::MAX);
+        (now_ms.saturating_sub(ours_ms(Instant::now())), now_ms.saturating_sub(ours_ms(sent)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: i64 = 86_400_000;
+    const NOW_MS: i64 = 1_800_000_000_000;
+
+    async fn pass(ms: u64) {
+        tokio::time::advance(Duration::from_millis(ms)).await;
+    }
+
+    fn clock() -> ServerClock {
+        ServerClock::new(Utc.timestamp_millis_opt(NOW_MS).unwrap(), Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_either_way_is_noticed_once_and_a_slow_answer_is_none() {
+        let clock = clock();
+        pass(1000).await;
+        assert_eq!(clock.hear(NOW_MS + 1900, Instant::now()), None, "it drifts");
+        pass(1000).await;
+        assert_eq!(clock.hear(NOW_MS + 2900 + DAY_MS, Instant::now()), Some(DAY_MS));
+        assert!(clock.leapt_within(Duration::from_secs(1)));
+        pass(1000).await;
+        assert_eq!(clock.hear(NOW_MS + 3900 + DAY_MS, Instant::now()), None);
+        pass(1000).await;
+        assert_eq!(clock.hear(NOW_MS + 4900, Instant::now()), Some(-DAY_MS));
+        assert!(!clock.leapt_within(Duration::from_hours(1)), "it is right again");
+        // The process stands still for 15 s after its question; Redis answers at once.
+        let sent = Instant::now();
+        pass(15_000).await;
+        assert_eq!(clock.hear(NOW_MS + 4900, sent), None);
+        pass(1000).await;
+        assert_eq!(clock.hear(NOW_MS + 20_900, Instant::now()), None, "what was heard late is nothing to compare with");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_during_a_slow_answer_shows_with_the_next() {
+        let clock = clock();
+        let sent = Instant::now();
+        pass(4000).await;
+        assert_eq!(clock.hear(NOW_MS + 3500, sent), None, "it may have been asked at any time of these 4 s");
+        assert_eq!(clock.hear(NOW_MS + 7000, Instant::now()), Some(3000));
+        pass(60_000).await;
+        assert!(clock.leapt_within(Duration::from_mins(2)) && !clock.leapt_within(Duration::from_mins(1)));
     }
 }

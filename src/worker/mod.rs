@@ -1,7 +1,7 @@
 //! The worker: takes entries from the queue, delivers them, and looks after what waits.
 //!
-//! Each role is one loop: a reader for new entries and a claimer for those whose worker died, a promoter, a releaser and
-//! a visitor for each partition, and one for each kind of step that deliveries take together; one renewer and one publisher. They
+//! Each role is one loop: a reader for new entries and a claimer for those whose worker died, a promoter, a releaser,
+//! a visitor and a mender for each partition, and one for each kind of step that deliveries take together; one renewer and one publisher. They
 //! share `Worker` and nothing else; all state that matters lies in Redis, so that a worker may end at any instant.
 //!
 //! A worker takes only what it has room for: an entry keeps a slot until it is settled (`slots.rs`), and is read with that
@@ -22,6 +22,7 @@ mod hosts;
 mod leases;
 mod limits;
 mod load;
+mod mend;
 mod no_room;
 mod persist;
 mod reader;
@@ -110,6 +111,7 @@ struct Worker {
     suspect_done: Vec<Notify>,
     next_release: Arc<[Alarm]>,
     next_visit: Vec<Alarm>,
+    next_mend: Vec<Alarm>,
     /// Held by the one partition whose visits are made.
     one_visits: Mutex<()>,
     lease: Duration,
@@ -228,7 +230,7 @@ async fn work(
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
     let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
-    let now = store.now().await?;
+    let (sent, now) = (Instant::now(), store.now().await?);
     let partitions = store.keys().partitions();
     let (steps, batches): (Vec<_>, Vec<_>) = (0..partitions)
         .map(|_| {
@@ -245,7 +247,7 @@ async fn work(
         catalogue: settings.catalogue(),
         schedule: Schedule::new(settings.delivery.retry_delays.clone()),
         consumer: consumer_name(),
-        clock: ServerClock::new(now),
+        clock: ServerClock::new(now, sent),
         turns: Turns::new(settings, partitions),
         heard: Heard::default(),
         shortage: Shortage::default(),
@@ -262,6 +264,7 @@ async fn work(
         suspect_done: (0..partitions).map(|_| Notify::new()).collect(),
         next_release,
         next_visit: (0..partitions).map(|_| Alarm::new()).collect(),
+        next_mend: (0..partitions).map(|_| Alarm::new()).collect(),
         one_visits: Mutex::default(),
         lease: settings.worker.lease,
         renew_every: settings.worker.renew_every,
@@ -284,6 +287,7 @@ async fn work(
         taking.spawn(release::release(worker.clone(), partition));
         taking.spawn(visit::visit(worker.clone(), partition));
         taking.spawn(audit::audit(worker.clone(), partition));
+        taking.spawn(mend::mend(worker.clone(), partition));
         tokio::spawn(steps::look_up(worker.clone(), partition, to_look_up));
         tokio::spawn(steps::settle(worker.clone(), partition, to_settle));
         tokio::spawn(steps::hold(worker.clone(), partition, to_hold));

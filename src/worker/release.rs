@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What Redis refuses is tried again after this long.
-const PUT_OFF: Duration = Duration::from_mins(1);
+pub(super) const PUT_OFF: Duration = Duration::from_mins(1);
 /// Where Redis does not answer, the next round comes after this long at least.
 const NO_ANSWER: Duration = Duration::from_millis(500);
 /// Rounds are at least this far apart, while the worker has time and while it is busy. Many rounds that bring little disturb

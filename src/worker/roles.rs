@@ -16,9 +16,11 @@ use super::{
 };
 use crate::{
     failpoint,
-    store::{BATCH_MAX_BYTES, Entry, StoreError},
+    store::{BATCH_MAX_BYTES, Entry, Room, StoreError},
 };
 
+/// Redis's clock may be further on by this than it was heard.
+const CLOCK_MARGIN: Duration = Duration::from_secs(2);
 /// Leases renewed by one script.
 const RENEW_BATCH: usize = 100;
 /// A worker's figures are published this often, so that they say what limits an endpoint now; they expire in 30 s.
@@ -50,12 +52,18 @@ pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
 async fn claim_once(worker: &Arc<Worker>, partition: u16) -> bool {
     worker.turns.note(Role::Claim, partition);
     failpoint::wedge("claim").await;
+    // After Redis's clock leapt forward all leases seem to have ended, until their holders have renewed them.
+    if worker.clock.leapt_within(worker.renew_every * 12 / 5) {
+        return false;
+    }
     let Some(mut slots) = worker.slots_for_claim(partition).await else { return false };
     let room = slots.num_permits();
     let sent = Instant::now();
     let mut alone = worker.one_suspect.clone().try_acquire_owned().ok();
     let suspects = usize::from(alone.is_some());
-    let claimed = worker.store.claim(partition, &worker.consumer, worker.lease, (room, suspects)).await;
+    let latest = Some(worker.clock.now() + CLOCK_MARGIN);
+    let may_take = Room { entries: room, suspects, latest };
+    let claimed = worker.store.claim(partition, &worker.consumer, worker.lease, may_take).await;
     let entries = match claimed {
         Ok(entries) => entries,
         Err(StoreError::NoGroup) => return false,
@@ -120,13 +128,14 @@ pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
         }
         worker.turns.note(Role::Promote, partition);
         failpoint::wedge("promote").await;
+        let sent = Instant::now();
         match worker.store.promote(partition).await {
             Ok(promoted) => {
                 backoff.reset();
                 if promoted.moved > 0 {
                     worker.turns.promoted();
                 }
-                worker.clock.hear(promoted.now_ms);
+                worker.hear(promoted.now_ms, sent);
                 if let Some(release_in) = promoted.release_in {
                     worker.next_release[usize::from(partition)].by(Instant::now() + release_in);
                 }
@@ -237,7 +246,16 @@ pub(super) async fn gauge(worker: Arc<Worker>) {
 /// Removes consumers whose workers are long dead and hold nothing, and rejected entries that are too old.
 pub(super) async fn sweep(worker: Arc<Worker>) {
     loop {
-        for partition in 0..worker.partitions() {
+        // What would be too old by a clock that has just leapt forward is looked at by the next round.
+        let partitions = match worker.is_clock_believed().await {
+            Ok(true) => worker.partitions(),
+            Ok(false) => 0,
+            Err(error) => {
+                tell("sweep", None, &error);
+                0
+            }
+        };
+        for partition in 0..partitions {
             let left = worker.store.leave(partition, &worker.consumer, false, &[]).await.map(drop);
             let swept = loop {
                 match worker.store.sweep(partition).await {

@@ -1,5 +1,7 @@
 //! The visitor: looks after webhooks whose visit is due, so that what is too old, too much or nobody's goes.
 //!
+//! After Redis's clock leapt forward no visit is made for a while: everything would be older than it is.
+//!
 //! Nobody waits for a visit. So however many are due together, after an outage for example, they are made a few at a time.
 
 use std::{sync::Arc, time::Duration};
@@ -51,6 +53,9 @@ pub(super) async fn visit(worker: Arc<Worker>, partition: u16) {
 
 /// Makes some of the visits that are due; answers how many, and when the next is due. An error where Redis does not answer.
 async fn round(worker: &Worker, partition: u16) -> Result<(u32, Duration), StoreError> {
+    if !worker.is_clock_believed().await? {
+        return Ok((0, VISIT_EVERY));
+    }
     let now = worker.clock.now();
     let oldest_log = timestamp(now - LOG_RETENTION);
     let (due, next_in) = worker.store.due(Times::Visits, partition, now.timestamp_millis(), VISITS_MAX).await?;

@@ -1,17 +1,12 @@
-//! A worker whose machine's clock is an hour off: what counts is the clock of Redis.
+//! A worker whose machine's clock is an hour off: what counts is the clock of Redis. And Redis's own clock, which steps.
+
+mod steps;
 
 use std::{process::Command, time::Duration};
 
 use chrono::{DateTime, Utc};
 
 use crate::support::*;
-
-/// The library that shifts a process's time of day, as its own command would load it.
-fn faketime_library() -> String {
-    let shown = Command::new("faketime").args(["-f", "+0", "sh", "-c", "printf %s \"$LD_PRELOAD\""]).output();
-    let shown = shown.expect("`faketime` is installed; `make test` installs it");
-    String::from_utf8(shown.stdout).unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_an_hour_off_makes_no_retry_early_nor_late_and_no_time_in_the_log_wrong() {

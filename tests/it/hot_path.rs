@@ -53,15 +53,29 @@ const TIMES: u64 = 3;
 const BESIDES_US: u64 = 300;
 
 /// What a worker does here besides, often enough to be seen.
-const QUICK: [(&str, &str); 3] = [
+const QUICK: [(&str, &str); 4] = [
     ("LYNKHOOK_WORKER__CONCURRENCY", "256"),
     ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
     ("LYNKHOOK_WORKER__RENEW_EVERY", "300ms"),
+    // So that retries may wait for as long as those that wait besides.
+    ("LYNKHOOK_DELIVERY__RETRY_DELAYS", "2s,2h"),
 ];
 
 /// The scripts that are run again and again while a worker works.
-const HOT: [&str; 12] = [
-    "claim", "fan_out", "hold", "leave", "promote", "publish", "reject", "release", "renew", "settle", "sweep", "visit",
+const HOT: [&str; 13] = [
+    "claim",
+    "fan_out",
+    "hold",
+    "leave",
+    "mend_times",
+    "promote",
+    "publish",
+    "reject",
+    "release",
+    "renew",
+    "settle",
+    "sweep",
+    "visit",
 ];
 
 /// As `SLOWLOG GET` answers: number, time, µs, words, the client's address and name.

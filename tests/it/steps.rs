@@ -9,6 +9,7 @@ mod fence;
 mod full;
 mod hold;
 mod leave;
+mod mend_times;
 mod promote;
 mod rejected;
 mod release;

@@ -3,10 +3,12 @@
 -- there is room for them, so that a neighbour is not blamed for another's poison.
 -- KEYS  1 queue  2 counts
 -- ARGV  1 consumer  2 lease in ms  3 room (entries)  4 room for suspects (entries)  5 most bytes
+--       6 the latest that the clock may show, Unix ms: beyond, it stepped forward, and leases only seem to have ended
 -- Answers a list of [entry id, delivery count, [field, value, …]].
 local queue, counts, consumer, lease_ms = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 local room, suspects, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local claimed, from, pages = {}, '-', 0
+if now_ms() > tonumber(ARGV[6]) then return claimed end
 
 repeat
   local page = redis.call('XPENDING', queue, 'workers', 'IDLE', lease_ms, from, '+', 100)

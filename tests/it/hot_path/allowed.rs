@@ -32,8 +32,8 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
         "XPENDING" => match arguments {
             [_, "workers", from, to, "1"] => from == to,
             [_, "workers", _, _, most, _consumer] => most.parse().is_ok_and(|most: usize| most <= 2 * BATCH_MAX),
+            // What is idle, all of a page, or how many of the pending are gone.
             [_, "workers", "IDLE", _, _, "+", page] => small(page),
-            // An audit's page, and how many of the pending are gone.
             [_, "workers", _, _, most] => most.parse().is_ok_and(|most: usize| most <= 10 * BATCH_MAX),
             _ => false,
         },
@@ -52,7 +52,9 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
         "LINDEX" => matches!(arguments, [_, "-1"]),
         "ZRANGE" => match arguments {
             [_, "0", last, "WITHSCORES"] => *last == "0" || small(last),
-            [_, "-inf", _, "BYSCORE", "LIMIT", "0", most] => small(most),
+            [_, "-inf", _, "BYSCORE", "LIMIT", "0", most] | [_, _, "+inf", "BYSCORE", "LIMIT", "0", most] => {
+                small(most)
+            }
             _ => false,
         },
         // Five samples of a stream, as long as its bound is far.
@@ -123,6 +125,7 @@ fn what_grows_with_what_waits_is_not_allowed_in_any_form_that_does() {
         "XPENDING k workers 1-0 1-0 1",
         "XPENDING k workers 1-0 9-0 100 c",
         "XPENDING k workers IDLE 7 - + 100",
+        "XPENDING k workers - + 100",
         "HGETALL p:{0}:webhooks:acme",
         "MEMORY USAGE k",
     ] {

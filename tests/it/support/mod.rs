@@ -34,7 +34,7 @@ pub use installation::{Installation, SOON, TRANSCRIPT, account_id, envelope_of, 
 pub use ports::{refused_port, unused_port};
 pub use program::{Output, Process, Program, SECRETS_KEY};
 pub use receiver::{Answer, Gate, Received, Receiver};
-pub use redis::{AppendFsync, RedisServer};
+pub use redis::{AppendFsync, RedisServer, faketime_library};
 pub use timetable::{Record, TELLING, Timed, Timetable, now_ms, quantile};
 pub use tripwire::Tripwire;
 

@@ -15,6 +15,8 @@ use redis::aio::MultiplexedConnection;
 
 use super::{send_signal, unused_port};
 
+/// The file in its directory that says what a server's clock shows.
+const CLOCK: &str = "clock";
 /// How long a server may take until it answers and has loaded its data.
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// The response timeout of [`RedisServer::connection`]; the client's own default, 500 ms, is too short for a busy machine.
@@ -46,6 +48,8 @@ pub struct RedisServer {
     port: u16,
     directory: PathBuf,
     append_fsync: AppendFsync,
+    /// Variables of the process.
+    environment: Vec<(&'static str, String)>,
     /// How many prefixes were given out.
     prefixes: AtomicU32,
     /// `None` between [`kill9`](Self::kill9) and [`restart`](Self::restart).
@@ -68,11 +72,40 @@ impl RedisServer {
 
     /// A server of the caller's own, ready to answer. It ends when it is dropped.
     pub fn start(append_fsync: AppendFsync) -> Self {
+        Self::start_with(append_fsync, |_| Vec::new())
+    }
+
+    /// The same, with a time of day that can be [stepped](Self::step_clock); its monotonic clock goes on as it is.
+    pub fn start_with_a_clock() -> Self {
+        Self::start_with(AppendFsync::No, |directory| {
+            let file = directory.join(CLOCK);
+            std::fs::write(&file, "+0").expect("its directory is there");
+            vec![
+                // With the C library's allocator: Redis's own asks for the time before the shifting library is ready.
+                ("LD_PRELOAD", format!("{} libc.so.6", faketime_library())),
+                ("FAKETIME_TIMESTAMP_FILE", file.to_str().expect("a plain path").to_owned()),
+                ("FAKETIME_NO_CACHE", "1".to_owned()),
+                ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ]
+        })
+    }
+
+    /// Has the clock show this much more than the true time, such as `+1d`; `+0` is right.
+    pub fn step_clock(&self, by: &str) {
+        // In one step, so that the server reads the old or the new.
+        let new = self.directory.join("clock.new");
+        std::fs::write(&new, by).expect("its directory is there");
+        std::fs::rename(new, self.directory.join(CLOCK)).expect("its directory is there");
+    }
+
+    fn start_with(append_fsync: AppendFsync, environment: impl FnOnce(&Path) -> Vec<(&'static str, String)>) -> Self {
         assert_installed();
         let directory = tempfile::Builder::new().prefix("lynkhook-redis-").tempdir().expect("a directory for Redis");
         let directory = directory.keep();
+        let environment = environment(&directory);
+        let port = unused_port();
         let mut server =
-            Self { port: unused_port(), directory, append_fsync, prefixes: AtomicU32::new(0), guarded: None };
+            Self { port, directory, append_fsync, environment, prefixes: AtomicU32::new(0), guarded: None };
         let started = Instant::now();
         while !server.launch() {
             assert!(started.elapsed() < START_LIMIT, "Redis found no free port: {}", server.log());
@@ -139,7 +172,7 @@ impl RedisServer {
 
     /// Starts the process and waits until it is ready; `false` if somebody else has the port.
     fn launch(&mut self) -> bool {
-        let guarded = Guarded::spawn(&self.directory, self.port, self.append_fsync);
+        let guarded = Guarded::spawn(&self.directory, self.port, self.append_fsync, &self.environment);
         let started = Instant::now();
         while !is_ready(&self.url(), guarded.process_id) {
             // Asked of the log and not of the port, because on a taken port another Redis may be answering.
@@ -165,13 +198,14 @@ impl Drop for RedisServer {
 }
 
 impl Guarded {
-    fn spawn(directory: &Path, port: u16, append_fsync: AppendFsync) -> Self {
+    fn spawn(directory: &Path, port: u16, append_fsync: AppendFsync, environment: &[(&'static str, String)]) -> Self {
         let fsync = match append_fsync {
             AppendFsync::Always => "always",
             AppendFsync::EverySecond => "everysec",
             AppendFsync::No => "no",
         };
         let mut shell = Command::new("sh")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .args(["-c", GUARD, "redis-guard"])
             .arg(directory)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
@@ -206,6 +240,13 @@ fn is_ready(url: &str, process_id: u32) -> bool {
         redis::cmd("INFO").query(&mut client.get_connection_with_timeout(Duration::from_secs(1))?)
     };
     info().is_ok_and(|info| info.get("process_id") == Some(process_id) && info.get("loading") == Some(0))
+}
+
+/// The library that shifts a process's time of day, as its own command would load it.
+pub fn faketime_library() -> String {
+    let shown = Command::new("faketime").args(["-f", "+0", "sh", "-c", "printf %s \"$LD_PRELOAD\""]).output();
+    let shown = shown.expect("`faketime` is installed; `make test` installs it");
+    String::from_utf8(shown.stdout).expect("a path")
 }
 
 fn assert_installed() {

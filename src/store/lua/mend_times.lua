@@ -1,0 +1,45 @@
+-- mend times: what a step of Redis's clock falsified -> as if it had been right. Retries, releases and visits that lie further
+-- ahead than any rule plans are brought back, and counted. A pending entry whose lease began in the future has an idle time of
+-- zero until then, so nobody could take it over: its lease counts from now, under its holder and its count.
+-- KEYS  1 queue  2 retries  3 releases  4 visits  5 counts
+-- ARGV  1 longest wait of a retry in ms  2 of a release in ms  3 of a visit in ms  4 most bytes of retries (one may go beyond it)
+--       5 where to begin among the pending entries, as XPENDING takes it
+-- Answers [times brought back, leases that count from now, where to go on among the pending entries ('' after the last), whether
+-- more times may lie too far ahead (1|0)]. At most 100 times of each kind and 500 entries are looked at.
+local queue, retries, releases, visits, counts = unpack(KEYS)
+local now, most_bytes, from, leases, more = now_ms(), tonumber(ARGV[4]), ARGV[5], 0, 0
+
+-- Guarded: a key that somebody spoiled does not keep the others from being mended.
+local function bring_back(times, longest_ms, to)
+  local furthest, moved, bytes = string.format('(%.0f', now + longest_ms), 0, 0
+  while true do
+    local member = redis.pcall('ZRANGE', times, furthest, '+inf', 'BYSCORE', 'LIMIT', 0, 1)[1]
+    if not member then return moved end
+    if moved == 100 or bytes >= most_bytes then
+      more = 1
+      return moved
+    end
+    redis.call('ZADD', times, 'XX', to(member), member)
+    moved, bytes = moved + 1, bytes + #member
+  end
+end
+
+-- A retry is never early: it waits for as long as any retry may.
+local moved = bring_back(retries, ARGV[1], function() return now + ARGV[1] end)
+moved = moved + bring_back(releases, ARGV[2], function() return now end)
+moved = moved + bring_back(visits, ARGV[3], function(member) return at_rest(now, member) end)
+count(counts, 'times_brought_back', moved)
+
+for _ = 1, 5 do
+  local page = redis.pcall('XPENDING', queue, 'workers', from, '+', 100)
+  if page.err then page = {} end
+  for _, pending in ipairs(page) do
+    if pending[3] == 0 then
+      redis.call('XCLAIM', queue, 'workers', pending[2], 0, pending[1], 'JUSTID')
+      leases = leases + 1
+    end
+    from = '(' .. pending[1]
+  end
+  if #page < 100 then return { moved, leases, '', more } end
+end
+return { moved, leases, from, more }

@@ -1,0 +1,90 @@
+//! Mends what a step of Redis's clock falsified: times that lie too far ahead, and leases that began in the future. At once when
+//! this worker notices a step, and now and then, for the worker that could have noticed may have died meanwhile.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Worker, persist::tell, release};
+use crate::{
+    domain::endpoint::LONGEST_PUT_OFF,
+    failpoint,
+    store::{Longest, StoreError},
+};
+
+/// Times are looked at this often (± 50 %).
+const MEND_EVERY: Duration = Duration::from_secs(30);
+/// Where Redis does not answer, the next look comes after this long.
+const NO_ANSWER: Duration = Duration::from_secs(1);
+/// What a wait may be longer than was planned, by rounding.
+const MARGIN: Duration = Duration::from_secs(1);
+/// Visits are planned within 55 minutes.
+const VISIT_LONGEST: Duration = Duration::from_hours(1);
+/// A new time of Redis's clock is taken to be right when it has stood for this long.
+const RIGHT_AFTER: Duration = Duration::from_mins(5);
+
+/// Mends the times of one partition.
+pub(super) async fn mend(worker: Arc<Worker>, partition: u16) {
+    let next = &worker.next_mend[usize::from(partition)];
+    let longest = Longest {
+        retry: worker.schedule.longest_wait().max(LONGEST_PUT_OFF) + MARGIN,
+        release: release::PUT_OFF + MARGIN,
+        visit: VISIT_LONGEST,
+    };
+    loop {
+        let every = MEND_EVERY.mul_f64(rand::random_range(0.5..1.5));
+        tokio::select! {
+            () = worker.stop.cancelled() => return,
+            () = next.come(Instant::now(), every) => {}
+        }
+        failpoint::wedge("mend").await;
+        if let Err(error) = mend_all(&worker, partition, &longest).await {
+            tell("mend times", Some(partition), &error);
+            next.by(Instant::now() + NO_ANSWER);
+        }
+    }
+}
+
+async fn mend_all(worker: &Worker, partition: u16, longest: &Longest) -> Result<(), StoreError> {
+    let (mut from, mut times, mut leases) = (Some("-".to_owned()), 0, 0);
+    let result = loop {
+        let Some(at) = from.take().filter(|_| !worker.stop.is_cancelled()) else { break Ok(()) };
+        match worker.store.mend_times(partition, longest, &at).await {
+            Ok(mended) => {
+                times += mended.times;
+                leases += mended.leases;
+                // Behind the last pending entry only times are left.
+                from = mended.from.or_else(|| mended.more_times.then(|| "+".to_owned()));
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    if times > 0 {
+        tracing::warn!(
+            partition,
+            times,
+            "retries, releases or visits lay further ahead than any is planned, because Redis's clock had stepped; they were brought back"
+        );
+        worker.next_promote[usize::from(partition)].by(Instant::now());
+    }
+    tracing::debug!(partition, leases, "leases whose idle time was zero count from now");
+    result
+}
+
+impl Worker {
+    /// Takes note of Redis's clock, as it answered a question that was sent at `sent`; after a step all times are mended.
+    pub(super) fn hear(&self, now_ms: i64, sent: Instant) {
+        if let Some(step_ms) = self.clock.hear(now_ms, sent) {
+            tracing::warn!(step_ms, "Redis's clock stepped; times that it falsified are mended");
+            self.next_mend.iter().for_each(|next| next.by(Instant::now()));
+        }
+    }
+
+    /// Whether Redis's clock, asked anew, is to be believed when it makes things old: it did not step forward just now.
+    pub(super) async fn is_clock_believed(&self) -> Result<bool, StoreError> {
+        let sent = Instant::now();
+        let now = self.store.now().await?;
+        self.hear(now.timestamp_millis(), sent);
+        Ok(!self.clock.leapt_within(RIGHT_AFTER))
+    }
+}

@@ -1,0 +1,91 @@
+//! Mending times: what lies further ahead than any rule plans is brought back, and nothing else is touched.
+
+use lynkhook::store::{Longest, Mended};
+
+use super::*;
+
+const LONGEST: Longest =
+    Longest { retry: Duration::from_secs(5), release: Duration::from_secs(61), visit: Duration::from_hours(1) };
+/// A member just within its limit gets nearer meanwhile; one just beyond it must not get within it.
+const SLACK_MS: i64 = 2000;
+
+async fn mend(bench: &Bench, from: &str) -> Mended {
+    bench.store.mend_times(0, &LONGEST, from).await.unwrap()
+}
+
+async fn put(bench: &Bench, times: &str, member: &str, in_ms: i64) {
+    let at_ms = bench.store.now().await.unwrap().timestamp_millis() + in_ms;
+    let _: () = bench.redis.clone().zadd(bench.key(times), member, at_ms).await.unwrap();
+}
+
+async fn in_ms(bench: &Bench, times: &str, member: &str) -> i64 {
+    let at_ms: i64 = bench.redis.clone().zscore(bench.key(times), member).await.unwrap();
+    at_ms - bench.store.now().await.unwrap().timestamp_millis()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_times_beyond_the_longest_wait_are_brought_back_and_each_is_counted() {
+    let bench = Bench::new().await;
+    let limits = [("retries", LONGEST.retry), ("releases", LONGEST.release), ("visits", LONGEST.visit)];
+    for (times, limit) in limits {
+        let limit_ms = i64::try_from(limit.as_millis()).unwrap();
+        for (member, in_ms) in [("due", -5), ("near", limit_ms), ("far", limit_ms + SLACK_MS), ("day", 24 * HOUR_MS)] {
+            put(&bench, times, member, in_ms).await;
+        }
+    }
+    let before = bench.state().await;
+    assert_eq!(mend(&bench, "-").await, Mended { times: 6, leases: 0, from: None, more_times: false });
+    assert_eq!(bench.counted("times_brought_back").await, 6);
+    for member in ["far", "day"] {
+        let retry_ms = in_ms(&bench, "retries", member).await;
+        assert!((5000 - SLACK_MS..=5000).contains(&retry_ms), "it waits as long as any retry may: {retry_ms}");
+        let release_ms = in_ms(&bench, "releases", member).await;
+        assert!((-SLACK_MS..=0).contains(&release_ms), "{release_ms}");
+        let visit_ms = in_ms(&bench, "visits", member).await;
+        assert!((HOUR_MS / 2 - SLACK_MS..HOUR_MS).contains(&visit_ms), "{visit_ms}");
+    }
+    for (times, limit) in limits {
+        assert!(in_ms(&bench, times, "due").await < 0);
+        let near_ms = in_ms(&bench, times, "near").await;
+        assert!(near_ms > i64::try_from(limit.as_millis()).unwrap() - SLACK_MS, "{times}: {near_ms}");
+    }
+    let mended = bench.state().await;
+    assert_eq!(changed(&before, &mended).len(), 4, "the three, and the counts");
+    assert_eq!(mend(&bench, "-").await.times, 0);
+    assert_eq!(changed(&mended, &bench.state().await), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_are_mended_in_bounded_steps_and_a_spoiled_key_keeps_no_other_from_it() {
+    let bench = Bench::new().await;
+    let far_ms = bench.store.now().await.unwrap().timestamp_millis() + 24 * HOUR_MS;
+    let mut fill = redis::pipe();
+    for number in 0..250 {
+        fill.zadd(bench.key("retries"), format!("r{number}"), far_ms).ignore();
+    }
+    for _ in 0..1100 {
+        fill.xadd(bench.key("queue"), "*", &[("account", "acme"), ("envelope", TRANSCRIPT)]).ignore();
+    }
+    let _: () = fill.query_async(&mut bench.redis.clone()).await.unwrap();
+    bench.cli::<()>(&format!("SET {} spoiled", bench.key("visits"))).await;
+    for _ in 0..2 {
+        bench.take("a").await;
+    }
+    let (mut from, mut steps) = (Some("-".to_owned()), Vec::new());
+    while let Some(at) = from {
+        let mended = mend(&bench, &at).await;
+        steps.push((mended.times, mended.more_times));
+        from = mended.from;
+    }
+    assert_eq!(steps, [(100, true), (100, true), (50, false)], "and 500 entries are looked at each time");
+    assert_eq!(bench.counted("times_brought_back").await, 250);
+
+    bench.cli::<()>(&format!("DEL {}", bench.key("retries"))).await;
+    let large = " ".repeat(1_500_000);
+    for number in 0..5 {
+        put(&bench, "retries", &format!("{number}{large}"), 24 * HOUR_MS).await;
+    }
+    let mended = mend(&bench, "+").await;
+    assert_eq!((mended.times, mended.more_times), (3, true), "the third goes over 4 MiB");
+    assert_eq!((mend(&bench, "+").await.times, mend(&bench, "+").await.times), (2, 0));
+}
