@@ -51,7 +51,7 @@
 //! (`take_back.lua`), under the same delivery count. A process that stood still looks at the socket before it gives an answer up.
 //!
 //! **A suspect.** An entry that was claimed before may have ended its worker. A worker attempts suspects one at a time,
-//! so that no neighbour is blamed, and one lost five times is set aside with a final log entry.
+//! so that no neighbour is blamed; those of an endpoint that held others up go last (`worker/suspects.rs`). One lost five times is set aside with a final log entry.
 //!
 //! **Places.** A worker is short of attempts in flight, and an endpoint that does not answer keeps each for 10 s. (An attempt
 //! with a large event counts several times, so that memory is shared out as well.) While places are free the schedule holds

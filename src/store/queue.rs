@@ -72,11 +72,13 @@ pub struct Room {
     pub suspects: usize,
     /// Nothing where Redis's clock shows more: it stepped forward, and leases only seem to have ended.
     pub latest: Option<DateTime<Utc>>,
+    /// Webhooks of deliveries, and accounts of events, whose suspects are taken only where there is no other.
+    pub last: Vec<String>,
 }
 
 impl From<(usize, usize)> for Room {
     fn from((entries, suspects): (usize, usize)) -> Self {
-        Self { entries, suspects, latest: None }
+        Self { entries, suspects, latest: None, last: Vec::new() }
     }
 }
 
@@ -175,11 +177,11 @@ impl Store {
         lease: Duration,
         room: impl Into<Room>,
     ) -> Result<Vec<Entry>, StoreError> {
-        let Room { entries, suspects, latest } = room.into();
+        let Room { entries, suspects, latest, last } = room.into();
         let mut script = self.0.scripts.claim.key(self.0.keys.queue(partition));
         script.key(self.0.keys.counts(partition));
         script.arg(consumer).arg(ms(lease)).arg(entries).arg(suspects).arg(BATCH_MAX_BYTES);
-        script.arg(latest.map_or(i64::MAX, |latest| latest.timestamp_millis()));
+        script.arg(latest.map_or(i64::MAX, |latest| latest.timestamp_millis())).arg(last);
         let claimed: Vec<(String, u32, Value)> = self.0.link.run_script(&script).await?;
         let entries = claimed.into_iter().map(|(id, deliveries, fields)| Entry {
             id: EntryId(id),

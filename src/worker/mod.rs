@@ -31,6 +31,7 @@ mod roles;
 mod shortage;
 mod slots;
 mod steps;
+mod suspects;
 mod threads;
 mod turns;
 mod visit;
@@ -59,6 +60,7 @@ use self::{
     shortage::Shortage,
     slots::Slots,
     steps::LookedUp,
+    suspects::SlowSuspects,
     turns::Turns,
 };
 use crate::{
@@ -109,6 +111,7 @@ struct Worker {
     /// Held by the one entry under way that its worker may have died of.
     one_suspect: Arc<Semaphore>,
     suspect_done: Vec<Notify>,
+    slow_suspects: SlowSuspects,
     next_release: Arc<[Alarm]>,
     next_visit: Vec<Alarm>,
     next_mend: Vec<Alarm>,
@@ -262,6 +265,7 @@ async fn work(
         next_promote: (0..partitions).map(|_| Alarm::new()).collect(),
         one_suspect: Arc::new(Semaphore::new(1)),
         suspect_done: (0..partitions).map(|_| Notify::new()).collect(),
+        slow_suspects: SlowSuspects::default(),
         next_release,
         next_visit: (0..partitions).map(|_| Alarm::new()).collect(),
         next_mend: (0..partitions).map(|_| Alarm::new()).collect(),

@@ -15,6 +15,7 @@ use super::{
     turns::{PROMOTE_EVERY, Role},
 };
 use crate::{
+    domain::entry::Work,
     failpoint,
     store::{BATCH_MAX_BYTES, Entry, Room, StoreError},
 };
@@ -62,7 +63,7 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16) -> bool {
     let mut alone = worker.one_suspect.clone().try_acquire_owned().ok();
     let suspects = usize::from(alone.is_some());
     let latest = Some(worker.clock.now() + CLOCK_MARGIN);
-    let may_take = Room { entries: room, suspects, latest };
+    let may_take = Room { entries: room, suspects, latest, last: worker.slow_suspects.names() };
     let claimed = worker.store.claim(partition, &worker.consumer, worker.lease, may_take).await;
     let entries = match claimed {
         Ok(entries) => entries,
@@ -85,9 +86,13 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16) -> bool {
         let slot = slots.split(1).expect("never more entries than slots");
         let suspect = entry.deliveries >= SUSPECT_DELIVERIES;
         let alone = if suspect { alone.take() } else { None };
+        let name = if suspect { worker.name_of(partition, &entry) } else { None };
         let Some(taken) = worker.take(partition, entry, sent) else { continue };
-        let here = worker.clone();
+        let (here, began) = (worker.clone(), Instant::now());
         worker.begin(taken, move || {
+            if let Some(name) = name {
+                here.slow_suspects.note(name, began.elapsed());
+            }
             drop((slot, alone));
             if suspect {
                 here.suspect_done.iter().for_each(Notify::notify_one);
@@ -98,6 +103,14 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16) -> bool {
 }
 
 impl Worker {
+    /// Whose endpoint holds an entry up that takes long, as a claim names it; nothing for what is no event.
+    fn name_of(&self, partition: u16, entry: &Entry) -> Option<String> {
+        self.judge(partition, entry).ok().map(|judged| match judged.work {
+            Work::Event(event) => event.account.to_string(),
+            Work::Delivery(delivery) => delivery.webhook.to_string(),
+        })
+    }
+
     /// Slots for a claim, waited for; `None` where the worker stops first.
     async fn slots_for_claim(&self, partition: u16) -> Option<OwnedSemaphorePermit> {
         self.wait_for(Role::Claim, partition, self.slots.several(Taker::Claimer, Share::UpTo(READ_MAX))).await

@@ -25,6 +25,7 @@ mod steps;
 mod support;
 mod support_works;
 mod survival;
+mod suspects;
 mod upkeep;
 mod vanished;
 mod waits;

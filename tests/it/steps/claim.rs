@@ -45,6 +45,69 @@ async fn suspects_without_room_for_them_do_not_hide_the_entry_behind_them() {
     assert_eq!((held_by(&bench, "a").await, held_by(&bench, "b").await), (149, 2));
 }
 
+/// Lets a dead consumer have a suspect of this webhook, as a delivery.
+async fn suspect_delivery(bench: &Bench, webhook: WebhookId) -> String {
+    let id = bench.queue(&first("acme", webhook, "e1")).await;
+    bench.take("a").await;
+    let queue = bench.key("queue");
+    bench.cli::<redis::Value>(&format!("XCLAIM {queue} workers a 0 {id} IDLE 60000 RETRYCOUNT 2 JUSTID")).await;
+    id
+}
+
+/// What `b` claims where suspects of these go last.
+async fn claim_last(bench: &Bench, entries: usize, last: &[String]) -> Vec<String> {
+    let room = Room { last: last.to_vec(), ..Room::from((entries, 1)) };
+    let claimed = bench.store.claim(0, "b", LEASE, room).await.unwrap();
+    claimed.into_iter().map(|entry| entry.id.0).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspect_of_what_holds_others_up_goes_behind_another_and_first_where_there_is_none() {
+    let bench = Bench::new().await;
+    let [slow, quick] = [bench.webhook("acme", true).await, bench.webhook("acme", true).await];
+    let events = abandoned(&bench, 3, 2, 60_000).await;
+    let mut of_slow = Vec::new();
+    for _ in 0..3 {
+        of_slow.push(suspect_delivery(&bench, slow).await);
+    }
+    let of_quick = suspect_delivery(&bench, quick).await;
+    let last = ["acme".to_owned(), slow.to_string()];
+    let before = bench.state().await;
+    assert_eq!(claim_last(&bench, 0, &last).await, [""; 0]);
+    assert_eq!(changed(&before, &bench.state().await), [""; 0]);
+    assert_eq!(claim_last(&bench, 1, &last).await, [of_quick]);
+    assert_eq!(claim_last(&bench, 1, &last[..1]).await, [of_slow[0].clone()]);
+    assert_eq!(claim_last(&bench, 1, &last[1..]).await, [events[0].clone()]);
+    assert_eq!(claim_last(&bench, 1, &last).await, [events[1].clone()], "none is left but theirs");
+    let fresh = abandoned(&bench, 3, 1, 60_000).await;
+    let taken = claim_last(&bench, 3, &last).await;
+    assert_eq!(taken, [fresh[0].clone(), fresh[1].clone(), events[2].clone()], "a place is kept for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_suspects_are_looked_at_than_a_script_has_time_for() {
+    let bench = Bench::new().await;
+    let events = abandoned(&bench, 100, 2, 60_000).await;
+    let quick = bench.webhook("acme", true).await;
+    let of_quick = suspect_delivery(&bench, quick).await;
+    let last = ["acme".to_owned()];
+    assert_eq!(claim_last(&bench, 1, &last).await, [events[0].clone()], "the other is the 101st");
+    assert_eq!(claim_last(&bench, 1, &last).await, [of_quick]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_claimed_by_a_clock_that_is_further_on_than_it_can_be() {
+    let bench = Bench::new().await;
+    let ids = abandoned(&bench, 1, 1, 60_000).await;
+    let now = bench.store.now().await.unwrap();
+    let at = async |latest| {
+        let room = Room { latest: Some(latest), ..Room::from((1, 1)) };
+        bench.store.claim(0, "b", LEASE, room).await.unwrap().len()
+    };
+    assert_eq!(at(now - chrono::Duration::milliseconds(1)).await, 0);
+    assert_eq!(at(now + chrono::Duration::minutes(1)).await, 1, "{ids:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_takes_as_many_as_there_is_room_for() {
     let bench = Bench::new().await;

@@ -1,0 +1,94 @@
+//! Entries that were lost before are attempted one at a time; an endpoint that does not answer holds up no other's for long.
+
+use std::time::{Duration, Instant};
+
+use lynkhook::domain::webhook::WebhookId;
+use redis::AsyncCommands;
+
+use crate::support::*;
+
+/// Has a dead worker hold all that is in the queue, as claimed before.
+async fn abandon(here: &Installation) {
+    let mut redis = here.redis.clone();
+    let mut reader = here.reader(0, "dead", Duration::from_millis(10)).await;
+    let entries = reader.read(1000).await.unwrap();
+    for entry in entries {
+        let mut age = redis::cmd("XCLAIM");
+        age.arg(here.key("queue")).arg("workers").arg("dead").arg(0).arg(&entry.id.0);
+        let _: redis::Value =
+            age.arg("IDLE").arg(60_000).arg("RETRYCOUNT").arg(2).arg("JUSTID").query_async(&mut redis).await.unwrap();
+    }
+}
+
+async fn push_delivery(here: &Installation, account: &str, webhook: WebhookId, event: &str) {
+    let delivery = text(&first(account, webhook, event), TRANSCRIPT);
+    let _: String = here.redis.clone().xadd(here.key("queue"), "*", &[("delivery", delivery)]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_40_suspects_of_a_hanging_endpoint_a_healthy_ones_is_attempted_within_15_s() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/hangs", [Answer::Silence]);
+    receiver.plan("/healthy", [Answer::Status(200)]);
+    let here = Installation::new(&receiver).await;
+    here.store.ensure_group(0).await.unwrap();
+    here.add("hangs", &receiver.url("/hangs")).await;
+    here.add("healthy", &receiver.url("/healthy")).await;
+    for _ in 0..40 {
+        here.push("hangs", TRANSCRIPT).await;
+    }
+    here.push("healthy", TRANSCRIPT).await;
+    abandon(&here).await;
+    let began = Instant::now();
+    let _worker = here.program.worker([]);
+    receiver.wait_for("/healthy", 1, SOON * 2).await;
+    let took = began.elapsed();
+    println!("attempted after {took:.1?}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    assert!(receiver.requests("/hangs").len() <= 2, "suspects are attempted one at a time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_several_hanging_endpoints_holds_the_healthy_ones_suspects_up_once() {
+    const HANGING: usize = 3;
+    let (timeout, receiver) = (Duration::from_secs(2), Receiver::start().await);
+    let here = Installation::new(&receiver).await;
+    here.store.ensure_group(0).await.unwrap();
+    receiver.plan("/healthy", [Answer::Status(200)]);
+    let mut hanging = Vec::new();
+    for number in 0..HANGING {
+        let path = format!("/hangs-{number}");
+        receiver.plan(&path, [Answer::Silence]);
+        hanging.push(here.add(&format!("hangs-{number}"), &receiver.url(&path)).await);
+    }
+    let healthy = here.add("healthy", &receiver.url("/healthy")).await;
+    for event in 0..8 {
+        for (number, webhook) in hanging.iter().enumerate() {
+            // Of one of them events, of the others deliveries.
+            let account = format!("hangs-{number}");
+            if number == 0 {
+                here.push(&account, TRANSCRIPT).await;
+            } else {
+                push_delivery(&here, &account, *webhook, &format!("e{event}")).await;
+            }
+        }
+    }
+    for event in 0..5 {
+        push_delivery(&here, "healthy", healthy, &format!("e{event}")).await;
+    }
+    abandon(&here).await;
+    let began = Instant::now();
+    let _worker = here.program.worker([
+        ("LYNKHOOK_DELIVERY__TIMEOUT", "2s"),
+        // What failed must not be attempted as a retry in the meantime: that is no suspect.
+        ("LYNKHOOK_DELIVERY__RETRY_DELAYS", "1h"),
+    ]);
+    receiver.wait_for("/healthy", 5, SOON * 2).await;
+    let took = began.elapsed();
+    println!("all of the healthy endpoint were attempted after {took:.1?}");
+    let requests = |number| receiver.requests(&format!("/hangs-{number}")).len();
+    let held_up: usize = (0..HANGING).map(requests).sum();
+    assert!((HANGING..=HANGING + 1).contains(&held_up), "{held_up} attempts went before");
+    // The first claim comes within 1.5 x 2 s.
+    assert!(took < timeout * u32::try_from(HANGING + 1).unwrap() + Duration::from_secs(6), "{took:?}");
+}
