@@ -3,7 +3,7 @@
 use crate::{
     protocol::Protocol,
     redis_steps::{self, Given},
-    state::{Command, Consumer, Due, Entry, Hand, Stage, State, Work},
+    state::{Command, Consumer, Due, Entry, Hand, Pending, Stage, State, Work},
     worker,
 };
 
@@ -63,6 +63,8 @@ pub(crate) enum Action {
         worker: u8,
     },
     Promote,
+    /// A worker looks for entries that nobody holds.
+    Audit,
     Release {
         webhook: u8,
     },
@@ -110,6 +112,10 @@ pub(crate) enum Action {
     Arrive,
     /// The consumer group is destroyed and made anew.
     LoseGroup,
+    /// Somebody deletes a worker's consumer: nobody holds what it had.
+    LoseConsumer {
+        worker: u8,
+    },
 }
 
 /// What a receiver answers.
@@ -138,6 +144,7 @@ impl Action {
             | Self::Leave { worker }
             | Self::Crash { worker }
             | Self::Stall { worker }
+            | Self::LoseConsumer { worker }
             | Self::Lose { worker, .. } => Some(worker),
             _ => None,
         }
@@ -154,6 +161,7 @@ impl Action {
             | Self::Take { .. }
             | Self::GiveUp { .. }
             | Self::Promote
+            | Self::Audit
             | Self::Release { .. }
             | Self::LeaseEnds { .. }
             | Self::RetryDue { .. } => true,
@@ -201,6 +209,7 @@ pub(crate) fn after(protocol: Protocol, before: &State, action: Action) -> State
             worker::end(&mut state, worker);
         }
         Action::Promote => protocol.promote(&mut state),
+        Action::Audit => protocol.audit(&mut state),
         Action::Release { webhook } => redis_steps::release(&mut state, webhook),
         Action::Visit { webhook } => redis_steps::visit(&mut state, webhook),
         Action::Switch { .. } | Action::Delete { .. } | Action::Redeliver { .. } => decided(&mut state, action),
@@ -263,6 +272,13 @@ fn failed(protocol: Protocol, state: &mut State, action: Action) {
         Action::LoseGroup => {
             state.queue.iter_mut().for_each(|entry| entry.pending = None);
             state.happened.groups += 1;
+        }
+        Action::LoseConsumer { worker } => {
+            let pending = state.queue.iter_mut().filter_map(|entry| entry.pending.as_mut());
+            for pending in pending.filter(|pending| pending.holder == Consumer::Worker(worker)) {
+                *pending = Pending { holder: Consumer::Nobody, deliveries: 0, idle: false };
+            }
+            state.happened.consumers += 1;
         }
         other => unreachable!("{other:?}"),
     }

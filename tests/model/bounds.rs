@@ -25,6 +25,6 @@ pub(crate) struct Bounds {
 
 impl Faults {
     pub(crate) fn sum(self) -> u8 {
-        self.crashes + self.stalls + self.losses + self.groups
+        self.crashes + self.stalls + self.losses + self.groups + self.consumers
     }
 }

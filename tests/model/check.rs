@@ -9,7 +9,7 @@ use crate::{
     state::Faults,
 };
 
-const EACH_FAULT: Faults = Faults { crashes: 1, stalls: 1, losses: 1, groups: 1 };
+const EACH_FAULT: Faults = Faults { crashes: 1, stalls: 1, losses: 1, groups: 1, consumers: 1 };
 
 /// Two workers that take one entry at a time, one event, one webhook, nothing wrong.
 const SMALLEST: Bounds = Bounds {
@@ -80,7 +80,7 @@ fn two_webhooks_one_of_which_is_switched_and_one_deleted_share_an_event() {
 
 #[test]
 fn an_entry_that_comes_to_its_worker_anew_survives_any_fault() {
-    let faults = Faults { stalls: 1, groups: 1, losses: 1, crashes: 0 };
+    let faults = Faults { stalls: 1, groups: 1, losses: 1, ..Faults::default() };
     assert_all_hold(Bounds { hands: 2, leaving: true, faults, faults_in_all: 2, ..SMALLEST });
 }
 
@@ -122,8 +122,7 @@ fn without_the_fence_a_stale_holder_moves_what_is_anothers() {
 
 #[test]
 fn without_the_delivery_count_a_late_command_moves_what_its_consumer_took_anew() {
-    let bounds =
-        Bounds { faults_in_all: 3, faults: Faults { stalls: 2, losses: 1, crashes: 0, groups: 0 }, ..SMALLEST };
+    let bounds = Bounds { faults_in_all: 3, faults: Faults { stalls: 2, losses: 1, ..Faults::default() }, ..SMALLEST };
     breaks("who does not hold", Protocol { counted: false, ..Protocol::WHOLE }, bounds);
 }
 
@@ -154,4 +153,10 @@ fn a_promoter_that_does_not_wait_is_early() {
 fn without_claiming_what_a_dead_worker_held_never_ends() {
     let bounds = Bounds { faults_in_all: 1, ..SMALLEST };
     breaks("nothing goes on", Protocol { claims: false, ..Protocol::WHOLE }, bounds);
+}
+
+#[test]
+fn without_audits_what_a_deleted_consumer_held_never_ends() {
+    let bounds = Bounds { faults_in_all: 1, ..SMALLEST };
+    breaks("nothing goes on", Protocol { audits: false, ..Protocol::WHOLE }, bounds);
 }

@@ -55,9 +55,9 @@ fn what_is_held_is_visited(state: &State) -> Option<String> {
     state.webhooks.iter().find(stranded).map(|webhook| format!("held without a visit or release: {:?}", webhook.held))
 }
 
-/// A request is repeated under its number only after a crash, a stall, or the loss of the group; never for a lost reply.
+/// A request is repeated under its number only after a crash, a stall, or the loss of the group or a consumer; never for a lost reply.
 fn attempts_are_one_to_three(state: &State) -> Option<String> {
-    let repeats = state.happened.crashes + state.happened.stalls + state.happened.groups;
+    let repeats = state.happened.crashes + state.happened.stalls + state.happened.groups + state.happened.consumers;
     let wrong = |(delivery, times): &(&Delivery, &u8)| !(1..=3).contains(&delivery.attempt) || **times > 1 + repeats;
     state.requests.iter().find(wrong).map(|(delivery, times)| format!("requested {times} times: {delivery:?}"))
 }

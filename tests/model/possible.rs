@@ -15,7 +15,9 @@ pub(crate) fn possible(state: &State, bounds: &Bounds) -> Vec<Action> {
             of_hand(worker, hand, held, state.put_off < bounds.put_off, &mut found);
         }
     }
-    let ended = |entry: &&Entry| entry.pending.is_some_and(|p| !p.idle) && !state.is_in_hand(entry);
+    let is_nobodys = |entry: &Entry| entry.pending.is_some_and(|p| p.holder == Consumer::Nobody);
+    let ended =
+        |entry: &&Entry| entry.pending.is_some_and(|p| !p.idle) && !is_nobodys(entry) && !state.is_in_hand(entry);
     found.extend(state.queue.iter().filter(ended).map(|entry| Action::LeaseEnds { entry: entry.id }));
     let is_unread = state.queue.iter().any(|entry| entry.pending.is_none());
     for (worker, hands) in (0..).zip(&state.workers) {
@@ -36,6 +38,9 @@ pub(crate) fn possible(state: &State, bounds: &Bounds) -> Vec<Action> {
         if room > 0 && state.queue.iter().any(|entry| untold(entry)) {
             found.push(Action::TakeBack { worker });
         }
+    }
+    if state.queue.iter().any(is_nobodys) {
+        found.push(Action::Audit);
     }
     if !state.retries.is_empty() {
         found.push(Action::Promote);
@@ -125,6 +130,9 @@ fn faults(state: &State, bounds: &Bounds, found: &mut Vec<Action>) {
         }
         if so_far.stalls < most.stalls && state.queue.iter().any(holds) {
             found.push(Action::Stall { worker });
+        }
+        if so_far.consumers < most.consumers && state.queue.iter().any(holds) {
+            found.push(Action::LoseConsumer { worker });
         }
     }
     if so_far.groups < most.groups && state.queue.iter().any(|entry| entry.pending.is_some()) {

@@ -14,6 +14,8 @@ pub(crate) struct Protocol {
     pub(crate) held_is_planned: bool,
     /// `claim` takes over what is idle.
     pub(crate) claims: bool,
+    /// `audit` looks for what nobody holds.
+    pub(crate) audits: bool,
     /// `promote` takes out of the retries what it puts into the queue.
     pub(crate) promote_removes: bool,
     /// `promote` leaves what is not due.
@@ -28,6 +30,7 @@ impl Protocol {
         webhook_must_exist: true,
         held_is_planned: true,
         claims: true,
+        audits: true,
         promote_removes: true,
         promote_waits: true,
     };

@@ -116,6 +116,14 @@ impl Protocol {
         gone
     }
 
+    /// `audit.lua`: what nobody holds counts as idle for long, and as never given to anybody.
+    pub(crate) fn audit(self, state: &mut State) {
+        let pending = state.queue.iter_mut().filter_map(|entry| entry.pending.as_mut());
+        for pending in pending.filter(|pending| self.audits && pending.holder == Consumer::Nobody) {
+            *pending = Pending { holder: Consumer::Dead, deliveries: 0, idle: true };
+        }
+    }
+
     /// Every retry that is due, in order.
     pub(crate) fn promote(self, state: &mut State) {
         for (delivery, due) in state.retries.clone() {

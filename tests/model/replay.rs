@@ -23,7 +23,7 @@ use crate::{
 const HISTORIES: usize = 80;
 const STEPS: usize = 100;
 /// How many kinds of actions there are.
-const ACTIONS: usize = 25;
+const ACTIONS: usize = 27;
 
 /// Far more than can be searched: a history goes where it likes.
 const WIDE: Bounds = Bounds {
@@ -31,7 +31,7 @@ const WIDE: Bounds = Bounds {
     hands: 3,
     webhooks: 2,
     events: 12,
-    faults: Faults { crashes: 9, stalls: 9, losses: 9, groups: 3 },
+    faults: Faults { crashes: 9, stalls: 9, losses: 9, groups: 3, consumers: 5 },
     faults_in_all: 30,
     put_off: 9,
     switched_off: 9,
@@ -49,6 +49,7 @@ fn choose(state: &State, dice: &mut StdRng) -> Action {
             Action::Release { webhook: dice.random_range(0..2) },
             Action::Visit { webhook: dice.random_range(0..2) },
             Action::Promote,
+            Action::Audit,
             Action::Renew { worker },
             Action::Claim { worker, room, suspects, answered: true },
         ];

@@ -33,6 +33,8 @@ pub(crate) enum Consumer {
     Departed,
     /// It ended, and nothing more will come of it.
     Dead,
+    /// Somebody deleted the consumer that had it.
+    Nobody,
 }
 
 /// Redis's note of who has an entry.
@@ -173,6 +175,8 @@ pub(crate) struct Faults {
     pub(crate) losses: u8,
     /// The consumer group is destroyed and made anew.
     pub(crate) groups: u8,
+    /// A worker's consumer is deleted.
+    pub(crate) consumers: u8,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

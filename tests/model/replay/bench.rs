@@ -137,6 +137,7 @@ impl Bench {
                 let moved = self.store.promote(0).await.unwrap().moved;
                 assert_eq!(moved, after.queue.len() - before.queue.len());
             }
+            Action::Audit => drop(self.store.audit(0, "auditor", LEASE, true).await.unwrap()),
             Action::Release { webhook } => {
                 let webhook = self.webhooks[usize::from(webhook)];
                 let room = (50, usize::MAX, Duration::from_millis(50));
@@ -167,6 +168,10 @@ impl Bench {
             }
             Action::Crash { worker } => self.end(worker, before),
             Action::LoseGroup => self.lose_group().await,
+            Action::LoseConsumer { worker } => {
+                let consumer = &self.names[usize::from(worker)];
+                self.run::<()>("XGROUP", "DELCONSUMER", &[&self.store.keys().queue(0), "workers", consumer]).await;
+            }
             Action::Request { .. } | Action::PutOff { .. } | Action::GiveUp { .. } | Action::Lose { .. } => {}
         }
     }

@@ -1,6 +1,6 @@
 //! What lies in Redis, in the model's terms.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use lynkhook::{
     domain::{delivery, log_entry::LogEntry},
@@ -67,8 +67,14 @@ impl Bench {
         let found: Vec<StreamEntry> = self.run("XRANGE", &self.store.keys().queue(0), &["-", "+"]).await;
         let pending = self.pending().await;
         assert!(pending.iter().all(|(id, ..)| found.iter().any(|(entry, _)| entry == id)), "pending and not there");
+        let groups: Vec<BTreeMap<String, redis::Value>> =
+            self.run("XINFO", "GROUPS", &[&self.store.keys().queue(0)]).await;
+        let position: String = redis::from_redis_value(groups[0]["last-delivered-id"].clone()).unwrap();
+        let position = EntryId(position).order();
+        let nobodys = Pending { holder: Consumer::Nobody, deliveries: 0, idle: false };
         let mut queue = Vec::new();
         for (id, fields) in found {
+            let was_read = EntryId(id.clone()).order() <= position;
             let number = self.number(&id).unwrap_or_else(|| {
                 self.entries.push(EntryId(id.clone()));
                 u8::try_from(self.entries.len() - 1).unwrap()
@@ -79,6 +85,7 @@ impl Bench {
                 deliveries: *deliveries,
                 idle: u128::from(*idle_ms) >= LEASE.as_millis(),
             });
+            let pending = pending.or(was_read.then_some(nobodys));
             queue.push(Entry { id: number, work: self.work(&fields), pending });
         }
         queue
