@@ -319,7 +319,7 @@ fn workers(status: &Status) -> Finding {
         (0, _) => warn("workers", "none is alive: nothing is delivered", "start one: lynkhook worker"),
         (count, None) => pass("workers", format!("{count} alive")),
         (_, Some((name, lacking))) => {
-            let advice = "raise its limit of open files (ulimit -n) or egress.max_connections, or find what uses up files, ports or memory there";
+            let advice = "where names cannot be looked up, check the name servers there (dns.servers, or /etc/resolv.conf); otherwise raise its limit of open files (ulimit -n) or egress.max_connections, or find what uses up files, ports or memory there";
             fail("workers", format!("deliveries wait at {name}: {lacking}"), advice)
         }
     }

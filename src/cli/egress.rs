@@ -132,7 +132,8 @@ struct Egress {
 impl Egress {
     fn new(settings: &Settings, resolve: bool) -> Result<Self, SenderError> {
         let allow = AllowList::parse(&settings.egress.allow)?;
-        let resolver = resolve.then(|| Resolver::new(&settings.dns.servers, allow.clone())).transpose()?;
+        let resolver =
+            resolve.then(|| Resolver::new(&settings.dns, allow.clone(), settings.delivery.timeout)).transpose()?;
         Ok(Self { allow, resolver })
     }
 

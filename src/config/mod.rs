@@ -219,6 +219,8 @@ pub struct Egress {
 pub struct Dns {
     /// Name servers instead of the system's.
     pub servers: Vec<SocketAddr>,
+    /// The file that names the system's.
+    pub resolv_conf: PathBuf,
 }
 
 /// `[secrets]`

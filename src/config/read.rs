@@ -85,7 +85,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
             idle_connections_per_host: read.integer("egress.idle_connections_per_host", 0, 65_536)?,
             max_connections: read.integer("egress.max_connections", 0, 1_048_576)?,
         },
-        dns: Dns { servers: read.dns_servers()? },
+        dns: Dns { servers: read.dns_servers()?, resolv_conf: read.text("dns.resolv_conf")?.into() },
         secrets: read.secrets()?,
         log: Log { filter: read.text("log.filter")?.to_owned(), format: read.log_format()? },
     };

@@ -91,6 +91,7 @@ fn every_default_is_the_documented_one() {
     }
     assert!(settings.egress.allow.is_empty() && settings.egress.extra_ca.is_none());
     assert!(settings.dns.servers.is_empty() && settings.secrets.key.is_none());
+    assert_eq!(settings.dns.resolv_conf, Path::new("/etc/resolv.conf"));
     assert_eq!(settings.log.filter, "info");
     assert_eq!(settings.log.format, LogFormat::Auto);
 }
@@ -159,6 +160,7 @@ fn every_key_can_be_set_by_environment() {
             "egress.idle_connections_per_host" => ("65", "65"),
             "egress.max_connections" => ("4321", "4321"),
             "dns.servers" => ("9.9.9.9,[::1]:5353", "[9.9.9.9:53, [::1]:5353]"),
+            "dns.resolv_conf" => ("/r.conf", "resolv_conf: \"/r.conf\""),
             "secrets.key" => ("k", "Some(SecretBox<str>([REDACTED]))"),
             "secrets.key_file" => (concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE"), "Some(SecretBox<str>([REDACTED]))"),
             "log.filter" => ("lynkhook=trace", "lynkhook=trace"),

@@ -201,11 +201,11 @@ impl Endpoint {
         Attempt { places, began: now, recoveries: self.recoveries, lone }
     }
 
-    /// The attempt turns out to be none.
+    /// The attempt turns out to be none. The time that it took is not the endpoint's.
     pub fn forget(&mut self, attempt: Attempt, now: Duration) {
         self.in_flight -= attempt.places;
         self.attempts -= usize::from(attempt.recoveries == self.recoveries);
-        self.seen = now;
+        self.progress = now;
     }
 
     /// The attempt met this at `now`.
@@ -214,7 +214,7 @@ impl Endpoint {
         let answered = matches!(outcome, Outcome::Response { .. });
         let failed = !answered || matches!(outcome, Outcome::Response { status: 500..=599 });
         self.forget(attempt, now);
-        self.progress = now;
+        self.seen = now;
         let failures = if failed { self.failures.saturating_add(1) } else { 0 };
         let failures_before = std::mem::replace(&mut self.failures, failures);
         if (answered && self.silent) || (failures == 0 && failures_before >= FAILURES) {

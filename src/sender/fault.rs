@@ -56,6 +56,7 @@ fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Result<Outcom
             LookupError::Refused(why) => Ok(Outcome::Refused(why)),
             LookupError::Failed(fault) => Ok(Outcome::NetworkError(fault)),
             LookupError::Unable(lacking) => Err(NotMade::Lacking(lacking)),
+            LookupError::NoServer(why) => Err(NotMade::NoNameServer(why)),
         });
     } else if let Some(tls) = error.downcast_ref::<rustls::Error>() {
         tls_fault(tls)

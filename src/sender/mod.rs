@@ -9,7 +9,7 @@
 //! * `request.rs` says what is sent;
 //! * `pool.rs` decides which connection a request uses and how many there may be; `in_use.rs` holds those that are in use;
 //! * `connect.rs` opens connections, `stream.rs` bounds what they bring and reads what came before they broke;
-//! * `resolve.rs` looks names up and has every address judged; only judged addresses are ever dialled;
+//! * `resolve` looks names up and has every address judged; only judged addresses are ever dialled;
 //! * `tls.rs` says which certificates are believed;
 //! * `progress.rs` knows what an attempt is doing and how long each part took;
 //! * `shortage.rs` tells this machine's own troubles from the endpoint's;
@@ -91,6 +91,9 @@ pub enum NotMade {
     /// This machine or this process lacks what a request takes, such as a file descriptor.
     #[error("{0}")]
     Lacking(&'static str),
+    /// There is no name server, or none that answers anything.
+    #[error("{0}")]
+    NoNameServer(&'static str),
     /// The host allows no more connections than are open, as far as is known, and all of them have a request.
     #[error("the endpoint's host allows no more connections")]
     HostFull,
@@ -125,11 +128,11 @@ pub enum SenderError {
 }
 
 impl Sender {
-    /// A sender that dials only public addresses, and those that `egress.allow` names. Reads the system's certificates and name servers once.
+    /// A sender that dials only public addresses, and those that `egress.allow` names. Reads the system's certificates once, and its name servers again when they change.
     pub fn new(delivery: &config::Delivery, egress: &config::Egress, dns: &config::Dns) -> Result<Self, SenderError> {
         let limits = Limits { idle_per_host: egress.idle_connections_per_host, total: egress.max_connections };
         Ok(Self(Arc::new(Shared {
-            resolver: Resolver::new(&dns.servers, AllowList::parse(&egress.allow)?)?,
+            resolver: Resolver::new(dns, AllowList::parse(&egress.allow)?, delivery.timeout)?,
             tls: Arc::new(tls::client_config(egress.extra_ca.as_deref())?).into(),
             connections: Connections::new(limits),
             timeout: delivery.timeout,
@@ -145,7 +148,13 @@ impl Sender {
     pub async fn attempt(&self, request: Request) -> Result<Attempt, NotMade> {
         let mut progress = Progress::begin();
         let exchange = timeout_at(progress.began + self.0.timeout, self.exchange(request, &mut progress));
-        let met = exchange.await.unwrap_or_else(|_| Ok(progress.outcome_at(self.0.timeout)));
+        let met = exchange.await.unwrap_or_else(|_| {
+            let is_resolving = progress.phase == Phase::Resolving;
+            match is_resolving.then(|| self.0.resolver.silent_since(progress.began)).flatten() {
+                Some(why) => Err(NotMade::NoNameServer(why)),
+                None => Ok(progress.outcome_at(self.0.timeout)),
+            }
+        });
         if let Err(NotMade::Lacking(_)) = met {
             self.0.connections.pool().make_room(Instant::now());
         }

@@ -36,7 +36,7 @@ fn sender(timeout: Duration, allow: &str) -> Sender {
             idle_connections_per_host: 64,
             max_connections: 1000,
         },
-        &Dns { servers: vec!["127.0.0.1:1".parse().unwrap()] },
+        &Dns { servers: vec!["127.0.0.1:1".parse().unwrap()], resolv_conf: "/dev/null".into() },
     )
     .unwrap();
     std::fs::remove_file(ca).unwrap();

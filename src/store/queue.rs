@@ -133,7 +133,8 @@ pub enum Reason {
         /// Whether it counts against the limits of `held`. A retry, and what was held or redelivered before, always fits.
         is_new: bool,
     },
-    /// It is a due retry whose endpoint has no room: it goes back to `retries`.
+    /// It is a due retry whose endpoint has no room, or any delivery whose host's name cannot be looked up: it goes to
+    /// `retries`.
     Again {
         /// It is due again after this long.
         after: Duration,

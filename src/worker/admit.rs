@@ -95,7 +95,8 @@ pub(super) async fn hold_while_off(worker: &Worker, lease: &Lease, delivery: &De
     answer != Some(Settled::Active)
 }
 
-async fn hold(
+/// Holds a delivery for this reason; `None` where Redis refused, or it is no longer this worker's.
+pub(super) async fn hold(
     worker: &Worker,
     lease: &Lease,
     delivery: &Delivery,

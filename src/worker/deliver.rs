@@ -11,6 +11,7 @@ use super::{
     admit::{PutOff, admit, hold_while_off, put_off},
     endpoints::Permit,
     leases::{Lease, Ready},
+    names::wait_for_names,
     no_room::NoRoom,
     persist::{Backoff, until_answered},
 };
@@ -87,6 +88,10 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                         Err(NotMade::Lacking(lacking)) => {
                             worker.shortage.tell(lacking);
                             None
+                        }
+                        Err(NotMade::NoNameServer(why)) => {
+                            worker.shortage.tell(why);
+                            if suspect { None } else { Some(wait_for_names(&worker, &lease, &delivery, &judged).await) }
                         }
                     },
                     Err(put_off) => Some(put_off),

@@ -23,6 +23,7 @@ mod leases;
 mod limits;
 mod load;
 mod mend;
+mod names;
 mod no_room;
 mod persist;
 mod reader;
@@ -57,6 +58,7 @@ use self::{
     health::Heard,
     leases::{Lease, Leases},
     load::{Load, Weight},
+    names::Unnamed,
     shortage::Shortage,
     slots::Slots,
     steps::LookedUp,
@@ -95,6 +97,7 @@ struct Worker {
     turns: Turns,
     heard: Heard,
     shortage: Shortage,
+    unnamed: Unnamed,
     leases: Arc<Leases>,
     figures: Figures,
     slots: Slots,
@@ -254,6 +257,7 @@ async fn work(
         turns: Turns::new(settings, partitions),
         heard: Heard::default(),
         shortage: Shortage::default(),
+        unnamed: Unnamed::default(),
         leases: Arc::default(),
         figures: Figures::new(now),
         slots: Slots::new(settings.worker.concurrency, load.clone()),

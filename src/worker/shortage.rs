@@ -1,4 +1,4 @@
-//! What this machine lacks for a request, such as file descriptors: told once a second however many deliveries wait for it.
+//! What this machine lacks for a request, such as file descriptors or a name server that answers: told once a second however many deliveries wait for it.
 
 use std::{
     sync::Mutex,
@@ -26,7 +26,7 @@ impl Shortage {
         let (now, mut last) = (Instant::now(), self.0.lock().expect("never poisoned"));
         let told = last.map(|last| last.told).filter(|told| now < *told + TELL_EVERY);
         if told.is_none() {
-            tracing::warn!(lacking, "no request can be made from here; deliveries wait");
+            tracing::warn!(lacking, "requests cannot be made from here; deliveries wait");
         }
         *last = Some(Met { lacking, at: now, told: told.unwrap_or(now) });
     }

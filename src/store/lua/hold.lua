@@ -3,7 +3,7 @@
 -- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 first entry id  5 last entry id  6 how many entries, then each
 --       webhook, then for each: <account>/<webhook>, how many of its entries follow, and for each of those: entry id, delivery
 --       count, delivery (line and envelope), reason (off; new: no room; known: no room, and it always fits; again: no room, a
---       retry), ms until the next release at the latest, or until the retry is due again
+--       retry; or no name server), ms until the next release at the latest, or until the retry is due again
 -- Answers for each entry: HELD, LOST (the lease is another's), GONE (the webhook is deleted), ACTIVE (off, but the webhook is on:
 -- attempt it), FULL (new, the webhook is on and `held` is full), or the error that kept the entry where it was.
 local queue, visits, counts, retries, sums, releases = unpack(KEYS, 1, 6)
