@@ -257,7 +257,7 @@ async fn work(
         turns: Turns::new(settings, partitions),
         heard: Heard::default(),
         shortage: Shortage::default(),
-        unnamed: Unnamed::default(),
+        unnamed: Unnamed::new(settings.worker.concurrency),
         leases: Arc::default(),
         figures: Figures::new(now),
         slots: Slots::new(settings.worker.concurrency, load.clone()),

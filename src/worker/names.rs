@@ -17,21 +17,30 @@ use crate::{
     store::{Reason, Settled},
 };
 
-/// A delivery waits this long, and this much longer than the one before, so that however many wait, they take little of
-/// the worker's time; but no longer than the last of these.
-const WAIT: Duration = Duration::from_secs(1);
+/// A delivery waits at least this long, and at most.
+const WAIT: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+/// They come back at least this far apart, to take little of the worker's time; and so that they take an eighth of its
+/// slots, each for as long as a lookup takes that fails at once.
 const APART: Duration = Duration::from_millis(2);
-const WAIT_AT_MOST: Duration = Duration::from_secs(30);
+const SLOT_TIME: Duration = Duration::from_millis(20);
 
 /// When the last of those that wait is due.
-#[derive(Default)]
-pub(super) struct Unnamed(Mutex<Option<Instant>>);
+pub(super) struct Unnamed {
+    last: Mutex<Option<Instant>>,
+    apart: Duration,
+}
 
 impl Unnamed {
+    pub(super) fn new(slots: usize) -> Self {
+        let share = u32::try_from(slots.max(1)).unwrap_or(u32::MAX);
+        Self { last: Mutex::default(), apart: APART.max(SLOT_TIME * 8 / share) }
+    }
+
+    /// How long the next one waits: however many wait, one comes back after the other.
     fn wait(&self, now: Instant) -> Duration {
-        let mut last = self.0.lock().expect("never poisoned");
-        let after_last = last.map_or(now, |last| last + APART);
-        let due = after_last.clamp(now + WAIT, now + WAIT_AT_MOST);
+        let mut last = self.last.lock().expect("never poisoned");
+        let after_last = last.map_or(now, |last| last + self.apart);
+        let due = after_last.clamp(now + WAIT[0], now + WAIT[1]);
         *last = Some(due);
         due - now
     }
@@ -53,10 +62,17 @@ mod tests {
 
     #[test]
     fn few_wait_for_a_second_and_many_one_after_the_other_but_never_long() {
-        let (unnamed, now) = (Unnamed::default(), Instant::now());
-        let waits: Vec<Duration> = (0..20_000).map(|_| unnamed.wait(now)).collect();
-        assert_eq!((waits[0], waits[100]), (WAIT, Duration::from_millis(1200)));
-        assert_eq!(waits[19_999], WAIT_AT_MOST);
-        assert_eq!(unnamed.wait(now + WAIT_AT_MOST * 2), WAIT, "when the others came back, there is no queue");
+        let (unnamed, now) = (Unnamed::new(256), Instant::now());
+        let waits: Vec<Duration> = (0..40_000).map(|_| unnamed.wait(now)).collect();
+        assert_eq!((waits[0], waits[100]), (WAIT[0], Duration::from_millis(1200)));
+        assert_eq!(waits[39_999], WAIT[1]);
+        assert_eq!(unnamed.wait(now + WAIT[1] * 2), WAIT[0], "when the others came back, there is no queue");
+    }
+
+    #[test]
+    fn a_worker_with_few_slots_keeps_most_of_them_free() {
+        let (unnamed, now) = (Unnamed::new(8), Instant::now());
+        let waits: Vec<Duration> = (0..101).map(|_| unnamed.wait(now)).collect();
+        assert_eq!(waits[100], waits[0] + SLOT_TIME * 100, "one slot of eight");
     }
 }

@@ -6,6 +6,7 @@ mod claim;
 mod cli;
 mod clock;
 mod connections;
+mod dns;
 mod egress;
 mod failed;
 mod frozen;

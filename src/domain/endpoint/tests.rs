@@ -313,3 +313,20 @@ proptest! {
         prop_assert!(endpoint.room(&rule, &slow(0), now, false).0 > 0);
     }
 }
+
+#[test]
+fn time_that_an_attempt_waited_before_it_turned_out_to_be_none_is_not_the_endpoints() {
+    let (mut endpoint, mut now) = grown(2 * MS);
+    let before = room(&endpoint, &slow(0), now);
+    for _ in 0..20 {
+        let waiting: Vec<_> = (0..3).map(|_| endpoint.begin(&RULE, &slow(0), 1, now, false)).collect();
+        now += 5 * SECOND;
+        for attempt in waiting {
+            endpoint.forget(attempt, now);
+        }
+    }
+    assert_eq!(room(&endpoint, &slow(0), now), before);
+    let attempt = endpoint.begin(&RULE, &slow(0), 1, now, false);
+    endpoint.end(&RULE, attempt, now + MS, &silence());
+    assert!(!endpoint.silent, "an endpoint that was not asked for 100 s is not silent at its first failure");
+}

@@ -40,7 +40,7 @@ use hickory_resolver::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use self::servers::{Client, QUESTION_TIME, Servers};
+use self::servers::{Client, QUESTION_TIMEOUT, Servers};
 use super::SenderError;
 use crate::{
     config,
@@ -61,7 +61,7 @@ const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// The root is asked for when a question is open for this long, or for a quarter of the time that an attempt has.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
 /// While no name server answers, a lookup takes no longer than this. Names whose answers are kept take less.
-const WHILE_SILENT: Duration = Duration::from_millis(100);
+const WHILE_SILENT: Duration = Duration::from_millis(20);
 
 /// At most this many addresses of each family are dialled, though all are judged: an attempt has time for few.
 const DIALLED_PER_FAMILY: usize = 8;
@@ -137,7 +137,7 @@ impl Resolver {
         name.set_fqdn(true);
         let began = Instant::now();
         if self.servers.are_silent() {
-            let found = timeout(WHILE_SILENT, both(&client, &name)).await;
+            let found = timeout(WHILE_SILENT, both(&client, &name, WHILE_SILENT / 2)).await;
             return match found {
                 Ok(found) if !is_silence(&found) => self.conclude(host, began, found),
                 _ => {
@@ -150,23 +150,23 @@ impl Resolver {
         for is_last in [false, true] {
             let found = self.ask(&client, &name).await;
             let is_ours = self.servers.sockets.lacking_since(began).is_some();
-            if !is_silence(&found) || is_ours {
+            if !is_failure(&found) || is_ours {
                 return self.conclude(host, began, found);
             }
-            if !self.servers.answer_by(&client, judged_by).await {
+            if is_silence(&found) && !self.servers.answer_by(&client, judged_by).await {
                 break;
             }
             if is_last {
                 return self.conclude(host, began, found);
             }
-            judged_by = Instant::now() + QUESTION_TIME + HEARD_WITHIN;
+            judged_by = Instant::now() + QUESTION_TIMEOUT + HEARD_WITHIN;
         }
         Err(LookupError::NoServer(NO_ANSWER))
     }
 
     /// Asks for both families, and for the root if that takes long.
     async fn ask(&self, client: &Client, name: &Name) -> [Found; 2] {
-        let mut asking = Box::pin(both(client, name));
+        let mut asking = Box::pin(both(client, name, OTHER_FAMILY));
         tokio::select! {
             found = &mut asking => return found,
             () = sleep(self.probe_after) => self.servers.probe(client),
@@ -181,7 +181,7 @@ impl Resolver {
         began: Instant,
         found: [Found; 2],
     ) -> Result<(Vec<IpAddr>, Vec<IpAddr>), LookupError> {
-        let failures: Vec<&NetError> = found.iter().flatten().filter_map(|found| found.as_ref().err()).collect();
+        let failures: Vec<&NetError> = failures(&found).collect();
         let is_busy = failures.iter().any(|error| matches!(error, NetError::Busy));
         let busy = is_busy.then_some("too many names are being looked up");
         let lacking = busy.or(self.servers.sockets.lacking_since(began));
@@ -201,8 +201,8 @@ impl Resolver {
     }
 }
 
-/// Asks for the addresses of both families.
-async fn both(client: &Client, name: &Name) -> [Found; 2] {
+/// Asks for the addresses of both families. Where one has some, the other has this much `more` time.
+async fn both(client: &Client, name: &Name, more: Duration) -> [Found; 2] {
     let family = |kind| -> Asking {
         let (client, name) = (client.clone(), name.clone());
         Box::pin(async move { client.lookup(name, kind).await })
@@ -210,20 +210,20 @@ async fn both(client: &Client, name: &Name) -> [Found; 2] {
     let (mut v4, mut v6) = (family(RecordType::A), family(RecordType::AAAA));
     tokio::select! {
         found = &mut v4 => {
-            let other = beside(&found, v6).await;
+            let other = beside(&found, v6, more).await;
             [Some(found), other]
         }
         found = &mut v6 => {
-            let other = beside(&found, v4).await;
+            let other = beside(&found, v4, more).await;
             [other, Some(found)]
         }
     }
 }
 
 /// The answer for the other family than the one that was answered so.
-async fn beside(found: &Result<Lookup, NetError>, mut other: Asking) -> Found {
+async fn beside(found: &Result<Lookup, NetError>, mut other: Asking, more: Duration) -> Found {
     if found.as_ref().is_ok_and(|found| !addresses_in(found).is_empty()) {
-        let Ok(other) = timeout(OTHER_FAMILY, &mut other).await else {
+        let Ok(other) = timeout(more, &mut other).await else {
             // It is kept for the next attempt when it comes.
             tokio::spawn(other);
             return None;
@@ -233,13 +233,20 @@ async fn beside(found: &Result<Lookup, NetError>, mut other: Asking) -> Found {
     Some(other.await)
 }
 
+/// Whether there is no address, and perhaps only because something went wrong.
+fn is_failure(found: &[Found; 2]) -> bool {
+    let has_addresses = |found: &Result<Lookup, _>| found.as_ref().is_ok_and(|found| !addresses_in(found).is_empty());
+    !found.iter().flatten().any(has_addresses) && failures(found).any(|error| !error.is_no_records_found())
+}
+
 /// Whether there is no address, and a question was not answered at all.
 fn is_silence(found: &[Found; 2]) -> bool {
-    let has_addresses = |found: &Result<Lookup, _>| found.as_ref().is_ok_and(|found| !addresses_in(found).is_empty());
-    let unanswered = |found: &Result<_, NetError>| {
-        matches!(found, Err(NetError::Timeout | NetError::NoConnections | NetError::Io(_)))
-    };
-    !found.iter().flatten().any(has_addresses) && found.iter().flatten().any(unanswered)
+    let is_silence = |error: &NetError| matches!(error, NetError::Timeout | NetError::NoConnections | NetError::Io(_));
+    is_failure(found) && failures(found).any(is_silence)
+}
+
+fn failures(found: &[Found; 2]) -> impl Iterator<Item = &NetError> {
+    found.iter().flatten().filter_map(|found| found.as_ref().err())
 }
 
 /// One of each family in turns (RFC 8305, 4), so that a family that leads nowhere costs little.

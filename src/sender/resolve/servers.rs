@@ -5,7 +5,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -26,11 +26,8 @@ use super::{
     system,
 };
 
-/// A question is given up after this, and asked [`RETRIES`] times again.
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
-const RETRIES: usize = 1;
-/// A question that is never answered takes this long.
-pub(super) const QUESTION_TIME: Duration = Duration::from_secs(2);
+/// A question is given up after this. It is sent several times meanwhile, should a packet be lost.
+pub(super) const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers kept, for as long as they say and no longer than this. A name that does not exist is asked for again soon,
 /// since somebody is probably just setting it up.
@@ -63,8 +60,8 @@ struct Current {
     servers: Vec<SocketAddr>,
     /// `None` where no server is known.
     client: Option<Client>,
-    /// When the file was read.
-    read: Instant,
+    /// When the file was read; at first it was not, for most commands look nothing up.
+    read: Option<Instant>,
     /// What was wrong with the file, which is told once.
     wrong: Option<String>,
     /// When these servers were found to answer nothing.
@@ -76,12 +73,8 @@ impl Servers {
     pub(super) fn new(servers: &[SocketAddr], file: PathBuf) -> Result<Self, NetError> {
         let sockets = Sockets::default();
         let client = if servers.is_empty() { None } else { Some(client(servers, &sockets)?) };
-        let mut current =
-            Current { servers: servers.to_vec(), client, read: Instant::now(), wrong: None, silent: None };
+        let current = Current { servers: servers.to_vec(), client, read: None, wrong: None, silent: None };
         let file = servers.is_empty().then_some(file);
-        if let Some(file) = &file {
-            current.read(file, &sockets);
-        }
         Ok(Self { file, sockets, current: current.into(), is_probing: Arc::default() })
     }
 
@@ -89,7 +82,8 @@ impl Servers {
     pub(super) fn client(&self) -> Option<Client> {
         let mut current = self.current();
         let every = if current.client.is_some() { LOOK_AGAIN } else { LOOK_AGAIN_WITHOUT };
-        if let Some(file) = self.file.as_ref().filter(|_| current.read.elapsed() >= every) {
+        let is_due = current.read.is_none_or(|read| read.elapsed() >= every);
+        if let Some(file) = self.file.as_ref().filter(|_| is_due) {
             current.read(file, &self.sockets);
         }
         current.client.clone()
@@ -137,8 +131,8 @@ impl Servers {
 }
 
 impl Current {
-    fn read(&mut self, file: &PathBuf, sockets: &Sockets) {
-        self.read = Instant::now();
+    fn read(&mut self, file: &Path, sockets: &Sockets) {
+        self.read = Some(Instant::now());
         let wrong = match system::read(file) {
             Err(error) => Some(format!("it cannot be read: {error}")),
             Ok(named) => {
@@ -189,7 +183,8 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
 /// costs a lookup nothing, two dead ones [`QUESTION_TIMEOUT`].
 fn bound(options: &mut ResolverOpts) {
     options.timeout = QUESTION_TIMEOUT;
-    options.attempts = RETRIES;
+    // Whether to ask again is decided by whoever asks.
+    options.attempts = 0;
     options.use_hosts_file = ResolveHosts::Never;
     options.cache_size = CACHED_ANSWERS;
     options.positive_max_ttl = Some(CACHED_AT_MOST);
@@ -211,7 +206,6 @@ mod tests {
         assert_eq!(options.positive_max_ttl, Some(Duration::from_secs(300)));
         assert_eq!(options.negative_max_ttl, Some(Duration::from_secs(10)));
         assert_eq!(options.positive_min_ttl.unwrap_or_default(), Duration::ZERO);
-        let given_up = options.timeout * u32::try_from(1 + options.attempts).unwrap();
-        assert_eq!(given_up, QUESTION_TIME);
+        assert_eq!((options.timeout, options.attempts), (QUESTION_TIMEOUT, 0));
     }
 }

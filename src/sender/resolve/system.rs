@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     io::{self, Read},
-    net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket},
+    net::{IpAddr, SocketAddr, SocketAddrV6},
     path::Path,
 };
 
@@ -77,10 +77,17 @@ fn server(text: &str, interface: impl Fn(&str) -> Option<u32>) -> Option<SocketA
 }
 
 /// The index of a network interface that is there now.
+#[cfg(target_os = "linux")]
 fn interface(name: &str) -> Option<u32> {
     // Any socket will do.
-    let socket = UdpSocket::bind("127.0.0.1:0").ok()?;
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").ok()?;
     rustix::net::netdevice::name_to_index(socket, name).ok()
+}
+
+/// Elsewhere a zone is a number.
+#[cfg(not(target_os = "linux"))]
+fn interface(_name: &str) -> Option<u32> {
+    None
 }
 
 #[cfg(test)]
@@ -150,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_server_counts_once_and_eight_at_most() {
-        let file: String = (0..20).map(|nth| format!("nameserver 10.0.0.{}\n", nth / 2)).collect();
+        let lines: Vec<String> = (0..20).map(|nth| format!("nameserver 10.0.0.{}", nth / 2)).collect();
+        let file = lines.join("\n");
         assert_eq!(servers(&file).len(), 8);
         assert_eq!(servers(&file)[..2], ["10.0.0.0:53", "10.0.0.1:53"]);
     }

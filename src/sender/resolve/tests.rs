@@ -203,7 +203,7 @@ async fn a_name_that_is_not_answered_while_the_root_is_fails_well_within_an_atte
     let (failed, took) = timed(&asking(&[&server], anybody()), HOST).await;
     let text = "DNS: looking up hooks.example failed (no answer from the name servers)";
     assert!(matches!(&failed, Err(LookupError::Failed(fault)) if fault.to_string() == text), "{failed:?}");
-    assert!(took > Duration::from_secs(3) && took < ATTEMPT * 6 / 10, "{took:?}");
+    assert!(took >= QUESTION_TIMEOUT * 2 && took < ATTEMPT * 6 / 10, "{took:?}");
 }
 
 #[tokio::test]
@@ -228,11 +228,8 @@ async fn where_no_name_server_answers_the_fault_is_ours_and_then_known_at_once()
 #[tokio::test]
 async fn a_name_server_that_comes_back_is_used_at_once_and_known_names_are_found_meanwhile() {
     let known = |name: &str, _| (name != "lost.example.").then(|| (ResponseCode::NoError, list(&["192.0.2.1"])));
-    let server = NameServer::start(move |name, kind| {
-        // An absence is not kept here, so each name has an address of both families.
-        known(name, kind).map(|(code, _)| (code, list(&["192.0.2.1", "2001:db8::1"])))
-    })
-    .await;
+    // The absence of IPv6 addresses is not kept: the answer says not for how long there are none.
+    let server = NameServer::start(known).await;
     let resolver = asking(&[&server], anybody());
     let address = server.address;
     resolver.addresses(HOST).await.unwrap();
@@ -242,7 +239,7 @@ async fn a_name_server_that_comes_back_is_used_at_once_and_known_names_are_found
         resolver.addresses(HOST).await
     });
     assert_eq!(lost, Err(LookupError::NoServer(NO_ANSWER)));
-    assert_eq!(kept.unwrap(), list(&["192.0.2.1", "2001:db8::1"]));
+    assert_eq!(kept.unwrap(), list(&["192.0.2.1"]));
     assert!(timed(&resolver, HOST).await.0.is_ok(), "also while no name server answers");
     let _back = NameServer::at(address, known).await;
     let began = Instant::now();

@@ -268,6 +268,7 @@ async fn however_an_attempt_ends_no_socket_is_left_in_the_books() {
         attempt(&sender, &endpoint).await;
         assert_eq!(sender.0.connections.pool().sockets(), 0, "{name}");
     }
-    assert!(sender.attempt(request("https://hooks.test/")).await.is_ok());
+    let unmade = sender.attempt(request("https://hooks.test/")).await;
+    assert_eq!(unmade, Err(NotMade::NoNameServer("no name server answers")), "also where the deadline ends a lookup");
     assert_eq!(sender.0.connections.pool().sockets(), 0, "lookup");
 }

@@ -29,6 +29,7 @@ pub struct DnsServer {
 struct Zone {
     entries: HashMap<String, Entry>,
     queries: HashMap<(String, RecordType), usize>,
+    is_down: bool,
 }
 
 #[derive(Clone)]
@@ -41,6 +42,7 @@ enum Entry {
     /// A queries are answered as the first says, all others as the second.
     ByFamily(Box<Entry>, Box<Entry>),
     ServerFailure,
+    Refusal,
     Silence,
 }
 
@@ -110,6 +112,16 @@ impl DnsServer {
         self.put(name, Entry::ServerFailure);
     }
 
+    /// Queries for `name` are answered with REFUSED.
+    pub fn refuse(&self, name: &str) {
+        self.put(name, Entry::Refusal);
+    }
+
+    /// Queries are dropped, whatever they ask for, until they no longer are.
+    pub fn set_down(&self, is_down: bool) {
+        self.zone.lock().expect("no test panicked in here").is_down = is_down;
+    }
+
     /// Queries for `name` are counted and never answered.
     pub fn silent(&self, name: &str) {
         self.put(name, Entry::Silence);
@@ -131,6 +143,9 @@ impl DnsServer {
 impl Zone {
     /// What the query is answered with; `None` is silence.
     fn answer(&mut self, query: &Query) -> Option<Result<Vec<Record>, ResponseCode>> {
+        if self.is_down {
+            return None;
+        }
         let kind = query.query_type();
         let mut owner = query.name().clone();
         let mut records = Vec::new();
@@ -145,6 +160,7 @@ impl Zone {
             match entry {
                 None => return Some(Err(ResponseCode::NXDomain)),
                 Some(Entry::ServerFailure) => return Some(Err(ResponseCode::ServFail)),
+                Some(Entry::Refusal) => return Some(Err(ResponseCode::Refused)),
                 Some(Entry::Silence) => return None,
                 Some(Entry::Addresses(lists)) => {
                     let list = &lists[(*count).min(lists.len()) - 1];
