@@ -1,6 +1,6 @@
-//! Where a delivery waits whose host's name cannot be looked up because no name server answers: among the retries, and
-//! under its own attempt number, since none was made. It keeps no slot and no place, so that hosts whose names are known
-//! are served meanwhile. In `held` it would count against its webhook's limit.
+//! Deliveries whose host's name cannot be looked up because no name server answers wait among the retries, under their own
+//! attempt number, since no attempt was made. They keep no slot and no place, so that hosts whose names are known are
+//! served meanwhile. In `held` they would count against their webhook's limit.
 
 use std::{
     sync::Mutex,

@@ -1,4 +1,5 @@
-//! What this machine lacks for a request, such as file descriptors or a name server that answers: told once a second however many deliveries wait for it.
+//! A shortage of something that requests take, such as file descriptors or a name server that answers, is told once a
+//! second however many deliveries wait for it.
 
 use std::{
     sync::Mutex,

@@ -50,13 +50,13 @@ use crate::{
     },
 };
 
-/// Where one family has addresses, the other is waited for no longer than this. RFC 8305, 3, has 50 ms, for people who
+/// The other family is waited for no longer than this once one has addresses. RFC 8305, 3, has 50 ms, for people who
 /// wait; here a refused address among the later ones is better known.
 const OTHER_FAMILY: Duration = Duration::from_millis(250);
 
 /// No name server was heard for this long while a name was asked for: then none answers.
 const JUDGED_WITHIN: Duration = Duration::from_secs(5);
-/// After a question that was asked again, a name server that lives is heard within this.
+/// After a question that was asked again, and where attempts are short, a name server that lives is heard within this.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// The root is asked for when a question is open for this long, or for a quarter of the time that an attempt has.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
@@ -93,7 +93,7 @@ pub enum LookupError {
     Failed(NetworkFault),
 }
 
-/// What was found of one family of addresses; `None` where that was not waited for.
+/// The answer for one family of addresses; `None` if the lookup did not wait for it.
 type Found = Option<Result<Lookup, NetError>>;
 type Asking = Pin<Box<dyn Future<Output = Result<Lookup, NetError>> + Send>>;
 
@@ -119,9 +119,13 @@ impl Resolver {
         Ok(in_turns(&v4, &v6))
     }
 
-    /// The fault of a lookup that an attempt's deadline ended: ours where no name server was heard since it began.
+    /// Tells whether a lookup that an attempt's deadline ended is our fault: no name server was heard since it began.
     pub(super) fn silent_since(&self, began: Instant) -> Option<&'static str> {
-        (!self.servers.sockets.heard_since(began)).then_some(NO_ANSWER)
+        let is_silent = !self.servers.sockets.heard_since(began);
+        if is_silent && began.elapsed() >= HEARD_WITHIN {
+            self.servers.note_silence();
+        }
+        is_silent.then_some(NO_ANSWER)
     }
 
     /// All IPv4 and all IPv6 addresses of `host`; at least one in all.
@@ -174,7 +178,7 @@ impl Resolver {
         asking.await
     }
 
-    /// What follows from what was found.
+    /// The addresses that were found, or whose fault it is that there are none.
     fn conclude(
         &self,
         host: &str,

@@ -29,6 +29,9 @@ use super::{
 /// A question is given up after this. It is sent several times meanwhile, should a packet be lost.
 pub(super) const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// As many servers as a system's list has at most, as a rule.
+const ASKED_AT_ONCE: usize = 3;
+
 /// Answers kept, for as long as they say and no longer than this. A name that does not exist is asked for again soon,
 /// since somebody is probably just setting it up.
 const CACHED_ANSWERS: u64 = 4096;
@@ -62,7 +65,7 @@ struct Current {
     client: Option<Client>,
     /// When the file was read; at first it was not, for most commands look nothing up.
     read: Option<Instant>,
-    /// What was wrong with the file, which is told once.
+    /// The last fault of the file, which is told once.
     wrong: Option<String>,
     /// When these servers were found to answer nothing.
     silent: Option<Instant>,
@@ -97,7 +100,7 @@ impl Servers {
                 return false;
             }
             if Instant::now() >= deadline {
-                self.current().silent = Some(Instant::now());
+                self.note_silence();
                 return false;
             }
             self.probe(client);
@@ -118,6 +121,11 @@ impl Servers {
             let _ = client.lookup(Name::root(), RecordType::NS).await;
             is_probing.store(false, Relaxed);
         });
+    }
+
+    /// Takes note that none of these servers answers.
+    pub(super) fn note_silence(&self) {
+        self.current().silent = Some(Instant::now());
     }
 
     /// Whether these servers were found to answer nothing, and were not heard since.
@@ -179,10 +187,10 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(stand_in(address), true, connections)
 }
 
-/// Two servers are asked at once, those first that answered well, which is the library's default: a dead one among them
-/// costs a lookup nothing, two dead ones [`QUESTION_TIMEOUT`].
+/// The servers that answered best are asked at once: one that is dead, or two, cost a lookup nothing.
 fn bound(options: &mut ResolverOpts) {
     options.timeout = QUESTION_TIMEOUT;
+    options.num_concurrent_reqs = ASKED_AT_ONCE;
     // Whether to ask again is decided by whoever asks.
     options.attempts = 0;
     options.use_hosts_file = ResolveHosts::Never;

@@ -11,14 +11,14 @@ use std::{
     path::Path,
 };
 
-/// Where name servers listen.
+/// The port on which name servers listen.
 const PORT: u16 = 53;
 /// More of the file is not read.
 const FILE_MAX_BYTES: u64 = 64 * 1024;
 /// More name servers are not asked; other systems ask three at most.
 const SERVERS_MAX: usize = 8;
 
-/// What the file names.
+/// The name servers that a file names.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Named {
     pub(super) servers: Vec<SocketAddr>,

@@ -58,7 +58,7 @@ impl NameServer {
     /// One that knows just [`HOST`], and gives this answer.
     async fn knowing(code: ResponseCode, addresses: &'static [&'static str]) -> Self {
         Self::start(move |name, _| {
-            assert_eq!(name, "hooks.example.");
+            assert!(["hooks.example.", "."].contains(&name), "{name}");
             Some((code, list(addresses)))
         })
         .await
@@ -226,6 +226,17 @@ async fn where_no_name_server_answers_the_fault_is_ours_and_then_known_at_once()
 }
 
 #[tokio::test]
+async fn silence_that_outlasts_a_short_attempt_is_ours_and_then_known_at_once() {
+    let server = NameServer::mute().await;
+    let resolver = asking(&[&server], anybody());
+    let began = tokio::time::Instant::now();
+    timeout(Duration::from_millis(1200), resolver.addresses(HOST)).await.unwrap_err();
+    assert_eq!(resolver.silent_since(began), Some(NO_ANSWER));
+    let (failed, took) = timed(&resolver, HOST).await;
+    assert!(failed == Err(LookupError::NoServer(NO_ANSWER)) && took < Duration::from_millis(500), "{took:?}");
+}
+
+#[tokio::test]
 async fn a_name_server_that_comes_back_is_used_at_once_and_known_names_are_found_meanwhile() {
     let known = |name: &str, _| (name != "lost.example.").then(|| (ResponseCode::NoError, list(&["192.0.2.1"])));
     // The absence of IPv6 addresses is not kept: the answer says not for how long there are none.
@@ -265,7 +276,7 @@ async fn a_name_server_that_comes_back_during_a_lookup_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_dead_server_beside_a_good_one_delays_nothing() {
+async fn one_or_two_dead_servers_beside_a_good_one_delay_nothing() {
     let (dead, good) = (NameServer::mute().await, NameServer::knowing(ResponseCode::NoError, &["192.0.2.1"]).await);
     for servers in [[&dead, &good], [&good, &dead]] {
         let (found, took) = timed(&asking(&servers, anybody()), HOST).await;
@@ -276,9 +287,9 @@ async fn a_dead_server_beside_a_good_one_delays_nothing() {
     let resolver = asking(&[&dead, &another, &good], anybody());
     let (found, took) = timed(&resolver, HOST).await;
     assert_eq!(found.unwrap(), list(&["192.0.2.1"]));
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
     let (_, took) = timed(&resolver, HOST).await;
-    assert!(took < Duration::from_millis(500), "the good one is preferred now: {took:?}");
+    assert!(took < Duration::from_millis(500), "{took:?}");
 }
 
 #[tokio::test]
@@ -307,7 +318,7 @@ async fn a_changed_file_is_read_again_and_one_that_names_no_server_changes_nothi
     };
     write(format!("search -x.local\noptions :\n{}", line(&first)));
     until_found("192.0.2.1").await;
-    // What is no list, or is gone, is passed over; what was known stays in use.
+    // A file that names no usable server changes nothing.
     write("nameserver nowhere\n".to_owned());
     sleep(Duration::from_secs(6)).await;
     until_found("192.0.2.1").await;

@@ -79,12 +79,25 @@ async fn an_answer_too_large_for_udp_comes_over_tcp() {
 async fn each_failure_is_the_failure_it_is_called() {
     let dns = DnsServer::start().await;
     dns.servfail("broken.test");
+    dns.refuse("refused.test");
     dns.silent("silent.test");
     let missing = lookup(&dns, "missing.test").await.unwrap_err();
     let broken = lookup(&dns, "broken.test").await.unwrap_err();
+    let refused = lookup(&dns, "refused.test").await.unwrap_err();
     let silent = lookup(&dns, "silent.test").await.unwrap_err();
     assert!(missing.contains("no records found"), "{missing}");
     assert!(!broken.contains("no records found") && !broken.contains("timed out"), "{broken}");
+    assert!(!refused.contains("no records found") && !refused.contains("timed out") && refused != broken, "{refused}");
     assert!(silent.contains("timed out"), "{silent}");
     assert!(dns.queries("silent.test") > 0, "it is silent because it was told to be, not because nobody asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_down_answers_nothing_until_it_is_up_again() {
+    let dns = DnsServer::start().await;
+    dns.set("hooks.test", [v4(1)]);
+    dns.set_down(true);
+    assert!(lookup(&dns, "hooks.test").await.unwrap_err().contains("timed out"));
+    dns.set_down(false);
+    assert_eq!(lookup(&dns, "hooks.test").await.unwrap(), [v4(1)]);
 }
