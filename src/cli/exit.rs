@@ -75,6 +75,11 @@ fn next_step(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(WebhooksError::NotFound { account, .. }) = error.downcast_ref() {
         return Some(format!("`lynkhook webhook list --account {account}` shows those that it has"));
     }
+    if let Some(WebhooksError::Stale { account, webhook, present, .. }) = error.downcast_ref() {
+        return Some(format!(
+            "look at it with `lynkhook webhook show --account {account} {webhook}`, then edit it with --revision {present}"
+        ));
+    }
     if let Some(WebhooksError::NoSuchDelivery { account, webhook, .. }) = error.downcast_ref() {
         return Some(format!("`lynkhook webhook failed --account {account} {webhook}` shows those that it has"));
     }

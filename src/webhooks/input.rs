@@ -34,6 +34,9 @@ pub struct Edit {
     pub description: Option<String>,
     /// Whether it gets its deliveries.
     pub active: Option<bool>,
+    /// The revision that the editor looked at: if the webhook has another by now, the edit is refused. `None` edits
+    /// whichever is there.
+    pub revision: Option<u64>,
 }
 
 /// Authentication as a customer gives it, before it is sealed.
@@ -61,13 +64,14 @@ impl fmt::Debug for NewWebhook {
 
 impl fmt::Debug for Edit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url, events, authentication, description, active } = self;
+        let Self { url, events, authentication, description, active, revision } = self;
         f.debug_struct("Edit")
             .field("url", &url.is_some())
             .field("events", &events.is_some())
             .field("authentication", authentication)
             .field("description", &description.is_some())
             .field("active", active)
+            .field("revision", revision)
             .finish()
     }
 }

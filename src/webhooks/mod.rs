@@ -132,6 +132,20 @@ pub enum WebhooksError {
     /// The description.
     #[error("the description is longer than {DESCRIPTION_MAX} characters, or has control characters")]
     Description,
+    /// The edit was made on a revision that is no longer the present one.
+    #[error(
+        "webhook {webhook} is at revision {present}, and this edit was made on revision {asked}; nothing was changed"
+    )]
+    Stale {
+        /// The account.
+        account: AccountId,
+        /// The webhook.
+        webhook: WebhookId,
+        /// The revision that the edit was made on.
+        asked: u64,
+        /// The revision that is there.
+        present: u64,
+    },
     /// Somebody else keeps editing.
     #[error("the webhook was edited by somebody else at the same time; look at it and try again")]
     Conflict,
@@ -192,7 +206,11 @@ impl Webhooks {
         Ok(self.view(account, self.find(account, id).await?))
     }
 
-    /// Changes what the edit names, on the newest revision. Counts from the next attempt on.
+    /// Changes what the edit names, on the revision that the edit is based on, or else on the newest. Counts from the next
+    /// attempt on.
+    ///
+    /// # Errors
+    /// [`WebhooksError::Stale`] where the edit is based on a revision that is not the present one.
     pub async fn edit(&self, account: &AccountId, id: WebhookId, edit: Edit) -> Result<View, WebhooksError> {
         let url = edit.url.map(|url| EndpointUrl::parse(&url, &self.allow)).transpose()?;
         let events = edit.events.map(|events| self.judge_events(&events)).transpose()?;
@@ -201,6 +219,9 @@ impl Webhooks {
         for _ in 0..EDIT_TRIES {
             let present = self.find(account, id).await?;
             let revision = present.revision;
+            if let Some(asked) = edit.revision.filter(|asked| *asked != revision) {
+                return Err(WebhooksError::Stale { account: account.clone(), webhook: id, asked, present: revision });
+            }
             let edited = Webhook {
                 url: url.clone().unwrap_or(present.url),
                 events: events.clone().unwrap_or(present.events),
@@ -211,13 +232,23 @@ impl Webhooks {
                 updated_at: timestamp(self.store.now().await?),
                 ..present
             };
-            match self.store.put_webhook(account, &edited, Some(revision), self.limit_per_account).await? {
+            match self.put(account, &edited, revision).await? {
                 Put::Done => return Ok(self.view(account, edited)),
                 Put::Gone => return Err(not_found(account, id)),
                 Put::Conflict | Put::Limit => {}
             }
         }
         Err(WebhooksError::Conflict)
+    }
+
+    /// Replaces this revision. Without an answer nobody knows whether it was replaced, so the very same value is put once
+    /// more: if it is there already, that is the answer, and not a conflict with oneself.
+    async fn put(&self, account: &AccountId, edited: &Webhook, revision: u64) -> Result<Put, StoreError> {
+        let put = || self.store.put_webhook(account, edited, Some(revision), self.limit_per_account);
+        match put().await {
+            Err(error) if error.is_passing() => put().await,
+            answer => answer,
+        }
     }
 
     /// Switches a webhook on; with `discard_held`, drops what it held until now first, instead of delivering it.

@@ -4,6 +4,7 @@ mod commands;
 mod deliveries;
 mod dev;
 mod doctor;
+mod edits;
 mod egress;
 mod enqueue;
 mod exit_codes;

@@ -75,6 +75,9 @@ pub(in crate::cli) struct EditFlags {
     /// Send no authentication any more.
     #[arg(long, conflicts_with_all = ["bearer_token_file", "header_file"])]
     no_authentication: bool,
+    /// The revision that you looked at: if the webhook was edited since, nothing is changed, and the command ends with 4.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    revision: Option<u64>,
 }
 
 impl Flags {
@@ -110,9 +113,10 @@ impl EditFlags {
             authentication,
             description: self.flags.description,
             active: (self.active || self.flags.inactive).then_some(self.active),
+            revision: self.revision,
         };
         match edit {
-            Edit { url: None, events: None, authentication: None, description: None, active: None } => {
+            Edit { url: None, events: None, authentication: None, description: None, active: None, revision: _ } => {
                 Err(BadInput::NothingToChange)
             }
             edit => Ok(edit),
