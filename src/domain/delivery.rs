@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{account::AccountId, event::EventId, webhook::WebhookId};
 
 /// The longest line that is read, in bytes; a longer one is no delivery of ours.
-const LINE_MAX_BYTES: usize = 1024;
+pub const LINE_MAX_BYTES: usize = 1024;
 
 /// One event for one webhook: the line before the envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use super::{
     account::{AccountId, NotAnAccount},
     delivery::{self, Delivery, DeliveryFault},
     event::{Catalogue, EnvelopeFacts, EnvelopeFault, EventId, NotAnEventId},
-    webhook::{Subscriptions, Webhook},
+    webhook::{NotAWebhookId, Subscriptions, Webhook, WebhookId},
 };
 
 /// What an entry asks for.
@@ -27,6 +27,8 @@ pub struct Event {
     pub account: AccountId,
     /// The producer's trace context.
     pub traceparent: Option<String>,
+    /// How far it was fanned out already: the webhooks up to this one have their deliveries.
+    pub after: Option<WebhookId>,
 }
 
 /// A judged entry: what it asks for, the envelope's bytes as they came, and what delivering needs to know of them.
@@ -57,6 +59,9 @@ pub enum Rejection {
     /// The event id is none.
     #[error("the entry's `id`: {0}")]
     EventId(#[from] NotAnEventId),
+    /// The webhook behind which to go on is none.
+    #[error("the entry's `after`: {0}")]
+    After(#[from] NotAWebhookId),
     /// The envelope is none.
     #[error("{0}")]
     Envelope(#[from] EnvelopeFault),
@@ -106,9 +111,10 @@ impl Judged {
                 Some(id) => text(id).parse()?,
                 None => EventId::derive(found.partition, found.entry, account.as_str(), &envelope),
             };
+            let after = field("after")?.map(|after| text(after).parse()).transpose()?;
             let facts = catalogue.judge(&envelope)?;
             let traceparent = field("traceparent")?.and_then(|value| delivery::traceparent(text(value)));
-            Self { work: Work::Event(Event { id, account, traceparent }), envelope, facts, was_held: false }
+            Self { work: Work::Event(Event { id, account, traceparent, after }), envelope, facts, was_held: false }
         } else {
             let whole = field("delivery")?.ok_or(Rejection::Missing("account"))?;
             let (delivery, envelope) = Delivery::parse(whole)?;
@@ -147,27 +153,40 @@ pub enum Plan<'a> {
     Hold(Delivery),
     /// Its webhook's settings cannot be read: it fails.
     Unreadable(Delivery),
-    /// An event becomes one delivery for each of these; none: it is done and counted.
-    FanOut(Vec<Delivery>),
+    /// An event becomes one delivery for each of these, in the order of their webhooks.
+    FanOut {
+        /// None: no webhook is left, and the event is done.
+        deliveries: Vec<Delivery>,
+        /// Whether more webhooks are left behind the last of these.
+        more: bool,
+    },
 }
 
 impl Work {
     /// Plans what is to be done, from the account's webhooks as they are now. Events are matched here, and only
-    /// events: what is queued for a webhook stays queued when it unsubscribes.
-    pub fn plan<'a>(&self, event_type: &str, account: &'a Subscriptions) -> Plan<'a> {
+    /// events: what is queued for a webhook stays queued when it unsubscribes. A fan-out makes at most `most` deliveries.
+    ///
+    /// An event that a single webhook wants is attempted itself. The rest of a fan-out never is: its deliveries are all
+    /// entries of their own, so that they fare alike.
+    pub fn plan<'a>(&self, event_type: &str, account: &'a Subscriptions, most: usize) -> Plan<'a> {
         let Subscriptions { webhooks, unreadable } = account;
         let delivery = match self {
             Self::Delivery(delivery) => delivery.clone(),
             Self::Event(event) => {
                 let wanting = webhooks.iter().filter(|webhook| webhook.wants(event_type)).map(|webhook| webhook.id);
-                let mut deliveries: Vec<Delivery> = wanting
+                let mut left: Vec<WebhookId> = wanting
                     .chain(unreadable.iter().copied())
-                    .map(|webhook| Delivery::first(&event.id, &event.account, webhook, event.traceparent.clone()))
+                    .filter(|webhook| event.after.is_none_or(|after| *webhook > after))
                     .collect();
-                if deliveries.len() != 1 {
-                    return Plan::FanOut(deliveries);
+                left.sort_unstable();
+                let first = |webhook| Delivery::first(&event.id, &event.account, webhook, event.traceparent.clone());
+                match left[..] {
+                    [webhook] if event.after.is_none() => first(webhook),
+                    _ => {
+                        let deliveries = left.iter().take(most).copied().map(first).collect();
+                        return Plan::FanOut { deliveries, more: left.len() > most };
+                    }
                 }
-                deliveries.remove(0)
             }
         };
         match webhooks.iter().find(|webhook| webhook.id == delivery.webhook) {
@@ -263,6 +282,16 @@ mod tests {
                 14,
                 "the entry's `id`: an event id is 1 to 64 of A-Z a-z 0-9 _ -",
             ),
+            (
+                vec![("account", b"acme"), envelope, ("after", b"wh_1")],
+                14,
+                "the entry's `after`: a webhook id is wh_ and a UUID, e.g. wh_019a1b2c-3d4e-7f00-8000-0123456789ab",
+            ),
+            (
+                vec![("account", b"acme"), envelope, ("after", b""), ("after", b"")],
+                14,
+                "the entry has the field `after` more than once",
+            ),
             (vec![("account", b"acme"), ("envelope", b"x")], 14, "the envelope is not JSON (line 1, column 1)"),
             (vec![("account", b"acme"), envelope], 13, "the account acme belongs in the queue `lynkhook:{14}:queue`"),
             (vec![("delivery", b"{}\n{}")], 14, "the delivery's first line is not a delivery: column 2"),
@@ -274,11 +303,11 @@ mod tests {
     #[test]
     fn an_event_is_attempted_fanned_out_held_or_done_by_how_many_webhooks_want_it() {
         let judged = parse(&[("account", b"acme"), ("envelope", ENVELOPE.as_bytes())], 14).unwrap();
-        let plan = |webhooks: &[Webhook]| match judged.work.plan("a.b", &readable(webhooks)) {
+        let plan = |webhooks: &[Webhook]| match judged.work.plan("a.b", &readable(webhooks), 9) {
             Plan::Unreadable(_) => unreachable!("all can be read"),
             Plan::Attempt(delivery, _) => format!("attempt {}", delivery.webhook == id(1)),
             Plan::Hold(delivery) => format!("hold {}", delivery.webhook == id(1)),
-            Plan::FanOut(deliveries) => format!("fan out {}", deliveries.len()),
+            Plan::FanOut { deliveries, more } => format!("fan out {}{}", deliveries.len(), if more { "+" } else { "" }),
         };
         assert_eq!(plan(&[]), "fan out 0");
         assert_eq!(plan(&[webhook(2, true, "c.d")]), "fan out 0");
@@ -288,16 +317,51 @@ mod tests {
     }
 
     #[test]
+    fn a_fan_out_goes_on_behind_its_last_webhook_and_never_as_an_attempt() {
+        let step = |after: Option<u8>, most: usize, wanting: &[u8]| {
+            let after = after.map(|number| id(number).to_string());
+            let mut fields = vec![("account", &b"acme"[..]), ("envelope", ENVELOPE.as_bytes())];
+            fields.extend(after.as_ref().map(|after| ("after", after.as_bytes())));
+            let judged = parse(&fields, 14).unwrap();
+            // Every other one cannot be read.
+            let (odd, even): (Vec<u8>, Vec<u8>) = wanting.iter().partition(|number| *number % 2 == 1);
+            let webhooks = odd.iter().map(|number| webhook(*number, true, "a.b")).collect();
+            let account = Subscriptions { webhooks, unreadable: even.into_iter().map(id).collect() };
+            let Plan::FanOut { deliveries, more } = judged.work.plan("a.b", &account, most) else { return None };
+            let numbers: Vec<u8> =
+                wanting.iter().copied().filter(|n| deliveries.iter().any(|d| d.webhook == id(*n))).collect();
+            assert!(deliveries.is_sorted_by_key(|delivery| delivery.webhook) && numbers.len() == deliveries.len());
+            Some((numbers, more))
+        };
+        for (after, most, wanting, planned) in [
+            (None, 2, &[1, 2, 3, 4, 5][..], Some((vec![1, 2], true))),
+            (Some(2), 2, &[1, 2, 3, 4, 5], Some((vec![3, 4], true))),
+            (Some(4), 2, &[1, 2, 3, 4, 5], Some((vec![5], false))),
+            (None, 1, &[1, 2], Some((vec![1], true))),
+            (None, 2, &[1, 2], Some((vec![1, 2], false))),
+            // The one behind which it goes on may be gone, and others may have come.
+            (Some(2), 9, &[1, 3, 4, 6], Some((vec![3, 4, 6], false))),
+            (Some(5), 9, &[1, 2, 3], Some((vec![], false))),
+            (Some(5), 9, &[], Some((vec![], false))),
+            // A single one that wants the event is attempted at once, unless it is the rest of a fan-out.
+            (None, 9, &[1], None),
+            (Some(1), 9, &[1, 3], Some((vec![3], false))),
+        ] {
+            assert_eq!(step(after, most, wanting), planned, "{after:?} {most} {wanting:?}");
+        }
+    }
+
+    #[test]
     fn a_queued_delivery_is_attempted_although_its_webhook_unsubscribed() {
         let delivery = Delivery::first(&"e1".parse().unwrap(), &"acme".parse().unwrap(), id(1), None);
         let text = format!("{}\n{ENVELOPE}", delivery.line());
         let judged = parse(&[("delivery", text.as_bytes())], 14).unwrap();
         assert_eq!(judged.envelope, ENVELOPE);
         let account = readable(&[webhook(1, true, "c.d")]);
-        assert_eq!(judged.work.plan("a.b", &account), Plan::Attempt(delivery.clone(), &account.webhooks[0]));
-        assert_eq!(judged.work.plan("a.b", &readable(&[])), Plan::Hold(delivery.clone()));
+        assert_eq!(judged.work.plan("a.b", &account, 9), Plan::Attempt(delivery.clone(), &account.webhooks[0]));
+        assert_eq!(judged.work.plan("a.b", &readable(&[]), 9), Plan::Hold(delivery.clone()));
         let account = Subscriptions { unreadable: vec![id(1)], ..readable(&[]) };
-        assert_eq!(judged.work.plan("a.b", &account), Plan::Unreadable(delivery));
+        assert_eq!(judged.work.plan("a.b", &account, 9), Plan::Unreadable(delivery));
     }
 
     #[test]
@@ -305,8 +369,8 @@ mod tests {
         let judged = parse(&[("account", b"acme"), ("envelope", ENVELOPE.as_bytes())], 14).unwrap();
         let plan = |webhooks: &[Webhook]| {
             let account = Subscriptions { unreadable: vec![id(9)], ..readable(webhooks) };
-            match judged.work.plan("a.b", &account) {
-                Plan::FanOut(deliveries) => deliveries.iter().map(|delivery| delivery.webhook).collect(),
+            match judged.work.plan("a.b", &account, 9) {
+                Plan::FanOut { deliveries, .. } => deliveries.iter().map(|delivery| delivery.webhook).collect(),
                 Plan::Unreadable(delivery) => vec![delivery.webhook],
                 other => panic!("{other:?}"),
             }

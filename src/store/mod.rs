@@ -38,7 +38,9 @@ pub use self::{
     examine::{Examination, Group},
     failed::{FailedEntry, FailedPage, Redelivered},
     known::Known,
-    queue::{Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Reason, Room, Settled, Waiting},
+    queue::{
+        Attempted, BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Held, Reason, Room, Settled, Waiting, fan_out_max,
+    },
     reader::Reader,
     rejected::{Batch, Fate, RejectedEntry},
     server::{MAX_CLIENTS, NO_EVICTION, ServerInfo},

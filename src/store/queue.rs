@@ -9,7 +9,7 @@ use redis::Value;
 use super::{Store, StoreError, keys::Keys, ms, scripts::Run};
 use crate::domain::{
     account::AccountId,
-    delivery::Delivery,
+    delivery::{Delivery, LINE_MAX_BYTES},
     event::EventId,
     log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry},
     retry::Next,
@@ -162,6 +162,12 @@ pub enum Settled {
     Broken(String),
 }
 
+/// How many deliveries of an envelope of this size one script may add, together with the event's rest.
+pub fn fan_out_max(envelope_bytes: usize) -> usize {
+    let copies = BATCH_MAX_BYTES / (envelope_bytes + LINE_MAX_BYTES);
+    copies.saturating_sub(1).clamp(1, BATCH_MAX)
+}
+
 impl Store {
     /// Creates the consumer group where it is missing.
     pub async fn ensure_group(&self, partition: u16) -> Result<(), StoreError> {
@@ -209,12 +215,26 @@ impl Store {
         Ok(taken.into_iter().map(entry).collect())
     }
 
-    /// Ends an event: one delivery entry for each line, or, without any, done and counted.
-    pub async fn fan_out(&self, consumer: &str, held: &Held, lines: &[String]) -> Result<Settled, StoreError> {
+    /// Makes one entry of each delivery of an event, at most [`fan_out_max`] of them. If `more` webhooks are left, a new entry
+    /// for the event goes on behind the last of these; otherwise the event is done, and counted if it had no delivery at all.
+    pub async fn fan_out(
+        &self,
+        consumer: &str,
+        held: &Held,
+        deliveries: &[Delivery],
+        more: bool,
+    ) -> Result<Settled, StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.fan_out.key(keys.queue(held.partition));
         script.key(keys.counts(held.partition));
-        script.arg(consumer).arg(&held.entry.0).arg(held.deliveries).arg(lines);
+        script.arg(consumer).arg(&held.entry.0).arg(held.deliveries);
+        match deliveries.last().filter(|_| more) {
+            Some(last) => script.arg(last.event_id.as_str()).arg(last.webhook.to_string()),
+            None => script.arg("").arg(""),
+        };
+        for delivery in deliveries {
+            script.arg(delivery.line());
+        }
         self.0.link.run_script(&script).await.map(answer)
     }
 

@@ -28,7 +28,7 @@ use crate::{
     failpoint,
     secrets::SecretsError,
     sender::{self, NotMade, Request},
-    store::{Attempted, Entry, Settled, StoreError},
+    store::{Attempted, Entry, Settled, StoreError, fan_out_max},
 };
 
 /// Delivers one entry. When this returns, the entry is settled, or it is another's, or it stays pending for whoever
@@ -40,6 +40,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
         return bury(&worker, &lease, judged).await;
     }
     let mut backoff = Backoff::new();
+    let most = fan_out_max(judged.envelope.len());
     let steps = worker.steps_of(&lease);
     // What is known is as old as what the reader read last: that is good for an entry that it has just read, once.
     let mut known = (deliveries == 1).then(|| steps.known.get(judged.account())).flatten();
@@ -59,7 +60,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
             }
             None => return,
         };
-        match judged.work.plan(&judged.facts.event, &account) {
+        match judged.work.plan(&judged.facts.event, &account, most) {
             Plan::Attempt(delivery, _) if usize::from(delivery.attempt) > worker.schedule.attempts() => {
                 return fail(&worker, &lease, delivery, judged, "no attempt is left".to_owned()).await;
             }
@@ -67,7 +68,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 let reason = "this webhook's settings cannot be read; ask the operator of this service".to_owned();
                 return fail(&worker, &lease, delivery, judged, reason).await;
             }
-            Plan::FanOut(deliveries) => return fan_out(&worker, &lease, &deliveries).await,
+            Plan::FanOut { deliveries, more } => return fan_out(&worker, &lease, &deliveries, more).await,
             Plan::Attempt(delivery, webhook) => {
                 match lease.ready(worker.start_within).await {
                     Ready::Now => {}
@@ -269,10 +270,12 @@ async fn reject(worker: &Worker, lease: &Lease, reason: &str, event: Option<&Eve
     report(lease, "reject", rejected);
 }
 
-async fn fan_out(worker: &Worker, lease: &Lease, deliveries: &[Delivery]) {
-    let lines: Vec<String> = deliveries.iter().map(Delivery::line).collect();
-    let done =
-        leased!(lease, |held| { until_answered!("fan out", worker.store.fan_out(&worker.consumer, &held, &lines)) });
+/// One step of a fan-out, which adds so much and no more: the queue has the rest as an entry of its own, behind what others
+/// have queued meanwhile.
+async fn fan_out(worker: &Worker, lease: &Lease, deliveries: &[Delivery], more: bool) {
+    let done = leased!(lease, |held| {
+        until_answered!("fan out", worker.store.fan_out(&worker.consumer, &held, deliveries, more))
+    });
     report(lease, "fan out", done);
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     protocol::Protocol,
     redis_steps::{self, Given},
-    state::{Command, Consumer, Due, Entry, Hand, Pending, Stage, State, Work},
+    state::{Command, Consumer, Due, Entry, Event, Hand, Pending, Stage, State, Work},
     worker,
 };
 
@@ -177,7 +177,7 @@ pub(crate) fn after(protocol: Protocol, before: &State, action: Action) -> State
     let mut state = before.clone();
     match action {
         Action::Accept => {
-            state.push(Work::Event(state.accepted));
+            state.push(Work::Event(Event { number: state.accepted, after: None }));
             state.accepted += 1;
         }
         Action::Read { worker, answered } => {

@@ -140,6 +140,12 @@ fn without_a_visit_or_release_what_is_held_is_stranded() {
 }
 
 #[test]
+fn an_event_whose_fan_out_does_not_go_on_is_lost() {
+    let bounds = Bounds { webhooks: 2, ..SMALLEST };
+    breaks("event 0 is in 0 places", Protocol { fan_out_goes_on: false, ..Protocol::WHOLE }, bounds);
+}
+
+#[test]
 fn a_promoted_retry_that_stays_is_in_two_places() {
     breaks("is in 2 places", Protocol { promote_removes: false, ..Protocol::WHOLE }, SMALLEST);
 }

@@ -1,6 +1,6 @@
 //! What must hold in every state, whatever happened.
 
-use crate::state::{Counts, Delivery, State, Work};
+use crate::state::{Counts, Delivery, Event, State, Work};
 
 /// Which of the invariants is broken, and how.
 pub(crate) fn broken(state: &State) -> Option<String> {
@@ -15,13 +15,24 @@ pub(crate) fn broken(state: &State) -> Option<String> {
 }
 
 /// An event is waiting as such, or was set aside, or nobody wanted it, or every webhook that was to get it has it in
-/// exactly one place: queue, retries, held, failed, delivered, dropped.
+/// exactly one place: queue, retries, held, failed, delivered, dropped. Only while it is being fanned out it is waiting, or set
+/// aside, and some webhooks have it: those up to the one behind which it goes on.
 fn each_event_is_somewhere_once(state: &State) -> Option<String> {
     for event in 0..state.accepted {
-        let waiting = state.queue.iter().filter(|entry| entry.work == Work::Event(event)).count();
-        let aside = state.rejected.iter().chain(&state.unmatched).filter(|other| **other == event).count();
+        let queued = state.queue.iter().filter_map(|entry| match &entry.work {
+            Work::Event(waiting) => Some(waiting),
+            Work::Delivery(_) => None,
+        });
+        let waiting: Vec<&Event> = queued.chain(&state.rejected).filter(|other| other.number == event).collect();
+        let unmatched = state.unmatched.iter().filter(|other| **other == event).count();
         let mut decided = state.books.range((event, 0)..=(event, u8::MAX)).peekable();
-        let whole = waiting + aside + usize::from(decided.peek().is_some());
+        let is_rest = state.begun.contains(&event);
+        let whole = waiting.len() + unmatched + usize::from(decided.peek().is_some() && !is_rest);
+        let rest = waiting.first().filter(|_| is_rest).and_then(|rest| rest.after);
+        let last = state.books.range((event, 0)..=(event, u8::MAX)).last().map(|((_, webhook), _)| *webhook);
+        if is_rest && rest.is_some() && rest != last {
+            return Some(format!("event {event} goes on behind webhook {rest:?} and {last:?} has it"));
+        }
         if whole != 1 {
             return Some(format!("event {event} is in {whole} places"));
         }

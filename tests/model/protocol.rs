@@ -16,6 +16,8 @@ pub(crate) struct Protocol {
     pub(crate) claims: bool,
     /// `audit` looks for what nobody holds.
     pub(crate) audits: bool,
+    /// `fan_out` puts the rest of a fan-out back into the queue.
+    pub(crate) fan_out_goes_on: bool,
     /// `promote` takes out of the retries what it puts into the queue.
     pub(crate) promote_removes: bool,
     /// `promote` leaves what is not due.
@@ -31,6 +33,7 @@ impl Protocol {
         held_is_planned: true,
         claims: true,
         audits: true,
+        fan_out_goes_on: true,
         promote_removes: true,
         promote_waits: true,
     };

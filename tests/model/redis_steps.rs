@@ -5,7 +5,7 @@
 
 use crate::{
     protocol::Protocol,
-    state::{Command, Consumer, Delivery, Due, Logged, Next, Pending, Reason, State, Step, Work},
+    state::{Command, Consumer, Delivery, Due, Event, Logged, Next, Pending, Reason, State, Step, Work},
 };
 
 /// How many may be held for a webhook. A setting; 10,000 by default, and here less, to be reached.
@@ -42,7 +42,7 @@ impl Protocol {
             return Answer::Lost;
         }
         match step {
-            Step::FanOut(webhooks) => fan_out(state, entry, webhooks),
+            Step::FanOut { webhooks, more } => self.fan_out(state, entry, webhooks, more),
             Step::Hold(delivery, reason) => self.hold(state, entry, delivery, reason),
             Step::Settle(delivery, next) => self.settle(state, entry, delivery, next),
             Step::Reject => reject(state, entry),
@@ -105,6 +105,33 @@ impl Protocol {
         Answer::Done
     }
 
+    fn fan_out(self, state: &mut State, entry: u8, webhooks: u8, more: bool) -> Answer {
+        let Some(Work::Event(Event { number, after })) = state.entry(entry).map(|entry| entry.work) else {
+            return Answer::Done;
+        };
+        let mut last = after;
+        for webhook in (0..8).filter(|webhook| webhooks & 1 << webhook != 0) {
+            let delivery = Delivery { event: number, webhook, redelivery: 0, attempt: 1 };
+            state.book(delivery);
+            state.push(Work::Delivery(delivery));
+            last = Some(webhook);
+        }
+        if more {
+            state.begun.insert(number);
+            if self.fan_out_goes_on {
+                state.push(Work::Event(Event { number, after: last }));
+            }
+        } else {
+            state.begun.remove(&number);
+            if last.is_none() {
+                state.unmatched.push(number);
+                state.counts.events_without_webhook += 1;
+            }
+        }
+        state.done(entry);
+        Answer::Done
+    }
+
     /// Drops and counts a delivery whose webhook is deleted.
     fn is_gone(self, state: &mut State, entry: u8, delivery: Delivery) -> bool {
         let gone = self.webhook_must_exist && state.webhooks[usize::from(delivery.webhook)].deleted;
@@ -138,21 +165,6 @@ impl Protocol {
             }
         }
     }
-}
-
-fn fan_out(state: &mut State, entry: u8, webhooks: u8) -> Answer {
-    let Some(Work::Event(event)) = state.entry(entry).map(|entry| entry.work) else { return Answer::Done };
-    for webhook in (0..8).filter(|webhook| webhooks & 1 << webhook != 0) {
-        let delivery = Delivery { event, webhook, redelivery: 0, attempt: 1 };
-        state.book(delivery);
-        state.push(Work::Delivery(delivery));
-    }
-    if webhooks == 0 {
-        state.unmatched.push(event);
-        state.counts.events_without_webhook += 1;
-    }
-    state.done(entry);
-    Answer::Done
 }
 
 fn reject(state: &mut State, entry: u8) -> Answer {

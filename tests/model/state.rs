@@ -18,10 +18,18 @@ pub(crate) struct Delivery {
     pub(crate) attempt: u8,
 }
 
+/// An event, and how far it was fanned out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Event {
+    pub(crate) number: u8,
+    /// The webhooks up to this one have their deliveries.
+    pub(crate) after: Option<u8>,
+}
+
 /// What a queue entry asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Work {
-    Event(u8),
+    Event(Event),
     Delivery(Delivery),
 }
 
@@ -118,8 +126,11 @@ pub(crate) enum Reason {
 /// A leased step that a worker wants taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Step {
-    /// One delivery for each webhook whose bit is set.
-    FanOut(u8),
+    /// One delivery for each webhook whose bit is set; `more`: others are left behind them.
+    FanOut {
+        webhooks: u8,
+        more: bool,
+    },
     Hold(Delivery, Reason),
     Settle(Delivery, Next),
     Reject,
@@ -184,7 +195,7 @@ pub(crate) struct State {
     /// Oldest first.
     pub(crate) queue: Vec<Entry>,
     pub(crate) retries: BTreeMap<Delivery, Due>,
-    pub(crate) rejected: Vec<u8>,
+    pub(crate) rejected: Vec<Event>,
     pub(crate) counts: Counts,
     pub(crate) webhooks: Vec<Webhook>,
 
@@ -197,6 +208,8 @@ pub(crate) struct State {
     pub(crate) accepted: u8,
     /// Those that no webhook wanted.
     pub(crate) unmatched: Vec<u8>,
+    /// Those whose fan-out has begun and not ended.
+    pub(crate) begun: BTreeSet<u8>,
     /// By event and webhook, from when it is decided that the webhook is to get the event.
     pub(crate) books: BTreeMap<(u8, u8), Ended>,
     /// Requests made.

@@ -8,11 +8,15 @@ use crate::{
     actions::{self, Receiver},
     protocol::Protocol,
     redis_steps::{self, Answer, Given},
-    state::{Consumer, Delivery, Entry, Hand, Next, Pending, Reason, Stage, State, Step, Work},
+    state::{Consumer, Delivery, Entry, Event, Hand, Next, Pending, Reason, Stage, State, Step, Work},
 };
 
 /// An entry that was lost more often than this is set aside. A setting; 5 by default, and here less, to be reached.
 pub(crate) const MAX_LOSSES: u8 = 2;
+
+/// A step of a fan-out makes so many deliveries. In the program it is 50, or fewer of large events; here so few that there are
+/// several steps.
+pub(crate) const FAN_OUT_MAX: usize = 1;
 
 /// Takes note of entries that came: those in hand already go on under their newest token.
 pub(crate) fn begin(state: &mut State, worker: u8, given: Given) {
@@ -42,12 +46,18 @@ pub(crate) fn look_up(state: &mut State, worker: u8, hand: u8) {
 fn plan(state: &State, work: Work) -> Stage {
     let delivery = match work {
         Work::Delivery(delivery) => delivery,
-        Work::Event(event) => {
+        Work::Event(Event { number, after }) => {
             let there = (0u8..).zip(&state.webhooks).filter(|(_, webhook)| !webhook.deleted);
-            let wanting: Vec<u8> = there.map(|(number, _)| number).collect();
-            match wanting[..] {
-                [webhook] => Delivery { event, webhook, redelivery: 0, attempt: 1 },
-                _ => return Stage::Ready(Step::FanOut(wanting.iter().map(|number| 1 << number).sum())),
+            let left: Vec<u8> = there
+                .map(|(webhook, _)| webhook)
+                .filter(|webhook| after.is_none_or(|after| *webhook > after))
+                .collect();
+            match left[..] {
+                [webhook] if after.is_none() => Delivery { event: number, webhook, redelivery: 0, attempt: 1 },
+                _ => {
+                    let webhooks = left.iter().take(FAN_OUT_MAX).map(|webhook| 1 << webhook).sum();
+                    return Stage::Ready(Step::FanOut { webhooks, more: left.len() > FAN_OUT_MAX });
+                }
             }
         }
     };

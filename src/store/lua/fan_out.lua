@@ -1,17 +1,25 @@
--- fan out (leased): an event -> one delivery entry for each matching webhook; with none it is done and counted.
+-- fan out (leased): an event -> one delivery entry for each of some matching webhooks, and where more are left, a new entry
+-- for the event that says behind which webhook to go on; with none at all it is done and counted.
 -- KEYS  1 queue  2 counts
--- ARGV  1 consumer  2 entry id  3 delivery count  4… one delivery line for each matching webhook
+-- ARGV  1 consumer  2 entry id  3 delivery count  4 the event's id ('': no webhook is left)  5 the last of these webhooks
+--       6… one delivery line for each of them
 -- Answers DONE, or LOST where the lease is another's.
 local queue, counts = KEYS[1], KEYS[2]
-local consumer, entry, deliveries = ARGV[1], ARGV[2], ARGV[3]
+local consumer, entry, deliveries, event_id, last = unpack(ARGV, 1, 5)
 if not holds(queue, entry, consumer, deliveries) then return 'LOST' end
 
 local event = fields(queue, entry)
 if event then
-  for i = 4, #ARGV do
+  for i = 6, #ARGV do
     redis.call('XADD', queue, '*', 'delivery', ARGV[i] .. '\n' .. envelope(event))
   end
-  count(counts, 'events_without_webhook', #ARGV < 4 and 1 or 0)
+  if event_id ~= '' then
+    local rest = { 'account', event.account, 'envelope', event.envelope, 'id', event_id, 'after', last }
+    if event.traceparent then rest[9], rest[10] = 'traceparent', event.traceparent end
+    redis.call('XADD', queue, '*', unpack(rest))
+  elseif #ARGV < 6 and not event.after then
+    count(counts, 'events_without_webhook', 1)
+  end
 end
 done(queue, counts, entry)
 return 'DONE'

@@ -14,7 +14,9 @@ for i = 4, #ARGV, 3 do
       redis.call('XADD', queue, '*', unpack(copy))
     elseif taken then
       local copy = { 'account', taken.account, 'envelope', taken.envelope, 'id', ARGV[i + 2] }
-      if taken.traceparent then copy[7], copy[8] = 'traceparent', taken.traceparent end
+      for _, name in ipairs({ 'after', 'traceparent' }) do
+        if taken[name] then copy[#copy + 1], copy[#copy + 2] = name, taken[name] end
+      end
       redis.call('XADD', queue, '*', unpack(copy))
     end
     done(queue, counts, entry)

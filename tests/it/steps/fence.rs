@@ -9,6 +9,7 @@ use super::*;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
     FanOut,
+    FanOutInSteps,
     FanOutToNone,
     Delivered,
     Retry,
@@ -22,8 +23,9 @@ enum Step {
 }
 
 /// Every leased step, and what the queue has when its holder took it: entries, and those of them that are pending.
-const STEPS: [(Step, usize, usize); 11] = [
+const STEPS: [(Step, usize, usize); 12] = [
     (Step::FanOut, 2, 0),
+    (Step::FanOutInSteps, 2, 0),
     (Step::FanOutToNone, 0, 0),
     (Step::Delivered, 0, 0),
     (Step::Retry, 0, 0),
@@ -38,7 +40,7 @@ const STEPS: [(Step, usize, usize); 11] = [
 
 impl Step {
     fn is_for_events(self) -> bool {
-        matches!(self, Self::FanOut | Self::FanOutToNone)
+        matches!(self, Self::FanOut | Self::FanOutInSteps | Self::FanOutToNone)
     }
 
     /// Takes the step; `Done` or `Lost`, in whichever form the step says it.
@@ -54,8 +56,9 @@ impl Step {
         };
         let done = |done: bool| if done { Settled::Done } else { Settled::Lost };
         match self {
-            Self::FanOut => store.fan_out(consumer, held, &[delivery.line(), delivery.line()]).await.unwrap(),
-            Self::FanOutToNone => store.fan_out(consumer, held, &[]).await.unwrap(),
+            Self::FanOut => store.fan_out(consumer, held, &[delivery.clone(), delivery.clone()], false).await.unwrap(),
+            Self::FanOutInSteps => store.fan_out(consumer, held, std::slice::from_ref(delivery), true).await.unwrap(),
+            Self::FanOutToNone => store.fan_out(consumer, held, &[], false).await.unwrap(),
             Self::Delivered => settle(Next::Delivered).await,
             Self::Retry => settle(Next::Retry { after: Duration::from_secs(2) }).await,
             Self::Failed => settle(Next::Failed).await,

@@ -31,7 +31,7 @@ async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
     let store = &bench.store;
     let leases = [delivered.clone(), retried.clone()];
     assert_eq!(store.renew(0, "a", &leases).await.unwrap(), [vec![], vec![]]);
-    assert_eq!(store.fan_out("a", event, &[delivery.line(), to_off.line()]).await.unwrap(), Settled::Done);
+    assert_eq!(store.fan_out("a", event, &[delivery.clone(), to_off.clone()], true).await.unwrap(), Settled::Done);
     assert_eq!(store.reject("a", refused, "no event", None).await.unwrap(), Settled::Done);
     let retry = Next::Retry { after: Duration::from_secs(600) };
     let attempts = [
@@ -48,8 +48,8 @@ async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
     assert_eq!(bench.release_now("acme", on, (50, usize::MAX, PACE), false).await.moved, 1);
     let claimed = store.claim(0, "b", Duration::from_secs(30), (10, 1)).await.unwrap();
     assert_eq!(claimed.len(), 1);
-    // Two of the fan-out, one each given back, promoted and no longer held; and the one that was claimed.
-    assert_eq!((bench.len("queue").await, bench.pending().await), (6, 1));
+    // Two of the fan-out and its rest, one each given back, promoted and no longer held; and the one that was claimed.
+    assert_eq!((bench.len("queue").await, bench.pending().await), (7, 1));
     for (rest, expected) in [(format!("held:{off}"), 1), (format!("failed:{off}"), 1), ("rejected".to_owned(), 1)] {
         assert_eq!(bench.len(&rest).await, expected, "{rest}");
     }

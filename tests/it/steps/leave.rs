@@ -17,28 +17,31 @@ async fn consumers(bench: &Bench) -> Vec<String> {
 async fn an_event_comes_back_under_its_id_and_a_delivery_as_it_was() {
     let bench = Bench::new().await;
     let event = [("account", "acme"), ("envelope", TRANSCRIPT)];
-    let [traced, named] = [("traceparent", TRACEPARENT), ("id", "own-id")].map(|more| [event[0], event[1], more]);
+    let after = "wh_019a1b2c-0000-7000-8000-000000000001";
+    let [traced, named, begun] =
+        [("traceparent", TRACEPARENT), ("id", "own-id"), ("after", after)].map(|more| [event[0], event[1], more]);
     let delivery = text(&first("acme", bench.webhook("acme", true).await, "e1").next_attempt(), " { }\n\n");
-    for fields in [&event[..], &traced, &named, &[("delivery", &delivery)]] {
+    for fields in [&event[..], &traced, &named, &begun, &[("delivery", &delivery)]] {
         bench.append("queue", fields).await;
     }
     let taken = bench.take("a").await;
-    let ids = ["0-made", "0-made-2", "own-id", ""].map(str::to_owned);
+    let ids = ["0-made", "0-made-2", "own-id", "0-made-3", ""].map(str::to_owned);
     let given: Vec<(Held, String)> = taken.into_iter().zip(ids).collect();
-    assert_eq!(bench.store.leave(0, "a", true, &given).await.unwrap(), 4);
+    assert_eq!(bench.store.leave(0, "a", true, &given).await.unwrap(), 5);
     let back: Vec<_> = bench.entries("queue").await.into_iter().map(|(_, fields)| fields).collect();
-    let expected: [&[(&str, &str)]; 4] = [
+    let expected: [&[(&str, &str)]; 5] = [
         &[event[0], event[1], ("id", "0-made")],
         &[event[0], event[1], ("id", "0-made-2"), ("traceparent", TRACEPARENT)],
         &named,
+        &[event[0], event[1], ("id", "0-made-3"), ("after", after)],
         &[("delivery", &delivery)],
     ];
     for (back, expected) in back.iter().zip(expected) {
         let back: Vec<(&str, &str)> = back.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(back, expected);
     }
-    assert_eq!((back.len(), bench.pending().await), (4, 0));
-    assert_eq!(bench.take("b").await.len(), 4, "and another takes them as new");
+    assert_eq!((back.len(), bench.pending().await), (5, 0));
+    assert_eq!(bench.take("b").await.len(), 5, "and another takes them as new");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,6 +29,7 @@ use crate::{
     redis_steps::{self, Answer, Given, HELD_LIMIT},
     state::{self, Command, Consumer, Delivery, Next, Stage, State, Step, Work},
     support::RedisServer,
+    worker::FAN_OUT_MAX,
 };
 
 pub(super) const LEASE: Duration = Duration::from_secs(60);
@@ -203,24 +204,25 @@ impl Bench {
         let account = looked_up.unwrap();
         let work = match work {
             Work::Event(event) => entry::Work::Event(entry::Event {
-                id: event_id(event),
+                id: event_id(event.number),
                 account: self.account.clone(),
                 traceparent: None,
+                after: event.after.map(|webhook| self.webhooks[usize::from(webhook)]),
             }),
             Work::Delivery(delivery) => entry::Work::Delivery(self.delivery(delivery)),
         };
-        let planned = match work.plan(TYPE, &account) {
+        let planned = match work.plan(TYPE, &account, FAN_OUT_MAX) {
             Plan::Attempt(delivery, _) => ("attempt", vec![delivery]),
             Plan::Hold(delivery) => ("hold", vec![delivery]),
-            Plan::FanOut(deliveries) => ("fan out", deliveries),
+            Plan::FanOut { deliveries, more } => (if more { "fan out, more are left" } else { "fan out" }, deliveries),
             Plan::Unreadable(_) => panic!("all can be read"),
         };
         let expected = match stage {
             Stage::Attempt(delivery) => ("attempt", vec![self.delivery(delivery)]),
             Stage::Ready(Step::Hold(delivery, _)) => ("hold", vec![self.delivery(delivery)]),
-            Stage::Ready(Step::FanOut(webhooks)) => {
+            Stage::Ready(Step::FanOut { webhooks, more }) => {
                 let entry::Work::Event(event) = &work else { panic!("only events are fanned out") };
-                ("fan out", self.fan(&event.id, webhooks))
+                (if more { "fan out, more are left" } else { "fan out" }, self.fan(&event.id, webhooks))
             }
             other => panic!("{other:?} is no plan"),
         };
@@ -241,11 +243,9 @@ impl Bench {
         };
         let held = self.held(command.entry, command.deliveries);
         let answer = match command.step {
-            Step::FanOut(webhooks) => {
-                let event = before.event_of(command);
-                let lines: Vec<String> =
-                    self.fan(&event_id(event), webhooks).iter().map(delivery::Delivery::line).collect();
-                self.store.fan_out(name, &held, &lines).await.unwrap()
+            Step::FanOut { webhooks, more } => {
+                let deliveries = self.fan(&event_id(before.event_of(command)), webhooks);
+                self.store.fan_out(name, &held, &deliveries, more).await.unwrap()
             }
             Step::Hold(delivery, reason) => {
                 let later = Duration::from_hours(1);
@@ -326,7 +326,7 @@ impl Bench {
             .filter(|hand| !hand.lost)
             .map(|hand| {
                 let event = match hand.work {
-                    Work::Event(event) => event_id(event).to_string(),
+                    Work::Event(event) => event_id(event.number).to_string(),
                     Work::Delivery(_) => String::new(),
                 };
                 (self.held(hand.entry, hand.deliveries), event)

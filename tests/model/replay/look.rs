@@ -8,7 +8,7 @@ use lynkhook::{
 };
 
 use super::bench::{Bench, LEASE, envelope};
-use crate::state::{Consumer, Counts, Delivery, Due, Entry, Logged, Pending, State, Webhook, Work};
+use crate::state::{Consumer, Counts, Delivery, Due, Entry, Event, Logged, Pending, State, Webhook, Work};
 
 /// An entry's id, and its fields in order.
 type StreamEntry = (String, Vec<(String, String)>);
@@ -103,10 +103,14 @@ impl Bench {
         let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
         match (&names[..], fields) {
             (["delivery"] | ["delivery", "held"], [(_, text), ..]) => Work::Delivery(self.parse(text)),
-            (["account", "envelope", "id"], [(_, account), (_, text), (_, id)]) => {
-                let event = id[1..].parse().unwrap();
-                assert_eq!((account.as_str(), text), (self.account.as_str(), &envelope(event)));
-                Work::Event(event)
+            (
+                ["account", "envelope", "id"] | ["account", "envelope", "id", "after"],
+                [(_, account), (_, text), (_, id), rest @ ..],
+            ) => {
+                let number = id[1..].parse().unwrap();
+                assert_eq!((account.as_str(), text), (self.account.as_str(), &envelope(number)));
+                let after = rest.first().map(|(_, webhook)| self.webhook(webhook));
+                Work::Event(Event { number, after })
             }
             _ => panic!("no entry of ours: {fields:?}"),
         }
@@ -135,10 +139,9 @@ impl Bench {
         for json in found {
             let entry: LogEntry = serde_json::from_str(&json).unwrap();
             let (event, webhook) = entry.delivery_id.split_once('.').unwrap();
-            let webhook = self.webhooks.iter().position(|known| known.to_string() == webhook).unwrap();
             let delivery = Delivery {
                 event: event[1..].parse().unwrap(),
-                webhook: u8::try_from(webhook).unwrap(),
+                webhook: self.webhook(webhook),
                 redelivery: u8::try_from(entry.redelivery.unwrap_or(0)).unwrap(),
                 attempt: entry.attempt,
             };
@@ -147,7 +150,12 @@ impl Bench {
         log
     }
 
-    async fn rejected(&self) -> Vec<u8> {
+    /// The model's number of a webhook.
+    fn webhook(&self, id: &str) -> u8 {
+        u8::try_from(self.webhooks.iter().position(|known| known.to_string() == id).expect("one of ours")).unwrap()
+    }
+
+    async fn rejected(&self) -> Vec<Event> {
         let found: Vec<StreamEntry> = self.run("XRANGE", &self.store.keys().rejected(0), &["-", "+"]).await;
         let events = found.iter().map(|(_, fields)| match self.work(&fields[2..]) {
             Work::Event(event) => event,
@@ -175,7 +183,7 @@ impl State {
     pub(super) fn event_of(&self, command: crate::state::Command) -> u8 {
         let entry = self.queue.iter().find(|entry| entry.id == command.entry);
         entry.map_or(0, |entry| match entry.work {
-            Work::Event(event) => event,
+            Work::Event(event) => event.number,
             Work::Delivery(_) => panic!("{command:?} is about events"),
         })
     }
