@@ -1,9 +1,9 @@
-//! Points at which a test can end the process, as a crash would: before and after every step in Redis and every
-//! request; and loops that it can stop, as a deadlock would. Only in builds with debug assertions; in a release build
+//! Points at which a test can end the process, as a crash would, or panic, as a fault of this program would: before and after
+//! every step in Redis and every request; and loops that it can stop, as a deadlock would. Only in builds with debug assertions; in a release build
 //! this is nothing.
 //!
 //! `LYNKHOOK_FAILPOINT=before-<step>` or `after-<step>` arms one point for all, `…:<detail>` for one detail (an
-//! account); `…@<n>` lets it pass n - 1 times first. `LYNKHOOK_WEDGE=<loop>` stops one of the worker's loops.
+//! account); `…@<n>` lets it pass n - 1 times first. `LYNKHOOK_PANIC`, written alike, panics there, once. `LYNKHOOK_WEDGE=<loop>` stops one of the worker's loops.
 
 /// Every step that has a point before and one after it: taking entries, requests, and each script of the store.
 /// `tests/chaos/crash_points.rs` crashes at all of them.
@@ -83,20 +83,31 @@ mod armed {
         passes: AtomicU64,
     }
 
-    static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
-        let text = std::env::var("LYNKHOOK_FAILPOINT").ok()?;
+    static CRASH: LazyLock<Option<Armed>> = LazyLock::new(|| armed("LYNKHOOK_FAILPOINT"));
+    static PANIC: LazyLock<Option<Armed>> = LazyLock::new(|| armed("LYNKHOOK_PANIC"));
+
+    fn armed(variable: &str) -> Option<Armed> {
+        let text = std::env::var(variable).ok()?;
         let (text, passes) = text.split_once('@').map_or((&*text, 1), |(text, n)| (text, n.parse().unwrap_or(1)));
         let (point, detail) = text.split_once(':').map_or((text, None), |(p, d)| (p, Some(d.to_owned())));
         let (side, step) = point.split_once('-')?;
         Some(Armed { side: side.to_owned(), step: step.to_owned(), detail, passes: AtomicU64::new(passes) })
-    });
+    }
+
+    impl Armed {
+        /// Whether it is this point's turn now.
+        fn is_due(&self, side: &str, step: &str, detail: &str) -> bool {
+            let meant = self.side == side && self.step == step && self.detail.as_deref().is_none_or(|d| d == detail);
+            meant && self.passes.fetch_sub(1, Relaxed) == 1
+        }
+    }
 
     pub(super) fn reach(side: &str, step: &str, detail: &str) {
         debug_assert!(super::STEPS.contains(&step), "no test crashes at {step}: it is missing from STEPS");
-        let Some(armed) = &*ARMED else { return };
-        let meant = armed.side == side && armed.step == step && armed.detail.as_deref().is_none_or(|d| d == detail);
-        if meant && armed.passes.fetch_sub(1, Relaxed) == 1 {
+        let is_due = |armed: &Option<Armed>| armed.as_ref().is_some_and(|armed| armed.is_due(side, step, detail));
+        if is_due(&CRASH) {
             std::process::abort();
         }
+        assert!(!is_due(&PANIC), "a test wanted a panic here");
     }
 }

@@ -54,6 +54,9 @@
 //! **A suspect.** An entry that was claimed before may have ended its worker. A worker attempts suspects one at a time,
 //! so that no neighbour is blamed; those of an endpoint that held others up go last (`worker/suspects.rs`). One lost five times is set aside with a final log entry.
 //!
+//! **A panic** in a delivery's task drops all that the task had, so the entry stays pending and is lost once. A panic in one of
+//! the worker's loops stops the worker as a signal does, with an error at its end.
+//!
 //! **Places.** A worker is short of attempts in flight, and an endpoint that does not answer keeps each for 10 s. (An attempt
 //! with a large event counts several times, so that memory is shared out as well.) While places are free the schedule holds
 //! for everyone; how many of them one endpoint may have follows from how it answers ([`domain::endpoint`] has the rule,

@@ -113,7 +113,7 @@ fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             | WorkerError::Files { .. }
             | WorkerError::Clients { .. }
             | WorkerError::Sender(_) => Exit::Usage,
-            WorkerError::Thread(_) | WorkerError::ThreadEnded => Exit::Other,
+            WorkerError::Thread(_) | WorkerError::ThreadEnded | WorkerError::Panicked => Exit::Other,
         });
     }
     if let Some(error) = error.downcast_ref::<RejectedError>() {

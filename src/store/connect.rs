@@ -6,7 +6,7 @@
 //! one; callers that come meanwhile wait for that one. Nothing is resent here: who repeats a step knows why it may.
 
 use std::{
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -138,18 +138,18 @@ impl Link {
         *last_failure = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
         let connection = opened?;
         let shared = Shared { number: rand::random(), connection };
-        *self.shared.lock().expect("never poisoned") = Some(shared.clone());
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared.clone());
         Ok(shared)
     }
 
     fn present(&self) -> Option<Shared> {
-        self.shared.lock().expect("never poisoned").clone()
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn judge<T>(&self, number: u64, answer: redis::RedisResult<T>) -> Result<T, StoreError> {
         answer.map_err(StoreError::from).inspect_err(|error| {
             if matches!(error, StoreError::Unreachable(_)) {
-                let mut shared = self.shared.lock().expect("never poisoned");
+                let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
                 shared.take_if(|present| present.number == number);
             }
         })

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use redis::{PushInfo, PushKind, Value};
@@ -120,7 +120,7 @@ impl Known {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("never poisoned")
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -187,6 +187,8 @@ pub struct LiveWorker {
     pub limited: Vec<Limited>,
     /// What its machine lacked for requests a moment ago, such as file descriptors, in words.
     pub lacking: Option<String>,
+    /// Panics of its process since that started.
+    pub panics: u64,
 }
 
 /// An endpoint that a worker gives no more attempts at the moment.

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use chrono::{DateTime, Utc};
 
 use super::Worker;
-use crate::domain::{log_entry::timestamp, retry::Next};
+use crate::{
+    domain::{log_entry::timestamp, retry::Next},
+    telemetry,
+};
 
 /// Counts since the worker started.
 pub(super) struct Figures {
@@ -80,6 +83,7 @@ impl Figures {
             "failingEndpoints": failing,
             "limited": limited,
             "lacking": worker.shortage.lacking(),
+            "panics": telemetry::panics(),
         })
         .to_string()
     }

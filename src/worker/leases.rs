@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -70,7 +70,7 @@ impl Leases {
         sent: Instant,
     ) -> Option<Lease> {
         let key = (partition, entry);
-        let mut slots = self.slots.lock().expect("never poisoned");
+        let mut slots = self.slots();
         let slot = Slot { deliveries, renewed: sent, lost: false, takings: 0 };
         match slots.entry(key.clone()) {
             Entry::Occupied(mut known) => {
@@ -87,7 +87,7 @@ impl Leases {
 
     /// The leases of a partition that are due for renewal: those taken or renewed at least `age` ago.
     pub(super) fn due(&self, partition: u16, age: Duration) -> Vec<Held> {
-        let slots = self.slots.lock().expect("never poisoned");
+        let slots = self.slots();
         let is_due = |slot: &Slot| !slot.lost && slot.deliveries > 0 && slot.renewed.elapsed() >= age;
         let of_partition = slots.iter().filter(|((p, _), slot)| *p == partition && is_due(slot));
         of_partition
@@ -98,7 +98,7 @@ impl Leases {
     /// Takes note of a renewal that was sent at `sent`, of the entries that turned out to be another's, and of those that
     /// somebody took out of the queue.
     pub(super) fn renewed(&self, leases: &[Held], [lost, trimmed]: &[Vec<EntryId>; 2], sent: Instant) {
-        let mut slots = self.slots.lock().expect("never poisoned");
+        let mut slots = self.slots();
         for held in leases {
             // Under another count it was taken anew meanwhile, and this answer is about the past.
             if let Some(slot) = slots.get_mut(&(held.partition, held.entry.clone()))
@@ -122,9 +122,14 @@ impl Leases {
         self.wanted.notified().await;
     }
 
+    /// A panic under this lock leaves each slot whole. The lease that met it drops its slot, and must not panic anew then.
+    fn slots(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many entries are held.
     pub(super) fn count(&self) -> usize {
-        self.slots.lock().expect("never poisoned").len()
+        self.slots().len()
     }
 }
 
@@ -156,7 +161,7 @@ impl Lease {
     /// Gives the entry up after a step with `held` found it to be another's: unless it came again meanwhile, in which
     /// case it is this worker's under a new token, and the step is to be repeated with that.
     pub(super) fn give_up(&self, seen: u32) -> bool {
-        let mut slots = self.leases.slots.lock().expect("never poisoned");
+        let mut slots = self.leases.slots();
         let same = slots.get(&self.key).is_some_and(|slot| slot.takings == seen);
         if same {
             // Out of the table under the same lock, so that its next coming starts it anew.
@@ -189,7 +194,7 @@ impl Lease {
 
     /// Takes note that somebody took the entry out of the queue.
     pub(super) fn note_trimmed(&self) {
-        let mut slots = self.leases.slots.lock().expect("never poisoned");
+        let mut slots = self.leases.slots();
         slots.get_mut(&self.key).expect("a slot lives as long as its lease").note_trimmed();
     }
 
@@ -199,18 +204,26 @@ impl Lease {
     }
 
     fn with_slot<T>(&self, read: impl FnOnce(&Slot) -> T) -> T {
-        let slots = self.leases.slots.lock().expect("never poisoned");
+        let slots = self.leases.slots();
         read(slots.get(&self.key).expect("a slot lives as long as its lease"))
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (partition, entry) = (self.key.0, &self.key.1.0);
+            tracing::error!(
+                partition,
+                entry,
+                "its task panicked; the entry stays pending until a worker takes it over"
+            );
+        }
         // The slot may be a successor's by now.
         if self.given_up.load(Relaxed) {
             return;
         }
-        let mut slots = self.leases.slots.lock().expect("never poisoned");
+        let mut slots = self.leases.slots();
         slots.remove(&self.key);
     }
 }
@@ -249,6 +262,18 @@ mod tests {
         assert!(successor.is_some(), "given up, it starts anew");
         drop(lease);
         assert_eq!(leases.count(), 1, "the successor's slot outlives the predecessor");
+    }
+
+    #[test]
+    fn a_panic_under_the_lock_ends_one_lease_and_harms_no_other() {
+        let leases = Arc::new(Leases::default());
+        let [broken, other] = ["1-0", "2-0"].map(|entry| leases.take(0, id(entry), 1, Instant::now()).unwrap());
+        let met = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            broken.with_slot(|_| panic!("under the lock"));
+        }));
+        assert!(met.is_err() && leases.slots.is_poisoned());
+        assert_eq!((leases.count(), other.token().0.deliveries), (1, 1));
+        assert!(leases.take(0, id("1-0"), 2, Instant::now()).is_some(), "it is taken over");
     }
 
     #[tokio::test(start_paused = true)]

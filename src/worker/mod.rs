@@ -39,12 +39,16 @@ mod visit;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use tokio::{
     sync::{Mutex, Notify, Semaphore},
+    task::{JoinError, JoinSet},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -110,6 +114,8 @@ struct Worker {
     deliveries: TaskTracker,
     /// Rung when the worker is to take nothing more.
     stop: CancellationToken,
+    /// Whether one of its loops panicked.
+    fallen: AtomicBool,
     next_promote: Vec<Alarm>,
     /// Held by the one entry under way that its worker may have died of.
     one_suspect: Arc<Semaphore>,
@@ -166,6 +172,9 @@ pub enum WorkerError {
     /// A thread ended although nobody told it to.
     #[error("a worker's thread ended by a fault of this program")]
     ThreadEnded,
+    /// One of its loops panicked, and without that loop it would do harm.
+    #[error("the worker stopped by a fault of this program: one of its loops panicked, and the log says where")]
+    Panicked,
     /// The limit of open files leaves too few connections.
     #[error(
         "this process may have {limit} files open; {besides} are for connections to Redis and the like, {connections} are left for connections to endpoints, and worker.concurrency needs {needed} of those: raise the limit (ulimit -n) or lower {settings}"
@@ -210,7 +219,9 @@ pub enum WorkerError {
 /// finished, or given back.
 ///
 /// # Errors
-/// Only at the start, where Redis is out of reach or unfit. A running worker survives whatever Redis does.
+/// At the start, where Redis is out of reach or unfit: a running worker survives whatever Redis does. Later only by a fault of
+/// this program: a worker that lost one of its loops stops as if told to, because without settling, for example, it would
+/// repeat deliveries without end.
 pub async fn run(settings: &Settings, store: Store, vault: Vault, stop: CancellationToken) -> Result<(), WorkerError> {
     let settings = &limits::within_files(settings)?;
     limits::within_clients(settings, &store).await?;
@@ -266,6 +277,7 @@ async fn work(
         steps,
         unstarted: Mutex::default(),
         deliveries: TaskTracker::new(),
+        fallen: AtomicBool::new(false),
         next_promote: (0..partitions).map(|_| Alarm::new()).collect(),
         one_suspect: Arc::new(Semaphore::new(1)),
         suspect_done: (0..partitions).map(|_| Notify::new()).collect(),
@@ -287,7 +299,7 @@ async fn work(
     });
     tracing::info!(worker = worker.consumer, partitions, concurrency = worker.concurrency, "worker started");
 
-    let taking = TaskTracker::new();
+    let (mut taking, mut serving) = (JoinSet::new(), JoinSet::new());
     for (partition, (to_look_up, to_settle, to_hold)) in (0..partitions).zip(batches) {
         taking.spawn(reader::read(worker.clone(), partition));
         taking.spawn(roles::claim(worker.clone(), partition));
@@ -296,26 +308,44 @@ async fn work(
         taking.spawn(visit::visit(worker.clone(), partition));
         taking.spawn(audit::audit(worker.clone(), partition));
         taking.spawn(mend::mend(worker.clone(), partition));
-        tokio::spawn(steps::look_up(worker.clone(), partition, to_look_up));
-        tokio::spawn(steps::settle(worker.clone(), partition, to_settle));
-        tokio::spawn(steps::hold(worker.clone(), partition, to_hold));
+        serving.spawn(steps::look_up(worker.clone(), partition, to_look_up));
+        serving.spawn(steps::settle(worker.clone(), partition, to_settle));
+        serving.spawn(steps::hold(worker.clone(), partition, to_hold));
     }
     taking.spawn(roles::publish(worker.clone()));
     taking.spawn(roles::sweep(worker.clone()));
     taking.spawn(roles::gauge(worker.clone()));
-    let renewing = tokio::spawn(roles::renew(worker.clone()));
+    let renewing = serving.spawn(roles::renew(worker.clone()));
     let _ = place.set(worker.clone());
     if settings.worker.health_bind.is_some() {
-        tokio::spawn(health::listen_to_redis(worker.clone()));
+        serving.spawn(health::listen_to_redis(worker.clone()));
     }
 
-    worker.stop.cancelled().await;
+    tokio::select! {
+        () = worker.stop.cancelled() => {}
+        () = a_panic(&mut taking) => worker.fall(),
+        () = a_panic(&mut serving) => worker.fall(),
+    }
     let deadline = Instant::now() + settings.worker.shutdown_grace;
     tracing::info!(in_flight = worker.leases.count(), "stopping: nothing more is taken, what is in flight is finished");
-    worker.finish(&taking, deadline).await;
+    worker.finish(&mut taking, deadline).await;
+    while let Some(ended) = serving.try_join_next() {
+        worker.note_end(&ended);
+    }
     renewing.abort();
     worker.leave().await;
-    Ok(())
+    if worker.fallen.load(Relaxed) { Err(WorkerError::Panicked) } else { Ok(()) }
+}
+
+/// Waits until one of these loops panics.
+async fn a_panic(loops: &mut JoinSet<()>) {
+    loop {
+        match loops.join_next().await {
+            Some(Err(error)) if error.is_panic() => return,
+            Some(_) => {}
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Worker {
@@ -339,7 +369,20 @@ impl Worker {
         Some(Taken { lease, weight: self.load.add(entry.size_bytes()), entry })
     }
 
-    /// Starts delivering an entry. `done` is called when it is settled.
+    /// A loop has panicked: the worker takes nothing more, finishes what it can, and says so at its end.
+    fn fall(&self) {
+        self.fallen.store(true, Relaxed);
+        self.stop.cancel();
+    }
+
+    fn note_end(&self, ended: &Result<(), JoinError>) {
+        if ended.as_ref().is_err_and(JoinError::is_panic) {
+            self.fall();
+        }
+    }
+
+    /// Starts delivering an entry. `done` is called when it is settled. A panic in its task drops all that it has: the entry
+    /// stays pending and its lease ends, so that it is lost once, as if the worker had died of it.
     fn begin(self: &Arc<Self>, Taken { lease, weight, entry }: Taken, done: impl FnOnce() + Send + 'static) {
         // In a box, because a task is moved several times before it runs.
         let delivering = Box::pin(deliver::deliver(self.clone(), lease, entry));
@@ -351,11 +394,12 @@ impl Worker {
     }
 
     /// Waits for the readers, then for what is in flight, until the deadline.
-    async fn finish(&self, taking: &TaskTracker, deadline: Instant) {
-        taking.close();
+    async fn finish(&self, taking: &mut JoinSet<()>, deadline: Instant) {
         self.deliveries.close();
         let finished = async {
-            taking.wait().await;
+            while let Some(ended) = taking.join_next().await {
+                self.note_end(&ended);
+            }
             self.deliveries.wait().await;
         };
         if tokio::time::timeout_at(deadline, finished).await.is_err() {

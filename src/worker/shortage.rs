@@ -2,7 +2,7 @@
 //! second however many deliveries wait for it.
 
 use std::{
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -24,7 +24,7 @@ struct Met {
 impl Shortage {
     /// A delivery met a shortage: says so in the log.
     pub(super) fn tell(&self, lacking: &'static str) {
-        let (now, mut last) = (Instant::now(), self.0.lock().expect("never poisoned"));
+        let (now, mut last) = (Instant::now(), self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let told = last.map(|last| last.told).filter(|told| now < *told + TELL_EVERY);
         if told.is_none() {
             tracing::warn!(lacking, "requests cannot be made from here; deliveries wait");
@@ -34,7 +34,7 @@ impl Shortage {
 
     /// What is lacking now.
     pub(super) fn lacking(&self) -> Option<&'static str> {
-        let last = *self.0.lock().expect("never poisoned");
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.filter(|last| last.at.elapsed() < OVER_AFTER).map(|last| last.lacking)
     }
 }

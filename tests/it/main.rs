@@ -17,6 +17,7 @@ mod invariants;
 mod isolation;
 mod known;
 mod outcomes;
+mod panics;
 mod partitions;
 mod poison;
 mod queue;

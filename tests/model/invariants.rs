@@ -24,7 +24,7 @@ fn each_event_is_somewhere_once(state: &State) -> Option<String> {
             Work::Delivery(_) => None,
         });
         let waiting: Vec<&Event> = queued.chain(&state.rejected).filter(|other| other.number == event).collect();
-        let unmatched = state.unmatched.iter().filter(|other| **other == event).count();
+        let unmatched = usize::from(state.unmatched.contains(&event));
         let mut decided = state.books.range((event, 0)..=(event, u8::MAX)).peekable();
         let is_rest = state.begun.contains(&event);
         let whole = waiting.len() + unmatched + usize::from(decided.peek().is_some() && !is_rest);

@@ -85,6 +85,7 @@ fn text(status: &Status, width: Option<u16>) -> String {
     }
     parts.push(workers(status, width));
     parts.extend(limited_endpoints(&status.workers, width));
+    parts.extend(panics(&status.workers));
     if !status.complete {
         parts.push(format!(
             "Not all was looked at: held and failed are those of {WEBHOOKS_MAX} webhooks at most, and workers may be missing.\n"
@@ -231,6 +232,19 @@ fn limited_endpoints(workers: &[LiveWorker], width: Option<u16>) -> Option<Strin
     let rows: Vec<_> = workers.iter().flat_map(of).collect();
     let header = ["Account", "Limited webhook", "In flight", "Why", "Worker"];
     (!rows.is_empty()).then(|| render(flexible(table(header, rows), [3, 4]), width))
+}
+
+/// Faults of this program that workers survived.
+fn panics(workers: &[LiveWorker]) -> Option<String> {
+    let met = workers.iter().filter(|worker| worker.panics > 0);
+    let lines = met.map(|worker| {
+        let (name, panics) = (clean(&worker.name), plural(worker.panics, "panic"));
+        format!(
+            "{panics} at {name}, a fault of this program: its log says where. What it was delivering is taken over.\n"
+        )
+    });
+    let lines: String = lines.collect();
+    (!lines.is_empty()).then_some(lines)
 }
 
 /// A number, marked where it is as high as it may be.
