@@ -19,7 +19,8 @@ use super::{
 use crate::{
     config::Settings,
     store::{
-        Examination, Group, MAX_CLIENTS, NO_EVICTION, SCHEMA, ServerInfo, SettingsLooked, Status, Store, StoreError,
+        Examination, Group, MAX_CLIENTS, Missing, NO_EVICTION, Role, SCHEMA, ServerInfo, SettingsLooked, Status, Store,
+        StoreError,
     },
     telemetry,
 };
@@ -44,6 +45,30 @@ pub(super) struct Flags {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// What the user in redis.url is for: each right that this takes is tried, and nothing is changed.
+    #[arg(long, value_enum, default_value_t = For::Worker)]
+    role: For,
+}
+
+/// What a Redis user is for. The HTTP API will be one more.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum For {
+    /// `lynkhook worker`
+    Worker,
+    /// `lynkhook enqueue`, and backends
+    Producer,
+    /// all other commands
+    Operator,
+}
+
+impl From<For> for Role {
+    fn from(role: For) -> Self {
+        match role {
+            For::Worker => Self::Worker,
+            For::Producer => Self::Producer,
+            For::Operator => Self::Operator,
+        }
+    }
 }
 
 /// How a check ended.
@@ -69,9 +94,13 @@ struct Finding {
 /// Runs it. The exit code is 5 where a check failed.
 pub(super) async fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<Exit> {
     telemetry::init(&settings.log)?;
-    let examined = async { Store::unchecked(settings)?.examine(stuck_after(settings)).await };
+    let role = flags.role.into();
+    let examined = async {
+        let store = Store::unchecked(settings)?;
+        Ok((store.examine(stuck_after(settings)).await?, store.missing_rights(role).await))
+    };
     let findings = match examined.await {
-        Ok(examination) => judge(settings, &examination, Utc::now()),
+        Ok((examination, missing)) => with_rights(judge(settings, &examination, Utc::now()), &missing, role),
         Err(error) => vec![refusal::of_connection(&error)],
     };
     if flags.json {
@@ -91,6 +120,16 @@ pub(super) async fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<Ex
 /// use may first have to end an attempt.
 fn stuck_after(settings: &Settings) -> Duration {
     settings.worker.lease + settings.worker.claim_every * 3 + settings.delivery.timeout
+}
+
+/// The line about the rights of a role besides. Who has all of them need not know what is refused all the same.
+fn with_rights(findings: Vec<Finding>, missing: &Result<Missing, StoreError>, role: Role) -> Vec<Finding> {
+    let has_all = missing.as_ref().is_ok_and(|missing| missing.tried && missing.needed.is_empty());
+    let findings = findings.into_iter();
+    let judged = |finding| if has_all { refusal::of_others_fact(finding, role) } else { finding };
+    let mut findings: Vec<Finding> = findings.map(judged).collect();
+    findings.extend(each("rights", missing, |missing| vec![refusal::of_rights(missing, role)]));
+    findings
 }
 
 /// All checks, from the server to what lies in it.

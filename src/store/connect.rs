@@ -59,6 +59,12 @@ impl Link {
         })
     }
 
+    /// The user in `redis.url`.
+    pub(super) fn user(&self) -> String {
+        let redis = self.client.get_connection_info().redis_settings();
+        redis.username().unwrap_or("default").to_owned()
+    }
+
     /// Runs one command on the shared connection.
     pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         let mut shared = self.shared().await?;

@@ -18,6 +18,11 @@ impl Keys {
         Self { prefix: prefix.to_owned(), partitions }
     }
 
+    /// What every key begins with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// How many partitions there are.
     pub fn partitions(&self) -> u16 {
         self.partitions

@@ -20,6 +20,7 @@ mod known;
 mod queue;
 mod reader;
 mod rejected;
+mod rights;
 mod scripts;
 mod server;
 mod span;
@@ -43,6 +44,7 @@ pub use self::{
     },
     reader::Reader,
     rejected::{Batch, Fate, RejectedEntry},
+    rights::{Missing, Role, for_shell},
     server::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
     span::Span,
     status::{Figures, Holding, Kept, Limited, LiveWorker, Partition, Planned, Retries, Status, WEBHOOKS_MAX},

@@ -1,11 +1,17 @@
 //! Reading new entries, on a connection on which Redis tells of changed webhooks besides.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use redis::{Value, aio::MultiplexedConnection};
 
 use super::{Entry, EntryId, Known, Store, StoreError, connect::answered, ms, queue::pairs};
 use crate::failpoint;
+
+/// It is told once that a connection's id cannot be asked for.
+static TOLD: Once = Once::new();
 
 /// Reads new entries of one partition.
 pub struct Reader {
@@ -25,7 +31,7 @@ impl Drop for Reader {
 }
 
 impl Reader {
-    /// The connection's id, for [`Store::unblock`].
+    /// The connection's id, for [`Store::unblock`]; 0 where Redis does not tell it.
     pub fn client_id(&self) -> i64 {
         self.client_id
     }
@@ -84,7 +90,17 @@ impl Store {
         let (heard, keys) = (known.clone(), self.0.keys.clone());
         let response_timeout = self.0.link.response_timeout();
         let mut connection = self.0.link.dedicated(move |push| heard.told(&keys, push)).await?;
-        let client_id = answered(response_timeout, redis::cmd("CLIENT").arg("ID").query_async(&mut connection)).await?;
+        let asked = redis::cmd("CLIENT").arg("ID").query_async(&mut connection);
+        let client_id = match answered(response_timeout, asked).await {
+            Ok(id) => id,
+            Err(StoreError::Refused(error) | StoreError::Forbidden(error)) => {
+                TOLD.call_once(|| {
+                    tracing::warn!(%error, ?blocking, "reads cannot be ended early: stopping may take so much longer");
+                });
+                0
+            }
+            Err(error) => return Err(error),
+        };
         if self.track_webhooks(partition, &mut connection).await? {
             known.listen();
         }
@@ -117,8 +133,12 @@ impl Store {
         Ok(false)
     }
 
-    /// Ends a reader's blocking read early: it answers with nothing, or with what it took just before.
+    /// Ends a reader's blocking read early: it answers with nothing, or with what it took just before. The read of a connection
+    /// whose id is not known ends by itself.
     pub async fn unblock(&self, client_id: i64) -> Result<(), StoreError> {
+        if client_id == 0 {
+            return Ok(());
+        }
         self.0.link.run::<i64>(redis::cmd("CLIENT").arg("UNBLOCK").arg(client_id)).await.map(drop)
     }
 }

@@ -21,6 +21,7 @@ mod panics;
 mod partitions;
 mod poison;
 mod queue;
+mod rights;
 mod rotation;
 mod schedule;
 mod steps;

@@ -99,10 +99,12 @@ async fn a_loop_that_panics_ends_its_worker_in_good_order_and_the_next_worker_do
     // On one thread, because these futures lend what they capture to others and are not seen to be `Send`.
     let mut all = tokio::task::JoinSet::new();
     let every = async {
-        tried.into_iter().for_each(|one| drop(all.spawn_local(one)));
+        for one in tried {
+            all.spawn_local(one);
+        }
         while let Some(held) = all.join_next().await {
             held.unwrap();
         }
     };
-    tokio::task::LocalSet::new().run_until(every).await;
+    Box::pin(tokio::task::LocalSet::new().run_until(every)).await;
 }

@@ -1,0 +1,193 @@
+//! Redis users with the rights that README names and no more, and what `lynkhook doctor --role` finds missing.
+
+use redis::AsyncCommands;
+use serde_json::Value;
+
+use crate::support::*;
+
+/// A server of its own, whose users nobody else uses.
+struct Scene {
+    redis: RedisServer,
+    receiver: Receiver,
+    here: Installation,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let (redis, receiver) = (RedisServer::start(AppendFsync::Always), Receiver::start().await);
+        let here = Installation::on(&redis, &receiver).await;
+        Self { redis, receiver, here }
+    }
+
+    /// Runs `ACL SETUSER` with these words, in which quotes are as a shell takes them.
+    async fn allow(&self, words: &str) {
+        let mut allow = redis::cmd("ACL");
+        allow.arg("SETUSER").arg(words.split(' ').map(|word| word.trim_matches('\'')).collect::<Vec<_>>());
+        allow.query_async::<()>(&mut self.here.redis.clone()).await.unwrap();
+    }
+
+    /// Makes the user that README names for a role, for this installation's keys.
+    async fn user_of_readme(&self, role: &str) -> Program {
+        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+        let begins = format!("redis-cli ACL SETUSER lynkhook-{role} on ");
+        let line = readme.lines().find_map(|line| line.strip_prefix(&begins)).expect("README has this role");
+        let rights = line.replace("PASSWORD", "secret").replace("lynkhook:*", &format!("{}:*", self.here.prefix));
+        self.allow(&format!("{role} on {rights}")).await;
+        self.program_of(role)
+    }
+
+    fn program_of(&self, user: &str) -> Program {
+        let url = format!("redis://{user}:secret@127.0.0.1:{}/", self.redis.port());
+        self.here.program.clone().env("LYNKHOOK_REDIS__URL", url)
+    }
+}
+
+/// The finding about a role's rights, and the exit code.
+async fn rights(program: &Program, role: &str) -> (Value, Option<i32>) {
+    let output = program.run(["doctor", "--json", "--role", role]).await;
+    let findings: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:#?}"));
+    let found = findings.as_array().unwrap().iter().find(|finding| finding["check"] == "rights");
+    (found.unwrap_or_else(|| panic!("{findings}")).clone(), output.code)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_rights_that_readme_names_a_worker_delivers_a_producer_enqueues_and_an_operator_operates() {
+    let scene = Scene::set().await;
+    let Scene { receiver, here, .. } = &scene;
+    receiver.plan("/flaky", [Answer::Status(503), Answer::Status(200)]);
+    receiver.plan("/gone", [Answer::Status(404)]);
+    let (worker, producer, operator) = (
+        scene.user_of_readme("worker").await,
+        scene.user_of_readme("producer").await,
+        scene.user_of_readme("operator").await,
+    );
+    for (role, program) in [("worker", &worker), ("producer", &producer), ("operator", &operator)] {
+        let (found, code) = rights(program, role).await;
+        assert_eq!((&found["verdict"], code), (&Value::from("pass"), Some(0)), "{role}: {found}");
+    }
+    let operate = async |words: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        let output = operator.run(&words).await;
+        assert_eq!(output.code, Some(0), "{words:?}: {output:#?}");
+        output.stdout
+    };
+    let added = async |path| {
+        let json = operate(&format!("webhook add --json --account acme --url {}", receiver.url(path))).await;
+        serde_json::from_str::<Value>(&json).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let (flaky, gone) = (added("/flaky").await, added("/gone").await);
+    let worker = worker.worker([("LYNKHOOK_DELIVERY__RETRY_DELAYS", "50ms,50ms")]);
+    let push = async |input: &str| {
+        let output = producer.run_with_input(["enqueue", "--account", "acme", "-"], input).await;
+        assert_eq!(output.code, Some(0), "{output:#?}");
+    };
+    let event = TRANSCRIPT.replace('\n', "");
+    push(&event).await;
+    here.drained().await;
+    let statuses = |log: Vec<Value>| log.iter().map(|entry| entry["httpStatus"].clone()).collect::<Vec<_>>();
+    assert_eq!(statuses(here.log(flaky.parse().unwrap()).await), [200, 503]);
+    assert_eq!(statuses(here.log(gone.parse().unwrap()).await), [404]);
+
+    // What is held while its webhook is off, set aside, failed, redelivered, and deleted.
+    operate(&format!("webhook disable --account acme {flaky}")).await;
+    push(&event).await;
+    here.push("acme", "no event").await;
+    here.drained().await;
+    assert!(operate("queue status").await.contains("1 of 1 webhook"), "{}", operate("queue status").await);
+    operate(&format!("webhook edit --account acme {flaky} --active --revision 2")).await;
+    receiver.wait_for("/flaky", 3, SOON).await;
+    assert!(operate("queue rejected list").await.contains("not JSON"));
+    operate("queue rejected requeue --all").await;
+    operate(&format!("webhook failed --account acme {gone}")).await;
+    operate(&format!("webhook redeliver --account acme {gone} --all")).await;
+    operate(&format!("webhook logs --account acme {gone}")).await;
+    receiver.wait_for("/gone", 3, SOON).await;
+    here.drained().await;
+    operate(&format!("webhook enable --discard-held --account acme {gone}")).await;
+    operate(&format!("webhook show --account acme {gone}")).await;
+    operate(&format!("webhook delete --account acme {gone}")).await;
+    operate("secrets rotate").await;
+    operate("webhook list --account acme").await;
+    operate("account purge --account acme --yes").await;
+    let left: Vec<String> = here.redis.clone().keys(format!("{}*wh_*", here.prefix)).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    let said = worker.stderr();
+    assert!(!said.contains("permission") && !said.contains("may do too little"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_advice_of_doctor_gives_every_missing_right_at_once() {
+    let scene = Scene::set().await;
+    for role in ["worker", "producer", "operator"] {
+        let user = format!("bare-{role}");
+        scene.allow(&format!("{user} on >secret +info +multi")).await;
+        let program = scene.program_of(&user);
+        let before: u64 = redis::cmd("DBSIZE").query_async(&mut scene.here.redis.clone()).await.unwrap();
+        let (found, code) = rights(&program, role).await;
+        assert_eq!((&found["verdict"], code), (&Value::from("fail"), Some(5)), "{role}: {found}");
+        let advice = found["advice"].as_str().unwrap().strip_prefix("ACL SETUSER ").unwrap();
+        let after: u64 = redis::cmd("DBSIZE").query_async(&mut scene.here.redis.clone()).await.unwrap();
+        assert_eq!(before, after, "{role}: nothing was written");
+        // Where it may run no command on any key, the keys are found next.
+        scene.allow(advice).await;
+        let (found, _) = rights(&program, role).await;
+        if found["verdict"] != "pass" {
+            assert_eq!(found["found"], format!("{user} lacks what a {role} needs: ~{}:*", scene.here.prefix), "{role}");
+            scene.allow(found["advice"].as_str().unwrap().strip_prefix("ACL SETUSER ").unwrap()).await;
+        }
+        let (found, code) = rights(&program, role).await;
+        assert_eq!((&found["verdict"], code), (&Value::from("pass"), Some(0)), "{role}: {found}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_single_missing_right_is_found_and_only_what_can_be_done_without_is_a_warning() {
+    let scene = Scene::set().await;
+    for (takes, role, verdict, says) in [
+        ("-lpushx", "worker", "fail", "lacks what a worker needs: +lpushx"),
+        ("-xgroup|delconsumer", "worker", "fail", "needs: +xgroup|delconsumer"),
+        ("-xadd -zadd", "worker", "fail", "needs: +xadd +zadd"),
+        ("-client", "worker", "warn", "with +client|id +client|unblock +client|tracking it would cost less"),
+        ("-lpushx", "operator", "pass", "may do all"),
+        ("-xadd", "producer", "fail", "needs: +xadd"),
+        ("-multi", "worker", "warn", "could not be tried"),
+        ("resetkeys %R~* +@all", "worker", "fail", "needs: ~"),
+        ("resetkeys %W~* +@all", "producer", "fail", "needs: ~"),
+    ] {
+        scene.allow(&format!("someone reset on >secret ~* +@all {takes}")).await;
+        let (found, code) = rights(&scene.program_of("someone"), role).await;
+        let expected = if verdict == "fail" { 5 } else { 0 };
+        assert_eq!((found["verdict"].as_str(), code), (Some(verdict), Some(expected)), "{takes}: {found}");
+        assert!(found["found"].as_str().unwrap().contains(says), "{takes}: {found}");
+    }
+    let output = scene.here.program.run(["doctor", "--role", "server"]).await;
+    assert_eq!(output.code, Some(2), "there is no server yet: {output:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_client_reads_delivers_says_so_once_and_stops_when_its_read_ends() {
+    let scene = Scene::set().await;
+    let Scene { receiver, here, .. } = &scene;
+    receiver.plan("/hook", [Answer::Status(200)]);
+    let webhook = here.add("acme", &receiver.url("/hook")).await;
+    scene.allow("deaf on >secret ~* +@all -client").await;
+    let mut worker = scene.program_of("deaf").worker([]);
+    for _ in 0..3 {
+        here.push("acme", TRANSCRIPT).await;
+    }
+    here.drained().await;
+    assert_eq!(here.log(webhook).await.len(), 3);
+    // A second connection of the reader.
+    let mut destroy = redis::cmd("XGROUP");
+    destroy.arg("DESTROY").arg(here.key("queue")).arg("workers");
+    destroy.query_async::<()>(&mut here.redis.clone()).await.unwrap();
+    worker.wait_for_line("is created anew").await;
+    here.push("acme", TRANSCRIPT).await;
+    here.drained().await;
+    worker.sigterm();
+    assert_eq!(worker.wait().await, Some(0));
+    worker.wait_for_line("worker stopped").await;
+    let said = worker.stderr();
+    assert_eq!(said.matches("reads cannot be ended early").count(), 1, "{said}");
+    assert!(!said.contains("the grace is over"), "{said}");
+}
