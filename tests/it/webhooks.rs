@@ -134,6 +134,34 @@ async fn switched_off_between_attempts_the_retry_is_held_with_its_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_for_many_webhooks_is_attempted_once_at_each_though_its_worker_dies_between_two_steps_of_the_fan_out()
+{
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await.with("LYNKHOOK_WEBHOOKS__LIMIT_PER_ACCOUNT", "120").await;
+    let mut webhooks = Vec::new();
+    for number in 0..120 {
+        receiver.plan(&format!("/{number}"), [Answer::Status(200)]);
+        webhooks.push(here.add("acme", &receiver.url(&format!("/{number}"))).await);
+    }
+    here.push("acme", TRANSCRIPT).await;
+    let lease = [
+        ("LYNKHOOK_WORKER__LEASE", "12700ms"),
+        ("LYNKHOOK_WORKER__START_WITHIN", "700ms"),
+        ("LYNKHOOK_WORKER__RENEW_EVERY", "200ms"),
+    ];
+    let mut dies = here.program.clone().env("LYNKHOOK_FAILPOINT", "after-fan_out@2").worker(lease);
+    assert_eq!(dies.wait().await, None, "it was killed after the second step of three");
+    let _goes_on = here.program.worker(lease);
+    here.drained().await;
+    for webhook in webhooks {
+        let log = here.log(webhook).await;
+        assert_eq!((log.len(), &log[0]["attempt"], &log[0]["httpStatus"]), (1, &json!(1), &json!(200)), "{log:?}");
+    }
+    let counted: Option<u64> = here.redis.clone().hget(here.key("counts"), "events_without_webhook").await.unwrap();
+    assert_eq!(counted, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_webhook_is_gone_with_its_keys_and_what_is_queued_for_it_is_dropped_and_counted() {
     let receiver = Receiver::start().await;
     let gate = Gate::new();
