@@ -90,8 +90,9 @@ impl Store {
         let (heard, keys) = (known.clone(), self.0.keys.clone());
         let response_timeout = self.0.link.response_timeout();
         let mut connection = self.0.link.dedicated(move |push| heard.told(&keys, push)).await?;
-        let asked = redis::cmd("CLIENT").arg("ID").query_async(&mut connection);
-        let client_id = match answered(response_timeout, asked).await {
+        let ask = redis::cmd("CLIENT").arg("ID").clone();
+        let told = answered(response_timeout, ask.query_async(&mut connection)).await;
+        let client_id = match told.map_err(StoreError::from) {
             Ok(id) => id,
             Err(StoreError::Refused(error) | StoreError::Forbidden(error)) => {
                 TOLD.call_once(|| {

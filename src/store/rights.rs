@@ -3,8 +3,6 @@
 //! The rights are tried harmlessly: a command that is sent after `MULTI` is judged when it comes, and refused there (`NOPERM`)
 //! if the user may not run it or touch its keys. Nothing is ever executed, because the connection ends without `EXEC`.
 
-use std::time::Duration;
-
 use redis::{Cmd, Value};
 
 use super::{Store, StoreError};
@@ -48,6 +46,7 @@ const WORKER: &[&str] = &[
     "EVALSHA 0 1 {visits}",
     "EVALSHA 0 1 {rejected}",
     "EVALSHA 0 1 {counts}",
+    "EVALSHA 0 1 {audit}",
     "EVALSHA 0 1 {held_bytes}",
     "EVALSHA 0 1 {webhooks}",
     "EVALSHA 0 1 {logs}",
@@ -57,7 +56,10 @@ const WORKER: &[&str] = &[
     "XREADGROUP GROUP workers rights STREAMS {queue} >",
     "XGROUP CREATE {queue} workers 0",
     "XGROUP DELCONSUMER {queue} workers rights",
+    "XGROUP SETID {queue} workers 0-1",
     "XINFO CONSUMERS {queue} workers",
+    "XINFO GROUPS {queue}",
+    "XINFO STREAM {queue}",
     "XINFO STREAM {held}",
     "XPENDING {queue} workers",
     "XCLAIM {queue} workers rights 0 0-1",
@@ -66,6 +68,8 @@ const WORKER: &[&str] = &[
     "XDEL {queue} 0-1",
     "XLEN {queue}",
     "XRANGE {queue} - +",
+    "XREVRANGE {queue} + -",
+    "XSETID {queue} 0-1",
     "XTRIM {rejected} MAXLEN 1",
     "MEMORY USAGE {held}",
     "HGET {webhooks} field",
@@ -78,6 +82,7 @@ const WORKER: &[&str] = &[
     "LPUSH {logs} entry",
     "LPUSHX {logs} entry",
     "LINDEX {logs} 0",
+    "LPOS {logs} entry",
     "LTRIM {logs} 0 0",
     "RPOP {logs}",
     "EXPIRE {logs} 1",
@@ -106,6 +111,7 @@ const OPERATOR: &[&str] = &[
     "EVALSHA 0 1 {visits}",
     "EVALSHA 0 1 {rejected}",
     "EVALSHA 0 1 {counts}",
+    "EVALSHA 0 1 {audit}",
     "EVALSHA 0 1 {held_bytes}",
     "EVALSHA 0 1 {webhooks}",
     "EVALSHA 0 1 {logs}",
@@ -133,6 +139,7 @@ const OPERATOR: &[&str] = &[
     "XDEL {rejected} 0-1",
     "XINFO CONSUMERS {queue} workers",
     "XINFO GROUPS {queue}",
+    "XINFO STREAM {queue}",
     "XLEN {queue}",
     "XPENDING {queue} workers",
     "XRANGE {queue} - +",
@@ -187,7 +194,7 @@ impl Store {
         let user = self.0.link.user();
         let mut missing = Missing { user, needed: Vec::new(), useful: Vec::new(), tried: true };
         // One of its own, which ends with this function: what was queued on it is forgotten then.
-        let mut connection = self.0.link.dedicated(Duration::ZERO, |_| ()).await?;
+        let mut connection = self.0.link.dedicated(|_| ()).await?;
         match redis::cmd("MULTI").query_async::<()>(&mut connection).await.map_err(StoreError::from) {
             Ok(()) => {}
             Err(StoreError::Forbidden(_)) => return Ok(Missing { tried: false, ..missing }),
@@ -231,6 +238,7 @@ impl Store {
                 "{visits}" => command.arg(keys.visits(0)),
                 "{rejected}" => command.arg(keys.rejected(0)),
                 "{counts}" => command.arg(keys.counts(0)),
+                "{audit}" => command.arg(keys.audit(0)),
                 "{held_bytes}" => command.arg(keys.held_bytes(0)),
                 "{webhooks}" => command.arg(keys.webhooks_of(0)),
                 "{logs}" => command.arg(keys.logs(0, webhook)),

@@ -5,7 +5,10 @@
 //! step forward it rests what would drop or take something for being old, until the clock has stepped back or the new time has
 //! stood for a while.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use tokio::time::Instant;
@@ -38,7 +41,7 @@ impl ServerClock {
             state: Mutex::new(State { now, heard: Instant::now(), ahead: (0, 0), forward: None }),
         };
         let ahead = clock.ahead(now.timestamp_millis(), sent);
-        clock.state.lock().expect("never poisoned").ahead = ahead;
+        clock.state.lock().unwrap_or_else(PoisonError::into_inner).ahead = ahead;
         clock
     }
 
@@ -47,7 +50,7 @@ impl ServerClock {
     pub(super) fn hear(&self, now_ms: i64, sent: Instant) -> Option<i64> {
         let now = Utc.timestamp_millis_opt(now_ms).single()?;
         let (least, most) = self.ahead(now_ms, sent);
-        let mut state = self.state.lock().expect("never poisoned");
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (state.now, state.heard) = (now, Instant::now());
         let (forward, back) = (least - state.ahead.1, state.ahead.0 - most);
         let step = if forward > STEP_MS {
@@ -67,13 +70,13 @@ impl ServerClock {
 
     /// What Redis's clock says now.
     pub(super) fn now(&self) -> DateTime<Utc> {
-        let state = self.state.lock().expect("never poisoned");
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.now + TimeDelta::from_std(state.heard.elapsed()).unwrap_or_default()
     }
 
     /// Whether the clock stepped forward less than `within` ago, and not back since.
     pub(super) fn leapt_within(&self, within: Duration) -> bool {
-        let forward = self.state.lock().expect("never poisoned").forward;
+        let forward = self.state.lock().unwrap_or_else(PoisonError::into_inner).forward;
         forward.is_some_and(|at| at.elapsed() < within)
     }
 

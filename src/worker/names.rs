@@ -3,7 +3,7 @@
 //! served meanwhile. In `held` they would count against their webhook's limit.
 
 use std::{
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -38,7 +38,7 @@ impl Unnamed {
 
     /// How long the next one waits: however many wait, one comes back after the other.
     fn wait(&self, now: Instant) -> Duration {
-        let mut last = self.last.lock().expect("never poisoned");
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let after_last = last.map_or(now, |last| last + self.apart);
         let due = after_last.clamp(now + WAIT[0], now + WAIT[1]);
         *last = Some(due);

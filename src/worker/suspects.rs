@@ -1,7 +1,10 @@
 //! Suspects are attempted one at a time, so one whose endpoint does not answer holds up all others. Those whose attempts took long
 //! are remembered, and a suspect of another webhook goes before theirs.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -19,7 +22,7 @@ pub(super) struct SlowSuspects(Mutex<Vec<(String, Instant)>>);
 impl SlowSuspects {
     /// A suspect is settled, or given up, and took this long.
     pub(super) fn note(&self, name: String, took: Duration) {
-        let mut slow = self.0.lock().expect("never poisoned");
+        let mut slow = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slow.retain(|(known, at)| *known != name && at.elapsed() < REMEMBERED);
         if took > LONG {
             if slow.len() == NAMES_MAX {
@@ -31,7 +34,7 @@ impl SlowSuspects {
 
     /// Those that let others go first.
     pub(super) fn names(&self) -> Vec<String> {
-        let slow = self.0.lock().expect("never poisoned");
+        let slow = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slow.iter().filter(|(_, at)| at.elapsed() < REMEMBERED).map(|(name, _)| name.clone()).collect()
     }
 }

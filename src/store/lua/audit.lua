@@ -59,10 +59,9 @@ end
 if #leases < 500 then look_up_to(position) end
 if #unheld > 0 and not only_looks then
   -- Counted as never delivered, so that the claim counts the first time.
-  local claim = { 'XCLAIM', queue, 'workers', consumer, 0 }
-  for _, entry in ipairs(unheld) do claim[#claim + 1] = entry end
-  for _, word in ipairs({ 'IDLE', lease_ms, 'RETRYCOUNT', 0, 'FORCE', 'JUSTID' }) do claim[#claim + 1] = word end
-  redis.call(unpack(claim))
+  local words = { unpack(unheld) }
+  for _, word in ipairs({ 'IDLE', lease_ms, 'RETRYCOUNT', 0, 'FORCE', 'JUSTID' }) do words[#words + 1] = word end
+  redis.call('XCLAIM', queue, 'workers', consumer, 0, unpack(words))
 end
 if #leases == 500 or is_full() then return { #unheld, string.sub(behind, 2), 0, 0, -1, 0, 0, '', now } end
 
