@@ -32,7 +32,7 @@ async fn crash_at(side: &'static str, step: &'static str, times: usize) {
     match step {
         "read" | "request" | "audit" | "claim" | "fan_out" | "group" | "hold" | "mend_times" | "promote"
         | "publish" | "reject" | "release" | "renew" | "settle" | "sweep" | "visit" => {
-            a_worker_is_killed(&format!("{side}-{step}"), times).await
+            a_worker_is_killed(&format!("{side}-{step}"), times).await;
         }
         "take_back" => a_worker_that_connects_is_killed(side).await,
         "leave" => a_leaving_worker_is_killed(side).await,

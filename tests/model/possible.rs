@@ -35,7 +35,7 @@ pub(crate) fn possible(state: &State, bounds: &Bounds) -> Vec<Action> {
             let new = |p: Pending| p.holder == Consumer::Worker(worker) && p.deliveries == 1;
             entry.pending.is_some_and(new) && !state.is_in_hand(entry)
         };
-        if room > 0 && state.queue.iter().any(|entry| untold(entry)) {
+        if room > 0 && state.queue.iter().any(untold) {
             found.push(Action::TakeBack { worker });
         }
     }

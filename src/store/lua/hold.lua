@@ -35,8 +35,7 @@ local function hold(of, entry, deliveries, delivery, reason, ms)
   if reason ~= 'off' then of.release = of.release or come_by(releases, of.member, now + ms) end
   if of.active and is_full and reason == 'new' then return 'FULL' end
   local id = redis.call('XADD', of.held, '*', 'delivery', delivery)
-  -- An entry that somebody took out of the queue under its holder is not held.
-  local there = redis.call('XDEL', queue, entry)
+  local there = redis.call('XDEL', queue, entry) -- 0: somebody took it out of the queue, and it is not held.
   if there == 0 then trimmed = trimmed + redis.call('XDEL', of.held, id) end
   of.entries, of.added = of.entries + there, of.added + there * #delivery
   return 'HELD'

@@ -27,10 +27,8 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
             _ => false,
         },
         "XREADGROUP" => within(arguments, "COUNT"),
-        // One entry's lease, those of a batch and as many between them, or a page of those that are in flight: not more
-        // than workers have in hand.
+        // Those of a batch and as many between them, or a page of those that are in flight: not more than workers have in hand.
         "XPENDING" => match arguments {
-            [_, "workers", from, to, "1"] => from == to,
             [_, "workers", _, _, most, _consumer] => most.parse().is_ok_and(|most: usize| most <= 2 * BATCH_MAX),
             // What is idle, all of a page, or how many of the pending are gone.
             [_, "workers", "IDLE", _, _, "+", page] => small(page),
