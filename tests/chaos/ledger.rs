@@ -301,6 +301,8 @@ pub async fn leftovers(world: &World, wire: &mut Wire, books: &mut Books) {
         let fine = match kind {
             "queue" => wire.ask::<u64>(redis::cmd("XLEN").arg(key)).await == 0,
             "webhooks" | "visits" | "releases" => true,
+            // No storm takes an entry out of the queue.
+            "audit" => !wire.ask::<bool>(redis::cmd("HEXISTS").arg(key).arg("noticed")).await,
             "counts" => (STAYING..ACCOUNTS).any(|account| *key == world.key(account, "counts")),
             "logs" => of_present() && log_is_fine(wire, key).await,
             "failed" => of_present(),
