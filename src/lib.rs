@@ -31,7 +31,8 @@
 //!
 //! An event that one webhook wants is attempted straight from its queue entry; one that several want becomes one
 //! *delivery* entry each. One script adds at most 50 of those and 4 MiB: while webhooks are left, it replaces the event's entry
-//! by a new one at the end of the queue, whose field `after` names the last webhook that has its delivery. Whatever an entry's fate, its place in Redis changes in one script, so a delivery is at any
+//! by a new one at the end of the queue, whose field `after` names the last webhook that has its delivery. Whatever an entry's fate,
+//! its place in Redis changes in one script, so a delivery is at any
 //! time in exactly one of queue, retries and held, until it is delivered, failed, or dropped and counted.
 //!
 //! # What holds it together
@@ -52,7 +53,13 @@
 //! (`take_back.lua`), under the same delivery count. A process that stood still looks at the socket before it gives an answer up.
 //!
 //! **A suspect.** An entry that was claimed before may have ended its worker. A worker attempts suspects one at a time,
-//! so that no neighbour is blamed; those of an endpoint that held others up go last (`worker/suspects.rs`). One lost five times is set aside with a final log entry.
+//! so that no neighbour is blamed; those of an endpoint that held others up go last (`worker/suspects.rs`). One
+//! lost five times is set aside with a final log entry.
+//!
+//! **Nothing vanishes unseen** (`worker/audit.rs`). The group's bookkeeping and the stream are in the operators' hands. One worker at a
+//! time compares them: what was read and is nobody's becomes pending as if its worker had died, and what somebody took out of the
+//! queue is counted. Such an entry, if a worker has it in hand, is that worker's alone: it is attempted, settled and logged by what
+//! the worker holds, under the delivery count 0.
 //!
 //! **A panic** in a delivery's task drops all that the task had, so the entry stays pending and is lost once. A panic in one of
 //! the worker's loops stops the worker as a signal does, with an error at its end.
