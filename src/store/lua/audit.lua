@@ -81,7 +81,7 @@ end
 -- what is missing besides was taken out unread. Some of that may be known since the last look. A group that begins anew tells
 -- nothing, and Redis does not always know how many were read: then it is at least seen that the next entry is gone.
 local stream = named(redis.call('XINFO', 'STREAM', queue))
-local first = redis.call('XRANGE', queue, '-', '+', 'COUNT', 1)[1]
+local first = stream['first-entry']
 local held, added = group.pending + #unheld, stream['entries-added']
 local gone = held
 if first then gone = #redis.call('XPENDING', queue, 'workers', '-', '(' .. first[1], 1000) end
@@ -101,10 +101,12 @@ if added and gone < 1000 and not is_set_back then
 end
 local next_is_gone = goes_on and is_after(last_look.next, position)
   and #redis.call('XRANGE', queue, last_look.next, last_look.next) == 0
+-- A queue that was deleted with entries in it begins to count anew.
+local is_new = added and added < (tonumber(last_look.added) or 0) and (tonumber(last_look.length) or 0) > 0
 -- Besides, the other scripts count what they miss.
 local total = tonumber(redis.pcall('HGET', counts, 'entries_trimmed')) or 0
 local since_last_look = taken + math.max(0, total - (tonumber(last_look.trimmed) or 0))
-local is_noticed = since_last_look > 0 or next_is_gone
+local is_noticed = since_last_look > 0 or next_is_gone or is_new
 if not only_looks then
   count(counts, 'entries_trimmed', taken)
   if is_noticed then
@@ -112,7 +114,7 @@ if not only_looks then
     redis.pcall('HSET', audit, 'noticed', now)
   end
   redis.pcall('HSET', audit, 'position', position, 'read', read or '', 'missing', missing, 'trimmed', total + taken)
-  redis.pcall('HSET', audit, 'next', next_entry or '')
+  redis.pcall('HSET', audit, 'next', next_entry or '', 'added', added or '', 'length', stream.length)
 end
 local noticed = tonumber(last_look.noticed)
 

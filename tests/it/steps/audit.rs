@@ -188,6 +188,28 @@ async fn a_trim_before_any_worker_is_noticed_too_and_a_group_made_anew_is_no_tri
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_deleted_with_entries_in_it_is_noticed_once_and_an_empty_one_is_not() {
+    for left in [0, 5] {
+        let bench = Bench::new().await;
+        let webhook = bench.webhook("acme", true).await;
+        bench.push_many(20).await;
+        for id in bench.take_some("a", 20 - left).await {
+            let held = Held { partition: 0, entry: lynkhook::store::EntryId(id), deliveries: 1 };
+            let attempt = attempted(&held, &first("acme", webhook, "e1"), Next::Delivered);
+            assert_eq!(bench.settle(&[attempt]).await, [Settled::Done]);
+        }
+        assert!(!bench.audit().await.trimmed);
+        bench.cli::<u64>(&format!("DEL {}", bench.key("queue"))).await;
+        bench.store.ensure_group(0).await.unwrap();
+        bench.push_many(1).await;
+        assert_eq!(bench.look().await.trimmed, left > 0, "{left}");
+        assert_eq!(bench.audit().await.trimmed, left > 0, "{left}");
+        assert!(!bench.audit().await.trimmed, "once");
+        assert_eq!(bench.counted("trims_seen").await, u64::from(left > 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_redis_forgets_how_many_were_read_and_a_trim_is_seen_nevertheless() {
     let mut redis = RedisServer::start(AppendFsync::Always);
     let receiver = Receiver::start().await;
