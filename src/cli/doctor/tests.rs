@@ -133,3 +133,35 @@ fn what_the_server_refuses_fails_with_advice_by_its_cause() {
     }
     assert_says(&refusal::of_connection(&StoreError::gone()), Verdict::Fail, "start Redis, or mend redis.url");
 }
+
+#[test]
+fn entries_that_nobody_holds_trims_blocked_ids_and_old_entries_are_told_with_what_to_do() {
+    let sound = Audit::default();
+    let hour = Duration::from_hours(1);
+    let of = |audit: Audit| {
+        let groups = [sound.clone(), audit].map(|audit| Some(audit));
+        let groups: Vec<Group> =
+            (0..).zip(groups).map(|(partition, audit)| Group { partition, audit, stuck: 0 }).collect();
+        entries::judge(&groups)
+    };
+    for (audit, check, verdict, words) in [
+        (sound.clone(), "held", Verdict::Pass, "in a worker's hands"),
+        (Audit { unheld: 20, ..sound.clone() }, "held", Verdict::Fail, "20 entries were read, and nobody holds them"),
+        (sound.clone(), "ids", Verdict::Pass, "takes more"),
+        (Audit { is_exhausted: true, ..sound.clone() }, "ids", Verdict::Fail, "partition 1 has the largest id"),
+        (Audit { is_beyond: true, ..sound.clone() }, "ids", Verdict::Fail, "nothing that is added is read"),
+        (sound.clone(), "trims", Verdict::Pass, "nobody took an entry"),
+        (Audit { trimmed: true, ..sound.clone() }, "trims", Verdict::Fail, "nobody knows how many"),
+        (Audit { trimmed: true, entries_trimmed: 20, ..sound.clone() }, "trims", Verdict::Fail, "just now: 20"),
+        (Audit { trim_noticed: Some(hour * 23), ..sound.clone() }, "trims", Verdict::Fail, "23h ago"),
+        (Audit { trim_noticed: Some(hour * 25), ..sound.clone() }, "trims", Verdict::Pass, "1day 1h ago, none since"),
+        (sound.clone(), "age", Verdict::Pass, "empty"),
+        (Audit { oldest: Some(Duration::from_secs(9)), ..sound.clone() }, "age", Verdict::Pass, "9s ago"),
+        (Audit { oldest: Some(Duration::from_secs(20)), ..sound.clone() }, "age", Verdict::Warn, "start more workers"),
+        (Audit { oldest: Some(hour), ..sound.clone() }, "age", Verdict::Fail, "1h ago"),
+    ] {
+        let findings = of(audit);
+        assert_says(findings.iter().find(|finding| finding.check == check).unwrap(), verdict, words);
+    }
+    assert_eq!(entries::judge(&[Group { partition: 0, audit: None, stuck: 0 }]), [], "there is nothing to compare");
+}
