@@ -4,8 +4,8 @@
 -- Answers MADE, or THERE.
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], 'workers', '0', 'MKSTREAM')
 if not made.err then
-  -- The new group reads from the beginning: what the old one was to read next may be done.
-  redis.pcall('HDEL', KEYS[2], 'next')
+  -- The new group reads from the beginning: what the old one had read, and what it was to read next, says nothing of it.
+  redis.pcall('HDEL', KEYS[2], 'next', 'read')
   return 'MADE'
 end
 if string.find(made.err, 'BUSYGROUP', 1, true) then return 'THERE' end
