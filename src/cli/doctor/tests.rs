@@ -139,7 +139,7 @@ fn entries_that_nobody_holds_trims_blocked_ids_and_old_entries_are_told_with_wha
     let sound = Audit::default();
     let hour = Duration::from_hours(1);
     let of = |audit: Audit| {
-        let groups = [sound.clone(), audit].map(|audit| Some(audit));
+        let groups = [sound.clone(), audit].map(Some);
         let groups: Vec<Group> =
             (0..).zip(groups).map(|(partition, audit)| Group { partition, audit, stuck: 0 }).collect();
         entries::judge(&groups)
