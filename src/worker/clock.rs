@@ -29,6 +29,8 @@ struct State {
     heard: Instant,
     /// How far Redis's clock is ahead of ours, in ms: at least and at most. It answered somewhen between question and answer.
     ahead: (i64, i64),
+    /// The last step, either way.
+    step: Option<Instant>,
     /// The last step forward, unless the clock stepped back since.
     forward: Option<Instant>,
 }
@@ -38,7 +40,7 @@ impl ServerClock {
     pub(super) fn new(now: DateTime<Utc>, sent: Instant) -> Self {
         let clock = Self {
             started: sent,
-            state: Mutex::new(State { now, heard: Instant::now(), ahead: (0, 0), forward: None }),
+            state: Mutex::new(State { now, heard: Instant::now(), ahead: (0, 0), step: None, forward: None }),
         };
         let ahead = clock.ahead(now.timestamp_millis(), sent);
         clock.state.lock().unwrap_or_else(PoisonError::into_inner).ahead = ahead;
@@ -62,6 +64,9 @@ impl ServerClock {
         } else {
             None
         };
+        if step.is_some() {
+            state.step = Some(Instant::now());
+        }
         if step.is_some() || most - least <= EXACT_MS {
             state.ahead = (least, most);
         }
@@ -72,6 +77,12 @@ impl ServerClock {
     pub(super) fn now(&self) -> DateTime<Utc> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.now + TimeDelta::from_std(state.heard.elapsed()).unwrap_or_default()
+    }
+
+    /// Whether the clock stepped, either way, less than `within` ago.
+    pub(super) fn stepped_within(&self, within: Duration) -> bool {
+        let step = self.state.lock().unwrap_or_else(PoisonError::into_inner).step;
+        step.is_some_and(|at| at.elapsed() < within)
     }
 
     /// Whether the clock stepped forward less than `within` ago, and not back since.
@@ -115,6 +126,7 @@ mod tests {
         pass(1000).await;
         assert_eq!(clock.hear(NOW_MS + 4900, Instant::now()), Some(-DAY_MS));
         assert!(!clock.leapt_within(Duration::from_hours(1)), "it is right again");
+        assert!(clock.stepped_within(Duration::from_secs(1)), "and has just stepped");
         // The process stands still for 15 s after its question; Redis answers at once.
         let sent = Instant::now();
         pass(15_000).await;

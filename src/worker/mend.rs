@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Worker, persist::tell, release};
+use super::{Worker, names, persist::tell, release};
 use crate::{
     domain::endpoint::LONGEST_PUT_OFF,
     failpoint,
@@ -26,11 +26,6 @@ const RIGHT_AFTER: Duration = Duration::from_mins(5);
 /// Mends the times of one partition.
 pub(super) async fn mend(worker: Arc<Worker>, partition: u16) {
     let next = &worker.next_mend[usize::from(partition)];
-    let longest = Longest {
-        retry: worker.schedule.longest_wait().max(LONGEST_PUT_OFF) + MARGIN,
-        release: release::PUT_OFF + MARGIN,
-        visit: VISIT_LONGEST,
-    };
     loop {
         let every = MEND_EVERY.mul_f64(rand::random_range(0.5..1.5));
         tokio::select! {
@@ -38,6 +33,14 @@ pub(super) async fn mend(worker: Arc<Worker>, partition: u16) {
             () = next.come(Instant::now(), every) => {}
         }
         failpoint::wedge("mend").await;
+        // Without a name server deliveries may wait for long among the retries; after a step they may as well come back with them.
+        let stepped = worker.clock.stepped_within(MEND_EVERY * 2);
+        let unnamed = if stepped { Duration::ZERO } else { names::LONGEST_WAIT };
+        let longest = Longest {
+            retry: worker.schedule.longest_wait().max(LONGEST_PUT_OFF).max(unnamed) + MARGIN,
+            release: release::PUT_OFF + MARGIN,
+            visit: VISIT_LONGEST,
+        };
         if let Err(error) = mend_all(&worker, partition, &longest).await {
             tell("mend times", Some(partition), &error);
             next.by(Instant::now() + NO_ANSWER);

@@ -18,7 +18,9 @@ use crate::{
 };
 
 /// A delivery waits at least this long, and at most.
-const WAIT: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+const WAIT: [Duration; 2] = [Duration::from_secs(1), LONGEST_WAIT];
+/// The longest wait for a name server.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// They come back at least this far apart, to take little of the worker's time; and so that they take an eighth of its
 /// slots, each for as long as a lookup takes that fails at once.
 const APART: Duration = Duration::from_millis(2);
