@@ -35,9 +35,8 @@ pub struct Missing {
 /// The commands with which every process finds out whether this Redis fits.
 const START: &[&str] = &["INFO", "HMGET {meta} schema partitions", "HSETNX {meta} schema 1"];
 
-/// The commands of a worker and of its scripts, each with a key that it is used on. `EVALSHA` tries a key for reading and
-/// writing.
-const WORKER: &[&str] = &[
+/// What running scripts takes. `EVALSHA` tries a key for reading and writing.
+const SCRIPTS: &[&str] = &[
     "TIME",
     "SCRIPT LOAD return",
     "EVALSHA 0 1 {queue}",
@@ -52,6 +51,10 @@ const WORKER: &[&str] = &[
     "EVALSHA 0 1 {logs}",
     "EVALSHA 0 1 {held}",
     "EVALSHA 0 1 {failed}",
+];
+
+/// The commands of a worker and of its scripts, each with a key that it is used on.
+const WORKER: &[&str] = &[
     "EVALSHA 0 1 {worker}",
     "XREADGROUP GROUP workers rights STREAMS {queue} >",
     "XGROUP CREATE {queue} workers 0",
@@ -103,20 +106,6 @@ const PRODUCER: &[&str] = &["XADD {queue} * field value"];
 
 /// The commands of people's commands and of their scripts.
 const OPERATOR: &[&str] = &[
-    "TIME",
-    "SCRIPT LOAD return",
-    "EVALSHA 0 1 {queue}",
-    "EVALSHA 0 1 {retries}",
-    "EVALSHA 0 1 {releases}",
-    "EVALSHA 0 1 {visits}",
-    "EVALSHA 0 1 {rejected}",
-    "EVALSHA 0 1 {counts}",
-    "EVALSHA 0 1 {audit}",
-    "EVALSHA 0 1 {held_bytes}",
-    "EVALSHA 0 1 {webhooks}",
-    "EVALSHA 0 1 {logs}",
-    "EVALSHA 0 1 {held}",
-    "EVALSHA 0 1 {failed}",
     "SCAN 0",
     "GET {worker}",
     "HGET {webhooks} field",
@@ -163,13 +152,13 @@ impl Role {
     }
 
     /// The commands that it needs, and those that it can do without.
-    fn commands(self) -> [(&'static [&'static str], bool); 3] {
-        let (own, useful): (_, &[&str]) = match self {
-            Self::Worker => (WORKER, USEFUL_TO_A_WORKER),
-            Self::Producer => (PRODUCER, &[]),
-            Self::Operator => (OPERATOR, &[]),
+    fn commands(self) -> [(&'static [&'static str], bool); 4] {
+        let (scripts, own, useful): (&[&str], _, &[&str]) = match self {
+            Self::Worker => (SCRIPTS, WORKER, USEFUL_TO_A_WORKER),
+            Self::Producer => (&[], PRODUCER, &[]),
+            Self::Operator => (SCRIPTS, OPERATOR, &[]),
         };
-        [(START, true), (own, true), (useful, false)]
+        [(START, true), (scripts, true), (own, true), (useful, false)]
     }
 
     /// All rights of the role on an installation, as [`for_shell`] writes them. With `+multi` they can be tried.
