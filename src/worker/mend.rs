@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Worker, names, persist::tell, release};
 use crate::{
-    domain::endpoint::LONGEST_PUT_OFF,
+    domain::{endpoint::LONGEST_PUT_OFF, retry::Schedule},
     failpoint,
     store::{Longest, StoreError},
 };
@@ -33,18 +33,22 @@ pub(super) async fn mend(worker: Arc<Worker>, partition: u16) {
             () = next.come(Instant::now(), every) => {}
         }
         failpoint::wedge("mend").await;
-        // Without a name server deliveries may wait for long among the retries; after a step they may as well come back with them.
-        let stepped = worker.clock.stepped_within(MEND_EVERY * 2);
-        let unnamed = if stepped { Duration::ZERO } else { names::LONGEST_WAIT };
-        let longest = Longest {
-            retry: worker.schedule.longest_wait().max(LONGEST_PUT_OFF).max(unnamed) + MARGIN,
-            release: release::PUT_OFF + MARGIN,
-            visit: VISIT_LONGEST,
-        };
+        let longest = longest(&worker.schedule, worker.clock.stepped_within(MEND_EVERY * 2));
         if let Err(error) = mend_all(&worker, partition, &longest).await {
             tell("mend times", Some(partition), &error);
             next.by(Instant::now() + NO_ANSWER);
         }
+    }
+}
+
+/// The longest waits. Without a name server deliveries may wait for long among the retries; after a step they may as well come
+/// back with those.
+fn longest(schedule: &Schedule, stepped: bool) -> Longest {
+    let unnamed = if stepped { Duration::ZERO } else { names::LONGEST_WAIT };
+    Longest {
+        retry: schedule.longest_wait().max(LONGEST_PUT_OFF).max(unnamed) + MARGIN,
+        release: release::PUT_OFF + MARGIN,
+        visit: VISIT_LONGEST,
     }
 }
 
@@ -89,5 +93,17 @@ impl Worker {
         let now = self.store.now().await?;
         self.hear(now.timestamp_millis(), sent);
         Ok(!self.clock.leapt_within(RIGHT_AFTER))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_a_name_server_is_not_brought_back_unless_the_clock_has_stepped() {
+        let schedule = Schedule::new(vec![Duration::from_secs(2), Duration::from_secs(4)]);
+        assert!(longest(&schedule, false).retry > names::LONGEST_WAIT);
+        assert_eq!(longest(&schedule, true).retry, Duration::from_millis(5200), "the longest retry, and a margin");
     }
 }

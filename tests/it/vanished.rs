@@ -219,7 +219,7 @@ async fn the_cure_by_hand_that_readme_gives_opens_the_queue_and_loses_nothing() 
     here.push("acme", TRANSCRIPT).await;
     let _: String = here.redis.clone().xadd(&queue, LARGEST, &fields).await.unwrap();
     let port = RedisServer::shared().port();
-    let script = cure.replace("redis-cli", &format!("redis-cli -p {port}")).replace("lynkhook:{0}:queue", &queue);
+    let script = cure.replace("redis-cli", &format!("redis-cli -p {port}")).replace("lynkhook:{0}:", &here.key(""));
     let done = tokio::process::Command::new("bash").arg("-ec").arg(&script).output().await.unwrap();
     assert!(done.status.success(), "{done:?}");
     here.push("acme", TRANSCRIPT).await;

@@ -119,24 +119,28 @@ end
 local noticed = tonumber(last_look.noticed)
 
 -- Nothing can be added behind the largest id. Its entry goes to the end under a new one, unless somebody has it in hand: it
--- keeps its place until it is settled.
-local last = stream['last-generated-id']
+-- keeps its place until it is settled. From Redis 7.2 on an id is not set back behind one that was deleted, so the entry is
+-- worked off like any other, and the queue begins anew when it is empty.
+local last, may_move = stream['last-generated-id'], (redis.REDIS_VERSION_NUM or 0) < 0x070200
 local is_largest, is_beyond = last == largest, is_after(position, last)
-if is_largest and not only_looks and #redis.call('XPENDING', queue, 'workers', largest, largest, 1) == 0 then
-  local entry = redis.call('XRANGE', queue, largest, largest)[1]
+local entry = is_largest and redis.call('XRANGE', queue, largest, largest)[1]
+local is_free = is_largest and #redis.call('XPENDING', queue, 'workers', largest, largest, 1) == 0
+if is_free and not only_looks and (may_move or not entry) then
   if entry then redis.call('XDEL', queue, largest) end
   local newest = redis.call('XREVRANGE', queue, '+', '-', 'COUNT', 1)[1]
   last = string.format('%.0f-0', now)
   if newest and is_after(newest[1], last) then last = newest[1] end
   added = added and { 'ENTRIESADDED', added - (entry and 1 or 0), 'MAXDELETEDID', last } or {}
-  redis.call('XSETID', queue, last, unpack(added))
-  is_beyond = is_after(position, last)
+  local answer = redis.pcall('XSETID', queue, last, unpack(added))
+  is_beyond = not answer.err and is_after(position, last)
   if is_beyond then redis.call('XGROUP', 'SETID', queue, 'workers', last) end
-  if entry then
-    redis.call('XADD', queue, '*', unpack(entry[2]))
-    -- It may have been the next, and is not gone.
-    redis.pcall('HDEL', audit, 'next')
+  if entry then redis.call('XADD', queue, '*', unpack(entry[2])) end
+  if answer.err and stream.length == 0 and held == 0 then
+    redis.call('DEL', queue)
+    redis.call('XGROUP', 'CREATE', queue, 'workers', '0', 'MKSTREAM')
   end
+  -- What was to be read next may be that entry, and the counting may begin anew.
+  redis.pcall('HDEL', audit, 'next', 'read', 'added')
 elseif is_beyond and not only_looks then
   redis.call('XGROUP', 'SETID', queue, 'workers', last)
 end
