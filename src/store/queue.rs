@@ -208,6 +208,7 @@ impl Store {
         most: usize,
     ) -> Result<Vec<Entry>, StoreError> {
         let mut script = self.0.scripts.take_back.key(self.0.keys.queue(partition));
+        script.key(self.0.keys.counts(partition));
         script.arg(consumer).arg(last.map_or_else(|| "-".to_owned(), |last| format!("({}", last.0)));
         script.arg(most).arg(BATCH_MAX_BYTES);
         let taken: Vec<(String, Value)> = self.0.link.run_script(&script).await?;

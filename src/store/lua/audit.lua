@@ -88,18 +88,20 @@ if first then gone = #redis.call('XPENDING', queue, 'workers', '-', '(' .. first
 local ahead = redis.pcall('XRANGE', queue, '(' .. position, '+', 'COUNT', 1)
 local next_entry = not ahead.err and ahead[1] and ahead[1][1]
 local goes_on = last_look.position and not is_after(last_look.position, position)
+-- What was deleted lies before the position, unless that was set back since: then nothing of the last look can be relied on.
+local is_whole = not is_after(stream['max-deleted-entry-id'], position)
 local is_set_back = #redis.pcall('XPENDING', queue, 'workers', '(' .. position, '+', 1) > 0
 local missing, taken, read = 0, 0, group['entries-read']
 if added and gone < 1000 and not is_set_back then
   local unread = stream.length - (held - gone)
   if not read and position == '0-0' and stream['max-deleted-entry-id'] == '0-0' then read = 0 end
-  if not read and goes_on and position == last_look.position then read = tonumber(last_look.read) end
+  if not read and goes_on and is_whole and position == last_look.position then read = tonumber(last_look.read) end
   read = read or added - unread
   missing = added - read - unread
   local before = last_look.position and (goes_on and tonumber(last_look.missing) or missing) or 0
   if not (only_looks and from ~= '') then taken = math.max(0, missing - before) end
 end
-local next_is_gone = goes_on and is_after(last_look.next, position)
+local next_is_gone = goes_on and is_whole and is_after(last_look.next, position)
   and #redis.call('XRANGE', queue, last_look.next, last_look.next) == 0
 -- A queue that was deleted with entries in it begins to count anew.
 local is_new = added and added < (tonumber(last_look.added) or 0) and (tonumber(last_look.length) or 0) > 0
@@ -125,6 +127,8 @@ local last, may_move = stream['last-generated-id'], (redis.REDIS_VERSION_NUM or 
 local is_largest, is_beyond = last == largest, is_after(position, last)
 local entry = is_largest and redis.call('XRANGE', queue, largest, largest)[1]
 local is_free = is_largest and #redis.call('XPENDING', queue, 'workers', largest, largest, 1) == 0
+-- Lua cannot pass thousands of texts: such an entry is no event, and is rejected in its turn.
+may_move = may_move and entry and #entry[2] <= 1000
 if is_free and not only_looks and (may_move or not entry) then
   if entry then redis.call('XDEL', queue, largest) end
   local newest = redis.call('XREVRANGE', queue, '+', '-', 'COUNT', 1)[1]

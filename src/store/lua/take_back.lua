@@ -1,6 +1,6 @@
 -- take back: new entries whose read `consumer` got no answer to -> leased to it anew under the same delivery count. The read
 -- was lost and not the worker, so nobody counts it as a loss.
--- KEYS  1 queue
+-- KEYS  1 queue  2 counts
 -- ARGV  1 consumer  2 where to begin, as XPENDING takes it: behind the last entry that it was told of  3 most entries
 --       4 most bytes (one entry may go beyond it)
 -- Answers a list of [entry id, [field, value, …]].
@@ -16,6 +16,8 @@ repeat
       if entry then
         taken[#taken + 1] = entry
         for _, text in ipairs(entry[2]) do bytes = bytes - #text end
+      else
+        count(KEYS[2], 'entries_trimmed', 1)
       end
     end
     from = '(' .. pending[1]

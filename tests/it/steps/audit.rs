@@ -273,6 +273,41 @@ async fn the_largest_id_leaves_the_queue_open_and_its_entry_is_delivered_under_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_thousands_of_fields_under_the_largest_id_is_kept() {
+    let bench = Bench::new().await;
+    let mut push = redis::cmd("XADD");
+    push.arg(bench.key("queue")).arg(LARGEST).arg(vec!["x"; 10_000]);
+    let _: String = push.query_async(&mut bench.redis.clone()).await.unwrap();
+    assert!(bench.audit().await.is_exhausted);
+    assert_eq!(bench.take_some("a", 10).await, [LARGEST]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_was_set_back_or_a_group_made_by_hand_is_no_trim() {
+    for by_hand in ["XGROUP SETID {} workers 0", "XGROUP DESTROY {} workers"] {
+        let bench = Bench::new().await;
+        bench.push_many(1).await;
+        bench.audit().await;
+        let id = bench.take_some("a", 1).await.remove(0);
+        bench.push_many(1).await;
+        let webhook = bench.webhook("acme", true).await;
+        let held = Held { partition: 0, entry: lynkhook::store::EntryId(id), deliveries: 1 };
+        let attempt = attempted(&held, &first("acme", webhook, "e1"), Next::Delivered);
+        let queue = bench.key("queue");
+        if by_hand.contains("SETID") {
+            bench.cli::<redis::Value>(&by_hand.replace("{}", &queue)).await;
+            assert_eq!(bench.settle(&[attempt]).await, [Settled::Done]);
+        } else {
+            assert_eq!(bench.settle(&[attempt]).await, [Settled::Done]);
+            bench.cli::<redis::Value>(&by_hand.replace("{}", &queue)).await;
+            bench.cli::<redis::Value>(&format!("XGROUP CREATE {queue} workers 0")).await;
+        }
+        let seen = bench.audit().await;
+        assert!(!seen.trimmed && seen.entries_trimmed == 0, "{by_hand}: {seen:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_whose_entry_was_taken_out_is_settled_in_full_and_once() {
     for next in [Next::Delivered, Next::Retry { after: Duration::from_secs(2) }, Next::Failed] {
         for renewed in [false, true] {
