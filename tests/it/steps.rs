@@ -30,7 +30,7 @@ use lynkhook::{
     store::{Attempted, EntryId, Held, Reason, Released, Room, Settled, Times, Visited, Waiting},
     webhooks::NewAuthentication,
 };
-use redis::{AsyncCommands, FromRedisValue};
+use redis::AsyncCommands;
 use serde_json::json;
 
 use crate::support::*;
@@ -69,14 +69,6 @@ impl Bench {
     async fn of(here: Installation) -> Self {
         here.store.ensure_group(0).await.unwrap();
         Self(here)
-    }
-
-    /// A command as one types it into `redis-cli`.
-    async fn cli<T: FromRedisValue>(&self, command: &str) -> T {
-        let mut words = command.split_whitespace();
-        let mut typed = redis::cmd(words.next().expect("a command"));
-        typed.arg(words.collect::<Vec<_>>());
-        typed.query_async(&mut self.redis.clone()).await.unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
     /// Adds a webhook, on or off, for which nothing is planned.
@@ -205,11 +197,6 @@ impl Bench {
         let envelope = text("envelope").or_else(|| Some(text("delivery")?.split_once('\n')?.1.to_owned()));
         let envelope = envelope.unwrap_or_else(|| TRANSCRIPT.to_owned()).into();
         Waiting { held: held.clone(), delivery: delivery.clone(), envelope, reason }
-    }
-
-    async fn counted(&self, cause: &str) -> u64 {
-        let counted: Option<u64> = self.redis.clone().hget(self.key("counts"), cause).await.unwrap();
-        counted.unwrap_or_default()
     }
 }
 

@@ -15,15 +15,6 @@ const SHORT_LEASE: [(&str, &str); 5] = [
     ("LYNKHOOK_DELIVERY__TIMEOUT", "1s"),
 ];
 
-/// How often each event arrived, by `webhook-id`.
-fn arrivals(receiver: &Receiver, path: &str) -> HashMap<String, usize> {
-    let mut counts = HashMap::new();
-    for request in receiver.requests(path) {
-        *counts.entry(request.header("webhook-id").unwrap().to_owned()).or_default() += 1;
-    }
-    counts
-}
-
 fn numbered(number: usize) -> String {
     TRANSCRIPT.replace("6601abc123def4567890abcd", &format!("message-{number}"))
 }
@@ -31,7 +22,7 @@ fn numbered(number: usize) -> String {
 /// Waits until every one of `webhook`'s entries is settled and asserts that the log of each event ends well.
 async fn assert_whole(here: &Installation, receiver: &Receiver, path: &str, events: usize) {
     eventually(SOON * 2, "all events at the receiver", async || {
-        (arrivals(receiver, path).len() == events).then_some(())
+        (receiver.arrivals(path).len() == events).then_some(())
     })
     .await;
     here.drained().await;
@@ -63,7 +54,7 @@ async fn what_a_killed_worker_had_in_flight_another_finishes() {
     let _second = here.program.worker(SHORT_LEASE);
     receiver.wait_for("/hook", 200, SOON).await;
     here.drained().await;
-    let arrivals = arrivals(&receiver, "/hook");
+    let arrivals = receiver.arrivals("/hook");
     assert_eq!(arrivals.len(), 100, "the receiver has all events");
     assert!(arrivals.values().all(|&times| times <= 2), "none more than twice: {arrivals:?}");
     for webhook in webhooks {
@@ -132,7 +123,7 @@ async fn a_restart_of_redis_under_load_loses_nothing() {
     redis.restart();
     let here = Installation { redis: redis.connection().await, ..here };
     assert_whole(&here, &receiver, "/hook", 500).await;
-    let repeated = arrivals(&receiver, "/hook").values().filter(|&&times| times > 1).count();
+    let repeated = receiver.arrivals("/hook").values().filter(|&&times| times > 1).count();
     assert_eq!(repeated, 0, "what was in flight is settled by the worker that has it");
     worker.sigterm();
     assert_eq!(worker.wait().await, Some(0), "{}", worker.stderr());

@@ -11,31 +11,11 @@ use crate::support::*;
 const MINUTE: Duration = Duration::from_secs(60);
 const LARGEST: &str = "18446744073709551615-18446744073709551615";
 
-/// A command as one types it into `redis-cli`.
-async fn cli<T: redis::FromRedisValue>(here: &Installation, command: &str) -> T {
-    let mut words = command.split_whitespace();
-    let mut typed = redis::cmd(words.next().expect("a command"));
-    typed.arg(words.collect::<Vec<_>>());
-    typed.query_async(&mut here.redis.clone()).await.unwrap_or_else(|error| panic!("{command}: {error}"))
-}
-
 /// The verdict of one of doctor's checks, and its text.
 async fn check(here: &Installation, name: &str) -> (String, String) {
     let findings: Value = serde_json::from_str(&here.program.run(["doctor", "--json"]).await.stdout).unwrap();
     let found = findings.as_array().unwrap().iter().find(|finding| finding["check"] == name).unwrap().clone();
     (found["verdict"].as_str().unwrap().to_owned(), format!("{} {}", found["found"], found["advice"]))
-}
-
-async fn counted(here: &Installation, cause: &str) -> u64 {
-    here.redis.clone().hget::<_, _, Option<u64>>(here.key("counts"), cause).await.unwrap().unwrap_or_default()
-}
-
-fn times(receiver: &Receiver, path: &str) -> HashMap<String, usize> {
-    let mut times = HashMap::new();
-    for request in receiver.requests(path) {
-        *times.entry(request.header("webhook-id").unwrap().to_owned()).or_default() += 1;
-    }
-    times
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +39,7 @@ async fn what_a_killed_worker_had_is_delivered_within_a_minute_though_its_consum
     receiver.wait_for("/dead", 20, SOON).await;
     killed.kill9().await;
     let queue = here.key("queue");
-    let consumers: Vec<HashMap<String, redis::Value>> = cli(&here, &format!("XINFO CONSUMERS {queue} workers")).await;
+    let consumers: Vec<HashMap<String, redis::Value>> = here.cli(&format!("XINFO CONSUMERS {queue} workers")).await;
     let [dead] = &consumers[..] else { panic!("{consumers:?}") };
     let dead: String = redis::from_redis_value(dead["name"].clone()).unwrap();
     // Another one has as many in hand, and is to keep them.
@@ -68,7 +48,7 @@ async fn what_a_killed_worker_had_is_delivered_within_a_minute_though_its_consum
         here.push(&format!("alive-{account}"), TRANSCRIPT).await;
     }
     receiver.wait_for("/alive", 20, SOON).await;
-    assert_eq!(cli::<u64>(&here, &format!("XGROUP DELCONSUMER {queue} workers {dead}")).await, 20);
+    assert_eq!(here.cli::<u64>(&format!("XGROUP DELCONSUMER {queue} workers {dead}")).await, 20);
     let (verdict, text) = check(&here, "held").await;
     assert!(verdict == "fail" && text.contains("20 entries were read, and nobody holds them"), "{verdict} {text}");
 
@@ -76,8 +56,8 @@ async fn what_a_killed_worker_had_is_delivered_within_a_minute_though_its_consum
     receiver.wait_for("/dead", 40, MINUTE).await;
     gate.open();
     here.drained().await;
-    assert!(times(&receiver, "/dead").values().all(|times| *times == 2), "{:?}", times(&receiver, "/dead"));
-    assert_eq!(times(&receiver, "/alive").values().collect::<Vec<_>>(), [&1; 20]);
+    assert!(receiver.arrivals("/dead").values().all(|times| *times == 2), "{:?}", receiver.arrivals("/dead"));
+    assert_eq!(receiver.arrivals("/alive").values().collect::<Vec<_>>(), [&1; 20]);
     for id in ids {
         assert_eq!(here.log(id).await.len(), 1);
     }
@@ -105,18 +85,18 @@ async fn what_is_trimmed_unread_is_counted_warned_of_and_fails_doctor() {
         here.push("acme", TRANSCRIPT).await;
     }
     assert_eq!(check(&here, "trims").await.0, "pass");
-    assert_eq!(cli::<u64>(&here, &format!("XTRIM {} MAXLEN 10", here.key("queue"))).await, 20);
+    assert_eq!(here.cli::<u64>(&format!("XTRIM {} MAXLEN 10", here.key("queue"))).await, 20);
     let (verdict, text) = check(&here, "trims").await;
     assert!(verdict == "fail" && text.contains("just now: 20"), "before any worker looks: {verdict} {text}");
 
     let worker = here.program.worker([]);
     receiver.wait_for("/hook", 10, SOON).await;
     worker.wait_for_line("somebody took entries out of the queue").await;
-    assert_eq!((counted(&here, "trims_seen").await, counted(&here, "entries_trimmed").await), (1, 20));
+    assert_eq!((here.counted("trims_seen").await, here.counted("entries_trimmed").await), (1, 20));
     let (verdict, text) = check(&here, "trims").await;
     assert!(verdict == "fail" && text.contains("ago") && text.contains("no MAXLEN"), "{verdict} {text}");
     let day_ago = now_ms() - 24 * 3_600_000 - 60_000;
-    cli::<u64>(&here, &format!("HSET {audited} noticed {day_ago}")).await;
+    here.cli::<u64>(&format!("HSET {audited} noticed {day_ago}")).await;
     let (verdict, text) = check(&here, "trims").await;
     assert!(verdict == "pass" && text.contains("1day") && text.contains("none since"), "{verdict} {text}");
     here.drained().await;
@@ -138,7 +118,7 @@ async fn attempts_whose_entries_are_trimmed_meanwhile_are_logged_and_go_on_as_pl
         here.push(&format!("account-{account}"), TRANSCRIPT).await;
     }
     receiver.wait_for("/hook", 5, SOON).await;
-    assert_eq!(cli::<u64>(&here, &format!("XTRIM {} MAXLEN 0", here.key("queue"))).await, 5);
+    assert_eq!(here.cli::<u64>(&format!("XTRIM {} MAXLEN 0", here.key("queue"))).await, 5);
     for webhook in webhooks {
         let log = here.finished(webhook).await;
         let attempts: Vec<_> =
@@ -148,8 +128,8 @@ async fn attempts_whose_entries_are_trimmed_meanwhile_are_logged_and_go_on_as_pl
         assert_eq!(kept, 1, "and what failed can be delivered again");
     }
     assert!(worker.stderr().contains("while they were in hand"), "{}", worker.stderr());
-    assert_eq!(counted(&here, "entries_trimmed").await, 5);
-    eventually(MINUTE, "a look that notices it", async || (counted(&here, "trims_seen").await > 0).then_some(())).await;
+    assert_eq!(here.counted("entries_trimmed").await, 5);
+    eventually(MINUTE, "a look that notices it", async || (here.counted("trims_seen").await > 0).then_some(())).await;
     assert_eq!(receiver.requests("/hook").len(), 15);
 }
 
@@ -160,7 +140,7 @@ async fn log_entries_that_redis_refuses_are_counted_and_warned_of_and_the_event_
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::on(&redis, &receiver).await;
     let webhook = here.add("acme", &receiver.url("/hook")).await;
-    cli::<()>(&here, "ACL SETUSER poor on >secret ~* &* +@all -lpushx").await;
+    here.cli::<()>("ACL SETUSER poor on >secret ~* &* +@all -lpushx").await;
     let poor =
         here.program.clone().env("LYNKHOOK_REDIS__URL", format!("redis://poor:secret@127.0.0.1:{}/", redis.port()));
     let worker = poor.worker([]);
@@ -168,7 +148,7 @@ async fn log_entries_that_redis_refuses_are_counted_and_warned_of_and_the_event_
     receiver.wait_for("/hook", 1, SOON).await;
     worker.wait_for_line("Redis refused log entries").await;
     here.drained().await;
-    assert_eq!(counted(&here, "log_entries_refused").await, 1);
+    assert_eq!(here.counted("log_entries_refused").await, 1);
     assert_eq!(receiver.requests("/hook").len(), 1, "the delivery is settled");
     assert_eq!(here.log(webhook).await.len(), 0);
     let shown = here.program.run(["queue", "status"]).await.stdout;

@@ -10,7 +10,7 @@ use lynkhook::{
     store::{Reader, Store},
     webhooks::{NewAuthentication, NewWebhook, Webhooks},
 };
-use redis::{AsyncCommands, aio::MultiplexedConnection};
+use redis::{AsyncCommands, FromRedisValue, aio::MultiplexedConnection};
 use serde_json::Value;
 
 use super::{Program, Receiver, RedisServer, eventually, program::SECRETS_KEY};
@@ -119,6 +119,20 @@ impl Installation {
     pub async fn push(&self, account: &str, envelope: impl AsRef<[u8]>) -> String {
         let fields = [("account", account.as_bytes()), ("envelope", envelope.as_ref())];
         self.redis.clone().xadd(self.key("queue"), "*", &fields).await.unwrap()
+    }
+
+    /// A command as one types it into `redis-cli`.
+    pub async fn cli<T: FromRedisValue>(&self, command: &str) -> T {
+        let mut words = command.split_whitespace();
+        let mut typed = redis::cmd(words.next().expect("a command"));
+        typed.arg(words.collect::<Vec<_>>());
+        typed.query_async(&mut self.redis.clone()).await.unwrap_or_else(|error| panic!("{command}: {error}"))
+    }
+
+    /// How often a cause was counted in partition 0.
+    pub async fn counted(&self, cause: &str) -> u64 {
+        let counted: Option<u64> = self.redis.clone().hget(self.key("counts"), cause).await.unwrap();
+        counted.unwrap_or_default()
     }
 
     /// Reads a partition as a worker does that nobody knows of.

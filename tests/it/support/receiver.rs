@@ -135,6 +135,15 @@ impl Receiver {
         self.ledger.requests.borrow().clone()
     }
 
+    /// How often each event arrived at `path`, by `webhook-id`.
+    pub fn arrivals(&self, path: &str) -> HashMap<String, usize> {
+        let mut counts = HashMap::new();
+        for request in self.requests(path) {
+            *counts.entry(request.header("webhook-id").unwrap().to_owned()).or_default() += 1;
+        }
+        counts
+    }
+
     /// How many requests for `path` are being answered at the moment.
     pub fn in_flight(&self, path: &str) -> usize {
         self.requests(path).iter().filter(|request| request.ended.is_none()).count()
