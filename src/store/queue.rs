@@ -25,6 +25,8 @@ pub const BATCH_MAX: usize = 50;
 const TOGETHER: Duration = Duration::from_secs(1);
 /// A consumer with nothing pending that was idle this long is removed.
 const CONSUMER_IDLE: Duration = Duration::from_hours(1);
+/// Before all ids.
+const FROM_THE_OLDEST: &str = "-";
 
 /// A queue entry's id, as Redis made it: `<ms>-<sequence>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -70,15 +72,28 @@ pub struct Room {
     pub entries: usize,
     /// Of these, so many that were claimed before.
     pub suspects: usize,
+    /// Those are looked for from here on, as the claim before said; from the oldest on where it said nothing.
+    pub from: Option<String>,
+    /// Webhooks of deliveries, and accounts of events, whose suspects are taken only where there is no other,
+    pub slow: Vec<String>,
+    /// or not even then.
+    pub slow_too: bool,
     /// Nothing where Redis's clock shows more: it stepped forward, and leases only seem to have ended.
     pub latest: Option<DateTime<Utc>>,
-    /// Webhooks of deliveries, and accounts of events, whose suspects are taken only where there is no other.
-    pub last: Vec<String>,
+}
+
+/// What a claim took.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// Where the next claim is to look on among the suspects; nothing where all were looked at.
+    pub next: Option<String>,
 }
 
 impl From<(usize, usize)> for Room {
     fn from((entries, suspects): (usize, usize)) -> Self {
-        Self { entries, suspects, latest: None, last: Vec::new() }
+        Self { entries, suspects, from: None, slow: Vec::new(), slow_too: true, latest: None }
     }
 }
 
@@ -183,19 +198,19 @@ impl Store {
         consumer: &str,
         lease: Duration,
         room: impl Into<Room>,
-    ) -> Result<Vec<Entry>, StoreError> {
-        let Room { entries, suspects, latest, last } = room.into();
+    ) -> Result<Claimed, StoreError> {
+        let Room { entries, suspects, from, slow, slow_too, latest } = room.into();
         let mut script = self.0.scripts.claim.key(self.0.keys.queue(partition));
         script.key(self.0.keys.counts(partition));
         script.arg(consumer).arg(ms(lease)).arg(entries).arg(suspects).arg(BATCH_MAX_BYTES);
-        script.arg(latest.map_or(i64::MAX, |latest| latest.timestamp_millis())).arg(last);
-        let claimed: Vec<(String, u32, Value)> = self.0.link.run_script(&script).await?;
-        let entries = claimed.into_iter().map(|(id, deliveries, fields)| Entry {
-            id: EntryId(id),
-            deliveries,
-            fields: pairs(fields),
-        });
-        Ok(entries.collect())
+        script.arg(latest.map_or(i64::MAX, |latest| latest.timestamp_millis()));
+        script.arg(from.as_deref().unwrap_or(FROM_THE_OLDEST)).arg(u8::from(slow_too)).arg(slow);
+        let (claimed, next): (Vec<(String, u32, Value)>, String) = self.0.link.run_script(&script).await?;
+        let entry = |(id, deliveries, fields)| Entry { id: EntryId(id), deliveries, fields: pairs(fields) };
+        Ok(Claimed {
+            entries: claimed.into_iter().map(entry).collect(),
+            next: (next != FROM_THE_OLDEST).then_some(next),
+        })
     }
 
     /// Takes back new entries that `consumer` read without being told of them, for the connection broke: those behind

@@ -47,7 +47,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Mutex, Notify, Semaphore},
+    sync::Mutex,
     task::{JoinError, JoinSet},
     time::Instant,
 };
@@ -66,7 +66,7 @@ use self::{
     shortage::Shortage,
     slots::Slots,
     steps::LookedUp,
-    suspects::SlowSuspects,
+    suspects::Suspects,
     turns::Turns,
 };
 use crate::{
@@ -117,10 +117,7 @@ struct Worker {
     /// Whether one of its loops panicked.
     fallen: AtomicBool,
     next_promote: Vec<Alarm>,
-    /// Held by the one entry under way that its worker may have died of.
-    one_suspect: Arc<Semaphore>,
-    suspect_done: Vec<Notify>,
-    slow_suspects: SlowSuspects,
+    suspects: Arc<Suspects>,
     next_release: Arc<[Alarm]>,
     next_visit: Vec<Alarm>,
     next_mend: Vec<Alarm>,
@@ -279,9 +276,7 @@ async fn work(
         deliveries: TaskTracker::new(),
         fallen: AtomicBool::new(false),
         next_promote: (0..partitions).map(|_| Alarm::new()).collect(),
-        one_suspect: Arc::new(Semaphore::new(1)),
-        suspect_done: (0..partitions).map(|_| Notify::new()).collect(),
-        slow_suspects: SlowSuspects::default(),
+        suspects: Arc::new(Suspects::new(partitions)),
         next_release,
         next_visit: (0..partitions).map(|_| Alarm::new()).collect(),
         next_mend: (0..partitions).map(|_| Alarm::new()).collect(),

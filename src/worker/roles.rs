@@ -3,10 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{Notify, OwnedSemaphorePermit},
-    time::Instant,
-};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
     READ_MAX, Worker,
@@ -15,7 +12,6 @@ use super::{
     turns::{PROMOTE_EVERY, Role},
 };
 use crate::{
-    domain::entry::Work,
     failpoint,
     store::{BATCH_MAX_BYTES, Entry, Room, StoreError},
 };
@@ -26,6 +22,8 @@ const CLOCK_MARGIN: Duration = Duration::from_secs(2);
 const RENEW_BATCH: usize = 100;
 /// A worker's figures are published this often, so that they say what limits an endpoint now; they expire in 30 s.
 const PUBLISH_EVERY: Duration = Duration::from_secs(2);
+/// Suspects are looked through in at most this many claims in a row, each of which may read 4 MiB.
+const LOOKS_MAX: usize = 16;
 /// The promoter turns at most this often: what becomes due meanwhile is moved together.
 const PROMOTE_PACE: Duration = Duration::from_millis(5);
 /// Consumers of workers that are long dead, and rejected entries that are too old, are looked for this often.
@@ -37,20 +35,24 @@ const SUSPECT_DELIVERIES: u32 = 3;
 
 /// Takes over entries whose worker died.
 pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
+    let mut from = None;
     loop {
         tokio::select! {
             () = worker.stop.cancelled() => return,
-            () = worker.suspect_done[usize::from(partition)].notified() => {}
+            () = worker.suspects.next(partition) => {}
             () = tokio::time::sleep(worker.claim_every.mul_f64(rand::random_range(0.5..1.5))) => {}
         }
         // A dead worker may have held far more than one claim takes. Each claim that is repeated took an entry at least, so
-        // there are never more of them than entries to take over.
-        while claim_once(&worker, partition).await {}
+        // there are never more of them than entries to take over; or it looks on among the suspects.
+        let mut looks = 0;
+        while looks < LOOKS_MAX && claim_once(&worker, partition, &mut from).await {
+            looks += usize::from(from.is_some());
+        }
     }
 }
 
-/// Claims as many entries as there are slots; `true` where more may be left.
-async fn claim_once(worker: &Arc<Worker>, partition: u16) -> bool {
+/// Claims as many entries as there are slots, of suspects those from `from` on; `true` where more may be left.
+async fn claim_once(worker: &Arc<Worker>, partition: u16, from: &mut Option<String>) -> bool {
     worker.turns.note(Role::Claim, partition);
     failpoint::wedge("claim").await;
     // After Redis's clock leapt forward all leases seem to have ended, until their holders have renewed them.
@@ -60,13 +62,21 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16) -> bool {
     let Some(mut slots) = worker.slots_for_claim(partition).await else { return false };
     let room = slots.num_permits();
     let sent = Instant::now();
-    let mut alone = worker.one_suspect.clone().try_acquire_owned().ok();
-    let suspects = usize::from(alone.is_some());
-    let latest = Some(worker.clock.now() + CLOCK_MARGIN);
-    let may_take = Room { entries: room, suspects, latest, last: worker.slow_suspects.names() };
+    let mut alone = worker.suspects.try_begin(partition);
+    let may_take = Room {
+        entries: room,
+        suspects: usize::from(alone.is_some()),
+        from: from.take(),
+        slow: worker.suspects.slow(),
+        slow_too: !worker.suspects.any(),
+        latest: Some(worker.clock.now() + CLOCK_MARGIN),
+    };
     let claimed = worker.store.claim(partition, &worker.consumer, worker.lease, may_take).await;
     let entries = match claimed {
-        Ok(entries) => entries,
+        Ok(claimed) => {
+            *from = claimed.next;
+            claimed.entries
+        }
         Err(StoreError::NoGroup) => return false,
         Err(error) => {
             tell("claim", Some(partition), &error);
@@ -85,32 +95,14 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16) -> bool {
     for entry in entries {
         let slot = slots.split(1).expect("never more entries than slots");
         let suspect = entry.deliveries >= SUSPECT_DELIVERIES;
-        let alone = if suspect { alone.take() } else { None };
-        let name = if suspect { worker.name_of(partition, &entry) } else { None };
+        let watched = suspect.then(|| worker.watch_suspect(partition, &entry, alone.take()));
         let Some(taken) = worker.take(partition, entry, sent) else { continue };
-        let (here, began) = (worker.clone(), Instant::now());
-        worker.begin(taken, move || {
-            if let Some(name) = name {
-                here.slow_suspects.note(name, began.elapsed());
-            }
-            drop((slot, alone));
-            if suspect {
-                here.suspect_done.iter().for_each(Notify::notify_one);
-            }
-        });
+        worker.begin(taken, move || drop((slot, watched)));
     }
-    is_full
+    is_full || from.is_some() && alone.is_some()
 }
 
 impl Worker {
-    /// Whose endpoint holds an entry up that takes long, as a claim names it; nothing for what is no event.
-    fn name_of(&self, partition: u16, entry: &Entry) -> Option<String> {
-        self.judge(partition, entry).ok().map(|judged| match judged.work {
-            Work::Event(event) => event.account.to_string(),
-            Work::Delivery(delivery) => delivery.webhook.to_string(),
-        })
-    }
-
     /// Slots for a claim, waited for; `None` where the worker stops first.
     async fn slots_for_claim(&self, partition: u16) -> Option<OwnedSemaphorePermit> {
         self.wait_for(Role::Claim, partition, self.slots.several(Taker::Claimer, Share::UpTo(READ_MAX))).await

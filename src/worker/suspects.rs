@@ -1,30 +1,103 @@
-//! Suspects are attempted one at a time, so one whose endpoint does not answer holds up all others. Those whose attempts took long
-//! are remembered, and a suspect of another webhook goes before theirs.
+//! A suspect is an entry that a worker may have died of. Whoever begins one begins no other for a moment, so that a neighbour
+//! is not blamed if the worker dies of it. An endpoint that does not answer holds others' suspects up no longer than that: it is
+//! remembered, suspects of other webhooks and accounts go before its own, and its own are attempted one at a time.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
-/// An attempt that took longer than this holds up others.
-const LONG: Duration = Duration::from_secs(1);
-/// It is remembered for this long: as many attempts that time out as there are names, so that each has its turn.
+use super::Worker;
+use crate::{domain::entry::Work, store::Entry};
+
+/// For this long no other suspect is begun.
+const ALONE: Duration = Duration::from_millis(500);
+/// What took longer is remembered for this long.
 const REMEMBERED: Duration = Duration::from_mins(10);
 /// So many names are remembered, the newest.
-const NAMES_MAX: usize = 60;
+const NAMES_MAX: usize = 200;
 
-/// The webhooks of deliveries, and accounts of events, whose suspects took long.
+/// The suspects of one worker.
+pub(super) struct Suspects {
+    state: Mutex<State>,
+    /// By partition: rung when another may be begun.
+    next: Vec<Notify>,
+}
+
 #[derive(Default)]
-pub(super) struct SlowSuspects(Mutex<Vec<(String, Instant)>>);
+struct State {
+    /// Whether one may be begun by somebody, or was begun a moment ago.
+    is_taken: bool,
+    /// Partitions that would have begun one meanwhile.
+    waiting: VecDeque<u16>,
+    in_hand: usize,
+    /// The webhooks of deliveries, and accounts of events, whose suspects took long.
+    slow: Vec<(String, Instant)>,
+}
 
-impl SlowSuspects {
-    /// A suspect is settled, or given up, and took this long.
-    pub(super) fn note(&self, name: String, took: Duration) {
-        let mut slow = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+/// The right to begin a suspect, which nobody else has at the same time.
+pub(super) struct Alone(Arc<Suspects>);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.is_taken = false;
+        if let Some(partition) = state.waiting.pop_front() {
+            self.0.next[usize::from(partition)].notify_one();
+        }
+    }
+}
+
+impl Suspects {
+    pub(super) fn new(partitions: u16) -> Self {
+        Self { state: Mutex::default(), next: (0..partitions).map(|_| Notify::new()).collect() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a suspect may be begun that could not be before.
+    pub(super) async fn next(&self, partition: u16) {
+        self.next[usize::from(partition)].notified().await;
+    }
+
+    /// The right to begin one in this partition; its turn comes, and is rung, where another has it now.
+    pub(super) fn try_begin(self: &Arc<Self>, partition: u16) -> Option<Alone> {
+        let mut state = self.state();
+        if !state.is_taken {
+            state.is_taken = true;
+            return Some(Alone(self.clone()));
+        }
+        if !state.waiting.contains(&partition) {
+            state.waiting.push_back(partition);
+        }
+        None
+    }
+
+    /// Whether any is in hand.
+    pub(super) fn any(&self) -> bool {
+        self.state().in_hand > 0
+    }
+
+    /// Those that let others go first.
+    pub(super) fn slow(&self) -> Vec<String> {
+        let state = self.state();
+        state.slow.iter().filter(|(_, at)| at.elapsed() < REMEMBERED).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Takes note whether a suspect of this name took long.
+    fn note(&self, name: String, slowly: bool) {
+        let slow = &mut self.state().slow;
         slow.retain(|(known, at)| *known != name && at.elapsed() < REMEMBERED);
-        if took > LONG {
+        if slowly {
             if slow.len() == NAMES_MAX {
                 slow.remove(0);
             }
@@ -32,10 +105,48 @@ impl SlowSuspects {
         }
     }
 
-    /// Those that let others go first.
-    pub(super) fn names(&self) -> Vec<String> {
-        let slow = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slow.iter().filter(|(_, at)| at.elapsed() < REMEMBERED).map(|(name, _)| name.clone()).collect()
+    /// Another may be begun, in a partition behind `partition` first.
+    fn ring(&self, partition: u16) {
+        let (before, behind) = self.next.split_at(usize::from(partition) + 1);
+        behind.iter().chain(before).for_each(Notify::notify_one);
+    }
+}
+
+impl Worker {
+    /// Sees to a suspect that begins now; what is answered is to be dropped when it is settled or given up.
+    pub(super) fn watch_suspect(
+        self: &Arc<Self>,
+        partition: u16,
+        entry: &Entry,
+        alone: Option<Alone>,
+    ) -> oneshot::Sender<()> {
+        let (settled, mut is_settled) = oneshot::channel();
+        let (suspects, name) = (self.suspects.clone(), self.name_of(partition, entry));
+        suspects.state().in_hand += 1;
+        tokio::spawn(async move {
+            let slowly = tokio::time::timeout(ALONE, &mut is_settled).await.is_err();
+            if let Some(name) = name {
+                suspects.note(name, slowly);
+            }
+            drop(alone);
+            if slowly {
+                suspects.ring(partition);
+                let _ = is_settled.await;
+            }
+            suspects.state().in_hand -= 1;
+            suspects.ring(partition);
+        });
+        settled
+    }
+
+    /// Whose endpoint holds an entry up that takes long, as a claim names it; nothing for what is no event, or makes this very
+    /// question panic: then its delivery's task panics as well, and the entry goes on as lost.
+    fn name_of(&self, partition: u16, entry: &Entry) -> Option<String> {
+        let judged = catch_unwind(AssertUnwindSafe(|| self.judge(partition, entry))).ok()?.ok()?;
+        Some(match judged.work {
+            Work::Event(event) => event.account.to_string(),
+            Work::Delivery(delivery) => delivery.webhook.to_string(),
+        })
     }
 }
 
@@ -45,19 +156,49 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_took_long_is_remembered_for_a_while_and_until_it_is_quick_again() {
-        let slow = SlowSuspects::default();
-        slow.note("quick".to_owned(), LONG);
+        let suspects = Suspects::new(1);
+        suspects.note("quick".to_owned(), false);
         for name in ["a", "b", "a"] {
-            slow.note(name.to_owned(), LONG * 2);
+            suspects.note(name.to_owned(), true);
         }
-        assert_eq!(slow.names(), ["b", "a"]);
-        slow.note("b".to_owned(), Duration::ZERO);
-        assert_eq!(slow.names(), ["a"]);
+        assert_eq!(suspects.slow(), ["b", "a"]);
+        suspects.note("b".to_owned(), false);
+        assert_eq!(suspects.slow(), ["a"]);
         tokio::time::advance(REMEMBERED).await;
-        assert_eq!(slow.names(), [""; 0]);
+        assert_eq!(suspects.slow(), [""; 0]);
         for number in 0..=NAMES_MAX {
-            slow.note(number.to_string(), LONG * 2);
+            suspects.note(number.to_string(), true);
         }
-        assert_eq!((slow.names().len(), &*slow.names()[0]), (NAMES_MAX, "1"));
+        assert_eq!((suspects.slow().len(), &*suspects.slow()[0]), (NAMES_MAX, "1"));
+    }
+
+    #[tokio::test]
+    async fn each_partition_has_its_turn() {
+        let suspects = Arc::new(Suspects::new(3));
+        let mut waiting = tokio::task::JoinSet::new();
+        for partition in 0..3 {
+            let suspects = suspects.clone();
+            waiting.spawn(async move {
+                suspects.next(partition).await;
+                partition
+            });
+        }
+        tokio::task::yield_now().await;
+        suspects.ring(1);
+        for partition in [2, 0, 1] {
+            let rung = waiting.join_next().await.unwrap().unwrap();
+            assert_eq!(rung, partition, "those behind the one that had it are rung first");
+        }
+
+        let alone = suspects.try_begin(1);
+        assert!(alone.is_some());
+        for partition in [2, 0, 2] {
+            assert!(suspects.try_begin(partition).is_none());
+        }
+        drop(alone);
+        for partition in [2, 0] {
+            suspects.next(partition).await;
+            assert!(suspects.try_begin(partition).is_some(), "it was rung when the one before was done");
+        }
     }
 }

@@ -4,14 +4,16 @@
 -- KEYS  1 queue  2 counts
 -- ARGV  1 consumer  2 lease in ms  3 room (entries)  4 room for suspects (entries)  5 most bytes
 --       6 the latest that the clock may show, Unix ms: beyond, it stepped forward, and leases only seem to have ended
---       then the webhooks of deliveries and accounts of events whose suspects took long: another's suspect goes first, if there is
---       one among the first 100 and within the most bytes
--- Answers a list of [entry id, delivery count, [field, value, …]].
+--       7 where to begin among the suspects, as XPENDING takes it
+--       8 whether a suspect of the following may be taken where there is no other (1|0)
+--       then the webhooks of deliveries and accounts of events whose suspects took long: another's suspect goes first
+-- Answers [a list of [entry id, delivery count, [field, value, …]], where to go on among the suspects ('-' after the last)].
+-- Where some go last, the first 100 suspects are read, within the most bytes.
 local queue, counts, consumer, lease_ms = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 local room, suspects, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local claimed, from, pages, slow, looked, unread, behind = {}, '-', 0, {}, 0, bytes, nil
-if now_ms() > tonumber(ARGV[6]) then return claimed end
-for i = 7, #ARGV do slow[ARGV[i]] = true end
+local claimed, slow, looked, unread, any, behind = {}, {}, 0, bytes, false, nil
+if now_ms() > tonumber(ARGV[6]) then return { claimed, '-' } end
+for i = 9, #ARGV do slow[ARGV[i]] = true end
 
 local function take(pending)
   local entry, deliveries = pending[1], pending[4]
@@ -30,19 +32,32 @@ local function is_slow(entry)
   return slow[readable and type(delivery) == 'table' and delivery.webhook or found.account or '']
 end
 
-repeat
-  local page = redis.call('XPENDING', queue, 'workers', 'IDLE', lease_ms, from, '+', 100)
-  for _, pending in ipairs(page) do
-    if #claimed >= room or bytes <= 0 then return claimed end
-    if pending[4] <= 1 then
-      -- A place stays for the suspect that may go last.
-      if not (behind and suspects > 0) or #claimed + 1 < room then take(pending) end
-    elseif suspects > 0 and looked < 100 and unread > 0 then
-      if #ARGV > 6 and is_slow(pending[1]) then behind = behind or pending else take(pending) end
+-- Shows idle entries to `look` until it answers true; answers from where on the others were not looked at.
+local function each_idle(from, look)
+  for _ = 1, 50 do
+    local page = redis.call('XPENDING', queue, 'workers', 'IDLE', lease_ms, from, '+', 100)
+    for _, pending in ipairs(page) do
+      any = true
+      if look(pending) then return from end
+      from = '(' .. pending[1]
     end
-    from = '(' .. pending[1]
+    if #page < 100 then return '-' end
   end
-  pages = pages + 1
-until #page < 100 or pages == 50
-if behind and suspects > 0 and #claimed < room then take(behind) end
-return claimed
+  return from
+end
+
+local function is_full() return #claimed >= room or bytes <= 0 end
+
+local to = each_idle(ARGV[7], function(pending)
+  if pending[4] <= 1 then return false end
+  if suspects == 0 or is_full() or looked == 100 or unread <= 0 then return true end
+  if #ARGV > 8 and is_slow(pending[1]) then behind = behind or pending else take(pending) end
+end)
+if behind and suspects > 0 and ARGV[8] == '1' then take(behind) end
+if any or ARGV[7] ~= '-' then
+  each_idle('-', function(pending)
+    if is_full() then return true end
+    if pending[4] <= 1 then take(pending) end
+  end)
+end
+return { claimed, to }

@@ -40,7 +40,7 @@ impl Bench {
     }
 
     async fn claim_all(&self) -> Vec<(String, u32)> {
-        let claimed = self.store.claim(0, "c", LEASE, (10_000, 0)).await.unwrap();
+        let claimed = self.store.claim(0, "c", LEASE, (10_000, 0)).await.unwrap().entries;
         claimed.into_iter().map(|entry| (entry.id.0, entry.deliveries)).collect()
     }
 }

@@ -24,7 +24,7 @@ async fn abandoned(bench: &Bench, count: usize, deliveries: u32, idle_ms: u64) -
 /// What `b` claims: entry and delivery count.
 async fn claim(bench: &Bench, room: usize, suspects: usize) -> Vec<(String, u32)> {
     let claimed = bench.store.claim(0, "b", LEASE, (room, suspects)).await.unwrap();
-    claimed.into_iter().map(|entry| (entry.id.0, entry.deliveries)).collect()
+    claimed.entries.into_iter().map(|entry| (entry.id.0, entry.deliveries)).collect()
 }
 
 /// How many entries a consumer holds.
@@ -55,10 +55,16 @@ async fn suspect_delivery(bench: &Bench, webhook: WebhookId) -> String {
 }
 
 /// What `b` claims where suspects of these go last.
-async fn claim_last(bench: &Bench, entries: usize, last: &[String]) -> Vec<String> {
-    let room = Room { last: last.to_vec(), ..Room::from((entries, 1)) };
-    let claimed = bench.store.claim(0, "b", LEASE, room).await.unwrap();
-    claimed.into_iter().map(|entry| entry.id.0).collect()
+async fn claim_last(bench: &Bench, entries: usize, slow: &[String]) -> Vec<String> {
+    let mut room = Room { slow: slow.to_vec(), ..Room::from((entries, 1)) };
+    look_on(bench, &mut room).await
+}
+
+/// What `b` claims, from where the claim before left off on.
+async fn look_on(bench: &Bench, room: &mut Room) -> Vec<String> {
+    let claimed = bench.store.claim(0, "b", LEASE, room.clone()).await.unwrap();
+    room.from = claimed.next;
+    claimed.entries.into_iter().map(|entry| entry.id.0).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,18 +87,49 @@ async fn a_suspect_of_what_holds_others_up_goes_behind_another_and_first_where_t
     assert_eq!(claim_last(&bench, 1, &last).await, [events[1].clone()], "none is left but theirs");
     let fresh = abandoned(&bench, 3, 1, 60_000).await;
     let taken = claim_last(&bench, 3, &last).await;
-    assert_eq!(taken, [fresh[0].clone(), fresh[1].clone(), events[2].clone()], "a place is kept for it");
+    assert_eq!(taken, [events[2].clone(), fresh[0].clone(), fresh[1].clone()], "a place is kept for it");
+    let mut room = Room { slow: last.to_vec(), slow_too: false, ..Room::from((3, 1)) };
+    assert_eq!(look_on(&bench, &mut room).await, [fresh[2].clone()], "two of the slow webhook are left where they are");
+    assert_eq!((room.from, held_by(&bench, "a").await), (None, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_suspects_are_looked_at_than_a_script_has_time_for() {
+async fn suspects_are_looked_through_in_as_many_claims_as_scripts_of_a_short_time_need() {
     let bench = Bench::new().await;
-    let events = abandoned(&bench, 100, 2, 60_000).await;
+    let events = abandoned(&bench, 201, 2, 60_000).await;
     let quick = bench.webhook("acme", true).await;
     let of_quick = suspect_delivery(&bench, quick).await;
-    let last = ["acme".to_owned()];
-    assert_eq!(claim_last(&bench, 1, &last).await, [events[0].clone()], "the other is the 101st");
-    assert_eq!(claim_last(&bench, 1, &last).await, [of_quick]);
+    let fresh = abandoned(&bench, 2, 1, 60_000).await;
+    let mut room = Room { slow: vec!["acme".to_owned()], ..Room::from((1, 1)) };
+    assert_eq!(look_on(&bench, &mut room).await, [events[0].clone()], "the first hundred are slow");
+    room.slow_too = false;
+    for (number, entry) in fresh.iter().enumerate() {
+        assert_eq!(room.from.as_deref(), Some(&*format!("({}", events[99])), "as far as was looked");
+        assert_eq!(look_on(&bench, &mut room).await[0], *entry, "those that are none do not wait for it");
+        room.from = Some(format!("({}", events[99 + 100 * number]));
+    }
+    assert_eq!(look_on(&bench, &mut room).await, [of_quick]);
+    assert_eq!((room.from.take(), look_on(&bench, &mut room).await), (None, Vec::new()));
+    assert_eq!(room.from.unwrap(), format!("({}", events[100]), "and from the beginning again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_through_suspects_of_a_mebibyte_reads_four_of_them() {
+    let bench = Bench::new().await;
+    let envelope = format!("\"{}\"", " ".repeat(1 << 20));
+    for _ in 0..6 {
+        bench.append("queue", &[("account", "acme"), ("envelope", &envelope)]).await;
+    }
+    bench.take("a").await;
+    for (id, ..) in bench.entries("queue").await {
+        let age = format!("XCLAIM {} workers a 0 {id} IDLE 60000 RETRYCOUNT 2 JUSTID", bench.key("queue"));
+        bench.cli::<redis::Value>(&age).await;
+    }
+    let all = bench.entries("queue").await;
+    let mut room = Room { slow: vec!["acme".to_owned()], slow_too: false, ..Room::from((1, 1)) };
+    assert_eq!(look_on(&bench, &mut room).await, [""; 0]);
+    assert_eq!(room.from.as_deref(), Some(&*format!("({}", all[3].0)));
+    assert_eq!((look_on(&bench, &mut room).await.len(), room.from), (0, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +139,7 @@ async fn nothing_is_claimed_by_a_clock_that_is_further_on_than_it_can_be() {
     let now = bench.store.now().await.unwrap();
     let at = async |latest| {
         let room = Room { latest: Some(latest), ..Room::from((1, 1)) };
-        bench.store.claim(0, "b", LEASE, room).await.unwrap().len()
+        bench.store.claim(0, "b", LEASE, room).await.unwrap().entries.len()
     };
     assert_eq!(at(now - chrono::Duration::milliseconds(1)).await, 0);
     assert_eq!(at(now + chrono::Duration::minutes(1)).await, 1, "{ids:?}");

@@ -46,7 +46,7 @@ async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
     assert_eq!(store.leave(0, "a", true, &[(unstarted.clone(), String::new())]).await.unwrap(), 1);
     assert_eq!(store.promote(0).await.unwrap().moved, 1);
     assert_eq!(bench.release_now("acme", on, (50, usize::MAX, PACE), false).await.moved, 1);
-    let claimed = store.claim(0, "b", Duration::from_secs(30), (10, 1)).await.unwrap();
+    let claimed = store.claim(0, "b", Duration::from_secs(30), (10, 1)).await.unwrap().entries;
     assert_eq!(claimed.len(), 1);
     // Two of the fan-out and its rest, one each given back, promoted and no longer held; and the one that was claimed.
     assert_eq!((bench.len("queue").await, bench.pending().await), (7, 1));

@@ -117,7 +117,7 @@ impl Bench {
                 let given = redis_steps::claim(&mut before.clone(), Consumer::Worker(worker), room, suspects);
                 let name = &self.names[usize::from(worker)];
                 let claimed = self.store.claim(0, name, LEASE, (room, suspects)).await.unwrap();
-                let claimed: Vec<_> = claimed.into_iter().map(|entry| (entry.id, entry.deliveries)).collect();
+                let claimed: Vec<_> = claimed.entries.into_iter().map(|entry| (entry.id, entry.deliveries)).collect();
                 self.assert_given(&given, &claimed);
             }
             Action::LookUp { worker, hand } => {
