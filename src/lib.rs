@@ -52,8 +52,8 @@
 //! **A lost answer** is no lost worker. A reader that connects anew first takes back what it read and was not told of
 //! (`take_back.lua`), under the same delivery count. A process that stood still looks at the socket before it gives an answer up.
 //!
-//! **A suspect.** An entry that was claimed before may have ended its worker. A worker attempts suspects one at a time,
-//! so that no neighbour is blamed; those of an endpoint that held others up go last (`worker/suspects.rs`). One
+//! **A suspect.** An entry that was claimed before may have ended its worker. Whoever begins one begins no other for a
+//! moment, so that no neighbour is blamed; those of an endpoint that held others up go last (`worker/suspects.rs`). One
 //! lost five times is set aside with a final log entry.
 //!
 //! **Nothing vanishes unseen** (`worker/audit.rs`). The group's bookkeeping and the stream are in the operators' hands. One worker at a

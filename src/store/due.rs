@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{BATCH_MAX, BATCH_MAX_BYTES, Store, StoreError, keys::Keys, ms, scripts::Run};
+use super::{BATCH_MAX, BATCH_MAX_BYTES, Store, StoreError, keys::Keys, ms, queue::latest_ms, scripts::Run};
 use crate::domain::{account::AccountId, webhook::WebhookId};
 
 /// What promoting did.
@@ -20,6 +20,24 @@ pub struct Promoted {
     pub visit_in: Option<Duration>,
     /// The clock of Redis, in Unix ms.
     pub now_ms: i64,
+}
+
+/// What a worker knows of Redis's clock, which may be wrong.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KnownClock {
+    /// The latest that it may show, unless it steps forward just now.
+    pub latest: Option<DateTime<Utc>>,
+    /// Its last step forward, unless it stepped back since.
+    pub leap: Option<Leap>,
+}
+
+/// A step forward of Redis's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leap {
+    /// What it showed afterwards, or a little less.
+    pub to: DateTime<Utc>,
+    /// How far it went, or a little more.
+    pub by: Duration,
 }
 
 /// The result of releasing.
@@ -39,8 +57,10 @@ pub struct Released {
 /// The longest waits that any rule plans: what lies further ahead was planned by a clock that was wrong.
 #[derive(Debug, Clone, Copy)]
 pub struct Longest {
-    /// Of a retry.
+    /// Of a retry, by this worker's settings; those of others may have longer ones, which count as well.
     pub retry: Duration,
+    /// Of what is among the retries for another reason.
+    pub besides: Duration,
     /// Of a release.
     pub release: Duration,
     /// Of a visit.
@@ -86,12 +106,15 @@ pub enum Times {
 type UnixTime = (i64, i64);
 
 impl Store {
-    /// Moves retries that are due to the queue.
-    pub async fn promote(&self, partition: u16) -> Result<Promoted, StoreError> {
+    /// Moves retries that are due to the queue; none while Redis's clock shows more than it can, and what was planned before it
+    /// stepped forward is due by the time that it had then.
+    pub async fn promote(&self, partition: u16, clock: &KnownClock) -> Result<Promoted, StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.promote.key(keys.retries(partition));
         script.key(keys.queue(partition)).key(keys.releases(partition)).key(keys.visits(partition));
-        script.arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
+        script.arg(BATCH_MAX).arg(BATCH_MAX_BYTES).arg(latest_ms(clock.latest));
+        let leap = clock.leap.map_or((0, 0), |leap| (leap.to.timestamp_millis(), ms(leap.by)));
+        script.arg(leap.0).arg(leap.1);
         let (moved, retry, release, visit, now_ms): (usize, i64, i64, i64, i64) =
             self.0.link.run_script(&script).await?;
         let wait = |ms: i64| u64::try_from(ms).ok().map(Duration::from_millis);
@@ -104,8 +127,9 @@ impl Store {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.mend_times.key(keys.queue(partition));
         script.key(keys.retries(partition)).key(keys.releases(partition)).key(keys.visits(partition));
-        script.key(keys.counts(partition));
+        script.key(keys.counts(partition)).key(keys.audit(partition));
         script.arg(ms(longest.retry)).arg(ms(longest.release)).arg(ms(longest.visit)).arg(BATCH_MAX_BYTES).arg(from);
+        script.arg(ms(longest.besides));
         let (times, leases, from, more_times): (usize, usize, String, bool) = self.0.link.run_script(&script).await?;
         Ok(Mended { times, leases, from: Some(from).filter(|from| !from.is_empty()), more_times })
     }

@@ -34,7 +34,7 @@ use chrono::{DateTime, TimeZone, Utc};
 pub use self::{
     accounts::{AccountPage, PageStart, SettingsLooked},
     audit::Audit,
-    due::{Longest, Mended, Promoted, Released, Times, Visited},
+    due::{KnownClock, Leap, Longest, Mended, Promoted, Released, Times, Visited},
     error::{StoreError, Unanswered},
     examine::{Examination, Group},
     failed::{FailedEntry, FailedPage, Redelivered},

@@ -177,6 +177,11 @@ pub enum Settled {
     Broken(String),
 }
 
+/// The latest that Redis's clock may show, in Unix ms.
+pub(super) fn latest_ms(latest: Option<DateTime<Utc>>) -> i64 {
+    latest.map_or(i64::MAX, |latest| latest.timestamp_millis())
+}
+
 /// How many deliveries of an envelope of this size one script may add, together with the event's rest.
 pub fn fan_out_max(envelope_bytes: usize) -> usize {
     let copies = BATCH_MAX_BYTES / (envelope_bytes + LINE_MAX_BYTES);
@@ -203,7 +208,7 @@ impl Store {
         let mut script = self.0.scripts.claim.key(self.0.keys.queue(partition));
         script.key(self.0.keys.counts(partition));
         script.arg(consumer).arg(ms(lease)).arg(entries).arg(suspects).arg(BATCH_MAX_BYTES);
-        script.arg(latest.map_or(i64::MAX, |latest| latest.timestamp_millis()));
+        script.arg(latest_ms(latest));
         script.arg(from.as_deref().unwrap_or(FROM_THE_OLDEST)).arg(u8::from(slow_too)).arg(slow);
         let (claimed, next): (Vec<(String, u32, Value)>, String) = self.0.link.run_script(&script).await?;
         let entry = |(id, deliveries, fields)| Entry { id: EntryId(id), deliveries, fields: pairs(fields) };

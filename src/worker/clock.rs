@@ -13,8 +13,12 @@ use std::{
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use tokio::time::Instant;
 
+use crate::store::{KnownClock, Leap};
+
 /// A difference of more than this to the monotonic clock is a step.
 const STEP_MS: i64 = 1000;
+/// Redis's clock may be further on by this than it was heard.
+const MARGIN: Duration = Duration::from_secs(2);
 /// An answer that took longer than this says too little of the time to compare others with.
 const EXACT_MS: i64 = 500;
 
@@ -32,7 +36,7 @@ struct State {
     /// The last step, either way.
     step: Option<Instant>,
     /// The last step forward, unless the clock stepped back since.
-    forward: Option<Instant>,
+    forward: Option<(Instant, Leap)>,
 }
 
 impl ServerClock {
@@ -53,10 +57,13 @@ impl ServerClock {
         let now = Utc.timestamp_millis_opt(now_ms).single()?;
         let (least, most) = self.ahead(now_ms, sent);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        (state.now, state.heard) = (now, Instant::now());
+        let before = std::mem::replace(&mut state.now, now);
+        state.heard = Instant::now();
         let (forward, back) = (least - state.ahead.1, state.ahead.0 - most);
         let step = if forward > STEP_MS {
-            state.forward = Some(Instant::now());
+            let by = Duration::from_millis((most - state.ahead.0).unsigned_abs());
+            let to = before + TimeDelta::milliseconds(forward);
+            state.forward = Some((Instant::now(), Leap { to, by }));
             Some(forward)
         } else if back > STEP_MS {
             state.forward = None;
@@ -79,6 +86,12 @@ impl ServerClock {
         state.now + TimeDelta::from_std(state.heard.elapsed()).unwrap_or_default()
     }
 
+    /// The latest that Redis's clock may show, and its last step forward.
+    pub(super) fn known(&self) -> KnownClock {
+        let leap = self.state.lock().unwrap_or_else(PoisonError::into_inner).forward.map(|(_, leap)| leap);
+        KnownClock { latest: Some(self.now() + MARGIN), leap }
+    }
+
     /// Whether the clock stepped, either way, less than `within` ago.
     pub(super) fn stepped_within(&self, within: Duration) -> bool {
         let step = self.state.lock().unwrap_or_else(PoisonError::into_inner).step;
@@ -88,7 +101,7 @@ impl ServerClock {
     /// Whether the clock stepped forward less than `within` ago, and not back since.
     pub(super) fn leapt_within(&self, within: Duration) -> bool {
         let forward = self.state.lock().unwrap_or_else(PoisonError::into_inner).forward;
-        forward.is_some_and(|at| at.elapsed() < within)
+        forward.is_some_and(|(at, _)| at.elapsed() < within)
     }
 
     /// How far Redis's clock is ahead of ours, at least and at most.
@@ -110,7 +123,11 @@ mod tests {
     }
 
     fn clock() -> ServerClock {
-        ServerClock::new(Utc.timestamp_millis_opt(NOW_MS).unwrap(), Instant::now())
+        ServerClock::new(at(NOW_MS), Instant::now())
+    }
+
+    fn at(ms: i64) -> DateTime<Utc> {
+        Utc.timestamp_millis_opt(ms).unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -121,12 +138,14 @@ mod tests {
         pass(1000).await;
         assert_eq!(clock.hear(NOW_MS + 2900 + DAY_MS, Instant::now()), Some(DAY_MS));
         assert!(clock.leapt_within(Duration::from_secs(1)));
+        assert_eq!(clock.known().leap, Some(Leap { to: at(NOW_MS + 1900 + DAY_MS), by: Duration::from_millis(DAY_MS as u64) }));
         pass(1000).await;
         assert_eq!(clock.hear(NOW_MS + 3900 + DAY_MS, Instant::now()), None);
         pass(1000).await;
         assert_eq!(clock.hear(NOW_MS + 4900, Instant::now()), Some(-DAY_MS));
         assert!(!clock.leapt_within(Duration::from_hours(1)), "it is right again");
         assert!(clock.stepped_within(Duration::from_secs(1)), "and has just stepped");
+        assert_eq!((clock.known().leap, clock.known().latest), (None, Some(at(NOW_MS + 6900))));
         // The process stands still for 15 s after its question; Redis answers at once.
         let sent = Instant::now();
         pass(15_000).await;

@@ -16,8 +16,6 @@ use crate::{
     store::{BATCH_MAX_BYTES, Entry, Room, StoreError},
 };
 
-/// Redis's clock may be further on by this than it was heard.
-const CLOCK_MARGIN: Duration = Duration::from_secs(2);
 /// Leases renewed by one script.
 const RENEW_BATCH: usize = 100;
 /// A worker's figures are published this often, so that they say what limits an endpoint now; they expire in 30 s.
@@ -69,7 +67,7 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, from: &mut Option<Stri
         from: from.take(),
         slow: worker.suspects.slow(),
         slow_too: !worker.suspects.any(),
-        latest: Some(worker.clock.now() + CLOCK_MARGIN),
+        latest: worker.clock.known().latest,
     };
     let claimed = worker.store.claim(partition, &worker.consumer, worker.lease, may_take).await;
     let entries = match claimed {
@@ -134,7 +132,7 @@ pub(super) async fn promote(worker: Arc<Worker>, partition: u16) {
         worker.turns.note(Role::Promote, partition);
         failpoint::wedge("promote").await;
         let sent = Instant::now();
-        match worker.store.promote(partition).await {
+        match worker.store.promote(partition, &worker.clock.known()).await {
             Ok(promoted) => {
                 backoff.reset();
                 if promoted.moved > 0 {

@@ -197,16 +197,18 @@ pub(crate) fn take_back(state: &mut State, consumer: Consumer) -> Given {
 /// `claim.lua`, with room for so many entries and so many suspects.
 pub(crate) fn claim(state: &mut State, consumer: Consumer, room: usize, mut suspects: usize) -> Given {
     let mut given = Vec::new();
-    for entry in &mut state.queue {
-        let Some(pending) = entry.pending.filter(|pending| pending.idle) else { continue };
-        let suspect = pending.deliveries > 1;
-        if given.len() >= room || suspect && suspects == 0 {
-            continue;
+    for suspect in [true, false] {
+        for entry in &mut state.queue {
+            let is_such = |pending: &Pending| pending.idle && (pending.deliveries > 1) == suspect;
+            let Some(pending) = entry.pending.filter(is_such) else { continue };
+            if given.len() >= room || suspect && suspects == 0 {
+                continue;
+            }
+            suspects -= usize::from(suspect);
+            let deliveries = pending.deliveries + 1;
+            entry.pending = Some(Pending { holder: consumer, deliveries, idle: false });
+            given.push((entry.id, deliveries, entry.work));
         }
-        suspects -= usize::from(suspect);
-        let deliveries = pending.deliveries + 1;
-        entry.pending = Some(Pending { holder: consumer, deliveries, idle: false });
-        given.push((entry.id, deliveries, entry.work));
     }
     given
 }

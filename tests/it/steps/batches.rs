@@ -37,7 +37,7 @@ impl Move {
     /// Moves once; answers how many.
     async fn once(self, bench: &Bench, webhook: WebhookId) -> usize {
         match self {
-            Self::Promote => bench.store.promote(0).await.unwrap().moved,
+            Self::Promote => bench.store.promote(0, &KnownClock::default()).await.unwrap().moved,
             Self::Release => bench.release("acme", webhook).await,
             Self::Requeue => {
                 let Some((span, _)) = bench.store.rejected_span(0).await.unwrap() else { return 0 };

@@ -44,7 +44,7 @@ async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
     let put_off = Reason::Again { after: Duration::from_secs(600) };
     assert_eq!(bench.hold(again, &Delivery { attempt: 3, ..delivery.clone() }, put_off).await, Settled::Done);
     assert_eq!(store.leave(0, "a", true, &[(unstarted.clone(), String::new())]).await.unwrap(), 1);
-    assert_eq!(store.promote(0).await.unwrap().moved, 1);
+    assert_eq!(store.promote(0, &KnownClock::default()).await.unwrap().moved, 1);
     assert_eq!(bench.release_now("acme", on, (50, usize::MAX, PACE), false).await.moved, 1);
     let claimed = store.claim(0, "b", Duration::from_secs(30), (10, 1)).await.unwrap().entries;
     assert_eq!(claimed.len(), 1);

@@ -4,8 +4,12 @@ use lynkhook::store::{Longest, Mended};
 
 use super::*;
 
-const LONGEST: Longest =
-    Longest { retry: Duration::from_secs(5), release: Duration::from_secs(61), visit: Duration::from_hours(1) };
+const LONGEST: Longest = Longest {
+    retry: Duration::from_secs(5),
+    besides: Duration::from_secs(3),
+    release: Duration::from_secs(61),
+    visit: Duration::from_hours(1),
+};
 /// A member just within its limit gets nearer meanwhile; one just beyond it must not get within it.
 const SLACK_MS: i64 = 2000;
 
@@ -50,9 +54,24 @@ async fn only_times_beyond_the_longest_wait_are_brought_back_and_each_is_counted
         assert!(near_ms > i64::try_from(limit.as_millis()).unwrap() - SLACK_MS, "{times}: {near_ms}");
     }
     let mended = bench.state().await;
-    assert_eq!(changed(&before, &mended).len(), 4, "the three, and the counts");
+    assert_eq!(changed(&before, &mended).len(), 5, "the three, the counts, and the longest wait");
     assert_eq!(mend(&bench, "-").await.times, 0);
     assert_eq!(changed(&mended, &bench.state().await), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_wait_that_any_worker_has_counts_until_it_has_not_asked_for_five_minutes() {
+    let bench = Bench::new().await;
+    let mend_within = async |longest: Longest| bench.store.mend_times(0, &longest, "+").await.unwrap().times;
+    let patient = Longest { retry: Duration::from_hours(1), ..LONGEST };
+    put(&bench, "retries", "d", HOUR_MS / 2).await;
+    assert_eq!((mend_within(patient).await, mend_within(LONGEST).await), (0, 0), "whoever asks");
+    let asked_at = bench.store.now().await.unwrap().timestamp_millis() - 301_000;
+    bench.cli::<()>(&format!("HSET {} longest_wait_at {asked_at}", bench.key("audit"))).await;
+    assert_eq!((mend_within(LONGEST).await, mend_within(LONGEST).await), (1, 0), "none that waits for so long is left");
+    put(&bench, "retries", "d", HOUR_MS / 2).await;
+    let unnamed = Longest { besides: Duration::from_hours(1), ..LONGEST };
+    assert_eq!((mend_within(unnamed).await, mend_within(LONGEST).await), (0, 1), "what waits besides is one's own affair");
 }
 
 #[tokio::test(flavor = "multi_thread")]

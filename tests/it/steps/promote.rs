@@ -9,7 +9,7 @@ async fn a_retry_stays_until_it_is_due_and_then_moves_once() {
     bench.cli::<()>(&format!("ZADD {} {due} the-delivery", bench.key("retries"))).await;
     // Each answer says what time it was, so that it is right or wrong however slow this test is.
     eventually(SOON, "the retry to be due", async || {
-        let promoted = bench.store.promote(0).await.unwrap();
+        let promoted = bench.store.promote(0, &KnownClock::default()).await.unwrap();
         let is_due = promoted.now_ms >= due;
         assert_eq!(promoted.moved, usize::from(is_due), "{promoted:?}");
         let wait = (due - promoted.now_ms).try_into().map(Duration::from_millis).ok();
@@ -17,16 +17,48 @@ async fn a_retry_stays_until_it_is_due_and_then_moves_once() {
         is_due.then_some(())
     })
     .await;
-    assert_eq!(bench.store.promote(0).await.unwrap().moved, 0);
+    assert_eq!(bench.store.promote(0, &KnownClock::default()).await.unwrap().moved, 0);
     let queued: Vec<_> = bench.entries("queue").await.into_iter().map(|(_, fields)| fields).collect();
     assert_eq!(queued, [[("delivery".to_owned(), "the-delivery".to_owned())]]);
     assert_eq!(bench.cli::<usize>(&format!("ZCARD {}", bench.key("retries"))).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_planned_before_the_clock_stepped_forward_is_due_by_the_old_time_and_what_was_planned_since_by_the_new() {
+    let bench = Bench::new().await;
+    let (now, hour_ms) = (bench.store.now().await.unwrap(), 3_600_000);
+    let now_ms = now.timestamp_millis();
+    // It stepped an hour forward ten minutes ago.
+    let leap = Leap { to: now - chrono::Duration::minutes(10), by: Duration::from_hours(1) };
+    let clock = KnownClock { latest: Some(now + chrono::Duration::minutes(1)), leap: Some(leap) };
+    let planned = [
+        ("before-and-due", now_ms - hour_ms - 1),
+        ("before-and-due-in-30-minutes", now_ms - hour_ms / 2),
+        ("since-and-due", now_ms - 1),
+        ("since-and-due-in-an-hour", now_ms + hour_ms),
+    ];
+    for (delivery, due) in planned {
+        bench.cli::<()>(&format!("ZADD {} {due} {delivery}", bench.key("retries"))).await;
+    }
+    let early = KnownClock { latest: Some(now - chrono::Duration::milliseconds(1)), leap: None };
+    let promoted = bench.store.promote(0, &early).await.unwrap();
+    assert_eq!((promoted.moved, promoted.next_in), (0, Some(Duration::ZERO)), "the clock steps forward just now");
+
+    let promoted = bench.store.promote(0, &clock).await.unwrap();
+    let queued: Vec<_> = bench.entries("queue").await.into_iter().map(|(_, mut fields)| fields.remove(0).1).collect();
+    assert_eq!(queued, ["before-and-due", "since-and-due"]);
+    let left = |due: i64| Some(Duration::from_millis((due - promoted.now_ms).try_into().unwrap()));
+    assert_eq!(promoted.next_in, left(now_ms + hour_ms / 2));
+    bench.cli::<()>(&format!("ZADD {} {} soon", bench.key("retries"), now_ms + 60_000)).await;
+    let promoted = bench.store.promote(0, &clock).await.unwrap();
+    let left = |due: i64| Some(Duration::from_millis((due - promoted.now_ms).try_into().unwrap()));
+    assert_eq!((promoted.moved, promoted.next_in), (0, left(now_ms + 60_000)), "the next by either time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn promoting_says_when_the_next_retry_release_and_visit_are_due() {
     let bench = Bench::new().await;
-    let promoted = bench.store.promote(0).await.unwrap();
+    let promoted = bench.store.promote(0, &KnownClock::default()).await.unwrap();
     assert_eq!((promoted.moved, promoted.next_in, promoted.release_in, promoted.visit_in), (0, None, None, None));
     let later = promoted.now_ms + 600_000;
     let planned =
@@ -34,7 +66,7 @@ async fn promoting_says_when_the_next_retry_release_and_visit_are_due() {
     for (key, at, member) in planned {
         bench.cli::<()>(&format!("ZADD {} {at} {member}", bench.key(key))).await;
     }
-    let promoted = bench.store.promote(0).await.unwrap();
+    let promoted = bench.store.promote(0, &KnownClock::default()).await.unwrap();
     let left = Duration::from_millis((later - promoted.now_ms).try_into().unwrap());
     assert_eq!(promoted.moved, 1);
     let then = |ms| Some(left + Duration::from_millis(ms));
@@ -42,7 +74,7 @@ async fn promoting_says_when_the_next_retry_release_and_visit_are_due() {
     for (key, member) in [("releases", "r"), ("visits", "v")] {
         bench.cli::<()>(&format!("ZADD {} 0 {member}", bench.key(key))).await;
     }
-    let promoted = bench.store.promote(0).await.unwrap();
+    let promoted = bench.store.promote(0, &KnownClock::default()).await.unwrap();
     assert_eq!((promoted.release_in, promoted.visit_in), (Some(Duration::ZERO), Some(Duration::ZERO)));
 }
 
@@ -53,6 +85,6 @@ async fn retries_are_promoted_though_somebody_spoiled_the_keys_of_releases_and_v
         bench.cli::<()>(&format!("SET {} x", bench.key(key))).await;
     }
     bench.cli::<()>(&format!("ZADD {} 0 the-delivery", bench.key("retries"))).await;
-    let promoted = bench.store.promote(0).await.unwrap();
+    let promoted = bench.store.promote(0, &KnownClock::default()).await.unwrap();
     assert_eq!((promoted.moved, promoted.next_in, promoted.release_in, promoted.visit_in), (1, None, None, None));
 }

@@ -17,7 +17,7 @@ use lynkhook::{
         webhook::{Webhook, WebhookId},
     },
     store::{
-        Attempted, EntryId, Held, Known, Put, Reader, Reason, Redelivered, Settled, Span, Store, Visited, Waiting,
+        Attempted, EntryId, Held, Known, KnownClock, Put, Reader, Reason, Redelivered, Settled, Span, Store, Visited, Waiting,
     },
 };
 use redis::{FromRedisValue, aio::MultiplexedConnection};
@@ -135,7 +135,7 @@ impl Bench {
             Action::Renew { worker } => self.renew(worker, before).await,
             Action::Leave { worker } => self.leave(worker, before).await,
             Action::Promote => {
-                let moved = self.store.promote(0).await.unwrap().moved;
+                let moved = self.store.promote(0, &KnownClock::default()).await.unwrap().moved;
                 assert_eq!(moved, after.queue.len() - before.queue.len());
             }
             Action::Audit => drop(self.store.audit(0, "auditor", LEASE, true).await.unwrap()),
