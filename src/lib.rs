@@ -50,7 +50,7 @@
 //! group is lost and recreated, entries come again, and what is under way goes on under the new token. Every step is safe to repeat and is repeated until Redis answers.
 //!
 //! **A lost answer** is no lost worker. A reader that connects anew first takes back what it read and was not told of
-//! (`take_back.lua`), under the same delivery count. A process that stood still looks at the socket before it gives an answer up.
+//! (`take_back.lua`), under the same delivery count, and so does a claim after one without an answer. A process that stood still looks at the socket before it gives an answer up.
 //!
 //! **A suspect.** An entry that was claimed before may have ended its worker. Whoever begins one begins no other for a
 //! moment, so that no neighbour is blamed; those of an endpoint that held others up go last (`worker/suspects.rs`). One

@@ -39,7 +39,10 @@ pub use self::{
     examine::{Examination, Group},
     failed::{FailedEntry, FailedPage, Redelivered},
     known::Known,
-    queue::{Attempted, BATCH_MAX, BATCH_MAX_BYTES, Claimed, Entry, EntryId, Held, Reason, Room, Settled, Waiting, fan_out_max},
+    queue::{
+        Attempted, BATCH_MAX, BATCH_MAX_BYTES, Claimed, Entry, EntryId, Held, Reason, Room, Settled, Untold, Waiting,
+        fan_out_max,
+    },
     reader::Reader,
     rejected::{Batch, Fate, RejectedEntry},
     rights::{Missing, Role, for_shell},

@@ -82,6 +82,15 @@ pub struct Room {
     pub latest: Option<DateTime<Utc>>,
 }
 
+/// What a consumer has without having been told of it, for an answer was lost.
+#[derive(Debug, Clone, Copy)]
+pub enum Untold<'a> {
+    /// What it read: new entries behind the last that it was told of. It may have some of them in hand.
+    Read(Option<&'a EntryId>),
+    /// What it claimed: entries that were lost before, other than these, which it has in hand.
+    Claimed(&'a [Held]),
+}
+
 /// What a claim took.
 #[derive(Debug)]
 pub struct Claimed {
@@ -177,6 +186,14 @@ pub enum Settled {
     Broken(String),
 }
 
+/// An entry as scripts answer it: its id, its delivery count and its fields.
+type Taking = (String, u32, Value);
+
+fn entries_of(taken: Vec<Taking>) -> Vec<Entry> {
+    let entry = |(id, deliveries, fields)| Entry { id: EntryId(id), deliveries, fields: pairs(fields) };
+    taken.into_iter().map(entry).collect()
+}
+
 /// The latest that Redis's clock may show, in Unix ms.
 pub(super) fn latest_ms(latest: Option<DateTime<Utc>>) -> i64 {
     latest.map_or(i64::MAX, |latest| latest.timestamp_millis())
@@ -210,30 +227,27 @@ impl Store {
         script.arg(consumer).arg(ms(lease)).arg(entries).arg(suspects).arg(BATCH_MAX_BYTES);
         script.arg(latest_ms(latest));
         script.arg(from.as_deref().unwrap_or(FROM_THE_OLDEST)).arg(u8::from(slow_too)).arg(slow);
-        let (claimed, next): (Vec<(String, u32, Value)>, String) = self.0.link.run_script(&script).await?;
-        let entry = |(id, deliveries, fields)| Entry { id: EntryId(id), deliveries, fields: pairs(fields) };
-        Ok(Claimed {
-            entries: claimed.into_iter().map(entry).collect(),
-            next: (next != FROM_THE_OLDEST).then_some(next),
-        })
+        let (claimed, next): (Vec<Taking>, String) = self.0.link.run_script(&script).await?;
+        Ok(Claimed { entries: entries_of(claimed), next: (next != FROM_THE_OLDEST).then_some(next) })
     }
 
-    /// Takes back new entries that `consumer` read without being told of them, for the connection broke: those behind
-    /// `last`, the last that it was told of, and at most `most`. The worker may have some of them in hand.
+    /// Takes back entries that `consumer` has without having been told of them, at most `most`.
     pub async fn take_back(
         &self,
         partition: u16,
         consumer: &str,
-        last: Option<&EntryId>,
+        untold: Untold<'_>,
         most: usize,
     ) -> Result<Vec<Entry>, StoreError> {
         let mut script = self.0.scripts.take_back.key(self.0.keys.queue(partition));
         script.key(self.0.keys.counts(partition));
-        script.arg(consumer).arg(last.map_or_else(|| "-".to_owned(), |last| format!("({}", last.0)));
-        script.arg(most).arg(BATCH_MAX_BYTES);
-        let taken: Vec<(String, Value)> = self.0.link.run_script(&script).await?;
-        let entry = |(id, fields)| Entry { id: EntryId(id), deliveries: 1, fields: pairs(fields) };
-        Ok(taken.into_iter().map(entry).collect())
+        let (from, is_claimed, in_hand): (_, _, &[Held]) = match untold {
+            Untold::Read(last) => (last.map(|last| format!("({}", last.0)), false, &[]),
+            Untold::Claimed(in_hand) => (None, true, in_hand),
+        };
+        script.arg(consumer).arg(from.as_deref().unwrap_or(FROM_THE_OLDEST)).arg(most).arg(BATCH_MAX_BYTES);
+        script.arg(u8::from(is_claimed)).arg(in_hand.iter().map(|held| &*held.entry.0).collect::<Vec<_>>());
+        Ok(entries_of(self.0.link.run_script(&script).await?))
     }
 
     /// Makes one entry of each delivery of an event, at most [`fan_out_max`] of them. If `more` webhooks are left, a new entry

@@ -138,7 +138,10 @@ mod tests {
         pass(1000).await;
         assert_eq!(clock.hear(NOW_MS + 2900 + DAY_MS, Instant::now()), Some(DAY_MS));
         assert!(clock.leapt_within(Duration::from_secs(1)));
-        assert_eq!(clock.known().leap, Some(Leap { to: at(NOW_MS + 1900 + DAY_MS), by: Duration::from_millis(DAY_MS as u64) }));
+        assert_eq!(
+            clock.known().leap,
+            Some(Leap { to: at(NOW_MS + 1900 + DAY_MS), by: Duration::from_millis(DAY_MS as u64) })
+        );
         pass(1000).await;
         assert_eq!(clock.hear(NOW_MS + 3900 + DAY_MS, Instant::now()), None);
         pass(1000).await;

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::entry::Work,
-    store::{BATCH_MAX, Entry, EntryId, Reader, StoreError},
+    store::{BATCH_MAX, Entry, EntryId, Reader, StoreError, Untold},
 };
 
 /// How long a read waits for the first entry at most.
@@ -92,7 +92,7 @@ async fn take_back(worker: &Arc<Worker>, partition: u16, last: &mut Option<Entry
             slots = worker.slots.several(Taker::Reader, Share::UpTo(BATCH_MAX)) => slots,
         };
         let (sent, most) = (Instant::now(), slots.num_permits());
-        let entries = worker.store.take_back(partition, &worker.consumer, last.as_ref(), most).await?;
+        let entries = worker.store.take_back(partition, &worker.consumer, Untold::Read(last.as_ref()), most).await?;
         let Some(newest) = entries.last() else { return Ok(()) };
         *last = Some(newest.id.clone());
         tracing::info!(partition, entries = entries.len(), "took back entries that a lost answer had told of");

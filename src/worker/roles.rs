@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     failpoint,
-    store::{BATCH_MAX_BYTES, Entry, Room, StoreError},
+    store::{BATCH_MAX_BYTES, Claimed, Entry, Room, StoreError, Untold},
 };
 
 /// Leases renewed by one script.
@@ -33,7 +33,7 @@ const SUSPECT_DELIVERIES: u32 = 3;
 
 /// Takes over entries whose worker died.
 pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
-    let mut from = None;
+    let mut claims = Claims::default();
     loop {
         tokio::select! {
             () = worker.stop.cancelled() => return,
@@ -43,14 +43,23 @@ pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
         // A dead worker may have held far more than one claim takes. Each claim that is repeated took an entry at least, so
         // there are never more of them than entries to take over; or it looks on among the suspects.
         let mut looks = 0;
-        while looks < LOOKS_MAX && claim_once(&worker, partition, &mut from).await {
-            looks += usize::from(from.is_some());
+        while looks < LOOKS_MAX && claim_once(&worker, partition, &mut claims).await {
+            looks += usize::from(claims.next.is_some());
         }
     }
 }
 
-/// Claims as many entries as there are slots, of suspects those from `from` on; `true` where more may be left.
-async fn claim_once(worker: &Arc<Worker>, partition: u16, from: &mut Option<String>) -> bool {
+/// What one claim leaves to the next.
+#[derive(Default)]
+struct Claims {
+    /// Where to look on among the suspects.
+    next: Option<String>,
+    /// Whether the claim got no answer: what it took is to be taken back.
+    untold: bool,
+}
+
+/// Claims as many entries as there are slots; `true` where more may be left.
+async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -> bool {
     worker.turns.note(Role::Claim, partition);
     failpoint::wedge("claim").await;
     // After Redis's clock leapt forward all leases seem to have ended, until their holders have renewed them.
@@ -64,32 +73,47 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, from: &mut Option<Stri
     let may_take = Room {
         entries: room,
         suspects: usize::from(alone.is_some()),
-        from: from.take(),
+        from: claims.next.take(),
         slow: worker.suspects.slow(),
         slow_too: !worker.suspects.any(),
         latest: worker.clock.known().latest,
     };
-    let claimed = worker.store.claim(partition, &worker.consumer, worker.lease, may_take).await;
+    let claimed = if claims.untold {
+        let in_hand = worker.leases.due(partition, Duration::ZERO);
+        let taken = worker.store.take_back(partition, &worker.consumer, Untold::Claimed(&in_hand), room).await;
+        taken.map(|entries| Claimed { entries, next: None })
+    } else {
+        worker.store.claim(partition, &worker.consumer, worker.lease, may_take).await
+    };
     let entries = match claimed {
         Ok(claimed) => {
-            *from = claimed.next;
+            claims.next = claimed.next;
             claimed.entries
         }
         Err(StoreError::NoGroup) => return false,
         Err(error) => {
             tell("claim", Some(partition), &error);
+            claims.untold = true;
             return false;
         }
     };
-    if !entries.is_empty() {
-        tracing::info!(
-            partition,
-            entries = entries.len(),
-            "took over entries whose worker was not heard of for a whole lease"
-        );
-    }
     let bytes: usize = entries.iter().map(Entry::size_bytes).sum();
     let is_full = entries.len() == room || bytes >= BATCH_MAX_BYTES;
+    let was_untold = claims.untold;
+    claims.untold &= is_full;
+    match entries.len() {
+        0 => {}
+        count if was_untold => {
+            tracing::info!(partition, entries = count, "took back entries that a claim's lost answer had told of");
+        }
+        count => {
+            tracing::info!(
+                partition,
+                entries = count,
+                "took over entries whose worker was not heard of for a whole lease"
+            );
+        }
+    }
     for entry in entries {
         let slot = slots.split(1).expect("never more entries than slots");
         let suspect = entry.deliveries >= SUSPECT_DELIVERIES;
@@ -97,7 +121,7 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, from: &mut Option<Stri
         let Some(taken) = worker.take(partition, entry, sent) else { continue };
         worker.begin(taken, move || drop((slot, watched)));
     }
-    is_full || from.is_some() && alone.is_some()
+    is_full || was_untold || claims.next.is_some() && alone.is_some()
 }
 
 impl Worker {

@@ -53,6 +53,49 @@ async fn a_read_loses_its_answer(partitions: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_entry_whose_claim_lost_its_answer_is_attempted_soon_and_is_counted_as_lost_once() {
+    let (redis, receiver, gate) = (RedisServer::start(AppendFsync::No), Receiver::start().await, Gate::new());
+    let here = Installation::on(&redis, &receiver).await;
+    receiver.plan("/hook", [Answer::Status(200), gate.before(Answer::Status(200))]);
+    here.add("acme", &receiver.url("/hook")).await;
+    let proxy = Proxy::start(redis.port()).await;
+    let worker = here.program.clone().env("LYNKHOOK_REDIS__URL", proxy.url()).worker([]);
+    let queue = here.key("queue");
+    // In one step, so that the living worker reads nothing of it.
+    let script = "local id = redis.call('XADD', KEYS[1], '*', 'account', 'acme', 'envelope', ARGV[1])
+        redis.call('XREADGROUP', 'GROUP', 'workers', 'dead', 'STREAMS', KEYS[1], '>')
+        redis.call('XCLAIM', KEYS[1], 'workers', 'dead', 0, id, 'IDLE', 60000, 'JUSTID')";
+    let abandon = async || {
+        let mut abandon = redis::cmd("EVAL");
+        abandon.arg(script).arg(1).arg(&queue).arg(TRANSCRIPT);
+        let _: redis::Value = abandon.query_async(&mut here.redis.clone()).await.unwrap();
+    };
+    // From the first on Redis knows the script that claims.
+    worker.wait_for_line("worker started").await;
+    here.store.ensure_group(0).await.unwrap();
+    abandon().await;
+    receiver.wait_for("/hook", 1, SOON).await;
+    eventually(SOON, "the first event settled", async || deliveries(&here, &queue).await.is_empty().then_some(()))
+        .await;
+    abandon().await;
+    // The next claim is the one that takes it.
+    proxy.set(Weather::Withheld);
+    eventually(SOON, "the entry claimed", async || (deliveries(&here, &queue).await == [2]).then_some(())).await;
+    proxy.cut_and_clear().await;
+    let cut = Instant::now();
+    receiver.wait_for("/hook", 2, SOON).await;
+    let took = cut.elapsed();
+    println!("attempted {took:.1?} after the connection was lost");
+    // The next claim comes within 1.5 x 2 s, once the worker has connected.
+    assert!(took < Duration::from_secs(8), "{took:?}: it waited for the end of its lease");
+    assert_eq!(deliveries(&here, &queue).await, [2], "it is counted as lost once, for the dead worker");
+    gate.open();
+    eventually(SOON, "the entry settled", async || deliveries(&here, &queue).await.is_empty().then_some(())).await;
+    assert_eq!(receiver.requests("/hook").len(), 2, "each event once");
+    assert!(worker.stderr().contains("took back"), "{}", worker.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_entry_whose_read_lost_its_answer_is_attempted_on_reconnecting_and_is_not_counted_as_lost() {
     tokio::join!(a_read_loses_its_answer("1"), a_read_loses_its_answer("4"));
 }

@@ -27,7 +27,9 @@ use lynkhook::{
         retry::Next,
         webhook::WebhookId,
     },
-    store::{Attempted, EntryId, Held, KnownClock, Leap, Reason, Released, Room, Settled, Times, Visited, Waiting},
+    store::{
+        Attempted, EntryId, Held, KnownClock, Leap, Reason, Released, Room, Settled, Times, Untold, Visited, Waiting,
+    },
     webhooks::NewAuthentication,
 };
 use redis::AsyncCommands;

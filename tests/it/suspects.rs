@@ -62,9 +62,9 @@ async fn neither_20_hanging_endpoints_nor_another_partition_nor_large_envelopes_
     let here = Installation::new(&receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", "2").await;
     // Those of partition 0 are rung first.
     let of = |partition, number| {
-        let mut names = (0..).map(|name| format!("a{name}")).filter(|name| {
-            here.store.keys().partition(&account_id(name)) == partition
-        });
+        let mut names = (0..)
+            .map(|name| format!("a{name}"))
+            .filter(|name| here.store.keys().partition(&account_id(name)) == partition);
         names.nth(number).unwrap()
     };
     for number in 0..HANGING {
@@ -72,7 +72,10 @@ async fn neither_20_hanging_endpoints_nor_another_partition_nor_large_envelopes_
         receiver.plan(&path, [Answer::Silence]);
         here.add(&account, &receiver.url(&path)).await;
         let (events, bytes) = if number == 0 { (30, 1_000_000) } else { (3, 10) };
-        let envelope = format!(r#"{{"event":"transcript.created","timestamp":"2026-03-26T14:32:00.000Z","data":{{"rest":"{}"}}}}"#, "x".repeat(bytes));
+        let envelope = format!(
+            r#"{{"event":"transcript.created","timestamp":"2026-03-26T14:32:00.000Z","data":{{"rest":"{}"}}}}"#,
+            "x".repeat(bytes)
+        );
         for _ in 0..events {
             here.push(&account, &envelope).await;
         }

@@ -1,20 +1,22 @@
--- take back: new entries whose read `consumer` got no answer to -> leased to it anew under the same delivery count. The read
--- was lost and not the worker, so nobody counts it as a loss.
+-- take back: entries whose read, or claim, `consumer` got no answer to -> leased to it anew under the same delivery count. The
+-- answer was lost and not the worker, so nobody counts it as a loss.
 -- KEYS  1 queue  2 counts
 -- ARGV  1 consumer  2 where to begin, as XPENDING takes it: behind the last entry that it was told of  3 most entries
---       4 most bytes (one entry may go beyond it)
--- Answers a list of [entry id, [field, value, …]].
+--       4 most bytes (one entry may go beyond it)  5 whether the answer of a claim was lost (1), or of a read (0)
+--       then, of a claim, entries that the consumer has in hand
+-- Answers a list of [entry id, delivery count, [field, value, …]].
 local queue, consumer, from, most, bytes = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local taken, pages = {}, 0
+local claimed, in_hand, taken, pages = ARGV[5] == '1', {}, {}, 0
+for i = 6, #ARGV do in_hand[ARGV[i]] = true end
 repeat
   local page = redis.call('XPENDING', queue, 'workers', from, '+', 100, consumer)
   for _, pending in ipairs(page) do
     if #taken >= most or bytes <= 0 then return taken end
     -- An entry that was lost before is its claimer's business: it may have to be attempted apart from others.
-    if pending[4] == 1 then
-      local entry = redis.call('XCLAIM', queue, 'workers', consumer, 0, pending[1], 'RETRYCOUNT', 1)[1]
+    if (pending[4] > 1) == claimed and not in_hand[pending[1]] then
+      local entry = redis.call('XCLAIM', queue, 'workers', consumer, 0, pending[1], 'RETRYCOUNT', pending[4])[1]
       if entry then
-        taken[#taken + 1] = entry
+        taken[#taken + 1] = { entry[1], pending[4], entry[2] }
         for _, text in ipairs(entry[2]) do bytes = bytes - #text end
       else
         count(KEYS[2], 'entries_trimmed', 1)

@@ -89,10 +89,8 @@ async fn retries_keep_their_waits_when_the_clock_steps_a_day_ahead_for_good() {
     worker.wait_for_line("worker started").await;
     here.push("before", TRANSCRIPT).await;
     receiver.wait_for_ended("/before", 1, SOON).await;
-    eventually(SOON, "its retry is planned", async || {
-        (times_in_ms(&here, "retries").await.len() == 1).then_some(())
-    })
-    .await;
+    eventually(SOON, "its retry is planned", async || (times_in_ms(&here, "retries").await.len() == 1).then_some(()))
+        .await;
     redis.step_clock("+1d");
     worker.wait_for_line("Redis's clock stepped").await;
     here.push("since", TRANSCRIPT).await;

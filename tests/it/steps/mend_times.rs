@@ -71,7 +71,11 @@ async fn the_longest_wait_that_any_worker_has_counts_until_it_has_not_asked_for_
     assert_eq!((mend_within(LONGEST).await, mend_within(LONGEST).await), (1, 0), "none that waits for so long is left");
     put(&bench, "retries", "d", HOUR_MS / 2).await;
     let unnamed = Longest { besides: Duration::from_hours(1), ..LONGEST };
-    assert_eq!((mend_within(unnamed).await, mend_within(LONGEST).await), (0, 1), "what waits besides is one's own affair");
+    assert_eq!(
+        (mend_within(unnamed).await, mend_within(LONGEST).await),
+        (0, 1),
+        "what waits besides is one's own affair"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

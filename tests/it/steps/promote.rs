@@ -24,7 +24,8 @@ async fn a_retry_stays_until_it_is_due_and_then_moves_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_planned_before_the_clock_stepped_forward_is_due_by_the_old_time_and_what_was_planned_since_by_the_new() {
+async fn what_was_planned_before_the_clock_stepped_forward_is_due_by_the_old_time_and_what_was_planned_since_by_the_new()
+ {
     let bench = Bench::new().await;
     let (now, hour_ms) = (bench.store.now().await.unwrap(), 3_600_000);
     let now_ms = now.timestamp_millis();

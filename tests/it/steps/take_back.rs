@@ -11,7 +11,7 @@ async fn leases(bench: &Bench) -> Vec<(String, String, u64)> {
 
 async fn take_back(bench: &Bench, last: Option<&str>, most: usize) -> Vec<String> {
     let last = last.map(|last| EntryId(last.to_owned()));
-    let taken = bench.store.take_back(0, "a", last.as_ref(), most).await.unwrap();
+    let taken = bench.store.take_back(0, "a", Untold::Read(last.as_ref()), most).await.unwrap();
     assert!(taken.iter().all(|entry| entry.deliveries == 1 && !entry.fields.is_empty()), "{taken:?}");
     taken.into_iter().map(|entry| entry.id.0).collect()
 }
@@ -35,6 +35,29 @@ async fn only_a_consumers_own_new_entries_behind_the_last_one_are_taken_back() {
     assert_eq!(leases(&bench).await, before, "neither holder nor count changed");
     let idle: Vec<String> = bench.cli(&format!("XPENDING {queue} workers IDLE 30000 - + 10")).await;
     assert!(idle.is_empty(), "its lease counts from now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_consumer_claimed_and_has_not_in_hand_is_taken_back_under_its_count() {
+    let bench = Bench::new().await;
+    let mut entries = Vec::new();
+    for (consumer, deliveries) in [("a", 1), ("a", 2), ("a", 4), ("b", 2), ("a", 3)] {
+        bench.push("acme", TRANSCRIPT).await;
+        let held = bench.take(consumer).await.remove(0);
+        let id = &held.entry.0;
+        let queue = bench.key("queue");
+        bench.cli::<redis::Value>(&format!("XCLAIM {queue} workers {consumer} 0 {id} RETRYCOUNT {deliveries}")).await;
+        entries.push(Held { deliveries, ..held });
+    }
+    let before = leases(&bench).await;
+    let take_back = async |most| {
+        let taken = bench.store.take_back(0, "a", Untold::Claimed(&entries[1..2]), most).await.unwrap();
+        taken.into_iter().map(|entry| (entry.id.0, entry.deliveries)).collect::<Vec<_>>()
+    };
+    let expected = [2, 4].map(|number| (entries[number].entry.0.clone(), entries[number].deliveries));
+    assert_eq!(take_back(50).await, expected);
+    assert_eq!(take_back(1).await, expected[..1]);
+    assert_eq!(leases(&bench).await, before, "neither holder nor count changed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

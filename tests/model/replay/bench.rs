@@ -17,7 +17,8 @@ use lynkhook::{
         webhook::{Webhook, WebhookId},
     },
     store::{
-        Attempted, EntryId, Held, Known, KnownClock, Put, Reader, Reason, Redelivered, Settled, Span, Store, Visited, Waiting,
+        Attempted, EntryId, Held, Known, KnownClock, Put, Reader, Reason, Redelivered, Settled, Span, Store, Untold,
+        Visited, Waiting,
     },
 };
 use redis::{FromRedisValue, aio::MultiplexedConnection};
@@ -108,7 +109,7 @@ impl Bench {
             Action::TakeBack { worker } => {
                 let given = redis_steps::take_back(&mut before.clone(), Consumer::Worker(worker));
                 let name = &self.names[usize::from(worker)];
-                let taken = self.store.take_back(0, name, None, 50).await.unwrap();
+                let taken = self.store.take_back(0, name, Untold::Read(None), 50).await.unwrap();
                 let taken: Vec<_> = taken.into_iter().map(|entry| (entry.id, entry.deliveries)).collect();
                 self.assert_given(&given, &taken);
             }
