@@ -91,8 +91,8 @@
 //! (`worker/batch.rs`), so that a script's round trip and Redis's work are shared by up to 50 deliveries. Who only has to be
 //! settled or put aside waits a moment for more, as long as there are slots; who is to be attempted never does.
 //!
-//! **Names** (`sender/resolve`). A name that is not answered is its endpoint's fault only where a name server was heard before and
-//! after it was asked for again. Where none is heard, no attempt was made: the delivery waits in `retries` (`worker/names.rs`) and
+//! **Names** (`sender/resolve`). A name that cannot be looked up is its endpoint's fault only where a name server gave a useful answer
+//! before and after it was asked for again. Where none does, no attempt was made: the delivery waits in `retries` (`worker/names.rs`) and
 //! keeps neither a slot nor a place, so that hosts whose names are known, or to which a connection is open, are served.
 //!
 //! **HTTP.** Deliveries do not go through `reqwest`: its header buffer cannot be bounded, so that a connection may keep 408 KiB

@@ -114,6 +114,43 @@ async fn while_no_name_server_answers_deliveries_wait_unattempted_and_those_to_k
     here.drained().await;
 }
 
+/// A forwarder whose own server is down answers so, and did not a moment before.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_name_server_fails_for_every_name_deliveries_wait_unattempted_and_then_go_out() {
+    const DOWN: Duration = Duration::from_secs(15);
+    let hosts = hosts(5);
+    let (receiver, dns, here) = scene(&hosts).await;
+    for host in &hosts {
+        here.add(account(host), &receiver.url_for(host, "/hook")).await;
+    }
+    let probed = Probed::start(&telling(&here.program).resolving_with(&dns), None).await;
+    let times = Timetable::watch(&here);
+    let (first, hosts) = hosts.split_first().unwrap();
+    times.push(&here, account(first)).await;
+    assert!(is_delivered_at_once(&finished(&times, &probed.worker, account(first)).await));
+    dns.set_failing(true);
+    let began = Instant::now();
+    while began.elapsed() < DOWN {
+        for host in hosts {
+            times.push(&here, account(host)).await;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    let (status, body) = probed.get("/readyz").await;
+    assert!(status == 503 && body.contains("no name server answers"), "{status} {body}");
+    let attempts = |host: &String| times.of(account(host), &[probed.worker.stderr()]).attempts().count();
+    assert_eq!(hosts.iter().map(attempts).collect::<Vec<_>>(), [0; 4], "no attempt is spent");
+    dns.set_failing(false);
+    let back = Instant::now();
+    for host in hosts {
+        let record = finished(&times, &probed.worker, account(host)).await;
+        assert!(is_delivered_at_once(&record), "{host}: {:?}", record.events);
+    }
+    println!("all arrived {:?} after the name server came back", back.elapsed());
+    assert!(back.elapsed() < Duration::from_secs(15), "{:?}", back.elapsed());
+    here.drained().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn more_deliveries_than_the_worker_has_slots_wait_for_a_name_and_others_still_go_out() {
     const WAITING: usize = 100;

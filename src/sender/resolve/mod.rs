@@ -8,13 +8,17 @@
 //! later answer plays no part in this attempt: none of its addresses is dialled, so none needs to be judged. It is kept,
 //! and judged with the next attempt.
 //!
-//! **Whose fault is silence?** A question that is never answered says that something is wrong with the name's zone, or with
-//! the way to the name servers. The first is the endpoint's fault, the second is ours. It is the endpoint's where a name
-//! server was heard after a question had been given up, the name was then asked for again, in vain, and a name server was
-//! heard once more: it lived before and after that question. To hear one, the root is asked for. Where none is heard within
-//! [`JUDGED_WITHIN`], the fault is ours, and stays so until one is heard.
+//! **Several name servers** are asked at once. The first that knows the name counts; one that fails, refuses or denies the
+//! name does not outdo it.
 //!
-//! * `servers.rs` knows the name servers in use, and whether any answers;
+//! **Whose fault is a failure?** A question that is never answered, or only with a failure or a refusal, says that something
+//! is wrong with the name's zone, or with the name servers and the way to them. The first is the endpoint's fault, the second
+//! is ours. It is the endpoint's where some name server gave a useful answer (that a name has something, or does not exist)
+//! after the failure, the name was then asked for again, in vain, and a useful answer came once more: the servers worked
+//! before and after that question. To get one, the root is asked for. Where none comes within [`JUDGED_WITHIN`], the fault is
+//! ours, and stays so until one does.
+//!
+//! * `servers.rs` knows the name servers in use, and whether any answers usefully;
 //! * `system.rs` reads the system's;
 //! * `sockets.rs` opens sockets, and notes what happens at them.
 
@@ -40,7 +44,7 @@ use hickory_resolver::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use self::servers::{Client, QUESTION_TIMEOUT, Servers};
+use self::servers::{Client, Servers};
 use super::SenderError;
 use crate::{
     config,
@@ -54,9 +58,15 @@ use crate::{
 /// wait; here a refused address among the later ones is better known.
 const OTHER_FAMILY: Duration = Duration::from_millis(250);
 
-/// No name server was heard for this long while a name was asked for: then none answers.
+/// A question is given up after this. It is sent several times meanwhile, should a packet be lost.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
+/// So is the second one, which finds names at servers that take seconds to answer.
+const AGAIN_TIMEOUT: Duration = Duration::from_millis(3500);
+/// No name server gave a useful answer for this long while a name was asked for: then none answers.
 const JUDGED_WITHIN: Duration = Duration::from_secs(5);
-/// After a question that was asked again, and where attempts are short, a name server that lives is heard within this.
+/// The same after the second question, and still within an attempt of 10 s.
+const JUDGED_AGAIN_WITHIN: Duration = Duration::from_secs(9);
+/// Where attempts are short, a name server that works is heard within this.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// The root is asked for when a question is open for this long, or for a quarter of the time that an attempt has.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
@@ -119,7 +129,7 @@ impl Resolver {
         Ok(in_turns(&v4, &v6))
     }
 
-    /// Tells whether a lookup that an attempt's deadline ended is our fault: no name server was heard since it began.
+    /// Tells whether a lookup that an attempt's deadline ended is our fault: no useful answer came since it began.
     pub(super) fn silent_since(&self, began: Instant) -> Option<&'static str> {
         let is_silent = !self.servers.sockets.heard_since(began);
         if is_silent && began.elapsed() >= HEARD_WITHIN {
@@ -141,39 +151,36 @@ impl Resolver {
         name.set_fqdn(true);
         let began = Instant::now();
         if self.servers.are_silent() {
-            let found = timeout(WHILE_SILENT, both(&client, &name, WHILE_SILENT / 2)).await;
+            let found = timeout(WHILE_SILENT, both(&client, &name, QUESTION_TIMEOUT, WHILE_SILENT / 2)).await;
             return match found {
-                Ok(found) if !is_silence(&found) => self.conclude(host, began, found),
+                Ok(found) if !is_failure(&found) => self.conclude(host, began, found),
                 _ => {
-                    self.servers.probe(&client);
+                    self.servers.probe();
                     Err(LookupError::NoServer(NO_ANSWER))
                 }
             };
         }
-        let mut judged_by = began + JUDGED_WITHIN;
-        for is_last in [false, true] {
-            let found = self.ask(&client, &name).await;
+        let mut failed = [None, None];
+        for (within, judged_within) in [(QUESTION_TIMEOUT, JUDGED_WITHIN), (AGAIN_TIMEOUT, JUDGED_AGAIN_WITHIN)] {
+            let found = self.ask(&client, &name, within).await;
             let is_ours = self.servers.sockets.lacking_since(began).is_some();
             if !is_failure(&found) || is_ours {
                 return self.conclude(host, began, found);
             }
-            if is_silence(&found) && !self.servers.answer_by(&client, judged_by).await {
-                break;
+            if !self.servers.answer_by(began + judged_within).await {
+                return Err(LookupError::NoServer(NO_ANSWER));
             }
-            if is_last {
-                return self.conclude(host, began, found);
-            }
-            judged_by = Instant::now() + QUESTION_TIMEOUT + HEARD_WITHIN;
+            failed = found;
         }
-        Err(LookupError::NoServer(NO_ANSWER))
+        self.conclude(host, began, failed)
     }
 
     /// Asks for both families, and for the root if that takes long.
-    async fn ask(&self, client: &Client, name: &Name) -> [Found; 2] {
-        let mut asking = Box::pin(both(client, name, OTHER_FAMILY));
+    async fn ask(&self, client: &Client, name: &Name, within: Duration) -> [Found; 2] {
+        let mut asking = Box::pin(both(client, name, within, OTHER_FAMILY));
         tokio::select! {
             found = &mut asking => return found,
-            () = sleep(self.probe_after) => self.servers.probe(client),
+            () = sleep(self.probe_after) => self.servers.probe(),
         }
         asking.await
     }
@@ -206,10 +213,10 @@ impl Resolver {
 }
 
 /// Asks for the addresses of both families. Where one has some, the other has this much `more` time.
-async fn both(client: &Client, name: &Name, more: Duration) -> [Found; 2] {
+async fn both(client: &Client, name: &Name, within: Duration, more: Duration) -> [Found; 2] {
     let family = |kind| -> Asking {
         let (client, name) = (client.clone(), name.clone());
-        Box::pin(async move { client.lookup(name, kind).await })
+        Box::pin(async move { client.lookup(name, kind, within).await })
     };
     let (mut v4, mut v6) = (family(RecordType::A), family(RecordType::AAAA));
     tokio::select! {
@@ -243,10 +250,9 @@ fn is_failure(found: &[Found; 2]) -> bool {
     !found.iter().flatten().any(has_addresses) && failures(found).any(|error| !error.is_no_records_found())
 }
 
-/// Whether there is no address, and a question was not answered at all.
-fn is_silence(found: &[Found; 2]) -> bool {
-    let is_silence = |error: &NetError| matches!(error, NetError::Timeout | NetError::NoConnections | NetError::Io(_));
-    is_failure(found) && failures(found).any(is_silence)
+/// Whether no name server answered at all.
+fn is_unanswered(error: &NetError) -> bool {
+    matches!(error, NetError::Timeout | NetError::NoConnections | NetError::Io(_) | NetError::Busy)
 }
 
 fn failures(found: &[Found; 2]) -> impl Iterator<Item = &NetError> {

@@ -1,4 +1,4 @@
-//! The name servers in use, and whether any of them answers.
+//! The name servers in use, and whether any of them gives useful answers.
 //!
 //! The system's are read again while the program runs. A file that cannot be read, or names none, changes nothing: it may
 //! be in the middle of being written, and servers that were right a moment ago are a better guess than none.
@@ -6,31 +6,27 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use hickory_resolver::{
     Resolver as Hickory,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
+    lookup::Lookup,
     net::NetError,
     proto::rr::{Name, RecordType},
 };
-use tokio::time::Instant;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 
 use super::{
+    JUDGED_WITHIN, is_unanswered,
     sockets::{Sockets, stand_in},
     system,
 };
-
-/// A question is given up after this. It is sent several times meanwhile, should a packet be lost.
-pub(super) const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// As many servers as a system's list has at most, as a rule.
-const ASKED_AT_ONCE: usize = 3;
 
 /// Answers kept, for as long as they say and no longer than this. A name that does not exist is asked for again soon,
 /// since somebody is probably just setting it up.
@@ -44,11 +40,17 @@ const OPEN_QUESTIONS: usize = 1024;
 /// The system's file is looked at again at a lookup after this, and sooner while no name server is known.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN_WITHOUT: Duration = Duration::from_secs(1);
-/// The next probe is sent after this, if the one before is over.
-const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// The next probe is sent after this, whether or not those before were answered: a server may be slow, or have come back.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
 
 /// A client of the name servers. Cheap to clone.
-pub(super) type Client = Hickory<Sockets>;
+#[derive(Clone)]
+pub(super) struct Client {
+    /// Asks all of them at once, and takes the first answer.
+    all: Hickory<Sockets>,
+    /// Asks one of them, where there are several.
+    each: Arc<[Hickory<Sockets>]>,
+}
 
 /// The name servers in use.
 pub(super) struct Servers {
@@ -56,7 +58,6 @@ pub(super) struct Servers {
     file: Option<PathBuf>,
     pub(super) sockets: Sockets,
     current: Mutex<Current>,
-    is_probing: Arc<AtomicBool>,
 }
 
 struct Current {
@@ -69,16 +70,63 @@ struct Current {
     wrong: Option<String>,
     /// When these servers were found to answer nothing.
     silent: Option<Instant>,
+    /// When the last probe was sent.
+    probed: Option<Instant>,
+}
+
+impl Client {
+    fn new(servers: &[SocketAddr], sockets: &Sockets) -> Result<Self, NetError> {
+        let several = if servers.len() > 1 { servers } else { &[] };
+        let each = several.iter().map(|server| client(&[*server], sockets)).collect::<Result<_, _>>()?;
+        Ok(Self { all: client(servers, sockets)?, each })
+    }
+
+    /// Asks for these records, within this time. Where the first server to answer fails, refuses or denies the name, others
+    /// may know it.
+    pub(super) async fn lookup(&self, name: Name, kind: RecordType, within: Duration) -> Result<Lookup, NetError> {
+        let deadline = Instant::now() + within;
+        let found = timeout_at(deadline, self.all.lookup(name.clone(), kind)).await.unwrap_or(Err(NetError::Timeout));
+        match found {
+            Err(error) if error.is_nx_domain() || !(error.is_no_records_found() || is_unanswered(&error)) => {
+                self.lookup_at_each(name, kind, deadline).await.unwrap_or(Err(error))
+            }
+            found => found,
+        }
+    }
+
+    /// The first records that any of the servers gives; else the word of one that there are none.
+    async fn lookup_at_each(
+        &self,
+        name: Name,
+        kind: RecordType,
+        deadline: Instant,
+    ) -> Option<Result<Lookup, NetError>> {
+        let mut asking = JoinSet::new();
+        for server in &*self.each {
+            let (server, name) = (server.clone(), name.clone());
+            asking.spawn(async move { server.lookup(name, kind).await });
+        }
+        let mut absence = None;
+        while let Ok(Some(Ok(found))) = timeout_at(deadline, asking.join_next()).await {
+            match found {
+                Ok(found) => return Some(Ok(found)),
+                Err(error) if error.is_no_records_found() => absence = Some(Err(error)),
+                Err(_) => {}
+            }
+        }
+        absence
+    }
 }
 
 impl Servers {
     /// These servers, or those that the system's file names, now and later.
     pub(super) fn new(servers: &[SocketAddr], file: PathBuf) -> Result<Self, NetError> {
         let sockets = Sockets::default();
-        let client = if servers.is_empty() { None } else { Some(client(servers, &sockets)?) };
-        let current = Current { servers: servers.to_vec(), client, read: None, wrong: None, silent: None };
+        let client = if servers.is_empty() { None } else { Some(Client::new(servers, &sockets)?) };
+        let servers_in_use = servers.to_vec();
+        let current = Current { servers: servers_in_use, client, read: None, wrong: None, silent: None, probed: None };
         let file = servers.is_empty().then_some(file);
-        Ok(Self { file, sockets, current: current.into(), is_probing: Arc::default() })
+        Ok(Self { file, sockets, current: current.into() })
     }
 
     /// A client of the servers that are in use now; `None` where no server is known.
@@ -92,8 +140,8 @@ impl Servers {
         current.client.clone()
     }
 
-    /// Waits until a server is heard from now on, asking for the root meanwhile. `false`: none was by the deadline.
-    pub(super) async fn answer_by(&self, client: &Client, deadline: Instant) -> bool {
+    /// Waits until a server gives a useful answer from now on, asking for the root meanwhile. `false`: none did by the deadline.
+    pub(super) async fn answer_by(&self, deadline: Instant) -> bool {
         let from = Instant::now();
         while !self.sockets.heard_since(from) {
             if self.are_silent() {
@@ -103,32 +151,31 @@ impl Servers {
                 self.note_silence();
                 return false;
             }
-            self.probe(client);
+            self.probe();
             self.sockets.hear(deadline.min(Instant::now() + PROBE_EVERY)).await;
         }
         true
     }
 
-    /// Asks for the root's name servers, which every name server knows. Whether it answers is seen at the sockets. One
-    /// probe at a time serves all who wait.
-    pub(super) fn probe(&self, client: &Client) {
-        if self.is_probing.swap(true, Relaxed) {
+    /// Asks for the root's name servers, which every name server knows. Whether it answers is seen at the sockets. The client
+    /// is a new one: it has no answer yet, and does not wait for the answer to an earlier probe.
+    pub(super) fn probe(&self) {
+        let mut current = self.current();
+        if current.probed.is_some_and(|probed| probed.elapsed() < PROBE_EVERY) {
             return;
         }
-        let (client, is_probing) = (client.clone(), self.is_probing.clone());
-        tokio::spawn(async move {
-            client.clear_lookup_cache(Name::root(), RecordType::NS);
-            let _ = client.lookup(Name::root(), RecordType::NS).await;
-            is_probing.store(false, Relaxed);
-        });
+        current.probed = Some(Instant::now());
+        if let Ok(client) = client(&current.servers, &self.sockets) {
+            tokio::spawn(async move { client.lookup(Name::root(), RecordType::NS).await });
+        }
     }
 
-    /// Takes note that none of these servers answers.
+    /// Takes note that none of these servers gives a useful answer.
     pub(super) fn note_silence(&self) {
         self.current().silent = Some(Instant::now());
     }
 
-    /// Whether these servers were found to answer nothing, and were not heard since.
+    /// Whether these servers were found to answer nothing useful, and have not done so since.
     pub(super) fn are_silent(&self) -> bool {
         self.current().silent.is_some_and(|since| !self.sockets.heard_since(since))
     }
@@ -163,7 +210,7 @@ impl Current {
         if servers.is_empty() || servers == self.servers {
             return Ok(());
         }
-        let client = client(&servers, sockets)?;
+        let client = Client::new(&servers, sockets)?;
         if self.client.replace(client).is_some() {
             tracing::info!(?servers, "the system has other name servers now");
         }
@@ -172,10 +219,13 @@ impl Current {
     }
 }
 
-fn client(servers: &[SocketAddr], sockets: &Sockets) -> Result<Client, NetError> {
+fn client(servers: &[SocketAddr], sockets: &Sockets) -> Result<Hickory<Sockets>, NetError> {
+    let count = servers.len();
     let servers = servers.iter().copied().map(name_server).collect();
     let mut builder = Hickory::builder_with_config(ResolverConfig::from_name_servers(servers), sockets.clone());
     bound(builder.options_mut());
+    // One that is dead, or several, cost a lookup nothing.
+    builder.options_mut().num_concurrent_reqs = count;
     builder.build()
 }
 
@@ -187,10 +237,9 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(stand_in(address), true, connections)
 }
 
-/// The servers that answered best are asked at once: one that is dead, or two, cost a lookup nothing.
 fn bound(options: &mut ResolverOpts) {
-    options.timeout = QUESTION_TIMEOUT;
-    options.num_concurrent_reqs = ASKED_AT_ONCE;
+    // A probe has this long; other questions have less.
+    options.timeout = JUDGED_WITHIN;
     // Whether to ask again is decided by whoever asks.
     options.attempts = 0;
     options.use_hosts_file = ResolveHosts::Never;
@@ -214,6 +263,6 @@ mod tests {
         assert_eq!(options.positive_max_ttl, Some(Duration::from_secs(300)));
         assert_eq!(options.negative_max_ttl, Some(Duration::from_secs(10)));
         assert_eq!(options.positive_min_ttl.unwrap_or_default(), Duration::ZERO);
-        assert_eq!((options.timeout, options.attempts), (QUESTION_TIMEOUT, 0));
+        assert_eq!((options.timeout, options.attempts), (JUDGED_WITHIN, 0));
     }
 }

@@ -1,5 +1,5 @@
 //! The resolver's sockets. The library's errors do not tell that this machine is short of something, nor whether any
-//! name server was heard lately, so the sockets do. They also know the interface of a link-local name server.
+//! name server answers usefully, so the sockets do. They also know the interface of a link-local name server.
 
 use std::{
     io,
@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use hickory_resolver::net::runtime::{DnsUdpSocket, RuntimeProvider, TokioRuntimeProvider};
+use hickory_resolver::{
+    net::runtime::{DnsUdpSocket, RuntimeProvider, TokioRuntimeProvider},
+    proto::op::ResponseCode,
+};
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
@@ -28,12 +31,13 @@ pub(super) struct Sockets {
 #[derive(Default)]
 struct Noted {
     lacking: Mutex<Option<(Instant, &'static str)>>,
+    /// The last useful answer.
     heard: Mutex<Option<Instant>>,
-    /// Rung whenever a name server is heard.
+    /// Rung at each of these answers.
     bell: Notify,
 }
 
-/// A UDP socket that notes when a name server is heard.
+/// A UDP socket that notes useful answers. TCP follows only on such an answer, one that was cut short.
 pub(super) struct Udp {
     socket: <TokioRuntimeProvider as RuntimeProvider>::Udp,
     noted: Arc<Noted>,
@@ -45,12 +49,12 @@ impl Sockets {
         lock(&self.noted.lacking).filter(|(when, _)| *when >= then).map(|(_, what)| what)
     }
 
-    /// Whether anything came from a name server since then.
+    /// Whether a name server gave a useful answer since then, to whatever question.
     pub(super) fn heard_since(&self, then: Instant) -> bool {
         lock(&self.noted.heard).is_some_and(|when| when >= then)
     }
 
-    /// Waits until a name server is heard, or until the deadline.
+    /// Waits for a useful answer, or until the deadline.
     pub(super) async fn hear(&self, deadline: Instant) {
         let _ = timeout_at(deadline, self.noted.bell.notified()).await;
     }
@@ -107,8 +111,10 @@ impl DnsUdpSocket for Udp {
 
     fn poll_recv_from(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
         DnsUdpSocket::poll_recv_from(&self.socket, cx, buffer).map_ok(|(length, from)| {
-            *lock(&self.noted.heard) = Some(Instant::now());
-            self.noted.bell.notify_waiters();
+            if is_useful(&buffer[..length]) {
+                *lock(&self.noted.heard) = Some(Instant::now());
+                self.noted.bell.notify_waiters();
+            }
             (length, SocketAddr::new(stand_in(from), from.port()))
         })
     }
@@ -116,6 +122,13 @@ impl DnsUdpSocket for Udp {
     fn poll_send_to(&self, cx: &mut Context<'_>, message: &[u8], to: SocketAddr) -> Poll<io::Result<usize>> {
         DnsUdpSocket::poll_send_to(&self.socket, cx, message, dialled(to))
     }
+}
+
+/// Whether a message says what a name has, or that it does not exist. SERVFAIL and REFUSED say nothing: a forwarder gives
+/// them to every question while the server behind it is down. The code is in the fourth byte (RFC 1035, 4.1.1).
+fn is_useful(message: &[u8]) -> bool {
+    message.len() >= 12
+        && [ResponseCode::NoError, ResponseCode::NXDomain].contains(&ResponseCode::from(0, message[3] & 0x0f))
 }
 
 /// The address by which the library knows this name server. It knows no zones: that of a link-local address goes into

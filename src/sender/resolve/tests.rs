@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -36,7 +36,16 @@ impl NameServer {
     }
 
     async fn at(address: SocketAddr, answer: impl Fn(&str, RecordType) -> Reply + Send + 'static) -> Self {
-        let socket = UdpSocket::bind(address).await.unwrap();
+        Self::slow(address, Duration::ZERO, answer).await
+    }
+
+    /// One that takes this long to answer.
+    async fn slow(
+        address: SocketAddr,
+        takes: Duration,
+        answer: impl Fn(&str, RecordType) -> Reply + Send + 'static,
+    ) -> Self {
+        let socket = Arc::new(UdpSocket::bind(address).await.unwrap());
         let address = socket.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
         let counter = asked.clone();
@@ -48,14 +57,18 @@ impl NameServer {
                 let query = &question.queries[0];
                 counter.fetch_add(usize::from(!query.name().is_root()), Ordering::SeqCst);
                 if let Some((code, addresses)) = answer(&query.name().to_ascii(), query.query_type()) {
-                    socket.send_to(&reply(&question, code, &addresses), from).await.unwrap();
+                    let (socket, reply) = (socket.clone(), reply(&question, code, &addresses));
+                    tokio::spawn(async move {
+                        sleep(takes).await;
+                        socket.send_to(&reply, from).await
+                    });
                 }
             }
         });
         Self { address, asked, serving: serving.abort_handle() }
     }
 
-    /// One that knows just [`HOST`], and gives this answer.
+    /// One that knows just [`HOST`] and the root, and gives this answer.
     async fn knowing(code: ResponseCode, addresses: &'static [&'static str]) -> Self {
         Self::start(move |name, _| {
             assert!(["hooks.example.", "."].contains(&name), "{name}");
@@ -108,7 +121,10 @@ fn reading(file: &Path) -> Resolver {
 }
 
 async fn ask(code: ResponseCode, addresses: &'static [&'static str], allow: AllowList) -> Result<Vec<IpAddr>, String> {
-    let server = NameServer::knowing(code, addresses).await;
+    let server = NameServer::start(move |name, _| {
+        Some(if name == "." { (ResponseCode::NoError, Vec::new()) } else { (code, list(addresses)) })
+    })
+    .await;
     asking(&[&server], allow).addresses(HOST).await.map_err(|error| error.to_string())
 }
 
@@ -206,11 +222,70 @@ async fn a_name_that_is_not_answered_while_the_root_is_fails_well_within_an_atte
     assert!(took >= QUESTION_TIMEOUT * 2 && took < ATTEMPT * 6 / 10, "{took:?}");
 }
 
+/// A forwarder answers so while the server behind it is down.
 #[tokio::test]
-async fn any_answer_of_a_name_server_is_a_sign_of_life() {
-    let server = NameServer::start(|name, _| (name == ".").then(|| (ResponseCode::Refused, Vec::new()))).await;
-    let (failed, _) = timed(&asking(&[&server], anybody()), HOST).await;
-    assert!(matches!(failed, Err(LookupError::Failed(_))), "{failed:?}");
+async fn where_every_name_and_the_root_fail_or_are_refused_the_fault_is_ours_until_an_answer_is_useful() {
+    for code in [ResponseCode::ServFail, ResponseCode::Refused] {
+        let is_down = Arc::new(AtomicBool::new(true));
+        let down = is_down.clone();
+        let server = NameServer::start(move |_, _| {
+            Some(if down.load(Ordering::SeqCst) {
+                (code, Vec::new())
+            } else {
+                (ResponseCode::NoError, list(&["192.0.2.1"]))
+            })
+        })
+        .await;
+        let resolver = asking(&[&server], anybody());
+        let (failed, took) = timed(&resolver, HOST).await;
+        assert_eq!(failed, Err(LookupError::NoServer(NO_ANSWER)), "{code}");
+        assert!(took >= JUDGED_WITHIN && took < ATTEMPT * 8 / 10, "{took:?}");
+        let (failed, took) = timed(&resolver, "other.example").await;
+        assert_eq!(failed, Err(LookupError::NoServer(NO_ANSWER)), "{code}");
+        assert!(took < Duration::from_millis(500), "{took:?}");
+        is_down.store(false, Ordering::SeqCst);
+        assert_eq!(resolver.addresses(HOST).await.unwrap(), list(&["192.0.2.1"]), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_or_a_refusal_for_one_name_is_the_endpoints_where_another_name_is_answered_meanwhile() {
+    for code in [ResponseCode::ServFail, ResponseCode::Refused] {
+        // This server refuses the root.
+        let server = NameServer::start(move |name, _| {
+            Some(if name == "good.example." { (ResponseCode::NXDomain, Vec::new()) } else { (code, Vec::new()) })
+        })
+        .await;
+        let resolver = asking(&[&server], anybody());
+        let others = async {
+            loop {
+                let _ = resolver.addresses("good.example").await;
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let (failed, took) = tokio::select! {
+            judged = timed(&resolver, HOST) => judged,
+            () = others => unreachable!(),
+        };
+        assert!(matches!(failed, Err(LookupError::Failed(_))), "{failed:?}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_server_that_takes_three_seconds_for_each_answer_is_waited_for_and_then_known() {
+    let known = |name: &str, _| {
+        (name != "silent.example.").then(|| (ResponseCode::NoError, list(&["192.0.2.1", "2001:db8::1"])))
+    };
+    let server = NameServer::slow("127.0.0.1:0".parse().unwrap(), Duration::from_secs(3), known).await;
+    let resolver = asking(&[&server], anybody());
+    let lookup = timed(&resolver, HOST);
+    let ((found, took), (silent, _)) = tokio::join!(lookup, timed(&resolver, "silent.example"));
+    assert_eq!(found.unwrap(), list(&["192.0.2.1", "2001:db8::1"]));
+    assert!(took < ATTEMPT * 8 / 10, "{took:?}");
+    assert!(matches!(silent, Err(LookupError::Failed(_))), "{silent:?}");
+    let (found, took) = timed(&resolver, HOST).await;
+    assert!(found.is_ok() && took < Duration::from_millis(500), "its answer is kept: {took:?}");
 }
 
 #[tokio::test]
@@ -290,6 +365,49 @@ async fn one_or_two_dead_servers_beside_a_good_one_delay_nothing() {
     assert!(took < Duration::from_secs(2), "{took:?}");
     let (_, took) = timed(&resolver, HOST).await;
     assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+/// The server that knows the name is the slowest, so that the others' words are there first.
+#[tokio::test]
+async fn an_address_outdoes_a_failure_a_refusal_and_a_denial_of_other_servers_in_any_order() {
+    let addresses = |_: &str, _| Some((ResponseCode::NoError, list(&["192.0.2.1", "2001:db8::1"])));
+    let good = NameServer::slow("127.0.0.1:0".parse().unwrap(), Duration::from_millis(100), addresses).await;
+    let dead = NameServer::mute().await;
+    for code in [ResponseCode::ServFail, ResponseCode::Refused, ResponseCode::NXDomain] {
+        let bad = NameServer::knowing(code, &[]).await;
+        let others = NameServer::knowing(ResponseCode::ServFail, &[]).await;
+        for servers in [vec![&good, &bad], vec![&bad, &good], vec![&dead, &others, &bad, &good]] {
+            let resolver = asking(&servers, anybody());
+            for nth in 0..3 {
+                let (found, took) = timed(&resolver, HOST).await;
+                assert_eq!(found, Ok(list(&["192.0.2.1", "2001:db8::1"])), "{code}, lookup {nth}");
+                assert!(took < Duration::from_secs(1), "{code}: {took:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_denial_outdoes_failures_and_silence_and_without_one_the_failure_is_told() {
+    let failing = NameServer::knowing(ResponseCode::ServFail, &[]).await;
+    let denying = NameServer::start(|name, _| {
+        Some((if name == "." { ResponseCode::NoError } else { ResponseCode::NXDomain }, Vec::new()))
+    })
+    .await;
+    let dead = NameServer::mute().await;
+    for servers in [[&failing, &denying], [&denying, &failing], [&dead, &denying], [&denying, &dead]] {
+        let (failed, took) = timed(&asking(&servers, anybody()), HOST).await;
+        assert_eq!(failed.unwrap_err().to_string(), "DNS: no such host hooks.example");
+        assert!(took < Duration::from_secs(3), "{took:?}");
+    }
+    let alike = NameServer::start(|name, _| {
+        Some((if name == "." { ResponseCode::NoError } else { ResponseCode::ServFail }, Vec::new()))
+    })
+    .await;
+    let (failed, took) = timed(&asking(&[&failing, &alike], anybody()), HOST).await;
+    let text = "DNS: looking up hooks.example failed (the name server failed)";
+    assert!(matches!(&failed, Err(LookupError::Failed(fault)) if fault.to_string() == text), "{failed:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ struct Zone {
     entries: HashMap<String, Entry>,
     queries: HashMap<(String, RecordType), usize>,
     is_down: bool,
+    is_failing: bool,
 }
 
 #[derive(Clone)]
@@ -122,6 +123,11 @@ impl DnsServer {
         self.zone.lock().expect("no test panicked in here").is_down = is_down;
     }
 
+    /// Queries are answered with SERVFAIL, whatever they ask for, until they no longer are: a forwarder without its server.
+    pub fn set_failing(&self, is_failing: bool) {
+        self.zone.lock().expect("no test panicked in here").is_failing = is_failing;
+    }
+
     /// Queries for `name` are counted and never answered.
     pub fn silent(&self, name: &str) {
         self.put(name, Entry::Silence);
@@ -145,6 +151,9 @@ impl Zone {
     fn answer(&mut self, query: &Query) -> Option<Result<Vec<Record>, ResponseCode>> {
         if self.is_down {
             return None;
+        }
+        if self.is_failing {
+            return Some(Err(ResponseCode::ServFail));
         }
         let kind = query.query_type();
         let mut owner = query.name().clone();
