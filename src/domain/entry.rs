@@ -42,6 +42,8 @@ pub struct Judged {
     pub facts: EnvelopeFacts,
     /// Whether it comes back from being held.
     pub was_held: bool,
+    /// Whether it comes back from the retries, though it may be that no attempt was made.
+    pub has_waited: bool,
 }
 
 /// Why an entry is set aside in `rejected`. The text names the fault and quotes no payload.
@@ -114,13 +116,20 @@ impl Judged {
             let after = field("after")?.map(|after| text(after).parse()).transpose()?;
             let facts = catalogue.judge(&envelope)?;
             let traceparent = field("traceparent")?.and_then(|value| delivery::traceparent(text(value)));
-            Self { work: Work::Event(Event { id, account, traceparent, after }), envelope, facts, was_held: false }
+            Self {
+                work: Work::Event(Event { id, account, traceparent, after }),
+                envelope,
+                facts,
+                was_held: false,
+                has_waited: false,
+            }
         } else {
             let whole = field("delivery")?.ok_or(Rejection::Missing("account"))?;
             let (delivery, envelope) = Delivery::parse(whole)?;
             let envelope = whole.slice_ref(envelope);
             let facts = catalogue.read(&envelope)?;
-            Self { work: Work::Delivery(delivery), envelope, facts, was_held: field("held")?.is_some() }
+            let (was_held, has_waited) = (field("held")?.is_some(), field("waited")?.is_some());
+            Self { work: Work::Delivery(delivery), envelope, facts, was_held, has_waited }
         };
         let right = judged.account().partition(found.partitions);
         if right != found.partition {
@@ -130,9 +139,9 @@ impl Judged {
         Ok(judged)
     }
 
-    /// Whether this delivery of it was neither held nor attempted before.
+    /// Whether this delivery of it was neither held nor attempted before, nor waited for a name server.
     pub fn is_new(&self, delivery: &Delivery) -> bool {
-        !self.was_held && delivery.attempt == 1 && delivery.redelivery.is_none()
+        !(self.was_held || self.has_waited) && delivery.attempt == 1 && delivery.redelivery.is_none()
     }
 
     /// Whose entry it is.

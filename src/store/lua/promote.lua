@@ -22,7 +22,7 @@ end
 while now <= tonumber(ARGV[3]) and moved < tonumber(ARGV[1]) do
   local delivery, due = next_due()
   if not delivery or tonumber(due) > now or (moved > 0 and bytes + #delivery > tonumber(ARGV[2])) then break end
-  redis.call('XADD', queue, '*', 'delivery', delivery)
+  redis.call('XADD', queue, '*', 'delivery', delivery, 'waited', 1)
   redis.call('ZREM', retries, delivery)
   moved, bytes = moved + 1, bytes + #delivery
 end

@@ -62,7 +62,11 @@ async fn a_script_moves_at_most_50_entries_and_4_mib_and_at_least_one_oldest_fir
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
     for step in [Move::Promote, Move::Release, Move::Requeue] {
-        let names: &[&str] = if matches!(step, Move::Release) { &["delivery", "held"] } else { &["delivery"] };
+        let names: &[&str] = match step {
+            Move::Promote => &["delivery", "waited"],
+            Move::Release => &["delivery", "held"],
+            Move::Requeue => &["delivery"],
+        };
         for (sizes, expected) in rows {
             step.fill(&bench, webhook, sizes).await;
             let mut moved = Vec::new();

@@ -19,7 +19,9 @@ async fn a_retry_stays_until_it_is_due_and_then_moves_once() {
     .await;
     assert_eq!(bench.store.promote(0, &KnownClock::default()).await.unwrap().moved, 0);
     let queued: Vec<_> = bench.entries("queue").await.into_iter().map(|(_, fields)| fields).collect();
-    assert_eq!(queued, [[("delivery".to_owned(), "the-delivery".to_owned())]]);
+    let marked =
+        [("delivery", "the-delivery"), ("waited", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(queued, [marked]);
     assert_eq!(bench.cli::<usize>(&format!("ZCARD {}", bench.key("retries"))).await, 0);
 }
 

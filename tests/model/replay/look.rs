@@ -102,7 +102,7 @@ impl Bench {
     fn work(&self, fields: &[(String, String)]) -> Work {
         let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
         match (&names[..], fields) {
-            (["delivery"] | ["delivery", "held"], [(_, text), ..]) => Work::Delivery(self.parse(text)),
+            (["delivery"] | ["delivery", "held" | "waited"], [(_, text), ..]) => Work::Delivery(self.parse(text)),
             (
                 ["account", "envelope", "id"] | ["account", "envelope", "id", "after"],
                 [(_, account), (_, text), (_, id), rest @ ..],
