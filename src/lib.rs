@@ -31,7 +31,7 @@
 //!
 //! An event that one webhook wants is attempted straight from its queue entry; one that several want becomes one
 //! *delivery* entry each. One script adds at most 50 of those and 4 MiB: while webhooks are left, it replaces the event's entry
-//! by a new one at the end of the queue, whose field `after` names the last webhook that has its delivery. Whatever an entry's fate,
+//! by a new one at the end of the queue, whose field `lynkhook:after` names the last webhook that has its delivery. Whatever an entry's fate,
 //! its place in Redis changes in one script, so a delivery is at any
 //! time in exactly one of queue, retries and held, until it is delivered, failed, or dropped and counted.
 //!

@@ -6,8 +6,12 @@ use super::{
     account::{AccountId, NotAnAccount},
     delivery::{self, Delivery, DeliveryFault},
     event::{Catalogue, EnvelopeFacts, EnvelopeFault, EventId, NotAnEventId},
-    webhook::{NotAWebhookId, Subscriptions, Webhook, WebhookId},
+    webhook::{Subscriptions, Webhook, WebhookId},
 };
+
+/// The field in which the rest of a fan-out says how far it came. No producer's field has such a name by accident, for any
+/// other name is the producers'.
+const AFTER: &str = "lynkhook:after";
 
 /// What an entry asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +65,6 @@ pub enum Rejection {
     /// The event id is none.
     #[error("the entry's `id`: {0}")]
     EventId(#[from] NotAnEventId),
-    /// The webhook behind which to go on is none.
-    #[error("the entry's `after`: {0}")]
-    After(#[from] NotAWebhookId),
     /// The envelope is none.
     #[error("{0}")]
     Envelope(#[from] EnvelopeFault),
@@ -113,7 +114,9 @@ impl Judged {
                 Some(id) => text(id).parse()?,
                 None => EventId::derive(found.partition, found.entry, account.as_str(), &envelope),
             };
-            let after = field("after")?.map(|after| text(after).parse()).transpose()?;
+            // One that is no webhook's id did not come from a fan-out, and is ignored like any other field of a producer's.
+            let after = fields.iter().rfind(|(name, _)| name == AFTER.as_bytes());
+            let after = after.and_then(|(_, after)| text(after).parse().ok());
             let facts = catalogue.judge(&envelope)?;
             let traceparent = field("traceparent")?.and_then(|value| delivery::traceparent(text(value)));
             Self {
@@ -264,6 +267,29 @@ mod tests {
     }
 
     #[test]
+    fn no_field_of_a_producers_own_keeps_a_webhook_from_its_delivery() {
+        let last = id(99).to_string();
+        for field in [
+            &[("after", last.as_bytes())][..],
+            &[("after", b"wh_1"), ("after", b"")],
+            &[("delivery", b"x"), ("held", b"x"), ("held", b"y"), ("attempt", b"3")],
+            &[(AFTER, b"yesterday")],
+            &[(AFTER, b""), (AFTER, b"\xff")],
+        ] {
+            let fields = [&[("account", &b"acme"[..]), ("envelope", ENVELOPE.as_bytes())], field].concat();
+            let judged = parse(&fields, 14).unwrap();
+            let account = readable(&[webhook(1, true, "a.b"), webhook(2, true, "a.b")]);
+            let Plan::FanOut { deliveries, more: false } = judged.work.plan("a.b", &account, 9) else {
+                panic!("{field:?}")
+            };
+            assert_eq!(deliveries.len(), 2, "{field:?}");
+            let Plan::Attempt(..) = judged.work.plan("a.b", &readable(&account.webhooks[..1]), 9) else {
+                panic!("{field:?}")
+            };
+        }
+    }
+
+    #[test]
     fn what_is_no_event_is_rejected_with_a_reason_that_names_the_fault() {
         let envelope = ("envelope", ENVELOPE.as_bytes());
         for (fields, partition, reason) in [
@@ -290,16 +316,6 @@ mod tests {
                 vec![("account", b"acme"), envelope, ("id", b"a.b")],
                 14,
                 "the entry's `id`: an event id is 1 to 64 of A-Z a-z 0-9 _ -",
-            ),
-            (
-                vec![("account", b"acme"), envelope, ("after", b"wh_1")],
-                14,
-                "the entry's `after`: a webhook id is wh_ and a UUID, e.g. wh_019a1b2c-3d4e-7f00-8000-0123456789ab",
-            ),
-            (
-                vec![("account", b"acme"), envelope, ("after", b""), ("after", b"")],
-                14,
-                "the entry has the field `after` more than once",
             ),
             (vec![("account", b"acme"), ("envelope", b"x")], 14, "the envelope is not JSON (line 1, column 1)"),
             (vec![("account", b"acme"), envelope], 13, "the account acme belongs in the queue `lynkhook:{14}:queue`"),
@@ -330,7 +346,7 @@ mod tests {
         let step = |after: Option<u8>, most: usize, wanting: &[u8]| {
             let after = after.map(|number| id(number).to_string());
             let mut fields = vec![("account", &b"acme"[..]), ("envelope", ENVELOPE.as_bytes())];
-            fields.extend(after.as_ref().map(|after| ("after", after.as_bytes())));
+            fields.extend(after.as_ref().map(|after| (AFTER, after.as_bytes())));
             let judged = parse(&fields, 14).unwrap();
             // Every other one cannot be read.
             let (odd, even): (Vec<u8>, Vec<u8>) = wanting.iter().partition(|number| *number % 2 == 1);

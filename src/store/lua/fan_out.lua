@@ -14,10 +14,10 @@ if event then
     redis.call('XADD', queue, '*', 'delivery', ARGV[i] .. '\n' .. envelope(event))
   end
   if event_id ~= '' then
-    local rest = { 'account', event.account, 'envelope', event.envelope, 'id', event_id, 'after', last }
+    local rest = { 'account', event.account, 'envelope', event.envelope, 'id', event_id, 'lynkhook:after', last }
     if event.traceparent then rest[9], rest[10] = 'traceparent', event.traceparent end
     redis.call('XADD', queue, '*', unpack(rest))
-  elseif #ARGV < 6 and not event.after then
+  elseif #ARGV < 6 and not string.find(event['lynkhook:after'] or '', '^wh_%x+%-%x+%-%x+%-%x+%-%x+$') then
     count(counts, 'events_without_webhook', 1)
   end
 end

@@ -14,7 +14,7 @@ for i = 4, #ARGV, 3 do
       redis.call('XADD', queue, '*', unpack(copy))
     elseif taken then
       local copy = { 'account', taken.account, 'envelope', taken.envelope, 'id', ARGV[i + 2] }
-      for _, name in ipairs({ 'after', 'traceparent' }) do
+      for _, name in ipairs({ 'lynkhook:after', 'traceparent' }) do
         if taken[name] then copy[#copy + 1], copy[#copy + 2] = name, taken[name] end
       end
       redis.call('XADD', queue, '*', unpack(copy))

@@ -50,13 +50,26 @@ async fn the_rest_of_an_event_is_the_event_again_with_its_id_and_the_last_webhoo
             assert_eq!(bench.store.fan_out("a", held.last().unwrap(), step, true).await.unwrap(), Settled::Done);
             let (_, rest) = bench.entries("queue").await.pop().unwrap();
             let last = step.last().unwrap().webhook.to_string();
-            let mut expected = vec![("account", "acme"), ("envelope", ENVELOPE), ("id", "e1"), ("after", &last)];
+            let mut expected = vec![("account", "acme"), ("envelope", ENVELOPE), ("id", "e1"), ("lynkhook:after", &last)];
             expected.extend(traceparent.map(|traceparent| ("traceparent", traceparent)));
             assert_eq!(rest, expected.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>());
         }
         let held = bench.take("a").await;
         assert_eq!(bench.store.fan_out("a", held.last().unwrap(), &[], false).await.unwrap(), Settled::Done);
         assert_eq!((bench.len("queue").await, bench.counted("events_without_webhook").await), (3, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_without_webhook_is_counted_whatever_fields_its_producer_gave_it() {
+    let bench = Bench::new().await;
+    let webhook = WebhookId::new(uuid::Uuid::now_v7()).to_string();
+    let fields = [("after", webhook.as_str()), ("lynkhook:after", "yesterday"), ("lynkhook:after", "wh_1")];
+    for (counted, field) in (1..).zip(fields) {
+        bench.append("queue", &[("account", "acme"), ("envelope", ENVELOPE), field]).await;
+        let held = bench.take("a").await.remove(0);
+        assert_eq!(bench.store.fan_out("a", &held, &[], false).await.unwrap(), Settled::Done);
+        assert_eq!(bench.counted("events_without_webhook").await, counted, "{field:?}");
     }
 }
 

@@ -104,7 +104,7 @@ impl Bench {
         match (&names[..], fields) {
             (["delivery"] | ["delivery", "held" | "waited"], [(_, text), ..]) => Work::Delivery(self.parse(text)),
             (
-                ["account", "envelope", "id"] | ["account", "envelope", "id", "after"],
+                ["account", "envelope", "id"] | ["account", "envelope", "id", "lynkhook:after"],
                 [(_, account), (_, text), (_, id), rest @ ..],
             ) => {
                 let number = id[1..].parse().unwrap();
