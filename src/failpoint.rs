@@ -7,13 +7,12 @@
 
 /// Every step that has a point before and one after it: taking entries, requests, and each script of the store.
 /// `tests/chaos/crash_points.rs` crashes at all of them.
-pub const STEPS: [&str; 28] = [
+pub const STEPS: [&str; 27] = [
     "read",
     "request",
     "audit",
     "claim",
     "delete_webhook",
-    "discard_held",
     "drop_rejected",
     "fan_out",
     "group",

@@ -77,7 +77,7 @@ fn next_step(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     if let Some(WebhooksError::Stale { account, webhook, present, .. }) = error.downcast_ref() {
         return Some(format!(
-            "look at it with `lynkhook webhook show --account {account} {webhook}`, then edit it with --revision {present}"
+            "look at it with `lynkhook webhook show --account {account} {webhook}`, then do it again with --revision {present}"
         ));
     }
     if let Some(WebhooksError::NoSuchDelivery { account, webhook, .. }) = error.downcast_ref() {

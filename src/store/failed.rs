@@ -108,15 +108,4 @@ impl Store {
         let left = (!next.is_empty()).then_some(Span { first: EntryId(next), ..span });
         Ok(Redelivered::Moved(moved, left))
     }
-
-    /// Drops what a webhook holds and answers how much that was; `None` where there is no such webhook.
-    pub async fn discard_held(&self, account: &AccountId, webhook: WebhookId) -> Result<Option<u64>, StoreError> {
-        let keys = &self.0.keys;
-        let partition = keys.partition(account);
-        let mut script = self.0.scripts.discard_held.key(keys.webhooks(account));
-        script.key(keys.held(partition, webhook)).key(keys.counts(partition)).key(keys.held_bytes(partition));
-        script.arg(webhook.to_string());
-        let (word, dropped): (String, u64) = self.0.link.run_script(&script).await?;
-        Ok((word != "GONE").then_some(dropped))
-    }
 }

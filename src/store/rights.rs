@@ -267,9 +267,8 @@ mod tests {
     use super::*;
 
     /// The scripts that no worker runs.
-    const OF_OPERATORS: [&str; 9] = [
+    const OF_OPERATORS: [&str; 8] = [
         "delete_webhook",
-        "discard_held",
         "drop_rejected",
         "list_failed",
         "log",

@@ -96,7 +96,6 @@ scripts! {
         audit,
         claim,
         delete_webhook,
-        discard_held,
         drop_rejected,
         fan_out,
         group,

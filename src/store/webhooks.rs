@@ -123,19 +123,42 @@ impl Store {
         edited: Option<u64>,
         limit: usize,
     ) -> Result<Put, StoreError> {
+        Ok(self.put(account, webhook, edited, limit, false).await?.0)
+    }
+
+    /// The same with an edit, in one step with dropping all that the webhook holds; and how much that was, if it was put.
+    pub async fn put_webhook_discarding_held(
+        &self,
+        account: &AccountId,
+        webhook: &Webhook,
+        edited: u64,
+    ) -> Result<(Put, u64), StoreError> {
+        self.put(account, webhook, Some(edited), 0, true).await
+    }
+
+    async fn put(
+        &self,
+        account: &AccountId,
+        webhook: &Webhook,
+        edited: Option<u64>,
+        limit: usize,
+        discard_held: bool,
+    ) -> Result<(Put, u64), StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.put_webhook.key(keys.webhooks(account));
         let partition = keys.partition(account);
         script.key(keys.releases(partition)).key(keys.held(partition, webhook.id));
+        script.key(keys.counts(partition)).key(keys.held_bytes(partition));
         script.arg(webhook.id.to_string()).arg(webhook.to_json()).arg(edited.unwrap_or(0)).arg(limit);
-        script.arg(Keys::member(account, webhook.id)).arg(u8::from(webhook.active));
-        let answer: String = self.0.link.run_script(&script).await?;
-        match answer.as_str() {
-            "PUT" => Ok(Put::Done),
-            "LIMIT" => Ok(Put::Limit),
-            "GONE" => Ok(Put::Gone),
-            _ => Ok(Put::Conflict),
-        }
+        script.arg(Keys::member(account, webhook.id)).arg(u8::from(webhook.active)).arg(u8::from(discard_held));
+        let (answer, dropped): (String, u64) = self.0.link.run_script(&script).await?;
+        let put = match answer.as_str() {
+            "PUT" => Put::Done,
+            "LIMIT" => Put::Limit,
+            "GONE" => Put::Gone,
+            _ => Put::Conflict,
+        };
+        Ok((put, dropped))
     }
 
     /// Deletes a webhook with its log, held and failed deliveries; `None` where there was none.

@@ -212,6 +212,17 @@ impl Webhooks {
     /// # Errors
     /// [`WebhooksError::Stale`] where the edit is based on a revision that is not the present one.
     pub async fn edit(&self, account: &AccountId, id: WebhookId, edit: Edit) -> Result<View, WebhooksError> {
+        Ok(self.edit_and(account, id, edit, false).await?.0)
+    }
+
+    /// The same, in one step with dropping all that the webhook holds, if it is to be dropped; answers how much that was.
+    async fn edit_and(
+        &self,
+        account: &AccountId,
+        id: WebhookId,
+        edit: Edit,
+        discard_held: bool,
+    ) -> Result<(View, u64), WebhooksError> {
         let url = edit.url.map(|url| EndpointUrl::parse(&url, &self.allow)).transpose()?;
         let events = edit.events.map(|events| self.judge_events(&events)).transpose()?;
         let authentication = edit.authentication.map(|new| self.seal(account, id, new)).transpose()?;
@@ -232,10 +243,10 @@ impl Webhooks {
                 updated_at: timestamp(self.store.now().await?),
                 ..present
             };
-            match self.put(account, &edited, revision).await? {
-                Put::Done => return Ok(self.view(account, edited)),
-                Put::Gone => return Err(not_found(account, id)),
-                Put::Conflict | Put::Limit => {}
+            match self.put(account, &edited, revision, discard_held).await? {
+                (Put::Done, dropped) => return Ok((self.view(account, edited), dropped)),
+                (Put::Gone, _) => return Err(not_found(account, id)),
+                (Put::Conflict | Put::Limit, _) => {}
             }
         }
         Err(WebhooksError::Conflict)
@@ -243,29 +254,40 @@ impl Webhooks {
 
     /// Replaces this revision. Without an answer nobody knows whether it was replaced, so the very same value is put once
     /// more: if it is there already, that is the answer, and not a conflict with oneself.
-    async fn put(&self, account: &AccountId, edited: &Webhook, revision: u64) -> Result<Put, StoreError> {
-        let put = || self.store.put_webhook(account, edited, Some(revision), self.limit_per_account);
+    async fn put(
+        &self,
+        account: &AccountId,
+        edited: &Webhook,
+        revision: u64,
+        discard_held: bool,
+    ) -> Result<(Put, u64), StoreError> {
+        let put = async || {
+            if discard_held {
+                return self.store.put_webhook_discarding_held(account, edited, revision).await;
+            }
+            Ok((self.store.put_webhook(account, edited, Some(revision), self.limit_per_account).await?, 0))
+        };
         match put().await {
             Err(error) if error.is_passing() => put().await,
             answer => answer,
         }
     }
 
-    /// Switches a webhook on; with `discard_held`, drops what it held until now first, instead of delivering it.
+    /// Switches a webhook on, on the revision that somebody looked at, or else on the newest; with `discard_held`, drops what it
+    /// held until now, instead of delivering it.
+    ///
+    /// # Errors
+    /// [`WebhooksError::Stale`] where that revision is not the present one; nothing is dropped then.
     pub async fn enable(
         &self,
         account: &AccountId,
         id: WebhookId,
         discard_held: bool,
+        revision: Option<u64>,
     ) -> Result<Enabled, WebhooksError> {
-        let held_discarded = if discard_held {
-            let dropped = self.store.discard_held(account, id).await?;
-            Some(dropped.ok_or_else(|| not_found(account, id))?)
-        } else {
-            None
-        };
-        let on = Edit { active: Some(true), ..Edit::default() };
-        Ok(Enabled { view: self.edit(account, id, on).await?, held_discarded })
+        let on = Edit { active: Some(true), revision, ..Edit::default() };
+        let (view, dropped) = self.edit_and(account, id, on, discard_held).await?;
+        Ok(Enabled { view, held_discarded: discard_held.then_some(dropped) })
     }
 
     /// Deletes a webhook with its log, held and failed deliveries.

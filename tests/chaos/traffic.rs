@@ -103,7 +103,7 @@ async fn discard(world: &World, wire: &mut Wire, hook: usize) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let account = &world.accounts[number];
-    repeat(async || world.here.webhooks.enable(account, webhook, true).await).await;
+    repeat(async || world.here.webhooks.enable(account, webhook, true, None).await).await;
 }
 
 async fn replace(world: &World, wire: &mut Wire, hook: usize, meanwhile: usize) {

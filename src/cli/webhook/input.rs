@@ -75,9 +75,16 @@ pub(in crate::cli) struct EditFlags {
     /// Send no authentication any more.
     #[arg(long, conflicts_with_all = ["bearer_token_file", "header_file"])]
     no_authentication: bool,
+    #[command(flatten)]
+    look: Look,
+}
+
+/// On which look at the webhook an edit is based.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Look {
     /// The revision that you looked at: if the webhook was edited since, nothing is changed, and the command ends with 4.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    revision: Option<u64>,
+    pub(super) revision: Option<u64>,
 }
 
 impl Flags {
@@ -113,7 +120,7 @@ impl EditFlags {
             authentication,
             description: self.flags.description,
             active: (self.active || self.flags.inactive).then_some(self.active),
-            revision: self.revision,
+            revision: self.look.revision,
         };
         match edit {
             Edit { url: None, events: None, authentication: None, description: None, active: None, revision: _ } => {

@@ -14,13 +14,13 @@ use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 
 pub(super) use self::input::BadInput;
-use self::input::{EditFlags, Flags};
+use self::input::{EditFlags, Flags, Look};
 use super::{Exit, output};
 use crate::{
     config::Settings,
     domain::{account::AccountId, log_entry::Status, webhook::WebhookId},
     sender::Sender,
-    webhooks::{Edit, NewWebhook, View, Webhooks},
+    webhooks::{Edit, Enabled, NewWebhook, View, Webhooks},
 };
 
 /// What to do.
@@ -69,12 +69,16 @@ pub(super) enum Command {
         #[arg(long)]
         discard_held: bool,
         #[command(flatten)]
+        look: Look,
+        #[command(flatten)]
         format: Format,
     },
     /// Switch a webhook off; its deliveries are held until it is switched on.
     Disable {
         #[command(flatten)]
         target: Target,
+        #[command(flatten)]
+        look: Look,
         #[command(flatten)]
         format: Format,
     },
@@ -163,10 +167,16 @@ pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result
             let view = open(settings).await?.edit(&target.account, target.id, edit).await?;
             print(&view, "", format)
         }
-        Command::Enable { target, discard_held, format } => {
-            enable(&open(settings).await?, &target, discard_held, format).await
+        Command::Enable { target, discard_held, look, format } => {
+            let (Target { account, id }, revision) = (&target, look.revision);
+            let enabled = open(settings).await?.enable(account, *id, discard_held, revision).await?;
+            print_enabled(&enabled, format)
         }
-        Command::Disable { target, format } => disable(&open(settings).await?, &target, format).await,
+        Command::Disable { target, look, format } => {
+            let off = Edit { active: Some(false), revision: look.revision, ..Edit::default() };
+            let view = open(settings).await?.edit(&target.account, target.id, off).await?;
+            print(&view, "\nIt is off: its deliveries are held until it is switched on.\n", format)
+        }
         Command::Delete { target, format } => delete(&open(settings).await?, &target, format).await,
         Command::Test { target, format } => {
             let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
@@ -208,10 +218,9 @@ async fn list(webhooks: &Webhooks, account: &AccountId, format: Format) -> anyho
     Ok(Exit::Success)
 }
 
-async fn enable(webhooks: &Webhooks, target: &Target, discard_held: bool, format: Format) -> anyhow::Result<Exit> {
-    let enabled = webhooks.enable(&target.account, target.id, discard_held).await?;
+fn print_enabled(enabled: &Enabled, format: Format) -> anyhow::Result<Exit> {
     if format.json {
-        output::print_json(&enabled)?;
+        output::print_json(enabled)?;
         return Ok(Exit::Success);
     }
     let meaning = match enabled.held_discarded {
@@ -220,12 +229,6 @@ async fn enable(webhooks: &Webhooks, target: &Target, discard_held: bool, format
         Some(dropped) => format!("\nIt is on; {dropped} held deliveries were dropped.\n"),
     };
     print(&enabled.view, &meaning, format)
-}
-
-async fn disable(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::Result<Exit> {
-    let off = Edit { active: Some(false), ..Edit::default() };
-    let view = webhooks.edit(&target.account, target.id, off).await?;
-    print(&view, "\nIt is off: its deliveries are held until it is switched on.\n", format)
 }
 
 async fn delete(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::Result<Exit> {

@@ -25,15 +25,14 @@ fn case(step: &str) -> (&'static [&'static str], Whereabouts) {
     let as_before = Whereabouts { delivered: 2, failed: 2, rejected: 2, dropped: HashMap::new() };
     let dropped = |causes: &[(&str, u64)]| causes.iter().map(|(cause, n)| ((*cause).to_owned(), *n)).collect();
     match step {
-        "put_webhook" => (&["webhook", "edit", "--account", "acme", "{id}", "--description", "new"], as_before),
+        "put_webhook" => {
+            let end = Whereabouts { delivered: 0, dropped: dropped(&[("held_discarded", 2)]), ..as_before };
+            (&["webhook", "enable", "--account", "acme", "{id}", "--discard-held"], end)
+        }
         "delete_webhook" => {
             let dropped = dropped(&[("deliveries_of_deleted_webhook", 2), ("failed_of_deleted_webhook", 2)]);
             let end = Whereabouts { rejected: 2, dropped, ..Whereabouts::default() };
             (&["webhook", "delete", "--account", "acme", "{id}"], end)
-        }
-        "discard_held" => {
-            let end = Whereabouts { delivered: 0, dropped: dropped(&[("held_discarded", 2)]), ..as_before };
-            (&["webhook", "enable", "--account", "acme", "{id}", "--discard-held"], end)
         }
         "redeliver" => {
             let end = Whereabouts { delivered: 4, failed: 0, ..as_before };

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use lynkhook::webhooks::{Edit, WebhooksError};
+use redis::AsyncCommands;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
@@ -51,6 +52,42 @@ async fn an_edit_based_on_an_old_revision_changes_nothing_and_names_the_present_
     }
     assert_refused("alone", &edit(&["--revision", "4"]).await, 2, &["nothing to change"]);
     assert_refused("no revision", &edit(&["--active", "--revision", "0"]).await, 2, &["--revision"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn switching_on_an_old_look_changes_nothing_and_drops_nothing_and_on_the_present_one_it_does() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let id = here.add("acme", &receiver.url("/hook")).await;
+    let held = |number: usize| [("delivery", format!("{number}"))];
+    for number in 0..3 {
+        let _: String = here.redis.clone().xadd(here.key(&format!("held:{id}")), "*", &held(number)).await.unwrap();
+    }
+    let id = id.to_string();
+    let run = async |words: &[&str]| here.program.run(webhook("acme", &[&[words[0], &id], &words[1..]].concat())).await;
+    assert_eq!(run(&["disable", "--revision", "1"]).await.code, Some(0));
+    for (words, asked) in [
+        (&["disable", "--revision", "1"][..], 1),
+        (&["enable", "--revision", "1"], 1),
+        (&["enable", "--discard-held", "--revision", "1"], 1),
+        (&["enable", "--discard-held", "--revision", "3"], 3),
+    ] {
+        let says = [&format!("{id} is at revision 2, and this edit was made on revision {asked}"), "--revision 2"];
+        assert_refused(&format!("{words:?}"), &run(words).await, 4, &says);
+        let shown = here.program.json(webhook("acme", &["show", &id])).await;
+        assert_eq!(json!([shown["active"], shown["revision"]]), json!([false, 2]), "{words:?}");
+        let held: usize = here.redis.clone().xlen(here.key(&format!("held:{id}"))).await.unwrap();
+        assert_eq!(held, 3, "{words:?}");
+    }
+    let words = ["enable", &id, "--discard-held", "--revision", "2"];
+    let enabled = here.program.json(webhook("acme", &words)).await;
+    assert_eq!(
+        json!([enabled["active"], enabled["revision"], enabled["heldDiscarded"]]),
+        json!([true, 3, 3]),
+        "{enabled}"
+    );
+    let left: bool = here.redis.clone().exists(here.key(&format!("held:{id}"))).await.unwrap();
+    assert!(!left);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +165,7 @@ async fn pass(client: TcpStream, server: TcpStream, text: &str, swallowed: Arc<A
             let Some((mut from_server, _to_client)) = answers.await.unwrap() else { return Ok(()) };
             to_server.write_all(&bytes[..read]).await?;
             let answer = from_server.read(&mut bytes).await?;
-            assert!(bytes[..answer].starts_with(b"$3\r\nPUT"), "the edit was made");
+            assert!(bytes[..answer].starts_with(b"*2\r\n$3\r\nPUT"), "the edit was made");
             swallowed.fetch_add(1, Relaxed);
             return Ok(());
         }
