@@ -174,6 +174,8 @@ impl Link {
         // The handshake (AUTH, SELECT) is inside too: a server that accepts and never answers must not hold us.
         match tokio::time::timeout(self.connect_timeout, opened).await {
             Ok(connection) => connection.map_err(|error| match StoreError::from(error) {
+                // The library says that as an error of its own.
+                StoreError::Refused(error) if error.to_string().contains("'select'") => StoreError::Forbidden(error),
                 StoreError::Refused(error) => {
                     StoreError::Unfit(format!("Redis refuses the connection; check redis.url: {error}"))
                 }

@@ -3,9 +3,9 @@
 //! The rights are tried harmlessly: a command that is sent after `MULTI` is judged when it comes, and refused there (`NOPERM`)
 //! if the user may not run it or touch its keys. Nothing is ever executed, because the connection ends without `EXEC`.
 
-use redis::{Cmd, Value};
+use redis::{Cmd, RedisResult, Value};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, connect::answered};
 use crate::domain::webhook::WebhookId;
 
 /// What a process is for.
@@ -28,6 +28,8 @@ pub struct Missing {
     pub needed: Vec<String>,
     /// Without these it works, and costs more.
     pub useful: Vec<String>,
+    /// The partitions in which keys are refused, if they are not refused in all.
+    pub partitions: Vec<u16>,
     /// Whether the rights could be tried at all: that takes `+multi`.
     pub tried: bool,
 }
@@ -151,6 +153,21 @@ impl Role {
         }
     }
 
+    /// The word with its article.
+    pub fn one(self) -> &'static str {
+        match self {
+            Self::Worker => "a worker",
+            Self::Producer => "a producer",
+            Self::Operator => "an operator",
+        }
+    }
+
+    /// One command for each kind of key that a partition has, with all that the role does to it.
+    fn on_keys(self) -> impl Iterator<Item = &'static str> {
+        let commands = if self == Self::Producer { PRODUCER } else { SCRIPTS };
+        commands.iter().copied().filter(|command| command.contains('{'))
+    }
+
     /// The commands that it needs, and those that it can do without.
     fn commands(self) -> [(&'static [&'static str], bool); 4] {
         let (scripts, own, useful): (&[&str], _, &[&str]) = match self {
@@ -181,7 +198,7 @@ impl Store {
     /// Where Redis is out of reach.
     pub async fn missing_rights(&self, role: Role) -> Result<Missing, StoreError> {
         let user = self.0.link.user();
-        let mut missing = Missing { user, needed: Vec::new(), useful: Vec::new(), tried: true };
+        let mut missing = Missing { user, needed: Vec::new(), useful: Vec::new(), partitions: Vec::new(), tried: true };
         // One of its own, which ends with this function: what was queued on it is forgotten then.
         let mut connection = self.0.link.dedicated(|_| ()).await?;
         match redis::cmd("MULTI").query_async::<()>(&mut connection).await.map_err(StoreError::from) {
@@ -190,14 +207,31 @@ impl Store {
             Err(error) => return Err(error),
         }
         let all_keys = format!("~{}:*", self.0.keys.prefix());
-        for (commands, needed) in role.commands() {
-            for command in commands {
-                let answer =
-                    self.command(command).query_async::<Value>(&mut connection).await.map_err(StoreError::from);
-                let lacking = match answer {
+        // All commands with the keys of the first partition, and then only what tells whether the others' may be used.
+        for partition in 0..self.0.keys.partitions() {
+            let tried: Vec<(&str, bool)> = match partition {
+                0 => {
+                    role.commands().iter().flat_map(|(list, needed)| list.iter().map(|line| (*line, *needed))).collect()
+                }
+                _ => role.on_keys().map(|line| (line, true)).collect(),
+            };
+            let mut pipeline = redis::pipe();
+            for (line, _) in &tried {
+                pipeline.add_command(self.command(line, partition));
+            }
+            let answers = pipeline.ignore_errors().query_async::<Vec<RedisResult<Value>>>(&mut connection);
+            let answers = answered(self.0.link.response_timeout(), answers).await?;
+            for ((line, needed), answer) in tried.into_iter().zip(answers) {
+                let lacking = match answer.map_err(StoreError::from) {
                     // Redis 7 says "no permissions to run the 'xadd' command" or "no permissions to access one of the keys".
-                    Err(StoreError::Forbidden(error)) if error.to_string().contains("command") => right(command),
-                    Err(StoreError::Forbidden(_)) => all_keys.clone(),
+                    Err(StoreError::Forbidden(error)) if error.to_string().contains("command") => right(line),
+                    Err(StoreError::Forbidden(_)) => {
+                        if role.on_keys().any(|on_key| on_key == line) && missing.partitions.last() != Some(&partition)
+                        {
+                            missing.partitions.push(partition);
+                        }
+                        all_keys.clone()
+                    }
                     Err(error @ StoreError::Unreachable(_)) => return Err(error),
                     // It may be run, whatever else hinders it now.
                     _ => continue,
@@ -208,12 +242,15 @@ impl Store {
                 }
             }
         }
+        if missing.partitions.len() == usize::from(self.0.keys.partitions()) {
+            missing.partitions.clear();
+        }
         Ok(missing)
     }
 
-    /// A command of the lists above, with keys of this installation: those of the first partition, of an account and a webhook
-    /// that nobody has.
-    fn command(&self, line: &str) -> Cmd {
+    /// A command of the lists above, with keys of this installation: those of a partition, of an account and a webhook that
+    /// nobody has.
+    fn command(&self, line: &str, partition: u16) -> Cmd {
         let (keys, webhook) = (&self.0.keys, WebhookId::new(uuid::Uuid::nil()));
         let mut words = line.split(' ');
         let mut command = redis::cmd(words.next().expect("a command"));
@@ -221,18 +258,18 @@ impl Store {
             match word {
                 "{meta}" => command.arg(keys.meta()),
                 "{worker}" => command.arg(keys.worker("rights")),
-                "{queue}" => command.arg(keys.queue(0)),
-                "{retries}" => command.arg(keys.retries(0)),
-                "{releases}" => command.arg(keys.releases(0)),
-                "{visits}" => command.arg(keys.visits(0)),
-                "{rejected}" => command.arg(keys.rejected(0)),
-                "{counts}" => command.arg(keys.counts(0)),
-                "{audit}" => command.arg(keys.audit(0)),
-                "{held_bytes}" => command.arg(keys.held_bytes(0)),
-                "{webhooks}" => command.arg(keys.webhooks_of(0)),
-                "{logs}" => command.arg(keys.logs(0, webhook)),
-                "{held}" => command.arg(keys.held(0, webhook)),
-                "{failed}" => command.arg(keys.failed(0, webhook)),
+                "{queue}" => command.arg(keys.queue(partition)),
+                "{retries}" => command.arg(keys.retries(partition)),
+                "{releases}" => command.arg(keys.releases(partition)),
+                "{visits}" => command.arg(keys.visits(partition)),
+                "{rejected}" => command.arg(keys.rejected(partition)),
+                "{counts}" => command.arg(keys.counts(partition)),
+                "{audit}" => command.arg(keys.audit(partition)),
+                "{held_bytes}" => command.arg(keys.held_bytes(partition)),
+                "{webhooks}" => command.arg(keys.webhooks_of(partition)),
+                "{logs}" => command.arg(keys.logs(partition, webhook)),
+                "{held}" => command.arg(keys.held(partition, webhook)),
+                "{failed}" => command.arg(keys.failed(partition, webhook)),
                 word => command.arg(word),
             };
         }
@@ -362,7 +399,7 @@ mod tests {
             assert!(!rights.is_empty(), "{script}");
             let role = if OF_OPERATORS.contains(&&*script) { Role::Operator } else { Role::Worker };
             let lacking: Vec<_> = rights.difference(&rights_of(role)).cloned().collect();
-            assert!(lacking.is_empty(), "{script}.lua runs what a {} may not: {lacking:?}", role.name());
+            assert!(lacking.is_empty(), "{script}.lua runs what {} may not: {lacking:?}", role.one());
         }
     }
 
@@ -393,6 +430,18 @@ mod tests {
         assert!(unlisted.is_empty(), "no list has {unlisted:?}");
         let unsent: Vec<_> = listed.difference(&sent.union(&asked_for).cloned().collect()).cloned().collect();
         assert!(unsent.is_empty(), "nothing sends {unsent:?}");
+    }
+
+    #[test]
+    fn each_key_of_a_partition_that_a_role_uses_is_tried_in_every_partition() {
+        let keys = |lines: &[&str]| -> BTreeSet<String> {
+            let words = lines.iter().flat_map(|line| line.split(' ')).filter(|word| word.starts_with('{'));
+            words.filter(|word| !["{meta}", "{worker}"].contains(word)).map(str::to_owned).collect()
+        };
+        for role in [Role::Worker, Role::Producer, Role::Operator] {
+            let used: Vec<&str> = role.commands().iter().flat_map(|(lines, _)| lines.iter().copied()).collect();
+            assert_eq!(keys(&role.on_keys().collect::<Vec<_>>()), keys(&used), "{role:?}");
+        }
     }
 
     #[test]

@@ -132,7 +132,8 @@ async fn the_advice_of_doctor_gives_every_missing_right_at_once() {
         scene.allow(advice).await;
         let (found, _) = rights(&program, role).await;
         if found["verdict"] != "pass" {
-            assert_eq!(found["found"], format!("{user} lacks what a {role} needs: ~{}:*", scene.here.prefix), "{role}");
+            let one = if role == "operator" { "an operator".to_owned() } else { format!("a {role}") };
+            assert_eq!(found["found"], format!("{user} lacks what {one} needs: ~{}:*", scene.here.prefix), "{role}");
             scene.allow(found["advice"].as_str().unwrap().strip_prefix("ACL SETUSER ").unwrap()).await;
         }
         let (found, code) = rights(&program, role).await;
@@ -162,6 +163,65 @@ async fn each_single_missing_right_is_found_and_only_what_can_be_done_without_is
     }
     let output = scene.here.program.run(["doctor", "--role", "server"]).await;
     assert_eq!(output.code, Some(2), "there is no server yet: {output:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_use_the_keys_of_some_partitions_alone_fails_and_is_told_of_the_others() {
+    let scene = Scene::set().await;
+    let prefix = &scene.here.prefix;
+    for (keys, role, of) in [
+        (format!("~{prefix}:meta ~{prefix}:workers:* ~{prefix}:{{0}}:*"), "worker", " (keys of partition 1, 2)"),
+        (format!("~{prefix}:meta ~{prefix}:workers:* ~{prefix}:{{0}}:*"), "operator", " (keys of partition 1, 2)"),
+        (format!("~{prefix}:meta ~{prefix}:{{0}}:queue ~{prefix}:{{2}}:queue"), "producer", " (keys of partition 1)"),
+        (format!("~{prefix}:meta"), "producer", ""),
+    ] {
+        scene.allow(&format!("someone reset on >secret +@all {keys}")).await;
+        let program = scene.program_of("someone").env("LYNKHOOK_QUEUE__PARTITIONS", "3");
+        let (found, code) = rights(&program, role).await;
+        assert_eq!((&found["verdict"], code), (&Value::from("fail"), Some(5)), "{keys}: {found}");
+        let article = if role == "operator" { "an" } else { "a" };
+        assert_eq!(found["found"], format!("someone lacks what {article} {role} needs: ~{prefix}:*{of}"), "{keys}");
+        scene.allow(found["advice"].as_str().unwrap().strip_prefix("ACL SETUSER ").unwrap()).await;
+        assert_eq!(rights(&program, role).await.0["verdict"], "pass", "{keys}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_are_refused_fail_a_check_for_a_role_that_needs_them_and_not_for_a_producer() {
+    let scene = Scene::set().await;
+    let prefix = &scene.here.prefix;
+    // All that is tried may be used, but for the settings of an account.
+    let nobody = "wh_00000000-0000-0000-0000-000000000000";
+    let partition = format!("{prefix}:{{0}}");
+    let mut keys: Vec<String> = ["logs", "held", "failed"].map(|kind| format!("~{partition}:{kind}:{nobody}")).into();
+    for kind in ["queue", "retries", "releases", "visits", "rejected", "counts", "audit", "held_bytes", "webhooks:"] {
+        keys.push(format!("~{partition}:{kind}"));
+    }
+    scene.allow(&format!("someone reset on >secret +@all ~{prefix}:meta ~{prefix}:workers:* {}", keys.join(" "))).await;
+    scene.here.add("acme", &scene.receiver.url("/hook")).await;
+    for (role, verdict) in [("worker", "fail"), ("operator", "fail"), ("producer", "warn")] {
+        let output = scene.program_of("someone").run(["doctor", "--json", "--role", role]).await;
+        let findings: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:#?}"));
+        let of = |check: &str| findings.as_array().unwrap().iter().find(|finding| finding["check"] == check).unwrap();
+        assert_eq!(of("rights")["verdict"], "pass", "{role}: {findings}");
+        assert_eq!(of("webhooks")["verdict"], verdict, "{role}: {findings}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_in_the_url_takes_the_right_to_select_which_doctor_names() {
+    let scene = Scene::set().await;
+    scene.user_of_readme("operator").await;
+    let url = format!("redis://operator:secret@127.0.0.1:{}/3", scene.redis.port());
+    let program = scene.here.program.clone().env("LYNKHOOK_REDIS__URL", url);
+    let output = program.run(["doctor", "--role", "operator"]).await;
+    assert_eq!(output.code, Some(5), "{output:#?}");
+    assert!(output.stdout.contains("+select") && !output.stdout.contains("start Redis"), "{output:#?}");
+    scene.allow("operator +select").await;
+    let (found, code) = rights(&program, "operator").await;
+    assert_eq!((&found["verdict"], code), (&Value::from("pass"), Some(0)), "{found}");
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    assert!(readme.contains("each needs `+select` as well"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

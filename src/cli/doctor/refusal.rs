@@ -1,9 +1,11 @@
 //! What was not answered: the server's own words, and what to do by their cause.
 
-use super::{Finding, fail, pass, warn};
+use super::{Finding, MANY_PARTITIONS, fail, pass, warn};
 use crate::store::{Missing, Role, StoreError, for_shell};
 
 const RIGHTS: &str = "give the user in redis.url the right to it (ACL SETUSER)";
+const KEYS: &str = "give the user in redis.url all keys that begin with redis.prefix (ACL SETUSER)";
+const SELECT: &str = "give the user in redis.url the right to it (ACL SETUSER, +select), or name no database there";
 const FOREIGN: &str = "a key under redis.prefix is not what Lynkhook writes: find it (redis-cli --scan, TYPE) and move it \
                        away, or use another redis.prefix";
 const PRIMARY: &str = "name the primary in redis.url: a replica takes no writes";
@@ -22,34 +24,48 @@ pub(super) fn of_fact(check: &'static str, error: &StoreError) -> Finding {
     }
 }
 
-/// A fact that the role has no right to ask for, and no need to know.
+/// A fact that the role has no right to ask for, and no need to know. A producer uses the queues alone; to any other role no
+/// key is of no use.
 pub(super) fn of_others_fact(finding: Finding, role: Role) -> Finding {
-    if finding.advice.as_deref() != Some(RIGHTS) {
+    let is_others = match finding.advice.as_deref() {
+        Some(RIGHTS) => true,
+        Some(KEYS) => role == Role::Producer,
+        _ => false,
+    };
+    if !is_others {
         return finding;
     }
-    let advice = format!("a {} works without the right to it: look with another user", role.name());
+    let advice = format!("{} works without the right to it: look with another user", role.one());
     warn(finding.check, finding.found, &advice)
 }
 
 /// The line about the rights of a role.
 pub(super) fn of_rights(missing: &Missing, role: Role) -> Finding {
     const CHECK: &str = "rights";
-    let Missing { user, needed, useful, tried } = missing;
-    let (role, give) = (role.name(), |rights: &[String]| format!("ACL SETUSER {user} {}", for_shell(rights)));
+    let Missing { user, needed, useful, partitions, tried } = missing;
+    let (role, give) = (role.one(), |rights: &[String]| format!("ACL SETUSER {user} {}", for_shell(rights)));
     match () {
         () if !tried => {
-            let found = format!("those of {user} as a {role} could not be tried");
+            let found = format!("those of {user} as {role} could not be tried");
             warn(CHECK, found, &format!("{}, then look again", give(&["+multi".to_owned()])))
         }
         () if !needed.is_empty() => {
             let all = [needed.as_slice(), useful].concat();
-            fail(CHECK, format!("{user} lacks what a {role} needs: {}", needed.join(" ")), &give(&all))
+            let of = match partitions[..] {
+                [] => String::new(),
+                [_, ..] if partitions.len() < MANY_PARTITIONS => {
+                    let named: Vec<String> = partitions.iter().map(u16::to_string).collect();
+                    format!(" (keys of partition {})", named.join(", "))
+                }
+                _ => format!(" (keys of {} partitions)", partitions.len()),
+            };
+            fail(CHECK, format!("{user} lacks what {role} needs: {}{of}", needed.join(" ")), &give(&all))
         }
         () if !useful.is_empty() => {
-            let found = format!("{user} may do what a {role} needs; with {} it would cost less", useful.join(" "));
+            let found = format!("{user} may do what {role} needs; with {} it would cost less", useful.join(" "));
             warn(CHECK, found, &give(useful))
         }
-        () => pass(CHECK, format!("{user} may do all that a {role} does")),
+        () => pass(CHECK, format!("{user} may do all that {role} does")),
     }
 }
 
@@ -58,6 +74,16 @@ fn words(error: &StoreError) -> String {
         // It was reached, for it answered.
         StoreError::Unreachable(answer) if answer.code().is_some() => format!("Redis refused: {answer}"),
         _ => error.to_string(),
+    }
+}
+
+/// A missing right by what Redis says of it: that a command may not be run, or a key not accessed.
+fn of_right(answer: &impl ToString) -> &'static str {
+    let words = answer.to_string();
+    match () {
+        () if words.contains("'select'") => SELECT,
+        () if words.contains(" access ") => KEYS,
+        () => RIGHTS,
     }
 }
 
@@ -71,14 +97,16 @@ fn advice(error: &StoreError) -> &'static str {
             }
             Some("LOADING" | "TRYAGAIN" | "BUSY") => "wait, then look again",
             // So Redis 7.0 says within a script what is NOPERM outside; later ones say NOPERM there, too.
-            Some(_) if answer.detail().is_some_and(|detail| detail.contains("user executing the script")) => RIGHTS,
+            Some(_) if answer.detail().is_some_and(|detail| detail.contains("user executing the script")) => {
+                of_right(answer)
+            }
             Some(_) => "look at Redis's log",
             None if matches!(error, StoreError::Unreachable(_)) => {
                 "start Redis, or mend redis.url (LYNKHOOK_REDIS__URL)"
             }
             None => FOREIGN,
         },
-        StoreError::Forbidden(_) => RIGHTS,
+        StoreError::Forbidden(answer) => of_right(answer),
         StoreError::Unfit(_) => "mend the user name, password or database in redis.url (LYNKHOOK_REDIS__URL)",
         StoreError::Full => "let workers drain the queue, or raise maxmemory",
         StoreError::NoGroup => "a worker makes it when it starts",

@@ -123,6 +123,10 @@ fn what_the_server_refuses_fails_with_advice_by_its_cause() {
         ("-LOADING Redis is loading the dataset in memory\r\n", "wait"),
         ("-NOPERM User x has no permissions to run the 'info' command\r\n", "the right"),
         ("-ERR The user executing the script can't run this command or subcommand\r\n", "the right"),
+        ("-NOPERM this user has no permissions to access one of the keys used as arguments\r\n", "all keys"),
+        ("-NOPERM No permissions to access a key\r\n", "all keys"),
+        ("-ERR The user executing the script can't access at least one of the keys\r\n", "all keys"),
+        ("-NOPERM User x has no permissions to run the 'select' command\r\n", "+select"),
         ("-NOAUTH Authentication required.\r\n", "password"),
         ("-ERR something else\r\n", "log"),
     ] {

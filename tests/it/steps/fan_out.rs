@@ -50,7 +50,8 @@ async fn the_rest_of_an_event_is_the_event_again_with_its_id_and_the_last_webhoo
             assert_eq!(bench.store.fan_out("a", held.last().unwrap(), step, true).await.unwrap(), Settled::Done);
             let (_, rest) = bench.entries("queue").await.pop().unwrap();
             let last = step.last().unwrap().webhook.to_string();
-            let mut expected = vec![("account", "acme"), ("envelope", ENVELOPE), ("id", "e1"), ("lynkhook:after", &last)];
+            let mut expected =
+                vec![("account", "acme"), ("envelope", ENVELOPE), ("id", "e1"), ("lynkhook:after", &last)];
             expected.extend(traceparent.map(|traceparent| ("traceparent", traceparent)));
             assert_eq!(rest, expected.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>());
         }

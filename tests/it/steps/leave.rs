@@ -18,8 +18,8 @@ async fn an_event_comes_back_under_its_id_and_a_delivery_as_it_was() {
     let bench = Bench::new().await;
     let event = [("account", "acme"), ("envelope", TRANSCRIPT)];
     let after = "wh_019a1b2c-0000-7000-8000-000000000001";
-    let [traced, named, begun] =
-        [("traceparent", TRACEPARENT), ("id", "own-id"), ("lynkhook:after", after)].map(|more| [event[0], event[1], more]);
+    let [traced, named, begun] = [("traceparent", TRACEPARENT), ("id", "own-id"), ("lynkhook:after", after)]
+        .map(|more| [event[0], event[1], more]);
     let delivery = text(&first("acme", bench.webhook("acme", true).await, "e1").next_attempt(), " { }\n\n");
     for fields in [&event[..], &traced, &named, &begun, &[("delivery", &delivery)]] {
         bench.append("queue", fields).await;
