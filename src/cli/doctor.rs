@@ -150,7 +150,7 @@ fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<F
     findings.extend(each("schema", noted, |noted| vec![schema(noted.as_ref(), partitions)]));
     findings.extend(each("group", groups, |groups| {
         let mut judged = vec![group(groups, figures), stuck(groups, figures, stuck_after(settings))];
-        judged.extend(entries::judge(groups));
+        judged.extend(entries::judge(groups, figures));
         judged
     }));
     findings.extend(each("webhooks", accounts, |accounts| vec![webhooks(accounts)]));
@@ -326,8 +326,15 @@ fn group(groups: &[Group], figures: Option<&Status>) -> Finding {
 }
 
 fn stuck(groups: &[Group], figures: Option<&Status>, after: Duration) -> Finding {
-    let stuck: u64 = groups.iter().map(|group| group.stuck).sum();
+    let moves = |group: &&Group| entries::moves(group);
+    let waiting: u64 = groups.iter().filter(moves).map(|group| group.suspects).sum();
+    let stuck = groups.iter().map(|group| group.stuck + group.suspects).sum::<u64>() - waiting;
     let in_flight = figures.map_or_else(|| "the".to_owned(), |status| status.all.in_flight.to_string());
+    if stuck == 0 && waiting > 0 {
+        let found =
+            format!("none stuck of {in_flight} entries in flight; {waiting} that were lost twice wait for their turn");
+        return warn("leases", found, "look why they were lost: a worker attempts one of them at a time");
+    }
     if stuck == 0 {
         return pass("leases", format!("none stuck of {in_flight} entries in flight"));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeZone, Utc};
+use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 
 use super::{EntryId, Store, StoreError, ms, scripts::Step};
 
@@ -21,8 +21,8 @@ pub struct Audit {
     pub is_exhausted: bool,
     /// Whether the group's position lay behind all ids, so that nothing that comes would be read.
     pub is_beyond: bool,
-    /// How old the oldest entry is; `None` where there is none.
-    pub oldest: Option<Duration>,
+    /// How old the oldest entry is, by its id: negative where that is from the future; `None` where there is none.
+    pub oldest: Option<TimeDelta>,
 }
 
 /// What `audit.lua` answers.

@@ -1,6 +1,6 @@
 //! What `lynkhook doctor` looks at, beside the queue's figures. Changes nothing.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use redis::Value;
@@ -37,8 +37,12 @@ pub struct Group {
     pub partition: u16,
     /// What a look at it found; `None` where there is none. A worker makes it.
     pub audit: Option<Audit>,
-    /// Entries that nobody renewed or took over for the given time; at most 1000 are counted.
+    /// Entries that nobody renewed or took over for the given time; at most 1000 are counted, suspects included.
     pub stuck: u64,
+    /// The same, of those that were lost twice or more: they wait for their turn.
+    pub suspects: u64,
+    /// How long ago a worker read from it, or renewed or took over anything; `None` where none ever did.
+    pub touched: Option<Duration>,
 }
 
 impl Store {
@@ -74,11 +78,23 @@ impl Store {
 
     async fn group(&self, partition: u16, stuck_after: Duration) -> Result<Group, StoreError> {
         let Some(audit) = self.look_at_group(partition).await? else {
-            return Ok(Group { partition, audit: None, stuck: 0 });
+            return Ok(Group { partition, audit: None, stuck: 0, suspects: 0, touched: None });
         };
+        let queue = self.0.keys.queue(partition);
         let mut pending = redis::cmd("XPENDING");
-        pending.arg(self.0.keys.queue(partition)).arg("workers").arg("IDLE").arg(ms(stuck_after));
-        let stuck = self.0.link.run::<Vec<Value>>(pending.arg("-").arg("+").arg(STUCK_MAX)).await?;
-        Ok(Group { partition, audit: Some(audit), stuck: stuck.len() as u64 })
+        pending.arg(&queue).arg("workers").arg("IDLE").arg(ms(stuck_after)).arg("-").arg("+").arg(STUCK_MAX);
+        let pending: Vec<(String, String, u64, u64)> = self.0.link.run(&pending).await?;
+        let consumers: Vec<HashMap<String, Value>> =
+            self.0.link.run(redis::cmd("XINFO").arg("CONSUMERS").arg(&queue).arg("workers")).await?;
+        let suspects = pending.iter().filter(|(.., deliveries)| *deliveries > 1).count() as u64;
+        let idle =
+            consumers.iter().filter_map(|consumer| redis::from_redis_value_ref::<u64>(consumer.get("idle")?).ok());
+        Ok(Group {
+            partition,
+            audit: Some(audit),
+            stuck: pending.len() as u64 - suspects,
+            suspects,
+            touched: idle.min().map(Duration::from_millis),
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use redis::Value;
 
 use super::{Store, StoreError, keys::Keys, ms, scripts::Run};
@@ -40,10 +40,10 @@ impl EntryId {
         Some((number(ms)?, number(sequence)?))
     }
 
-    /// How long the entry has been in the queue at `now`, by Redis's clock.
-    pub fn age(&self, now: DateTime<Utc>) -> Duration {
+    /// How long the entry has been in the queue at `now`, by Redis's clock; negative where its id is from the future.
+    pub fn age(&self, now: DateTime<Utc>) -> TimeDelta {
         let (ms, _) = self.order().unwrap_or_default();
-        Duration::from_millis(u64::try_from(now.timestamp_millis()).unwrap_or_default().saturating_sub(ms))
+        TimeDelta::milliseconds(now.timestamp_millis().saturating_sub(i64::try_from(ms).unwrap_or(i64::MAX)))
     }
 }
 

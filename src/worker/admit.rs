@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 use tokio::time::Instant;
 use url::Url;
 
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Workers are behind when an entry waited in the queue for this long.
-const BEHIND: Duration = Duration::from_secs(3);
+const BEHIND: TimeDelta = TimeDelta::seconds(3);
 /// Whether too many bytes are held for a webhook that is off is looked at within this long.
 const WEIGH_WITHIN: Duration = Duration::from_millis(50);
 

@@ -2,23 +2,31 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
+
 use super::{Finding, fail, pass, span, warn};
-use crate::store::{Audit, Group};
+use crate::store::{Audit, Group, Status};
 
 /// Entries that were taken out of the queue fail the check for this long.
 const TRIMMED_FAILS: Duration = Duration::from_hours(24);
 /// The oldest entry waits for longer than an attempt takes.
-const OLD_WARN: Duration = Duration::from_secs(15);
-const OLD_FAIL: Duration = Duration::from_mins(1);
+const OLD: TimeDelta = TimeDelta::seconds(15);
+/// An entry that waits for this long while no worker touches its queue. An id is from the future if it is so far ahead.
+const FORGOTTEN: Duration = Duration::from_mins(1);
+
+/// Whether a worker reads from this partition, or has something of it in hand.
+pub(super) fn moves(group: &Group) -> bool {
+    group.touched.is_some_and(|ago| ago < FORGOTTEN)
+}
 
 /// The checks of all partitions that have a group.
-pub(super) fn judge(groups: &[Group]) -> Vec<Finding> {
+pub(super) fn judge(groups: &[Group], figures: Option<&Status>) -> Vec<Finding> {
     let audits: Vec<(u16, &Audit)> =
         groups.iter().filter_map(|group| Some((group.partition, group.audit.as_ref()?))).collect();
     if audits.is_empty() {
         return Vec::new();
     }
-    vec![held(&audits), ids(&audits), trims(&audits), age(&audits)]
+    vec![held(&audits), ids(&audits), trims(&audits), age(groups, figures)]
 }
 
 fn held(audits: &[(u16, &Audit)]) -> Finding {
@@ -66,16 +74,42 @@ fn trims(audits: &[(u16, &Audit)]) -> Finding {
     }
 }
 
-fn age(audits: &[(u16, &Audit)]) -> Finding {
+/// A backlog that is worked off is no fault, however old it is; one that nobody works off is.
+fn age(groups: &[Group], figures: Option<&Status>) -> Finding {
     const CHECK: &str = "age";
-    const ADVICE: &str = "start more workers; if some run, see their log and lynkhook queue status";
-    let Some(oldest) = audits.iter().filter_map(|(_, audit)| audit.oldest).max() else {
+    let ages = || groups.iter().filter_map(|group| Some((group, group.audit.as_ref()?.oldest?)));
+    let Some((_, oldest)) = ages().max_by_key(|(_, age)| *age) else {
         return pass(CHECK, "the queue is empty");
     };
-    let found = format!("the oldest entry of the queue came {} ago", span(oldest));
-    match oldest {
-        oldest if oldest > OLD_FAIL => fail(CHECK, found, ADVICE),
-        oldest if oldest > OLD_WARN => warn(CHECK, found, ADVICE),
-        _ => pass(CHECK, found),
+    let of = figures
+        .map_or_else(String::new, |Status { all, .. }| format!(" of {}, {} in flight,", all.depth, all.in_flight));
+    let came = |age: TimeDelta| {
+        format!("the oldest entry of the queue{of} came {} ago", span(age.to_std().unwrap_or_default()))
+    };
+    let is_forgotten =
+        |(group, age): &(&Group, TimeDelta)| age.to_std().is_ok_and(|age| age > FORGOTTEN) && !moves(group);
+    if let Some((group, age)) = ages().filter(is_forgotten).max_by_key(|(_, age)| *age) {
+        let forgotten = match group.touched {
+            None => "no worker ever read".to_owned(),
+            Some(ago) => format!("no worker has read for {}", span(ago)),
+        };
+        let found = format!("{}, and {forgotten} from partition {}", came(age), group.partition);
+        return fail(CHECK, found, "start a worker; if one runs, look at its log");
+    }
+    let ahead = ages().filter_map(|(_, age)| (-age).to_std().ok()).max().filter(|ahead| *ahead > FORGOTTEN);
+    match ahead {
+        _ if oldest > OLD => warn(
+            CHECK,
+            came(oldest),
+            "it is worked off; where it grows, start more workers, or see lynkhook queue status",
+        ),
+        Some(ahead) => {
+            let found = format!(
+                "the oldest entry of a queue has an id from the future, {} ahead: how old it is, nobody knows",
+                span(ahead)
+            );
+            warn(CHECK, found, "look whether Redis's clock stepped, or a producer chooses ids itself")
+        }
+        None => pass(CHECK, came(oldest)),
     }
 }

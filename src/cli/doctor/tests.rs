@@ -104,7 +104,7 @@ fn time_spans_are_written_for_people() {
 fn partitions_without_a_group_are_named_while_they_are_few_and_counted_when_they_are_many() {
     let groups = |missing: u16| -> Vec<Group> {
         (0..8)
-            .map(|partition| Group { partition, audit: (partition >= missing).then(Audit::default), stuck: 0 })
+            .map(|partition| Group { partition, audit: (partition >= missing).then(Audit::default), ..no_group() })
             .collect()
     };
     assert_says(&group(&groups(0), None), Verdict::Pass, "there");
@@ -138,15 +138,63 @@ fn what_the_server_refuses_fails_with_advice_by_its_cause() {
     assert_says(&refusal::of_connection(&StoreError::gone()), Verdict::Fail, "start Redis, or mend redis.url");
 }
 
+fn no_group() -> Group {
+    Group { partition: 0, audit: None, stuck: 0, suspects: 0, touched: None }
+}
+
 #[test]
-fn entries_that_nobody_holds_trims_blocked_ids_and_old_entries_are_told_with_what_to_do() {
+fn an_old_queue_fails_only_where_no_worker_touches_it_and_an_id_from_the_future_is_told_as_that() {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    // How old the oldest entry is, in seconds, and how long ago a worker touched its partition.
+    for (of, verdict, words) in [
+        (&[(None, None)][..], Verdict::Pass, "empty"),
+        (&[(Some(9), None)], Verdict::Pass, "came 9s ago"),
+        (&[(Some(20), None)], Verdict::Warn, "came 20s ago"),
+        (&[(Some(61), None)], Verdict::Fail, "came 1m 1s ago, and no worker ever read from partition 0"),
+        (&[(Some(7200), seconds(90))], Verdict::Fail, "no worker has read for 1m 30s from partition 0"),
+        (&[(Some(7200), seconds(3))], Verdict::Warn, "came 2h ago"),
+        (&[(Some(7200), seconds(3)), (Some(70), seconds(60))], Verdict::Fail, "came 1m 10s ago, and no worker"),
+        (&[(Some(7200), seconds(3)), (None, None), (Some(1), None)], Verdict::Warn, "start more workers"),
+        (&[(Some(-59), seconds(3))], Verdict::Pass, "came less than 1s ago"),
+        (&[(Some(-61), seconds(3)), (Some(2), seconds(3))], Verdict::Warn, "from the future, 1m 1s ahead"),
+        (&[(Some(-61), None), (Some(70), None)], Verdict::Fail, "from partition 1"),
+    ] {
+        let groups: Vec<Group> = (0..)
+            .zip(of)
+            .map(|(partition, (age, touched))| {
+                let audit = Audit { oldest: age.map(chrono::TimeDelta::seconds), ..Audit::default() };
+                Group { partition, audit: Some(audit), touched: *touched, ..no_group() }
+            })
+            .collect();
+        let findings = entries::judge(&groups, None);
+        assert_says(findings.iter().find(|finding| finding.check == "age").unwrap(), verdict, words);
+    }
+}
+
+#[test]
+fn suspects_that_wait_for_their_turn_are_stuck_only_where_no_worker_touches_their_queue() {
+    let of = |stuck, suspects, touched| Group { stuck, suspects, touched, ..no_group() };
+    let (now, long_ago) = (Some(Duration::from_secs(3)), Some(Duration::from_mins(2)));
+    for (group, verdict, words) in [
+        (of(0, 0, now), Verdict::Pass, "none stuck"),
+        (of(0, 40, now), Verdict::Warn, "40 that were lost twice wait for their turn"),
+        (of(2, 40, now), Verdict::Fail, "2 of the entries"),
+        (of(0, 40, long_ago), Verdict::Fail, "40 of the entries"),
+        (of(1, 2, None), Verdict::Fail, "3 of the entries"),
+    ] {
+        assert_says(&stuck(&[group], None, Duration::from_secs(36)), verdict, words);
+    }
+}
+
+#[test]
+fn entries_that_nobody_holds_trims_and_blocked_ids_are_told_with_what_to_do() {
     let sound = Audit::default();
     let hour = Duration::from_hours(1);
     let of = |audit: Audit| {
         let groups = [sound.clone(), audit].map(Some);
         let groups: Vec<Group> =
-            (0..).zip(groups).map(|(partition, audit)| Group { partition, audit, stuck: 0 }).collect();
-        entries::judge(&groups)
+            (0..).zip(groups).map(|(partition, audit)| Group { partition, audit, ..no_group() }).collect();
+        entries::judge(&groups, None)
     };
     for (audit, check, verdict, words) in [
         (sound.clone(), "held", Verdict::Pass, "in a worker's hands"),
@@ -159,13 +207,9 @@ fn entries_that_nobody_holds_trims_blocked_ids_and_old_entries_are_told_with_wha
         (Audit { trimmed: true, entries_trimmed: 20, ..sound.clone() }, "trims", Verdict::Fail, "just now: 20"),
         (Audit { trim_noticed: Some(hour * 23), ..sound.clone() }, "trims", Verdict::Fail, "23h ago"),
         (Audit { trim_noticed: Some(hour * 25), ..sound.clone() }, "trims", Verdict::Pass, "1day 1h ago, none since"),
-        (sound.clone(), "age", Verdict::Pass, "empty"),
-        (Audit { oldest: Some(Duration::from_secs(9)), ..sound.clone() }, "age", Verdict::Pass, "9s ago"),
-        (Audit { oldest: Some(Duration::from_secs(20)), ..sound.clone() }, "age", Verdict::Warn, "start more workers"),
-        (Audit { oldest: Some(hour), ..sound.clone() }, "age", Verdict::Fail, "1h ago"),
     ] {
         let findings = of(audit);
         assert_says(findings.iter().find(|finding| finding.check == check).unwrap(), verdict, words);
     }
-    assert_eq!(entries::judge(&[Group { partition: 0, audit: None, stuck: 0 }]), [], "there is nothing to compare");
+    assert_eq!(entries::judge(&[no_group()], None), [], "there is nothing to compare");
 }

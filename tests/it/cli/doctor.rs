@@ -79,6 +79,48 @@ async fn what_is_stuck_late_rejected_or_missing_is_told_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_old_backlog_fails_while_nobody_reads_it_and_is_a_warning_while_somebody_does() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let mut redis = here.redis.clone();
+    here.store.ensure_group(0).await.unwrap();
+    let now = here.store.now().await.unwrap().timestamp_millis();
+    for number in 0..3 {
+        let id = format!("{}-{number}", now - 600_000);
+        let event = [("account", "acme"), ("envelope", TRANSCRIPT)];
+        let _: String = redis.xadd(here.key("queue"), id, &event).await.unwrap();
+    }
+    let (code, findings) = examine(&here.program).await;
+    let (verdict, text) = finding(&findings, "age");
+    assert_eq!((code, verdict), (Some(5), "fail"), "{findings}");
+    assert!(text.contains("of 3, 0 in flight, came 10m") && text.contains("no worker ever read"), "{text}");
+
+    let mut reader = here.reader(0, "here", std::time::Duration::from_millis(10)).await;
+    let [entry] = reader.read(1).await.unwrap().try_into().unwrap();
+    let (_, findings) = examine(&here.program).await;
+    let (verdict, text) = finding(&findings, "age");
+    assert!(verdict == "warn" && text.contains("of 3, 1 in flight, came 10m"), "{verdict} {text}");
+
+    // Lost twice, and idle for a day: it waits for its turn.
+    for (deliveries, verdict) in [(1, "fail"), (2, "warn")] {
+        let mut lost = redis::cmd("XCLAIM");
+        lost.arg(here.key("queue")).arg("workers").arg("here").arg(0).arg(&entry.id.0).arg("IDLE").arg(86_400_000);
+        lost.arg("RETRYCOUNT").arg(deliveries).arg("JUSTID");
+        lost.query_async::<()>(&mut redis).await.unwrap();
+        let (_, findings) = examine(&here.program).await;
+        assert_eq!(finding(&findings, "leases").0, verdict, "{findings}");
+    }
+
+    let _: () = redis.del(here.key("queue")).await.unwrap();
+    here.store.ensure_group(0).await.unwrap();
+    let ahead = format!("{}-0", now + 7_200_000);
+    let _: String = redis.xadd(here.key("queue"), ahead, &[("account", "acme")]).await.unwrap();
+    let (_, findings) = examine(&here.program).await;
+    let (verdict, text) = finding(&findings, "age");
+    assert!(verdict == "warn" && text.contains("from the future, 1h 59m"), "{verdict} {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redis_out_of_reach_is_one_failed_check() {
     let program = Program::new(RedisServer::shared(), "unused").env("LYNKHOOK_REDIS__URL", "redis://127.0.0.1:1/");
     let (code, findings) = examine(&program).await;
