@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -11,6 +11,7 @@ use std::{
 
 use http::Response;
 use hyper::{body::Incoming, client::conn::TrySendError};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::{
@@ -55,7 +56,7 @@ impl Connections {
     }
 
     pub(super) fn pool(&self) -> MutexGuard<'_, Pool<Connection>> {
-        self.0.pool.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.pool.lock()
     }
 
     /// An idle connection that brought an answer `since` then, or the right to open one.

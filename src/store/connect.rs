@@ -5,11 +5,9 @@
 //! later, out of step with what the caller believes), or a server that turned read-only. The next caller opens a new
 //! one; callers that come meanwhile wait for that one. Nothing is resent here: who repeats a step knows why it may.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use redis::{
     AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, PushInfo,
     aio::MultiplexedConnection, io::tcp::TcpSettings,
@@ -144,18 +142,18 @@ impl Link {
         *last_failure = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
         let connection = opened?;
         let shared = Shared { number: rand::random(), connection };
-        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared.clone());
+        *self.shared.lock() = Some(shared.clone());
         Ok(shared)
     }
 
     fn present(&self) -> Option<Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.lock().clone()
     }
 
     fn judge<T>(&self, number: u64, answer: redis::RedisResult<T>) -> Result<T, StoreError> {
         answer.map_err(StoreError::from).inspect_err(|error| {
             if matches!(error, StoreError::Unreachable(_)) {
-                let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut shared = self.shared.lock();
                 shared.take_if(|present| present.number == number);
             }
         })

@@ -4,11 +4,9 @@
 //! it answers the one who made the change: what somebody enqueues after that answer is read after the change is known, so
 //! that to know is as good as to ask. Where no such connection listens nothing is known, and every look-up asks.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use redis::{PushInfo, PushKind, Value};
 
 use super::{keys::Keys, webhooks::Field};
@@ -120,7 +118,7 @@ impl Known {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -8,7 +8,7 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::Semaphore};
 
@@ -134,7 +135,7 @@ pub(super) async fn listen_to_redis(worker: Arc<Worker>) {
             Ok(answer) => answer.map_err(|error| error.to_string()),
             Err(_) => Err(format!("no answer within {ANSWER_WITHIN:?}")),
         };
-        *worker.heard.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(late);
+        *worker.heard.0.lock() = Some(late);
         tokio::time::sleep(ASK_EVERY).await;
     }
 }
@@ -142,7 +143,7 @@ pub(super) async fn listen_to_redis(worker: Arc<Worker>) {
 impl Worker {
     fn checks(&self, ready: bool) -> Vec<Check> {
         let mut checks = self.turns.checks();
-        let heard = self.heard.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let heard = self.heard.0.lock().clone();
         if let Some(Ok(late)) = &heard {
             // While they go out, an outage is being made up for, and a restart would only hold that up.
             let forgotten = *late > RETRY_LATE && self.turns.since_promoted() > RETRY_LATE;

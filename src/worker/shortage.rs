@@ -1,10 +1,9 @@
 //! A shortage of something that requests take, such as file descriptors or a name server that answers, is told once a
 //! second however many deliveries wait for it.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// A shortage that no delivery met for this long is over: those that wait try again at least every 2 s.
@@ -24,7 +23,7 @@ struct Met {
 impl Shortage {
     /// A delivery met a shortage: says so in the log.
     pub(super) fn tell(&self, lacking: &'static str) {
-        let (now, mut last) = (Instant::now(), self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let (now, mut last) = (Instant::now(), self.0.lock());
         let told = last.map(|last| last.told).filter(|told| now < *told + TELL_EVERY);
         if told.is_none() {
             tracing::warn!(lacking, "requests cannot be made from here; deliveries wait");
@@ -34,7 +33,7 @@ impl Shortage {
 
     /// What is lacking now.
     pub(super) fn lacking(&self) -> Option<&'static str> {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *self.0.lock();
         last.filter(|last| last.at.elapsed() < OVER_AFTER).map(|last| last.lacking)
     }
 }
