@@ -5,12 +5,10 @@
 //! step forward it rests what would drop or take something for being old, until the clock has stepped back or the new time has
 //! stood for a while.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::store::{KnownClock, Leap};
@@ -47,7 +45,7 @@ impl ServerClock {
             state: Mutex::new(State { now, heard: Instant::now(), ahead: (0, 0), step: None, forward: None }),
         };
         let ahead = clock.ahead(now.timestamp_millis(), sent);
-        clock.state.lock().unwrap_or_else(PoisonError::into_inner).ahead = ahead;
+        clock.state.lock().ahead = ahead;
         clock
     }
 
@@ -56,7 +54,7 @@ impl ServerClock {
     pub(super) fn hear(&self, now_ms: i64, sent: Instant) -> Option<i64> {
         let now = Utc.timestamp_millis_opt(now_ms).single()?;
         let (least, most) = self.ahead(now_ms, sent);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let before = std::mem::replace(&mut state.now, now);
         state.heard = Instant::now();
         let (forward, back) = (least - state.ahead.1, state.ahead.0 - most);
@@ -82,25 +80,25 @@ impl ServerClock {
 
     /// What Redis's clock says now.
     pub(super) fn now(&self) -> DateTime<Utc> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock();
         state.now + TimeDelta::from_std(state.heard.elapsed()).unwrap_or_default()
     }
 
     /// The latest that Redis's clock may show, and its last step forward.
     pub(super) fn known(&self) -> KnownClock {
-        let leap = self.state.lock().unwrap_or_else(PoisonError::into_inner).forward.map(|(_, leap)| leap);
+        let leap = self.state.lock().forward.map(|(_, leap)| leap);
         KnownClock { latest: Some(self.now() + MARGIN), leap }
     }
 
     /// Whether the clock stepped, either way, less than `within` ago.
     pub(super) fn stepped_within(&self, within: Duration) -> bool {
-        let step = self.state.lock().unwrap_or_else(PoisonError::into_inner).step;
+        let step = self.state.lock().step;
         step.is_some_and(|at| at.elapsed() < within)
     }
 
     /// Whether the clock stepped forward less than `within` ago, and not back since.
     pub(super) fn leapt_within(&self, within: Duration) -> bool {
-        let forward = self.state.lock().unwrap_or_else(PoisonError::into_inner).forward;
+        let forward = self.state.lock().forward;
         forward.is_some_and(|(at, _)| at.elapsed() < within)
     }
 

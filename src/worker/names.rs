@@ -2,10 +2,9 @@
 //! attempt number, since no attempt was made. They keep no slot and no place, so that hosts whose names are known are
 //! served meanwhile. In `held` they would count against their webhook's limit.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::{
     Worker,
@@ -40,7 +39,7 @@ impl Unnamed {
 
     /// How long the next one waits: however many wait, one comes back after the other.
     fn wait(&self, now: Instant) -> Duration {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         let after_last = last.map_or(now, |last| last + self.apart);
         let due = after_last.clamp(now + WAIT[0], now + WAIT[1]);
         *last = Some(due);

@@ -5,10 +5,11 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -47,7 +48,7 @@ pub(super) struct Alone(Arc<Suspects>);
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.0.state.lock();
         state.is_taken = false;
         if let Some(partition) = state.waiting.pop_front() {
             self.0.next[usize::from(partition)].notify_one();
@@ -60,10 +61,6 @@ impl Suspects {
         Self { state: Mutex::default(), next: (0..partitions).map(|_| Notify::new()).collect() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits until a suspect may be begun that could not be before.
     pub(super) async fn next(&self, partition: u16) {
         self.next[usize::from(partition)].notified().await;
@@ -71,7 +68,7 @@ impl Suspects {
 
     /// The right to begin one in this partition; its turn comes, and is rung, where another has it now.
     pub(super) fn try_begin(self: &Arc<Self>, partition: u16) -> Option<Alone> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if !state.is_taken {
             state.is_taken = true;
             return Some(Alone(self.clone()));
@@ -84,18 +81,18 @@ impl Suspects {
 
     /// Whether any is in hand.
     pub(super) fn any(&self) -> bool {
-        self.state().in_hand > 0
+        self.state.lock().in_hand > 0
     }
 
     /// Those that let others go first.
     pub(super) fn slow(&self) -> Vec<String> {
-        let state = self.state();
+        let state = self.state.lock();
         state.slow.iter().filter(|(_, at)| at.elapsed() < REMEMBERED).map(|(name, _)| name.clone()).collect()
     }
 
     /// Takes note whether a suspect of this name took long.
     fn note(&self, name: String, slowly: bool) {
-        let slow = &mut self.state().slow;
+        let slow = &mut self.state.lock().slow;
         slow.retain(|(known, at)| *known != name && at.elapsed() < REMEMBERED);
         if slowly {
             if slow.len() == NAMES_MAX {
@@ -122,7 +119,7 @@ impl Worker {
     ) -> oneshot::Sender<()> {
         let (settled, mut is_settled) = oneshot::channel();
         let (suspects, name) = (self.suspects.clone(), self.name_of(partition, entry));
-        suspects.state().in_hand += 1;
+        suspects.state.lock().in_hand += 1;
         tokio::spawn(async move {
             let slowly = tokio::time::timeout(ALONE, &mut is_settled).await.is_err();
             if let Some(name) = name {
@@ -133,7 +130,7 @@ impl Worker {
                 suspects.ring(partition);
                 let _ = is_settled.await;
             }
-            suspects.state().in_hand -= 1;
+            suspects.state.lock().in_hand -= 1;
             suspects.ring(partition);
         });
         settled

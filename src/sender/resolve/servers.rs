@@ -6,7 +6,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use hickory_resolver::{
     net::NetError,
     proto::rr::{Name, RecordType},
 };
+use parking_lot::Mutex;
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout_at},
@@ -131,7 +132,7 @@ impl Servers {
 
     /// A client of the servers that are in use now; `None` where no server is known.
     pub(super) fn client(&self) -> Option<Client> {
-        let mut current = self.current();
+        let mut current = self.current.lock();
         let every = if current.client.is_some() { LOOK_AGAIN } else { LOOK_AGAIN_WITHOUT };
         let is_due = current.read.is_none_or(|read| read.elapsed() >= every);
         if let Some(file) = self.file.as_ref().filter(|_| is_due) {
@@ -160,7 +161,7 @@ impl Servers {
     /// Asks for the root's name servers, which every name server knows. Whether it answers is seen at the sockets. The client
     /// is a new one: it has no answer yet, and does not wait for the answer to an earlier probe.
     pub(super) fn probe(&self) {
-        let mut current = self.current();
+        let mut current = self.current.lock();
         if current.probed.is_some_and(|probed| probed.elapsed() < PROBE_EVERY) {
             return;
         }
@@ -172,16 +173,12 @@ impl Servers {
 
     /// Takes note that none of these servers gives a useful answer.
     pub(super) fn note_silence(&self) {
-        self.current().silent = Some(Instant::now());
+        self.current.lock().silent = Some(Instant::now());
     }
 
     /// Whether these servers were found to answer nothing useful, and have not done so since.
     pub(super) fn are_silent(&self) -> bool {
-        self.current().silent.is_some_and(|since| !self.sockets.heard_since(since))
-    }
-
-    fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock().silent.is_some_and(|since| !self.sockets.heard_since(since))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -14,6 +14,7 @@ use hickory_resolver::{
     net::runtime::{DnsUdpSocket, RuntimeProvider, TokioRuntimeProvider},
     proto::op::ResponseCode,
 };
+use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
@@ -46,12 +47,12 @@ pub(super) struct Udp {
 impl Sockets {
     /// The shortage that this machine met at some time since then, if it met one.
     pub(super) fn lacking_since(&self, then: Instant) -> Option<&'static str> {
-        lock(&self.noted.lacking).filter(|(when, _)| *when >= then).map(|(_, what)| what)
+        self.noted.lacking.lock().filter(|(when, _)| *when >= then).map(|(_, what)| what)
     }
 
     /// Whether a name server gave a useful answer since then, to whatever question.
     pub(super) fn heard_since(&self, then: Instant) -> bool {
-        lock(&self.noted.heard).is_some_and(|when| when >= then)
+        self.noted.heard.lock().is_some_and(|when| when >= then)
     }
 
     /// Waits for a useful answer, or until the deadline.
@@ -70,7 +71,7 @@ impl Sockets {
         Box::pin(async move {
             opening.await.inspect_err(|error| {
                 if let Some(what) = lacking(error) {
-                    *lock(&noted.lacking) = Some((Instant::now(), what));
+                    *noted.lacking.lock() = Some((Instant::now(), what));
                 }
             })
         })
@@ -112,7 +113,7 @@ impl DnsUdpSocket for Udp {
     fn poll_recv_from(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
         DnsUdpSocket::poll_recv_from(&self.socket, cx, buffer).map_ok(|(length, from)| {
             if is_useful(&buffer[..length]) {
-                *lock(&self.noted.heard) = Some(Instant::now());
+                *self.noted.heard.lock() = Some(Instant::now());
                 self.noted.bell.notify_waiters();
             }
             (length, SocketAddr::new(stand_in(from), from.port()))
@@ -156,10 +157,6 @@ fn dialled(stand_in: SocketAddr) -> SocketAddr {
         }
         _ => stand_in,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
