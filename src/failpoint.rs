@@ -7,7 +7,7 @@
 
 /// Every step that has a point before and one after it: taking entries, requests, and each script of the store.
 /// `tests/chaos/crash_points.rs` crashes at all of them.
-pub const STEPS: [&str; 27] = [
+pub const STEPS: [&str; 29] = [
     "read",
     "request",
     "audit",
@@ -17,10 +17,12 @@ pub const STEPS: [&str; 27] = [
     "fan_out",
     "group",
     "hold",
+    "ids",
     "leave",
     "list_failed",
     "log",
     "look",
+    "look_at_ids",
     "mend_times",
     "promote",
     "publish",

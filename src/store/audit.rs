@@ -26,7 +26,7 @@ pub struct Audit {
 }
 
 /// What `audit.lua` answers.
-type Answer = (u64, String, bool, u64, i64, bool, bool, String, i64);
+type Answer = (u64, String, bool, u64, i64, String, i64);
 
 impl Store {
     /// Looks at a partition's group; `None` where there is no group, or where another worker looked just now.
@@ -41,17 +41,19 @@ impl Store {
         lease: Duration,
         due: bool,
     ) -> Result<Option<Audit>, StoreError> {
-        self.audit_by(&self.0.scripts.audit, partition, (consumer, lease, due)).await
+        let scripts = &self.0.scripts;
+        self.audit_by([&scripts.audit, &scripts.ids], partition, (consumer, lease, due)).await
     }
 
     /// The same, and changes nothing; `None` where there is no group.
     pub async fn look_at_group(&self, partition: u16) -> Result<Option<Audit>, StoreError> {
-        self.audit_by(&self.0.scripts.look, partition, ("", Duration::ZERO, true)).await
+        let scripts = &self.0.scripts;
+        self.audit_by([&scripts.look, &scripts.look_at_ids], partition, ("", Duration::ZERO, true)).await
     }
 
     async fn audit_by(
         &self,
-        script: &Step,
+        [script, ids]: [&Step; 2],
         partition: u16,
         (consumer, lease, due): (&str, Duration, bool),
     ) -> Result<Option<Audit>, StoreError> {
@@ -61,10 +63,14 @@ impl Store {
             script.key(keys.counts(partition)).key(keys.audit(partition));
             script.arg(consumer).arg(ms(lease)).arg(&behind).arg(u8::from(due));
             let Some(answer) = self.0.link.run_script::<Option<Answer>>(&script).await? else { return Ok(None) };
-            let (found, go_on, trimmed, entries_trimmed, noticed_ms, is_exhausted, is_beyond, oldest, now_ms) = answer;
+            let (found, go_on, trimmed, entries_trimmed, noticed_ms, oldest, now_ms) = answer;
             unheld += found;
             behind = go_on;
             if behind.is_empty() {
+                let mut script = ids.key(keys.queue(partition));
+                script.key(keys.audit(partition)).arg(u8::from(consumer.is_empty()));
+                let answer = self.0.link.run_script::<Option<(bool, bool)>>(&script).await?;
+                let (is_exhausted, is_beyond) = answer.unwrap_or_default();
                 let now: DateTime<Utc> = Utc.timestamp_millis_opt(now_ms).single().unwrap_or_default();
                 let trim_noticed = u64::try_from(noticed_ms).ok().map(Duration::from_millis);
                 let oldest = (!oldest.is_empty()).then(|| EntryId(oldest).age(now));

@@ -174,6 +174,10 @@ pub enum Settled {
     Unlogged,
     /// Somebody took the entry out of the queue; nothing changed.
     Trimmed,
+    /// Nobody holds the entry, because the queue or its group was lost after it came; nothing changed.
+    Vanished,
+    /// The queue takes nothing now, so that the rest of an event stays where it is; its deliveries so far wait.
+    Rest,
     /// The lease is another's; nothing changed.
     Lost,
     /// The webhook is deleted; the delivery was dropped and counted.
@@ -206,11 +210,11 @@ pub fn fan_out_max(envelope_bytes: usize) -> usize {
 }
 
 impl Store {
-    /// Creates the consumer group where it is missing.
-    pub async fn ensure_group(&self, partition: u16) -> Result<(), StoreError> {
+    /// Creates the consumer group where it is missing; answers whether it was.
+    pub async fn ensure_group(&self, partition: u16) -> Result<bool, StoreError> {
         let mut script = self.0.scripts.group.key(self.0.keys.queue(partition));
         script.key(self.0.keys.audit(partition));
-        self.0.link.run_script::<String>(&script).await.map(drop)
+        self.0.link.run_script(&script).await
     }
 
     /// Takes over entries whose worker died, as far as there is room.
@@ -251,7 +255,7 @@ impl Store {
     }
 
     /// Makes one entry of each delivery of an event, at most [`fan_out_max`] of them. If `more` webhooks are left, a new entry
-    /// for the event goes on behind the last of these; otherwise the event is done, and counted if it had no delivery at all.
+    /// for the event goes on behind the last of these, unless the queue takes nothing ([`Settled::Rest`]); otherwise the event is done, and counted if it had no delivery at all.
     pub async fn fan_out(
         &self,
         consumer: &str,
@@ -261,7 +265,7 @@ impl Store {
     ) -> Result<Settled, StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.fan_out.key(keys.queue(held.partition));
-        script.key(keys.counts(held.partition));
+        script.key(keys.counts(held.partition)).key(keys.retries(held.partition));
         script.arg(consumer).arg(&held.entry.0).arg(held.deliveries);
         match deliveries.last().filter(|_| more) {
             Some(last) => script.arg(last.event_id.as_str()).arg(last.webhook.to_string()),
@@ -310,6 +314,7 @@ impl Store {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.settle.key(keys.queue(partition));
         script.key(keys.retries(partition)).key(keys.visits(partition)).key(keys.counts(partition));
+        script.key(keys.audit(partition));
         script.arg(consumer).arg(LOG_LIMIT - 1).arg(LOG_RETENTION.as_secs());
         script.arg(self.0.failed.limit).arg(self.0.failed.max_bytes);
         arg_leases(&mut script, attempts.iter().map(|attempt| &attempt.held), TOGETHER);
@@ -405,21 +410,22 @@ impl Store {
         self.0.link.run_script(&script).await
     }
 
-    /// Counts these leases from now; answers the entries that are no longer held, and those that somebody took out of the queue.
+    /// Counts these leases from now; answers the entries that are no longer held, those that somebody took out of the queue, and
+    /// those that nobody holds because the queue or its group was lost.
     pub async fn renew(
         &self,
         partition: u16,
         consumer: &str,
         leases: &[Held],
-    ) -> Result<[Vec<EntryId>; 2], StoreError> {
+    ) -> Result<[Vec<EntryId>; 3], StoreError> {
         let mut script = self.0.scripts.renew.key(self.0.keys.queue(partition));
-        script.key(self.0.keys.counts(partition)).arg(consumer);
+        script.key(self.0.keys.counts(partition)).key(self.0.keys.audit(partition)).arg(consumer);
         arg_leases(&mut script, leases.iter(), Duration::MAX);
         for held in leases {
             script.arg(&held.entry.0).arg(held.deliveries);
         }
-        let answer: (Vec<String>, Vec<String>) = self.0.link.run_script(&script).await?;
-        Ok(<[_; 2]>::from(answer).map(|ids| ids.into_iter().map(EntryId).collect()))
+        let answer: (Vec<String>, Vec<String>, Vec<String>) = self.0.link.run_script(&script).await?;
+        Ok(<[_; 3]>::from(answer).map(|ids| ids.into_iter().map(EntryId).collect()))
     }
 
     /// Gives entries that were not started back to the queue, each with its event's id (empty for deliveries), and
@@ -502,6 +508,8 @@ fn answer(word: String) -> Settled {
         "DONE" | "SETTLED" | "HELD" => Settled::Done,
         "UNLOGGED" => Settled::Unlogged,
         "TRIMMED" => Settled::Trimmed,
+        "VANISHED" => Settled::Vanished,
+        "REST" => Settled::Rest,
         "LOST" => Settled::Lost,
         "GONE" => Settled::Gone,
         "ACTIVE" => Settled::Active,

@@ -100,6 +100,7 @@ scripts! {
         fan_out,
         group,
         hold,
+        ids,
         leave,
         log,
         mend_times,
@@ -117,5 +118,5 @@ scripts! {
         visit,
     ]
     // What only looks is answered by a replica, too.
-    "allow-oom,no-writes": [list_failed, look of audit, status]
+    "allow-oom,no-writes": [list_failed, look of audit, look_at_ids of ids, status]
 }

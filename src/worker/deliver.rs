@@ -35,7 +35,7 @@ use crate::{
 /// claims it next.
 pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
     let deliveries = entry.deliveries;
-    let Some(judged) = judge(&worker, &lease, entry).await else { return };
+    let Some(mut judged) = judge(&worker, &lease, entry).await else { return };
     if deliveries > worker.max_losses {
         return bury(&worker, &lease, judged).await;
     }
@@ -68,7 +68,11 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
                 let reason = "this webhook's settings cannot be read; ask the operator of this service".to_owned();
                 return fail(&worker, &lease, delivery, judged, reason).await;
             }
-            Plan::FanOut { deliveries, more } => return fan_out(&worker, &lease, &deliveries, more).await,
+            Plan::FanOut { deliveries, more } => {
+                let done = fan_out(&worker, &lease, &deliveries, more).await;
+                let (Some(Settled::Rest), Work::Event(event)) = (done, &mut judged.work) else { return };
+                event.after = deliveries.last().map(|delivery| delivery.webhook);
+            }
             Plan::Attempt(delivery, webhook) => {
                 match lease.ready(worker.start_within).await {
                     Ready::Now => {}
@@ -246,7 +250,9 @@ async fn settle(
         let attempted = Attempted { held, delivery: delivery.clone(), next, log: log.clone(), trimmed };
         let moved_bytes = if next == Next::Delivered { 0 } else { envelope.len() };
         match settle.ask(attempted, moved_bytes).await.unwrap_or(Settled::Lost) {
-            Settled::Trimmed => {
+            // Unless another may have taken it over and settled it meanwhile.
+            Settled::Vanished if !lease.is_within(worker.lease) => Ok(Settled::Lost),
+            Settled::Trimmed | Settled::Vanished => {
                 lease.note_trimmed();
                 Ok(Settled::Lost)
             }
@@ -272,19 +278,19 @@ async fn reject(worker: &Worker, lease: &Lease, reason: &str, event: Option<&Eve
 
 /// One step of a fan-out, which adds so much and no more: the queue has the rest as an entry of its own, behind what others
 /// have queued meanwhile.
-async fn fan_out(worker: &Worker, lease: &Lease, deliveries: &[Delivery], more: bool) {
+async fn fan_out(worker: &Worker, lease: &Lease, deliveries: &[Delivery], more: bool) -> Option<Settled> {
     let done = leased!(lease, |held| {
         until_answered!("fan out", worker.store.fan_out(&worker.consumer, &held, deliveries, more))
     });
-    report(lease, "fan out", done);
+    report(lease, "fan out", done)
 }
 
 /// Says in the log what is worth saying of a step's answer, and passes it on.
 pub(super) fn report(lease: &Lease, step: &str, answer: Result<Settled, StoreError>) -> Option<Settled> {
     let entry = &lease.entry().0;
     match &answer {
-        Ok(Settled::Done | Settled::Unlogged | Settled::Trimmed | Settled::Active | Settled::Full) => {}
-        Ok(Settled::Lost) => tracing::info!(
+        Ok(Settled::Done | Settled::Unlogged | Settled::Trimmed | Settled::Active | Settled::Full | Settled::Rest) => {}
+        Ok(Settled::Lost | Settled::Vanished) => tracing::info!(
             entry,
             step,
             "nothing left to do: the step was taken before, or the entry is another worker's"

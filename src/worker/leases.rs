@@ -96,19 +96,27 @@ impl Leases {
             .collect()
     }
 
-    /// Takes note of a renewal that was sent at `sent`, of the entries that turned out to be another's, and of those that
-    /// somebody took out of the queue.
-    pub(super) fn renewed(&self, leases: &[Held], [lost, trimmed]: &[Vec<EntryId>; 2], sent: Instant) {
+    /// Takes note of a renewal that was sent at `sent`, of the entries that turned out to be another's, of those that
+    /// somebody took out of the queue, and of those that nobody holds: they are this worker's if nobody can have taken them over
+    /// since it renewed their leases last, which end after `lease`.
+    pub(super) fn renewed(
+        &self,
+        leases: &[Held],
+        [lost, trimmed, vanished]: &[Vec<EntryId>; 3],
+        lease: Duration,
+        sent: Instant,
+    ) {
         let mut slots = self.slots();
         for held in leases {
             // Under another count it was taken anew meanwhile, and this answer is about the past.
             if let Some(slot) = slots.get_mut(&(held.partition, held.entry.clone()))
                 && slot.deliveries == held.deliveries
             {
-                if lost.contains(&held.entry) {
-                    slot.lost = true;
-                } else if trimmed.contains(&held.entry) {
+                let is_ours = slot.renewed.elapsed() < lease;
+                if trimmed.contains(&held.entry) || vanished.contains(&held.entry) && is_ours {
                     slot.note_trimmed();
+                } else if lost.contains(&held.entry) || vanished.contains(&held.entry) {
+                    slot.lost = true;
                 } else {
                     slot.renewed = sent.max(slot.renewed);
                 }
@@ -193,6 +201,11 @@ impl Lease {
         }
     }
 
+    /// Whether nobody can have taken the entry over yet, since its lease was renewed or taken: those end after `lease`.
+    pub(super) fn is_within(&self, lease: Duration) -> bool {
+        self.with_slot(|slot| !slot.lost && slot.renewed.elapsed() < lease)
+    }
+
     /// Takes note that somebody took the entry out of the queue.
     pub(super) fn note_trimmed(&self) {
         let mut slots = self.leases.slots();
@@ -233,7 +246,8 @@ impl Drop for Lease {
 mod tests {
     use super::*;
 
-    const NONE: [Vec<EntryId>; 2] = [Vec::new(), Vec::new()];
+    const NONE: [Vec<EntryId>; 3] = [const { Vec::new() }; 3];
+    const LEASE: Duration = Duration::from_secs(20);
 
     fn id(text: &str) -> EntryId {
         EntryId(text.to_owned())
@@ -288,11 +302,11 @@ mod tests {
         let held = leases.due(0, Duration::from_secs(16));
         let (ready, ()) = tokio::join!(lease.ready(Duration::from_secs(15)), async {
             tokio::task::yield_now().await;
-            leases.renewed(&held, &NONE, Instant::now());
+            leases.renewed(&held, &NONE, LEASE, Instant::now());
         });
         assert_eq!(ready, Ready::Waited);
         assert_eq!(lease.ready(Duration::from_secs(15)).await, Ready::Now);
-        leases.renewed(&held, &[vec![id("1-0")], vec![]], Instant::now());
+        leases.renewed(&held, &[vec![id("1-0")], vec![], vec![]], LEASE, Instant::now());
         assert_eq!(lease.ready(Duration::from_secs(15)).await, Ready::Lost);
         assert!(leases.due(0, Duration::ZERO).is_empty(), "a lost lease is not renewed");
     }
@@ -303,7 +317,7 @@ mod tests {
         let lease = leases.take(0, id("1-0"), 1, Instant::now()).unwrap();
         let old = leases.due(0, Duration::ZERO);
         assert!(leases.take(0, id("1-0"), 2, Instant::now()).is_none());
-        leases.renewed(&old, &[vec![id("1-0")], vec![]], Instant::now());
+        leases.renewed(&old, &[vec![id("1-0")], vec![], vec![]], LEASE, Instant::now());
         assert_eq!(leases.due(0, Duration::ZERO).len(), 1);
         drop(lease);
     }
@@ -313,11 +327,25 @@ mod tests {
         let leases = Arc::new(Leases::default());
         let lease = leases.take(0, id("1-0"), 1, Instant::now()).unwrap();
         let (_, before) = lease.token();
-        leases.renewed(&leases.due(0, Duration::ZERO), &[vec![], vec![id("1-0")]], Instant::now());
+        leases.renewed(&leases.due(0, Duration::ZERO), &[vec![], vec![id("1-0")], vec![]], LEASE, Instant::now());
         assert!(lease.is_trimmed() && leases.due(0, Duration::ZERO).is_empty(), "there is nothing to renew");
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(lease.ready(Duration::from_secs(15)).await, Ready::Now);
         assert!(!lease.give_up(before), "a step that began before is repeated");
         assert!(lease.give_up(lease.token().1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_that_vanished_is_its_workers_unless_its_lease_has_ended() {
+        for (seconds, is_ours) in [(19, true), (20, false)] {
+            let leases = Arc::new(Leases::default());
+            let lease = leases.take(0, id("1-0"), 1, Instant::now()).unwrap();
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            assert_eq!(lease.is_within(LEASE), is_ours);
+            let vanished = [vec![], vec![], vec![id("1-0")]];
+            leases.renewed(&leases.due(0, Duration::ZERO), &vanished, LEASE, Instant::now());
+            assert_eq!(lease.is_trimmed(), is_ours);
+            assert_eq!(lease.ready(LEASE * 2).await, if is_ours { Ready::Now } else { Ready::Lost });
+        }
     }
 }

@@ -44,7 +44,7 @@ pub(super) async fn read(worker: Arc<Worker>, partition: u16) {
     while !worker.stop.is_cancelled() {
         let answer = match &mut reader {
             Some(reader) => read_once(&worker, partition, reader, more, &mut last).await,
-            None => match open(&worker, partition).await {
+            None => match open(&worker, partition, &mut last).await {
                 Ok(opened) => {
                     reader = Some(opened);
                     take_back(&worker, partition, &mut last).await.map(|()| false)
@@ -73,8 +73,11 @@ pub(super) async fn read(worker: Arc<Worker>, partition: u16) {
     }
 }
 
-async fn open(worker: &Worker, partition: u16) -> Result<Reader, StoreError> {
-    worker.store.ensure_group(partition).await?;
+async fn open(worker: &Worker, partition: u16, last: &mut Option<EntryId>) -> Result<Reader, StoreError> {
+    if worker.store.ensure_group(partition).await? {
+        // What was read comes again.
+        *last = None;
+    }
     // Before anything is read: some versions of Redis forget with the next read what was taken out before it.
     audit_once(worker, partition, true).await;
     let known = worker.steps[usize::from(partition)].known.clone();

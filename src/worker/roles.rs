@@ -211,15 +211,15 @@ async fn renew_round(worker: &Worker) {
             let sent = Instant::now();
             match worker.store.renew(partition, &worker.consumer, leases).await {
                 Ok(found) => {
-                    if !found[1].is_empty() {
-                        let entries = found[1].len();
+                    let entries = found[1].len() + found[2].len();
+                    if entries > 0 {
                         tracing::warn!(
                             partition,
                             entries,
                             "somebody took entries out of the queue while they were in hand"
                         );
                     }
-                    worker.leases.renewed(leases, &found, sent);
+                    worker.leases.renewed(leases, &found, worker.lease, sent);
                 }
                 Err(error) => {
                     tell("renew", Some(partition), &error);

@@ -30,7 +30,7 @@ const AT_A_TIME: usize = 8;
 /// often as it still comes by that point, at most so often.
 async fn crash_at(side: &'static str, step: &'static str, times: usize) {
     match step {
-        "read" | "request" | "audit" | "claim" | "fan_out" | "group" | "hold" | "mend_times" | "promote"
+        "read" | "request" | "audit" | "claim" | "fan_out" | "group" | "hold" | "ids" | "mend_times" | "promote"
         | "publish" | "reject" | "release" | "renew" | "settle" | "sweep" | "visit" => {
             a_worker_is_killed(&format!("{side}-{step}"), times).await;
         }

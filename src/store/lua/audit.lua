@@ -1,22 +1,16 @@
 -- audit: entries up to the group's position that nobody holds -> pending, as if their worker had been silent for a whole lease:
--- the next claim takes them. What somebody took out of the queue is noticed and counted. A position that lies behind all that
--- can come, and a last id that nothing can follow, are set back.
+-- the next claim takes them. What somebody took out of the queue is noticed and counted.
 -- KEYS  1 queue  2 counts  3 audit
 -- ARGV  1 consumer ('': only looks, and changes nothing)  2 lease in ms  3 entry id to go on behind ('': from the beginning)
 --       4 whether it is made though another worker looked just now (1|0)
 -- Answers nothing where there is no group, or another worker looked just now; else [entries that nobody held, entry id to go on
 -- behind ('': all was looked at; before that the following says nothing), 1 if entries were taken out since the last look else 0,
--- how many, as far as that is known, ms since that was noticed last (-1: never), 1 if the last id is the largest there is else 0,
--- 1 if the position lay behind the last id else 0, id of the oldest entry ('': none), now in Unix ms].
+-- how many, as far as that is known, ms since that was noticed last (-1: never), id of the oldest entry ('': none), now in
+-- Unix ms].
 local queue, counts, audit = unpack(KEYS)
 local consumer, lease_ms, from, now = ARGV[1], ARGV[2], ARGV[3], now_ms()
-local only_looks, largest = consumer == '', '18446744073709551615-18446744073709551615'
+local only_looks = consumer == ''
 
-local function named(flat)
-  local of = {}
-  for i = 1, #flat, 2 do of[flat[i]] = flat[i + 1] end
-  return of
-end
 local last_look = redis.pcall('HGETALL', audit)
 last_look = last_look.err and {} or named(last_look)
 if not only_looks and from == '' then
@@ -25,15 +19,8 @@ if not only_looks and from == '' then
   redis.pcall('HSET', audit, 'at', now)
 end
 
-local group
-local groups = redis.pcall('XINFO', 'GROUPS', queue)
-if groups.err and string.find(groups.err, 'no such key', 1, true) then groups = {} end
-if groups.err then return groups end
-for _, found in ipairs(groups) do
-  found = named(found)
-  if found.name == 'workers' then group = found end
-end
-if not group then return false end
+local group = workers_of(queue)
+if not group or group.err then return group or false end
 local position = group['last-delivered-id']
 
 -- Pending entries in their order, and what lies between them: that is held by nobody. 500 and 100 of those at most (some
@@ -63,23 +50,12 @@ if #unheld > 0 and not only_looks then
   for _, word in ipairs({ 'IDLE', lease_ms, 'RETRYCOUNT', 0, 'FORCE', 'JUSTID' }) do words[#words + 1] = word end
   redis.call('XCLAIM', queue, 'workers', consumer, 0, unpack(words))
 end
-if #leases == 500 or is_full() then return { #unheld, string.sub(behind, 2), 0, 0, -1, 0, 0, '', now } end
-
-local function is_after(a, b)
-  local a_ms, a_sequence = string.match(a or '', '^(%d+)-(%d+)$')
-  local b_ms, b_sequence = string.match(b or '', '^(%d+)-(%d+)$')
-  if not a_ms or not b_ms then return false end
-  local function is_more(x, y)
-    if #x ~= #y then return #x > #y end
-    return x > y
-  end
-  if a_ms ~= b_ms then return is_more(a_ms, b_ms) end
-  return is_more(a_sequence, b_sequence)
-end
+if #leases == 500 or is_full() then return { #unheld, string.sub(behind, 2), 0, 0, -1, '', now } end
 
 -- What was taken out. Of the entries ever added, those that the group has read and those that it has still to read are known;
 -- what is missing besides was taken out unread. Some of that may be known since the last look. A group that begins anew tells
--- nothing, and Redis does not always know how many were read: then it is at least seen that the next entry is gone.
+-- nothing, and neither does a server: what it was told of the reads may be old. Redis does not always know how many were read:
+-- then it is at least seen that the next entry is gone.
 local stream = named(redis.call('XINFO', 'STREAM', queue))
 local first = stream['first-entry']
 local held, added = group.pending + #unheld, stream['entries-added']
@@ -88,6 +64,7 @@ if first then gone = #redis.call('XPENDING', queue, 'workers', '-', '(' .. first
 local ahead = redis.pcall('XRANGE', queue, '(' .. position, '+', 'COUNT', 1)
 local next_entry = not ahead.err and ahead[1] and ahead[1][1]
 local goes_on = last_look.position and not is_after(last_look.position, position)
+local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 -- What was deleted lies before the position, unless that was set back since: then nothing of the last look can be relied on.
 local is_whole = not is_after(stream['max-deleted-entry-id'], position)
 local is_set_back = #redis.pcall('XPENDING', queue, 'workers', '(' .. position, '+', 1) > 0
@@ -98,13 +75,14 @@ if added and gone < 1000 and not is_set_back then
   if not read and goes_on and is_whole and position == last_look.position then read = tonumber(last_look.read) end
   read = read or added - unread
   missing = added - read - unread
-  local before = last_look.position and (goes_on and tonumber(last_look.missing) or missing) or 0
+  local is_first = not last_look.position and position == '0-0'
+  local before = goes_on and run_id == last_look.run_id and tonumber(last_look.missing) or is_first and 0 or missing
   if not (only_looks and from ~= '') then taken = math.max(0, missing - before) end
 end
 local next_is_gone = goes_on and is_whole and is_after(last_look.next, position)
   and #redis.call('XRANGE', queue, last_look.next, last_look.next) == 0
--- A queue that was deleted with entries in it begins to count anew.
-local is_new = added and added < (tonumber(last_look.added) or 0) and (tonumber(last_look.length) or 0) > 0
+-- A queue that was deleted begins to count anew. Nobody knows what was in it.
+local is_new = last_look.deleted or added and added < (tonumber(last_look.added) or 0)
 -- Besides, the other scripts count what they miss.
 local total = tonumber(redis.pcall('HGET', counts, 'entries_trimmed')) or 0
 local since_last_look = taken + math.max(0, total - (tonumber(last_look.trimmed) or 0))
@@ -116,46 +94,17 @@ if not only_looks then
     redis.pcall('HSET', audit, 'noticed', now)
   end
   redis.pcall('HSET', audit, 'position', position, 'read', read or '', 'missing', missing, 'trimmed', total + taken)
-  redis.pcall('HSET', audit, 'next', next_entry or '', 'added', added or '', 'length', stream.length)
+  redis.pcall('HSET', audit, 'next', next_entry or '', 'added', added or '', 'run_id', run_id)
+  redis.pcall('HDEL', audit, 'deleted')
 end
 local noticed = tonumber(last_look.noticed)
 
--- Nothing can be added behind the largest id. Its entry goes to the end under a new one, unless somebody has it in hand: it
--- keeps its place until it is settled. From Redis 7.2 on an id is not set back behind one that was deleted, so the entry is
--- worked off like any other, and the queue begins anew when it is empty.
-local last, may_move = stream['last-generated-id'], (redis.REDIS_VERSION_NUM or 0) < 0x070200
-local is_largest, is_beyond = last == largest, is_after(position, last)
-local entry = is_largest and redis.call('XRANGE', queue, largest, largest)[1]
-local is_free = is_largest and #redis.call('XPENDING', queue, 'workers', largest, largest, 1) == 0
--- Lua cannot pass thousands of texts: such an entry is no event, and is rejected in its turn.
-may_move = may_move and entry and #entry[2] <= 1000
-if is_free and not only_looks and (may_move or not entry) then
-  if entry then redis.call('XDEL', queue, largest) end
-  local newest = redis.call('XREVRANGE', queue, '+', '-', 'COUNT', 1)[1]
-  last = string.format('%.0f-0', now)
-  if newest and is_after(newest[1], last) then last = newest[1] end
-  added = added and { 'ENTRIESADDED', added - (entry and 1 or 0), 'MAXDELETEDID', last } or {}
-  local answer = redis.pcall('XSETID', queue, last, unpack(added))
-  is_beyond = not answer.err and is_after(position, last)
-  if is_beyond then redis.call('XGROUP', 'SETID', queue, 'workers', last) end
-  if entry then redis.call('XADD', queue, '*', unpack(entry[2])) end
-  if answer.err and stream.length == 0 and held == 0 then
-    redis.call('DEL', queue)
-    redis.call('XGROUP', 'CREATE', queue, 'workers', '0', 'MKSTREAM')
-  end
-  -- What was to be read next may be that entry, and the counting may begin anew.
-  redis.pcall('HDEL', audit, 'next', 'read', 'added')
-elseif is_beyond and not only_looks then
-  redis.call('XGROUP', 'SETID', queue, 'workers', last)
-end
 return {
   #unheld,
   '',
   is_noticed and 1 or 0,
   since_last_look,
   noticed and math.max(0, now - noticed) or -1,
-  is_largest and 1 or 0,
-  is_beyond and 1 or 0,
   first and first[1] or '',
   now,
 }

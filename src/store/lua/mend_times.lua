@@ -46,8 +46,12 @@ for _ = 1, 5 do
   if page.err then page = {} end
   for _, pending in ipairs(page) do
     if pending[3] == 0 then
-      redis.call('XCLAIM', queue, 'workers', pending[2], 0, pending[1], 'JUSTID')
-      leases = leases + 1
+      if redis.call('XCLAIM', queue, 'workers', pending[2], 0, pending[1], 'JUSTID')[1] then
+        leases = leases + 1
+      else
+        -- Somebody took it out of the queue, and Redis forgets that it was pending.
+        count(counts, 'entries_trimmed', 1)
+      end
     end
     from = '(' .. pending[1]
   end

@@ -154,3 +154,43 @@ local function add_to_log(push, key, last, ...)
   if length > last + 1 then redis.call('LTRIM', key, '0', last) end
   return length
 end
+
+-- What XINFO answers, as a table.
+local function named(flat)
+  local of = {}
+  for i = 1, #flat, 2 do of[flat[i]] = flat[i + 1] end
+  return of
+end
+
+-- What Redis tells of the group; nil where there is none, or the error.
+local function workers_of(queue)
+  local groups = redis.pcall('XINFO', 'GROUPS', queue)
+  if groups.err then return not string.find(groups.err, 'no such key', 1, true) and groups or nil end
+  for _, group in ipairs(groups) do
+    group = named(group)
+    if group.name == 'workers' then return group end
+  end
+end
+
+-- Whether entry id `a` is the larger; false where one of them is no id.
+local function is_after(a, b)
+  local a_ms, a_sequence = string.match(a or '', '^(%d+)-(%d+)$')
+  local b_ms, b_sequence = string.match(b or '', '^(%d+)-(%d+)$')
+  if not a_ms or not b_ms then return false end
+  local function is_more(x, y)
+    if #x ~= #y then return #x > #y end
+    return x > y
+  end
+  if a_ms ~= b_ms then return is_more(a_ms, b_ms) end
+  return is_more(a_sequence, b_sequence)
+end
+
+-- Whether an entry that a worker had in hand was lost to everybody: it is neither in the queue nor pending, and there is no
+-- group, or the group was made anew within the last minute when the entry was gone already (`audit` says so).
+local function is_vanished(queue, audit, entry)
+  local pending = redis.pcall('XPENDING', queue, 'workers', entry, entry, '1')
+  local found = redis.pcall('XRANGE', queue, entry, entry)
+  if found.err or found[1] or pending[1] then return false end
+  local lost = redis.pcall('HMGET', audit, 'leases_lost', 'lost_before')
+  return pending.err or now_ms() - (tonumber(lost[1]) or 0) < 60000 and is_after(lost[2] or '', entry)
+end

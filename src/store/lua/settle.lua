@@ -4,7 +4,7 @@
 -- and so does an argument.
 -- Most webhooks are *plain*: all attempts delivered, and nothing but the log is to be written. They have few arguments, and
 -- are settled where the log is there: that proves that its webhook is, for they are deleted together.
--- KEYS  1 queue  2 retries  3 visits  4 counts, then each plain webhook's log, then for each other webhook: webhooks, logs,
+-- KEYS  1 queue  2 retries  3 visits  4 counts  5 audit, then each plain webhook's log, then for each other webhook: webhooks, logs,
 --       failed
 -- ARGV  1 consumer  2 index of the last log entry  3 log TTL in s  4 failed limit (entries)  5 failed limit (bytes)
 --       6 first entry id  7 last entry id  8 how many attempts  9 how many plain webhooks
@@ -14,7 +14,8 @@
 --       more), log entry, next (delivered|retry|failed), and where it is not delivered: delivery line as it goes on (0:
 --       with the envelope), delay in ms from now (retry)
 -- Answers for each attempt: SETTLED, UNLOGGED (the same, but the log did not take the entry), LOST (the lease is another's;
--- nothing changed), TRIMMED (somebody took the entry out of the queue; nothing changed, and it is to be settled as such), GONE
+-- nothing changed), TRIMMED (somebody took the entry out of the queue; nothing changed, and it is to be settled as such), VANISHED
+-- (the same of an entry that nobody holds, because the group was lost), GONE
 -- (the webhook is deleted), AGAIN (a plain webhook has no log, or lost a lease; nothing changed, and it is to be settled as no
 -- plain one), or the error that kept it where it was (a key of a wrong type), without holding up its neighbours.
 local queue, retries, visits, counts, log_last = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[2]
@@ -51,7 +52,9 @@ end
 
 local function settle(of, entry, deliveries, log, next, line, delay_ms)
   local trimmed = deliveries == '0'
-  if not trimmed and not holds(entry, deliveries) then return 'LOST' end
+  if not trimmed and not holds(entry, deliveries) then
+    return is_vanished(queue, KEYS[5], entry) and 'VANISHED' or 'LOST'
+  end
   if trimmed then drop('entries_trimmed', redis.call('XACK', queue, 'workers', entry)) end
   -- A repetition is told by its log entry, for it has no lease that could be gone.
   if trimmed and type(redis.pcall('LPOS', of.logs, log)) == 'number' then return 'DONE' end
@@ -85,8 +88,8 @@ local function write(of)
   return 'SETTLED'
 end
 
-local a, others = 9, 5 + ARGV[9]
-for k = 5, others - 1 do
+local a, others = 9, 6 + ARGV[9]
+for k = 6, others - 1 do
   local first, last, held = a + 2, a + 1 + ARGV[a + 1], true
   a = 2 * last - first + 1
   for i = first, last do held = held and holds(ARGV[i], 1) end

@@ -1,6 +1,11 @@
 //! Audits: entries that nobody holds come back, and what somebody took out of the queue is noticed once.
 
-use lynkhook::store::Audit;
+use std::collections::HashSet;
+
+use lynkhook::{
+    config::Settings,
+    store::{Audit, Store},
+};
 
 use super::*;
 
@@ -142,7 +147,7 @@ async fn what_was_trimmed_unread_is_noticed_once_with_how_many() {
             .map(|id| Held { partition: 0, entry: lynkhook::store::EntryId(id.clone()), deliveries: 1 })
             .collect();
         if !leases.is_empty() {
-            let [lost, trimmed] = bench.store.renew(0, "a", &leases).await.unwrap();
+            let [lost, trimmed, _] = bench.store.renew(0, "a", &leases).await.unwrap();
             assert_eq!((lost.len(), trimmed.len()), (0, 5));
             assert!(bench.audit().await.trimmed);
         }
@@ -188,7 +193,7 @@ async fn a_trim_before_any_worker_is_noticed_too_and_a_group_made_anew_is_no_tri
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_is_deleted_with_entries_in_it_is_noticed_once_and_an_empty_one_is_not() {
+async fn a_queue_that_is_deleted_is_noticed_once_whatever_was_in_it_at_the_last_look() {
     for left in [0, 5] {
         let bench = Bench::new().await;
         let webhook = bench.webhook("acme", true).await;
@@ -202,10 +207,101 @@ async fn a_queue_that_is_deleted_with_entries_in_it_is_noticed_once_and_an_empty
         bench.cli::<u64>(&format!("DEL {}", bench.key("queue"))).await;
         bench.store.ensure_group(0).await.unwrap();
         bench.push_many(1).await;
-        assert_eq!(bench.look().await.trimmed, left > 0, "{left}");
-        assert_eq!(bench.audit().await.trimmed, left > 0, "{left}");
+        assert!(bench.look().await.trimmed, "{left}");
+        assert!(bench.audit().await.trimmed, "{left}");
         assert!(!bench.audit().await.trimmed, "once");
-        assert_eq!(bench.counted("trims_seen").await, u64::from(left > 0));
+        assert_eq!(bench.counted("trims_seen").await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_was_filled_and_deleted_before_the_first_look_is_noticed_and_a_lost_installation_is_not() {
+    for flushed in [false, true] {
+        let bench = Bench::new().await;
+        bench.push_many(5).await;
+        bench.cli::<()>(&format!("DEL {}", bench.key("queue"))).await;
+        if flushed {
+            bench.cli::<()>(&format!("DEL {}", bench.key("audit"))).await;
+        }
+        assert!(bench.store.ensure_group(0).await.unwrap());
+        assert!(!bench.store.ensure_group(0).await.unwrap(), "it is there");
+        bench.push_many(9).await;
+        assert_eq!(bench.look().await.trimmed, !flushed);
+        assert_eq!(bench.audit().await.trimmed, !flushed);
+        assert!(!bench.audit().await.trimmed && !bench.look().await.trimmed, "once");
+    }
+}
+
+/// Another server goes on with what it knows of the group, which may be old: that is no trim, and a trim is counted all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_a_restart_after_a_rewrite_nor_a_failover_is_told_as_a_trim_and_a_trim_afterwards_is_counted() {
+    for fails_over in [false, true] {
+        let mut redis = RedisServer::start(AppendFsync::Always);
+        let replica = RedisServer::start(AppendFsync::Always);
+        let receiver = Receiver::start().await;
+        let bench = Bench::of(Installation::on(&redis, &receiver).await).await;
+        if fails_over {
+            let mut follow = redis::cmd("REPLICAOF");
+            follow.arg("127.0.0.1").arg(redis.port());
+            let _: () = follow.query_async(&mut replica.connection().await).await.unwrap();
+        }
+        let info = async |server: &RedisServer| -> redis::InfoDict {
+            redis::cmd("INFO").query_async(&mut server.connection().await).await.unwrap()
+        };
+        eventually(SOON, "the replica follows", async || {
+            let linked = info(&replica).await.get::<String>("master_link_status");
+            (!fails_over || linked.as_deref() == Some("up")).then_some(())
+        })
+        .await;
+        let webhook = bench.webhook("acme", true).await;
+        let attempt = |entry: String| {
+            let held = Held { partition: 0, entry: lynkhook::store::EntryId(entry), deliveries: 1 };
+            attempted(&held, &first("acme", webhook, "e1"), Next::Delivered)
+        };
+        bench.push_many(60).await;
+        bench.audit().await;
+        if !fails_over {
+            bench.cli::<redis::Value>("BGREWRITEAOF").await;
+            eventually(SOON, "a rewritten file", async || {
+                let info = info(&redis).await;
+                let busy = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"].map(|name| info.get::<u8>(name));
+                (busy == [Some(0), Some(0)]).then_some(())
+            })
+            .await;
+        }
+        for entry in bench.take_some("a", 40).await {
+            assert_eq!(bench.settle(&[attempt(entry)]).await, [Settled::Done]);
+        }
+        bench.audit().await;
+        let (queue, prefix) = (bench.key("queue"), bench.prefix.clone());
+        let url = if fails_over {
+            eventually(SOON, "the replica has all", async || {
+                let left = redis::cmd("XLEN").arg(&queue).query_async::<usize>(&mut replica.connection().await).await;
+                (left.unwrap() == 20).then_some(())
+            })
+            .await;
+            redis.kill9();
+            let mut lead = redis::cmd("REPLICAOF");
+            let _: () = lead.arg("NO").arg("ONE").query_async(&mut replica.connection().await).await.unwrap();
+            replica.url()
+        } else {
+            redis.kill9();
+            redis.restart();
+            redis.url()
+        };
+        let settings = [("LYNKHOOK_REDIS__URL", url), ("LYNKHOOK_REDIS__PREFIX", prefix)];
+        let store = Store::open(&Settings::load(None, settings).unwrap()).await.unwrap();
+        let server = if fails_over { &replica } else { &redis };
+        assert!(!store.look_at_group(0).await.unwrap().unwrap().trimmed, "{fails_over}");
+        for _ in 0..2 {
+            let seen = store.audit(0, "b", LEASE, true).await.unwrap().unwrap();
+            assert_eq!((seen.trimmed, seen.entries_trimmed, seen.unheld), (false, 0, 0), "{fails_over}");
+        }
+        let mut trim = redis::cmd("XTRIM");
+        let taken: u64 =
+            trim.arg(&queue).arg("MAXLEN").arg(13).query_async(&mut server.connection().await).await.unwrap();
+        let seen = store.audit(0, "b", LEASE, true).await.unwrap().unwrap();
+        assert_eq!((taken, seen.trimmed, seen.entries_trimmed), (7, true, 7), "{fails_over}");
     }
 }
 
@@ -257,6 +353,19 @@ async fn the_largest_id_leaves_the_queue_open_and_its_entry_is_delivered_under_a
         }
         let seen = bench.audit().await;
         assert!(seen.is_exhausted && !seen.trimmed && seen.unheld == 0, "{seen:?}");
+        if !in_hand && !sets_ids_back(&bench).await {
+            // It is worked off under its id.
+            assert_eq!(bench.take_some("a", 10).await.len(), 4);
+            continue;
+        }
+        if in_hand && !sets_ids_back(&bench).await {
+            // The queue begins anew when it is empty.
+            for entry in &ids {
+                bench.cli::<u64>(&format!("XACK {queue} workers {entry}")).await;
+                bench.cli::<u64>(&format!("XDEL {queue} {entry}")).await;
+            }
+            bench.audit().await;
+        }
         let pushed = push().await.unwrap();
         let seen = bench.look().await;
         assert!(!seen.is_exhausted && !seen.is_beyond && seen.unheld == 0, "{seen:?}");
@@ -270,6 +379,140 @@ async fn the_largest_id_leaves_the_queue_open_and_its_entry_is_delivered_under_a
         assert!(!seen.trimmed && seen.unheld == 0, "{seen:?}");
         assert_eq!(bench.counted("entries_trimmed").await, 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_entries_under_the_largest_ms_get_new_ids_once_none_of_them_is_in_hand() {
+    let bench = Bench::new().await;
+    let ids = bench.push_many(3).await;
+    let queue = bench.key("queue");
+    let ms = u64::MAX;
+    for sequence in [ms - 7, ms - 1, ms] {
+        bench.cli::<String>(&format!("XADD {queue} {ms}-{sequence} account acme envelope {sequence}")).await;
+    }
+    let seen = bench.audit().await;
+    assert!(seen.is_exhausted && !seen.trimmed, "{seen:?}");
+    if !sets_ids_back(&bench).await {
+        return assert_eq!(bench.take_some("a", 10).await.len(), 6, "they are worked off under their ids");
+    }
+    let pushed = bench.push_many(1).await;
+    let entries = bench.entries("queue").await;
+    let envelopes: Vec<_> = entries[3..6].iter().map(|(_, fields)| fields[1].1.clone()).collect();
+    assert_eq!(envelopes, [ms - 7, ms - 1, ms].map(|sequence| sequence.to_string()), "in their order");
+    assert_eq!(bench.take_some("a", 4).await[..3], ids);
+    bench.cli::<redis::Value>(&format!("XADD {queue} {LARGEST} account acme envelope {{}}")).await;
+    bench.take_some("a", 10).await;
+    let seen = bench.audit().await;
+    assert!(seen.is_exhausted && bench.entries("queue").await.iter().any(|(id, _)| id == LARGEST), "{seen:?}");
+    assert!(bench.leases().await.iter().any(|(id, ..)| *id == pushed[0]) && !seen.trimmed && seen.unheld == 0);
+}
+
+/// Whether this Redis sets a stream's last id back behind one that was deleted.
+async fn sets_ids_back(bench: &Bench) -> bool {
+    let info: redis::InfoDict = redis::cmd("INFO").query_async(&mut bench.redis.clone()).await.unwrap();
+    let version: String = info.get("redis_version").unwrap();
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap());
+    (parts.next(), parts.next()) < (Some(7), Some(2))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_event_is_fanned_out_to_waits_among_the_retries_while_the_queue_takes_nothing() {
+    let bench = Bench::new().await;
+    let queue = bench.key("queue");
+    let mut push = redis::cmd("XADD");
+    push.arg(&queue).arg(LARGEST).arg(&["account", "acme", "envelope", TRANSCRIPT]);
+    let _: String = push.query_async(&mut bench.redis.clone()).await.unwrap();
+    let held = bench.take("a").await.remove(0);
+    let deliveries: Vec<Delivery> = (0..3).map(|_| first("acme", WebhookId::new(uuid::Uuid::now_v7()), "e1")).collect();
+    for _ in 0..2 {
+        let answer = bench.store.fan_out("a", &held, &deliveries[..2], true).await.unwrap();
+        assert_eq!((answer, bench.pending().await), (Settled::Rest, 1), "the event is not done");
+    }
+    assert_eq!(bench.store.fan_out("a", &held, &deliveries[2..], false).await.unwrap(), Settled::Done);
+    assert_eq!(bench.len("queue").await, 0);
+    assert!(bench.audit().await.is_exhausted);
+    assert!(!bench.look().await.is_exhausted);
+    assert_eq!(bench.store.promote(0).await.unwrap().moved, 3);
+    let queued: Vec<_> = bench.entries("queue").await.into_iter().map(|(_, fields)| fields[0].1.clone()).collect();
+    let mut expected: Vec<_> = deliveries.iter().map(|delivery| text(delivery, TRANSCRIPT)).collect();
+    expected.sort();
+    let mut sorted = queued.clone();
+    sorted.sort();
+    assert_eq!(sorted, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_whose_queue_was_lost_is_settled_in_full_and_once() {
+    let lose = ["DEL {}", "XGROUP DESTROY {} workers"];
+    for next in [Next::Delivered, Next::Retry { after: Duration::from_secs(2) }, Next::Failed] {
+        for (how, renewed) in lose.into_iter().flat_map(|how| [(how, false), (how, true)]) {
+            let bench = Bench::new().await;
+            let webhook = bench.webhook("acme", true).await;
+            let delivery = first("acme", webhook, "e1");
+            bench.queue(&delivery).await;
+            let mut held = bench.take("a").await.remove(0);
+            let (queue, other) = (bench.key("queue"), Held { partition: 0, ..held.clone() });
+            bench.cli::<redis::Value>(&how.replace("{}", &queue)).await;
+            bench.cli::<u64>(&format!("XTRIM {queue} MAXLEN 0")).await;
+            bench.store.ensure_group(0).await.unwrap();
+            // Others go on in the queue.
+            bench.push_many(3).await;
+            bench.take_some("b", 2).await;
+            let mut attempt = attempted(&held, &delivery, next);
+            if renewed {
+                let [lost, trimmed, vanished] = bench.store.renew(0, "a", &[other]).await.unwrap();
+                assert_eq!((lost, trimmed, vanished), (vec![], vec![], vec![held.entry.clone()]));
+            } else {
+                assert_eq!(bench.settle(std::slice::from_ref(&attempt)).await, [Settled::Vanished]);
+                assert_eq!(bench.log(webhook).await.len(), 0);
+            }
+            held.deliveries = 0;
+            attempt = Attempted { held, trimmed: Some(TRANSCRIPT.into()), ..attempt };
+            for _ in 0..2 {
+                assert_eq!(bench.settle(std::slice::from_ref(&attempt)).await, [Settled::Done]);
+            }
+            let retries: Vec<String> = bench.cli(&format!("ZRANGE {} 0 -1", bench.key("retries"))).await;
+            let expected = text(&delivery.next_attempt(), TRANSCRIPT);
+            assert_eq!(retries, if matches!(next, Next::Retry { .. }) { vec![expected] } else { vec![] });
+            let failed = bench.entries(&format!("failed:{webhook}")).await.len();
+            assert_eq!((failed, bench.log(webhook).await.len()), (usize::from(next == Next::Failed), 1));
+            assert_eq!((bench.counted("entries_trimmed").await, bench.pending().await), (0, 2));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_whose_entry_another_took_over_or_settled_stays_lost_though_the_group_is_made_anew() {
+    let bench = Bench::new().await;
+    let webhook = bench.webhook("acme", true).await;
+    let delivery = first("acme", webhook, "e1");
+    bench.queue(&delivery).await;
+    let held = bench.take("a").await.remove(0);
+    let (queue, attempt) = (bench.key("queue"), attempted(&held, &delivery, Next::Delivered));
+    let (entry, lost) = (&held.entry.0, [Settled::Lost]);
+    for again in [format!("XCLAIM {queue} workers b 0 {entry}"), format!("XGROUP DESTROY {queue} workers")] {
+        bench.cli::<redis::Value>(&again).await;
+        bench.store.ensure_group(0).await.unwrap();
+        assert_eq!(bench.settle(std::slice::from_ref(&attempt)).await, lost, "{again}");
+    }
+    let taken = bench.take("b").await.remove(0);
+    let by_other = attempted(&taken, &delivery, Next::Delivered);
+    assert_eq!((&taken.entry, bench.settle(std::slice::from_ref(&attempt)).await), (&held.entry, vec![Settled::Lost]));
+    let settled = bench.store.settle(0, "b", &[by_other], &HashSet::new()).await.unwrap();
+    assert_eq!(
+        (settled, bench.settle(std::slice::from_ref(&attempt)).await),
+        (vec![Settled::Done], vec![Settled::Lost])
+    );
+    assert_eq!((bench.counted("entries_trimmed").await, bench.log(webhook).await.len()), (0, 1));
+
+    // An entry that came after the group was made, and is settled.
+    bench.queue(&delivery).await;
+    let held = bench.take("a").await.remove(0);
+    let before = held.entry.order().unwrap().0 - 1;
+    bench.cli::<u64>(&format!("HSET {} lost_before {before}-0", bench.key("audit"))).await;
+    let attempt = attempted(&held, &delivery, Next::Delivered);
+    assert_eq!(bench.settle(std::slice::from_ref(&attempt)).await, [Settled::Done]);
+    assert_eq!(bench.settle(&[attempt]).await, [Settled::Lost], "as after an answer that was lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -318,7 +561,7 @@ async fn an_attempt_whose_entry_was_taken_out_is_settled_in_full_and_once() {
             let mut held = bench.take("a").await.remove(0);
             bench.cli::<u64>(&format!("XTRIM {} MAXLEN 0", bench.key("queue"))).await;
             if renewed {
-                let [_, trimmed] = bench.store.renew(0, "a", std::slice::from_ref(&held)).await.unwrap();
+                let [_, trimmed, _] = bench.store.renew(0, "a", std::slice::from_ref(&held)).await.unwrap();
                 assert_eq!(trimmed, [held.entry.clone()]);
             } else if next != Next::Delivered {
                 let before = bench.state().await;

@@ -115,7 +115,7 @@ impl Together {
             }
             Self::Renew => {
                 let leases: Vec<_> = entries.iter().map(|(held, _)| held.clone()).collect();
-                let [lost, _] = bench.store.renew(0, "a", &leases).await.unwrap();
+                let [lost, ..] = bench.store.renew(0, "a", &leases).await.unwrap();
                 let answer = |held: &Held| if lost.contains(&held.entry) { Settled::Lost } else { Settled::Done };
                 leases.iter().map(answer).collect()
             }

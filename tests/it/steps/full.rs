@@ -30,7 +30,7 @@ async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
     assert_eq!(refusal.unwrap_err().code(), Some("OOM"));
     let store = &bench.store;
     let leases = [delivered.clone(), retried.clone()];
-    assert_eq!(store.renew(0, "a", &leases).await.unwrap(), [vec![], vec![]]);
+    assert_eq!(store.renew(0, "a", &leases).await.unwrap(), [vec![], vec![], vec![]]);
     assert_eq!(store.fan_out("a", event, &[delivery.clone(), to_off.clone()], true).await.unwrap(), Settled::Done);
     assert_eq!(store.reject("a", refused, "no event", None).await.unwrap(), Settled::Done);
     let retry = Next::Retry { after: Duration::from_secs(600) };

@@ -79,6 +79,22 @@ async fn the_longest_wait_that_any_worker_has_counts_until_it_has_not_asked_for_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lease_of_the_future_whose_entry_was_taken_out_of_the_queue_ends_and_is_counted() {
+    let redis = RedisServer::start_with_a_clock();
+    let receiver = Receiver::start().await;
+    let bench = Bench::of(Installation::on(&redis, &receiver).await).await;
+    redis.step_clock("+1d");
+    let entry = bench.append("queue", &[("account", "acme"), ("envelope", TRANSCRIPT)]).await;
+    bench.append("queue", &[("account", "acme"), ("envelope", TRANSCRIPT)]).await;
+    assert_eq!(bench.take("a").await.len(), 2);
+    let queue = bench.key("queue");
+    redis.step_clock("+0");
+    bench.cli::<u64>(&format!("XDEL {queue} {entry}")).await;
+    let mended = mend(&bench, "-").await;
+    assert_eq!((mended.leases, bench.pending().await, bench.counted("entries_trimmed").await), (1, 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_are_mended_in_bounded_steps_and_a_spoiled_key_keeps_no_other_from_it() {
     let bench = Bench::new().await;
     let far_ms = bench.store.now().await.unwrap().timestamp_millis() + 24 * HOUR_MS;

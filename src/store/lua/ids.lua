@@ -1,0 +1,54 @@
+-- ids: a last id that nothing can follow, and a position behind all that can come, are set back.
+-- KEYS  1 queue  2 audit
+-- ARGV  1 whether it only looks, and changes nothing (1|0)
+-- Answers nothing where there is no group; else [1 if the last id was the largest there is else 0, 1 if the position lay behind
+-- the last id else 0].
+local queue, audit, group, largest = KEYS[1], KEYS[2], workers_of(KEYS[1]), '18446744073709551615'
+if not group or group.err then return group or false end
+local stream = named(redis.call('XINFO', 'STREAM', queue))
+local last, position = stream['last-generated-id'], group['last-delivered-id']
+local is_largest, is_beyond = last == largest .. '-' .. largest, is_after(position, last)
+local answer = { is_largest and 1 or 0, is_beyond and 1 or 0 }
+if ARGV[1] == '1' then return answer end
+
+-- All entries under the largest ms, for as long as one is there the next has the largest id again; nil where they cannot be
+-- moved. From Redis 7.2 on an id is not set back behind one that was deleted. What somebody has in hand keeps its place until
+-- it is settled. Lua cannot pass thousands of texts: such an entry is no event, and is rejected in its turn. And more than
+-- 1000 or 4 MiB are worked off like any others.
+local function movable()
+  local entries, bytes, from = {}, 0, largest .. '-0'
+  if #redis.call('XPENDING', queue, 'workers', from, '+', 1) > 0 then return nil end
+  while true do
+    local entry = redis.call('XRANGE', queue, from, '+', 'COUNT', 1)[1]
+    if not entry then return entries end
+    for _, text in ipairs(entry[2]) do bytes = bytes + #text end
+    entries[#entries + 1], from = entry, '(' .. entry[1]
+    local is_old = (redis.REDIS_VERSION_NUM or 0) < 0x070200
+    if not is_old or #entry[2] > 1000 or #entries > 1000 or bytes > 4194304 then return nil end
+    if entry[1] == last then return entries end
+  end
+end
+
+-- They go to the end under new ids. Where the last id cannot be set back, a queue that is empty is made anew.
+local entries = is_largest and movable()
+if entries then
+  for _, entry in ipairs(entries) do redis.call('XDEL', queue, entry[1]) end
+  local newest = redis.call('XREVRANGE', queue, '+', '-', 'COUNT', 1)[1]
+  last = string.format('%.0f-0', now_ms())
+  if newest and is_after(newest[1], last) then last = newest[1] end
+  local added = stream['entries-added']
+  added = added and { 'ENTRIESADDED', added - #entries, 'MAXDELETEDID', last } or {}
+  if not redis.pcall('XSETID', queue, last, unpack(added)).err then
+    is_beyond = is_after(position, last)
+  elseif stream.length == 0 and group.pending == 0 then
+    redis.call('DEL', queue)
+    redis.call('XGROUP', 'CREATE', queue, 'workers', '0', 'MKSTREAM')
+  end
+end
+if is_beyond then redis.call('XGROUP', 'SETID', queue, 'workers', last) end
+if entries then
+  for _, entry in ipairs(entries) do redis.call('XADD', queue, '*', unpack(entry[2])) end
+  -- What was to be read next may be among them, and the counting may begin anew.
+  redis.pcall('HDEL', audit, 'next', 'read', 'added')
+end
+return answer
