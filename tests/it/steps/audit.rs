@@ -443,9 +443,9 @@ async fn what_an_event_is_fanned_out_to_waits_among_the_retries_while_the_queue_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_whose_queue_was_lost_is_settled_in_full_and_once() {
-    let lose = ["DEL {}", "XGROUP DESTROY {} workers"];
+    let ways = ["DEL {}", "XGROUP DESTROY {} workers"];
     for next in [Next::Delivered, Next::Retry { after: Duration::from_secs(2) }, Next::Failed] {
-        for (how, renewed) in lose.into_iter().flat_map(|how| [(how, false), (how, true)]) {
+        for (how, renewed) in ways.into_iter().flat_map(|how| [(how, false), (how, true)]) {
             let bench = Bench::new().await;
             let webhook = bench.webhook("acme", true).await;
             let delivery = first("acme", webhook, "e1");
