@@ -432,7 +432,7 @@ async fn what_an_event_is_fanned_out_to_waits_among_the_retries_while_the_queue_
     assert_eq!(bench.len("queue").await, 0);
     assert!(bench.audit().await.is_exhausted);
     assert!(!bench.look().await.is_exhausted);
-    assert_eq!(bench.store.promote(0).await.unwrap().moved, 3);
+    assert_eq!(bench.store.promote(0, &KnownClock::default()).await.unwrap().moved, 3);
     let queued: Vec<_> = bench.entries("queue").await.into_iter().map(|(_, fields)| fields[0].1.clone()).collect();
     let mut expected: Vec<_> = deliveries.iter().map(|delivery| text(delivery, TRANSCRIPT)).collect();
     expected.sort();
