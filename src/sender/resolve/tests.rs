@@ -398,7 +398,7 @@ async fn a_denial_outdoes_failures_and_silence_and_without_one_the_failure_is_to
     for servers in [[&failing, &denying], [&denying, &failing], [&dead, &denying], [&denying, &dead]] {
         let (failed, took) = timed(&asking(&servers, anybody()), HOST).await;
         assert_eq!(failed.unwrap_err().to_string(), "DNS: no such host hooks.example");
-        assert!(took < Duration::from_secs(3), "{took:?}");
+        assert!(took < Duration::from_secs(6), "{took:?}: two seconds, and on a busy machine more");
     }
     let alike = NameServer::start(|name, _| {
         Some((if name == "." { ResponseCode::NoError } else { ResponseCode::ServFail }, Vec::new()))
@@ -407,7 +407,7 @@ async fn a_denial_outdoes_failures_and_silence_and_without_one_the_failure_is_to
     let (failed, took) = timed(&asking(&[&failing, &alike], anybody()), HOST).await;
     let text = "DNS: looking up hooks.example failed (the name server failed)";
     assert!(matches!(&failed, Err(LookupError::Failed(fault)) if fault.to_string() == text), "{failed:?}");
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(6), "{took:?}: two seconds, and on a busy machine more");
 }
 
 #[tokio::test]
