@@ -12,8 +12,9 @@ repeat
   local page = redis.call('XPENDING', queue, 'workers', from, '+', 100, consumer)
   for _, pending in ipairs(page) do
     if #taken >= most or bytes <= 0 then return taken end
-    -- An entry that was lost before is its claimer's business: it may have to be attempted apart from others.
-    if (pending[4] > 1) == claimed and not in_hand[pending[1]] then
+    -- An entry that was lost before is its claimer's business: it may have to be attempted apart from others. One under count 0
+    -- was nobody's, and waits to be claimed.
+    if (claimed and pending[4] > 1 or not claimed and pending[4] == 1) and not in_hand[pending[1]] then
       local entry = redis.call('XCLAIM', queue, 'workers', consumer, 0, pending[1], 'RETRYCOUNT', pending[4])[1]
       if entry then
         taken[#taken + 1] = { entry[1], pending[4], entry[2] }

@@ -28,6 +28,9 @@ async fn only_a_consumers_own_new_entries_behind_the_last_one_are_taken_back() {
     let claimed = &entries[2];
     bench.cli::<redis::Value>(&format!("XCLAIM {queue} workers a 0 {claimed} RETRYCOUNT 2")).await;
     bench.cli::<redis::Value>(&format!("XCLAIM {queue} workers a 0 {} IDLE 60000 JUSTID", entries[4])).await;
+    bench.push("acme", TRANSCRIPT).await;
+    let nobodys = bench.take("a").await.remove(0).entry.0;
+    bench.cli::<redis::Value>(&format!("XCLAIM {queue} workers a 0 {nobodys} RETRYCOUNT 0 JUSTID")).await;
     let before = leases(&bench).await;
     assert_eq!(take_back(&bench, Some(&entries[0]), 50).await, [entries[1].clone(), entries[4].clone()]);
     assert_eq!(take_back(&bench, None, 50).await, [0, 1, 4].map(|number| entries[number].clone()));
