@@ -50,6 +50,11 @@ impl Schedule {
         self.0.iter().max().map_or(Duration::ZERO, |longest| longest.mul_f64(1.0 + JITTER_MAX))
     }
 
+    /// The shortest.
+    pub fn shortest_wait(&self) -> Duration {
+        self.0.iter().min().copied().unwrap_or_default()
+    }
+
     /// How long the attempt numbered `attempt` waited at least after the one before it; `None` for the first.
     pub fn wait_before(&self, attempt: u8) -> Option<Duration> {
         self.0.get(usize::from(attempt).checked_sub(2)?).copied()

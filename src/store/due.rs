@@ -23,18 +23,27 @@ pub struct Promoted {
 }
 
 /// What a worker knows of Redis's clock, which may be wrong.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct KnownClock {
     /// The latest that it may show, unless it steps forward just now.
     pub latest: Option<DateTime<Utc>>,
-    /// Its last step forward, unless it stepped back since.
-    pub leap: Option<Leap>,
+    /// Its steps forward that it did not take back since, the oldest first.
+    pub leaps: Vec<Leap>,
+}
+
+impl KnownClock {
+    /// When a retry is due whose score is this, Unix ms: what was planned before a step forward is due that much later.
+    fn due_ms(&self, score_ms: i64) -> i64 {
+        self.leaps.iter().fold(score_ms, |due_ms, leap| {
+            if due_ms < leap.to.timestamp_millis() { due_ms.saturating_add_unsigned(ms(leap.by)) } else { due_ms }
+        })
+    }
 }
 
 /// A step forward of Redis's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leap {
-    /// What it showed afterwards, or a little less.
+    /// What was to be done before this time of its new reckoning was planned before the step.
     pub to: DateTime<Utc>,
     /// How far it went, or a little more.
     pub by: Duration,
@@ -65,6 +74,8 @@ pub struct Longest {
     pub release: Duration,
     /// Of a visit.
     pub visit: Duration,
+    /// Whether the clock stepped lately, so that nobody can tell how long ago another worker named its longest wait.
+    pub stepped: bool,
 }
 
 /// The result of mending times.
@@ -113,8 +124,9 @@ impl Store {
         let mut script = self.0.scripts.promote.key(keys.retries(partition));
         script.key(keys.queue(partition)).key(keys.releases(partition)).key(keys.visits(partition));
         script.arg(BATCH_MAX).arg(BATCH_MAX_BYTES).arg(latest_ms(clock.latest));
-        let leap = clock.leap.map_or((0, 0), |leap| (leap.to.timestamp_millis(), ms(leap.by)));
-        script.arg(leap.0).arg(leap.1);
+        for leap in &clock.leaps {
+            script.arg(leap.to.timestamp_millis()).arg(ms(leap.by));
+        }
         let (moved, retry, release, visit, now_ms): (usize, i64, i64, i64, i64) =
             self.0.link.run_script(&script).await?;
         let wait = |ms: i64| u64::try_from(ms).ok().map(Duration::from_millis);
@@ -129,17 +141,19 @@ impl Store {
         script.key(keys.retries(partition)).key(keys.releases(partition)).key(keys.visits(partition));
         script.key(keys.counts(partition)).key(keys.audit(partition));
         script.arg(ms(longest.retry)).arg(ms(longest.release)).arg(ms(longest.visit)).arg(BATCH_MAX_BYTES).arg(from);
-        script.arg(ms(longest.besides));
+        script.arg(ms(longest.besides)).arg(u8::from(longest.stepped));
         let (times, leases, from, more_times): (usize, usize, String, bool) = self.0.link.run_script(&script).await?;
         Ok(Mended { times, leases, from: Some(from).filter(|from| !from.is_empty()), more_times })
     }
 
     /// How long ago the oldest retry was due; zero where none is.
-    pub async fn retry_late_by(&self, partition: u16) -> Result<Duration, StoreError> {
+    pub async fn retry_late_by(&self, partition: u16, clock: &KnownClock) -> Result<Duration, StoreError> {
         let mut look = redis::pipe();
         look.cmd("TIME").cmd("ZRANGE").arg(self.0.keys.retries(partition)).arg(0).arg(0).arg("WITHSCORES");
         let (now, first): (UnixTime, Vec<(Vec<u8>, f64)>) = self.0.link.run_pipeline(&look).await?;
-        let late_ms = first.first().map_or(0, |(_, due)| (now.0 * 1000 + now.1 / 1000).saturating_sub(time_ms(*due)));
+        let late_ms = first
+            .first()
+            .map_or(0, |(_, due)| (now.0 * 1000 + now.1 / 1000).saturating_sub(clock.due_ms(time_ms(*due))));
         Ok(Duration::from_millis(u64::try_from(late_ms).unwrap_or(0)))
     }
 

@@ -74,10 +74,10 @@ pub struct Room {
     pub suspects: usize,
     /// Those are looked for from here on, as the claim before said; from the oldest on where it said nothing.
     pub from: Option<String>,
-    /// Webhooks of deliveries, and accounts of events, whose suspects are taken only where there is no other,
-    pub slow: Vec<String>,
-    /// or not even then.
-    pub slow_too: bool,
+    /// Webhooks of deliveries, and accounts of events, whose suspects are left where they are.
+    pub not: Vec<String>,
+    /// The same, whose suspects are taken only where there is no other, in this order.
+    pub last: Vec<String>,
     /// Nothing where Redis's clock shows more: it stepped forward, and leases only seem to have ended.
     pub latest: Option<DateTime<Utc>>,
 }
@@ -87,8 +87,13 @@ pub struct Room {
 pub enum Untold<'a> {
     /// What it read: new entries behind the last that it was told of. It may have some of them in hand.
     Read(Option<&'a EntryId>),
-    /// What it claimed: entries that were lost before, other than these, which it has in hand.
-    Claimed(&'a [Held]),
+    /// What it claimed within this time: entries that were lost before.
+    Claimed {
+        /// Other than these.
+        in_hand: &'a [Held],
+        /// Since the claim was sent.
+        within: Duration,
+    },
 }
 
 /// What a claim took.
@@ -102,7 +107,7 @@ pub struct Claimed {
 
 impl From<(usize, usize)> for Room {
     fn from((entries, suspects): (usize, usize)) -> Self {
-        Self { entries, suspects, from: None, slow: Vec::new(), slow_too: true, latest: None }
+        Self { entries, suspects, from: None, not: Vec::new(), last: Vec::new(), latest: None }
     }
 }
 
@@ -225,12 +230,12 @@ impl Store {
         lease: Duration,
         room: impl Into<Room>,
     ) -> Result<Claimed, StoreError> {
-        let Room { entries, suspects, from, slow, slow_too, latest } = room.into();
+        let Room { entries, suspects, from, not, last, latest } = room.into();
         let mut script = self.0.scripts.claim.key(self.0.keys.queue(partition));
         script.key(self.0.keys.counts(partition));
         script.arg(consumer).arg(ms(lease)).arg(entries).arg(suspects).arg(BATCH_MAX_BYTES);
         script.arg(latest_ms(latest));
-        script.arg(from.as_deref().unwrap_or(FROM_THE_OLDEST)).arg(u8::from(slow_too)).arg(slow);
+        script.arg(from.as_deref().unwrap_or(FROM_THE_OLDEST)).arg(not.len()).arg(not).arg(last);
         let (claimed, next): (Vec<Taking>, String) = self.0.link.run_script(&script).await?;
         Ok(Claimed { entries: entries_of(claimed), next: (next != FROM_THE_OLDEST).then_some(next) })
     }
@@ -245,12 +250,12 @@ impl Store {
     ) -> Result<Vec<Entry>, StoreError> {
         let mut script = self.0.scripts.take_back.key(self.0.keys.queue(partition));
         script.key(self.0.keys.counts(partition));
-        let (from, is_claimed, in_hand): (_, _, &[Held]) = match untold {
-            Untold::Read(last) => (last.map(|last| format!("({}", last.0)), false, &[]),
-            Untold::Claimed(in_hand) => (None, true, in_hand),
+        let (from, claimed_ms, in_hand): (_, _, &[Held]) = match untold {
+            Untold::Read(last) => (last.map(|last| format!("({}", last.0)), 0, &[]),
+            Untold::Claimed { in_hand, within } => (None, ms(within), in_hand),
         };
         script.arg(consumer).arg(from.as_deref().unwrap_or(FROM_THE_OLDEST)).arg(most).arg(BATCH_MAX_BYTES);
-        script.arg(u8::from(is_claimed)).arg(in_hand.iter().map(|held| &*held.entry.0).collect::<Vec<_>>());
+        script.arg(claimed_ms).arg(in_hand.iter().map(|held| &*held.entry.0).collect::<Vec<_>>());
         Ok(entries_of(self.0.link.run_script(&script).await?))
     }
 

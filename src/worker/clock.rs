@@ -3,9 +3,9 @@
 //!
 //! Redis's clock may step as well, and back again some seconds later. The worker notices that by the monotonic clock. After a
 //! step forward it rests what would drop or take something for being old, until the clock has stepped back or the new time has
-//! stood for a while.
+//! stood for a while; and retries that were planned before keep their waits.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use parking_lot::Mutex;
@@ -14,36 +14,52 @@ use tokio::time::Instant;
 use crate::store::{KnownClock, Leap};
 
 /// A difference of more than this to the monotonic clock is a step.
-const STEP_MS: i64 = 1000;
-/// Redis's clock may be further on by this than it was heard.
-const MARGIN: Duration = Duration::from_secs(2);
+const STEP: Duration = Duration::from_secs(1);
 /// An answer that took longer than this says too little of the time to compare others with.
-const EXACT_MS: i64 = 500;
+const EXACT: Duration = Duration::from_millis(500);
+/// So many steps forward are remembered, the newest.
+const LEAPS_MAX: usize = 4;
 
 /// Redis's time of day.
 pub(super) struct ServerClock {
     started: Instant,
+    /// How long retries wait.
+    waits: RangeInclusive<Duration>,
     state: Mutex<State>,
 }
 
 struct State {
     now: DateTime<Utc>,
     heard: Instant,
+    /// How long the last answer took.
+    took: Duration,
     /// How far Redis's clock is ahead of ours, in ms: at least and at most. It answered somewhen between question and answer.
     ahead: (i64, i64),
     /// The last step, either way.
     step: Option<Instant>,
-    /// The last step forward, unless the clock stepped back since.
-    forward: Option<(Instant, Leap)>,
+    /// The last step forward, unless the clock stepped back as far since.
+    forward: Option<Instant>,
+    /// The steps forward, as far as it did not step back since; the oldest first.
+    leaps: Vec<Leap>,
+    /// How far the clock was ahead before the last of them at least, where the answer that showed it took long.
+    before_leap: Option<i64>,
 }
 
 impl ServerClock {
-    /// What Redis's clock said on a question that was sent at `sent`.
-    pub(super) fn new(now: DateTime<Utc>, sent: Instant) -> Self {
-        let clock = Self {
-            started: sent,
-            state: Mutex::new(State { now, heard: Instant::now(), ahead: (0, 0), step: None, forward: None }),
+    /// What Redis's clock said on a question that was sent at `sent`. Retries wait for as long as `waits` says.
+    pub(super) fn new(now: DateTime<Utc>, sent: Instant, waits: RangeInclusive<Duration>) -> Self {
+        let heard = Instant::now();
+        let state = State {
+            now,
+            heard,
+            took: heard - sent,
+            ahead: (0, 0),
+            step: None,
+            forward: None,
+            leaps: Vec::new(),
+            before_leap: None,
         };
+        let clock = Self { started: sent, waits, state: Mutex::new(state) };
         let ahead = clock.ahead(now.timestamp_millis(), sent);
         clock.state.lock().ahead = ahead;
         clock
@@ -53,41 +69,40 @@ impl ServerClock {
     /// (back: negative), where it certainly did.
     pub(super) fn hear(&self, now_ms: i64, sent: Instant) -> Option<i64> {
         let now = Utc.timestamp_millis_opt(now_ms).single()?;
-        let (least, most) = self.ahead(now_ms, sent);
-        let mut state = self.state.lock();
-        let before = std::mem::replace(&mut state.now, now);
-        state.heard = Instant::now();
-        let (forward, back) = (least - state.ahead.1, state.ahead.0 - most);
-        let step = if forward > STEP_MS {
-            let by = Duration::from_millis((most - state.ahead.0).unsigned_abs());
-            let to = before + TimeDelta::milliseconds(forward);
-            state.forward = Some((Instant::now(), Leap { to, by }));
-            Some(forward)
-        } else if back > STEP_MS {
-            state.forward = None;
-            Some(-back)
-        } else {
-            None
+        let (heard, ahead) = (Instant::now(), self.ahead(now_ms, sent));
+        let state = &mut *self.state.lock();
+        state.took = heard - sent;
+        let (forward, back) = (span(state.ahead.1, ahead.0), span(ahead.1, state.ahead.0));
+        let is_exact = state.took <= EXACT;
+        if forward > STEP {
+            state.leap(forward, ahead.1, &self.waits);
+            state.before_leap = (!is_exact).then_some(state.ahead.0);
+        } else if back > STEP {
+            state.step_back(back);
+        } else if !is_exact {
+            return None;
+        } else if let (Some(before), Some(leap)) = (state.before_leap.take(), state.leaps.last_mut()) {
+            leap.by = span(before, ahead.1);
+        }
+        (state.now, state.heard, state.ahead) = (now, heard, ahead);
+        let step = match () {
+            () if forward > STEP => forward.as_millis().cast_signed(),
+            () if back > STEP => -back.as_millis().cast_signed(),
+            () => return None,
         };
-        if step.is_some() {
-            state.step = Some(Instant::now());
-        }
-        if step.is_some() || most - least <= EXACT_MS {
-            state.ahead = (least, most);
-        }
-        step
+        state.step = Some(heard);
+        Some(i64::try_from(step).unwrap_or(i64::MAX))
     }
 
     /// What Redis's clock says now.
     pub(super) fn now(&self) -> DateTime<Utc> {
-        let state = self.state.lock();
-        state.now + TimeDelta::from_std(state.heard.elapsed()).unwrap_or_default()
+        self.state.lock().now()
     }
 
-    /// The latest that Redis's clock may show, and its last step forward.
+    /// The latest that Redis's clock may show, by the time that an answer takes, and its steps forward.
     pub(super) fn known(&self) -> KnownClock {
-        let leap = self.state.lock().forward.map(|(_, leap)| leap);
-        KnownClock { latest: Some(self.now() + MARGIN), leap }
+        let state = self.state.lock();
+        KnownClock { latest: Some(state.now() + STEP + state.took), leaps: state.leaps.clone() }
     }
 
     /// Whether the clock stepped, either way, less than `within` ago.
@@ -96,10 +111,10 @@ impl ServerClock {
         step.is_some_and(|at| at.elapsed() < within)
     }
 
-    /// Whether the clock stepped forward less than `within` ago, and not back since.
+    /// Whether the clock stepped forward less than `within` ago, and not as far back since.
     pub(super) fn leapt_within(&self, within: Duration) -> bool {
         let forward = self.state.lock().forward;
-        forward.is_some_and(|(at, _)| at.elapsed() < within)
+        forward.is_some_and(|at| at.elapsed() < within)
     }
 
     /// How far Redis's clock is ahead of ours, at least and at most.
@@ -107,6 +122,45 @@ impl ServerClock {
         let ours_ms = |at: Instant| i64::try_from((at - self.started).as_millis()).unwrap_or(i64::MAX);
         (now_ms.saturating_sub(ours_ms(Instant::now())), now_ms.saturating_sub(ours_ms(sent)))
     }
+}
+
+impl State {
+    fn now(&self) -> DateTime<Utc> {
+        self.now + TimeDelta::from_std(self.heard.elapsed()).unwrap_or_default()
+    }
+
+    /// A step forward by `least` at least, after which the clock is `most` ms ahead at most. It came after the clock was heard
+    /// last. What was planned before it is due within the longest wait of then, and what is planned since, the shortest wait
+    /// from now or later: what lies between was planned before.
+    fn leap(&mut self, least: Duration, most: i64, waits: &RangeInclusive<Duration>) {
+        let (by, unheard) = (span(self.ahead.0, most), self.heard.elapsed());
+        let planned_before = (*waits.end() + unheard).saturating_sub(by);
+        if self.leaps.len() == LEAPS_MAX {
+            self.leaps.remove(0);
+        }
+        self.leaps.push(Leap { to: self.now + least + planned_before.min(*waits.start()), by });
+        self.forward = Some(Instant::now());
+    }
+
+    /// A step back takes leaps back, the newest first.
+    fn step_back(&mut self, mut back: Duration) {
+        while let Some(leap) = self.leaps.last_mut().filter(|_| back > STEP) {
+            if leap.by > back + STEP {
+                (leap.by, leap.to) = (leap.by.saturating_sub(back), leap.to - back);
+                return;
+            }
+            back = back.saturating_sub(leap.by);
+            self.leaps.pop();
+        }
+        if self.leaps.is_empty() {
+            self.forward = None;
+        }
+    }
+}
+
+/// From one time to a later one, both in ms; zero where it is not later.
+fn span(from_ms: i64, to_ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(to_ms - from_ms).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -121,11 +175,60 @@ mod tests {
     }
 
     fn clock() -> ServerClock {
-        ServerClock::new(at(NOW_MS), Instant::now())
+        ServerClock::new(at(NOW_MS), Instant::now(), Duration::from_secs(2)..=Duration::from_secs(5))
     }
 
     fn at(ms: i64) -> DateTime<Utc> {
         Utc.timestamp_millis_opt(ms).unwrap()
+    }
+
+    /// The steps forward: to how many ms from the beginning, and by how many.
+    fn leaps(clock: &ServerClock) -> Vec<(i64, i64)> {
+        let leaps = clock.known().leaps;
+        leaps
+            .iter()
+            .map(|leap| (leap.to.timestamp_millis() - NOW_MS, TimeDelta::from_std(leap.by).unwrap().num_milliseconds()))
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_step_that_is_shorter_than_a_wait_what_was_planned_before_is_told_by_the_shortest_wait() {
+        for (step_ms, beyond_ms) in [(2500, 2000), (3500, 1500), (5500, 0)] {
+            let clock = clock();
+            clock.hear(NOW_MS + step_ms, Instant::now());
+            assert_eq!(leaps(&clock), [(step_ms + beyond_ms, step_ms)], "waits are 2 to 5 s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_steps_forward_are_remembered_and_a_step_back_takes_of_the_last_ones_what_it_has() {
+        let clock = clock();
+        clock.hear(NOW_MS + DAY_MS, Instant::now());
+        clock.hear(NOW_MS + DAY_MS + 10_000, Instant::now());
+        assert_eq!(leaps(&clock), [(DAY_MS, DAY_MS), (DAY_MS + 10_000, 10_000)]);
+        assert_eq!(clock.hear(NOW_MS + DAY_MS - 3_600_000, Instant::now()), Some(-3_610_000));
+        assert_eq!(leaps(&clock), [(DAY_MS - 3_600_000, DAY_MS - 3_600_000)]);
+        assert!(clock.leapt_within(Duration::from_secs(1)), "it is still ahead");
+        clock.hear(NOW_MS, Instant::now());
+        assert_eq!((leaps(&clock).len(), clock.leapt_within(Duration::from_secs(1))), (0, false));
+        for number in 1..=6 {
+            clock.hear(NOW_MS + number * DAY_MS, Instant::now());
+        }
+        assert_eq!(leaps(&clock).len(), LEAPS_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_length_of_a_step_that_a_slow_answer_showed_is_told_by_the_next_quick_one() {
+        let clock = clock();
+        let sent = Instant::now();
+        pass(4000).await;
+        assert_eq!(clock.hear(NOW_MS + 4000 + DAY_MS, sent), Some(DAY_MS));
+        assert_eq!(leaps(&clock)[0].1, DAY_MS + 4000, "it may have answered at once");
+        let (now, latest) = (at(NOW_MS + 4000 + DAY_MS), clock.known().latest.unwrap());
+        assert_eq!(latest - now, TimeDelta::seconds(5), "the next answer may take as long");
+        pass(1000).await;
+        clock.hear(NOW_MS + 5000 + DAY_MS, Instant::now());
+        assert_eq!(leaps(&clock)[0].1, DAY_MS);
     }
 
     #[tokio::test(start_paused = true)]
@@ -136,17 +239,15 @@ mod tests {
         pass(1000).await;
         assert_eq!(clock.hear(NOW_MS + 2900 + DAY_MS, Instant::now()), Some(DAY_MS));
         assert!(clock.leapt_within(Duration::from_secs(1)));
-        assert_eq!(
-            clock.known().leap,
-            Some(Leap { to: at(NOW_MS + 1900 + DAY_MS), by: Duration::from_millis(DAY_MS as u64) })
-        );
+        assert_eq!(leaps(&clock), [(1900 + DAY_MS, DAY_MS)], "it may have stepped as soon as it was heard before");
         pass(1000).await;
         assert_eq!(clock.hear(NOW_MS + 3900 + DAY_MS, Instant::now()), None);
         pass(1000).await;
         assert_eq!(clock.hear(NOW_MS + 4900, Instant::now()), Some(-DAY_MS));
         assert!(!clock.leapt_within(Duration::from_hours(1)), "it is right again");
         assert!(clock.stepped_within(Duration::from_secs(1)), "and has just stepped");
-        assert_eq!((clock.known().leap, clock.known().latest), (None, Some(at(NOW_MS + 6900))));
+        let known = clock.known();
+        assert_eq!((known.leaps.len(), known.latest), (0, Some(at(NOW_MS + 5900))), "a second more");
         // The process stands still for 15 s after its question; Redis answers at once.
         let sent = Instant::now();
         pass(15_000).await;

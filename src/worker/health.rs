@@ -168,10 +168,9 @@ impl Worker {
 
     /// How long ago the oldest retry of any partition was due.
     async fn latest_retry(&self) -> Result<Duration, StoreError> {
-        let partitions = (0..self.partitions()).map(|partition| self.store.retry_late_by(partition));
-        let mut latest = Duration::ZERO;
-        for late in partitions {
-            latest = latest.max(late.await?);
+        let (clock, mut latest) = (self.clock.known(), Duration::ZERO);
+        for partition in 0..self.partitions() {
+            latest = latest.max(self.store.retry_late_by(partition, &clock).await?);
         }
         Ok(latest)
     }

@@ -50,6 +50,7 @@ fn longest(schedule: &Schedule, stepped: bool) -> Longest {
         besides: LONGEST_PUT_OFF.max(unnamed) + MARGIN,
         release: release::PUT_OFF + MARGIN,
         visit: VISIT_LONGEST,
+        stepped,
     }
 }
 
@@ -71,7 +72,7 @@ async fn mend_all(worker: &Worker, partition: u16, longest: &Longest) -> Result<
         tracing::warn!(
             partition,
             times,
-            "retries, releases or visits lay further ahead than any is planned, because Redis's clock had stepped; they were brought back"
+            "retries, releases or visits lay further ahead than any is planned, because Redis's clock had stepped or delivery.retry_delays was lowered; they were brought back"
         );
         worker.next_promote[usize::from(partition)].by(Instant::now());
     }

@@ -255,13 +255,14 @@ async fn work(
     let max_bytes = usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX);
     let load = Arc::new(Load::new(max_bytes, partitions));
     let next_release: Arc<[Alarm]> = (0..partitions).map(|_| Alarm::new()).collect();
+    let schedule = Schedule::new(settings.delivery.retry_delays.clone());
     let asked = sender.clone();
     let host_room = Box::new(move |host: &str| asked.room(host));
     let worker = Arc::new(Worker {
         catalogue: settings.catalogue(),
-        schedule: Schedule::new(settings.delivery.retry_delays.clone()),
+        clock: ServerClock::new(now, sent, schedule.shortest_wait()..=schedule.longest_wait()),
+        schedule,
         consumer: consumer_name(),
-        clock: ServerClock::new(now, sent),
         turns: Turns::new(settings, partitions),
         heard: Heard::default(),
         shortage: Shortage::default(),

@@ -54,8 +54,8 @@ pub(super) async fn claim(worker: Arc<Worker>, partition: u16) {
 struct Claims {
     /// Where to look on among the suspects.
     next: Option<String>,
-    /// Whether the claim got no answer: what it took is to be taken back.
-    untold: bool,
+    /// When the claim was sent that got no answer: what it took is to be taken back.
+    untold: Option<Instant>,
 }
 
 /// Claims as many entries as there are slots; `true` where more may be left.
@@ -70,17 +70,19 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
     let room = slots.num_permits();
     let sent = Instant::now();
     let mut alone = worker.suspects.try_begin(partition);
+    let (not, last) = worker.suspects.names();
     let may_take = Room {
         entries: room,
         suspects: usize::from(alone.is_some()),
         from: claims.next.take(),
-        slow: worker.suspects.slow(),
-        slow_too: !worker.suspects.any(),
+        not,
+        last,
         latest: worker.clock.known().latest,
     };
-    let claimed = if claims.untold {
+    let claimed = if let Some(untold) = claims.untold {
         let in_hand = worker.leases.due(partition, Duration::ZERO);
-        let taken = worker.store.take_back(partition, &worker.consumer, Untold::Claimed(&in_hand), room).await;
+        let untold = Untold::Claimed { in_hand: &in_hand, within: untold.elapsed() };
+        let taken = worker.store.take_back(partition, &worker.consumer, untold, room).await;
         taken.map(|entries| Claimed { entries, next: None })
     } else {
         worker.store.claim(partition, &worker.consumer, worker.lease, may_take).await
@@ -93,14 +95,14 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
         Err(StoreError::NoGroup) => return false,
         Err(error) => {
             tell("claim", Some(partition), &error);
-            claims.untold = true;
+            claims.untold.get_or_insert(sent);
             return false;
         }
     };
     let bytes: usize = entries.iter().map(Entry::size_bytes).sum();
     let is_full = entries.len() == room || bytes >= BATCH_MAX_BYTES;
-    let was_untold = claims.untold;
-    claims.untold &= is_full;
+    let was_untold = claims.untold.is_some();
+    claims.untold = claims.untold.filter(|_| is_full);
     match entries.len() {
         0 => {}
         count if was_untold => {

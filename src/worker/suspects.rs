@@ -1,6 +1,6 @@
 //! A suspect is an entry that a worker may have died of. Whoever begins one begins no other for a moment, so that a neighbour
 //! is not blamed if the worker dies of it. An endpoint that does not answer holds others' suspects up no longer than that: it is
-//! remembered, suspects of other webhooks and accounts go before its own, and its own are attempted one at a time.
+//! remembered, suspects of other webhooks and accounts go before its own, and of its own one at a time is in hand.
 
 use std::{
     collections::VecDeque,
@@ -38,8 +38,9 @@ struct State {
     is_taken: bool,
     /// Partitions that would have begun one meanwhile.
     waiting: VecDeque<u16>,
-    in_hand: usize,
-    /// The webhooks of deliveries, and accounts of events, whose suspects took long.
+    /// The webhooks of deliveries, and accounts of events, that have one in hand.
+    in_hand: Vec<String>,
+    /// Those whose suspects took long, the one that was noted longest ago first.
     slow: Vec<(String, Instant)>,
 }
 
@@ -79,15 +80,11 @@ impl Suspects {
         None
     }
 
-    /// Whether any is in hand.
-    pub(super) fn any(&self) -> bool {
-        self.state.lock().in_hand > 0
-    }
-
-    /// Those that let others go first.
-    pub(super) fn slow(&self) -> Vec<String> {
+    /// Slow ones that have one in hand, and slow ones that have none, in the order of their turns.
+    pub(super) fn names(&self) -> (Vec<String>, Vec<String>) {
         let state = self.state.lock();
-        state.slow.iter().filter(|(_, at)| at.elapsed() < REMEMBERED).map(|(name, _)| name.clone()).collect()
+        let slow = state.slow.iter().filter(|(_, at)| at.elapsed() < REMEMBERED).map(|(name, _)| name.clone());
+        slow.partition(|name| state.in_hand.contains(name))
     }
 
     /// Takes note whether a suspect of this name took long.
@@ -99,6 +96,14 @@ impl Suspects {
                 slow.remove(0);
             }
             slow.push((name, Instant::now()));
+        }
+    }
+
+    /// One of this name is not in hand any more.
+    fn forget(&self, name: Option<&String>) {
+        let in_hand = &mut self.state.lock().in_hand;
+        if let Some(at) = in_hand.iter().position(|other| Some(other) == name) {
+            in_hand.swap_remove(at);
         }
     }
 
@@ -119,18 +124,18 @@ impl Worker {
     ) -> oneshot::Sender<()> {
         let (settled, mut is_settled) = oneshot::channel();
         let (suspects, name) = (self.suspects.clone(), self.name_of(partition, entry));
-        suspects.state.lock().in_hand += 1;
+        suspects.state.lock().in_hand.extend(name.clone());
         tokio::spawn(async move {
             let slowly = tokio::time::timeout(ALONE, &mut is_settled).await.is_err();
-            if let Some(name) = name {
-                suspects.note(name, slowly);
+            if let Some(name) = &name {
+                suspects.note(name.clone(), slowly);
             }
             drop(alone);
             if slowly {
                 suspects.ring(partition);
                 let _ = is_settled.await;
             }
-            suspects.state.lock().in_hand -= 1;
+            suspects.forget(name.as_ref());
             suspects.ring(partition);
         });
         settled
@@ -155,18 +160,27 @@ mod tests {
     async fn who_took_long_is_remembered_for_a_while_and_until_it_is_quick_again() {
         let suspects = Suspects::new(1);
         suspects.note("quick".to_owned(), false);
-        for name in ["a", "b", "a"] {
+        for name in ["a", "b", "a", "c"] {
             suspects.note(name.to_owned(), true);
         }
-        assert_eq!(suspects.slow(), ["b", "a"]);
+        let names = || {
+            let (not, last) = suspects.names();
+            (not.concat(), last.concat())
+        };
+        assert_eq!(names(), (String::new(), "bac".to_owned()), "the one that was noted longest ago first");
+        suspects.state.lock().in_hand = ["a", "quick", "a"].map(ToOwned::to_owned).to_vec();
+        suspects.forget(Some(&"a".to_owned()));
+        assert_eq!(names(), ("a".to_owned(), "bc".to_owned()), "another one of it is still in hand");
+        suspects.forget(Some(&"a".to_owned()));
         suspects.note("b".to_owned(), false);
-        assert_eq!(suspects.slow(), ["a"]);
+        assert_eq!(names(), (String::new(), "ac".to_owned()));
         tokio::time::advance(REMEMBERED).await;
-        assert_eq!(suspects.slow(), [""; 0]);
+        assert_eq!(names(), (String::new(), String::new()));
         for number in 0..=NAMES_MAX {
             suspects.note(number.to_string(), true);
         }
-        assert_eq!((suspects.slow().len(), &*suspects.slow()[0]), (NAMES_MAX, "1"));
+        let (_, last) = suspects.names();
+        assert_eq!((last.len(), &*last[0]), (NAMES_MAX, "1"));
     }
 
     #[tokio::test]

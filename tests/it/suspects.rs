@@ -37,18 +37,23 @@ async fn behind_40_suspects_of_a_hanging_endpoint_a_healthy_ones_is_attempted_wi
     let receiver = Receiver::start().await;
     receiver.plan("/hangs", [Answer::Silence]);
     receiver.plan("/healthy", [Answer::Status(200)]);
+    receiver.plan("/slow", [Answer::Delay(Duration::from_secs(1), Box::new(Answer::Status(200)))]);
     let here = Installation::new(&receiver).await;
-    here.store.ensure_group(0).await.unwrap();
-    here.add("hangs", &receiver.url("/hangs")).await;
-    here.add("healthy", &receiver.url("/healthy")).await;
+    for name in ["hangs", "healthy", "slow"] {
+        here.add(name, &receiver.url(&format!("/{name}"))).await;
+    }
     for _ in 0..40 {
         here.push("hangs", TRANSCRIPT).await;
+    }
+    for _ in 0..5 {
+        here.push("slow", TRANSCRIPT).await;
     }
     here.push("healthy", TRANSCRIPT).await;
     abandon(&here).await;
     let began = Instant::now();
     let _worker = here.program.worker([]);
     receiver.wait_for("/healthy", 1, SOON * 2).await;
+    receiver.wait_for("/slow", 5, SOON * 2).await;
     let took = began.elapsed();
     println!("attempted after {took:.1?}");
     assert!(took < Duration::from_secs(15), "{took:?}");

@@ -4,16 +4,16 @@
 -- KEYS  1 queue  2 counts
 -- ARGV  1 consumer  2 lease in ms  3 room (entries)  4 room for suspects (entries)  5 most bytes
 --       6 the latest that the clock may show, Unix ms: beyond, it stepped forward, and leases only seem to have ended
---       7 where to begin among the suspects, as XPENDING takes it
---       8 whether a suspect of the following may be taken where there is no other (1|0)
---       then the webhooks of deliveries and accounts of events whose suspects took long: another's suspect goes first
+--       7 where to begin among the suspects, as XPENDING takes it  8 how many names follow whose suspects are left where they are
+--       then these, and names whose suspects let all others go first, and each other in this order: webhooks of deliveries and
+--       accounts of events
 -- Answers [a list of [entry id, delivery count, [field, value, …]], where to go on among the suspects ('-' after the last)].
--- Where some go last, the first 100 suspects are read, within the most bytes.
+-- Where there are such names, the first 100 suspects are read, within the most bytes.
 local queue, counts, consumer, lease_ms = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 local room, suspects, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local claimed, slow, looked, unread, any, behind = {}, {}, 0, bytes, false, nil
+local claimed, ranks, looked, unread, any, behind, behind_rank = {}, {}, 0, bytes, false, nil, #ARGV + 1
 if now_ms() > tonumber(ARGV[6]) then return { claimed, '-' } end
-for i = 9, #ARGV do slow[ARGV[i]] = true end
+for i = #ARGV, 9, -1 do ranks[ARGV[i]] = i end
 
 local function take(pending)
   local entry, deliveries = pending[1], pending[4]
@@ -25,11 +25,11 @@ local function take(pending)
   for _, text in ipairs(taken[2]) do bytes = bytes - #text end
 end
 
-local function is_slow(entry)
+local function rank(entry)
   local found = fields(queue, entry) or {}
   looked, unread = looked + 1, unread - #(found.delivery or found.envelope or '')
   local readable, delivery = pcall(cjson.decode, string.match(found.delivery or '', '^[^\n]*'))
-  return slow[readable and type(delivery) == 'table' and delivery.webhook or found.account or '']
+  return ranks[readable and type(delivery) == 'table' and delivery.webhook or found.account or '']
 end
 
 -- Shows idle entries to `look` until it answers true; answers from where on the others were not looked at.
@@ -51,9 +51,14 @@ local function is_full() return #claimed >= room or bytes <= 0 end
 local to = each_idle(ARGV[7], function(pending)
   if pending[4] <= 1 then return false end
   if suspects == 0 or is_full() or looked == 100 or unread <= 0 then return true end
-  if #ARGV > 8 and is_slow(pending[1]) then behind = behind or pending else take(pending) end
+  local rank = #ARGV > 8 and rank(pending[1])
+  if not rank then
+    take(pending)
+  elseif rank >= 9 + ARGV[8] and rank < behind_rank then
+    behind, behind_rank = pending, rank
+  end
 end)
-if behind and suspects > 0 and ARGV[8] == '1' then take(behind) end
+if behind and suspects > 0 then take(behind) end
 if any or ARGV[7] ~= '-' then
   each_idle('-', function(pending)
     if is_full() then return true end

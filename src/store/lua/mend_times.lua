@@ -5,15 +5,17 @@
 -- ARGV  1 longest wait of a retry in ms, by this worker's settings  2 of a release in ms  3 of a visit in ms
 --       4 most bytes of retries (one may go beyond it)  5 where to begin among the pending entries, as XPENDING takes it
 --       6 longest wait in ms of what has another reason to be among the retries
+--       7 whether the clock stepped lately (1|0)
 -- Answers [times brought back, leases that count from now, where to go on among the pending entries ('' after the last), whether
 -- more times may lie too far ahead (1|0)]. At most 100 times of each kind and 500 entries are looked at.
 local queue, retries, releases, visits, counts, audit = unpack(KEYS)
 local now, most_bytes, from, leases, more = now_ms(), tonumber(ARGV[4]), ARGV[5], 0, 0
 
--- Another worker's settings may have longer waits: the longest that any has asked with in these five minutes is the rule.
+-- Another worker's settings may have longer waits: the longest that any has asked with in these five minutes is the rule. How long
+-- ago that was is not to be told just after a step.
 local longest, told = tonumber(ARGV[1]), redis.pcall('HMGET', audit, 'longest_wait', 'longest_wait_at')
 local others, age = tonumber(told[1]), math.abs(now - (tonumber(told[2]) or 0))
-if others and age < 300000 and others > longest then
+if others and (age < 300000 or ARGV[7] == '1') and others > longest then
   longest = others
 elseif others ~= longest or age > 60000 then
   redis.pcall('HSET', audit, 'longest_wait', longest, 'longest_wait_at', now)

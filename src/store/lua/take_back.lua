@@ -2,19 +2,25 @@
 -- answer was lost and not the worker, so nobody counts it as a loss.
 -- KEYS  1 queue  2 counts
 -- ARGV  1 consumer  2 where to begin, as XPENDING takes it: behind the last entry that it was told of  3 most entries
---       4 most bytes (one entry may go beyond it)  5 whether the answer of a claim was lost (1), or of a read (0)
+--       4 most bytes (one entry may go beyond it)  5 ms since the claim was sent whose answer was lost (0: it was a
+--       read's)
 --       then, of a claim, entries that the consumer has in hand
 -- Answers a list of [entry id, delivery count, [field, value, …]].
 local queue, consumer, from, most, bytes = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local claimed, in_hand, taken, pages = ARGV[5] == '1', {}, {}, 0
+local claimed_ms, in_hand, taken, pages = tonumber(ARGV[5]), {}, {}, 0
 for i = 6, #ARGV do in_hand[ARGV[i]] = true end
+-- An entry that was lost before is its claimer's business: it may have to be attempted apart from others. One under count 0 was
+-- nobody's, and waits to be claimed.
+local function is_untold(pending)
+  if claimed_ms == 0 then return pending[4] == 1 end
+  return pending[4] > 1 and pending[3] <= claimed_ms and not in_hand[pending[1]]
+end
+
 repeat
   local page = redis.call('XPENDING', queue, 'workers', from, '+', 100, consumer)
   for _, pending in ipairs(page) do
     if #taken >= most or bytes <= 0 then return taken end
-    -- An entry that was lost before is its claimer's business: it may have to be attempted apart from others. One under count 0
-    -- was nobody's, and waits to be claimed.
-    if (claimed and pending[4] > 1 or not claimed and pending[4] == 1) and not in_hand[pending[1]] then
+    if is_untold(pending) then
       local entry = redis.call('XCLAIM', queue, 'workers', consumer, 0, pending[1], 'RETRYCOUNT', pending[4])[1]
       if entry then
         taken[#taken + 1] = { entry[1], pending[4], entry[2] }

@@ -60,6 +60,8 @@ pub async fn a_command_is_killed(side: &str, step: &str) {
     let (scene, entry) = set().await;
     let id = scene.webhooks["acme"].to_string();
     let words: Vec<String> = words.iter().map(|word| word.replace("{id}", &id).replace("{entry}", &entry)).collect();
+    // Where there is no group, there is nothing to look at.
+    scene.here.store.ensure_group(0).await.unwrap();
     let killed = scene.here.program.clone().env("LYNKHOOK_FAILPOINT", &point).run(&words).await;
     assert_eq!(killed.code, None, "{point} was not reached: {killed:#?}");
     let repeated = scene.here.program.run(&words).await;

@@ -9,6 +9,7 @@ const LONGEST: Longest = Longest {
     besides: Duration::from_secs(3),
     release: Duration::from_secs(61),
     visit: Duration::from_hours(1),
+    stepped: false,
 };
 /// A member just within its limit gets nearer meanwhile; one just beyond it must not get within it.
 const SLACK_MS: i64 = 2000;
@@ -68,6 +69,8 @@ async fn the_longest_wait_that_any_worker_has_counts_until_it_has_not_asked_for_
     assert_eq!((mend_within(patient).await, mend_within(LONGEST).await), (0, 0), "whoever asks");
     let asked_at = bench.store.now().await.unwrap().timestamp_millis() - 301_000;
     bench.cli::<()>(&format!("HSET {} longest_wait_at {asked_at}", bench.key("audit"))).await;
+    let stepped = Longest { stepped: true, ..LONGEST };
+    assert_eq!(mend_within(stepped).await, 0, "that time may be wrong");
     assert_eq!((mend_within(LONGEST).await, mend_within(LONGEST).await), (1, 0), "none that waits for so long is left");
     put(&bench, "retries", "d", HOUR_MS / 2).await;
     let unnamed = Longest { besides: Duration::from_hours(1), ..LONGEST };

@@ -33,7 +33,7 @@ async fn what_was_planned_before_the_clock_stepped_forward_is_due_by_the_old_tim
     let now_ms = now.timestamp_millis();
     // It stepped an hour forward ten minutes ago.
     let leap = Leap { to: now - chrono::Duration::minutes(10), by: Duration::from_hours(1) };
-    let clock = KnownClock { latest: Some(now + chrono::Duration::minutes(1)), leap: Some(leap) };
+    let clock = KnownClock { latest: Some(now + chrono::Duration::minutes(1)), leaps: vec![leap] };
     let planned = [
         ("before-and-due", now_ms - hour_ms - 1),
         ("before-and-due-in-30-minutes", now_ms - hour_ms / 2),
@@ -43,7 +43,7 @@ async fn what_was_planned_before_the_clock_stepped_forward_is_due_by_the_old_tim
     for (delivery, due) in planned {
         bench.cli::<()>(&format!("ZADD {} {due} {delivery}", bench.key("retries"))).await;
     }
-    let early = KnownClock { latest: Some(now - chrono::Duration::milliseconds(1)), leap: None };
+    let early = KnownClock { latest: Some(now - chrono::Duration::milliseconds(1)), leaps: Vec::new() };
     let promoted = bench.store.promote(0, &early).await.unwrap();
     assert_eq!((promoted.moved, promoted.next_in), (0, Some(Duration::ZERO)), "the clock steps forward just now");
 
@@ -56,6 +56,20 @@ async fn what_was_planned_before_the_clock_stepped_forward_is_due_by_the_old_tim
     let promoted = bench.store.promote(0, &clock).await.unwrap();
     let left = |due: i64| Some(Duration::from_millis((due - promoted.now_ms).try_into().unwrap()));
     assert_eq!((promoted.moved, promoted.next_in), (0, left(now_ms + 60_000)), "the next by either time");
+
+    // It stepped two hours forward before that.
+    let before = Leap { to: leap.to - chrono::Duration::hours(2), by: Duration::from_hours(2) };
+    let clock = KnownClock { leaps: vec![before, leap], ..clock };
+    bench.cli::<()>(&format!("DEL {}", bench.key("retries"))).await;
+    for (delivery, due) in
+        [("both-and-due", now_ms - 3 * hour_ms - 1), ("both-and-due-in-a-second", now_ms - 3 * hour_ms)]
+    {
+        let due = due + if delivery.ends_with("second") { 1000 } else { 0 };
+        bench.cli::<()>(&format!("ZADD {} {due} {delivery}", bench.key("retries"))).await;
+    }
+    let promoted = bench.store.promote(0, &clock).await.unwrap();
+    assert_eq!(promoted.moved, 1, "what was planned before both waits for both");
+    assert_eq!(promoted.next_in, Some(Duration::from_millis((now_ms + 1000 - promoted.now_ms).max(0).cast_unsigned())));
 }
 
 #[tokio::test(flavor = "multi_thread")]

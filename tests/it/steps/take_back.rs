@@ -44,7 +44,7 @@ async fn only_a_consumers_own_new_entries_behind_the_last_one_are_taken_back() {
 async fn what_a_consumer_claimed_and_has_not_in_hand_is_taken_back_under_its_count() {
     let bench = Bench::new().await;
     let mut entries = Vec::new();
-    for (consumer, deliveries) in [("a", 1), ("a", 2), ("a", 4), ("b", 2), ("a", 3)] {
+    for (consumer, deliveries) in [("a", 1), ("a", 2), ("a", 4), ("b", 2), ("a", 3), ("a", 3)] {
         bench.push("acme", TRANSCRIPT).await;
         let held = bench.take(consumer).await.remove(0);
         let id = &held.entry.0;
@@ -53,8 +53,11 @@ async fn what_a_consumer_claimed_and_has_not_in_hand_is_taken_back_under_its_cou
         entries.push(Held { deliveries, ..held });
     }
     let before = leases(&bench).await;
+    let aged = format!("XCLAIM {} workers a 0 {} IDLE 60000 RETRYCOUNT 3", bench.key("queue"), entries[5].entry.0);
+    bench.cli::<redis::Value>(&aged).await;
+    let untold = Untold::Claimed { in_hand: &entries[1..2], within: Duration::from_secs(30) };
     let take_back = async |most| {
-        let taken = bench.store.take_back(0, "a", Untold::Claimed(&entries[1..2]), most).await.unwrap();
+        let taken = bench.store.take_back(0, "a", untold, most).await.unwrap();
         taken.into_iter().map(|entry| (entry.id.0, entry.deliveries)).collect::<Vec<_>>()
     };
     let expected = [2, 4].map(|number| (entries[number].entry.0.clone(), entries[number].deliveries));
