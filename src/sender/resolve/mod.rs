@@ -15,8 +15,9 @@
 //! is wrong with the name's zone, or with the name servers and the way to them. The first is the endpoint's fault, the second
 //! is ours. It is the endpoint's where some name server gave a useful answer (that a name has something, or does not exist)
 //! after the failure, the name was then asked for again, in vain, and a useful answer came once more: the servers worked
-//! before and after that question. To get one, the root is asked for. Where none comes within [`JUDGED_WITHIN`], the fault is
-//! ours, and stays so until one does.
+//! before and after that question. To get one, probes are sent: they ask for the root, and about the name that was found last,
+//! because some servers serve just a few zones and refuse the root. Answers that this program keeps are no sign of life. Where
+//! no useful answer comes within [`JUDGED_WITHIN`], the fault is ours, and stays so until one does.
 //!
 //! * `servers.rs` knows the name servers in use, and whether any answers usefully;
 //! * `system.rs` reads the system's;
@@ -68,7 +69,7 @@ const JUDGED_WITHIN: Duration = Duration::from_secs(5);
 const JUDGED_AGAIN_WITHIN: Duration = Duration::from_secs(9);
 /// Where attempts are short, a name server that works is heard within this.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
-/// The root is asked for when a question is open for this long, or for a quarter of the time that an attempt has.
+/// A probe is sent when a question is open for this long, or for a quarter of the time that an attempt has.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
 /// While no name server answers, a lookup takes no longer than this. Names whose answers are kept take less.
 const WHILE_SILENT: Duration = Duration::from_millis(20);
@@ -153,7 +154,7 @@ impl Resolver {
         if self.servers.are_silent() {
             let found = timeout(WHILE_SILENT, both(&client, &name, QUESTION_TIMEOUT, WHILE_SILENT / 2)).await;
             return match found {
-                Ok(found) if !is_failure(&found) => self.conclude(host, began, found),
+                Ok(found) if !is_failure(&found) => self.conclude(host, &name, began, found),
                 _ => {
                     self.servers.probe();
                     Err(LookupError::NoServer(NO_ANSWER))
@@ -165,17 +166,17 @@ impl Resolver {
             let found = self.ask(&client, &name, within).await;
             let is_ours = self.servers.sockets.lacking_since(began).is_some();
             if !is_failure(&found) || is_ours {
-                return self.conclude(host, began, found);
+                return self.conclude(host, &name, began, found);
             }
             if !self.servers.answer_by(began + judged_within).await {
                 return Err(LookupError::NoServer(NO_ANSWER));
             }
             failed = found;
         }
-        self.conclude(host, began, failed)
+        self.conclude(host, &name, began, failed)
     }
 
-    /// Asks for both families, and for the root if that takes long.
+    /// Asks for both families, and sends a probe if that takes long.
     async fn ask(&self, client: &Client, name: &Name, within: Duration) -> [Found; 2] {
         let mut asking = Box::pin(both(client, name, within, OTHER_FAMILY));
         tokio::select! {
@@ -189,6 +190,7 @@ impl Resolver {
     fn conclude(
         &self,
         host: &str,
+        name: &Name,
         began: Instant,
         found: [Found; 2],
     ) -> Result<(Vec<IpAddr>, Vec<IpAddr>), LookupError> {
@@ -208,6 +210,7 @@ impl Resolver {
         if v4.is_empty() && v6.is_empty() {
             return Err(LookupError::Failed(NetworkFault::NoAddress { host: host.to_owned() }));
         }
+        self.servers.note_found(name);
         Ok((v4, v6))
     }
 }

@@ -73,6 +73,8 @@ struct Current {
     silent: Option<Instant>,
     /// When the last probe was sent.
     probed: Option<Instant>,
+    /// The name that was found last.
+    found: Option<Name>,
 }
 
 impl Client {
@@ -125,7 +127,15 @@ impl Servers {
         let sockets = Sockets::default();
         let client = if servers.is_empty() { None } else { Some(Client::new(servers, &sockets)?) };
         let servers_in_use = servers.to_vec();
-        let current = Current { servers: servers_in_use, client, read: None, wrong: None, silent: None, probed: None };
+        let current = Current {
+            servers: servers_in_use,
+            client,
+            read: None,
+            wrong: None,
+            silent: None,
+            probed: None,
+            found: None,
+        };
         let file = servers.is_empty().then_some(file);
         Ok(Self { file, sockets, current: current.into() })
     }
@@ -141,7 +151,7 @@ impl Servers {
         current.client.clone()
     }
 
-    /// Waits until a server gives a useful answer from now on, asking for the root meanwhile. `false`: none did by the deadline.
+    /// Waits until a server gives a useful answer from now on, and sends probes meanwhile. `false`: none did by the deadline.
     pub(super) async fn answer_by(&self, deadline: Instant) -> bool {
         let from = Instant::now();
         while !self.sockets.heard_since(from) {
@@ -158,8 +168,12 @@ impl Servers {
         true
     }
 
-    /// Asks for the root's name servers, which every name server knows. Whether it answers is seen at the sockets. The client
-    /// is a new one: it has no answer yet, and does not wait for the answer to an earlier probe.
+    /// Asks for the root's name servers, which most name servers know, and about the name that was found last, for those that
+    /// serve just some zones. Whether they answer is seen at the sockets. The client is a new one: it has no answer yet, and
+    /// does not wait for the answer to an earlier probe.
+    ///
+    /// The name is asked for its SOA record. A forwarder whose own server is down still has the name's addresses, but seldom
+    /// has this. "There is none" is a useful answer too.
     pub(super) fn probe(&self) {
         let mut current = self.current.lock();
         if current.probed.is_some_and(|probed| probed.elapsed() < PROBE_EVERY) {
@@ -167,7 +181,19 @@ impl Servers {
         }
         current.probed = Some(Instant::now());
         if let Ok(client) = client(&current.servers, &self.sockets) {
-            tokio::spawn(async move { client.lookup(Name::root(), RecordType::NS).await });
+            let questions = [Some((Name::root(), RecordType::NS)), current.found.clone().zip(Some(RecordType::SOA))];
+            for (name, kind) in questions.into_iter().flatten() {
+                let client = client.clone();
+                tokio::spawn(async move { client.lookup(name, kind).await });
+            }
+        }
+    }
+
+    /// Takes note that this name has addresses, be they kept ones.
+    pub(super) fn note_found(&self, name: &Name) {
+        let mut current = self.current.lock();
+        if current.found.as_ref() != Some(name) {
+            current.found = Some(name.clone());
         }
     }
 

@@ -272,6 +272,61 @@ async fn a_failure_or_a_refusal_for_one_name_is_the_endpoints_where_another_name
     }
 }
 
+/// A name server that serves just some zones, in a closed network, refuses the root, fails or drops it.
+#[tokio::test]
+async fn where_the_root_is_not_served_a_dead_name_is_the_endpoints_though_the_only_good_name_is_a_kept_one() {
+    let (fails, refuses) = (Some(ResponseCode::ServFail), Some(ResponseCode::Refused));
+    let judged = async |root: Option<ResponseCode>, dead: Option<ResponseCode>| {
+        let server = NameServer::start(move |name, _| match name {
+            "good.example." => Some((ResponseCode::NoError, list(&["192.0.2.1", "2001:db8::1"]))),
+            "." => root.map(|code| (code, Vec::new())),
+            _ => dead.map(|code| (code, Vec::new())),
+        })
+        .await;
+        let resolver = asking(&[&server], anybody());
+        // Before any name was found, nothing shows that the server works.
+        assert_eq!(resolver.addresses(HOST).await, Err(LookupError::NoServer(NO_ANSWER)), "{root:?}, {dead:?}");
+        let asked = server.asked.load(Ordering::SeqCst);
+        while resolver.addresses("good.example").await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+        assert!(server.asked.load(Ordering::SeqCst) > asked);
+        let (failed, took) = timed(&resolver, HOST).await;
+        assert!(matches!(failed, Err(LookupError::Failed(_))), "{root:?}, {dead:?}: {failed:?}");
+        took
+    };
+    let (first, second, third) = tokio::join!(judged(refuses, fails), judged(None, fails), judged(fails, None));
+    assert!(first < Duration::from_secs(2) && second < Duration::from_secs(2), "{first:?}, {second:?}");
+    assert!(third >= QUESTION_TIMEOUT * 2 && third < ATTEMPT * 6 / 10, "{third:?}");
+}
+
+/// A forwarder whose own server is down goes on giving the addresses that it keeps, and fails or refuses the rest.
+#[tokio::test]
+async fn where_all_fails_but_the_addresses_of_the_name_found_last_the_fault_is_ours() {
+    let judged = async |code: ResponseCode, keeps: bool| {
+        let is_down = Arc::new(AtomicBool::new(false));
+        let down = is_down.clone();
+        let server = NameServer::start(move |name, kind| {
+            let is_kept = keeps && name == "good.example." && kind != RecordType::SOA;
+            let answers = is_kept || !down.load(Ordering::SeqCst);
+            Some(if answers {
+                (ResponseCode::NoError, list(&["192.0.2.1", "2001:db8::1"]))
+            } else {
+                (code, Vec::new())
+            })
+        })
+        .await;
+        let resolver = asking(&[&server], anybody());
+        resolver.addresses("good.example").await.unwrap();
+        is_down.store(true, Ordering::SeqCst);
+        assert_eq!(resolver.addresses(HOST).await, Err(LookupError::NoServer(NO_ANSWER)), "{code}, {keeps}");
+        is_down.store(false, Ordering::SeqCst);
+        assert!(resolver.addresses(HOST).await.is_ok(), "{code}, {keeps}");
+    };
+    let (fails, refuses) = (ResponseCode::ServFail, ResponseCode::Refused);
+    tokio::join!(judged(fails, true), judged(refuses, true), judged(fails, false), judged(refuses, false));
+}
+
 #[tokio::test]
 async fn a_name_server_that_takes_three_seconds_for_each_answer_is_waited_for_and_then_known() {
     let known = |name: &str, _| {
