@@ -240,6 +240,12 @@ impl Store {
         Ok(Claimed { entries: entries_of(claimed), next: (next != FROM_THE_OLDEST).then_some(next) })
     }
 
+    /// Counts entries that somebody took out of the queue, which no script saw.
+    pub async fn count_trimmed(&self, partition: u16, entries: u64) -> Result<(), StoreError> {
+        let key = self.0.keys.counts(partition);
+        self.0.link.run(redis::cmd("HINCRBY").arg(key).arg("entries_trimmed").arg(entries)).await
+    }
+
     /// Takes back entries that `consumer` has without having been told of them, at most `most`.
     pub async fn take_back(
         &self,

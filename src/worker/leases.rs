@@ -37,6 +37,8 @@ struct Slot {
     /// Counted from before the read or renewal was sent, so never later than Redis counts.
     renewed: Instant,
     lost: bool,
+    /// Whether a step was begun that may have settled the entry.
+    stepped: bool,
     /// How often the entry came again while it was in hand, or was found to be taken out of the queue.
     takings: u32,
 }
@@ -72,7 +74,7 @@ impl Leases {
     ) -> Option<Lease> {
         let key = (partition, entry);
         let mut slots = self.slots();
-        let slot = Slot { deliveries, renewed: sent, lost: false, takings: 0 };
+        let slot = Slot { deliveries, renewed: sent, lost: false, stepped: false, takings: 0 };
         match slots.entry(key.clone()) {
             Entry::Occupied(mut known) => {
                 let takings = known.get().takings + 1;
@@ -98,24 +100,31 @@ impl Leases {
 
     /// Takes note of a renewal that was sent at `sent`, of the entries that turned out to be another's, of those that
     /// somebody took out of the queue, and of those that nobody holds: they are this worker's if nobody can have taken them over
-    /// since it renewed their leases last, which end after `lease`.
+    /// since it renewed their leases last, which end after `lease`, and no step was begun that may have settled them. Answers how
+    /// many of those there are.
     pub(super) fn renewed(
         &self,
         leases: &[Held],
         [lost, trimmed, vanished]: &[Vec<EntryId>; 3],
         lease: Duration,
         sent: Instant,
-    ) {
-        let mut slots = self.slots();
+    ) -> u64 {
+        let (mut slots, mut gone) = (self.slots(), 0);
         for held in leases {
             // Under another count it was taken anew meanwhile, and this answer is about the past.
             if let Some(slot) = slots.get_mut(&(held.partition, held.entry.clone()))
                 && slot.deliveries == held.deliveries
             {
-                let is_ours = slot.renewed.elapsed() < lease;
-                if trimmed.contains(&held.entry) || vanished.contains(&held.entry) && is_ours {
+                let (is_ours, has_vanished) = (slot.renewed.elapsed() < lease, vanished.contains(&held.entry));
+                if trimmed.contains(&held.entry) {
                     slot.note_trimmed();
-                } else if lost.contains(&held.entry) || vanished.contains(&held.entry) {
+                } else if has_vanished && is_ours {
+                    // The answer of a step that was begun tells what became of it.
+                    if !slot.stepped {
+                        slot.note_trimmed();
+                        gone += 1;
+                    }
+                } else if has_vanished || lost.contains(&held.entry) {
                     slot.lost = true;
                 } else {
                     slot.renewed = sent.max(slot.renewed);
@@ -124,6 +133,7 @@ impl Leases {
         }
         drop(slots);
         self.renewed.notify_waiters();
+        gone
     }
 
     /// Waits until a lease is too old for a request that waits for it.
@@ -153,7 +163,10 @@ impl Slot {
 impl Lease {
     /// The fence for a step on this entry, under its present delivery count; and how often it came again so far.
     pub(super) fn token(&self) -> (Held, u32) {
-        let (deliveries, takings) = self.with_slot(|slot| (slot.deliveries, slot.takings));
+        let (deliveries, takings) = self.with_slot(|slot| {
+            slot.stepped = true;
+            (slot.deliveries, slot.takings)
+        });
         (Held { partition: self.key.0, entry: self.key.1.clone(), deliveries }, takings)
     }
 
@@ -217,9 +230,9 @@ impl Lease {
         self.with_slot(|slot| slot.deliveries == 0)
     }
 
-    fn with_slot<T>(&self, read: impl FnOnce(&Slot) -> T) -> T {
-        let slots = self.leases.slots();
-        read(slots.get(&self.key).expect("a slot lives as long as its lease"))
+    fn with_slot<T>(&self, look: impl FnOnce(&mut Slot) -> T) -> T {
+        let mut slots = self.leases.slots();
+        look(slots.get_mut(&self.key).expect("a slot lives as long as its lease"))
     }
 }
 
@@ -336,6 +349,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_entry_that_a_step_may_have_settled_is_left_to_its_answer() {
+        let leases = Arc::new(Leases::default());
+        let lease = leases.take(0, id("1-0"), 1, Instant::now()).unwrap();
+        let _ = lease.token();
+        let vanished = [vec![], vec![], vec![id("1-0")]];
+        assert_eq!(leases.renewed(&leases.due(0, Duration::ZERO), &vanished, LEASE, Instant::now()), 0);
+        assert!(!lease.is_trimmed());
+        assert_eq!(lease.ready(LEASE).await, Ready::Now);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_entry_that_vanished_is_its_workers_unless_its_lease_has_ended() {
         for (seconds, is_ours) in [(19, true), (20, false)] {
             let leases = Arc::new(Leases::default());
@@ -343,8 +367,8 @@ mod tests {
             tokio::time::advance(Duration::from_secs(seconds)).await;
             assert_eq!(lease.is_within(LEASE), is_ours);
             let vanished = [vec![], vec![], vec![id("1-0")]];
-            leases.renewed(&leases.due(0, Duration::ZERO), &vanished, LEASE, Instant::now());
-            assert_eq!(lease.is_trimmed(), is_ours);
+            let gone = leases.renewed(&leases.due(0, Duration::ZERO), &vanished, LEASE, Instant::now());
+            assert_eq!((lease.is_trimmed(), gone), (is_ours, u64::from(is_ours)));
             assert_eq!(lease.ready(LEASE * 2).await, if is_ours { Ready::Now } else { Ready::Lost });
         }
     }

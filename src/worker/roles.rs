@@ -213,7 +213,13 @@ async fn renew_round(worker: &Worker) {
             let sent = Instant::now();
             match worker.store.renew(partition, &worker.consumer, leases).await {
                 Ok(found) => {
-                    let entries = found[1].len() + found[2].len();
+                    let gone = worker.leases.renewed(leases, &found, worker.lease, sent);
+                    let entries = found[1].len() as u64 + gone;
+                    if gone > 0
+                        && let Err(error) = worker.store.count_trimmed(partition, gone).await
+                    {
+                        tell("count", Some(partition), &error);
+                    }
                     if entries > 0 {
                         tracing::warn!(
                             partition,
@@ -221,7 +227,6 @@ async fn renew_round(worker: &Worker) {
                             "somebody took entries out of the queue while they were in hand"
                         );
                     }
-                    worker.leases.renewed(leases, &found, worker.lease, sent);
                 }
                 Err(error) => {
                     tell("renew", Some(partition), &error);

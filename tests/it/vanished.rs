@@ -105,12 +105,17 @@ async fn what_is_trimmed_unread_is_counted_warned_of_and_fails_doctor() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attempts_whose_entries_are_trimmed_meanwhile_are_logged_and_go_on_as_planned() {
-    for lose in ["XTRIM {} MAXLEN 0", "DEL {}"] {
-        attempts_go_on_though_their_entries_are_lost(lose).await;
-    }
+    const TRIM: &str = "XTRIM {queue} MAXLEN 0";
+    const DELETE: &str = "DEL {queue}";
+    tokio::join!(
+        attempts_go_on_though_their_entries_are_lost(&[TRIM]),
+        attempts_go_on_though_their_entries_are_lost(&[DELETE]),
+        attempts_go_on_though_their_entries_are_lost(&["XGROUP DELCONSUMER {queue} workers {worker}", TRIM]),
+        attempts_go_on_though_their_entries_are_lost(&[DELETE, "XGROUP CREATE {queue} workers 0 MKSTREAM"]),
+    );
 }
 
-async fn attempts_go_on_though_their_entries_are_lost(lose: &str) {
+async fn attempts_go_on_though_their_entries_are_lost(lose: &[&str]) {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Silence]);
     let here = Installation::new(&receiver).await;
@@ -124,17 +129,22 @@ async fn attempts_go_on_though_their_entries_are_lost(lose: &str) {
         here.push(&format!("account-{account}"), TRANSCRIPT).await;
     }
     receiver.wait_for("/hook", 5, SOON).await;
-    here.cli::<u64>(&lose.replace("{}", &here.key("queue"))).await;
+    let queue = here.key("queue");
+    let consumers: Vec<HashMap<String, redis::Value>> = here.cli(&format!("XINFO CONSUMERS {queue} workers")).await;
+    let consumer: String = redis::from_redis_value(consumers[0]["name"].clone()).unwrap();
+    for command in lose {
+        here.cli::<redis::Value>(&command.replace("{queue}", &queue).replace("{worker}", &consumer)).await;
+    }
     for webhook in webhooks {
         let log = here.finished(webhook).await;
         let attempts: Vec<_> =
             log.iter().map(|entry| (entry["attempt"].clone(), entry["httpStatus"].clone())).collect();
-        assert_eq!(attempts, [1, 2, 3].map(|attempt| (json!(attempt), json!("Network Error"))), "{log:#?}");
+        assert_eq!(attempts, [1, 2, 3].map(|attempt| (json!(attempt), json!("Network Error"))), "{lose:?} {log:#?}");
         let kept: usize = here.redis.clone().xlen(here.key(&format!("failed:{webhook}"))).await.unwrap();
         assert_eq!(kept, 1, "and what failed can be delivered again");
     }
     assert!(worker.stderr().contains("while they were in hand"), "{}", worker.stderr());
-    assert_eq!(here.counted("entries_trimmed").await, if lose.starts_with("DEL") { 0 } else { 5 });
+    assert_eq!(here.counted("entries_trimmed").await, 5, "{lose:?}");
     eventually(MINUTE, "a look that notices it", async || (here.counted("trims_seen").await > 0).then_some(())).await;
     assert_eq!(receiver.requests("/hook").len(), 15);
 }

@@ -49,6 +49,7 @@ if #unheld > 0 and not only_looks then
   local words = { unpack(unheld) }
   for _, word in ipairs({ 'IDLE', lease_ms, 'RETRYCOUNT', 0, 'FORCE', 'JUSTID' }) do words[#words + 1] = word end
   redis.call('XCLAIM', queue, 'workers', consumer, 0, unpack(words))
+  redis.pcall('HSET', audit, 'handed_out', now, 'handed_out_to', unheld[#unheld])
 end
 if #leases == 500 or is_full() then return { #unheld, string.sub(behind, 2), 0, 0, -1, '', now } end
 

@@ -185,12 +185,16 @@ local function is_after(a, b)
   return is_more(a_sequence, b_sequence)
 end
 
--- Whether an entry that a worker had in hand was lost to everybody: it is neither in the queue nor pending, and there is no
--- group, or the group was made anew within the last minute when the entry was gone already (`audit` says so).
-local function is_vanished(queue, audit, entry)
+-- Whether an entry that a worker had in hand was lost to everybody: it is neither in the queue nor pending, and nobody else had it
+-- and settled it, as far as `audit` can tell. Where the worker itself may have settled it, it is lost if there is no group, or
+-- if the group was made anew within the last minute when the entry was gone already.
+local function is_vanished(queue, audit, entry, may_be_settled)
   local pending = redis.pcall('XPENDING', queue, 'workers', entry, entry, '1')
   local found = redis.pcall('XRANGE', queue, entry, entry)
   if found.err or found[1] or pending[1] then return false end
-  local lost = redis.pcall('HMGET', audit, 'leases_lost', 'lost_before')
-  return pending.err or now_ms() - (tonumber(lost[1]) or 0) < 60000 and is_after(lost[2] or '', entry)
+  local told = redis.pcall('HMGET', audit, 'leases_lost', 'lost_before', 'handed_out', 'handed_out_to')
+  local function lately(at) return now_ms() - (tonumber(at) or 0) < 60000 end
+  if pending.err then return true end
+  if lately(told[1]) then return is_after(told[2] or '', entry) end
+  return not may_be_settled and not (lately(told[3]) and not is_after(entry, told[4] or ''))
 end

@@ -2,12 +2,12 @@
 -- KEYS  1 queue  2 counts  3 audit
 -- ARGV  1 consumer  2 first entry id  3 last entry id  4 how many leases, then for each lease: entry id, delivery count
 -- Answers [the ids of entries that `consumer` no longer holds under that count, the ids of those that were taken out, the ids of
--- those that nobody holds because the group was lost].
+-- those that nobody holds: lost to everybody, unless a step of `consumer` settled them just now].
 local queue, counts, audit, consumer = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 local kept, lost, trimmed, vanished = {}, {}, {}, {}
 local holds = leases(queue, consumer, ARGV[2], ARGV[3], tonumber(ARGV[4]))
 for i = 5, #ARGV, 2 do
-  local to = holds(ARGV[i], ARGV[i + 1]) and kept or is_vanished(queue, audit, ARGV[i]) and vanished or lost
+  local to = holds(ARGV[i], ARGV[i + 1]) and kept or is_vanished(queue, audit, ARGV[i], false) and vanished or lost
   to[#to + 1] = ARGV[i]
 end
 if #kept > 0 then

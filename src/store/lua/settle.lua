@@ -53,7 +53,7 @@ end
 local function settle(of, entry, deliveries, log, next, line, delay_ms)
   local trimmed = deliveries == '0'
   if not trimmed and not holds(entry, deliveries) then
-    return is_vanished(queue, KEYS[5], entry) and 'VANISHED' or 'LOST'
+    return is_vanished(queue, KEYS[5], entry, true) and 'VANISHED' or 'LOST'
   end
   if trimmed then drop('entries_trimmed', redis.call('XACK', queue, 'workers', entry)) end
   -- A repetition is told by its log entry, for it has no lease that could be gone.

@@ -50,7 +50,7 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
         "LINDEX" => matches!(arguments, [_, "-1"]),
         "ZRANGE" => match arguments {
             [_, "0", last, "WITHSCORES"] => *last == "0" || small(last),
-            [_, "-inf", _, "BYSCORE", "LIMIT", "0", most] | [_, _, "+inf", "BYSCORE", "LIMIT", "0", most] => {
+            [_, "-inf", _, "BYSCORE", "LIMIT", "0", most, ..] | [_, _, "+inf", "BYSCORE", "LIMIT", "0", most] => {
                 small(most)
             }
             _ => false,

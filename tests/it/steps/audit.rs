@@ -455,7 +455,12 @@ async fn an_attempt_whose_queue_was_lost_is_settled_in_full_and_once() {
             bench.cli::<redis::Value>(&how.replace("{}", &queue)).await;
             bench.cli::<u64>(&format!("XTRIM {queue} MAXLEN 0")).await;
             bench.store.ensure_group(0).await.unwrap();
-            // Others go on in the queue.
+            // Others go on in the queue, which begins its ids anew: not in the same millisecond, or they would have this one's.
+            let (taken_ms, _) = held.entry.order().unwrap();
+            eventually(SOON, "the next millisecond", async || {
+                (bench.store.now().await.unwrap().timestamp_millis() > taken_ms.cast_signed()).then_some(())
+            })
+            .await;
             bench.push_many(3).await;
             bench.take_some("b", 2).await;
             let mut attempt = attempted(&held, &delivery, next);
