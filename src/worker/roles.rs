@@ -81,7 +81,8 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
     };
     let claimed = if let Some(untold) = claims.untold {
         let in_hand = worker.leases.due(partition, Duration::ZERO);
-        let untold = Untold::Claimed { in_hand: &in_hand, within: untold.elapsed() };
+        // And a while more, for this may have to wait for a connection.
+        let untold = Untold::Claimed { in_hand: &in_hand, within: untold.elapsed() + worker.lease / 4 };
         let taken = worker.store.take_back(partition, &worker.consumer, untold, room).await;
         taken.map(|entries| Claimed { entries, next: None })
     } else {
