@@ -203,10 +203,11 @@ pub(super) const HOST_MAX_BYTES: usize = 253;
 /// The most octets that one label of a host name may have.
 pub(super) const LABEL_MAX_BYTES: usize = 63;
 
-/// Whether `label` consists of letters, digits and inner hyphens (RFC 952, RFC 1123): no underscore, no wildcard.
-pub(super) fn is_ldh(label: &str) -> bool {
+/// Whether `label` consists of letters, digits, inner hyphens (RFC 952, RFC 1123) and underscores: no wildcard. The DNS,
+/// browsers and wildcard certificates take underscores anywhere in a label, as in `my_app.example.com`.
+pub(super) fn is_host_label(label: &str) -> bool {
     !label.is_empty()
-        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         && !label.starts_with('-')
         && !label.ends_with('-')
 }
@@ -223,7 +224,7 @@ pub(super) fn is_number(label: &str) -> bool {
 /// The host name `entry` in lower case without a trailing dot, if it is one.
 fn canonical_host(entry: &str) -> Option<String> {
     let host = entry.strip_suffix('.').unwrap_or(entry);
-    let labels_fit = host.split('.').all(|label| is_ldh(label) && label.len() <= LABEL_MAX_BYTES);
+    let labels_fit = host.split('.').all(|label| is_host_label(label) && label.len() <= LABEL_MAX_BYTES);
     let is_address = host.rsplit('.').next().is_some_and(is_number);
     (labels_fit && !is_address && host.len() <= HOST_MAX_BYTES).then(|| host.to_ascii_lowercase())
 }

@@ -16,7 +16,7 @@ use std::{cell::Cell, fmt};
 use serde::{Serialize, Serializer};
 use url::{Host, ParseError, SyntaxViolation, Url};
 
-use super::address::{AllowList, HOST_MAX_BYTES, LABEL_MAX_BYTES, is_ldh, is_number};
+use super::address::{AllowList, HOST_MAX_BYTES, LABEL_MAX_BYTES, is_host_label, is_number};
 
 /// The most octets a URL may have, as given and in its canonical form.
 pub const URL_MAX_BYTES: usize = 2048;
@@ -107,8 +107,8 @@ pub enum UrlRefusal {
     /// Two dots in a row, or one at the start or the end.
     #[error("the host name begins or ends with a dot, or has two in a row")]
     EmptyLabel,
-    /// Something other than letters, digits and inner hyphens.
-    #[error("the host name may have only letters, digits, dots, and hyphens inside its parts")]
+    /// Something other than letters, digits, underscores and inner hyphens.
+    #[error("the host name may have only letters, digits, underscores, dots, and hyphens inside its parts")]
     HostCharacter,
     /// Letters that IDNA does not allow, or an `xn--` part that decodes to nothing it allows.
     #[error("the host name is not a valid internationalized domain name")]
@@ -297,7 +297,7 @@ fn judge_host(host: &str) -> Result<(), UrlRefusal> {
         if label.len() > LABEL_MAX_BYTES {
             return Err(UrlRefusal::LabelTooLong);
         }
-        if !is_ldh(label) {
+        if !is_host_label(label) {
             return Err(UrlRefusal::HostCharacter);
         }
         // What decodes to such a prefix again is none that a registry gives out (UTS 46, validity criterion 4).

@@ -66,6 +66,8 @@ fn the_canonical_form_is_what_is_sent() {
         ("https://r3---sn.example.com/", "https://r3---sn.example.com/"),
         ("https://1.2.3.4.example.com/", "https://1.2.3.4.example.com/"),
         ("https://0x7f.com/", "https://0x7f.com/"),
+        ("https://My_App.example.com/", "https://my_app.example.com/"),
+        ("https://_a.b_.c__d.example.com/", "https://_a.b_.c__d.example.com/"),
     ] {
         assert_eq!(canonical(input), expected);
     }
@@ -96,7 +98,7 @@ fn each_refusal_says_its_own_reason() {
     refused(&UrlRefusal::NoHost, &["https://", "https:///a.com", "https://?a.com", "https://:443/"]);
     refused(
         &UrlRefusal::HostCharacter,
-        &["https://a_b.com/", "https://-a.com/", "https://a-.com/", "https://a.com%2e/"],
+        &["https://a*b.com/", "https://-a.com/", "https://a_-.com/", "https://a-.com/", "https://a.com%2e/"],
     );
     refused(&UrlRefusal::EmptyLabel, &["https://a..com/", "https://.a.com/", "https://a.com./", "https://a.com../"]);
     refused(
@@ -184,6 +186,20 @@ fn private_names_are_refused_by_their_last_label() {
 }
 
 #[test]
+fn an_underscore_makes_no_private_name_public_and_no_address_a_name() {
+    for (input, refusal) in [
+        ("https://my_app/", UrlRefusal::SingleLabel("my_app".to_owned())),
+        ("https://a_b.127.0.0.1/", UrlRefusal::IpAddress),
+        ("https://my%5Fapp.example.com/", UrlRefusal::HostCharacter),
+        ("https://my\u{ff3f}app.example.com/", UrlRefusal::HostReplaced("my_app.example.com".to_owned())),
+    ] {
+        assert_eq!(parse(input), Err(refusal), "{input}");
+    }
+    assert!(matches!(parse("https://my_app.internal/"), Err(UrlRefusal::PrivateName { .. })));
+    assert_eq!(parse_allowing("https://my_app:8443/", "my_app").unwrap().host(), "my_app");
+}
+
+#[test]
 fn an_allowed_host_may_be_private_and_keeps_every_other_rule() {
     assert_eq!(parse_allowing("https://LOCALHOST:8443/x", "localhost").unwrap().host(), "localhost");
     assert!(parse_allowing("https://hooks.corp/", "Hooks.Corp.").is_ok());
@@ -252,7 +268,7 @@ fn a_saved_url_is_read_without_the_allow_list_of_its_time() {
 /// Texts that look enough like URLs to get past the first rules.
 fn url_like() -> impl Strategy<Value = String> {
     let host = prop_oneof![
-        "[a-z0-9.-]{1,20}",
+        "[a-z0-9._-]{1,20}",
         "[a-zA-Z0-9ü例ß。ⓐ\u{ad}\u{212a}.%_@:-]{1,12}",
         "(xn--)?[a-z0-9-]{1,12}\\.com",
         "\\PC{1,10}(\\.[a-z]{2,3})?",
@@ -280,7 +296,7 @@ proptest! {
             prop_assert!(url.as_str().is_ascii() && url.as_str().len() <= URL_MAX_BYTES);
             let start = format!("https://{}", url.host());
             prop_assert!(url.as_str().starts_with(&start));
-            prop_assert!(url.host().split('.').count() >= 2 && url.host().split('.').all(is_ldh));
+            prop_assert!(url.host().split('.').count() >= 2 && url.host().split('.').all(is_host_label));
             prop_assert!(url.host().parse::<std::net::IpAddr>().is_err());
             prop_assert!(rustls::pki_types::ServerName::try_from(url.host().to_owned()).is_ok());
             prop_assert!(url.as_url().username().is_empty() && url.as_url().password().is_none());

@@ -36,6 +36,23 @@ async fn a_redirect_to_an_address_that_is_not_public_is_not_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_name_with_underscores_is_looked_up_and_believed_by_its_wildcard_certificate() {
+    let hosts = ["my_app.hooks.test", "_a__b_.hooks.test"];
+    let mut site = Site::new(&hosts).await;
+    site.receiver.plan("/", [Answer::Status(200)]);
+    let _worker = site.program.worker([]);
+    for (host, account) in hosts.into_iter().zip(["inner", "outer"]) {
+        site.dns.set(host, [PUBLIC]);
+        let webhook = site.here.add(account, &site.receiver.url_for(host, "/")).await;
+        site.here.push(account, TRANSCRIPT).await;
+        assert_eq!(site.here.finished(webhook).await[0]["httpStatus"], 200, "{host}");
+        assert_eq!(site.pressed(account, webhook).await["httpStatus"], 200, "{host}");
+    }
+    assert_eq!(site.receiver.requests("/").len(), 4);
+    site.assert_tripwires_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn proxies_in_the_environment_are_ignored() {
     let mut site = Site::new(&[HOST]).await;
     site.dns.set(HOST, [PUBLIC]);
