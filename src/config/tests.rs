@@ -80,7 +80,7 @@ fn every_default_is_the_documented_one() {
     assert_eq!(settings.event.max_bytes, 1024 * 1024);
     assert_eq!(settings.event.types.len(), 1);
     let created = &settings.event.types["transcript.created"];
-    assert!(!created.description.is_empty());
+    assert_eq!(created.description, "Sent when a call transcript is completed and ready to view.");
     assert_eq!(created.identifiers.iter().collect::<Vec<_>>(), [(&"messageId".into(), &"/messageId".into())]);
     assert_eq!(settings.webhooks.limit_per_account, 2);
     let day = Duration::from_secs(24 * 60 * 60);

@@ -20,7 +20,7 @@ use crate::{
     config::Settings,
     domain::{account::AccountId, log_entry::Status, webhook::WebhookId},
     sender::Sender,
-    webhooks::{Edit, Enabled, NewWebhook, View, Webhooks},
+    webhooks::{AuthenticationView, Edit, Enabled, NewWebhook, View, Webhooks},
 };
 
 /// What to do.
@@ -200,8 +200,16 @@ async fn open(settings: &Settings) -> anyhow::Result<Webhooks> {
 
 async fn add(webhooks: &Webhooks, account: &AccountId, new: NewWebhook, format: Format) -> anyhow::Result<Exit> {
     let view = webhooks.add(account, new).await?;
-    let next = format!("\nNow test it: lynkhook webhook test --account {account} {}\n", view.id);
-    print(&view, &next, format)
+    print(&view, "", format)?;
+    if format.json {
+        return Ok(Exit::Success);
+    }
+    if matches!(view.authentication, AuthenticationView::None) {
+        // A remark, and no part of what was asked for: on standard error.
+        eprintln!("\n{}", tables::advice_to_authenticate(&view));
+    }
+    output::print(&format!("\nNow test it: lynkhook webhook test --account {account} {}\n", view.id))?;
+    Ok(Exit::Success)
 }
 
 async fn list(webhooks: &Webhooks, account: &AccountId, format: Format) -> anyhow::Result<Exit> {

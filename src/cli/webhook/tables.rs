@@ -32,6 +32,15 @@ pub(super) fn webhook(view: &View, width: Option<u16>) -> String {
     render(flexible(table(["", ""], rows), [1]), width)
 }
 
+/// For people who added a webhook without authentication.
+pub(super) fn advice_to_authenticate(view: &View) -> String {
+    let View { account, id, .. } = view;
+    format!(
+        "This webhook has no authentication. It is strongly recommended, so that your endpoint can verify that a request is genuine:\n\
+         lynkhook webhook edit --account {account} {id} --bearer-token-file FILE   (or --header-file FILE)"
+    )
+}
+
 /// Webhooks, a line each; where that is wider than the terminal, one below the other.
 pub(super) fn webhooks(views: &[View], width: Option<u16>) -> String {
     let row = |view: &View| {

@@ -69,6 +69,27 @@ async fn in_json_every_command_answers_one_document_of_the_documented_shape() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn adding_without_authentication_recommends_it_to_people_and_ends_with_the_advice_to_test() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let url = receiver.url("/hook");
+    let open = ["add", "--url", &url];
+    let added = here.program.run(webhook("acme", &open)).await;
+    let last = added.stdout.lines().last().unwrap();
+    let id = last.strip_prefix("Now test it: lynkhook webhook test --account acme ").unwrap();
+    let advice = format!(
+        "\nThis webhook has no authentication. It is strongly recommended, so that your endpoint can verify that a request is genuine:\n\
+         lynkhook webhook edit --account acme {id} --bearer-token-file FILE   (or --header-file FILE)\n"
+    );
+    assert_eq!((added.code, added.stderr), (Some(0), advice));
+
+    let json = here.program.run(webhook("acme", &["add", "--url", &url, "--json"])).await;
+    assert_eq!((json.code, json.stderr.as_str()), (Some(0), ""));
+    let document: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(document["authentication"], json!({ "type": "none" }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn for_people_every_command_says_what_is_and_what_to_do_next() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
@@ -82,9 +103,10 @@ async fn for_people_every_command_says_what_is_and_what_to_do_next() {
     };
     says(&["list"], &["Account acme has no webhooks", "lynkhook webhook add --account acme --url"]).await;
     let url = receiver.url("/hook");
+    let token = file("a-token-of-ours");
     let added = says(
-        &["add", "--url", &url, "--description", "CRM sync"],
-        &["ID", "URL", &url, "transcript.created", "none", "CRM sync", "Active          yes"],
+        &["add", "--url", &url, "--description", "CRM sync", "--bearer-token-file", path(&token)],
+        &["ID", "URL", &url, "transcript.created", "bearer token", "CRM sync", "Active          yes"],
     )
     .await;
     let next = added.lines().last().unwrap();
