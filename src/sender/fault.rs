@@ -5,9 +5,13 @@
 
 use std::{error::Error, io};
 
-use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible, pki_types::InvalidDnsNameError};
+use rustls::{
+    AlertDescription, CertificateError, InvalidMessage, OtherError, PeerIncompatible, pki_types::InvalidDnsNameError,
+};
 
-use super::{NotMade, progress::Progress, resolve::LookupError, shortage::lacking, stream::TOO_MUCH};
+use super::{
+    NotMade, chain::ChainFault, progress::Progress, resolve::LookupError, shortage::lacking, stream::TOO_MUCH,
+};
 use crate::domain::outcome::{NetworkFault, Outcome, Phase};
 
 /// The result of an attempt whose connection ended with `error` before the headers of an answer were complete.
@@ -103,7 +107,15 @@ fn http_fault(error: &hyper::Error, phase: Phase) -> Option<NetworkFault> {
     } else if error.is_parse_version_h2() {
         invalid("HTTP/2 on a connection agreed to be HTTP/1.1")
     } else if error.is_parse() {
-        invalid("not HTTP")
+        // The library tells these apart by its text alone. Should that change, the last line still says it.
+        match error.to_string().as_str() {
+            "invalid HTTP header parsed" => invalid("its headers are malformed"),
+            "invalid content-length parsed" => invalid("its Content-Length header is malformed"),
+            "invalid transfer-encoding parsed" | "unexpected transfer-encoding parsed" => {
+                invalid("its Transfer-Encoding header is malformed")
+            }
+            _ => invalid("not HTTP"),
+        }
     } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() || error.is_shutdown() {
         NetworkFault::Closed(phase)
     } else {
@@ -130,6 +142,12 @@ fn tls_fault(error: &rustls::Error) -> NetworkFault {
 fn tls_text(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(error) => return certificate_text(error),
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            "handshake refused by the endpoint (alert handshake_failure); perhaps it offers only CBC suites or RSA key exchange, and none of ECDHE with AES-GCM or ChaCha20-Poly1305"
+        }
+        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            "the endpoint speaks neither TLS 1.2 nor TLS 1.3 (alert protocol_version)"
+        }
         rustls::Error::AlertReceived(alert) => {
             return format!("handshake refused by the endpoint (alert {})", alert_name(*alert));
         }
@@ -142,7 +160,7 @@ fn tls_text(error: &rustls::Error) -> String {
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
             | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled,
-        ) => "the endpoint speaks no version of TLS from 1.2 on",
+        ) => "the endpoint speaks neither TLS 1.2 nor TLS 1.3",
         rustls::Error::PeerIncompatible(_) => "the endpoint and we have no cipher or parameter in common",
         rustls::Error::InvalidMessage(_)
         | rustls::Error::InappropriateMessage { .. }
@@ -173,6 +191,9 @@ fn certificate_text(error: &CertificateError) -> String {
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             "certificate is signed by an unsupported algorithm"
         }
+        CertificateError::Other(OtherError(other)) if let Some(fault) = other.downcast_ref::<ChainFault>() => {
+            return fault.to_string();
+        }
         // Its type belongs to a library that is not among ours. Should its name change, the line below still says it.
         CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
             "certificate is self-signed, or an authority's own and not a server's"
@@ -184,8 +205,15 @@ fn certificate_text(error: &CertificateError) -> String {
     .to_owned()
 }
 
-/// An alert as RFC 8446 spells it: `handshake_failure`.
+/// An alert as RFC 8446 spells it: `handshake_failure`. An alert without a name is its number.
 fn alert_name(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::UnknownCA => return "unknown_ca".to_owned(),
+        AlertDescription::UnrecognisedName => return "unrecognized_name".to_owned(),
+        AlertDescription::UnknownPSKIdentity => return "unknown_psk_identity".to_owned(),
+        AlertDescription::Unknown(number) => return number.to_string(),
+        _ => {}
+    }
     let mut name = String::new();
     for letter in format!("{alert:?}").chars() {
         if letter.is_ascii_uppercase() && !name.is_empty() {
@@ -243,7 +271,25 @@ mod tests {
     #[test]
     fn alerts_are_spelt_as_in_the_rfc() {
         let refused = rustls::Error::AlertReceived(AlertDescription::HandshakeFailure);
-        assert_eq!(network_error(refused), "TLS: handshake refused by the endpoint (alert handshake_failure)");
+        assert!(
+            network_error(refused).starts_with("TLS: handshake refused by the endpoint (alert handshake_failure); ")
+        );
+        for (number, name) in [
+            (48, "unknown_ca"),
+            (112, "unrecognized_name"),
+            (115, "unknown_psk_identity"),
+            (116, "certificate_required"),
+            (86, "inappropriate_fallback"),
+            (109, "missing_extension"),
+            (113, "bad_certificate_status_response"),
+            (90, "user_canceled"),
+            (71, "insufficient_security"),
+            (80, "internal_error"),
+            (200, "200"),
+        ] {
+            let refused = rustls::Error::AlertReceived(AlertDescription::from(number));
+            assert_eq!(network_error(refused), format!("TLS: handshake refused by the endpoint (alert {name})"));
+        }
     }
 
     #[test]

@@ -10,11 +10,12 @@
 //! * `pool.rs` decides which connection a request uses and how many there may be; `in_use.rs` holds those that are in use;
 //! * `connect.rs` opens connections, `stream.rs` bounds what they bring and reads what came before they broke;
 //! * `resolve` looks names up and has every address judged; only judged addresses are ever dialled;
-//! * `tls.rs` says which certificates are believed;
+//! * `tls.rs` says which certificates are believed, `chain.rs` why one is not;
 //! * `progress.rs` knows what an attempt is doing and how long each part took;
 //! * `shortage.rs` tells this machine's own troubles from the endpoint's;
 //! * `fault.rs` puts library errors into the customer's words.
 
+mod chain;
 mod connect;
 mod fault;
 mod in_use;

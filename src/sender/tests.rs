@@ -11,8 +11,8 @@ use tokio::{io::AsyncWriteExt, sync::mpsc};
 use url::Url;
 
 use self::endpoint::{
-    Endpoint, TRUSTED, answering, authority, dripping_after, good_tls, listen, listen_tls, read_request,
-    resetting_after, tls, tls_of_authority,
+    Endpoint, TRUSTED, answering, authority, chain, dripping_after, good_tls, intermediate, listen, listen_tls,
+    read_request, resetting_after, tls, tls_of_authority,
 };
 use super::{Attempt, Request, Sender};
 use crate::{
@@ -153,9 +153,18 @@ async fn an_endpoint_that_breaks_off_is_reported_with_the_phase() {
 #[tokio::test]
 async fn what_is_not_http_is_an_invalid_response() {
     let garbage = "invalid HTTP response (not HTTP)";
+    let malformed = "invalid HTTP response (its headers are malformed)";
     let too_large = "invalid HTTP response (its headers are too large)";
     let table = [
         ("SSH-2.0-OpenSSH_9.2\r\n\r\n".to_owned(), garbage),
+        ("HTTP/1.1 200 X\r\nno colon\r\n\r\n".to_owned(), malformed),
+        ("HTTP/1.1 200 X\r\na b: c\r\n\r\n".to_owned(), malformed),
+        ("HTTP/1.1 200 X\r\n: c\r\n\r\n".to_owned(), malformed),
+        ("HTTP/1.1 200 X\r\na: \0\r\n\r\n".to_owned(), malformed),
+        (
+            "HTTP/1.1 200 X\r\ncontent-length: five\r\n\r\n".to_owned(),
+            "invalid HTTP response (its Content-Length header is malformed)",
+        ),
         (format!("HTTP/1.1 200 X\r\nlong: {}\r\n\r\n", "x".repeat(1 << 20)), too_large),
         (format!("HTTP/1.1 200 X\r\n{}\r\n", "a: b\r\n".repeat(101)), too_large),
         (
@@ -176,10 +185,11 @@ async fn what_is_wrong_with_tls_is_named() {
         tls
     };
     let own = "TLS: certificate is self-signed, or an authority's own and not a server's";
+    let incomplete = "TLS: certificate chain is incomplete (an intermediate certificate was not sent), or its authority is not known";
     let table = [
         (tls(&TRUSTED, "localhost", 2020), "TLS: certificate expired"),
         (tls(&TRUSTED, "elsewhere.example", 2500), "TLS: certificate is not for this host name"),
-        (tls(&authority("unknown"), "localhost", 2500), "TLS: certificate is not signed by a known authority"),
+        (tls(&authority("unknown"), "localhost", 2500), incomplete),
         (tls_of_authority(&TRUSTED), own),
         (tls_of_authority(&authority("unknown")), own),
         (
@@ -197,6 +207,80 @@ async fn what_is_wrong_with_tls_is_named() {
     })
     .await;
     assert_eq!(met(&plain).await, "TLS: the endpoint does not speak TLS");
+}
+
+#[tokio::test]
+async fn the_chain_that_was_sent_decides_what_is_said_of_an_unknown_issuer() {
+    let incomplete = "TLS: certificate chain is incomplete (an intermediate certificate was not sent), or its authority is not known";
+    let unknown = authority("unknown");
+    let (known_middle, unknown_middle) = (intermediate(&TRUSTED), intermediate(&unknown));
+    let table = [
+        (chain(&known_middle, &[&known_middle]), "200"),
+        (chain(&known_middle, &[]), incomplete),
+        (chain(&unknown_middle, &[&unknown_middle]), incomplete),
+        (chain(&unknown_middle, &[&unknown_middle, &unknown]), "TLS: certificate is not signed by a known authority"),
+        (chain(&unknown, &[&unknown]), "TLS: certificate is not signed by a known authority"),
+    ];
+    for (number, (tls, text)) in table.into_iter().enumerate() {
+        let endpoint = listen_tls(tls, |mut stream| async move {
+            if read_request(&mut stream).await.is_some() {
+                let _ = stream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 0\r\n\r\n").await;
+            }
+        })
+        .await;
+        assert_eq!(met(&endpoint).await, text, "row {number}");
+    }
+}
+
+/// What the `openssl` server with these arguments brings an attempt, in the customer's words.
+async fn met_openssl(key: &[&str], server: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let openssl = |words: &[&str]| {
+        let done = std::process::Command::new("openssl").args(words).current_dir(&folder).output().unwrap();
+        assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    std::fs::write(folder.path().join("ca.pem"), TRUSTED.pem()).unwrap();
+    std::fs::write(folder.path().join("ca.key"), TRUSTED.key().serialize_pem()).unwrap();
+    std::fs::write(folder.path().join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+    openssl(&[&["req", "-new", "-nodes", "-subj", "/CN=server", "-keyout", "key", "-out", "csr"], key].concat());
+    let signing = ["x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
+    openssl(&[&signing[..], &["-extfile", "names", "-out", "cert"]].concat());
+    let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let mut running = tokio::process::Command::new("openssl")
+        .args(["s_server", "-quiet", "-www", "-cert", "cert", "-key", "key", "-accept", &format!("127.0.0.1:{port}")])
+        .args(server)
+        .current_dir(&folder)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        assert!(running.try_wait().unwrap().is_none(), "openssl ended");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    met(&Endpoint { port, connections: Arc::default() }).await
+}
+
+#[tokio::test]
+async fn a_server_with_old_tls_old_suites_or_a_short_key_is_told_which_it_has() {
+    let rsa = |bits: &'static str| ["-newkey", bits];
+    let suites = "TLS: handshake refused by the endpoint (alert handshake_failure); perhaps it offers only CBC suites or RSA key exchange, and none of ECDHE with AES-GCM or ChaCha20-Poly1305";
+    let old = "TLS: the endpoint speaks neither TLS 1.2 nor TLS 1.3 (alert protocol_version)";
+    let short = "TLS: certificate has an RSA key of less than 2048 bits";
+    let weak = "DEFAULT:@SECLEVEL=0";
+    let table: [(&str, &[&str], &str); 6] = [
+        ("rsa:2048", &["-tls1_2", "-cipher", "ECDHE-RSA-AES256-SHA384"], suites),
+        ("rsa:2048", &["-tls1_2", "-cipher", "AES128-GCM-SHA256"], suites),
+        ("rsa:2048", &["-tls1_1", "-cipher", weak], old),
+        ("rsa:2048", &["-tls1", "-cipher", weak], old),
+        ("rsa:1024", &["-tls1_3", "-cipher", weak], short),
+        ("rsa:1024", &["-tls1_2", "-cipher", weak], short),
+    ];
+    for (bits, server, text) in table {
+        assert_eq!(met_openssl(&rsa(bits), server).await, text, "{bits} {server:?}");
+    }
 }
 
 #[tokio::test]

@@ -7,22 +7,27 @@ use std::{io, path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, RootCertStore,
-    client::Resumption,
+    client::{Resumption, WebPkiServerVerifier},
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, pem, pem::PemObject},
     version::{TLS12, TLS13},
 };
 
-use super::SenderError;
+use super::{SenderError, chain::ChainVerifier};
 
 /// Sessions kept for resumption. The library keeps up to 8 for a host, so that this is 512 hosts.
 const SESSIONS: usize = 4096;
 
 /// TLS as every attempt speaks it.
 pub(super) fn client_config(extra_ca: Option<&Path>) -> Result<ClientConfig, SenderError> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(extra_ca)?), provider.clone())
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))?;
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])?
-        .with_root_certificates(roots(extra_ca)?)
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ChainVerifier(verifier)))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::in_memory_sessions(SESSIONS);

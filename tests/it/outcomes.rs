@@ -66,7 +66,12 @@ async fn every_outcome_has_what_the_table_says() {
     let impostors = [
         ("expired", Identity::Expired, "TLS: certificate expired"),
         ("wrong name", Identity::WrongName, "TLS: certificate is not for this host name"),
-        ("unknown authority", Identity::UnknownAuthority, "TLS: certificate is not signed by a known authority"),
+        (
+            "unknown authority",
+            Identity::UnknownAuthority,
+            "TLS: certificate chain is incomplete (an intermediate certificate was not sent), or its authority is not known",
+        ),
+        ("self-signed", Identity::SelfSigned, "TLS: certificate is not signed by a known authority"),
         ("no TLS", Identity::PlainTcp, "TLS: the endpoint does not speak TLS"),
         ("silent handshake", Identity::SilentHandshake, "timed out after 1 s while negotiating TLS"),
     ];

@@ -36,20 +36,39 @@ pub(super) fn tls(issuer: &CertifiedIssuer<'static, KeyPair>, name: &str, year: 
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.not_after = date_time_ymd(year, 1, 1);
-    showing(params.signed_by(&key, issuer).unwrap().into(), &key)
+    showing(vec![params.signed_by(&key, issuer).unwrap().into()], &key)
+}
+
+/// An authority that `issuer` answers for.
+pub(super) fn intermediate(issuer: &CertifiedIssuer<'static, KeyPair>) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "intermediate");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), issuer).unwrap()
+}
+
+/// TLS with a good certificate from `issuer`, and with these authorities' certificates sent along.
+pub(super) fn chain(
+    issuer: &CertifiedIssuer<'static, KeyPair>,
+    sent: &[&CertifiedIssuer<'static, KeyPair>],
+) -> ServerConfig {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let own: CertificateDer<'static> = params.signed_by(&key, issuer).unwrap().into();
+    showing([own].into_iter().chain(sent.iter().map(|authority| authority.der().clone())).collect(), &key)
 }
 
 /// TLS of an endpoint that shows an authority's own certificate as if it were a server's.
 pub(super) fn tls_of_authority(authority: &CertifiedIssuer<'static, KeyPair>) -> ServerConfig {
-    showing(authority.der().clone(), authority.key())
+    showing(vec![authority.der().clone()], authority.key())
 }
 
-fn showing(certificate: CertificateDer<'static>, key: &KeyPair) -> ServerConfig {
+fn showing(certificates: Vec<CertificateDer<'static>>, key: &KeyPair) -> ServerConfig {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key.serialize_der().try_into().unwrap())
+        .with_single_cert(certificates, key.serialize_der().try_into().unwrap())
         .unwrap();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config

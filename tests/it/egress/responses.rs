@@ -13,6 +13,8 @@ const RESET: &str = "connection reset while waiting for the response";
 const TOO_LARGE: &str = "invalid HTTP response (its headers are too large)";
 const TOO_MUCH: &str = "invalid HTTP response (more was sent than a response may hold)";
 const NOT_HTTP: &str = "invalid HTTP response (not HTTP)";
+const BAD_HEADERS: &str = "invalid HTTP response (its headers are malformed)";
+const BAD_LENGTH: &str = "invalid HTTP response (its Content-Length header is malformed)";
 const BAD_STATUS: &str = "invalid HTTP response (its status line is malformed)";
 const DELIVERED: &str = "200";
 /// An empty SETTINGS frame (RFC 9113, 6.5), with which a server begins that speaks HTTP/2 alone.
@@ -152,11 +154,11 @@ async fn an_answer_that_is_not_one_is_a_network_error_that_says_so() {
         ("HTTP/2 without being asked", vec![send(HTTP_2_SETTINGS)], NOT_HTTP),
         ("a status of four digits", vec![send("HTTP/1.1 2000 OK\r\n\r\n")], BAD_STATUS),
         ("a status below 100", vec![send("HTTP/1.1 099 OK\r\n\r\n")], BAD_STATUS),
-        ("a NUL in a header", vec![after_200("a: b\0c\r\n\r\n")], NOT_HTTP),
-        ("a header without a name", vec![after_200(": b\r\n\r\n")], NOT_HTTP),
-        ("a folded header", vec![after_200("a: b\r\n c: d\r\n\r\n")], NOT_HTTP),
-        ("two lengths", vec![after_200("content-length: 1\r\ncontent-length: 2\r\n\r\n")], NOT_HTTP),
-        ("a negative length", vec![after_200("content-length: -1\r\n\r\n")], NOT_HTTP),
+        ("a NUL in a header", vec![after_200("a: b\0c\r\n\r\n")], BAD_HEADERS),
+        ("a header without a name", vec![after_200(": b\r\n\r\n")], BAD_HEADERS),
+        ("a folded header", vec![after_200("a: b\r\n c: d\r\n\r\n")], BAD_HEADERS),
+        ("two lengths", vec![after_200("content-length: 1\r\ncontent-length: 2\r\n\r\n")], BAD_LENGTH),
+        ("a negative length", vec![after_200("content-length: -1\r\n\r\n")], BAD_LENGTH),
         (
             "another protocol agreed to",
             vec![send("HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n")],
