@@ -88,6 +88,7 @@ needs-redis:
 
 needs-clients:
 	@sh deploy/install.sh curl curl
+	@sh deploy/install.sh openssl openssl
 	@sh deploy/install.sh python3 python3
 	@sh deploy/install.sh node nodejs
 
