@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::queue::RejectedError;
+use super::{queue::RejectedError, redis_advice};
 use crate::{
     config::ConfigError,
     domain::{account::NotAnAccount, address::AllowListError, webhook::NotAWebhookId},
@@ -90,8 +90,7 @@ fn next_step(error: &(dyn std::error::Error + 'static)) -> Option<String> {
             _ => error.downcast_ref(),
         },
     };
-    matches!(store, Some(StoreError::Unreachable(_)))
-        .then(|| "start it, or say where it is with LYNKHOOK_REDIS__URL".to_owned())
+    store.and_then(redis_advice::of).map(str::to_owned)
 }
 
 fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
@@ -140,6 +139,7 @@ fn of_store(error: &StoreError) -> Exit {
         StoreError::Unreachable(_)
         | StoreError::Forbidden(_)
         | StoreError::Unfit(_)
+        | StoreError::Denied(_)
         | StoreError::NoGroup
         | StoreError::Full => Exit::Redis,
         StoreError::Corrupt { .. } | StoreError::Refused(_) => Exit::Other,
@@ -156,7 +156,7 @@ mod tests {
         let error = anyhow::Error::from(WebhooksError::Store(StoreError::Unreachable(refused.into())));
         assert_eq!(
             line(&error),
-            "Redis is unreachable: connection refused; start it, or say where it is with LYNKHOOK_REDIS__URL"
+            "Redis is unreachable: connection refused; start Redis, or mend redis.url (LYNKHOOK_REDIS__URL)"
         );
         assert_eq!(Exit::of(&error), Exit::Redis);
         let error = anyhow::anyhow!("no such\nfile").context("cannot read x");

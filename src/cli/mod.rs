@@ -10,6 +10,7 @@ mod enqueue;
 mod exit;
 mod output;
 mod queue;
+mod redis_advice;
 mod secrets;
 mod webhook;
 mod worker;

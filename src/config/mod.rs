@@ -15,6 +15,7 @@ pub use crate::domain::event::EventType;
 mod error;
 mod layers;
 mod read;
+mod redis_url;
 #[cfg(test)]
 mod tests;
 

@@ -13,12 +13,12 @@ use bytesize::ByteSize;
 use humantime::{format_duration, parse_duration};
 use secrecy::SecretString;
 use toml::Value;
-use url::Url;
 
 use super::{
     Bounds, Delivery, Dns, Egress, Event, EventType, Log, LogFormat, Queue, Redis, Secrets, Settings, Webhooks, Worker,
     error::ConfigError,
     layers::{CATALOGUE, Entry, Layers, kind, nearest, read_bounded},
+    redis_url::{self, Refusal},
 };
 
 /// Values of these are never shown.
@@ -185,31 +185,13 @@ impl Read<'_> {
     fn redis_url(&self) -> Result<SecretString, ConfigError> {
         const KEY: &str = "redis.url";
         let text = self.text(KEY)?;
-        let expected = |what: &str| self.refuse(KEY, format!("{what} (it may hold a password and is not shown)"));
-        // The scheme is not repeated either: in `password:x@host` the parser takes the password for it.
-        let url = Url::parse(text).map_err(|_| {
-            expected(
-                "a URL such as \"redis://127.0.0.1:6379/\", / # ? @ % in a password written as %2F %23 %3F %40 %25",
-            )
-        })?;
-        match url.scheme() {
-            "redis" | "rediss" if url.host_str().is_some_and(|host| !host.is_empty()) => {}
-            "redis" | "rediss" => return Err(expected("a URL with a host, such as \"redis://127.0.0.1:6379/\"")),
-            "redis+unix" if url.path().starts_with('/') && url.path() != "/" => {}
-            "redis+unix" => return Err(expected("the socket's whole path, such as \"redis+unix:///run/redis.sock\"")),
-            "redis+sentinel" => return Err(self.scheme_not_yet("redis+sentinel")),
-            "redis+cluster" => return Err(self.scheme_not_yet("redis+cluster")),
-            _ => {
-                return Err(expected(
-                    "a redis://, rediss:// or redis+unix:// URL, such as \"redis://127.0.0.1:6379/\"",
-                ));
+        redis_url::check(text).map_err(|refusal| match refusal {
+            Refusal::Expected(what) => self.refuse(KEY, format!("{what} (it may hold a password and is not shown)")),
+            Refusal::NotYet(scheme) => {
+                ConfigError::SchemeNotYet { origin: self.layers.get(KEY).origin.clone(), scheme }
             }
-        }
+        })?;
         Ok(SecretString::from(text))
-    }
-
-    fn scheme_not_yet(&self, scheme: &'static str) -> ConfigError {
-        ConfigError::SchemeNotYet { origin: self.layers.get("redis.url").origin.clone(), scheme }
     }
 
     fn prefix(&self) -> Result<String, ConfigError> {

@@ -9,10 +9,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::{
-    AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, PushInfo,
-    aio::MultiplexedConnection, io::tcp::TcpSettings,
+    AsyncConnectionConfig, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion,
+    PushInfo, RedisConnectionInfo, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 use secrecy::ExposeSecret;
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpStream, UnixStream},
+};
 
 use super::{StoreError, Unanswered, scripts::Run};
 use crate::{config, failpoint};
@@ -21,11 +25,15 @@ use crate::{config, failpoint};
 const LAST_LOOK: Duration = Duration::from_millis(250);
 /// Data that is sent and not acknowledged for this long breaks the connection.
 const DEAD_PEER: Duration = Duration::from_secs(20);
+/// How long, and for how many bytes, a Redis is listened to that closed a new connection.
+const REFUSAL_WAIT: Duration = Duration::from_millis(500);
+const REFUSAL_MAX_BYTES: u64 = 4096;
 
 /// The way to Redis.
 pub(super) struct Link {
+    /// Without user, password and database: [`Link::introduce`] names them, for the library hides what Redis answers.
     client: redis::Client,
-    /// The same, in the protocol in which Redis can tell something of its own accord.
+    /// The same with all of them, in the protocol in which Redis can tell something of its own accord.
     listening: redis::Client,
     connect_timeout: Duration,
     response_timeout: Duration,
@@ -47,8 +55,9 @@ impl Link {
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(DEAD_PEER);
         let info = settings.url.expose_secret().into_connection_info().map_err(unfit)?.set_tcp_settings(tcp);
         let resp3 = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let silent = RedisConnectionInfo::default();
         Ok(Self {
-            client: redis::Client::open(info.clone()).map_err(unfit)?,
+            client: redis::Client::open(info.clone().set_redis_settings(silent)).map_err(unfit)?,
             listening: redis::Client::open(info.set_redis_settings(resp3)).map_err(unfit)?,
             connect_timeout: settings.connect_timeout,
             response_timeout: settings.response_timeout,
@@ -59,7 +68,7 @@ impl Link {
 
     /// The user in `redis.url`.
     pub(super) fn user(&self) -> String {
-        let redis = self.client.get_connection_info().redis_settings();
+        let redis = self.listening.get_connection_info().redis_settings();
         redis.username().unwrap_or("default").to_owned()
     }
 
@@ -138,7 +147,7 @@ impl Link {
             return Err(error.clone());
         }
         // In a box: this happens seldom, and whatever asks Redis, every delivery above all, would keep as much room for it.
-        let opened = Box::pin(self.open(&self.client, self.config())).await;
+        let opened = Box::pin(self.open_shared()).await;
         *last_failure = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
         let connection = opened?;
         let shared = Shared { number: rand::random(), connection };
@@ -163,23 +172,66 @@ impl Link {
         AsyncConnectionConfig::new().set_connection_timeout(Some(self.connect_timeout)).set_response_timeout(None)
     }
 
+    async fn open_shared(&self) -> Result<MultiplexedConnection, StoreError> {
+        let mut connection = self.open(&self.client, self.config()).await?;
+        match self.in_time(self.introduce(&mut connection)).await {
+            Err(error) if error.is_io_error() && !error.is_timeout() => Err(self.last_words(error).await),
+            introduced => introduced.map(|()| connection).map_err(StoreError::from),
+        }
+    }
+
+    /// Says to Redis who connects, and to which database.
+    async fn introduce(&self, connection: &mut MultiplexedConnection) -> redis::RedisResult<()> {
+        let who = self.listening.get_connection_info().redis_settings();
+        if let Some(password) = who.password() {
+            let mut auth = redis::cmd("AUTH");
+            who.username().map(|user| auth.arg(user));
+            auth.arg(password).query_async::<()>(connection).await?;
+        }
+        match who.db() {
+            0 => Ok(()),
+            database => redis::cmd("SELECT").arg(database).query_async(connection).await,
+        }
+    }
+
     async fn open(
         &self,
         client: &redis::Client,
         config: AsyncConnectionConfig,
     ) -> Result<MultiplexedConnection, StoreError> {
         let opened = client.get_multiplexed_async_connection_with_config(&config);
-        // The handshake (AUTH, SELECT) is inside too: a server that accepts and never answers must not hold us.
+        // The handshake is inside too: a server that accepts and never answers must not hold us.
         match tokio::time::timeout(self.connect_timeout, opened).await {
-            Ok(connection) => connection.map_err(|error| match StoreError::from(error) {
-                // The library says that as an error of its own.
-                StoreError::Refused(error) if error.to_string().contains("'select'") => StoreError::Forbidden(error),
-                StoreError::Refused(error) => {
-                    StoreError::Unfit(format!("Redis refuses the connection; check redis.url: {error}"))
-                }
-                other => other,
-            }),
+            Ok(Err(error)) if error.is_io_error() && !error.is_connection_refusal() => {
+                Err(self.last_words(error).await)
+            }
+            Ok(connection) => connection.map_err(StoreError::from),
             Err(_) => Err(StoreError::Unreachable(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
+        }
+    }
+
+    /// Why Redis closed a new connection. It says so (too many clients, protected mode) before it is asked for anything, and
+    /// whoever has written by then may lose it: so this connects once more and only listens.
+    async fn last_words(&self, error: redis::RedisError) -> StoreError {
+        let mut line = Vec::new();
+        let listening = async {
+            match self.client.get_connection_info().addr() {
+                ConnectionAddr::Tcp(host, port) => {
+                    let socket = TcpStream::connect((host.as_str(), *port)).await?;
+                    socket.take(REFUSAL_MAX_BYTES).read_to_end(&mut line).await
+                }
+                ConnectionAddr::Unix(path) => {
+                    UnixStream::connect(path).await?.take(REFUSAL_MAX_BYTES).read_to_end(&mut line).await
+                }
+                // Nothing is said before the TLS handshake.
+                _ => Ok(0),
+            }
+        };
+        let _ = tokio::time::timeout(REFUSAL_WAIT, listening).await;
+        let said = redis::parse_redis_value(&line).and_then(redis::Value::extract_error);
+        match said.err().filter(|refusal| refusal.code().is_some()) {
+            Some(refusal) => refusal.into(),
+            None => error.into(),
         }
     }
 }

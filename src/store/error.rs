@@ -2,12 +2,21 @@
 
 use redis::{ErrorKind, ServerErrorKind};
 
+/// How Redis begins to say that it has as many clients as it may have.
+const TOO_MANY_CLIENTS: &str = "max number of clients";
+/// Redis's words to a client that has a password where none is wanted.
+const NO_PASSWORD_KNOWN: &str = "without any password configured";
+/// Redis's words to a client that asks for a database beyond the last.
+const NO_SUCH_DATABASE: &str = "DB index is out of range";
+/// The longest part of Redis's words that is shown, in characters.
+const SENTENCE_MAX: usize = 300;
+
 /// An error of the store.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// No answer came, or the server is not ready. Worth repeating: every step is safe to repeat.
-    #[error("Redis is unreachable: {0}")]
-    Unreachable(#[source] redis::RedisError),
+    #[error("{}", unreachable(.0))]
+    Unreachable(redis::RedisError),
     /// The queue's consumer group is gone (the stream was deleted, or the group destroyed): create it and go on.
     #[error("the queue's consumer group is gone")]
     NoGroup,
@@ -17,8 +26,11 @@ pub enum StoreError {
     )]
     Full,
     /// The user in `redis.url` lacks a right. Worth repeating, for an operator can give it.
-    #[error("the Redis user in redis.url may do too little: {0}")]
-    Forbidden(#[source] redis::RedisError),
+    #[error("the Redis user in redis.url lacks a permission: {}", sentence(.0))]
+    Forbidden(redis::RedisError),
+    /// Redis takes no commands from this client: its password, its user, its database or its address. Somebody has to mend that.
+    #[error("Redis refused the connection: {}", sentence(.0))]
+    Denied(redis::RedisError),
     /// This Redis, or what lies in it, cannot serve. The text says what to do.
     #[error("{0}")]
     Unfit(String),
@@ -31,8 +43,8 @@ pub enum StoreError {
         reason: String,
     },
     /// Redis answered with an error that repeating does not mend.
-    #[error("Redis refused: {0}")]
-    Refused(#[source] redis::RedisError),
+    #[error("Redis refused: {}", sentence(.0))]
+    Refused(redis::RedisError),
 }
 
 /// Why commands that are not safe to repeat have no answer.
@@ -55,7 +67,51 @@ impl Unanswered {
     }
 }
 
+/// What Redis said, where it answered: the code, and the text after it. The first of a pipeline's errors speaks for it.
+fn said(error: &redis::RedisError) -> Option<(String, String)> {
+    let own = |code: &str, detail: Option<&str>| (code.to_owned(), detail.unwrap_or_default().to_owned());
+    if let Some(code) = error.code() {
+        return Some(own(code, error.detail()));
+    }
+    let errors = error.clone().into_server_errors()?;
+    let (_, first) = errors.first()?;
+    Some(own(first.code(), first.details()))
+}
+
+/// Redis's own sentence, the first where there are several; the client's words where Redis said nothing.
+fn sentence(error: &redis::RedisError) -> String {
+    let Some((code, detail)) = said(error) else { return error.to_string() };
+    let first = detail.split_once(". ").map_or(detail.as_str(), |(first, _)| first);
+    format!("{code} {first}").trim_end().trim_end_matches('.').chars().take(SENTENCE_MAX).collect()
+}
+
+fn unreachable(error: &redis::RedisError) -> String {
+    // Redis was reached where it answered.
+    let is = if said(error).is_some() { "Redis refused" } else { "Redis is unreachable" };
+    format!("{is}: {}", sentence(error))
+}
+
 impl StoreError {
+    /// The code and the text of Redis's answer; nothing where it did not answer.
+    pub(crate) fn answer(&self) -> Option<(String, String)> {
+        match self {
+            Self::Unreachable(error) | Self::Forbidden(error) | Self::Denied(error) | Self::Refused(error) => {
+                said(error)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether Redis has as many clients as it may have.
+    pub(crate) fn is_of_too_many_clients(&self) -> bool {
+        self.answer().is_some_and(|(_, detail)| detail.contains(TOO_MANY_CLIENTS))
+    }
+
+    /// Whether a password was sent to a Redis that has none.
+    pub(crate) fn is_of_a_needless_password(&self) -> bool {
+        self.answer().is_some_and(|(_, detail)| detail.contains(NO_PASSWORD_KNOWN))
+    }
+
     /// Whether a key is of another type than this program makes.
     pub fn is_wrong_type(&self) -> bool {
         matches!(self, Self::Refused(error) if error.code() == Some("WRONGTYPE"))
@@ -74,16 +130,19 @@ impl StoreError {
 
 impl From<redis::RedisError> for StoreError {
     fn from(error: redis::RedisError) -> Self {
-        // A pipeline's error is a list and has no code of its own; the first one speaks for it.
-        let first = error.clone().into_server_errors().and_then(|errors| Some(errors.first()?.1.code().to_owned()));
-        match error.code().or(first.as_deref()) {
+        let (code, detail) = said(&error).unwrap_or_default();
+        match code.as_str() {
             // UNBLOCKED: the stream was deleted under a blocked reader.
-            Some("NOGROUP" | "UNBLOCKED") => return Self::NoGroup,
-            Some("OOM") => return Self::Full,
+            "NOGROUP" | "UNBLOCKED" => return Self::NoGroup,
+            "OOM" => return Self::Full,
             // It cannot persist just now, has too few replicas just now, runs somebody's long script just now.
-            Some("MISCONF" | "NOREPLICAS" | "BUSY") => return Self::Unreachable(error),
-            Some("NOAUTH") => return Self::Unfit("Redis wants a password: put one into redis.url".to_owned()),
-            Some("NOPERM") => return Self::Forbidden(error),
+            "MISCONF" | "NOREPLICAS" | "BUSY" => return Self::Unreachable(error),
+            "ERR" if detail.contains(TOO_MANY_CLIENTS) => return Self::Unreachable(error),
+            "NOAUTH" | "WRONGPASS" | "DENIED" => return Self::Denied(error),
+            "ERR" if detail.contains(NO_PASSWORD_KNOWN) || detail.contains(NO_SUCH_DATABASE) => {
+                return Self::Denied(error);
+            }
+            "NOPERM" => return Self::Forbidden(error),
             _ => {}
         }
         match error.kind() {
@@ -96,9 +155,7 @@ impl From<redis::RedisError> for StoreError {
                 | ServerErrorKind::ClusterDown
                 | ServerErrorKind::TryAgain,
             ) => Self::Unreachable(error),
-            ErrorKind::AuthenticationFailed => {
-                Self::Unfit("Redis refused the user name or password in redis.url".to_owned())
-            }
+            ErrorKind::AuthenticationFailed => Self::Denied(error),
             _ => Self::Refused(error),
         }
     }

@@ -423,6 +423,8 @@ mod tests {
         }
         // The library loads scripts.
         sent.insert(right("SCRIPT LOAD"));
+        // AUTH takes no right, and SELECT is sent only where redis.url has a database: README says so beside the lists.
+        assert!(sent.remove("+auth") && sent.remove("+select") && source("README.md").contains("`+select`"));
         let listed: BTreeSet<String> =
             [Role::Worker, Role::Producer, Role::Operator].into_iter().flat_map(rights_of).collect();
         let asked_for = ASKED_FOR.map(str::to_owned).into();

@@ -39,7 +39,7 @@ pub(super) fn tell(step: &str, partition: Option<u16>, error: &StoreError) {
 /// Whether it is worth while to take a step again that failed so. An operator who took this user's rights away, or left
 /// Redis unfit, can mend that: what is in hand waits for it.
 pub(super) fn is_mended_by_waiting(error: &StoreError) -> bool {
-    error.is_passing() || matches!(error, StoreError::Unfit(_) | StoreError::Forbidden(_))
+    error.is_passing() || matches!(error, StoreError::Unfit(_) | StoreError::Denied(_) | StoreError::Forbidden(_))
 }
 
 /// Takes a step, and again while Redis is away: its answer, or the error that repeating does not mend.

@@ -10,6 +10,7 @@ mod enqueue;
 mod exit_codes;
 mod follow;
 mod help;
+mod redis_refuses;
 mod secrecy;
 mod settings;
 mod test_button;

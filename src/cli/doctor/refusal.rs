@@ -1,18 +1,12 @@
 //! What was not answered: the server's own words, and what to do by their cause.
 
 use super::{Finding, MANY_PARTITIONS, fail, pass, warn};
+use crate::cli::redis_advice::{self, FOREIGN, KEYS, RIGHTS};
 use crate::store::{Missing, Role, StoreError, for_shell};
-
-const RIGHTS: &str = "give the user in redis.url the right to it (ACL SETUSER)";
-const KEYS: &str = "give the user in redis.url all keys that begin with redis.prefix (ACL SETUSER)";
-const SELECT: &str = "give the user in redis.url the right to it (ACL SETUSER, +select), or name no database there";
-const FOREIGN: &str = "a key under redis.prefix is not what Lynkhook writes: find it (redis-cli --scan, TYPE) and move it \
-                       away, or use another redis.prefix";
-const PRIMARY: &str = "name the primary in redis.url: a replica takes no writes";
 
 /// The failed check that no answer to the first question is.
 pub(super) fn of_connection(error: &StoreError) -> Finding {
-    fail("connection", words(error), advice(error))
+    fail("connection", error.to_string(), advice(error))
 }
 
 /// The failed check that an error is, once the server has said what it is.
@@ -20,7 +14,7 @@ pub(super) fn of_fact(check: &'static str, error: &StoreError) -> Finding {
     match error {
         // A server that was understood before has a value of another kind.
         _ if error.is_unreadable() => fail(check, format!("an answer cannot be read: {error}"), FOREIGN),
-        _ => fail(check, words(error), advice(error)),
+        _ => fail(check, error.to_string(), advice(error)),
     }
 }
 
@@ -69,47 +63,12 @@ pub(super) fn of_rights(missing: &Missing, role: Role) -> Finding {
     }
 }
 
-fn words(error: &StoreError) -> String {
-    match error {
-        // It was reached, for it answered.
-        StoreError::Unreachable(answer) if answer.code().is_some() => format!("Redis refused: {answer}"),
-        _ => error.to_string(),
-    }
-}
-
-/// A missing right by what Redis says of it: that a command may not be run, or a key not accessed.
-fn of_right(answer: &impl ToString) -> &'static str {
-    let words = answer.to_string();
-    match () {
-        () if words.contains("'select'") => SELECT,
-        () if words.contains(" access ") => KEYS,
-        () => RIGHTS,
-    }
-}
-
 fn advice(error: &StoreError) -> &'static str {
     match error {
-        StoreError::Unreachable(answer) | StoreError::Refused(answer) => match answer.code() {
-            Some("WRONGTYPE") => FOREIGN,
-            Some("READONLY" | "MASTERDOWN") => PRIMARY,
-            Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN") => {
-                "name a single Redis in redis.url: clusters are not served yet"
-            }
-            Some("LOADING" | "TRYAGAIN" | "BUSY") => "wait, then look again",
-            // So Redis 7.0 says within a script what is NOPERM outside; later ones say NOPERM there, too.
-            Some(_) if answer.detail().is_some_and(|detail| detail.contains("user executing the script")) => {
-                of_right(answer)
-            }
-            Some(_) => "look at Redis's log",
-            None if matches!(error, StoreError::Unreachable(_)) => {
-                "start Redis, or mend redis.url (LYNKHOOK_REDIS__URL)"
-            }
-            None => FOREIGN,
-        },
-        StoreError::Forbidden(answer) => of_right(answer),
-        StoreError::Unfit(_) => "mend the user name, password or database in redis.url (LYNKHOOK_REDIS__URL)",
+        StoreError::Unfit(_) => "mend redis.url (LYNKHOOK_REDIS__URL)",
         StoreError::Full => "let workers drain the queue, or raise maxmemory",
         StoreError::NoGroup => "a worker makes it when it starts",
         StoreError::Corrupt { .. } => "mend the value or remove it",
+        _ => redis_advice::of(error).unwrap_or(FOREIGN),
     }
 }

@@ -128,6 +128,11 @@ fn what_the_server_refuses_fails_with_advice_by_its_cause() {
         ("-ERR The user executing the script can't access at least one of the keys\r\n", "all keys"),
         ("-NOPERM User x has no permissions to run the 'select' command\r\n", "+select"),
         ("-NOAUTH Authentication required.\r\n", "password"),
+        ("-WRONGPASS invalid username-password pair or user is disabled.\r\n", "mend the user name or the password"),
+        ("-ERR max number of clients reached\r\n", "raise maxclients"),
+        ("-DENIED Redis is running in protected mode. 1) x\r\n", "give Redis a password"),
+        ("-ERR AUTH <password> called without any password configured\r\n", "leave the password out"),
+        ("-ERR DB index is out of range\r\n", "a database that this Redis has"),
         ("-ERR something else\r\n", "log"),
     ] {
         let finding = refusal::of_fact("queue", &StoreError::answered(line));

@@ -1,0 +1,204 @@
+//! What `redis.url` may be. Stricter than the client library, which passes over what it does not know: a database that is
+//! written as a parameter would be database 0, and a user without a password would not be named to Redis.
+//!
+//! No refusal may quote any part that could hold a password; where one is misplaced, that is every part but the scheme.
+
+use url::Url;
+
+const EXAMPLE: &str = "such as \"redis://127.0.0.1:6379/\"";
+/// Redis keeps the number of databases as an `int`.
+const DATABASE_MAX: u32 = i32::MAX as u32;
+
+/// Why a URL is refused.
+pub(super) enum Refusal {
+    /// What is expected instead.
+    Expected(String),
+    /// A way to reach Redis that is planned and not there.
+    NotYet(&'static str),
+}
+
+impl From<&str> for Refusal {
+    fn from(expected: &str) -> Self {
+        Self::Expected(expected.to_owned())
+    }
+}
+
+/// Checks a URL.
+pub(super) fn check(text: &str) -> Result<(), Refusal> {
+    // The parser would leave these out, also where a password holds them.
+    if text.chars().any(char::is_control) {
+        return Err(
+            "a URL without line ends, tabs and other control characters; in a password they are written as %0A".into(),
+        );
+    }
+    let malformed = "a URL such as \"redis://127.0.0.1:6379/\", / # ? @ % in a password written as %2F %23 %3F %40 %25";
+    let url = Url::parse(text).map_err(|_| malformed)?;
+    match url.scheme() {
+        "redis" | "rediss" | "redis+unix" => {}
+        "redis+sentinel" => return Err(Refusal::NotYet("redis+sentinel")),
+        "redis+cluster" => return Err(Refusal::NotYet("redis+cluster")),
+        _ => return Err(format!("a redis://, rediss:// or redis+unix:// URL, {EXAMPLE}").as_str().into()),
+    }
+    let on_a_socket = url.scheme() == "redis+unix";
+    if on_a_socket {
+        check_socket(&url)?;
+    } else {
+        check_host(&url)?;
+        check_user(&url)?;
+        check_database(url.path())?;
+    }
+    if url.fragment().is_some() {
+        return Err("nothing after #: certificates are always verified; in a password # is written as %23".into());
+    }
+    url.query().map_or(Ok(()), |query| Err(Refusal::Expected(of_query(query, on_a_socket))))
+}
+
+fn check_socket(url: &Url) -> Result<(), Refusal> {
+    if url.host_str().is_some_and(|host| !host.is_empty()) || !url.path().starts_with('/') || url.path() == "/" {
+        return Err("the socket's whole path after three slashes, such as \"redis+unix:///run/redis.sock\"".into());
+    }
+    Ok(())
+}
+
+fn check_host(url: &Url) -> Result<(), Refusal> {
+    match url.host_str() {
+        None | Some("") => return Err(format!("a URL with a host, {EXAMPLE}").as_str().into()),
+        Some("0.0.0.0" | "[::]") => {
+            return Err(format!("the address of one Redis, {EXAMPLE}: servers listen on 0.0.0.0 and ::")
+                .as_str()
+                .into());
+        }
+        Some(_) => {}
+    }
+    if url.port() == Some(0) {
+        return Err("a port from 1 to 65535".into());
+    }
+    Ok(())
+}
+
+fn check_user(url: &Url) -> Result<(), Refusal> {
+    let password = url.password().unwrap_or_default();
+    if password.is_empty() && !url.username().is_empty() {
+        return Err("user:password@ before the host, or :password@ without a user name; a user without a password \
+                    may be given any"
+            .into());
+    }
+    if [url.username(), password].into_iter().all(is_encoded) {
+        return Ok(());
+    }
+    Err("% in a user name or password written as %25, and what is encoded to be UTF-8".into())
+}
+
+/// Whether each `%` stands before two hexadecimal digits, and all of it is UTF-8.
+fn is_encoded(part: &str) -> bool {
+    let mut parts = part.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let Some((code, rest)) = part.split_at_checked(2) else { return false };
+        let byte = u8::from_str_radix(code, 16).ok().filter(|_| code.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let Some(byte) = byte else { return false };
+        bytes.push(byte);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).is_ok()
+}
+
+fn check_database(path: &str) -> Result<(), Refusal> {
+    let digits = path.strip_prefix('/').unwrap_or(path);
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    if digits.is_empty() || is_number && digits.parse::<u32>().is_ok_and(|number| number <= DATABASE_MAX) {
+        return Ok(());
+    }
+    Err("nothing but the database's number after the host, such as \"redis://127.0.0.1:6379/3\"; / in a password is \
+         written as %2F"
+        .into())
+}
+
+/// What to write instead of parameters. Their names are shown only where they are known.
+fn of_query(query: &str, on_a_socket: bool) -> String {
+    let (name, value) = url::form_urlencoded::parse(query.as_bytes()).next().unwrap_or_default();
+    let instead = match name.to_lowercase().as_str() {
+        "db" | "database" | "user" | "username" | "pass" | "password" if on_a_socket => {
+            "only the path of a socket: a user, a password or a database needs redis://host:port"
+        }
+        "db" | "database" if value.parse::<u32>().is_ok_and(|number| number <= DATABASE_MAX) => {
+            return format!("no ?db=…: write /{value} at the end");
+        }
+        "db" | "database" => "no ?db=…: write the database's number at the end, such as /3",
+        "user" | "username" | "pass" | "password" | "auth" => "no ?password=…: write user:password@ before the host",
+        "ssl" | "tls" if matches!(value.to_lowercase().as_str(), "false" | "0" | "no" | "off") => {
+            "no ?ssl=…: leave it out, for redis:// is without TLS"
+        }
+        "ssl" | "tls" | "sslmode" | "ssl_cert_reqs" => {
+            "no ?ssl=…: write rediss:// for TLS; certificates are always verified"
+        }
+        "protocol" => "no ?protocol=…: leave it out, Lynkhook chooses the protocol itself",
+        "timeout" | "connect_timeout" | "socket_timeout" | "socket_connect_timeout" => {
+            "no ?timeout=…: set redis.connect_timeout and redis.response_timeout"
+        }
+        _ => "nothing after ?: there are no parameters; in a password ? is written as %3F",
+    };
+    instead.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_that_is_documented_is_taken() {
+        for url in [
+            "redis://host",
+            "redis://host/",
+            "redis://127.0.0.1:6379/0",
+            "redis://[::1]:6379/15",
+            "redis://:p%2Fw@host",
+            "rediss://u:p%C3%A9%25@host:6380/2147483647",
+            "redis+unix:///run/redis.sock",
+        ] {
+            assert!(check(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_passed_over_or_misread_is_refused_with_the_right_form_and_never_quoted() {
+        for (url, words) in [
+            ("redis://:hunter2@host?db=3", "write /3 at the end"),
+            ("redis://:hunter2@host/?database=7", "write /7 at the end"),
+            ("redis://:hunter2@host?db=hunter2", "such as /3"),
+            ("redis://host?ssl=true", "write rediss://"),
+            ("redis://host/0?ssl_cert_reqs=none", "write rediss://"),
+            ("redis://host?ssl=false", "leave it out"),
+            ("redis://host?protocol=resp3", "chooses the protocol itself"),
+            ("redis://host?password=hunter2", "user:password@"),
+            ("redis://host?timeout=5", "redis.connect_timeout"),
+            ("redis://host?", "nothing after ?"),
+            ("redis://hun?ter2@host", "%3F"),
+            ("rediss://:hunter2@host#insecure", "always verified"),
+            ("redis://host/#", "%23"),
+            ("redis://host/3/", "the database's number"),
+            ("redis://host/+3", "the database's number"),
+            ("redis://host/-1", "the database's number"),
+            ("redis://host/2147483648", "the database's number"),
+            ("redis://hun/ter2@host", "%2F"),
+            ("redis://hunter2@host", "user:password@"),
+            ("redis://hunter2:@host", "user:password@"),
+            ("redis://:hunter2%@host", "%25"),
+            ("redis://:hunter2%+1@host", "%25"),
+            ("redis://:hunter2%ff@host", "UTF-8"),
+            ("redis://:hun\tter2@host", "control characters"),
+            ("redis://host\n", "control characters"),
+            ("redis://0.0.0.0:6379", "one Redis"),
+            ("redis://[::]", "one Redis"),
+            ("redis://host:0", "1 to 65535"),
+            ("redis://host:65536", "a URL such as"),
+            ("redis+unix:///run/redis.sock?db=3", "redis://host:port"),
+            ("redis+unix:///run/redis.sock?pass=hunter2", "redis://host:port"),
+            ("redis+unix://run/redis.sock", "three slashes"),
+            ("redis+unix:///run/redis.sock#x", "nothing after #"),
+        ] {
+            let Err(Refusal::Expected(expected)) = check(url) else { panic!("{url:?} is taken") };
+            assert!(expected.contains(words) && !expected.contains("hunter2"), "{url:?}: {expected}");
+        }
+    }
+}

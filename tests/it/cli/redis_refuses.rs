@@ -1,0 +1,82 @@
+//! A Redis that answers and takes nobody: its own sentence, and what to do about that very thing.
+
+use std::net::UdpSocket;
+
+use redis::aio::MultiplexedConnection;
+
+use super::*;
+
+async fn ask(connection: &mut MultiplexedConnection, words: &[&str]) {
+    let mut command = redis::cmd(words[0]);
+    let _: redis::Value = command.arg(&words[1..]).query_async(connection).await.unwrap();
+}
+
+/// Each kind of command says these words, ends with 5, and does not advise to start Redis.
+async fn assert_each_command_says(url: &str, says: &[&str]) {
+    let program = Program::new(RedisServer::shared(), "unused").env("LYNKHOOK_REDIS__URL", url);
+    let event = file(TRANSCRIPT);
+    for words in
+        [vec!["worker"], vec!["enqueue", "--account", "acme", "--file", path(&event)], webhook("acme", &["list"])]
+    {
+        let output = program.run(&words).await;
+        assert_refused(&format!("{words:?}"), &output, 5, says);
+        assert!(!output.stderr.contains("start Redis"), "{output:#?}");
+    }
+    let output = program.run(["doctor"]).await;
+    assert_eq!(output.code, Some(5), "{output:#?}");
+    for words in says {
+        assert!(output.stdout.contains(words), "{words} in {output:#?}");
+    }
+    assert!(!output.stdout.contains("start Redis"), "{output:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_clients_are_told_as_such_with_and_without_a_password() {
+    let redis = RedisServer::start(AppendFsync::No);
+    let mut held = redis.connection().await;
+    ask(&mut held, &["CONFIG", "SET", "maxclients", "1"]).await;
+    let says = ["ERR max number of clients reached", "raise maxclients"];
+    assert_each_command_says(&redis.url(), &says).await;
+    assert_each_command_says(&format!("redis://:secret@127.0.0.1:{}/2", redis.port()), &says).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_missing_wrong_or_needless_is_told_with_the_servers_words() {
+    let redis = RedisServer::start(AppendFsync::No);
+    let at = |user: &str| format!("redis://{user}127.0.0.1:{}/", redis.port());
+    let mut connection = redis.connection().await;
+    let needless = ["without any password configured", "leave the password out of redis.url"];
+    assert_each_command_says(&at(":secret@"), &needless).await;
+    assert_each_command_says(&format!("{}99", at("")), &["DB index is out of range", "a database that this Redis has"])
+        .await;
+    ask(&mut connection, &["CONFIG", "SET", "requirepass", "secret"]).await;
+    assert_each_command_says(&at(""), &["NOAUTH Authentication required", "redis://user:password@host"]).await;
+    let wrong = ["WRONGPASS invalid username-password pair", "mend the user name or the password"];
+    assert_each_command_says(&at(":other@"), &wrong).await;
+    assert_each_command_says(&at("nobody:secret@"), &wrong).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_that_the_user_lacks_is_named_by_redis() {
+    let redis = RedisServer::start(AppendFsync::No);
+    ask(&mut redis.connection().await, &["ACL", "SETUSER", "blind", "on", ">secret", "~*", "&*", "+@all", "-info"])
+        .await;
+    let url = format!("redis://blind:secret@127.0.0.1:{}/", redis.port());
+    assert_each_command_says(&url, &["lacks a permission: NOPERM", "'info'", "ACL SETUSER", "lynkhook doctor --role"])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn protected_mode_is_told_as_such_where_the_machine_has_an_address_to_try_it_from() {
+    let probe = UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Nothing is sent: this only asks which address would be used.
+    let Ok(()) = probe.connect("192.0.2.1:9") else { return };
+    let own = probe.local_addr().unwrap().ip();
+    if own.is_loopback() || own.is_unspecified() {
+        return;
+    }
+    let redis = RedisServer::start(AppendFsync::No);
+    ask(&mut redis.connection().await, &["CONFIG", "SET", "bind", &format!("127.0.0.1 {own}")]).await;
+    let url = format!("redis://{own}:{}/", redis.port());
+    assert_each_command_says(&url, &["DENIED Redis is running in protected mode", "give Redis a password"]).await;
+}
