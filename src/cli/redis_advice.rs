@@ -1,5 +1,7 @@
 //! What to do about an error of Redis, by its cause.
 
+use rustls::{AlertDescription, CertificateError, Error};
+
 use crate::store::StoreError;
 
 /// Also what tells a check that only needs a right from one that found a fault.
@@ -54,6 +56,9 @@ fn of_right(detail: &str) -> &'static str {
 }
 
 fn of_silence(error: &StoreError) -> Option<&'static str> {
+    if let Some(fault) = error.tls_fault() {
+        return Some(of_tls(&fault));
+    }
     match error {
         StoreError::Unreachable(_) if error.is_unreadable() => {
             Some("what answers is no Redis, or speaks TLS: mend redis.url (LYNKHOOK_REDIS__URL)")
@@ -64,5 +69,30 @@ fn of_silence(error: &StoreError) -> Option<&'static str> {
         StoreError::Unreachable(_) => Some("start Redis, or mend redis.url (LYNKHOOK_REDIS__URL)"),
         StoreError::Denied(_) => Some("mend the user name or the password in redis.url (LYNKHOOK_REDIS__URL)"),
         _ => None,
+    }
+}
+
+fn of_tls(fault: &Error) -> &'static str {
+    match fault {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "name the file of the authority that signed the certificate of Redis with redis.ca (LYNKHOOK_REDIS__CA)"
+        }
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "write a name that the certificate of Redis has into redis.url, or give Redis a certificate for this one",
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "give Redis a certificate that is still valid"
+        }
+        Error::InvalidCertificate(_) => "give Redis another certificate",
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "Redis wants a certificate: set redis.client_cert and redis.client_key"
+        }
+        Error::AlertReceived(_) => {
+            "if Redis wants a certificate, set redis.client_cert and redis.client_key to one that its authority signed"
+        }
+        Error::InvalidMessage(_) => {
+            "what listens there does not speak TLS: write redis://, or the port of TLS, in redis.url"
+        }
+        _ => "look at Redis's log",
     }
 }

@@ -108,6 +108,18 @@ pub enum ConfigError {
         /// `redis+sentinel` or `redis+cluster`.
         scheme: &'static str,
     },
+    /// A file for TLS to Redis cannot be used. What it holds is not shown.
+    #[error("`{key}` ({origin}): cannot use {}: {source}; name a readable file in PEM", path.display())]
+    PemFile {
+        /// The setting.
+        key: &'static str,
+        /// Where the file's name comes from.
+        origin: Origin,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// An attempt could outlive the lease it is made on.
     #[error(
         "`worker.lease` is {}, and an attempt could outlive it; raise it to {} or more (`worker.start_within` {} + `delivery.timeout` {} + {}), or lower one of these",

@@ -120,6 +120,8 @@ impl Settings {
 pub struct Redis {
     /// `redis://`, `rediss://` or `redis+unix:///path`; may hold a password.
     pub url: SecretString,
+    /// How `rediss://` is believed, beside the name in the URL.
+    pub tls: RedisTls,
     /// What every key begins with.
     pub prefix: String,
     /// The `maxmemory-policy` that is accepted although it is not `noeviction`; empty: none.
@@ -128,6 +130,15 @@ pub struct Redis {
     pub connect_timeout: Duration,
     /// Time limit of one command.
     pub response_timeout: Duration,
+}
+
+/// The files of `redis.ca`, `redis.client_cert` and `redis.client_key`, as they were at start: PEM.
+#[derive(Debug, Clone, Default)]
+pub struct RedisTls {
+    /// The authorities to believe instead of the system's.
+    pub ca: Option<Vec<u8>>,
+    /// The certificate to show, and its key.
+    pub client: Option<(Vec<u8>, SecretString)>,
 }
 
 /// `[queue]`

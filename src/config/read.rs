@@ -11,11 +11,13 @@ use std::{
 
 use bytesize::ByteSize;
 use humantime::{format_duration, parse_duration};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use secrecy::SecretString;
 use toml::Value;
 
 use super::{
-    Bounds, Delivery, Dns, Egress, Event, EventType, Log, LogFormat, Queue, Redis, Secrets, Settings, Webhooks, Worker,
+    Bounds, Delivery, Dns, Egress, Event, EventType, Log, LogFormat, Queue, Redis, RedisTls, Secrets, Settings,
+    Webhooks, Worker,
     error::ConfigError,
     layers::{CATALOGUE, Entry, Layers, kind, nearest, read_bounded},
     redis_url::{self, Refusal},
@@ -31,6 +33,8 @@ const LEASE_MARGIN: Duration = Duration::from_secs(2);
 const CONNECTIONS_BESIDES: usize = 1024;
 /// More waits than this are no schedule but a mistake.
 const RETRY_DELAYS_MAX: usize = 10;
+/// A file of certificates is at most this long.
+const PEM_FILE_MAX_BYTES: u64 = 1 << 20;
 /// A key file is at most this long.
 const KEY_FILE_MAX_BYTES: u64 = 4096;
 /// Where name servers listen.
@@ -50,6 +54,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
     let mut settings = Settings {
         redis: Redis {
             url: read.redis_url()?,
+            tls: read.redis_tls()?,
             prefix: read.prefix()?,
             accept_eviction: read.text("redis.accept_eviction")?.to_owned(),
             connect_timeout: read.duration("redis.connect_timeout", &TIME_LIMIT)?,
@@ -192,6 +197,46 @@ impl Read<'_> {
             }
         })?;
         Ok(SecretString::from(text))
+    }
+
+    fn redis_tls(&self) -> Result<RedisTls, ConfigError> {
+        const KEYS: [&str; 3] = ["redis.ca", "redis.client_cert", "redis.client_key"];
+        let [ca, certificate, key] = KEYS.map(|key| self.pem(key));
+        let (ca, certificate, key) = (ca?, certificate?, key?);
+        for (key, file) in KEYS.into_iter().zip([&ca, &certificate, &key]) {
+            if file.is_some() && !self.text("redis.url")?.starts_with("rediss://") {
+                return Err(self.refuse(key, "\"\", or a redis.url that begins with rediss://: only that speaks TLS"));
+            }
+        }
+        let client = match (certificate, key) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some((certificate.into_bytes(), SecretString::from(key))),
+            (_, None) => return Err(self.refuse(KEYS[2], "the file of the key that belongs to redis.client_cert")),
+            (None, _) => {
+                return Err(self.refuse(KEYS[1], "the file of the certificate that belongs to redis.client_key"));
+            }
+        };
+        Ok(RedisTls { ca: ca.map(String::into_bytes), client })
+    }
+
+    /// The text of a file of certificates, or of a key, that a setting names.
+    fn pem(&self, key: &'static str) -> Result<Option<String>, ConfigError> {
+        let Some(path) = self.path(key)? else { return Ok(None) };
+        let unfit = |source: io::Error| {
+            let origin = self.layers.get(key).origin.clone();
+            ConfigError::PemFile { key, origin, path: path.clone(), source }
+        };
+        let text = read_bounded(&path, PEM_FILE_MAX_BYTES).map_err(unfit)?;
+        let holds = if key == "redis.client_key" {
+            PrivateKeyDer::from_pem_slice(text.as_bytes()).map(|_| true)
+        } else {
+            CertificateDer::pem_slice_iter(text.as_bytes()).try_fold(false, |_, found| found.map(|_| true))
+        };
+        if let Ok(true) = holds {
+            return Ok(Some(text));
+        }
+        let wanted = if key == "redis.client_key" { "private key" } else { "certificate" };
+        Err(unfit(io::Error::new(io::ErrorKind::InvalidData, format!("it holds no usable {wanted} in PEM"))))
     }
 
     fn prefix(&self) -> Result<String, ConfigError> {

@@ -140,6 +140,7 @@ fn every_key_can_be_set_by_environment() {
     for key in Layers::defaults().keys() {
         let (text, expected) = match key.as_str() {
             "redis.url" => ("rediss://elsewhere/", "SecretBox<str>([REDACTED])"),
+            "redis.ca" | "redis.client_cert" | "redis.client_key" => ("", ""),
             "redis.prefix" => ("other:1", "other:1"),
             "queue.partitions" => ("7", "7"),
             "worker.concurrency" => ("77", "77"),
@@ -171,6 +172,9 @@ fn every_key_can_be_set_by_environment() {
             key if key.ends_with("retention") => ("2h", "7200s"),
             key => panic!("{key} is missing from this table"),
         };
+        if text.is_empty() {
+            continue; // files for TLS have tests of their own
+        }
         let before = format!("{:?}", from_env(&[]).unwrap());
         let after = format!("{:?}", from_env(&[(&variable(key), text)]).unwrap_or_else(|e| panic!("{key}: {e}")));
         assert!(after.contains(expected), "{key}: {after}");

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion,
-    PushInfo, RedisConnectionInfo, aio::MultiplexedConnection, io::tcp::TcpSettings,
+    AsyncConnectionConfig, ClientTlsConfig, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline,
+    ProtocolVersion, PushInfo, RedisConnectionInfo, TlsCertificates, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 use secrecy::ExposeSecret;
 use tokio::{
@@ -56,9 +56,13 @@ impl Link {
         let info = settings.url.expose_secret().into_connection_info().map_err(unfit)?.set_tcp_settings(tcp);
         let resp3 = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let silent = RedisConnectionInfo::default();
+        let client = |info: redis::ConnectionInfo| match tls_files(&settings.tls) {
+            Some(files) => redis::Client::build_with_tls(info, files),
+            None => redis::Client::open(info),
+        };
         Ok(Self {
-            client: redis::Client::open(info.clone().set_redis_settings(silent)).map_err(unfit)?,
-            listening: redis::Client::open(info.set_redis_settings(resp3)).map_err(unfit)?,
+            client: client(info.clone().set_redis_settings(silent)).map_err(unfit)?,
+            listening: client(info.set_redis_settings(resp3)).map_err(unfit)?,
             connect_timeout: settings.connect_timeout,
             response_timeout: settings.response_timeout,
             shared: Mutex::new(None),
@@ -234,6 +238,16 @@ impl Link {
             None => error.into(),
         }
     }
+}
+
+/// What is believed and shown besides the library's own rules; nothing where no setting says so.
+fn tls_files(tls: &config::RedisTls) -> Option<TlsCertificates> {
+    let client_tls = tls.client.as_ref().map(|(certificate, key)| ClientTlsConfig {
+        client_cert: certificate.clone(),
+        client_key: key.expose_secret().as_bytes().to_vec(),
+    });
+    let root_cert = tls.ca.clone();
+    (client_tls.is_some() || root_cert.is_some()).then_some(TlsCertificates { client_tls, root_cert })
 }
 
 /// Awaits an answer for up to `limit`. When a process goes on that stood still, its timers are over and the answer lies unread

@@ -1,5 +1,7 @@
 //! What can go wrong with Redis, sorted by what the caller does next.
 
+use std::sync::Arc;
+
 use redis::{ErrorKind, ServerErrorKind};
 
 /// How Redis begins to say that it has as many clients as it may have.
@@ -102,6 +104,14 @@ impl StoreError {
         }
     }
 
+    /// What was wrong with TLS, where that was why no connection came about.
+    pub(crate) fn tls_fault(&self) -> Option<rustls::Error> {
+        let Self::Unreachable(error) = self else { return None };
+        // The client keeps an I/O error behind a pointer that is an error itself.
+        let source = std::error::Error::source(error)?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
+        source.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>().cloned()
+    }
+
     /// Whether Redis has as many clients as it may have.
     pub(crate) fn is_of_too_many_clients(&self) -> bool {
         self.answer().is_some_and(|(_, detail)| detail.contains(TOO_MANY_CLIENTS))
@@ -155,6 +165,9 @@ impl From<redis::RedisError> for StoreError {
                 | ServerErrorKind::ClusterDown
                 | ServerErrorKind::TryAgain,
             ) => Self::Unreachable(error),
+            ErrorKind::InvalidClientConfig => Self::Unfit(format!(
+                "the files for TLS to Redis cannot be used ({error}): make sure that redis.client_key is the key of redis.client_cert"
+            )),
             ErrorKind::AuthenticationFailed => Self::Denied(error),
             _ => Self::Refused(error),
         }

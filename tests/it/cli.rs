@@ -11,6 +11,7 @@ mod exit_codes;
 mod follow;
 mod help;
 mod redis_refuses;
+mod redis_tls;
 mod secrecy;
 mod settings;
 mod test_button;

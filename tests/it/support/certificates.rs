@@ -98,6 +98,15 @@ pub fn trusted_pem() -> (String, String) {
     (certificate.pem(), key.serialize_pem())
 }
 
+/// The same for these names alone, from [`Authority::shared`] or an authority that nobody knows.
+pub fn pem_for(names: &[&str], is_known: bool) -> (String, String) {
+    let unknown = Authority::new("An authority nobody knows");
+    let authority = if is_known { Authority::shared() } else { &unknown };
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params_for(names).signed_by(&key, &authority.issuer).expect("a certificate");
+    (certificate.pem(), key.serialize_pem())
+}
+
 fn params_for(names: &[&str]) -> CertificateParams {
     CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())
         .expect("the names are well formed")

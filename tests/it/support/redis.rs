@@ -48,6 +48,8 @@ pub struct RedisServer {
     port: u16,
     directory: PathBuf,
     append_fsync: AppendFsync,
+    /// Arguments besides those that every server has.
+    arguments: Vec<String>,
     /// Variables of the process.
     environment: Vec<(&'static str, String)>,
     /// How many prefixes were given out.
@@ -72,12 +74,18 @@ impl RedisServer {
 
     /// A server of the caller's own, ready to answer. It ends when it is dropped.
     pub fn start(append_fsync: AppendFsync) -> Self {
-        Self::start_with(append_fsync, |_| Vec::new())
+        Self::start_with(append_fsync, Vec::new(), |_| Vec::new())
+    }
+
+    /// The same, with more arguments.
+    pub fn start_with_arguments(arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self::start_with(AppendFsync::No, arguments, |_| Vec::new())
     }
 
     /// The same, with a time of day that can be [stepped](Self::step_clock); its monotonic clock goes on as it is.
     pub fn start_with_a_clock() -> Self {
-        Self::start_with(AppendFsync::No, |directory| {
+        Self::start_with(AppendFsync::No, Vec::new(), |directory| {
             let file = directory.join(CLOCK);
             std::fs::write(&file, "+0").expect("its directory is there");
             vec![
@@ -98,14 +106,18 @@ impl RedisServer {
         std::fs::rename(new, self.directory.join(CLOCK)).expect("its directory is there");
     }
 
-    fn start_with(append_fsync: AppendFsync, environment: impl FnOnce(&Path) -> Vec<(&'static str, String)>) -> Self {
+    fn start_with(
+        append_fsync: AppendFsync,
+        arguments: Vec<String>,
+        environment: impl FnOnce(&Path) -> Vec<(&'static str, String)>,
+    ) -> Self {
         assert_installed();
         let directory = tempfile::Builder::new().prefix("lynkhook-redis-").tempdir().expect("a directory for Redis");
         let directory = directory.keep();
         let environment = environment(&directory);
         let port = unused_port();
         let mut server =
-            Self { port, directory, append_fsync, environment, prefixes: AtomicU32::new(0), guarded: None };
+            Self { port, directory, append_fsync, arguments, environment, prefixes: AtomicU32::new(0), guarded: None };
         let started = Instant::now();
         while !server.launch() {
             assert!(started.elapsed() < START_LIMIT, "Redis found no free port: {}", server.log());
@@ -172,7 +184,7 @@ impl RedisServer {
 
     /// Starts the process and waits until it is ready; `false` if somebody else has the port.
     fn launch(&mut self) -> bool {
-        let guarded = Guarded::spawn(&self.directory, self.port, self.append_fsync, &self.environment);
+        let guarded = Guarded::spawn(&self.directory, self.port, self.append_fsync, &self.arguments, &self.environment);
         let started = Instant::now();
         while !is_ready(&self.url(), guarded.process_id) {
             // Asked of the log and not of the port, because on a taken port another Redis may be answering.
@@ -198,7 +210,13 @@ impl Drop for RedisServer {
 }
 
 impl Guarded {
-    fn spawn(directory: &Path, port: u16, append_fsync: AppendFsync, environment: &[(&'static str, String)]) -> Self {
+    fn spawn(
+        directory: &Path,
+        port: u16,
+        append_fsync: AppendFsync,
+        arguments: &[String],
+        environment: &[(&'static str, String)],
+    ) -> Self {
         let fsync = match append_fsync {
             AppendFsync::Always => "always",
             AppendFsync::EverySecond => "everysec",
@@ -211,6 +229,7 @@ impl Guarded {
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
             .args(["--appendfsync", fsync, "--dir"])
             .arg(directory)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // A Ctrl-C at the terminal must not end the guard before it has done its work.

@@ -1,0 +1,113 @@
+//! TLS to a real Redis: `redis.ca`, `redis.client_cert` and `redis.client_key`, and what is wrong with certificates.
+
+use lynkhook::{config::Settings, store::Store};
+
+use super::*;
+
+/// A Redis that speaks TLS with this certificate, on a second port.
+struct Secure {
+    redis: RedisServer,
+    port: u16,
+    ca: NamedTempFile,
+}
+
+impl Secure {
+    fn start((certificate, key): (String, String), wants_certificates: bool) -> Self {
+        let (certificate, key, ca) = (file(&certificate), file(&key), file(&Authority::shared().pem()));
+        let (port, wants) = (unused_port(), if wants_certificates { "yes" } else { "no" });
+        let redis = RedisServer::start_with_arguments(&[
+            "--tls-port",
+            &port.to_string(),
+            "--tls-cert-file",
+            path(&certificate),
+            "--tls-key-file",
+            path(&key),
+            "--tls-ca-cert-file",
+            path(&ca),
+            "--tls-auth-clients",
+            wants,
+        ]);
+        Self { redis, port, ca }
+    }
+
+    fn program(&self) -> Program {
+        let url = format!("rediss://localhost:{}/", self.port);
+        Program::new(&self.redis, "tls").env("LYNKHOOK_REDIS__URL", url)
+    }
+
+    fn believed(&self) -> Program {
+        self.program().env("LYNKHOOK_REDIS__CA", path(&self.ca))
+    }
+}
+
+/// Each kind of command ends with this code and these words; `doctor` as well, where the settings are good.
+async fn assert_refused_with(program: &Program, code: i32, says: &[&str]) {
+    let event = file(TRANSCRIPT);
+    for words in
+        [vec!["worker"], vec!["enqueue", "--account", "acme", "--file", path(&event)], webhook("acme", &["list"])]
+    {
+        assert_refused(&format!("{words:?}"), &program.run(&words).await, code, says);
+    }
+    let output = program.run(["doctor"]).await;
+    assert_eq!(output.code, Some(code), "{output:#?}");
+    for words in says {
+        assert!(format!("{} {}", output.stdout, output.stderr).contains(words), "{words} in {output:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_authority_in_redis_ca_is_believed_by_programs_and_the_library_without_a_variable_of_the_system() {
+    let secure = Secure::start(trusted_pem(), false);
+    assert_eq!(secure.believed().json(["queue", "status"]).await["depth"], 0);
+    let url = format!("rediss://localhost:{}/", secure.port);
+    let variables = [("LYNKHOOK_REDIS__URL", url.as_str()), ("LYNKHOOK_REDIS__CA", path(&secure.ca))];
+    Store::open(&Settings::load(None, variables).unwrap()).await.unwrap().now().await.unwrap();
+    let worker = secure.believed().worker([]);
+    worker.wait_for_line("worker started").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_not_known_is_5_and_advises_redis_ca() {
+    let says = ["UnknownIssuer", "with redis.ca"];
+    assert_refused_with(&Secure::start(trusted_pem(), false).program(), 5, &says).await;
+    let other = Secure::start(pem_for(&["localhost"], false), false);
+    assert_refused_with(&other.believed(), 5, &says).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_for_another_name_is_5_and_advises_the_name() {
+    let secure = Secure::start(pem_for(&["elsewhere.test"], true), false);
+    assert_refused_with(&secure.believed(), 5, &["a name that the certificate of Redis has"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_redis_wants_is_asked_for_and_taken() {
+    let secure = Secure::start(trusted_pem(), true);
+    assert_refused_with(&secure.believed(), 5, &["redis.client_cert and redis.client_key"]).await;
+    let (certificate, key) = pem_for(&["worker"], true);
+    let (certificate, key) = (file(&certificate), file(&key));
+    let shown = secure.believed().env("LYNKHOOK_REDIS__CLIENT_CERT", path(&certificate));
+    let good = shown.clone().env("LYNKHOOK_REDIS__CLIENT_KEY", path(&key));
+    assert_eq!(good.json(["queue", "status"]).await["depth"], 0);
+    good.worker([]).wait_for_line("worker started").await;
+
+    assert_refused_with(&shown, 2, &["redis.client_key", "belongs to redis.client_cert"]).await;
+    let others = file(&trusted_pem().1);
+    let mixed = shown.clone().env("LYNKHOOK_REDIS__CLIENT_KEY", path(&others));
+    assert_refused_with(&mixed, 5, &["redis.client_key is the key of redis.client_cert"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_missing_or_holds_nothing_of_use_is_2() {
+    let secure = Secure::start(trusted_pem(), false);
+    let empty = file("nothing");
+    for (name, value, says) in [
+        ("LYNKHOOK_REDIS__CA", "/nowhere.pem", ["redis.ca", "/nowhere.pem", "No such file"]),
+        ("LYNKHOOK_REDIS__CA", path(&empty), ["redis.ca", "no usable certificate", "PEM"]),
+        ("LYNKHOOK_REDIS__CLIENT_KEY", path(&empty), ["redis.client_key", "no usable private key", "PEM"]),
+    ] {
+        assert_refused_with(&secure.program().env(name, value), 2, &says).await;
+    }
+    let plain = secure.believed().env("LYNKHOOK_REDIS__URL", secure.redis.url());
+    assert_refused_with(&plain, 2, &["redis.ca", "begins with rediss://"]).await;
+}
