@@ -182,8 +182,8 @@ fn version(server: &ServerInfo) -> Finding {
 }
 
 fn role(server: &ServerInfo) -> Finding {
-    if server.text("redis_mode") == Some("cluster") {
-        return fail("role", "a node of Redis Cluster", "use a single Redis: clusters are not served yet");
+    if server.is_in_a_cluster() {
+        return fail("role", "a node of a cluster", "use a single Redis: clusters are not served yet");
     }
     match server.text("role") {
         Some("master") | None => pass("role", "takes writes"),

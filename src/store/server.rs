@@ -46,10 +46,17 @@ impl ServerInfo {
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= OLDEST_REDIS
     }
 
-    /// Whether it tells of a change before it answers who made it. From Redis 8 on a thread for clients may answer first.
+    /// Whether it tells of a change before it answers who made it. From Redis 8 on a thread for clients may answer first. Valkey
+    /// has such threads from 8 on as well, and calls itself Redis 7.2.4.
     pub(super) fn tells_before_it_answers(&self) -> bool {
-        let major = self.version().split('.').next().and_then(|major| major.parse::<u32>().ok());
+        let version = self.text("valkey_version").unwrap_or(self.version());
+        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
         major.is_some_and(|major| major < 8) || self.number("io_threads_active").unwrap_or(0) == 0
+    }
+
+    /// Whether it is a node of a cluster. Valkey 9 has another word than `cluster` for its mode.
+    pub fn is_in_a_cluster(&self) -> bool {
+        self.number("cluster_enabled") == Some(1) || self.text("redis_mode") == Some("cluster")
     }
 
     /// What it does when it is full, if it says so.
@@ -87,6 +94,12 @@ impl Store {
                 "Redis {version} is too old; Lynkhook needs {major}.{minor} or newer"
             )));
         }
+        if info.is_in_a_cluster() {
+            return Err(StoreError::Unfit(
+                "this is a node of a cluster, and clusters are not served yet: name a single Redis in redis.url"
+                    .to_owned(),
+            ));
+        }
         match info.eviction_policy() {
             Some(policy) if policy != NO_EVICTION && policy != accepted_eviction => Err(StoreError::Unfit(format!(
                 "this Redis has `maxmemory-policy {policy}`: when it is full, it deletes events that it has accepted; \
@@ -114,6 +127,17 @@ mod tests {
         for (version, threads, tells) in [("7.4.1", 1, true), ("8.0.0", 0, true), ("8.2.1", 1, false)] {
             let info = ServerInfo::parse(&format!("redis_version:{version}\r\nio_threads_active:{threads}\r\n"));
             assert_eq!(info.tells_before_it_answers(), tells, "{version} with {threads}");
+        }
+        for (valkey, threads, tells) in
+            [("7.2.9", 1, true), ("8.1.1", 0, true), ("8.1.1", 1, false), ("9.0.0", 1, false)]
+        {
+            let text = format!(
+                "redis_version:7.2.4\nserver_name:valkey\nvalkey_version:{valkey}\nio_threads_active:{threads}"
+            );
+            assert_eq!(ServerInfo::parse(&text).tells_before_it_answers(), tells, "Valkey {valkey} with {threads}");
+        }
+        for (text, is) in [("redis_mode:cluster", true), ("cluster_enabled:1", true), ("cluster_enabled:0", false)] {
+            assert_eq!(ServerInfo::parse(text).is_in_a_cluster(), is, "{text}");
         }
     }
 }

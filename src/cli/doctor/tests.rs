@@ -28,6 +28,8 @@ fn a_server_that_is_too_old_a_replica_or_a_cluster_fails() {
     assert_says(&role(&server("role:master redis_mode:standalone")), Verdict::Pass, "writes");
     assert_says(&role(&server("role:slave")), Verdict::Fail, "primary");
     assert_says(&role(&server("role:master redis_mode:cluster")), Verdict::Fail, "single");
+    let valkey = server("role:master server_mode:cluster cluster_enabled:1");
+    assert_says(&role(&valkey), Verdict::Fail, "a node of a cluster");
 }
 
 #[test]

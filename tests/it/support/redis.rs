@@ -22,12 +22,12 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// The response timeout of [`RedisServer::connection`]; the client's own default, 500 ms, is too short for a busy machine.
 const RESPONSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs `redis-server`, tells us its process id, and ends it when standard input says so or closes.
+/// Runs `redis-server`, or what `LYNKHOOK_TEST_REDIS_SERVER` names, tells us its process id, and ends it when standard input says so or closes.
 ///
 /// `$1` is the directory, the rest are the server's arguments. The word `keep` leaves the directory for a restart.
 const GUARD: &str = r#"
     directory=$1; shift
-    redis-server "$@" >"$directory/redis.log" 2>&1 </dev/null &
+    "${LYNKHOOK_TEST_REDIS_SERVER:-redis-server}" "$@" >"$directory/redis.log" 2>&1 </dev/null &
     echo $!
     read -r fate
     kill -9 $! 2>/dev/null
@@ -269,7 +269,8 @@ pub fn faketime_library() -> String {
 }
 
 fn assert_installed() {
-    let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
+    let server = std::env::var("LYNKHOOK_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+    let found = Command::new(server).arg("--version").stdout(Stdio::null()).status();
     assert!(
         found.is_ok_and(|status| status.success()),
         "These tests need a real Redis, and `redis-server` is not on the PATH. Install it (Debian: `apt-get install \
