@@ -4,7 +4,8 @@
 //! would accept is refused here, where its producer can still do something about it, and that many events share a
 //! round trip.
 //!
-//! Enqueueing is not repeated here, because a repetition adds a second event. Three things can happen to an event
+//! A connection that was closed while nothing was sent on it is replaced before the next event is sent. Beyond that,
+//! enqueueing is not repeated here, because a repetition adds a second event. Three things can happen to an event
 //! that is not enqueued, and [`EnqueueError`] tells them apart: it was refused, it is certainly not in the queue, or
 //! nobody knows. A producer that gives its events ids of its own ([`NewEvent::with_id`]) may repeat in all cases:
 //! receivers see one `webhook-id`.
@@ -84,7 +85,7 @@ pub struct Producer {
 /// An event that is in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enqueued {
-    /// Its entry's id in the queue's stream. Not the `webhook-id`, which is the event's own id.
+    /// Its entry's id in the queue's stream. Not the `webhook-id`: see [`Producer::event_id`].
     pub stream_id: String,
 }
 
@@ -139,6 +140,14 @@ impl Producer {
     pub async fn enqueue(&self, account: &AccountId, event: &NewEvent) -> Answer {
         let mut answers = self.round_trip(vec![(account, event)]).await;
         answers.pop().expect("one answer for one event")
+    }
+
+    /// The id of an event that is in the queue, which its receivers get as `webhook-id`: its own, or the one that workers
+    /// derive from its entry.
+    pub fn event_id(&self, account: &AccountId, event: &NewEvent, enqueued: &Enqueued) -> EventId {
+        let partition = self.store.keys().partition(account);
+        let derived = || EventId::derive(partition, &enqueued.stream_id, account.as_str(), &event.envelope);
+        event.id.clone().unwrap_or_else(derived)
     }
 
     /// Puts one event into its account's queue: an envelope that is written already, delivered byte for byte.

@@ -1,9 +1,10 @@
 //! Enqueueing against a Redis of each test's own, because a full one must not be shared.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use lynkhook::{
@@ -60,13 +61,29 @@ impl Redis {
         command.query(&mut redis::Client::open(self.url()).unwrap().get_connection().unwrap()).unwrap()
     }
 
+    /// Closes the connections of everyone else.
+    fn close_connections(&self) {
+        self.command::<()>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    }
+
     /// The queue's entries: id, and fields with values.
     fn queue(&self) -> Vec<(String, Vec<String>)> {
         self.command(&["XRANGE", "lynkhook:{0}:queue", "-", "+"])
     }
 
     fn cli(&self, arguments: &[&str], input: &[u8]) -> Output {
-        let mut run = Command::new(env!("CARGO_BIN_EXE_lynkhook"))
+        let mut run = self.run(arguments);
+        let mut stdin = run.stdin.take().unwrap();
+        let input = input.to_owned();
+        // The program may end before it has read all.
+        let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let output = run.wait_with_output().unwrap();
+        writing.join().unwrap();
+        output
+    }
+
+    fn run(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_lynkhook"))
             .args(["enqueue", "--account", "acme"])
             .args(arguments)
             .env_clear()
@@ -75,14 +92,7 @@ impl Redis {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
-        let mut stdin = run.stdin.take().unwrap();
-        let input = input.to_owned();
-        // The program may end before it has read all.
-        let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
-        let output = run.wait_with_output().unwrap();
-        writing.join().unwrap();
-        output
+            .unwrap()
     }
 }
 
@@ -160,6 +170,77 @@ async fn a_redis_that_falls_silent_leaves_the_outcome_unknown_and_the_rest_unsen
     assert!(matches!(answers[500], Err(EnqueueError::NotAccepted(StoreError::Unreachable(_)))));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_replaces_a_connection_that_was_closed_while_idle_and_enqueues_once() {
+    let redis = Redis::start();
+    let producer = redis.producer().await;
+    for round in 1..=5 {
+        let answer = producer.enqueue(&acme(), &NewEvent::from_envelope(ENVELOPE)).await;
+        assert!(answer.is_ok(), "round {round}: {answer:?}");
+        assert_eq!(redis.queue().len(), round);
+        redis.close_connections();
+        // Longer than a connection is trusted without a question.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_may_not_ping_replaces_a_closed_connection_as_well() {
+    let redis = Redis::start();
+    drop(redis.producer().await);
+    redis.command::<()>(&["ACL", "SETUSER", "default", "-ping"]);
+    let producer = redis.producer().await;
+    for round in 1..=2 {
+        let answer = producer.enqueue(&acme(), &NewEvent::from_envelope(ENVELOPE)).await;
+        assert!(answer.is_ok(), "round {round}: {answer:?}");
+        redis.close_connections();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(redis.queue().len(), 2);
+}
+
+#[test]
+fn a_line_is_enqueued_within_100_ms_while_its_producer_is_silent_and_after_its_connection_was_closed() {
+    let redis = Redis::start();
+    for json in [false, true] {
+        let mut command = redis.run(&["-", "--json"][..=usize::from(json)]);
+        let mut stdin = command.stdin.take().unwrap();
+        let mut out = BufReader::new(command.stdout.take().unwrap());
+        // The program has started when its first line is answered, so the time counts from the second on.
+        let mut line = String::new();
+        for round in 0..4 {
+            writeln!(stdin, "{ENVELOPE}").unwrap();
+            let sent = Instant::now();
+            line.clear();
+            while !line.contains('-') {
+                line.clear();
+                assert_ne!(out.read_line(&mut line).unwrap(), 0, "round {round}");
+            }
+            assert!(round == 0 || sent.elapsed() < Duration::from_millis(300), "{:?}", sent.elapsed());
+            redis.close_connections();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(stdin);
+        assert!(command.wait().unwrap().success());
+    }
+    assert_eq!(redis.queue().len(), 8);
+}
+
+#[test]
+fn a_first_line_does_not_wait_for_a_second_one() {
+    let redis = Redis::start();
+    let mut command = redis.run(&["-"]);
+    let mut stdin = command.stdin.take().unwrap();
+    let mut out = BufReader::new(command.stdout.take().unwrap());
+    writeln!(stdin, "{ENVELOPE}").unwrap();
+    let mut id = String::new();
+    out.read_line(&mut id).unwrap();
+    assert_eq!(redis.queue()[0].0, id.trim_end());
+    assert_eq!(redis.queue()[0].1[3], ENVELOPE);
+    drop(stdin);
+    assert!(command.wait().unwrap().success());
+}
+
 #[test]
 fn one_envelope_goes_as_it_is_and_lines_are_named_when_refused() {
     let redis = Redis::start();
@@ -168,7 +249,11 @@ fn one_envelope_goes_as_it_is_and_lines_are_named_when_refused() {
     assert_eq!(one.status.code(), Some(0), "{}", stderr(&one));
     let answer: serde_json::Value = serde_json::from_slice(&one.stdout).unwrap();
     let (entry, fields) = redis.queue().remove(0);
-    assert_eq!((answer["id"].as_str().unwrap(), fields[3].as_str(), fields[5].as_str()), (&*entry, &*pretty, "my-id"));
+    assert_eq!(
+        (answer["entry"].as_str().unwrap(), fields[3].as_str(), fields[5].as_str()),
+        (&*entry, &*pretty, "my-id")
+    );
+    assert_eq!(answer["id"], "my-id");
 
     let lines = format!("{ENVELOPE}\n\nnonsense\n{ENVELOPE}\n");
     let some = redis.cli(&["--json"], lines.as_bytes());

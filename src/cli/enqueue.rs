@@ -8,7 +8,8 @@ mod report;
 
 use std::{
     fs::File,
-    io::{self, BufWriter, IsTerminal, Read, Stdout, Write},
+    io::{self, BufWriter, IsTerminal, Stdout, Write},
+    os::fd::AsFd,
     path::PathBuf,
 };
 
@@ -51,14 +52,15 @@ pub(super) struct Arguments {
     /// Stop at the first line that is no valid envelope, instead of naming it and going on.
     #[arg(long)]
     stop_at_first_error: bool,
-    /// Answer in JSON: one object for one envelope, one array for lines.
+    /// Answer in JSON: one object for one envelope, one array for lines. `entry` is the stream id, `id` what receivers get
+    /// as `webhook-id`.
     #[arg(long)]
     json: bool,
 }
 
 /// Where the events come from, and how many bytes there are, if that is known.
 struct Source {
-    reader: Box<dyn Read + Send>,
+    reader: File,
     bytes: Option<u64>,
 }
 
@@ -85,7 +87,8 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     let (sender, mut pieces) = mpsc::channel(READ_AHEAD);
     let max_bytes = usize::try_from(settings.event.max_bytes).unwrap_or(usize::MAX);
     let bytes = source.bytes;
-    let reading = tokio::task::spawn_blocking(move || input::read(source.reader, max_bytes, &sender));
+    let one_envelope = arguments.id.is_some();
+    let reading = tokio::task::spawn_blocking(move || input::read(source.reader, one_envelope, max_bytes, &sender));
     let mut lines = Lines::new(&arguments, producer, bytes);
     loop {
         let piece = tokio::select! {
@@ -124,7 +127,9 @@ fn open(arguments: &Arguments) -> Result<Source, String> {
                     .to_owned(),
             );
         }
-        return Ok(Source { reader: Box::new(io::stdin()), bytes: None });
+        let input = io::stdin().as_fd().try_clone_to_owned();
+        let input = input.map_err(|e| format!("standard input cannot be read: {e}"))?;
+        return Ok(Source { reader: input.into(), bytes: None });
     };
     let refuse = |reason: &dyn std::fmt::Display| format!("{} cannot be read: {reason}", path.display());
     let file = File::open(path).map_err(|e| refuse(&e))?;
@@ -133,21 +138,24 @@ fn open(arguments: &Arguments) -> Result<Source, String> {
         return Err(refuse(&"it is a directory"));
     }
     // A pipe or a device has no length to know.
-    Ok(Source { reader: Box::new(file), bytes: metadata.is_file().then_some(metadata.len()) })
+    Ok(Source { reader: file, bytes: metadata.is_file().then_some(metadata.len()) })
 }
 
 /// Enqueues the one envelope that the input is.
 async fn one(arguments: &Arguments, producer: &Producer, content: Content) -> anyhow::Result<Exit> {
     let account = &arguments.account;
     let answer = match content {
-        Ok(envelope) => producer.enqueue_bytes(account, arguments.id.clone(), envelope).await,
+        Ok(envelope) => {
+            let event = NewEvent { id: arguments.id.clone(), ..NewEvent::from_envelope(envelope) };
+            let enqueued = producer.enqueue(account, &event).await;
+            enqueued.map(|enqueued| (producer.event_id(account, &event, &enqueued), enqueued.stream_id))
+        }
         Err(fault) => Err(EnqueueError::Refused(fault)),
     };
     match answer {
-        Ok(enqueued) => {
-            let id = enqueued.stream_id;
-            let line =
-                if arguments.json { serde_json::json!({ "id": id, "account": account }).to_string() } else { id };
+        Ok((id, entry)) => {
+            let json = || serde_json::json!({ "entry": entry, "id": id, "account": account }).to_string();
+            let line = if arguments.json { json() } else { entry };
             let failed = lost(writeln!(io::stdout(), "{line}").err());
             Ok(if failed { Exit::Other } else { Exit::Success })
         }
@@ -168,6 +176,7 @@ struct Lines {
     producer: Producer,
     account: AccountId,
     stop_at_first_error: bool,
+    json: bool,
     ids: Ids<BufWriter<Stdout>>,
     tally: Tally,
     progress: ProgressBar,
@@ -180,6 +189,7 @@ impl Lines {
             producer,
             account: arguments.account.clone(),
             stop_at_first_error: arguments.stop_at_first_error,
+            json: arguments.json,
             ids: Ids::new(BufWriter::new(io::stdout()), arguments.json),
             tally: Tally::default(),
             progress: progress(bytes),
@@ -210,9 +220,15 @@ impl Lines {
                 break;
             }
         }
-        let mut answers = self.producer.enqueue_all(&events).await;
+        let answers = self.producer.enqueue_all(&events).await.into_iter().zip(&events);
+        let with_id = |(answer, (account, event)): (Answer, &(AccountId, NewEvent))| {
+            let enqueued = answer.as_ref().ok().filter(|_| self.json);
+            let id = enqueued.map(|enqueued| self.producer.event_id(account, event, enqueued));
+            (answer, id)
+        };
+        let mut answers: Vec<_> = answers.map(with_id).collect();
         for (index, fault) in unread {
-            answers.insert(index, Err(EnqueueError::Refused(fault)));
+            answers.insert(index, (Err(EnqueueError::Refused(fault)), None));
         }
         let progress = self.progress.clone();
         let cut = progress.suspend(|| self.tell(&numbers, &answers));
@@ -221,12 +237,12 @@ impl Lines {
         cut
     }
 
-    fn tell(&mut self, numbers: &[u64], answers: &[Answer]) -> Option<Cut> {
+    fn tell(&mut self, numbers: &[u64], answers: &[(Answer, Option<EventId>)]) -> Option<Cut> {
         let mut cut = None;
-        for (line, answer) in numbers.iter().zip(answers) {
+        for (line, (answer, id)) in numbers.iter().zip(answers) {
             self.tally.note(*line, answer);
             match answer {
-                Ok(enqueued) => self.ids.write(*line, &enqueued.stream_id),
+                Ok(enqueued) => self.ids.write(*line, &enqueued.stream_id, id.as_ref()),
                 Err(EnqueueError::Refused(fault)) => say(format_args!("line {line}: {fault}")),
                 Err(EnqueueError::NotAccepted(error) | EnqueueError::Unknown(error)) => {
                     cut.get_or_insert_with(|| Cut::Store(error.clone()));

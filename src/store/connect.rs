@@ -23,6 +23,8 @@ use crate::{config, failpoint};
 
 /// An answer that is late gets this much more time, so that the socket is looked at once more.
 const LAST_LOOK: Duration = Duration::from_millis(250);
+/// A connection without an answer for this long may have been closed meanwhile. Asking costs one round trip in this time at most.
+const QUIET: Duration = Duration::from_millis(5);
 /// Data that is sent and not acknowledged for this long breaks the connection.
 const DEAD_PEER: Duration = Duration::from_secs(20);
 /// How long, and for how many bytes, a Redis is listened to that closed a new connection.
@@ -38,6 +40,8 @@ pub(super) struct Link {
     connect_timeout: Duration,
     response_timeout: Duration,
     shared: Mutex<Option<Shared>>,
+    /// When commands that are not safe to repeat last had an answer.
+    answered: Mutex<Option<Instant>>,
     /// Held while one connects for all; when that failed last, and how.
     connecting: tokio::sync::Mutex<Option<(Instant, StoreError)>>,
 }
@@ -66,6 +70,7 @@ impl Link {
             connect_timeout: settings.connect_timeout,
             response_timeout: settings.response_timeout,
             shared: Mutex::new(None),
+            answered: Mutex::new(None),
             connecting: tokio::sync::Mutex::new(None),
         })
     }
@@ -91,15 +96,17 @@ impl Link {
     }
 
     /// Runs several commands in one round trip, each with an answer of its own: the server may take some and refuse
-    /// others. For commands that are not safe to repeat, so what is known of a failure is said.
+    /// others. For commands that are not safe to repeat: they are sent only on a connection that serves, and what is known of a
+    /// failure is said.
     pub(super) async fn run_each<T: FromRedisValue>(
         &self,
         pipeline: &mut Pipeline,
     ) -> Result<Vec<Result<T, StoreError>>, Unanswered> {
-        let mut shared = self.shared().await.map_err(Unanswered::NotSent)?;
+        let mut shared = self.proven().await.map_err(Unanswered::NotSent)?;
         let answers: redis::RedisResult<Vec<redis::RedisResult<T>>> =
             self.in_time(pipeline.ignore_errors().query_async(&mut shared.connection)).await;
         let answers = self.judge(shared.number, answers).map_err(Unanswered::Unknown)?;
+        *self.answered.lock() = Some(Instant::now());
         Ok(answers.into_iter().map(|answer| self.judge(shared.number, answer)).collect())
     }
 
@@ -133,6 +140,22 @@ impl Link {
     /// Awaits the answer to a command that does not block.
     async fn in_time<T>(&self, asking: impl Future<Output = redis::RedisResult<T>>) -> redis::RedisResult<T> {
         answered(self.response_timeout, asking).await
+    }
+
+    /// The shared connection, replaced if it was closed while nothing was sent on it: by Redis (`timeout`, `CLIENT KILL`), or by
+    /// a proxy that may not even say so.
+    async fn proven(&self) -> Result<Shared, StoreError> {
+        let mut shared = self.shared().await?;
+        let answered = *self.answered.lock();
+        if answered.is_some_and(|answered| answered.elapsed() < QUIET) {
+            return Ok(shared);
+        }
+        let answer = self.in_time(redis::cmd("PING").query_async::<()>(&mut shared.connection)).await;
+        // Any answer proves that it serves, also that this user may not ask.
+        match self.judge(shared.number, answer) {
+            Err(StoreError::Unreachable(_)) => self.shared().await,
+            _ => Ok(shared),
+        }
     }
 
     async fn shared(&self) -> Result<Shared, StoreError> {

@@ -106,6 +106,9 @@ const USEFUL_TO_A_WORKER: &[&str] = &["CLIENT ID", "CLIENT UNBLOCK 1", "CLIENT T
 /// The commands of a producer.
 const PRODUCER: &[&str] = &["XADD {queue} * field value"];
 
+/// Without it a refusal shows that the connection still serves, and stands in Redis's `ACL LOG`.
+const USEFUL_TO_A_PRODUCER: &[&str] = &["PING"];
+
 /// The commands of people's commands and of their scripts.
 const OPERATOR: &[&str] = &[
     "SCAN 0",
@@ -172,7 +175,7 @@ impl Role {
     fn commands(self) -> [(&'static [&'static str], bool); 4] {
         let (scripts, own, useful): (&[&str], _, &[&str]) = match self {
             Self::Worker => (SCRIPTS, WORKER, USEFUL_TO_A_WORKER),
-            Self::Producer => (&[], PRODUCER, &[]),
+            Self::Producer => (&[], PRODUCER, USEFUL_TO_A_PRODUCER),
             Self::Operator => (SCRIPTS, OPERATOR, &[]),
         };
         [(START, true), (scripts, true), (own, true), (useful, false)]

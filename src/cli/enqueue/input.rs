@@ -5,12 +5,17 @@
 //! never taken for lines, so that a misplaced comma is one complaint and not twenty.
 //!
 //! Reading blocks, so it has a thread of its own, and hands over what it has before it waits for more: a slow
-//! producer's events do not lie here. (Only the first line waits for the second, or for the end: it may be all.)
+//! producer's events do not lie here. (The first line may be all, so it waits a moment for the second or for the end. An
+//! input that comes with `--id` is one envelope, and is waited for.)
 //! Memory is bounded however long the input or one of its lines is.
 
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Cursor, Read},
+};
 
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 
@@ -20,6 +25,8 @@ use crate::{
 };
 
 const BUFFER_BYTES: usize = 256 << 10;
+/// An input whose only line is followed by nothing for this long goes on in lines.
+const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// An envelope's bytes, or that they are too many to be read.
 pub(super) type Content = Result<Bytes, EnvelopeFault>;
@@ -64,27 +71,44 @@ impl Batch {
     }
 }
 
+/// What is read.
+pub(super) trait Input: Read {
+    /// Whether nothing more comes for a moment, not even the end.
+    fn is_quiet(&self) -> bool;
+}
+
+impl Input for File {
+    fn is_quiet(&self) -> bool {
+        // What cannot be asked is read.
+        poll(&mut [PollFd::new(self, PollFlags::IN)], Some(&QUIET)) == Ok(0)
+    }
+}
+
 /// Reads to the end, or until nobody receives any more.
-pub(super) fn read(mut source: impl Read, max_bytes: usize, pieces: &mpsc::Sender<Piece>) -> io::Result<()> {
+pub(super) fn read(
+    mut source: impl Input,
+    one_envelope: bool,
+    max_bytes: usize,
+    pieces: &mpsc::Sender<Piece>,
+) -> io::Result<()> {
     let mut head = Vec::new();
-    let shape = loop {
+    let whole = loop {
         let grew = grow(&mut head, &mut source)?;
-        if let Some(shape) = shape(&head, !grew, max_bytes) {
-            break shape;
+        match shape(&head, !grew, max_bytes) {
+            Shape::Whole => break true,
+            Shape::Lines => break false,
+            Shape::OneLine if !one_envelope && source.is_quiet() => break false,
+            Shape::OneLine | Shape::Open => {}
         }
     };
-    match shape {
-        Shape::Whole => {
-            let content = read_whole(head, source, max_bytes)?;
-            // Nobody receives any more: the program is ending.
-            drop(pieces.blocking_send(Piece::Whole(content)));
-            Ok(())
-        }
-        Shape::Lines => {
-            let source = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(source));
-            read_lines(&mut Lines { source, max_bytes, number: 0, position: 0, buffer: Vec::new() }, pieces)
-        }
+    if !whole {
+        let source = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(source));
+        return read_lines(&mut Lines { source, max_bytes, number: 0, position: 0, buffer: Vec::new() }, pieces);
     }
+    let content = read_whole(head, source, max_bytes)?;
+    // Nobody receives any more: the program is ending.
+    drop(pieces.blocking_send(Piece::Whole(content)));
+    Ok(())
 }
 
 /// Appends what one read gives; `false` at the end.
@@ -105,28 +129,35 @@ fn grow(head: &mut Vec<u8>, source: &mut impl Read) -> io::Result<bool> {
 enum Shape {
     Whole,
     Lines,
+    /// One value in one line, with its line end, and nothing else so far: either of the two.
+    OneLine,
+    /// More must be read to tell.
+    Open,
 }
 
-/// What the input is, from its beginning (all of it where it has `ended`); `None`: more must be read to tell.
-fn shape(head: &[u8], ended: bool, max_bytes: usize) -> Option<Shape> {
+/// What the input is, from its beginning (all of it where it has `ended`).
+fn shape(head: &[u8], ended: bool, max_bytes: usize) -> Shape {
     let enough = ended || head.len() > max_bytes;
     let text = head.trim_ascii_start();
     let first_line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
     let opens = matches!(first_line, b"{" | b"[");
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
     match values.next() {
-        None => enough.then_some(Shape::Lines),
+        None if enough => Shape::Lines,
+        None => Shape::Open,
         Some(Ok(_)) => {
             let (value, rest) = text.split_at(values.byte_offset());
             match (rest.trim_ascii().is_empty(), value.contains(&b'\n')) {
-                (true, _) if ended => Some(Shape::Whole),
-                (true, _) if !enough => None,
-                (_, true) => Some(Shape::Whole),
-                (_, false) => Some(Shape::Lines),
+                (true, _) if ended => Shape::Whole,
+                (true, false) if !enough && rest.contains(&b'\n') => Shape::OneLine,
+                (true, _) if !enough => Shape::Open,
+                (_, true) => Shape::Whole,
+                (_, false) => Shape::Lines,
             }
         }
-        Some(Err(fault)) if fault.is_eof() && !enough => None,
-        Some(Err(_)) => Some(if opens { Shape::Whole } else { Shape::Lines }),
+        Some(Err(fault)) if fault.is_eof() && !enough => Shape::Open,
+        Some(Err(_)) if opens => Shape::Whole,
+        Some(Err(_)) => Shape::Lines,
     }
 }
 
@@ -211,9 +242,9 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Whether the next line is not here yet.
+    /// Whether the next line that is not blank is not here yet.
     fn must_wait(&self) -> bool {
-        !self.source.buffer().contains(&b'\n')
+        !self.source.buffer().trim_ascii_start().contains(&b'\n')
     }
 }
 

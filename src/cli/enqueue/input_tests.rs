@@ -3,9 +3,9 @@ use std::fmt::Write as _;
 use super::*;
 
 /// What is read of an input whose envelopes may have ten bytes, as one line of text a piece.
-fn pieces(source: impl Read + Send + 'static) -> Vec<Piece> {
+fn pieces(source: impl Input + Send + 'static) -> Vec<Piece> {
     let (sender, mut receiver) = mpsc::channel(1);
-    let reading = std::thread::spawn(move || read(source, 10, &sender));
+    let reading = std::thread::spawn(move || read(source, false, 10, &sender));
     let pieces = std::iter::from_fn(|| receiver.blocking_recv()).collect();
     reading.join().unwrap().unwrap();
     pieces
@@ -14,7 +14,7 @@ fn pieces(source: impl Read + Send + 'static) -> Vec<Piece> {
 fn text(input: &'static str) -> String {
     let show = |content: Content| content.map_or_else(|e| e.to_string(), |c| String::from_utf8(c.into()).unwrap());
     let mut shown = String::new();
-    for piece in pieces(input.as_bytes()) {
+    for piece in pieces(Cursor::new(input.to_owned())) {
         match piece {
             Piece::Whole(content) => write!(shown, "whole {:?}", show(content)).unwrap(),
             Piece::Lines(batch) => {
@@ -27,11 +27,29 @@ fn text(input: &'static str) -> String {
     shown
 }
 
-/// Gives one part a read.
+/// In its place nothing comes for a moment.
+const QUIET: &str = "";
+
+/// Gives one part a read; the last of them is the end.
 struct Parts(Vec<&'static str>);
+
+impl Input for Parts {
+    fn is_quiet(&self) -> bool {
+        self.0.first() == Some(&QUIET)
+    }
+}
+
+impl Input for Cursor<String> {
+    fn is_quiet(&self) -> bool {
+        false
+    }
+}
 
 impl Read for Parts {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0.first() == Some(&QUIET) {
+            self.0.remove(0);
+        }
         let part = if self.0.is_empty() { "" } else { self.0.remove(0) };
         buffer[..part.len()].copy_from_slice(part.as_bytes());
         Ok(part.len())
@@ -76,14 +94,28 @@ fn what_is_too_large_is_named_with_its_size_and_the_next_line_is_read() {
     assert_eq!(text("{\n          \n}"), format!("whole {:?}", fault(14)));
 }
 
+/// The numbers of the lines in each piece; none in one envelope.
+fn numbers(parts: &[&'static str]) -> Vec<Vec<u64>> {
+    let of_piece = |piece: &Piece| match piece {
+        Piece::Lines(batch) => batch.lines.iter().map(|line| line.number).collect(),
+        Piece::Whole(_) => Vec::new(),
+    };
+    pieces(Parts(parts.to_vec())).iter().map(of_piece).collect()
+}
+
 #[test]
 fn lines_are_handed_over_before_more_is_waited_for() {
-    let batches = pieces(Parts(vec!["{}\n{}\n", "{}", "\n", "{}\n", "{}"]));
-    let numbers = |piece: &Piece| match piece {
-        Piece::Lines(batch) => batch.lines.iter().map(|line| line.number).collect::<Vec<_>>(),
-        Piece::Whole(_) => panic!("lines"),
-    };
-    assert_eq!(batches.iter().map(numbers).collect::<Vec<_>>(), [vec![1, 2], vec![3], vec![4], vec![5]]);
+    assert_eq!(numbers(&["{}\n{}\n", "{}", "\n", "{}\n", "{}"]), [vec![1, 2], vec![3], vec![4], vec![5]]);
+    assert_eq!(numbers(&["{}\n{}\n\n \n", "{}\n"]), [vec![1, 2], vec![5]], "blank lines end no wait");
+}
+
+#[test]
+fn a_first_line_with_nothing_behind_it_for_a_moment_is_a_line() {
+    assert_eq!(numbers(&["{}\n", QUIET, "{}\n", "{}\n"]), [vec![1], vec![2], vec![3]]);
+    assert_eq!(numbers(&["{}", "\n\n", QUIET, "{}\n"]), [vec![1], vec![3]]);
+    // Without its line end, or over several lines, it is not whole before more comes.
+    assert_eq!(numbers(&["{}", QUIET, "\n{}\n"]), [vec![1, 2]]);
+    assert_eq!(numbers(&["{\n}\n", QUIET, "\n"]), [vec![0; 0]], "one envelope");
 }
 
 #[test]

@@ -3,9 +3,13 @@
 
 use std::{fmt, io};
 
-use crate::producer::{Answer, EnqueueError};
+use crate::{
+    domain::event::EventId,
+    producer::{Answer, EnqueueError},
+};
 
-/// The accepted events' ids, in order: one a line, or one JSON array.
+/// The accepted events' ids, in order: one a line, or one JSON array. A line is written whole, so that it can be read as it
+/// comes.
 ///
 /// When standard output cannot be written any more, the ids end and the work goes on: the events are what was asked
 /// for, and half of them would be worse.
@@ -21,11 +25,12 @@ impl<W: io::Write> Ids<W> {
         Self { out: Some(out), json, written: 0, lost: None }
     }
 
-    /// Writes the id that a line's event got.
-    pub(super) fn write(&mut self, line: u64, id: &str) {
-        let (json, opening) = (self.json, if self.written == 0 { "[\n" } else { ",\n" });
-        self.attempt(|out| {
-            if json { write!(out, "{opening}{{\"line\":{line},\"id\":\"{id}\"}}") } else { writeln!(out, "{id}") }
+    /// Writes the stream id that a line's event got, and in JSON the event's own id as well.
+    pub(super) fn write(&mut self, line: u64, entry: &str, id: Option<&EventId>) {
+        let opening = if self.written == 0 { "[" } else { "," };
+        self.attempt(|out| match id {
+            Some(id) => writeln!(out, "{opening}{{\"line\":{line},\"entry\":\"{entry}\",\"id\":\"{id}\"}}"),
+            None => writeln!(out, "{entry}"),
         });
         self.written += 1;
     }
@@ -38,7 +43,7 @@ impl<W: io::Write> Ids<W> {
     /// Ends the document; answers why it is not whole, if so.
     pub(super) fn finish(mut self) -> Option<io::Error> {
         if self.json {
-            let closing = if self.written == 0 { "[]\n" } else { "\n]\n" };
+            let closing = if self.written == 0 { "[]\n" } else { "]\n" };
             self.attempt(|out| out.write_all(closing.as_bytes()));
         }
         self.flush();
@@ -163,7 +168,8 @@ mod tests {
         let mut out = Vec::new();
         let mut ids = Ids::new(&mut out, json);
         for line in lines {
-            ids.write(*line, &format!("{line}-0"));
+            let id = json.then(|| format!("e{line}").parse().unwrap());
+            ids.write(*line, &format!("{line}-0"), id.as_ref());
         }
         assert!(ids.finish().is_none());
         String::from_utf8(out).unwrap()
@@ -173,7 +179,10 @@ mod tests {
     fn ids_are_lines_or_one_array() {
         assert_eq!(ids(false, &[1, 3]), "1-0\n3-0\n");
         assert_eq!(ids(true, &[]), "[]\n");
-        assert_eq!(ids(true, &[1, 3]), "[\n{\"line\":1,\"id\":\"1-0\"},\n{\"line\":3,\"id\":\"3-0\"}\n]\n");
+        assert_eq!(
+            ids(true, &[1, 3]),
+            "[{\"line\":1,\"entry\":\"1-0\",\"id\":\"e1\"}\n,{\"line\":3,\"entry\":\"3-0\",\"id\":\"e3\"}\n]\n"
+        );
     }
 
     #[test]
@@ -181,7 +190,7 @@ mod tests {
         let mut small = [0; 4];
         let mut ids = Ids::new(&mut small[..], false);
         for line in 0..10 {
-            ids.write(line, "1-0");
+            ids.write(line, "1-0", None);
         }
         assert!(ids.finish().is_some());
         assert_eq!(&small, b"1-0\n");

@@ -36,18 +36,20 @@ async fn one_envelope_from_a_file_or_standard_input_reaches_the_receiver_byte_fo
         add(&here.program, account, &receiver.url(&hook)).await;
         let output = here.program.run_with_input(enqueue(account, &flags), input).await;
         assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{account}: {output:#?}");
+        let mut derived = None;
         let entry = if flags.contains(&"--json") {
             let answer: Value = serde_json::from_str(&output.stdout).unwrap();
             assert_eq!(answer["account"], account);
-            answer["id"].as_str().unwrap().to_owned()
+            derived = answer["id"].as_str().map(str::to_owned);
+            answer["entry"].as_str().unwrap().to_owned()
         } else {
             output.stdout.trim_end().to_owned()
         };
         assert!(entry.split_once('-').is_some_and(|(ms, _)| ms.parse::<u64>().is_ok()), "a stream id: {entry}");
         let request = &receiver.wait_for(&hook, 1, SOON).await[0];
         assert_eq!(request.body, expected.as_bytes(), "{account}");
-        if let Some(id) = flags.iter().skip_while(|flag| **flag != "--id").nth(1) {
-            assert_eq!(request.header("webhook-id"), Some(*id), "{account}");
+        if let Some(id) = flags.iter().skip_while(|flag| **flag != "--id").nth(1).copied().or(derived.as_deref()) {
+            assert_eq!(request.header("webhook-id"), Some(id), "{account}");
         }
     }
 }
@@ -79,6 +81,12 @@ async fn of_three_lines_the_invalid_one_is_named_and_the_others_arrive() {
             assert_eq!(output.stdout.lines().count(), 2, "{account}: {output:#?}");
         }
         let requests = receiver.wait_for(&hook, 2, SOON).await;
+        if account == "json" {
+            let answered: Value = serde_json::from_str(&output.stdout).unwrap();
+            let answered: BTreeSet<_> = answered.as_array().unwrap().iter().map(|line| line["id"].as_str()).collect();
+            let received: BTreeSet<_> = requests.iter().map(|request| request.header("webhook-id")).collect();
+            assert_eq!(answered, received);
+        }
         assert_eq!(requests.iter().map(|request| &request.body[..]).collect::<BTreeSet<_>>(), expected, "{account}");
     }
     here.drained().await;
