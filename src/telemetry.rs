@@ -40,7 +40,8 @@ pub fn init(log: &Log) -> Result<(), BadFilter> {
         LogFormat::Human => true,
         LogFormat::Json => false,
     };
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    // Standard error may be closed: a line that cannot be written is lost, and nothing is said of it there.
+    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     // Beside the filter and not a directive in it: `hyper::proto=trace` would prevail over `hyper=info`.
     let fence = filter_fn(may_be_logged);
     let started = if human {

@@ -43,7 +43,7 @@ pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result
     let (store, vault) = open(settings).await?;
     let webhooks = Webhooks::new(settings, store, vault)?;
     if !yes && !confirmed(&account)? {
-        eprintln!("Nothing was deleted.");
+        super::output::say(format_args!("Nothing was deleted."));
         return Ok(Exit::Other);
     }
     purge(&webhooks, &account, json).await

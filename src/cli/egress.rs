@@ -117,7 +117,7 @@ fn lines(arguments: Vec<String>) -> Box<dyn Iterator<Item = io::Result<String>>>
     }
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        eprintln!("hint: one a line; Ctrl-D ends");
+        super::output::say(format_args!("hint: one a line; Ctrl-D ends"));
     }
     // What is not UTF-8 is shown with replacement characters, which no rule allows.
     Box::new(stdin.lock().split(b'\n').map(|line| Ok(String::from_utf8_lossy(&line?).into_owned())))

@@ -20,7 +20,7 @@ use self::{
     input::{Batch, Content, Piece},
     report::{Ids, Tally},
 };
-use super::Exit;
+use super::{Exit, output::say};
 use crate::{
     config::Settings,
     domain::{
@@ -82,7 +82,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         }
     };
     telemetry::init(&settings.log)?;
-    let stop = super::worker::on_signal()?;
+    let stop = super::signals::on_signal()?;
     let producer = Producer::connect(settings).await?;
     let (sender, mut pieces) = mpsc::channel(READ_AHEAD);
     let max_bytes = usize::try_from(settings.event.max_bytes).unwrap_or(usize::MAX);
@@ -295,9 +295,4 @@ fn lost(error: Option<io::Error>) -> bool {
     let Some(error) = error else { return false };
     say(format_args!("not all ids were printed: {error}"));
     error.kind() != io::ErrorKind::BrokenPipe
-}
-
-/// Writes a line to standard error. Nothing is left to be done where that is closed as well.
-fn say(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -12,6 +12,7 @@ mod output;
 mod queue;
 mod redis_advice;
 mod secrets;
+mod signals;
 mod webhook;
 mod worker;
 
@@ -93,7 +94,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {}", exit::line(&error));
+            output::say(format_args!("error: {}", exit::line(&error)));
             Exit::of(&error).into()
         }
     }

@@ -52,11 +52,11 @@ fn new_key() -> anyhow::Result<Exit> {
     line.push('\n');
     output::print(&line)?;
     if std::io::stdout().is_terminal() {
-        eprintln!(
+        super::output::say(format_args!(
             "hint: keep it in a file that only its owner can read, and name that file to servers and workers:\n  \
              (umask 077; lynkhook secrets new-key > FILE)   # mode 0600\n  \
              export LYNKHOOK_SECRETS__KEY_FILE=FILE"
-        );
+        ));
     }
     Ok(Exit::Success)
 }

@@ -1,14 +1,11 @@
 //! `lynkhook worker`.
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
-
-use super::Exit;
+use super::{Exit, signals::on_signal};
 use crate::{config::Settings, worker};
 
-/// Runs a worker until SIGTERM or SIGINT; a second signal ends it at once.
+/// Runs a worker until a signal; a second signal ends it at once.
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
-    // Before anything else, so that no signal finds the process without an ear.
+    // Before anything else, so that no signal comes too early.
     let stop = on_signal()?;
     let (store, vault) = super::open(settings).await?;
     raise_file_limit();
@@ -29,25 +26,4 @@ fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!(%error, ?current, ?maximum, "the limit of open files could not be raised");
     }
-}
-
-/// A token that the first SIGTERM or SIGINT cancels; the second one ends the process.
-pub(super) fn on_signal() -> std::io::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let token = stop.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if token.is_cancelled() {
-                eprintln!("second signal: ending at once");
-                std::process::exit(1);
-            }
-            token.cancel();
-        }
-    });
-    Ok(stop)
 }

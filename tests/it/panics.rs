@@ -108,3 +108,18 @@ async fn a_loop_that_panics_ends_its_worker_in_good_order_and_the_next_worker_do
     };
     Box::pin(tokio::task::LocalSet::new().run_until(every)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_signal_after_a_loop_panicked_is_not_taken_for_the_second() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/hook", [Answer::Delay(Duration::from_millis(1200), Box::new(Answer::Status(200)))]);
+    let here = Installation::new(&receiver).await;
+    here.add("acme", &receiver.url("/hook")).await;
+    here.push("acme", TRANSCRIPT).await;
+    let mut worker = panicking(&here, "before-promote", "8");
+    worker.wait_for_line("stopping: nothing more is taken").await;
+    worker.sigterm();
+    assert_eq!(worker.wait().await, Some(1));
+    let said = worker.stderr();
+    assert!(said.contains("worker stopped") && !said.contains("second signal"), "{said}");
+}

@@ -34,7 +34,7 @@ use self::{
     receiver::{PATHS, Received, Receiver},
     screen::{Screen, program, quoted},
 };
-use super::{Exit, output, webhook::tables, worker::on_signal};
+use super::{Exit, output, signals::on_signal, webhook::tables};
 use crate::{
     config::Settings,
     domain::{account::AccountId, event::EventId, log_entry::LogEntry, retry::Schedule},
@@ -59,11 +59,11 @@ pub(super) struct Flags {
     once: bool,
 }
 
-/// Runs everything until Ctrl-C or SIGTERM, or the end of the demonstration. `config` is a settings file to build on;
+/// Runs everything until a signal, or the end of the demonstration. `config` is a settings file to build on;
 /// there can be no `overrides` by flags, since it makes its own Redis.
 pub(super) async fn run(flags: &Flags, config: Option<&Path>, overrides: &[(&str, String)]) -> anyhow::Result<Exit> {
     if !overrides.is_empty() {
-        eprintln!("error: `lynkhook dev` starts a Redis of its own: leave --redis-url out");
+        output::say(format_args!("error: `lynkhook dev` starts a Redis of its own: leave --redis-url out"));
         return Ok(Exit::Usage);
     }
     let stop = on_signal()?;

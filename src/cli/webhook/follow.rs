@@ -19,9 +19,9 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 /// may show an older log for a while.
 const REMEMBERED: usize = 8 * LOG_LIMIT;
 
-/// Follows until Ctrl-C, SIGTERM, the webhook's deletion, or until nobody reads any more.
+/// Follows until a signal, the webhook's deletion, or until nobody reads any more.
 pub(super) async fn run(webhooks: &Webhooks, target: &Target, json: bool) -> anyhow::Result<Exit> {
-    let stop = super::super::worker::on_signal()?;
+    let stop = super::super::signals::on_signal()?;
     let mut ticks = interval(POLL_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = Seen::default();

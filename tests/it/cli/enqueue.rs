@@ -84,8 +84,8 @@ async fn of_three_lines_the_invalid_one_is_named_and_the_others_arrive() {
         if account == "json" {
             let answered: Value = serde_json::from_str(&output.stdout).unwrap();
             let answered: BTreeSet<_> = answered.as_array().unwrap().iter().map(|line| line["id"].as_str()).collect();
-            let received: BTreeSet<_> = requests.iter().map(|request| request.header("webhook-id")).collect();
-            assert_eq!(answered, received);
+            let webhook_ids: BTreeSet<_> = requests.iter().map(|request| request.header("webhook-id")).collect();
+            assert_eq!(answered, webhook_ids);
         }
         assert_eq!(requests.iter().map(|request| &request.body[..]).collect::<BTreeSet<_>>(), expected, "{account}");
     }

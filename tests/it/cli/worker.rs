@@ -1,5 +1,7 @@
 //! What `lynkhook worker` writes where logs are collected.
 
+use std::{process::Stdio, time::Duration};
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,4 +65,55 @@ async fn what_is_allowed_although_not_public_is_said_at_start() {
     for words in ["egress.allow", "127.0.0.0/8", "egress.extra_ca"] {
         assert!(output.stderr.contains(words), "{words}: {}", output.stderr);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_signal_that_asks_to_end_ends_each_command_in_good_order() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    add(&here.program, "acme", &receiver.url("/hook")).await;
+    let mut ended = Vec::new();
+    for signal in ["TERM", "INT", "HUP", "QUIT"] {
+        let mut worker = here.program.worker([]);
+        worker.wait_for_line("worker started").await;
+        worker.signal(signal);
+        ended.push((signal, "worker", worker.wait().await));
+        worker.wait_for_line("worker stopped").await;
+
+        let mut watching = here.program.start(["queue", "status", "--watch"]);
+        watching.wait_for_line("Depth").await;
+        watching.signal(signal);
+        ended.push((signal, "watch", watching.wait().await));
+    }
+    assert!(ended.iter().all(|(.., code)| *code == Some(0)), "{ended:?}");
+}
+
+/// A worker with nobody who reads its standard error, and an attempt in flight that goes on for long.
+async fn unread_worker(here: &Installation, receiver: &Receiver) -> std::process::Child {
+    receiver.plan("/slow", [Answer::Delay(Duration::from_secs(9), Box::new(Answer::Status(200)))]);
+    add(&here.program, "slow", &receiver.url("/slow")).await;
+    here.push("slow", TRANSCRIPT).await;
+    let mut worker = here.program.command(["worker"]).into_std();
+    let mut worker = worker.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(worker.stderr.take());
+    receiver.wait_for("/slow", 1, SOON).await;
+    worker
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_standard_error_is_closed_delivers_and_a_second_signal_ends_it_at_once() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let mut worker = unread_worker(&here, &receiver).await;
+    let stop = tokio::task::spawn_blocking(move || {
+        send_signal(worker.id(), "TERM");
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(worker.try_wait().unwrap().is_none(), "it finishes what is in flight");
+        send_signal(worker.id(), "HUP");
+        let signalled = std::time::Instant::now();
+        (worker.wait().unwrap().code(), signalled.elapsed())
+    });
+    let (code, took) = stop.await.unwrap();
+    assert_eq!(code, Some(1));
+    assert!(took < Duration::from_secs(3), "{took:?}");
 }

@@ -114,7 +114,8 @@ impl Program {
         Process::spawn(self.command(args), Vec::new())
     }
 
-    fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+    /// A command that is not started yet.
+    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lynkhook"));
         command.args(args);
         self.with_environment(command)

@@ -156,7 +156,8 @@ impl Process {
         ended.unwrap_or_else(|_| panic!("{} did not end within {limit:?}", self.name)).expect("it is our child").code()
     }
 
-    fn signal(&self, signal: &str) {
+    /// Sends it a signal, such as `HUP`.
+    pub fn signal(&self, signal: &str) {
         send_signal(self.id(), signal);
     }
 }
