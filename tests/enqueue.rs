@@ -269,6 +269,23 @@ fn one_envelope_goes_as_it_is_and_lines_are_named_when_refused() {
 }
 
 #[test]
+fn a_byte_order_mark_before_the_input_is_no_part_of_the_envelope_and_utf_16_is_named() {
+    let redis = Redis::start();
+    let pretty = ENVELOPE.replace(',', ",\n  ") + "\n";
+    let marked = redis.cli(&[], format!("\u{feff}{pretty}").as_bytes());
+    assert_eq!(marked.status.code(), Some(0), "{}", stderr(&marked));
+    assert_eq!(redis.queue()[0].1[3], pretty);
+    let utf16: Vec<u8> = pretty.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let refused = redis.cli(&[], &utf16);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("it is UTF-16; save it as UTF-8"), "{}", stderr(&refused));
+    let second = redis.cli(&[], format!("{ENVELOPE}\n\u{feff}{ENVELOPE}\n").as_bytes());
+    assert_eq!(second.status.code(), Some(4));
+    assert!(stderr(&second).starts_with("line 2: the envelope begins with a byte order mark (U+FEFF)"));
+    assert_eq!(redis.queue().len(), 2);
+}
+
+#[test]
 fn each_mistake_has_its_exit_code() {
     let redis = Redis::start();
     let two = format!("{ENVELOPE}\n{ENVELOPE}\n");

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, ffi::OsString, fs::File, io, io::Read, path::Pa
 use toml::{Table, Value, de::DeTable, de::DeValue};
 
 use super::error::{ConfigError, Origin};
+use crate::domain::text::without_mark;
 
 /// The defaults, and the reference manual.
 const DEFAULT: &str = include_str!("../../config/default.toml");
@@ -269,14 +270,16 @@ pub(super) fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A text file's content. A longer one is an error, so that a wrong path (a device, a dump) does no harm.
+/// A text file's content, without a byte order mark. A longer one is an error, so that a wrong path (a device, a dump) does no harm.
 pub(super) fn read_bounded(path: &Path, max_bytes: u64) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(max_bytes + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > max_bytes {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {max_bytes} bytes")));
     }
-    Ok(text)
+    let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason);
+    let text = without_mark(&bytes).map_err(|utf16| invalid(&utf16.to_string()))?;
+    str::from_utf8(text).map(str::to_owned).map_err(|_| invalid("it is not UTF-8 text"))
 }
 
 /// On which line each key stands, by its path.

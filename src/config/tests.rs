@@ -457,3 +457,20 @@ fn a_variable_that_is_not_utf8_is_an_error_only_where_it_is_ours() {
     load("PATH".into()).unwrap();
     load(broken()).unwrap();
 }
+
+#[test]
+fn a_settings_file_and_a_key_file_are_read_behind_a_byte_order_mark_and_refused_as_utf_16() {
+    let (settings, key) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    let secret = "dGVzdHMgb25seSwgbmV2ZXIgYSByZWFsIHNlY3JldCE=";
+    std::fs::write(key.path(), format!("\u{feff}{secret}\r\n")).unwrap();
+    let toml = format!("\u{feff}[secrets]\nkey_file = {:?}\n", key.path());
+    std::fs::write(settings.path(), &toml).unwrap();
+    let load = || Settings::load(Some(settings.path()), std::iter::empty::<(String, String)>());
+    assert_eq!(load().unwrap().secrets.key.unwrap().expose_secret(), secret);
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<_>>();
+    for file in [&key, &settings] {
+        std::fs::write(file.path(), utf16(&toml)).unwrap();
+        let said = format!("{:#}", anyhow::Error::from(load().unwrap_err()));
+        assert!(said.contains("it is UTF-16; save it as UTF-8"), "{said}");
+    }
+}

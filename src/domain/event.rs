@@ -8,6 +8,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::text::BYTE_ORDER_MARK;
+
 /// The event type of the test button. Built in; never in the catalogue, never accepted from a producer.
 pub const TEST_EVENT: &str = "webhook.test";
 
@@ -107,6 +109,9 @@ pub enum EnvelopeFault {
         /// The limit in bytes.
         limit: usize,
     },
+    /// U+FEFF stands before it. It is not removed, because an envelope's bytes are never changed.
+    #[error("the envelope begins with a byte order mark (U+FEFF); send it without")]
+    ByteOrderMark,
     /// Not UTF-8.
     #[error("the envelope is not UTF-8")]
     NotUtf8,
@@ -204,6 +209,9 @@ struct Members<'a> {
 
 impl<'a> Members<'a> {
     fn parse(envelope: &'a [u8]) -> Result<Self, EnvelopeFault> {
+        if envelope.starts_with(BYTE_ORDER_MARK) {
+            return Err(EnvelopeFault::ByteOrderMark);
+        }
         let text = std::str::from_utf8(envelope).map_err(|_| EnvelopeFault::NotUtf8)?;
         let not_json = |e: serde_json::Error| EnvelopeFault::NotJson { line: e.line(), column: e.column() };
         let Pairs(pairs) = serde_json::from_str(text).or_else(|_| {
@@ -318,6 +326,10 @@ mod tests {
         let ok = r#""timestamp":"2026-03-26T14:32:00Z","data":{}"#;
         for (bytes, fault) in [
             (String::new(), "the envelope is not JSON (line 1, column 0)"),
+            (
+                format!("\u{feff}{{\"event\":\"transcript.created\",{ok}}}"),
+                "the envelope begins with a byte order mark (U+FEFF); send it without",
+            ),
             ("[]".into(), "the envelope is not a JSON object"),
             ("{} x".into(), "the envelope is not JSON (line 1, column 4)"),
             (format!("{{{ok}}}"), "the envelope has no `event`"),

@@ -14,6 +14,7 @@ pub mod log_entry;
 pub mod new_event;
 pub mod outcome;
 pub mod retry;
+pub mod text;
 pub mod transcript;
 pub mod url;
 pub mod webhook;

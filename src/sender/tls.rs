@@ -3,7 +3,7 @@
 //! TLS 1.2 or newer, certificates verified against the system's authorities; where a system has none (a bare
 //! container), against Mozilla's list as it was when this program was built. `egress.extra_ca` adds to either.
 
-use std::{io, path::Path, sync::Arc};
+use std::{fs, io, path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -14,6 +14,7 @@ use rustls::{
 };
 
 use super::{SenderError, chain::ChainVerifier};
+use crate::domain::text::without_mark;
 
 /// Sessions kept for resumption. The library keeps up to 8 for a host, so that this is 512 hosts.
 const SESSIONS: usize = 4096;
@@ -52,13 +53,13 @@ fn roots(extra_ca: Option<&Path>) -> Result<RootCertStore, SenderError> {
 }
 
 fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, SenderError> {
-    CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| SenderError::ExtraCa {
-        path: path.to_owned(),
-        source: match error {
-            pem::Error::Io(error) => error,
-            malformed => io::Error::new(io::ErrorKind::InvalidData, malformed),
-        },
-    })
+    let read = || -> io::Result<Vec<_>> {
+        let bytes = fs::read(path)?;
+        let text = without_mark(&bytes).map_err(|utf16| io::Error::new(io::ErrorKind::InvalidData, utf16))?;
+        let certificates: Result<_, pem::Error> = CertificateDer::pem_slice_iter(text).collect();
+        certificates.map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))
+    };
+    read().map_err(|source| SenderError::ExtraCa { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -75,6 +76,18 @@ mod tests {
     fn an_extra_ca_without_a_certificate_is_an_error() {
         let error = client_config(Some(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")))).unwrap_err();
         assert!(matches!(error, SenderError::NoExtraCa { .. }), "{error}");
+    }
+
+    #[test]
+    fn an_extra_ca_is_read_behind_a_byte_order_mark_and_refused_as_utf_16() {
+        let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let pem = key.cert.pem();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), format!("\u{feff}{pem}")).unwrap();
+        assert_eq!(certificates_in(file.path()).unwrap(), [key.cert.der().clone()]);
+        fs::write(file.path(), pem.bytes().flat_map(|byte| [byte, 0]).collect::<Vec<_>>()).unwrap();
+        let Err(SenderError::ExtraCa { source, .. }) = certificates_in(file.path()) else { panic!("UTF-16") };
+        assert_eq!(source.to_string(), "it is UTF-16; save it as UTF-8");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! bytes go as they are. Anything else is lines. An input that opens like one printed over many lines (`{` alone) is
 //! never taken for lines, so that a misplaced comma is one complaint and not twenty.
 //!
+//! One byte order mark before all of it is skipped, and no part of an envelope. UTF-16 is an error.
+//!
 //! Reading blocks, so it has a thread of its own, and hands over what it has before it waits for more: a slow
 //! producer's events do not lie here. (The first line may be all, so it waits a moment for the second or for the end. An
 //! input that comes with `--id` is one envelope, and is waited for.)
@@ -20,7 +22,10 @@ use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 
 use crate::{
-    domain::event::EnvelopeFault,
+    domain::{
+        event::EnvelopeFault,
+        text::{BYTE_ORDER_MARK, without_mark},
+    },
     producer::{ROUND_TRIP_BYTES, ROUND_TRIP_EVENTS},
 };
 
@@ -92,8 +97,15 @@ pub(super) fn read(
     pieces: &mpsc::Sender<Piece>,
 ) -> io::Result<()> {
     let mut head = Vec::new();
+    let mut marked = true;
     let whole = loop {
         let grew = grow(&mut head, &mut source)?;
+        // A mark may come in pieces.
+        if marked && !(grew && head.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(&head)) {
+            let text = without_mark(&head).map_err(|utf16| io::Error::new(io::ErrorKind::InvalidData, utf16))?;
+            head.drain(..head.len() - text.len());
+            marked = false;
+        }
         match shape(&head, !grew, max_bytes) {
             Shape::Whole => break true,
             Shape::Lines => break false,

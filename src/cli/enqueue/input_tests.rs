@@ -39,7 +39,7 @@ impl Input for Parts {
     }
 }
 
-impl Input for Cursor<String> {
+impl<T: AsRef<[u8]>> Input for Cursor<T> {
     fn is_quiet(&self) -> bool {
         false
     }
@@ -62,6 +62,19 @@ fn one_json_value_is_one_envelope_with_its_bytes_as_they_are() {
     assert_eq!(text("{}\n"), r#"whole "{}\n""#);
     assert_eq!(text("\n{ \"a\":1}"), r#"whole "\n{ \"a\":1}""#);
     assert_eq!(text("{\n}\r\n\n"), r#"whole "{\n}\r\n\n""#);
+}
+
+#[test]
+fn one_byte_order_mark_before_the_input_is_skipped_and_utf_16_is_an_error() {
+    assert_eq!(text("\u{feff}{\n}\n"), r#"whole "{\n}\n""#);
+    assert_eq!(text("\u{feff}{}\n{}\n"), r#"1 "{}"; 2 "{}"; "#);
+    assert_eq!(text("{}\n\u{feff}{}\n"), "1 \"{}\"; 2 \"\\u{feff}{}\"; ", "the second is its event's");
+    for utf16 in ["\u{feff}{}", "{}\n"] {
+        let bytes: Vec<u8> = utf16.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let bytes: &'static [u8] = bytes.leak();
+        let error = read(Cursor::new(bytes), false, 10, &mpsc::channel(1).0).unwrap_err();
+        assert_eq!(error.to_string(), "it is UTF-16; save it as UTF-8");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use crate::{
-    domain::header,
+    domain::{header, text::without_mark},
     webhooks::{Edit, NewAuthentication, NewWebhook},
 };
 
@@ -31,6 +31,9 @@ pub(in crate::cli) enum BadInput {
     /// The file is not text.
     #[error("{file} is not UTF-8 text")]
     NotUtf8 { file: String },
+    /// The file is text of another encoding.
+    #[error("{file} is UTF-16; save it as UTF-8")]
+    Utf16 { file: String },
     /// The file is no header.
     #[error("{file} must hold one line, `Name: value`")]
     NotAHeader { file: String },
@@ -138,7 +141,8 @@ fn secret(file: &Path) -> Result<Zeroizing<String>, BadInput> {
     if bytes.len() as u64 > SECRET_FILE_MAX_BYTES {
         return Err(BadInput::TooLong { file: name(file) });
     }
-    let text = str::from_utf8(&bytes).map_err(|_| BadInput::NotUtf8 { file: name(file) })?;
+    let text = without_mark(&bytes).map_err(|_| BadInput::Utf16 { file: name(file) })?;
+    let text = str::from_utf8(text).map_err(|_| BadInput::NotUtf8 { file: name(file) })?;
     Ok(Zeroizing::new(without_final_newline(text).to_owned()))
 }
 
@@ -196,6 +200,16 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_file_is_read_behind_a_byte_order_mark_and_refused_as_utf_16() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all("\u{feff}t0ken\r\n".as_bytes()).unwrap();
+        assert_eq!(*secret(file.path()).unwrap(), "t0ken");
+        std::fs::write(file.path(), b"\xff\xfet\x000\0").unwrap();
+        let said = secret(file.path()).unwrap_err().to_string();
+        assert!(said.ends_with("is UTF-16; save it as UTF-8"), "{said}");
+    }
+
+    #[test]
     fn a_header_file_is_one_line_of_name_and_value() {
         for (line, name, value) in [
             ("X-Webhook-Secret: s3cret", "X-Webhook-Secret", "s3cret"),
@@ -221,7 +235,7 @@ mod tests {
             file.write_all(content).unwrap();
             secret(file.path()).map(|_| ()).map_err(|e| e.to_string().replace(&name(file.path()), "FILE"))
         };
-        assert_eq!(refused(b"\xff\xfe"), Err("FILE is not UTF-8 text".to_owned()));
+        assert_eq!(refused(b"\xff"), Err("FILE is not UTF-8 text".to_owned()));
         assert_eq!(refused(&vec![b'a'; 16 * 1024]), Ok(()));
         assert!(refused(&vec![b'a'; 16 * 1024 + 1]).unwrap_err().starts_with("FILE is longer than 16384 bytes"));
         for (file, text) in [

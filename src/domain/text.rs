@@ -1,0 +1,37 @@
+//! Texts as editors save them: some put a byte order mark before UTF-8, and some save UTF-16.
+
+/// U+FEFF in UTF-8.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A text of another encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is UTF-16; save it as UTF-8")]
+pub struct Utf16;
+
+/// A file's text without the byte order mark that it may begin with. Whether the rest is UTF-8 is not looked at.
+///
+/// # Errors
+/// [`Utf16`], by its own mark or because every second byte of its beginning is zero.
+pub fn without_mark(bytes: &[u8]) -> Result<&[u8], Utf16> {
+    match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 1..=255, 0, 1..=255, ..] | [1..=255, 0, 1..=255, 0, ..] => Err(Utf16),
+        _ => Ok(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_mark_is_skipped_and_utf_16_is_refused_with_and_without_its_mark() {
+        assert_eq!(without_mark(b"\xef\xbb\xbf{}"), Ok(&b"{}"[..]));
+        assert_eq!(without_mark(b"\xef\xbb\xbf\xef\xbb\xbf{}"), Ok(&b"\xef\xbb\xbf{}"[..]));
+        for text in [&b""[..], b"a", b"{}", b"\xef\xbb", b"a\0", b"a\0bc", b" \xef\xbb\xbf"] {
+            assert_eq!(without_mark(text), Ok(text));
+        }
+        for text in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{\0}", b"{\0}\0", b"\0{\0}", b"\xff\xfe"] {
+            assert_eq!(without_mark(text), Err(Utf16), "{text:?}");
+        }
+    }
+}
