@@ -225,7 +225,7 @@ impl<'a> Members<'a> {
         })?;
         let mut found = [("event", None), ("timestamp", None), ("data", None)];
         for (name, value) in pairs {
-            if let Some((member, slot)) = found.iter_mut().find(|(member, _)| *member == name)
+            if let Some((member, slot)) = found.iter_mut().find(|(member, _)| name == **member)
                 && slot.replace(value).is_some()
             {
                 return Err(EnvelopeFault::Repeated(member));
@@ -250,13 +250,44 @@ impl<'a> Members<'a> {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The members of an object, in order and with repetitions, their values unread.
-struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct Pairs<'a>(Vec<(Name<'a>, &'a RawValue)>);
+
+/// A member's name, as bytes: a lone surrogate (`\ud800`) is legal JSON and no text, and matters to nobody here.
+struct Name<'a>(Cow<'a, [u8]>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Cow<'de, [u8]>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_borrowed_bytes<E>(self, name: &'de [u8]) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(name))
+            }
+
+            fn visit_bytes<E>(self, name: &[u8]) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(name.to_owned()))
+            }
+        }
+        deserializer.deserialize_bytes(Visitor).map(Name)
+    }
+}
+
+impl PartialEq<str> for Name<'_> {
+    fn eq(&self, text: &str) -> bool {
+        *self.0 == *text.as_bytes()
+    }
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
         impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+            type Value = Vec<(Name<'de>, &'de RawValue)>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an object")
@@ -264,8 +295,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
-                while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                    pairs.push((name, value));
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
                 }
                 Ok(pairs)
             }
@@ -280,7 +311,7 @@ fn identifier(data: &RawValue, pointer: &str) -> Option<serde_json::Value> {
     for step in pointer.strip_prefix('/')?.split('/') {
         let name = step.replace("~1", "/").replace("~0", "~");
         let Pairs(pairs) = serde_json::from_str(here.get()).ok()?;
-        here = pairs.into_iter().rev().find(|(member, _)| *member == name)?.1;
+        here = pairs.into_iter().rev().find(|(member, _)| *member == *name)?.1;
     }
     match serde_json::from_str(here.get()).ok()? {
         serde_json::Value::String(mut text) => {
@@ -317,6 +348,12 @@ mod tests {
             assert_eq!(facts.event, "transcript.created");
             assert_eq!(facts.identifiers, [("messageId".to_owned(), "m1".into())]);
         }
+        // A lone surrogate is no text, and costs nothing where nobody asks for it.
+        let surrogates = r#"{"event":"transcript.created","\ud800":"\udc00","timestamp":"2026-03-26T14:32:00Z","data":{"a\ud800":"\ud800","messageId":"m1"}}"#;
+        assert_eq!(
+            catalogue().judge(surrogates.as_bytes()).unwrap().identifiers,
+            [("messageId".to_owned(), "m1".into())]
+        );
         let without = br#"{"event":"transcript.created","timestamp":"2026-03-26T14:32:00Z","data":{}}"#;
         assert!(catalogue().judge(without).unwrap().identifiers.is_empty());
     }
