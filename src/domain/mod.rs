@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod entry;
 pub mod event;
 pub mod header;
+pub mod identifier;
 pub mod log_entry;
 pub mod new_event;
 pub mod outcome;

@@ -25,7 +25,7 @@ fn large(bytes: usize) -> String {
 }
 
 fn messages(failed: &[FailedDelivery]) -> Vec<&str> {
-    failed.iter().map(|delivery| delivery.identifiers["messageId"].as_str().unwrap()).collect()
+    failed.iter().map(|delivery| delivery.identifiers["messageId"].as_str()).collect()
 }
 
 impl Installation {

@@ -4,6 +4,7 @@ use super::super::output::{clean, fits, flexible, milliseconds, render, table, t
 use crate::{
     domain::{
         event::Identifiers,
+        identifier::Identifier,
         log_entry::{LogEntry, PhasesMs, Status},
     },
     webhooks::{AuthenticationView, FailedDelivery, View},
@@ -161,8 +162,8 @@ fn attempt(number: u8, redelivery: Option<u32>) -> String {
 
 /// `messageId=6601abc123def4567890abcd`, one for each.
 fn identifiers(identifiers: &Identifiers, separator: &str) -> Vec<String> {
-    let shown = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    identifiers.iter().map(|(name, value)| clean(&format!("{name}{separator}{}", shown(value))).into_owned()).collect()
+    let shown = |(name, value): (&String, &Identifier)| format!("{name}{separator}{}", value.as_str());
+    identifiers.iter().map(|identifier| clean(&shown(identifier)).into_owned()).collect()
 }
 
 /// A line for each word.

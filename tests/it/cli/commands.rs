@@ -1,5 +1,6 @@
 //! Each `webhook` command, for scripts and for people.
 
+use redis::AsyncCommands;
 use serde_json::json;
 
 use super::*;
@@ -150,6 +151,38 @@ async fn logs_are_newest_first_and_have_every_promised_field() {
     ] {
         for word in words {
             assert!(line.contains(word), "{word} in {line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_stands_in_the_logs_as_it_stands_in_the_event() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/hook", [Answer::Status(404)]);
+    let here = Installation::new(&receiver).await;
+    let webhook_id = here.add("acme", &receiver.url("/hook")).await;
+    let (target, log) = (webhook_id.to_string(), here.key(&format!("logs:{webhook_id}")));
+    let _worker = here.program.worker([]);
+    for (count, number) in ["12345678901234567890123", "1e3", "1E+2", "1.0", "-0", "-0.0", "1e400", "true", "\"1e3\""]
+        .into_iter()
+        .enumerate()
+    {
+        let event =
+            r#"{"event":"transcript.created","timestamp":"2026-03-26T14:32:00Z","data":{"a":"\ud800","messageId":"#;
+        here.push("acme", format!("{event} {number} }}}}")).await;
+        let newest = eventually(SOON, "its log entry", async || {
+            let entries: Vec<String> = here.redis.clone().lrange(&log, 0, -1).await.unwrap();
+            (entries.len() == count + 1).then(|| entries[0].clone())
+        })
+        .await;
+        let member = format!(r#""identifiers":{{"messageId":{number}}}"#);
+        assert!(newest.contains(&member), "{newest}");
+        for shown in ["logs", "failed"] {
+            let json = here.program.run(webhook("acme", &[shown, &target, "--json"])).await.stdout;
+            let member = format!(r#""messageId": {number}"#);
+            assert!(json.contains(&member), "{member} in {json}");
+            let text = here.program.run(webhook("acme", &[shown, &target])).await.stdout;
+            assert!(text.contains(number.trim_matches('"')), "{number} in {text}");
         }
     }
 }
