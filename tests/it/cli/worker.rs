@@ -74,18 +74,35 @@ async fn each_signal_that_asks_to_end_ends_each_command_in_good_order() {
     add(&here.program, "acme", &receiver.url("/hook")).await;
     let mut ended = Vec::new();
     for signal in ["TERM", "INT", "HUP", "QUIT"] {
-        let mut worker = here.program.worker([]);
+        let mut worker = here.program.start_where_hangup_is("default", &["worker"]);
         worker.wait_for_line("worker started").await;
         worker.signal(signal);
         ended.push((signal, "worker", worker.wait().await));
         worker.wait_for_line("worker stopped").await;
 
-        let mut watching = here.program.start(["queue", "status", "--watch"]);
+        let mut watching = here.program.start_where_hangup_is("default", &["queue", "status", "--watch"]);
         watching.wait_for_line("Depth").await;
         watching.signal(signal);
         ended.push((signal, "watch", watching.wait().await));
     }
     assert!(ended.iter().all(|(.., code)| *code == Some(0)), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_was_started_to_outlive_its_terminal_ignores_its_hangup() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/hook", [Answer::Status(200)]);
+    let here = Installation::new(&receiver).await;
+    add(&here.program, "acme", &receiver.url("/hook")).await;
+    let mut worker = here.program.start_where_hangup_is("ignore", &["worker"]);
+    worker.wait_for_line("worker started").await;
+    worker.signal("HUP");
+    here.push("acme", TRANSCRIPT).await;
+    receiver.wait_for("/hook", 1, SOON).await;
+    worker.signal("HUP");
+    worker.sigterm();
+    assert_eq!(worker.wait().await, Some(0));
+    assert!(!worker.stderr().contains("second signal"), "{}", worker.stderr());
 }
 
 /// A worker with nobody who reads its standard error, and an attempt in flight that goes on for long.
@@ -109,7 +126,7 @@ async fn a_worker_whose_standard_error_is_closed_delivers_and_a_second_signal_en
         send_signal(worker.id(), "TERM");
         std::thread::sleep(Duration::from_millis(300));
         assert!(worker.try_wait().unwrap().is_none(), "it finishes what is in flight");
-        send_signal(worker.id(), "HUP");
+        send_signal(worker.id(), "QUIT");
         let signalled = std::time::Instant::now();
         (worker.wait().unwrap().code(), signalled.elapsed())
     });

@@ -114,6 +114,13 @@ impl Program {
         Process::spawn(self.command(args), Vec::new())
     }
 
+    /// The same from a shell that takes SIGHUP so: `default`, or `ignore`, as `nohup` does. The tests' own may do either.
+    pub fn start_where_hangup_is(&self, taken: &str, args: &[&str]) -> Process {
+        let mut command = Command::new("env");
+        command.arg(format!("--{taken}-signal=HUP")).arg(env!("CARGO_BIN_EXE_lynkhook")).args(args);
+        Process::spawn(self.with_environment(command), Vec::new())
+    }
+
     /// A command that is not started yet.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lynkhook"));
