@@ -21,6 +21,7 @@ use crate::{
     domain::{
         address::{AllowList, judge_with},
         header,
+        text::without_mark,
         url::EndpointUrl,
     },
     sender::{Resolver, SenderError},
@@ -119,8 +120,13 @@ fn lines(arguments: Vec<String>) -> Box<dyn Iterator<Item = io::Result<String>>>
     if stdin.is_terminal() {
         super::output::say(format_args!("hint: one a line; Ctrl-D ends"));
     }
-    // What is not UTF-8 is shown with replacement characters, which no rule allows.
-    Box::new(stdin.lock().split(b'\n').map(|line| Ok(String::from_utf8_lossy(&line?).into_owned())))
+    Box::new(stdin.lock().split(b'\n').enumerate().map(|(number, line)| {
+        let line = line?;
+        let marked = |utf16| io::Error::new(io::ErrorKind::InvalidData, format!("standard input: {utf16}"));
+        let line = if number == 0 { without_mark(&line).map_err(marked)? } else { &line };
+        // What is not UTF-8 is shown with replacement characters, which no rule allows.
+        Ok(String::from_utf8_lossy(line).into_owned())
+    }))
 }
 
 /// The rules for addresses, and who looks names up if they shall be.

@@ -60,6 +60,9 @@ fn of_silence(error: &StoreError) -> Option<&'static str> {
         return Some(of_tls(&fault));
     }
     match error {
+        _ if error.is_of_late_tls() => Some(
+            "start Redis, or mend redis.url (LYNKHOOK_REDIS__URL): what does not speak TLS may not answer at all, and is redis://",
+        ),
         StoreError::Unreachable(_) if error.is_unreadable() => {
             Some("what answers is no Redis, or speaks TLS: mend redis.url (LYNKHOOK_REDIS__URL)")
         }

@@ -37,6 +37,13 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
         "redis" | "rediss" | "redis+unix" => {}
         "redis+sentinel" => return Err(Refusal::NotYet("redis+sentinel")),
         "redis+cluster" => return Err(Refusal::NotYet("redis+cluster")),
+        "unix" | "valkey+unix" => {
+            return Err(
+                "a socket written as redis+unix:// and its whole path, such as \"redis+unix:///run/redis.sock\"".into(),
+            );
+        }
+        "valkey" => return Err("redis:// in place of valkey://".into()),
+        "valkeys" | "redis+ssl" | "redis+tls" => return Err("rediss:// for TLS".into()),
         _ => return Err(format!("a redis://, rediss:// or redis+unix:// URL, {EXAMPLE}").as_str().into()),
     }
     let on_a_socket = url.scheme() == "redis+unix";
@@ -152,6 +159,9 @@ mod tests {
             "redis://host/",
             "redis://127.0.0.1:6379/0",
             "redis://[::1]:6379/15",
+            "redis://[::1]",
+            "redis://host:/3",
+            "redis://:a:b@host",
             "redis://:p%2Fw@host",
             "rediss://u:p%C3%A9%25@host:6380/2147483647",
             "redis+unix:///run/redis.sock",
@@ -196,6 +206,20 @@ mod tests {
             ("redis+unix:///run/redis.sock?pass=hunter2", "redis://host:port"),
             ("redis+unix://run/redis.sock", "three slashes"),
             ("redis+unix:///run/redis.sock#x", "nothing after #"),
+            ("unix:///run/redis.sock", "redis+unix:///run/redis.sock"),
+            ("unix://:hunter2@/run/redis.sock?db=1", "a URL such as"),
+            ("redis+unix://hunter2/run/redis.sock", "three slashes"),
+            ("valkey://:hunter2@host", "redis://"),
+            ("valkeys://:hunter2@host", "rediss://"),
+            ("redis://::1:6379", "a URL such as"),
+            ("redis://:hunter2@", "a URL such as"),
+            ("redis://:hunter2@:6379", "a URL such as"),
+            ("redis://:hunter2@host/zero", "the database's number"),
+            ("redis://:hunter2@host/%33", "the database's number"),
+            ("redis://:hunter2%2@host", "%25"),
+            ("hunter2:x@host", "a redis://"),
+            ("localhost:6379", "a redis://"),
+            ("127.0.0.1:6379", "a URL such as"),
         ] {
             let Err(Refusal::Expected(expected)) = check(url) else { panic!("{url:?} is taken") };
             assert!(expected.contains(words) && !expected.contains("hunter2"), "{url:?}: {expected}");

@@ -18,7 +18,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use super::{StoreError, Unanswered, scripts::Run};
+use super::{StoreError, Unanswered, error::NO_TLS_IN_TIME, scripts::Run};
 use crate::{config, failpoint};
 
 /// An answer that is late gets this much more time, so that the socket is looked at once more.
@@ -228,12 +228,20 @@ impl Link {
     ) -> Result<MultiplexedConnection, StoreError> {
         let opened = client.get_multiplexed_async_connection_with_config(&config);
         // The handshake is inside too: a server that accepts and never answers must not hold us.
-        match tokio::time::timeout(self.connect_timeout, opened).await {
-            Ok(Err(error)) if error.is_io_error() && !error.is_connection_refusal() => {
-                Err(self.last_words(error).await)
-            }
-            Ok(connection) => connection.map_err(StoreError::from),
-            Err(_) => Err(StoreError::Unreachable(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
+        let in_time = tokio::time::timeout(self.connect_timeout, opened).await;
+        match in_time.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into())) {
+            Err(error) if error.is_timeout() => Err(StoreError::Unreachable(self.not_opened_in_time().into())),
+            Err(error) if error.is_io_error() && !error.is_connection_refusal() => Err(self.last_words(error).await),
+            opened => opened.map_err(StoreError::from),
+        }
+    }
+
+    /// A server that does not speak TLS may wait for the end of what it takes for a command.
+    fn not_opened_in_time(&self) -> std::io::Error {
+        let late = std::io::ErrorKind::TimedOut;
+        match self.client.get_connection_info().addr() {
+            ConnectionAddr::TcpTls { .. } => std::io::Error::new(late, NO_TLS_IN_TIME),
+            _ => late.into(),
         }
     }
 

@@ -10,6 +10,8 @@ const TOO_MANY_CLIENTS: &str = "max number of clients";
 const NO_PASSWORD_KNOWN: &str = "without any password configured";
 /// Redis's words to a client that asks for a database beyond the last.
 const NO_SUCH_DATABASE: &str = "DB index is out of range";
+/// The words for a connection over TLS that did not come about in time.
+pub(super) const NO_TLS_IN_TIME: &str = "timed out while connecting with TLS";
 /// The longest part of Redis's words that is shown, in characters.
 const SENTENCE_MAX: usize = 300;
 
@@ -110,6 +112,11 @@ impl StoreError {
         // The client keeps an I/O error behind a pointer that is an error itself.
         let source = std::error::Error::source(error)?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
         source.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>().cloned()
+    }
+
+    /// Whether TLS was not agreed on in time, for which the address may be wrong, or the scheme.
+    pub(crate) fn is_of_late_tls(&self) -> bool {
+        matches!(self, Self::Unreachable(error) if error.to_string().contains(NO_TLS_IN_TIME))
     }
 
     /// Whether Redis has as many clients as it may have.

@@ -100,11 +100,13 @@ pub(super) fn read(
     let mut marked = true;
     let whole = loop {
         let grew = grow(&mut head, &mut source)?;
-        // A mark may come in pieces.
-        if marked && !(grew && head.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(&head)) {
+        // A mark may come in pieces, as may what tells UTF-16 without one.
+        if grew && marked && head.len() < 4 && (head.contains(&0) || BYTE_ORDER_MARK.starts_with(&head)) {
+            continue;
+        }
+        if std::mem::take(&mut marked) {
             let text = without_mark(&head).map_err(|utf16| io::Error::new(io::ErrorKind::InvalidData, utf16))?;
             head.drain(..head.len() - text.len());
-            marked = false;
         }
         match shape(&head, !grew, max_bytes) {
             Shape::Whole => break true,

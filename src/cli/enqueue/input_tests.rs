@@ -31,11 +31,11 @@ fn text(input: &'static str) -> String {
 const QUIET: &str = "";
 
 /// Gives one part a read; the last of them is the end.
-struct Parts(Vec<&'static str>);
+struct Parts(Vec<&'static [u8]>);
 
 impl Input for Parts {
     fn is_quiet(&self) -> bool {
-        self.0.first() == Some(&QUIET)
+        self.0.first() == Some(&QUIET.as_bytes())
     }
 }
 
@@ -47,11 +47,11 @@ impl<T: AsRef<[u8]>> Input for Cursor<T> {
 
 impl Read for Parts {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.0.first() == Some(&QUIET) {
+        if self.0.first() == Some(&QUIET.as_bytes()) {
             self.0.remove(0);
         }
-        let part = if self.0.is_empty() { "" } else { self.0.remove(0) };
-        buffer[..part.len()].copy_from_slice(part.as_bytes());
+        let part = if self.0.is_empty() { b"" } else { self.0.remove(0) };
+        buffer[..part.len()].copy_from_slice(part);
         Ok(part.len())
     }
 }
@@ -69,6 +69,12 @@ fn one_byte_order_mark_before_the_input_is_skipped_and_utf_16_is_an_error() {
     assert_eq!(text("\u{feff}{\n}\n"), r#"whole "{\n}\n""#);
     assert_eq!(text("\u{feff}{}\n{}\n"), r#"1 "{}"; 2 "{}"; "#);
     assert_eq!(text("{}\n\u{feff}{}\n"), "1 \"{}\"; 2 \"\\u{feff}{}\"; ", "the second is its event's");
+    let (sender, _receiver) = mpsc::channel(1);
+    for parts in [vec![&b"\xef"[..], b"\xbb", b"\xbf{}\n{}"], vec![b"\xef\xbb\xbf", b"{}\n{}"]] {
+        let Piece::Lines(batch) = &pieces(Parts(parts))[0] else { panic!("one envelope") };
+        assert_eq!(batch.lines[0].content, Ok(Bytes::from_static(b"{}")));
+    }
+    assert!(read(Parts(vec![b"{\0", b"}\0"]), false, 10, &sender).unwrap_err().to_string().contains("UTF-16"));
     for utf16 in ["\u{feff}{}", "{}\n"] {
         let bytes: Vec<u8> = utf16.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let bytes: &'static [u8] = bytes.leak();
@@ -113,7 +119,7 @@ fn numbers(parts: &[&'static str]) -> Vec<Vec<u64>> {
         Piece::Lines(batch) => batch.lines.iter().map(|line| line.number).collect(),
         Piece::Whole(_) => Vec::new(),
     };
-    pieces(Parts(parts.to_vec())).iter().map(of_piece).collect()
+    pieces(Parts(parts.iter().map(|part| part.as_bytes()).collect())).iter().map(of_piece).collect()
 }
 
 #[test]

@@ -148,3 +148,18 @@ async fn a_name_is_looked_up_only_where_that_is_asked_for() {
     assert_eq!(gone["reason"], "DNS: no such host gone.lynkhook.dev");
     assert_eq!(ip, json!({ "input": "8.8.4.4", "kind": "ip", "allowed": true, "reason": null }));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_before_standard_input_is_skipped_and_utf_16_is_named() {
+    for (command, line) in [("check", "https://example.com/"), ("check-header", "X-Api-Key: v")] {
+        let output = strict().run_with_input(["egress", command, "--json"], format!("\u{feff}{line}\r\n{line}")).await;
+        // A carriage return is part of what is judged.
+        let allowed: Vec<_> = objects(&output).iter().map(|verdict| verdict["allowed"].clone()).collect();
+        assert_eq!(allowed.last(), Some(&json!(true)), "{output:#?}");
+        let marked = strict().run_with_input(["egress", command, "--json"], format!("\u{feff}{line}\n{line}")).await;
+        assert_eq!((marked.code, objects(&marked).len()), (Some(0), 2), "{marked:#?}");
+        let utf16: Vec<u8> = line.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let refused = strict().run_with_input(["egress", command], utf16).await;
+        assert_refused(command, &refused, 1, &["standard input", "is UTF-16; save it as UTF-8"]);
+    }
+}

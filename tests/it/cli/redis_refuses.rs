@@ -67,6 +67,35 @@ async fn a_permission_that_the_user_lacks_is_named_by_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_loads_its_data_is_waited_for_and_not_started() {
+    // Each key takes 20 ms, and clients are heard in between.
+    let redis = RedisServer::start_with_arguments(&[
+        "--key-load-delay",
+        "20000",
+        "--loading-process-events-interval-bytes",
+        "1024",
+        "--rdbcompression",
+        "no",
+        "--enable-debug-command",
+        "local",
+    ]);
+    let mut connection = redis.connection().await;
+    let value = "x".repeat(2000);
+    for number in 0..1000 {
+        let () = redis::cmd("SET").arg(number).arg(&value).query_async(&mut connection).await.unwrap();
+    }
+    let loading = tokio::spawn(async move { ask(&mut connection, &["DEBUG", "RELOAD"]).await });
+    let mut other = redis.connection().await;
+    eventually(SOON, "Redis to load", async || {
+        let answer: redis::RedisResult<String> = redis::cmd("GET").arg("0").query_async(&mut other).await;
+        answer.is_err_and(|error| error.code() == Some("LOADING")).then_some(())
+    })
+    .await;
+    assert_each_command_says(&redis.url(), &["LOADING Redis is loading", "wait until it has loaded its data"]).await;
+    loading.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn protected_mode_is_told_as_such_where_the_machine_has_an_address_to_try_it_from() {
     let probe = UdpSocket::bind("0.0.0.0:0").unwrap();
     // Nothing is sent: this only asks which address would be used.

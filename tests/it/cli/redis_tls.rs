@@ -111,3 +111,11 @@ async fn a_file_that_is_missing_or_holds_nothing_of_use_is_2() {
     let plain = secure.believed().env("LYNKHOOK_REDIS__URL", secure.redis.url());
     assert_refused_with(&plain, 2, &["redis.ca", "begins with rediss://"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_without_tls_is_5_and_the_scheme_is_named() {
+    let url = RedisServer::shared().url().replace("redis://", "rediss://");
+    let program = Program::new(RedisServer::shared(), "tls").env("LYNKHOOK_REDIS__URL", url);
+    let hasty = program.env("LYNKHOOK_REDIS__CONNECT_TIMEOUT", "300ms");
+    assert_refused_with(&hasty, 5, &["timed out while connecting with TLS", "is redis://"]).await;
+}

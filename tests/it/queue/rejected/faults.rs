@@ -88,7 +88,10 @@ fn envelopes() -> Vec<(Vec<u8>, &'static str)> {
         (b"nope".to_vec(), "the envelope is not JSON (line 1, column 2)"),
         (br#"{"event":"#.to_vec(), "the envelope is not JSON (line 1, column 9)"),
         (b"{} {}".to_vec(), "the envelope is not JSON (line 1, column 4)"),
-        (b"\xef\xbb\xbf{}".to_vec(), "the envelope is not JSON (line 1, column 1)"),
+        (
+            [b"\xef\xbb\xbf", TRANSCRIPT.as_bytes()].concat(),
+            "the envelope begins with a byte order mark (U+FEFF); send it without",
+        ),
         (b"{\"event\":\"\xff\"}".to_vec(), "the envelope is not UTF-8"),
         (br#"{"event":"\ud800"}"#.to_vec(), "the envelope's `event` is not a string"),
         (b"{}".to_vec(), "the envelope has no `event`"),
