@@ -36,8 +36,6 @@ pub(super) fn of(error: &StoreError) -> Option<&'static str> {
         }
         "LOADING" => "wait until it has loaded its data, then try again",
         "TRYAGAIN" | "BUSY" => "wait, then try again",
-        // Within a script, Redis 7.0 says so where it says NOPERM elsewhere.
-        _ if detail.contains("user executing the script") => of_right(&detail),
         _ if matches!(error, StoreError::Forbidden(_)) => of_right(&detail),
         _ if matches!(error, StoreError::Denied(_)) => {
             "write a database that this Redis has at the end of redis.url (LYNKHOOK_REDIS__URL)"

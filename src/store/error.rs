@@ -10,6 +10,8 @@ const TOO_MANY_CLIENTS: &str = "max number of clients";
 const NO_PASSWORD_KNOWN: &str = "without any password configured";
 /// Redis's words to a client that asks for a database beyond the last.
 const NO_SUCH_DATABASE: &str = "DB index is out of range";
+/// How Redis 7.0 says within a script what is NOPERM elsewhere, and how later versions and Valkey do.
+const LACKS_A_PERMISSION: [&str; 2] = ["user executing the script", "ACL failure in script"];
 /// The words for a connection over TLS that did not come about in time.
 pub(super) const NO_TLS_IN_TIME: &str = "timed out while connecting with TLS";
 /// The longest part of Redis's words that is shown, in characters.
@@ -160,6 +162,7 @@ impl From<redis::RedisError> for StoreError {
                 return Self::Denied(error);
             }
             "NOPERM" => return Self::Forbidden(error),
+            _ if LACKS_A_PERMISSION.iter().any(|words| detail.contains(words)) => return Self::Forbidden(error),
             _ => {}
         }
         match error.kind() {

@@ -129,6 +129,7 @@ fn what_the_server_refuses_fails_with_advice_by_its_cause() {
         ("-NOPERM No permissions to access a key\r\n", "all keys"),
         ("-ERR The user executing the script can't access at least one of the keys\r\n", "all keys"),
         ("-NOPERM User x has no permissions to run the 'select' command\r\n", "+select"),
+        ("-ERR ACL failure in script: User x has no permissions to run the 'zcard' command\r\n", "the right"),
         ("-NOAUTH Authentication required.\r\n", "password"),
         ("-WRONGPASS invalid username-password pair or user is disabled.\r\n", "mend the user name or the password"),
         ("-ERR max number of clients reached\r\n", "raise maxclients"),
