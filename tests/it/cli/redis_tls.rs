@@ -59,6 +59,9 @@ async fn assert_refused_with(program: &Program, code: i32, says: &[&str]) {
 async fn the_authority_in_redis_ca_is_believed_by_programs_and_the_library_without_a_variable_of_the_system() {
     let secure = Secure::start(trusted_pem(), false);
     assert_eq!(secure.believed().json(["queue", "status"]).await["depth"], 0);
+    let marked = file(&format!("\u{feff}{}", Authority::shared().pem()));
+    let behind_a_mark = secure.program().env("LYNKHOOK_REDIS__CA", path(&marked));
+    assert_eq!(behind_a_mark.json(["queue", "status"]).await["depth"], 0);
     let url = format!("rediss://localhost:{}/", secure.port);
     let variables = [("LYNKHOOK_REDIS__URL", url.as_str()), ("LYNKHOOK_REDIS__CA", path(&secure.ca))];
     Store::open(&Settings::load(None, variables).unwrap()).await.unwrap().now().await.unwrap();
@@ -107,9 +110,11 @@ async fn a_certificate_that_redis_wants_is_asked_for_and_taken() {
 async fn a_file_that_is_missing_or_holds_nothing_of_use_is_2() {
     let secure = Secure::start(trusted_pem(), false);
     let empty = file("nothing");
+    let utf16 = file(&Authority::shared().pem().replace('-', "-\0").replace("BEGIN", "B\0E\0G\0I\0N\0"));
     for (name, value, says) in [
         ("LYNKHOOK_REDIS__CA", "/nowhere.pem", ["redis.ca", "/nowhere.pem", "No such file"]),
         ("LYNKHOOK_REDIS__CA", path(&empty), ["redis.ca", "no usable certificate", "PEM"]),
+        ("LYNKHOOK_REDIS__CA", path(&utf16), ["redis.ca", "it is UTF-16", "save it as UTF-8"]),
         ("LYNKHOOK_REDIS__CLIENT_KEY", path(&empty), ["redis.client_key", "no usable private key", "PEM"]),
     ] {
         assert_refused_with(&secure.program().env(name, value), 2, &says).await;
