@@ -46,12 +46,15 @@ impl ServerInfo {
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= OLDEST_REDIS
     }
 
-    /// Whether it tells of a change before it answers who made it. From Redis 8 on a thread for clients may answer first. Valkey
-    /// has such threads from 8 on as well, and calls itself Redis 7.2.4.
+    /// Whether it tells of a change before it answers who made it, now and as long as it runs. From Redis 8 on a thread for
+    /// clients may answer first. Valkey has such threads from 8 on, calls itself Redis 7.2.4, says of its threads only whether
+    /// they are awake at this moment, and takes another number of them while it runs: no word of `INFO` is enough there.
     pub(super) fn tells_before_it_answers(&self) -> bool {
-        let version = self.text("valkey_version").unwrap_or(self.version());
-        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-        major.is_some_and(|major| major < 8) || self.number("io_threads_active").unwrap_or(0) == 0
+        let major = |version: &str| version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        if let Some(valkey) = self.text("valkey_version") {
+            return major(valkey).is_some_and(|major| major < 8);
+        }
+        major(self.version()).is_some_and(|major| major < 8) || self.number("io_threads_active").unwrap_or(0) == 0
     }
 
     /// Whether it is a node of a cluster. Valkey 9 has another word than `cluster` for its mode.
@@ -129,7 +132,7 @@ mod tests {
             assert_eq!(info.tells_before_it_answers(), tells, "{version} with {threads}");
         }
         for (valkey, threads, tells) in
-            [("7.2.9", 1, true), ("8.1.1", 0, true), ("8.1.1", 1, false), ("9.0.0", 1, false)]
+            [("7.2.9", 1, true), ("8.1.1", 0, false), ("8.1.1", 1, false), ("9.1.2", 0, false), ("x", 0, false)]
         {
             let text = format!(
                 "redis_version:7.2.4\nserver_name:valkey\nvalkey_version:{valkey}\nio_threads_active:{threads}"
