@@ -16,6 +16,13 @@ async fn looked_up(here: &Installation) -> u64 {
     calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
 }
 
+/// Whether it is Valkey 8 or later, which may tell of a change after it has answered, and is asked at each delivery.
+async fn is_valkey_with_threads(here: &Installation) -> bool {
+    let info: String = redis::cmd("INFO").arg("server").query_async(&mut here.redis.clone()).await.unwrap();
+    let version = info.lines().find_map(|line| line.strip_prefix("valkey_version:"));
+    version.is_some_and(|version| version.split('.').next().unwrap().parse::<u32>().unwrap() >= 8)
+}
+
 /// The ids of the connections on which entries are read.
 async fn reading(here: &Installation) -> Vec<u64> {
     let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut here.redis.clone()).await.unwrap();
@@ -74,6 +81,11 @@ async fn a_change_counts_for_the_very_next_event_and_without_one_nothing_is_aske
     let (redis, receiver) = (RedisServer::start(AppendFsync::No), Receiver::start().await);
     let here = Installation::on(&redis, &receiver).await;
     every_change_counts(&here, &receiver, async |_| {}).await;
+    if is_valkey_with_threads(&here).await {
+        let asked = looked_up(&here).await;
+        assert!(asked >= 2 * (CHANGES as u64 - 1), "{asked}: at each delivery");
+        return;
+    }
     let before = looked_up(&here).await;
     assert!(before <= 2 * CHANGES as u64, "{before}: at most once for a change, and what the test asks");
 
