@@ -34,6 +34,7 @@ pub(super) fn of(error: &StoreError) -> Option<&'static str> {
         "MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN" => {
             "name a single Redis in redis.url: clusters are not served yet"
         }
+        "NOREPLICAS" => "wait until its replicas are back, or lower min-replicas-to-write in Redis",
         "LOADING" => "wait until it has loaded its data, then try again",
         "TRYAGAIN" | "BUSY" => "wait, then try again",
         _ if matches!(error, StoreError::Forbidden(_)) => of_right(&detail),
@@ -83,6 +84,9 @@ fn of_tls(fault: &Error) -> &'static str {
         ) => "write a name that the certificate of Redis has into redis.url, or give Redis a certificate for this one",
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "give Redis a certificate that is still valid"
+        }
+        Error::InvalidCertificate(CertificateError::Other(other)) if other.to_string() == "CaUsedAsEndEntity" => {
+            "the certificate of Redis is an authority's own: have one signed by it, and name that authority in redis.ca"
         }
         Error::InvalidCertificate(_) => "give Redis another certificate",
         Error::AlertReceived(AlertDescription::CertificateRequired) => {

@@ -57,6 +57,15 @@ async fn a_password_that_is_missing_wrong_or_needless_is_told_with_the_servers_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_are_missing_are_waited_for_or_done_without() {
+    let redis = RedisServer::start(AppendFsync::No);
+    ask(&mut redis.connection().await, &["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    let event = file(TRANSCRIPT);
+    let output = Program::new(&redis, "few").run(["enqueue", "--account", "acme", "--file", path(&event)]).await;
+    assert_refused("enqueue", &output, 5, &["NOREPLICAS", "lower min-replicas-to-write"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_permission_that_the_user_lacks_is_named_by_redis() {
     let redis = RedisServer::start(AppendFsync::No);
     ask(&mut redis.connection().await, &["ACL", "SETUSER", "blind", "on", ">secret", "~*", "&*", "+@all", "-info"])
