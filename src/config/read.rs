@@ -11,9 +11,13 @@ use std::{
 
 use bytesize::ByteSize;
 use humantime::{format_duration, parse_duration};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::{
+    crypto::aws_lc_rs::sign::any_supported_type,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 use secrecy::SecretString;
 use toml::Value;
+use webpki::{EndEntityCert, anchor_from_trusted_cert};
 
 use super::{
     Bounds, Delivery, Dns, Egress, Event, EventType, Log, LogFormat, Queue, Redis, RedisTls, Secrets, Settings,
@@ -204,7 +208,7 @@ impl Read<'_> {
         let [ca, certificate, key] = KEYS.map(|key| self.pem(key));
         let (ca, certificate, key) = (ca?, certificate?, key?);
         for (key, file) in KEYS.into_iter().zip([&ca, &certificate, &key]) {
-            if file.is_some() && !self.text("redis.url")?.starts_with("rediss://") {
+            if file.is_some() && !redis_url::is_of_tls(self.text("redis.url")?) {
                 return Err(self.refuse(key, "\"\", or a redis.url that begins with rediss://: only that speaks TLS"));
             }
         }
@@ -227,15 +231,14 @@ impl Read<'_> {
             ConfigError::PemFile { key, origin, path: path.clone(), source }
         };
         let text = read_bounded(&path, PEM_FILE_MAX_BYTES).map_err(unfit)?;
-        let holds = if key == "redis.client_key" {
-            PrivateKeyDer::from_pem_slice(text.as_bytes()).map(|_| true)
+        let (holds, wanted) = if key == "redis.client_key" {
+            (holds_key(text.as_bytes()), "private key")
         } else {
-            CertificateDer::pem_slice_iter(text.as_bytes()).try_fold(false, |_, found| found.map(|_| true))
+            (holds_certificates(text.as_bytes(), key == "redis.client_cert"), "certificate")
         };
-        if let Ok(true) = holds {
+        if holds {
             return Ok(Some(text));
         }
-        let wanted = if key == "redis.client_key" { "private key" } else { "certificate" };
         Err(unfit(io::Error::new(io::ErrorKind::InvalidData, format!("it holds no usable {wanted} in PEM"))))
     }
 
@@ -437,6 +440,22 @@ fn is_name(text: &str, allowed: impl Fn(char) -> bool) -> bool {
 /// RFC 6901, less the empty pointer: an identifier is a part of `data`, never the whole.
 fn is_json_pointer(text: &str) -> bool {
     text.starts_with('/') && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
+}
+
+/// Whether PEM has a private key of a kind that TLS can use.
+fn holds_key(pem: &[u8]) -> bool {
+    PrivateKeyDer::from_pem_slice(pem).is_ok_and(|key| any_supported_type(&key).is_ok())
+}
+
+/// Whether PEM has certificates and nothing that only looks like one: authorities, or what one shows and then its authorities.
+fn holds_certificates(pem: &[u8], to_show: bool) -> bool {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let Ok(found) = found else { return false };
+    let is_certificate = |(position, der): (usize, &CertificateDer<'_>)| match position {
+        0 if to_show => EndEntityCert::try_from(der).is_ok(),
+        _ => anchor_from_trusted_cert(der).is_ok(),
+    };
+    !found.is_empty() && found.iter().enumerate().all(is_certificate)
 }
 
 /// The key or keys in a file, without the newline that editors and `echo` add.

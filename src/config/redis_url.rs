@@ -23,6 +23,11 @@ impl From<&str> for Refusal {
     }
 }
 
+/// Whether what was checked speaks TLS. A scheme may be written in capitals.
+pub(super) fn is_of_tls(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| url.scheme() == "rediss")
+}
+
 /// Checks a URL.
 pub(super) fn check(text: &str) -> Result<(), Refusal> {
     // The parser would leave these out, also where a password holds them.
@@ -167,6 +172,14 @@ mod tests {
             "redis+unix:///run/redis.sock",
         ] {
             assert!(check(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn tls_is_spoken_where_the_scheme_says_so_in_small_letters_or_capitals() {
+        for (url, speaks) in [("rediss://host", true), ("REDISS://host", true), ("Redis://host", false)] {
+            assert!(check(url).is_ok(), "{url}");
+            assert_eq!(is_of_tls(url), speaks, "{url}");
         }
     }
 
