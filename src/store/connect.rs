@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use base64::{Engine, prelude::BASE64_STANDARD as STANDARD};
 use parking_lot::Mutex;
 use redis::{
     AsyncConnectionConfig, ClientTlsConfig, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline,
@@ -60,8 +61,10 @@ impl Link {
         let info = settings.url.expose_secret().into_connection_info().map_err(unfit)?.set_tcp_settings(tcp);
         let resp3 = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let silent = RedisConnectionInfo::default();
-        let client = |info: redis::ConnectionInfo| match tls_files(&settings.tls) {
-            Some(files) => redis::Client::build_with_tls(info, files),
+        let speaks_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+        let certificates = speaks_tls.then(|| certificates(&settings.tls));
+        let client = |info: redis::ConnectionInfo| match certificates.clone() {
+            Some(certificates) => redis::Client::build_with_tls(info, certificates),
             None => redis::Client::open(info),
         };
         Ok(Self {
@@ -271,14 +274,26 @@ impl Link {
     }
 }
 
-/// What is believed and shown besides the library's own rules; nothing where no setting says so.
-fn tls_files(tls: &config::RedisTls) -> Option<TlsCertificates> {
+/// What is believed and shown.
+fn certificates(tls: &config::RedisTls) -> TlsCertificates {
     let client_tls = tls.client.as_ref().map(|(certificate, key)| ClientTlsConfig {
         client_cert: certificate.clone(),
         client_key: key.expose_secret().as_bytes().to_vec(),
     });
-    let root_cert = tls.ca.clone();
-    (client_tls.is_some() || root_cert.is_some()).then_some(TlsCertificates { client_tls, root_cert })
+    TlsCertificates { client_tls, root_cert: tls.ca.clone().or_else(authorities_of_the_system) }
+}
+
+/// The system's authorities, in PEM; nothing where there are none, and the client believes its built-in list. What cannot be read is
+/// left out: left to itself, the client would refuse all of them for its sake, and at each connection.
+fn authorities_of_the_system() -> Option<Vec<u8>> {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "an authority of this system cannot be read and is not believed by redis.url");
+    }
+    let usable = found.certs.iter().filter(|der| webpki::anchor_from_trusted_cert(der).is_ok());
+    let in_pem = |der| format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der));
+    let pem: String = usable.map(in_pem).collect();
+    (!pem.is_empty()).then(|| pem.into_bytes())
 }
 
 /// Awaits an answer for up to `limit`. When a process goes on that stood still, its timers are over and the answer lies unread

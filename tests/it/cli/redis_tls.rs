@@ -9,6 +9,7 @@ struct Secure {
     redis: RedisServer,
     port: u16,
     ca: NamedTempFile,
+    certificate: NamedTempFile,
 }
 
 impl Secure {
@@ -27,7 +28,7 @@ impl Secure {
             "--tls-auth-clients",
             wants,
         ]);
-        Self { redis, port, ca }
+        Self { redis, port, ca, certificate }
     }
 
     fn program(&self) -> Program {
@@ -65,8 +66,35 @@ async fn the_authority_in_redis_ca_is_believed_by_programs_and_the_library_witho
     let url = format!("rediss://localhost:{}/", secure.port);
     let variables = [("LYNKHOOK_REDIS__URL", url.as_str()), ("LYNKHOOK_REDIS__CA", path(&secure.ca))];
     Store::open(&Settings::load(None, variables).unwrap()).await.unwrap().now().await.unwrap();
+    let in_capitals = secure.believed().env("LYNKHOOK_REDIS__URL", url.replace("rediss", "REDISS"));
+    assert_eq!(in_capitals.json(["queue", "status"]).await["depth"], 0);
     let worker = secure.believed().worker([]);
     worker.wait_for_line("worker started").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authorities_of_the_system_that_cannot_be_read_hinder_nothing_that_does_not_need_them() {
+    let secure = Secure::start(trusted_pem(), false);
+    let folder = tempfile::tempdir().unwrap();
+    let malformed = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+    std::fs::write(folder.path().join("0a775a30.0"), malformed).unwrap();
+    std::fs::write(folder.path().join("0a775a30.1"), Authority::shared().pem()).unwrap();
+    let folder = folder.path().to_str().unwrap();
+    for (name, value) in [("SSL_CERT_FILE", "/nowhere.pem"), ("SSL_CERT_DIR", folder)] {
+        let believed = secure.believed().env(name, value);
+        assert_eq!(believed.json(["queue", "status"]).await["depth"], 0, "{name}");
+    }
+    let of_the_system = secure.program().env("SSL_CERT_DIR", folder);
+    assert_eq!(of_the_system.json(["queue", "status"]).await["depth"], 0, "the good one beside a malformed one");
+    let without = secure.program().env("SSL_CERT_FILE", "/nowhere.pem");
+    assert_refused_with(&without, 5, &["UnknownIssuer", "with redis.ca"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authoritys_own_certificate_is_5_and_advises_one_that_it_signed() {
+    let secure = Secure::start(authority_pem_for(&["localhost"]), false);
+    let believed = secure.program().env("LYNKHOOK_REDIS__CA", path(&secure.certificate));
+    assert_refused_with(&believed, 5, &["have one signed by it, and name that authority in redis.ca"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,12 +138,24 @@ async fn a_certificate_that_redis_wants_is_asked_for_and_taken() {
 async fn a_file_that_is_missing_or_holds_nothing_of_use_is_2() {
     let secure = Secure::start(trusted_pem(), false);
     let empty = file("nothing");
+    let hollow = |what| file(&format!("-----BEGIN {what}-----\nbm90aGluZw==\n-----END {what}-----\n"));
+    let (hollow, hollow_key) = (hollow("CERTIFICATE"), hollow("PRIVATE KEY"));
+    let second = file(&format!("{}{}", Authority::shared().pem(), std::fs::read_to_string(&hollow).unwrap()));
     let utf16 = file(&Authority::shared().pem().replace('-', "-\0").replace("BEGIN", "B\0E\0G\0I\0N\0"));
     for (name, value, says) in [
         ("LYNKHOOK_REDIS__CA", "/nowhere.pem", ["redis.ca", "/nowhere.pem", "No such file"]),
         ("LYNKHOOK_REDIS__CA", path(&empty), ["redis.ca", "no usable certificate", "PEM"]),
         ("LYNKHOOK_REDIS__CA", path(&utf16), ["redis.ca", "it is UTF-16", "save it as UTF-8"]),
+        ("LYNKHOOK_REDIS__CA", path(&hollow), ["redis.ca", path(&hollow), "no usable certificate"]),
+        ("LYNKHOOK_REDIS__CA", path(&second), ["redis.ca", path(&second), "no usable certificate"]),
+        ("LYNKHOOK_REDIS__CLIENT_CERT", path(&hollow), ["redis.client_cert", path(&hollow), "no usable certificate"]),
+        ("LYNKHOOK_REDIS__CLIENT_CERT", path(&second), ["redis.client_cert", path(&second), "no usable certificate"]),
         ("LYNKHOOK_REDIS__CLIENT_KEY", path(&empty), ["redis.client_key", "no usable private key", "PEM"]),
+        (
+            "LYNKHOOK_REDIS__CLIENT_KEY",
+            path(&hollow_key),
+            ["redis.client_key", path(&hollow_key), "no usable private key"],
+        ),
     ] {
         assert_refused_with(&secure.program().env(name, value), 2, &says).await;
     }

@@ -107,6 +107,14 @@ pub fn pem_for(names: &[&str], is_known: bool) -> (String, String) {
     (certificate.pem(), key.serialize_pem())
 }
 
+/// An authority's own certificate for these names and its key, as PEM.
+pub fn authority_pem_for(names: &[&str]) -> (String, String) {
+    let mut params = params_for(names);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
+}
+
 fn params_for(names: &[&str]) -> CertificateParams {
     CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())
         .expect("the names are well formed")

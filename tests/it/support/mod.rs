@@ -26,7 +26,7 @@ mod tripwire;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-pub use certificates::{Authority, Identity, pem_for, server_config, trusted_pem};
+pub use certificates::{Authority, Identity, authority_pem_for, pem_for, server_config, trusted_pem};
 pub use connection::{Connection, Head};
 pub use dns::{DnsServer, Reply};
 pub use endpoint::{Endpoint, Front};
