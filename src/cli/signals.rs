@@ -1,5 +1,5 @@
 //! The signals that ask this process to end. All mean the same: the first lets it finish what it has begun, the second
-//! ends it at once.
+//! ends it at once. A SIGHUP is never the second one: when a terminal closes, the shell and the kernel both send it.
 //!
 //! They are heard on a thread of their own, because the second one must end a process whose other threads wait, for
 //! example, until somebody reads what they log.
@@ -16,8 +16,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that the first SIGTERM, SIGINT, SIGHUP or SIGQUIT cancels; the second one ends the process, with 1. (The token may
-/// be cancelled for other reasons as well: that is no signal.) A SIGHUP that is ignored, as under `nohup`, stays so.
+/// A token that the first SIGTERM, SIGINT, SIGHUP or SIGQUIT cancels; a second one other than SIGHUP ends the process, with 1.
+/// (The token may be cancelled for other reasons as well: that is no signal.) A SIGHUP that is ignored, as under `nohup`, stays so.
 pub(super) fn on_signal() -> io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let token = stop.clone();
@@ -32,6 +32,7 @@ pub(super) fn on_signal() -> io::Result<CancellationToken> {
             sender.send(Ok(())).unwrap_or_default();
             next(&mut signals).await;
             token.cancel();
+            signals.retain(|(kind, _)| *kind != SignalKind::hangup());
             next(&mut signals).await;
             tell(&io::stderr(), b"second signal: ending at once\n");
             std::process::exit(1);
@@ -42,19 +43,19 @@ pub(super) fn on_signal() -> io::Result<CancellationToken> {
     Ok(stop)
 }
 
-fn listen() -> io::Result<Vec<Signal>> {
+fn listen() -> io::Result<Vec<(SignalKind, Signal)>> {
     let mut kinds = vec![SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()];
     if !hangup_is_ignored() {
         kinds.push(SignalKind::hangup());
     }
-    kinds.into_iter().map(signal).collect()
+    kinds.into_iter().map(|kind| Ok((kind, signal(kind)?))).collect()
 }
 
 /// Waits for one of these signals.
-async fn next(signals: &mut [Signal]) {
+async fn next(signals: &mut [(SignalKind, Signal)]) {
     poll_fn(|context| {
         let mut came = false;
-        for signal in &mut *signals {
+        for (_, signal) in &mut *signals {
             came |= signal.poll_recv(context).is_ready();
         }
         if came { Poll::Ready(()) } else { Poll::Pending }

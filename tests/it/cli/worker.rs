@@ -105,6 +105,36 @@ async fn a_worker_that_was_started_to_outlive_its_terminal_ignores_its_hangup() 
     assert!(!worker.stderr().contains("second signal"), "{}", worker.stderr());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_closes_with_two_hangups_lets_a_worker_finish_and_a_later_signal_still_ends_it_at_once() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let slow = add(&here.program, "slow", &receiver.url("/slow")).await;
+    let close = async |delay, account: &str| {
+        let hook = format!("/{account}");
+        receiver.plan(&hook, [Answer::Delay(Duration::from_secs(delay), Box::new(Answer::Status(200)))]);
+        here.push(account, TRANSCRIPT).await;
+        let worker = here.program.start_where_hangup_is("default", &["worker"]);
+        receiver.wait_for(&hook, 1, SOON).await;
+        for _ in 0..2 {
+            worker.signal("HUP");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        worker
+    };
+    let mut worker = close(1, "slow").await;
+    assert_eq!(worker.wait().await, Some(0), "{}", worker.stderr());
+    assert!(!worker.stderr().contains("second signal"), "{}", worker.stderr());
+    assert_eq!(here.finished(slow).await[0]["status"], "delivered", "what was in flight was finished");
+
+    add(&here.program, "slower", &receiver.url("/slower")).await;
+    let mut worker = close(9, "slower").await;
+    worker.sigterm();
+    let signalled = std::time::Instant::now();
+    assert_eq!(worker.wait().await, Some(1), "{}", worker.stderr());
+    assert!(signalled.elapsed() < Duration::from_secs(3), "{:?}", signalled.elapsed());
+}
+
 /// A worker with nobody who reads its standard error, and an attempt in flight that goes on for long.
 async fn unread_worker(here: &Installation, receiver: &Receiver) -> std::process::Child {
     receiver.plan("/slow", [Answer::Delay(Duration::from_secs(9), Box::new(Answer::Status(200)))]);
