@@ -206,7 +206,7 @@ async fn add(webhooks: &Webhooks, account: &AccountId, new: NewWebhook, format: 
     }
     if matches!(view.authentication, AuthenticationView::None) {
         // A remark, and no part of what was asked for: on standard error.
-        eprintln!("\n{}", tables::advice_to_authenticate(&view));
+        output::say(format_args!("\n{}", tables::advice_to_authenticate(&view)));
     }
     output::print(&format!("\nNow test it: lynkhook webhook test --account {account} {}\n", view.id))?;
     Ok(Exit::Success)

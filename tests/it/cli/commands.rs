@@ -91,6 +91,18 @@ async fn adding_without_authentication_recommends_it_to_people_and_ends_with_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_standard_error_that_takes_nothing_keeps_no_webhook_from_being_added_and_told() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let mut command = here.program.command(webhook("acme", &["add", "--url", &receiver.url("/hook")]));
+    command.stderr(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    let output = command.output().await.unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.lines().last().unwrap().starts_with("Now test it: "), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn for_people_every_command_says_what_is_and_what_to_do_next() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
