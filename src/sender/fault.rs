@@ -143,7 +143,7 @@ fn tls_text(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(error) => return certificate_text(error),
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
-            "handshake refused by the endpoint (alert handshake_failure); perhaps it offers only CBC suites or RSA key exchange, and none of ECDHE with AES-GCM or ChaCha20-Poly1305"
+            "handshake refused by the endpoint (alert handshake_failure); perhaps it wants a client certificate, or shares no cipher suite, curve or key type with us (CBC suites and RSA key exchange are not spoken)"
         }
         rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
             "the endpoint speaks neither TLS 1.2 nor TLS 1.3 (alert protocol_version)"

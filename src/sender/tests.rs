@@ -264,15 +264,17 @@ async fn met_openssl(key: &[&str], server: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn a_server_with_old_tls_old_suites_or_a_short_key_is_told_which_it_has() {
+async fn a_server_with_old_tls_other_suites_a_wish_for_a_certificate_or_a_short_key_is_told_what_it_may_be() {
     let rsa = |bits: &'static str| ["-newkey", bits];
-    let suites = "TLS: handshake refused by the endpoint (alert handshake_failure); perhaps it offers only CBC suites or RSA key exchange, and none of ECDHE with AES-GCM or ChaCha20-Poly1305";
+    let suites = "TLS: handshake refused by the endpoint (alert handshake_failure); perhaps it wants a client certificate, or shares no cipher suite, curve or key type with us (CBC suites and RSA key exchange are not spoken)";
     let old = "TLS: the endpoint speaks neither TLS 1.2 nor TLS 1.3 (alert protocol_version)";
     let short = "TLS: certificate has an RSA key of less than 2048 bits";
     let weak = "DEFAULT:@SECLEVEL=0";
-    let table: [(&str, &[&str], &str); 6] = [
+    let table: [(&str, &[&str], &str); 8] = [
         ("rsa:2048", &["-tls1_2", "-cipher", "ECDHE-RSA-AES256-SHA384"], suites),
         ("rsa:2048", &["-tls1_2", "-cipher", "AES128-GCM-SHA256"], suites),
+        ("rsa:2048", &["-tls1_2", "-Verify", "1"], suites),
+        ("rsa:2048", &["-tls1_2", "-groups", "P-521"], suites),
         ("rsa:2048", &["-tls1_1", "-cipher", weak], old),
         ("rsa:2048", &["-tls1", "-cipher", weak], old),
         ("rsa:1024", &["-tls1_3", "-cipher", weak], short),
