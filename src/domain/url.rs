@@ -119,6 +119,9 @@ pub enum UrlRefusal {
     /// A name without a dot.
     #[error("{0} is not a public host name: it has no dot")]
     SingleLabel(String),
+    /// A last part with an underscore: the public DNS has none.
+    #[error("{0} is not a public host name: its last part has an underscore")]
+    UnderscoreInLast(String),
     /// A name that is reserved or used for private networks.
     #[error("{host} is not a public host name: .{suffix} is not in the public DNS ({source_name})")]
     PrivateName {
@@ -331,6 +334,9 @@ fn label_reads_as(written: &str, canonical: &str) -> bool {
 /// Whether a name of the right form can be one of the public DNS.
 fn judge_public(host: &str) -> Result<(), UrlRefusal> {
     let Some((_, last)) = host.rsplit_once('.') else { return Err(UrlRefusal::SingleLabel(host.to_owned())) };
+    if last.contains('_') {
+        return Err(UrlRefusal::UnderscoreInLast(host.to_owned()));
+    }
     match PRIVATE_SUFFIXES.iter().find(|(suffix, _)| *suffix == last) {
         Some(&(suffix, source_name)) => Err(UrlRefusal::PrivateName { host: host.to_owned(), suffix, source_name }),
         None => Ok(()),

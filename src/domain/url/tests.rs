@@ -189,6 +189,9 @@ fn private_names_are_refused_by_their_last_label() {
 fn an_underscore_makes_no_private_name_public_and_no_address_a_name() {
     for (input, refusal) in [
         ("https://my_app/", UrlRefusal::SingleLabel("my_app".to_owned())),
+        ("https://web.my_app_default/", UrlRefusal::UnderscoreInLast("web.my_app_default".to_owned())),
+        ("https://x.int_ernal/", UrlRefusal::UnderscoreInLast("x.int_ernal".to_owned())),
+        ("https://example.com_/", UrlRefusal::UnderscoreInLast("example.com_".to_owned())),
         ("https://a_b.127.0.0.1/", UrlRefusal::IpAddress),
         ("https://my%5Fapp.example.com/", UrlRefusal::HostCharacter),
         ("https://my\u{ff3f}app.example.com/", UrlRefusal::HostReplaced("my_app.example.com".to_owned())),
@@ -196,7 +199,9 @@ fn an_underscore_makes_no_private_name_public_and_no_address_a_name() {
         assert_eq!(parse(input), Err(refusal), "{input}");
     }
     assert!(matches!(parse("https://my_app.internal/"), Err(UrlRefusal::PrivateName { .. })));
-    assert_eq!(parse_allowing("https://my_app:8443/", "my_app").unwrap().host(), "my_app");
+    for allowed in ["my_app", "web.my_app_default"] {
+        assert_eq!(parse_allowing(&format!("https://{allowed}:8443/"), allowed).unwrap().host(), allowed);
+    }
 }
 
 #[test]
