@@ -200,6 +200,22 @@ async fn a_producer_that_may_not_ping_replaces_a_closed_connection_as_well() {
 }
 
 #[test]
+fn a_user_who_may_not_enqueue_is_told_which_right_to_ask_for_with_one_envelope_and_with_lines() {
+    let redis = Redis::start();
+    redis.command::<()>(&["ACL", "SETUSER", "default", "-xadd"]);
+    for (input, end) in [
+        (format!("{ENVELOPE}\n"), ""),
+        (format!("{ENVELOPE}\n{ENVELOPE}\n"), "; 0 enqueued, 0 refused; go on from line 1"),
+    ] {
+        let output = redis.cli(&[], input.as_bytes());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(5), "{said}");
+        let advice = "; give the user in redis.url the right to it (ACL SETUSER); `lynkhook doctor --role` names all that are missing";
+        assert!(said.contains("'xadd'") && said.ends_with(&format!("{advice}{end}\n")), "{said}");
+    }
+}
+
+#[test]
 fn a_line_is_enqueued_within_100_ms_while_its_producer_is_silent_and_after_its_connection_was_closed() {
     let redis = Redis::start();
     for json in [false, true] {

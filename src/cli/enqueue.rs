@@ -267,7 +267,7 @@ impl Lines {
             Cut::AtFirstError => self.end("stopped at the first error: ", Exit::Refused),
             Cut::Store(error) => {
                 let error = anyhow::Error::from(error);
-                self.end(&format!("error: {error}; "), Exit::of(&error))
+                self.end(&format!("error: {}; ", super::exit::line(&error)), Exit::of(&error))
             }
         }
     }
