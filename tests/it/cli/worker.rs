@@ -125,7 +125,7 @@ async fn a_terminal_that_closes_with_two_hangups_lets_a_worker_finish_and_a_late
     let mut worker = close(1, "slow").await;
     assert_eq!(worker.wait().await, Some(0), "{}", worker.stderr());
     assert!(!worker.stderr().contains("second signal"), "{}", worker.stderr());
-    assert_eq!(here.finished(slow).await[0]["status"], "delivered", "what was in flight was finished");
+    assert_eq!(here.finished(slow).await[0]["httpStatus"], 200, "what was in flight was finished");
 
     add(&here.program, "slower", &receiver.url("/slower")).await;
     let mut worker = close(9, "slower").await;
