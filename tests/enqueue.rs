@@ -16,7 +16,7 @@ use lynkhook::{
 
 const ENVELOPE: &str = r#"{"event":"transcript.created","timestamp":"2026-03-26T14:32:00Z","data":{"messageId":"m1"}}"#;
 
-/// A `redis-server` on a socket in a directory of its own; both are gone with it.
+/// A `redis-server`, or what `LYNKHOOK_TEST_REDIS_SERVER` names, on a socket in a directory of its own; both are gone with it.
 struct Redis {
     server: Child,
     directory: PathBuf,
@@ -26,7 +26,8 @@ impl Redis {
     fn start() -> Self {
         let directory = std::env::temp_dir().join(format!("lynkhook-{}", uuid::Uuid::now_v7().simple()));
         std::fs::create_dir(&directory).unwrap();
-        let server = Command::new("redis-server")
+        let server = std::env::var("LYNKHOOK_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        let server = Command::new(server)
             .args(["--port", "0", "--save", "", "--unixsocket", "s", "--maxmemory-policy", "noeviction", "--dir"])
             .arg(&directory)
             .current_dir(&directory)
@@ -36,7 +37,8 @@ impl Redis {
         let mut redis = Self { server, directory };
         let mut log = redis.server.stdout.take().unwrap();
         let (mut seen, mut byte) = (Vec::new(), [0]);
-        while !seen.ends_with(b"ready to accept connections at") {
+        // Later versions write `Ready`.
+        while !seen.ends_with(b"eady to accept connections") {
             assert_eq!(log.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&seen));
             seen.push(byte[0]);
         }
@@ -249,12 +251,51 @@ fn a_first_line_does_not_wait_for_a_second_one() {
     let mut stdin = command.stdin.take().unwrap();
     let mut out = BufReader::new(command.stdout.take().unwrap());
     writeln!(stdin, "{ENVELOPE}").unwrap();
-    let mut id = String::new();
-    out.read_line(&mut id).unwrap();
+    let (sender, first) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut id = String::new();
+        out.read_line(&mut id).unwrap();
+        sender.send(id).unwrap();
+    });
+    let id = first.recv_timeout(Duration::from_secs(10)).expect("an answer while standard input is open");
     assert_eq!(redis.queue()[0].0, id.trim_end());
     assert_eq!(redis.queue()[0].1[3], ENVELOPE);
     drop(stdin);
     assert!(command.wait().unwrap().success());
+}
+
+#[test]
+fn the_shape_of_the_json_answer_depends_on_the_arguments_and_the_input_and_not_on_when_it_came() {
+    let redis = Redis::start();
+    let (line, pretty) = (format!("{ENVELOPE}\n"), ENVELOPE.replace(',', ",\n  "));
+    let lines = line.repeat(2);
+    for (arguments, input, entries) in [
+        (&["--json"][..], &*line, None),
+        (&["--json"], ENVELOPE, None),
+        (&["--json"], &pretty, None),
+        (&["--json"], &lines, Some(2)),
+        (&["--json", "-", "--id", "e"], &line, None),
+        (&["--json", "-"], &line, Some(1)),
+        (&["--json", "-"], ENVELOPE, Some(1)),
+        (&["--json", "--file", "-"], &line, Some(1)),
+        (&["--json", "-"], &pretty, Some(1)),
+        (&["--json", "-"], &lines, Some(2)),
+        (&["--json", "-"], "{\n}\n", Some(0)),
+        (&["--json", "-"], "{}\n", Some(0)),
+    ] {
+        for pause in [0, 300] {
+            let mut command = redis.run(arguments);
+            let mut stdin = command.stdin.take().unwrap();
+            stdin.write_all(input.as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(pause));
+            drop(stdin);
+            let output = command.wait_with_output().unwrap();
+            let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(answer.as_array().map(Vec::len), entries, "{arguments:?} {input:?} {pause}: {answer}");
+            let first = if entries.is_none() { &answer } else { &answer[0] };
+            assert!(entries == Some(0) || (first["entry"].is_string() && first["id"].is_string()), "{answer}");
+        }
+    }
 }
 
 #[test]

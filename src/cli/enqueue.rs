@@ -43,7 +43,7 @@ pub(super) struct Arguments {
     /// Read them from this file: one envelope, over as many lines as it likes, or one envelope a line.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Read them from standard input; the default where that is no terminal.
+    /// Read them from standard input, each line at once; standard input is the default where it is no terminal.
     #[arg(value_name = "-", value_parser = ["-"], conflicts_with = "file")]
     standard_input: Option<String>,
     /// The event's id, which receivers get as `webhook-id`; only with one envelope.
@@ -52,10 +52,21 @@ pub(super) struct Arguments {
     /// Stop at the first line that is no valid envelope, instead of naming it and going on.
     #[arg(long)]
     stop_at_first_error: bool,
-    /// Answer in JSON: one object for one envelope, one array for lines. `entry` is the stream id, `id` what receivers get
+    /// Answer in JSON: one array with `-` and for lines, else (or with --id) one object for one envelope. `entry` is the stream id, `id` what receivers get
     /// as `webhook-id`.
     #[arg(long)]
     json: bool,
+}
+
+impl Arguments {
+    fn names_standard_input(&self) -> bool {
+        self.standard_input.is_some() || self.file.as_deref().is_some_and(|file| file == "-")
+    }
+
+    /// Whether the input is answered as lines, however many come.
+    fn by_lines(&self) -> bool {
+        self.names_standard_input() && self.id.is_none()
+    }
 }
 
 /// Where the events come from, and how many bytes there are, if that is known.
@@ -87,8 +98,8 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     let (sender, mut pieces) = mpsc::channel(READ_AHEAD);
     let max_bytes = usize::try_from(settings.event.max_bytes).unwrap_or(usize::MAX);
     let bytes = source.bytes;
-    let one_envelope = arguments.id.is_some();
-    let reading = tokio::task::spawn_blocking(move || input::read(source.reader, one_envelope, max_bytes, &sender));
+    let by_lines = arguments.by_lines();
+    let reading = tokio::task::spawn_blocking(move || input::read(source.reader, by_lines, max_bytes, &sender));
     let mut lines = Lines::new(&arguments, producer, bytes);
     loop {
         let piece = tokio::select! {
@@ -97,7 +108,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
             piece = pieces.recv() => piece,
         };
         match piece {
-            Some(Piece::Whole(content)) => return one(&arguments, &lines.producer, content).await,
+            Some(Piece::Whole(content)) => return one(&arguments, lines, content).await,
             Some(Piece::Lines(_)) | None if arguments.id.is_some() => {
                 say(format_args!("error: --id is for one envelope, and the input is not one; nothing was enqueued"));
                 return Ok(Exit::Usage);
@@ -119,8 +130,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
 fn open(arguments: &Arguments) -> Result<Source, String> {
     let file = arguments.file.as_deref().filter(|file| *file != "-");
     let Some(path) = file else {
-        let asked_for = arguments.file.is_some() || arguments.standard_input.is_some();
-        if !asked_for && io::stdin().is_terminal() {
+        if !arguments.names_standard_input() && io::stdin().is_terminal() {
             return Err(
                 "nothing to enqueue: name a file with --file FILE, pipe events in, or say - to type them here \
                         (Ctrl-D ends)"
@@ -142,7 +152,8 @@ fn open(arguments: &Arguments) -> Result<Source, String> {
 }
 
 /// Enqueues the one envelope that the input is.
-async fn one(arguments: &Arguments, producer: &Producer, content: Content) -> anyhow::Result<Exit> {
+async fn one(arguments: &Arguments, lines: Lines, content: Content) -> anyhow::Result<Exit> {
+    let Lines { producer, mut ids, .. } = lines;
     let account = &arguments.account;
     let answer = match content {
         Ok(envelope) => {
@@ -155,8 +166,13 @@ async fn one(arguments: &Arguments, producer: &Producer, content: Content) -> an
     match answer {
         Ok((id, entry)) => {
             let json = || serde_json::json!({ "entry": entry, "id": id, "account": account }).to_string();
-            let line = if arguments.json { json() } else { entry };
-            let failed = lost(writeln!(io::stdout(), "{line}").err());
+            let error = if arguments.json && !arguments.by_lines() {
+                writeln!(io::stdout(), "{}", json()).err()
+            } else {
+                ids.write(1, &entry, arguments.json.then_some(&id));
+                ids.finish()
+            };
+            let failed = lost(error);
             Ok(if failed { Exit::Other } else { Exit::Success })
         }
         Err(EnqueueError::Refused(fault)) => {
@@ -165,6 +181,9 @@ async fn one(arguments: &Arguments, producer: &Producer, content: Content) -> an
                 _ => "",
             };
             say(format_args!("error: {fault}{hint}"));
+            if arguments.by_lines() {
+                lost(ids.finish());
+            }
             Ok(Exit::Refused)
         }
         Err(error) => Err(error.into()),

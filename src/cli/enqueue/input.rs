@@ -1,23 +1,20 @@
 //! What `lynkhook enqueue` reads: one envelope, over as many lines as it likes, or one envelope a line.
 //!
-//! Which of the two is decided once, from the beginning: one JSON value and nothing else is one envelope, and its
-//! bytes go as they are. Anything else is lines. An input that opens like one printed over many lines (`{` alone) is
+//! Which of the two is decided once, from the beginning, and never by the time: one JSON value and nothing else is one
+//! envelope, and its bytes go as they are; where lines are expected (`-`), that is so only of a value over many lines.
+//! Anything else is lines. An input that opens like one printed over many lines (`{` alone) is
 //! never taken for lines, so that a misplaced comma is one complaint and not twenty.
 //!
 //! One byte order mark before all of it is skipped, and no part of an envelope. UTF-16 is an error.
 //!
 //! Reading blocks, so it has a thread of its own, and hands over what it has before it waits for more: a slow
-//! producer's events do not lie here. (The first line may be all, so it waits a moment for the second or for the end. An
-//! input that comes with `--id` is one envelope, and is waited for.)
+//! producer's events do not lie here. (Where no lines are expected, a first line may be all, and waits for the second or
+//! for the end.)
 //! Memory is bounded however long the input or one of its lines is.
 
-use std::{
-    fs::File,
-    io::{self, BufRead, BufReader, Cursor, Read},
-};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use bytes::Bytes;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 
@@ -30,8 +27,6 @@ use crate::{
 };
 
 const BUFFER_BYTES: usize = 256 << 10;
-/// An input whose only line is followed by nothing for this long goes on in lines.
-const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// An envelope's bytes, or that they are too many to be read.
 pub(super) type Content = Result<Bytes, EnvelopeFault>;
@@ -76,23 +71,10 @@ impl Batch {
     }
 }
 
-/// What is read.
-pub(super) trait Input: Read {
-    /// Whether nothing more comes for a moment, not even the end.
-    fn is_quiet(&self) -> bool;
-}
-
-impl Input for File {
-    fn is_quiet(&self) -> bool {
-        // What cannot be asked is read.
-        poll(&mut [PollFd::new(self, PollFlags::IN)], Some(&QUIET)) == Ok(0)
-    }
-}
-
-/// Reads to the end, or until nobody receives any more.
+/// Reads to the end, or until nobody receives any more; as lines already where the first one is whole, if `by_lines`.
 pub(super) fn read(
-    mut source: impl Input,
-    one_envelope: bool,
+    mut source: impl Read,
+    by_lines: bool,
     max_bytes: usize,
     pieces: &mpsc::Sender<Piece>,
 ) -> io::Result<()> {
@@ -108,11 +90,10 @@ pub(super) fn read(
             let text = without_mark(&head).map_err(|utf16| io::Error::new(io::ErrorKind::InvalidData, utf16))?;
             head.drain(..head.len() - text.len());
         }
-        match shape(&head, !grew, max_bytes) {
+        match shape(&head, !grew, max_bytes, by_lines) {
             Shape::Whole => break true,
             Shape::Lines => break false,
-            Shape::OneLine if !one_envelope && source.is_quiet() => break false,
-            Shape::OneLine | Shape::Open => {}
+            Shape::Open => {}
         }
     };
     if !whole {
@@ -143,14 +124,12 @@ fn grow(head: &mut Vec<u8>, source: &mut impl Read) -> io::Result<bool> {
 enum Shape {
     Whole,
     Lines,
-    /// One value in one line, with its line end, and nothing else so far: either of the two.
-    OneLine,
     /// More must be read to tell.
     Open,
 }
 
 /// What the input is, from its beginning (all of it where it has `ended`).
-fn shape(head: &[u8], ended: bool, max_bytes: usize) -> Shape {
+fn shape(head: &[u8], ended: bool, max_bytes: usize, by_lines: bool) -> Shape {
     let enough = ended || head.len() > max_bytes;
     let text = head.trim_ascii_start();
     let first_line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
@@ -162,8 +141,8 @@ fn shape(head: &[u8], ended: bool, max_bytes: usize) -> Shape {
         Some(Ok(_)) => {
             let (value, rest) = text.split_at(values.byte_offset());
             match (rest.trim_ascii().is_empty(), value.contains(&b'\n')) {
+                (true, false) if by_lines && (ended || rest.contains(&b'\n')) => Shape::Lines,
                 (true, _) if ended => Shape::Whole,
-                (true, false) if !enough && rest.contains(&b'\n') => Shape::OneLine,
                 (true, _) if !enough => Shape::Open,
                 (_, true) => Shape::Whole,
                 (_, false) => Shape::Lines,

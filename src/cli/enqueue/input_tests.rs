@@ -3,9 +3,9 @@ use std::fmt::Write as _;
 use super::*;
 
 /// What is read of an input whose envelopes may have ten bytes, as one line of text a piece.
-fn pieces(source: impl Input + Send + 'static) -> Vec<Piece> {
+fn pieces(by_lines: bool, source: impl Read + Send + 'static) -> Vec<Piece> {
     let (sender, mut receiver) = mpsc::channel(1);
-    let reading = std::thread::spawn(move || read(source, false, 10, &sender));
+    let reading = std::thread::spawn(move || read(source, by_lines, 10, &sender));
     let pieces = std::iter::from_fn(|| receiver.blocking_recv()).collect();
     reading.join().unwrap().unwrap();
     pieces
@@ -14,7 +14,7 @@ fn pieces(source: impl Input + Send + 'static) -> Vec<Piece> {
 fn text(input: &'static str) -> String {
     let show = |content: Content| content.map_or_else(|e| e.to_string(), |c| String::from_utf8(c.into()).unwrap());
     let mut shown = String::new();
-    for piece in pieces(Cursor::new(input.to_owned())) {
+    for piece in pieces(false, Cursor::new(input.to_owned())) {
         match piece {
             Piece::Whole(content) => write!(shown, "whole {:?}", show(content)).unwrap(),
             Piece::Lines(batch) => {
@@ -27,29 +27,11 @@ fn text(input: &'static str) -> String {
     shown
 }
 
-/// In its place nothing comes for a moment.
-const QUIET: &str = "";
-
 /// Gives one part a read; the last of them is the end.
 struct Parts(Vec<&'static [u8]>);
 
-impl Input for Parts {
-    fn is_quiet(&self) -> bool {
-        self.0.first() == Some(&QUIET.as_bytes())
-    }
-}
-
-impl<T: AsRef<[u8]>> Input for Cursor<T> {
-    fn is_quiet(&self) -> bool {
-        false
-    }
-}
-
 impl Read for Parts {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.0.first() == Some(&QUIET.as_bytes()) {
-            self.0.remove(0);
-        }
         let part = if self.0.is_empty() { b"" } else { self.0.remove(0) };
         buffer[..part.len()].copy_from_slice(part);
         Ok(part.len())
@@ -71,7 +53,7 @@ fn one_byte_order_mark_before_the_input_is_skipped_and_utf_16_is_an_error() {
     assert_eq!(text("{}\n\u{feff}{}\n"), "1 \"{}\"; 2 \"\\u{feff}{}\"; ", "the second is its event's");
     let (sender, _receiver) = mpsc::channel(1);
     for parts in [vec![&b"\xef"[..], b"\xbb", b"\xbf{}\n{}"], vec![b"\xef\xbb\xbf", b"{}\n{}"]] {
-        let Piece::Lines(batch) = &pieces(Parts(parts))[0] else { panic!("one envelope") };
+        let Piece::Lines(batch) = &pieces(false, Parts(parts))[0] else { panic!("one envelope") };
         assert_eq!(batch.lines[0].content, Ok(Bytes::from_static(b"{}")));
     }
     assert!(read(Parts(vec![b"{\0", b"}\0"]), false, 10, &sender).unwrap_err().to_string().contains("UTF-16"));
@@ -114,32 +96,34 @@ fn what_is_too_large_is_named_with_its_size_and_the_next_line_is_read() {
 }
 
 /// The numbers of the lines in each piece; none in one envelope.
-fn numbers(parts: &[&'static str]) -> Vec<Vec<u64>> {
+fn numbers(by_lines: bool, parts: &[&'static str]) -> Vec<Vec<u64>> {
     let of_piece = |piece: &Piece| match piece {
         Piece::Lines(batch) => batch.lines.iter().map(|line| line.number).collect(),
         Piece::Whole(_) => Vec::new(),
     };
-    pieces(Parts(parts.iter().map(|part| part.as_bytes()).collect())).iter().map(of_piece).collect()
+    pieces(by_lines, Parts(parts.iter().map(|part| part.as_bytes()).collect())).iter().map(of_piece).collect()
 }
 
 #[test]
 fn lines_are_handed_over_before_more_is_waited_for() {
-    assert_eq!(numbers(&["{}\n{}\n", "{}", "\n", "{}\n", "{}"]), [vec![1, 2], vec![3], vec![4], vec![5]]);
-    assert_eq!(numbers(&["{}\n{}\n\n \n", "{}\n"]), [vec![1, 2], vec![5]], "blank lines end no wait");
+    assert_eq!(numbers(false, &["{}\n{}\n", "{}", "\n", "{}\n", "{}"]), [vec![1, 2], vec![3], vec![4], vec![5]]);
+    assert_eq!(numbers(false, &["{}\n{}\n\n \n", "{}\n"]), [vec![1, 2], vec![5]], "blank lines end no wait");
 }
 
 #[test]
-fn a_first_line_with_nothing_behind_it_for_a_moment_is_a_line() {
-    assert_eq!(numbers(&["{}\n", QUIET, "{}\n", "{}\n"]), [vec![1], vec![2], vec![3]]);
-    assert_eq!(numbers(&["{}", "\n\n", QUIET, "{}\n"]), [vec![1], vec![3]]);
-    // Without its line end, or over several lines, it is not whole before more comes.
-    assert_eq!(numbers(&["{}", QUIET, "\n{}\n"]), [vec![1, 2]]);
-    assert_eq!(numbers(&["{\n}\n", QUIET, "\n"]), [vec![0; 0]], "one envelope");
+fn where_lines_are_expected_a_first_line_is_handed_over_when_it_is_whole() {
+    assert_eq!(numbers(true, &["{}\n", "{}\n", "{}\n"]), [vec![1], vec![2], vec![3]]);
+    assert_eq!(numbers(true, &["{}", "\n\n", "{}\n"]), [vec![1], vec![3]]);
+    for alone in [&["{}\n"][..], &["{}"], &["{", "}", "\n"]] {
+        assert_eq!(numbers(true, alone), [vec![1]], "{alone:?}");
+        assert_eq!(numbers(false, alone), [vec![0; 0]], "one envelope: {alone:?}");
+    }
+    assert_eq!(numbers(true, &["{\n}\n", "\n"]), [vec![0; 0]], "one envelope over many lines");
 }
 
 #[test]
 fn a_batch_is_full_at_the_bounds_of_a_round_trip() {
-    let sizes: Vec<usize> = pieces(Cursor::new("{}\n".repeat(1200)))
+    let sizes: Vec<usize> = pieces(false, Cursor::new("{}\n".repeat(1200)))
         .into_iter()
         .map(|piece| if let Piece::Lines(batch) = piece { batch.lines.len() } else { 0 })
         .collect();

@@ -27,8 +27,8 @@ async fn one_envelope_from_a_file_or_standard_input_reaches_the_receiver_byte_fo
         ("file", vec!["--file", path(&pretty), "--id", "event-1"], "", TRANSCRIPT),
         ("piped", vec!["--id", "event-2"], &plain, &plain),
         ("dash", vec!["-"], TRANSCRIPT, TRANSCRIPT),
-        ("file-dash", vec!["--file", "-"], &plain, &plain),
-        ("json", vec!["-", "--json"], &plain, &plain),
+        ("file-dash", vec!["--file", "-"], TRANSCRIPT, TRANSCRIPT),
+        ("json", vec!["--json"], &plain, &plain),
     ];
     for (account, flags, input, expected) in rows {
         let hook = format!("/{account}");
