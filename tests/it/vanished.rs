@@ -132,9 +132,15 @@ async fn attempts_go_on_though_their_entries_are_lost(lose: &[&str]) {
     let queue = here.key("queue");
     let consumers: Vec<HashMap<String, redis::Value>> = here.cli(&format!("XINFO CONSUMERS {queue} workers")).await;
     let consumer: String = redis::from_redis_value(consumers[0]["name"].clone()).unwrap();
+    // In one step, so that the worker notices nothing between them.
+    let mut steps = redis::pipe();
+    steps.atomic();
     for command in lose {
-        here.cli::<redis::Value>(&command.replace("{queue}", &queue).replace("{worker}", &consumer)).await;
+        let command = command.replace("{queue}", &queue).replace("{worker}", &consumer);
+        let mut words = command.split(' ');
+        steps.cmd(words.next().unwrap()).arg(words.collect::<Vec<_>>());
     }
+    let _: redis::Value = steps.query_async(&mut here.redis.clone()).await.unwrap();
     for webhook in webhooks {
         let log = here.finished(webhook).await;
         let attempts: Vec<_> =

@@ -86,12 +86,16 @@ async fn a_lease_of_the_future_whose_entry_was_taken_out_of_the_queue_ends_and_i
     let redis = RedisServer::start_with_a_clock();
     let receiver = Receiver::start().await;
     let bench = Bench::of(Installation::on(&redis, &receiver).await).await;
+    let start = bench.store.now().await.unwrap();
+    let is_ahead = async || bench.store.now().await.unwrap() > start + chrono::Duration::hours(12);
     redis.step_clock("+1d");
+    eventually(SOON, "the clock ahead", async || is_ahead().await.then_some(())).await;
     let entry = bench.append("queue", &[("account", "acme"), ("envelope", TRANSCRIPT)]).await;
     bench.append("queue", &[("account", "acme"), ("envelope", TRANSCRIPT)]).await;
     assert_eq!(bench.take("a").await.len(), 2);
     let queue = bench.key("queue");
     redis.step_clock("+0");
+    eventually(SOON, "the clock right", async || (!is_ahead().await).then_some(())).await;
     bench.cli::<u64>(&format!("XDEL {queue} {entry}")).await;
     let mended = mend(&bench, "-").await;
     assert_eq!((mended.leases, bench.pending().await, bench.counted("entries_trimmed").await), (1, 1, 1));
