@@ -17,6 +17,7 @@ use secrecy::ExposeSecret;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpStream, UnixStream},
+    time::error::Elapsed,
 };
 
 use super::{StoreError, Unanswered, error::NO_TLS_IN_TIME, scripts::Run};
@@ -232,7 +233,7 @@ impl Link {
         let opened = client.get_multiplexed_async_connection_with_config(&config);
         // The handshake is inside too: a server that accepts and never answers must not hold us.
         let in_time = tokio::time::timeout(self.connect_timeout, opened).await;
-        match in_time.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into())) {
+        match in_time.unwrap_or_else(too_late) {
             Err(error) if error.is_timeout() => Err(StoreError::Unreachable(self.not_opened_in_time().into())),
             Err(error) if error.is_io_error() && !error.is_connection_refusal() => Err(self.last_words(error).await),
             opened => opened.map_err(StoreError::from),
@@ -307,5 +308,9 @@ pub(super) async fn answered<T>(
         return answer;
     }
     let late = tokio::time::timeout(LAST_LOOK, asking).await;
-    late.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
+    late.unwrap_or_else(too_late)
+}
+
+fn too_late<T>(_: Elapsed) -> redis::RedisResult<T> {
+    Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
 }

@@ -25,7 +25,7 @@ local function take(pending)
   for _, text in ipairs(taken[2]) do bytes = bytes - #text end
 end
 
-local function rank(entry)
+local function rank_of(entry)
   local found = fields(queue, entry) or {}
   looked, unread = looked + 1, unread - #(found.delivery or found.envelope or '')
   local readable, delivery = pcall(cjson.decode, string.match(found.delivery or '', '^[^\n]*'))
@@ -51,7 +51,7 @@ local function is_full() return #claimed >= room or bytes <= 0 end
 local to = each_idle(ARGV[7], function(pending)
   if pending[4] <= 1 then return false end
   if suspects == 0 or is_full() or looked == 100 or unread <= 0 then return true end
-  local rank = #ARGV > 8 and rank(pending[1])
+  local rank = #ARGV > 8 and rank_of(pending[1])
   if not rank then
     take(pending)
   elseif rank >= 9 + ARGV[8] and rank < behind_rank then
