@@ -41,7 +41,7 @@ struct Key {
 
 /// Where a secret belongs; it opens nowhere else.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct SecretSlot<'a> {
     /// The webhook's account.
     pub account: &'a AccountId,
     /// The webhook.
@@ -133,7 +133,7 @@ impl Vault {
     }
 
     /// Seals a secret for its place, with the first key.
-    pub fn seal(&self, place: Place<'_>, secret: &SecretString) -> Result<Sealed, SecretsError> {
+    pub fn seal(&self, place: SecretSlot<'_>, secret: &SecretString) -> Result<Sealed, SecretsError> {
         let Key { id, key } = self.sealing()?;
         let mut text = secret.expose_secret().as_bytes().to_vec();
         let nonce = key.seal_in_place_append_tag(Aad::from(place.associated_data()), &mut text);
@@ -143,7 +143,7 @@ impl Vault {
     }
 
     /// Opens a secret in its place, with the key that it names.
-    pub fn open(&self, place: Place<'_>, sealed: &Sealed) -> Result<SecretString, SecretsError> {
+    pub fn open(&self, place: SecretSlot<'_>, sealed: &Sealed) -> Result<SecretString, SecretsError> {
         self.sealing()?;
         let (sealed_with, text) = parts(sealed)?;
         let Some(Key { key, .. }) = self.0.iter().find(|key| key.id == sealed_with) else {
@@ -160,7 +160,7 @@ impl Vault {
 
     /// The secret sealed anew with the first key; `None` where it is sealed with it already. It is opened either way:
     /// one that nobody can open must come to light before its key is thrown away.
-    pub fn reseal(&self, place: Place<'_>, sealed: &Sealed) -> Result<Option<Sealed>, SecretsError> {
+    pub fn reseal(&self, place: SecretSlot<'_>, sealed: &Sealed) -> Result<Option<Sealed>, SecretsError> {
         let secret = self.open(place, sealed)?;
         if parts(sealed)?.0 == self.sealing_key()? { Ok(None) } else { self.seal(place, &secret).map(Some) }
     }
@@ -204,7 +204,7 @@ fn which(number: usize, of: usize) -> String {
     if of == 1 { "its value is".to_owned() } else { format!("number {number} of its {of} values is") }
 }
 
-impl Place<'_> {
+impl SecretSlot<'_> {
     fn associated_data(&self) -> String {
         // No account has a slash, no id has one: this reads one way only.
         format!("{}/{}/{}", self.account, self.webhook, self.field)
@@ -219,10 +219,10 @@ mod tests {
         Vault::new(Some(&SecretString::from(Vault::new_key().to_string()))).unwrap()
     }
 
-    fn places(account: &AccountId) -> [Place<'_>; 3] {
+    fn places(account: &AccountId) -> [SecretSlot<'_>; 3] {
         let first = "wh_019a1b2c-0000-7000-8000-000000000001".parse().unwrap();
         let second = "wh_019a1b2c-0000-7000-8000-000000000002".parse().unwrap();
-        [(first, "token"), (second, "token"), (first, "value")].map(|(webhook, field)| Place {
+        [(first, "token"), (second, "token"), (first, "value")].map(|(webhook, field)| SecretSlot {
             account,
             webhook,
             field,
@@ -237,7 +237,7 @@ mod tests {
         assert!(!sealed.0.contains("t0ken"));
         assert_eq!(vault.open(here, &sealed).unwrap().expose_secret(), "t0ken");
         let stranger = "acme2".parse().unwrap();
-        let other_account = Place { account: &stranger, ..here };
+        let other_account = SecretSlot { account: &stranger, ..here };
         for elsewhere in [other_account, other_webhook, other_field] {
             assert_eq!(vault.open(elsewhere, &sealed).unwrap_err(), SecretsError::Damaged);
         }

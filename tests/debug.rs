@@ -13,7 +13,7 @@ use lynkhook::{
         url::EndpointUrl,
         webhook::{Authentication, Webhook, WebhookId},
     },
-    secrets::{Place, SecretsError, Vault},
+    secrets::{SecretSlot, SecretsError, Vault},
     sender::{Request, Sender},
     store::StoreError,
     webhooks::{
@@ -110,8 +110,8 @@ async fn settings_the_vault_and_what_they_make_hide_it() {
     assert_hidden("Sender", &sender);
 
     let (account, webhook_id) = (account(), webhook_id());
-    let place = |field| Place { account: &account, webhook: webhook_id, field };
-    assert_hidden("Place", &place("token"));
+    let place = |field| SecretSlot { account: &account, webhook: webhook_id, field };
+    assert_hidden("SecretSlot", &place("token"));
     let seal = |field| vault.seal(place(field), &SECRET.into()).unwrap();
     let event: EventId = "e1".parse().unwrap();
     for authentication in [
@@ -156,7 +156,7 @@ async fn errors_hide_it() {
 
     let other = Vault::new(Some(&Vault::new_key().to_string().into())).unwrap();
     let (account, webhook) = (account(), webhook_id());
-    let place = Place { account: &account, webhook, field: "token" };
+    let place = SecretSlot { account: &account, webhook, field: "token" };
     let error =
         Vault::new(settings.secrets.key.as_ref()).unwrap().open(place, &other.seal(place, &SECRET.into()).unwrap());
     let error = error.unwrap_err();

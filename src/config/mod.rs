@@ -41,11 +41,11 @@ pub struct Settings {
     /// Limits on webhooks.
     pub webhooks: Webhooks,
     /// Bounds on held deliveries.
-    pub held: Bounds,
+    pub held: Retention,
     /// Bounds on failed deliveries.
-    pub failed: Bounds,
+    pub failed: Retention,
     /// Bounds on rejected entries.
-    pub rejected: Bounds,
+    pub rejected: Retention,
     /// Which addresses requests may go to.
     pub egress: Egress,
     /// Who resolves names.
@@ -204,7 +204,7 @@ pub struct Webhooks {
 
 /// `[held]`, `[failed]`, `[rejected]`: how much is kept beside the queue, and how long.
 #[derive(Debug, Clone)]
-pub struct Bounds {
+pub struct Retention {
     /// At most this many entries a key.
     pub limit: u64,
     /// At most this many bytes a key, as Redis counts them.

@@ -20,7 +20,7 @@ use toml::Value;
 use webpki::{EndEntityCert, anchor_from_trusted_cert};
 
 use super::{
-    Bounds, Delivery, Dns, Egress, Event, EventType, Log, LogFormat, Queue, Redis, RedisTls, Secrets, Settings,
+    Delivery, Dns, Egress, Event, EventType, Log, LogFormat, Queue, Redis, RedisTls, Retention, Secrets, Settings,
     Webhooks, Worker,
     error::ConfigError,
     layers::{CATALOGUE, Entry, Layers, kind, nearest, read_bounded},
@@ -267,8 +267,8 @@ impl Read<'_> {
             .collect()
     }
 
-    fn bounds(&self, section: &str) -> Result<Bounds, ConfigError> {
-        Ok(Bounds {
+    fn bounds(&self, section: &str) -> Result<Retention, ConfigError> {
+        Ok(Retention {
             limit: self.integer(&format!("{section}.limit"), 1, 10_000_000)?,
             max_bytes: self.bytes(&format!("{section}.max_bytes"), &KEY_BYTES)?,
             retention: self.duration(&format!("{section}.retention"), &RETENTION)?,

@@ -13,7 +13,7 @@ use crate::{
         event::EventId,
         webhook::{Authentication, Webhook},
     },
-    secrets::{Place, SecretsError, Vault},
+    secrets::{SecretSlot, SecretsError, Vault},
 };
 
 /// As many headers as a request has in the end, at most: those made here, those that every request has, and two that the HTTP
@@ -49,7 +49,7 @@ impl Request {
         let id = HeaderValue::from_str(event_id.as_str()).expect("an event id is a header value");
         headers.insert(HeaderName::from_static("webhook-id"), id);
         headers.insert(HeaderName::from_static("webhook-timestamp"), HeaderValue::from(unix_seconds));
-        let open = |field, sealed| vault.open(Place { account, webhook: webhook.id, field }, sealed);
+        let open = |field, sealed| vault.open(SecretSlot { account, webhook: webhook.id, field }, sealed);
         let (name, value) = match &webhook.authentication {
             Authentication::None => {
                 return Ok(Self { url: webhook.url.as_url().clone(), headers, body, answered_within: None });
@@ -81,7 +81,7 @@ mod tests {
         let key = SecretString::from(Vault::new_key().to_string());
         let vault = Vault::new(Some(&key)).unwrap();
         let (account, id) = ("acme".parse().unwrap(), "wh_019a1b2c-0000-7000-8000-000000000001".parse().unwrap());
-        let seal = |field| vault.seal(Place { account: &account, webhook: id, field }, &"t0ken".into()).unwrap();
+        let seal = |field| vault.seal(SecretSlot { account: &account, webhook: id, field }, &"t0ken".into()).unwrap();
         for (authentication, name, value) in [
             (Authentication::Bearer { token: seal("token") }, "authorization", "Bearer t0ken"),
             (Authentication::Header { name: "X-Key".to_owned(), value: seal("value") }, "x-key", "t0ken"),

@@ -3,8 +3,8 @@
 
 use super::{
     EntryId, Store, StoreError,
+    entry_range::EntryRange,
     queue::{BATCH_MAX, BATCH_MAX_BYTES},
-    span::Span,
     webhooks::parse,
 };
 use crate::domain::{
@@ -40,7 +40,7 @@ pub struct FailedPage {
 #[derive(Debug, Clone)]
 pub enum Redelivered {
     /// So many went to the queue, and this span is left.
-    Moved(u64, Option<Span>),
+    Moved(u64, Option<EntryRange>),
     /// The webhook is deleted, and nothing is left of it.
     Gone,
 }
@@ -89,12 +89,12 @@ impl Store {
         self.0.link.run(redis::cmd("XLEN").arg(key)).await
     }
 
-    /// Moves the oldest failed deliveries of a span to the queue, one batch of them.
+    /// Moves the oldest failed deliveries of a range to the queue, one batch of them.
     pub async fn redeliver(
         &self,
         account: &AccountId,
         webhook: WebhookId,
-        span: Span,
+        span: EntryRange,
     ) -> Result<Redelivered, StoreError> {
         let keys = &self.0.keys;
         let partition = keys.partition(account);
@@ -105,7 +105,7 @@ impl Store {
         if word == "GONE" {
             return Ok(Redelivered::Gone);
         }
-        let left = (!next.is_empty()).then_some(Span { first: EntryId(next), ..span });
+        let left = (!next.is_empty()).then_some(EntryRange { first: EntryId(next), ..span });
         Ok(Redelivered::Moved(moved, left))
     }
 }

@@ -12,6 +12,7 @@ mod audit;
 mod connect;
 mod due;
 mod enqueue;
+mod entry_range;
 mod error;
 mod examine;
 mod failed;
@@ -23,7 +24,6 @@ mod rejected;
 mod rights;
 mod scripts;
 mod server;
-mod span;
 mod status;
 mod webhooks;
 
@@ -35,24 +35,24 @@ pub use self::{
     accounts::{AccountPage, PageStart, SettingsLooked},
     audit::Audit,
     due::{KnownClock, Leap, Longest, Mended, Promoted, Released, Times, Visited},
+    entry_range::EntryRange,
     error::{StoreError, Unanswered},
     examine::{Examination, Group},
     failed::{FailedEntry, FailedPage, Redelivered},
     known::Known,
     queue::{
-        Attempted, BATCH_MAX, BATCH_MAX_BYTES, Claimed, Entry, EntryId, Held, Reason, Room, Settled, Untold, Waiting,
-        fan_out_max,
+        Attempted, BATCH_MAX, BATCH_MAX_BYTES, Claimed, Entry, EntryId, Fence, Reason, Room, StepAnswer, ToHold,
+        Untold, fan_out_max,
     },
     reader::Reader,
     rejected::{Batch, Fate, RejectedEntry},
     rights::{Missing, Role, for_shell},
     server::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
-    span::Span,
-    status::{Figures, Holding, Kept, Limited, LiveWorker, Partition, Planned, Retries, Status, WEBHOOKS_MAX},
+    status::{Holding, Kept, Limited, LiveWorker, Partition, Planned, QueueFigures, Retries, Status, WEBHOOKS_MAX},
     webhooks::{Deleted, Put},
 };
 use self::{connect::Link, keys::Keys, scripts::Scripts};
-use crate::config::{Bounds, Settings};
+use crate::config::{Retention, Settings};
 
 /// The version of the keys' layout; a process of another version refuses to start.
 pub const SCHEMA: u32 = 1;
@@ -65,9 +65,9 @@ struct Inner {
     link: Link,
     keys: Keys,
     scripts: Scripts,
-    held: Bounds,
-    failed: Bounds,
-    rejected: Bounds,
+    held: Retention,
+    failed: Retention,
+    rejected: Retention,
 }
 
 impl Store {

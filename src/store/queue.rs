@@ -90,7 +90,7 @@ pub enum Untold<'a> {
     /// What it claimed within this time: entries that were lost before.
     Claimed {
         /// Other than these.
-        in_hand: &'a [Held],
+        in_hand: &'a [Fence],
         /// Since the claim was sent.
         within: Duration,
     },
@@ -113,12 +113,12 @@ impl From<(usize, usize)> for Room {
 
 /// The fence: an entry that `consumer` holds under a delivery count.
 #[derive(Debug, Clone)]
-pub struct Held {
+pub struct Fence {
     /// The queue's partition.
     pub partition: u16,
     /// The entry.
     pub entry: EntryId,
-    /// The delivery count under which it is held; 0: somebody took it out of the queue.
+    /// The delivery count of the lease; 0: somebody took it out of the queue.
     pub deliveries: u32,
 }
 
@@ -126,7 +126,7 @@ pub struct Held {
 #[derive(Debug, Clone)]
 pub struct Attempted {
     /// The lease.
-    pub held: Held,
+    pub fence: Fence,
     /// The delivery as it was attempted.
     pub delivery: Arc<Delivery>,
     /// What follows.
@@ -139,9 +139,9 @@ pub struct Attempted {
 
 /// A delivery that is to wait beside the queue.
 #[derive(Debug, Clone)]
-pub struct Waiting {
+pub struct ToHold {
     /// The lease.
-    pub held: Held,
+    pub fence: Fence,
     /// The delivery, before its next attempt.
     pub delivery: Delivery,
     /// Its envelope.
@@ -172,7 +172,7 @@ pub enum Reason {
 
 /// What a leased step answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settled {
+pub enum StepAnswer {
     /// It is done.
     Done,
     /// It is done, but Redis refused the log entry, and it was counted.
@@ -256,28 +256,28 @@ impl Store {
     ) -> Result<Vec<Entry>, StoreError> {
         let mut script = self.0.scripts.take_back.key(self.0.keys.queue(partition));
         script.key(self.0.keys.counts(partition));
-        let (from, claimed_ms, in_hand): (_, _, &[Held]) = match untold {
+        let (from, claimed_ms, in_hand): (_, _, &[Fence]) = match untold {
             Untold::Read(last) => (last.map(|last| format!("({}", last.0)), 0, &[]),
             Untold::Claimed { in_hand, within } => (None, ms(within), in_hand),
         };
         script.arg(consumer).arg(from.as_deref().unwrap_or(FROM_THE_OLDEST)).arg(most).arg(BATCH_MAX_BYTES);
-        script.arg(claimed_ms).arg(in_hand.iter().map(|held| &*held.entry.0).collect::<Vec<_>>());
+        script.arg(claimed_ms).arg(in_hand.iter().map(|fence| &*fence.entry.0).collect::<Vec<_>>());
         Ok(entries_of(self.0.link.run_script(&script).await?))
     }
 
     /// Makes one entry of each delivery of an event, at most [`fan_out_max`] of them. If `more` webhooks are left, a new entry
-    /// for the event goes on behind the last of these, unless the queue takes nothing ([`Settled::Rest`]); otherwise the event is done, and counted if it had no delivery at all.
+    /// for the event goes on behind the last of these, unless the queue takes nothing ([`StepAnswer::Rest`]); otherwise the event is done, and counted if it had no delivery at all.
     pub async fn fan_out(
         &self,
         consumer: &str,
-        held: &Held,
+        fence: &Fence,
         deliveries: &[Delivery],
         more: bool,
-    ) -> Result<Settled, StoreError> {
+    ) -> Result<StepAnswer, StoreError> {
         let keys = &self.0.keys;
-        let mut script = self.0.scripts.fan_out.key(keys.queue(held.partition));
-        script.key(keys.counts(held.partition)).key(keys.retries(held.partition));
-        script.arg(consumer).arg(&held.entry.0).arg(held.deliveries);
+        let mut script = self.0.scripts.fan_out.key(keys.queue(fence.partition));
+        script.key(keys.counts(fence.partition)).key(keys.retries(fence.partition));
+        script.arg(consumer).arg(&fence.entry.0).arg(fence.deliveries);
         match deliveries.last().filter(|_| more) {
             Some(last) => script.arg(last.event_id.as_str()).arg(last.webhook.to_string()),
             None => script.arg("").arg(""),
@@ -288,7 +288,7 @@ impl Store {
         self.0.link.run_script(&script).await.map(answer)
     }
 
-    /// Settles attempts of one partition, several in one script. The span of a log is set when it begins, and again where
+    /// Settles attempts of one partition, several in one script. The expiry of a log is set when it begins, and again where
     /// `renew` has its webhook.
     pub async fn settle(
         &self,
@@ -296,7 +296,7 @@ impl Store {
         consumer: &str,
         attempts: &[Attempted],
         renew: &HashSet<WebhookId>,
-    ) -> Result<Vec<Settled>, StoreError> {
+    ) -> Result<Vec<StepAnswer>, StoreError> {
         let mut answers = self.settle_once(partition, consumer, attempts, |webhook| renew.contains(&webhook)).await?;
         // A webhook without a log was deleted, or its log begins; an entry may be another worker's by now.
         let unsettled: Vec<usize> = (0..answers.len()).filter(|index| answers[*index] == "AGAIN").collect();
@@ -328,17 +328,17 @@ impl Store {
         script.key(keys.audit(partition));
         script.arg(consumer).arg(LOG_LIMIT - 1).arg(LOG_RETENTION.as_secs());
         script.arg(self.0.failed.limit).arg(self.0.failed.max_bytes);
-        arg_leases(&mut script, attempts.iter().map(|attempt| &attempt.held), TOGETHER);
+        arg_leases(&mut script, attempts.iter().map(|attempt| &attempt.fence), TOGETHER);
         let grouped = ByWebhook::new(attempts.iter().map(|attempt| &*attempt.delivery));
         let (plain, others): (Vec<_>, Vec<_>) = grouped.iter().partition(|(_, webhook, deliveries)| {
-            let delivered = |one: &Attempted| one.next == Next::Delivered && one.held.deliveries == 1;
+            let delivered = |one: &Attempted| one.next == Next::Delivered && one.fence.deliveries == 1;
             !is_renewed(*webhook) && deliveries.iter().all(|(_, index)| delivered(&attempts[*index]))
         });
         script.arg(plain.len());
         for (_, webhook, deliveries) in &plain {
             script.key(keys.logs(partition, *webhook)).arg(deliveries.len());
             for (_, index) in *deliveries {
-                script.arg(&attempts[*index].held.entry.0);
+                script.arg(&attempts[*index].fence.entry.0);
             }
             for (_, index) in *deliveries {
                 script.arg(attempts[*index].log.to_json());
@@ -349,10 +349,10 @@ impl Store {
             script.key(keys.webhooks(account)).key(keys.logs(partition, webhook)).key(keys.failed(partition, webhook));
             script.arg(account.as_str()).arg(webhook.to_string()).arg(u8::from(is_renewed(webhook)));
             script.arg(deliveries.len());
-            for Attempted { held, delivery, next, log, trimmed } in
+            for Attempted { fence, delivery, next, log, trimmed } in
                 deliveries.iter().map(|(_, index)| &attempts[*index])
             {
-                script.arg(&held.entry.0).arg(held.deliveries).arg(log.to_json());
+                script.arg(&fence.entry.0).arg(fence.deliveries).arg(log.to_json());
                 let whole = |delivery: &Delivery| trimmed.as_ref().map(|envelope| delivery.text(envelope));
                 let text = |delivery: &Delivery| whole(delivery).unwrap_or_else(|| delivery.line().into_bytes());
                 match next {
@@ -368,13 +368,18 @@ impl Store {
     }
 
     /// Puts deliveries of one partition aside, several in one script: into `held`, or due retries back into `retries`.
-    pub async fn hold(&self, partition: u16, consumer: &str, waiting: &[Waiting]) -> Result<Vec<Settled>, StoreError> {
+    pub async fn hold(
+        &self,
+        partition: u16,
+        consumer: &str,
+        waiting: &[ToHold],
+    ) -> Result<Vec<StepAnswer>, StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.hold.key(keys.queue(partition));
         script.key(keys.visits(partition)).key(keys.counts(partition));
         script.key(keys.retries(partition)).key(keys.held_bytes(partition)).key(keys.releases(partition));
         script.arg(consumer).arg(self.0.held.limit).arg(self.0.held.max_bytes);
-        arg_leases(&mut script, waiting.iter().map(|waiting| &waiting.held), TOGETHER);
+        arg_leases(&mut script, waiting.iter().map(|waiting| &waiting.fence), TOGETHER);
         let grouped = ByWebhook::new(waiting.iter().map(|waiting| &waiting.delivery));
         for (_, webhook, _) in grouped.iter() {
             script.arg(webhook.to_string());
@@ -382,14 +387,14 @@ impl Store {
         for (account, webhook, deliveries) in grouped.iter() {
             script.key(keys.webhooks(account)).key(keys.held(partition, webhook));
             script.arg(Keys::member(account, webhook)).arg(deliveries.len());
-            for Waiting { held, delivery, envelope, reason } in deliveries.iter().map(|(_, index)| &waiting[*index]) {
+            for ToHold { fence, delivery, envelope, reason } in deliveries.iter().map(|(_, index)| &waiting[*index]) {
                 let (reason, wait) = match *reason {
                     Reason::Off => ("off", Duration::ZERO),
                     Reason::Busy { release_in, is_new: true } => ("new", release_in),
                     Reason::Busy { release_in, is_new: false } => ("known", release_in),
                     Reason::Again { after } => ("again", after),
                 };
-                script.arg(&held.entry.0).arg(held.deliveries).arg(delivery.text(envelope));
+                script.arg(&fence.entry.0).arg(fence.deliveries).arg(delivery.text(envelope));
                 script.arg(reason).arg(ms(wait));
             }
         }
@@ -402,14 +407,14 @@ impl Store {
     pub async fn reject(
         &self,
         consumer: &str,
-        held: &Held,
+        fence: &Fence,
         reason: &str,
         event: Option<&EventId>,
-    ) -> Result<Settled, StoreError> {
-        let (keys, partition) = (&self.0.keys, held.partition);
+    ) -> Result<StepAnswer, StoreError> {
+        let (keys, partition) = (&self.0.keys, fence.partition);
         let mut script = self.0.scripts.reject.key(keys.queue(partition));
         script.key(keys.rejected(partition)).key(keys.counts(partition));
-        script.arg(consumer).arg(&held.entry.0).arg(held.deliveries).arg(reason);
+        script.arg(consumer).arg(&fence.entry.0).arg(fence.deliveries).arg(reason);
         script.arg(self.0.rejected.limit).arg(self.0.rejected.max_bytes).arg(event.map_or("", EventId::as_str));
         self.0.link.run_script(&script).await.map(answer)
     }
@@ -427,13 +432,13 @@ impl Store {
         &self,
         partition: u16,
         consumer: &str,
-        leases: &[Held],
+        leases: &[Fence],
     ) -> Result<[Vec<EntryId>; 3], StoreError> {
         let mut script = self.0.scripts.renew.key(self.0.keys.queue(partition));
         script.key(self.0.keys.counts(partition)).key(self.0.keys.audit(partition)).arg(consumer);
         arg_leases(&mut script, leases.iter(), Duration::MAX);
-        for held in leases {
-            script.arg(&held.entry.0).arg(held.deliveries);
+        for fence in leases {
+            script.arg(&fence.entry.0).arg(fence.deliveries);
         }
         let answer: (Vec<String>, Vec<String>, Vec<String>) = self.0.link.run_script(&script).await?;
         Ok(<[_; 3]>::from(answer).map(|ids| ids.into_iter().map(EntryId).collect()))
@@ -446,13 +451,13 @@ impl Store {
         partition: u16,
         consumer: &str,
         leaving: bool,
-        unstarted: &[(Held, String)],
+        unstarted: &[(Fence, String)],
     ) -> Result<usize, StoreError> {
         let mut script = self.0.scripts.leave.key(self.0.keys.queue(partition));
         script.key(self.0.keys.counts(partition));
         script.arg(consumer).arg(u8::from(leaving)).arg(ms(CONSUMER_IDLE));
-        for (held, event_id) in unstarted {
-            script.arg(&held.entry.0).arg(held.deliveries).arg(event_id);
+        for (fence, event_id) in unstarted {
+            script.arg(&fence.entry.0).arg(fence.deliveries).arg(event_id);
         }
         self.0.link.run_script(&script).await
     }
@@ -461,8 +466,8 @@ impl Store {
 /// Between which entries some leases lie, and how many they are: what lies there is looked at together, so those are left
 /// out of it that were taken more than `within` before the last. Among all that is in hand since then, they would take the
 /// place of the others.
-fn arg_leases<'a>(script: &mut Run<'_>, leases: impl IntoIterator<Item = &'a Held>, within: Duration) {
-    let mut entries: Vec<_> = leases.into_iter().map(|held| (held.entry.order(), &*held.entry.0)).collect();
+fn arg_leases<'a>(script: &mut Run<'_>, leases: impl IntoIterator<Item = &'a Fence>, within: Duration) {
+    let mut entries: Vec<_> = leases.into_iter().map(|fence| (fence.entry.order(), &*fence.entry.0)).collect();
     entries.sort_unstable();
     let at = |order: &Option<(u64, u64)>| Duration::from_millis(order.map_or(0, |(ms, _)| ms));
     let last = entries.last().map_or(Duration::ZERO, |(order, _)| at(order));
@@ -514,17 +519,17 @@ pub(super) fn pairs(fields: Value) -> Vec<(Bytes, Bytes)> {
     pairs
 }
 
-fn answer(word: String) -> Settled {
+fn answer(word: String) -> StepAnswer {
     match word.as_str() {
-        "DONE" | "SETTLED" | "HELD" => Settled::Done,
-        "UNLOGGED" => Settled::Unlogged,
-        "TRIMMED" => Settled::Trimmed,
-        "VANISHED" => Settled::Vanished,
-        "REST" => Settled::Rest,
-        "LOST" => Settled::Lost,
-        "GONE" => Settled::Gone,
-        "ACTIVE" => Settled::Active,
-        "FULL" => Settled::Full,
-        _ => Settled::Broken(word),
+        "DONE" | "SETTLED" | "HELD" => StepAnswer::Done,
+        "UNLOGGED" => StepAnswer::Unlogged,
+        "TRIMMED" => StepAnswer::Trimmed,
+        "VANISHED" => StepAnswer::Vanished,
+        "REST" => StepAnswer::Rest,
+        "LOST" => StepAnswer::Lost,
+        "GONE" => StepAnswer::Gone,
+        "ACTIVE" => StepAnswer::Active,
+        "FULL" => StepAnswer::Full,
+        _ => StepAnswer::Broken(word),
     }
 }

@@ -5,8 +5,8 @@ use redis::Value;
 
 use super::{
     EntryId, Store, StoreError,
+    entry_range::EntryRange,
     queue::{BATCH_MAX, BATCH_MAX_BYTES, pairs},
-    span::Span,
 };
 
 /// Entries of one page: each may hold a whole envelope.
@@ -44,7 +44,7 @@ pub struct Batch {
     /// Entries that stayed, because their own fields cannot be restored.
     pub stayed: u64,
     /// What is left of the span; `None`: nothing.
-    pub rest: Option<Span>,
+    pub rest: Option<EntryRange>,
 }
 
 impl Store {
@@ -79,18 +79,18 @@ impl Store {
 
     /// All of a partition's rejected entries as they are now, and how many; none where there are none. What is
     /// rejected from now on, perhaps for the second time, is not among them.
-    pub async fn rejected_span(&self, partition: u16) -> Result<Option<(Span, u64)>, StoreError> {
+    pub async fn rejected_span(&self, partition: u16) -> Result<Option<(EntryRange, u64)>, StoreError> {
         let key = self.0.keys.rejected(partition);
         let mut look = redis::pipe();
         look.cmd("XREVRANGE").arg(&key).arg("+").arg("-").arg("COUNT").arg(1);
         look.cmd("XLEN").arg(&key);
         let (newest, length): (Vec<(String, Value)>, u64) = self.0.link.run_pipeline(&look).await?;
         let last = newest.into_iter().next().map(|(id, _)| id);
-        Ok(last.map(|last| (Span { first: EntryId("-".to_owned()), last: EntryId(last) }, length)))
+        Ok(last.map(|last| (EntryRange { first: EntryId("-".to_owned()), last: EntryId(last) }, length)))
     }
 
-    /// Requeues or drops the first entries of a span, in one script.
-    pub async fn settle_rejected(&self, partition: u16, span: &Span, fate: Fate) -> Result<Batch, StoreError> {
+    /// Requeues or drops the first entries of a range, in one script.
+    pub async fn settle_rejected(&self, partition: u16, span: &EntryRange, fate: Fate) -> Result<Batch, StoreError> {
         let (keys, scripts) = (&self.0.keys, &self.0.scripts);
         let (script, other) = match fate {
             Fate::Requeue => (&scripts.requeue_rejected, keys.queue(partition)),
@@ -99,7 +99,7 @@ impl Store {
         let mut script = script.key(keys.rejected(partition));
         script.key(other).arg(&span.first.0).arg(&span.last.0).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
         let (moved, stayed, next): (u64, u64, String) = self.0.link.run_script(&script).await?;
-        let rest = (!next.is_empty()).then(|| Span { first: EntryId(next), last: span.last.clone() });
+        let rest = (!next.is_empty()).then(|| EntryRange { first: EntryId(next), last: span.last.clone() });
         Ok(Batch { moved, stayed, rest })
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, keys::Keys};
 use crate::{
-    config::Bounds,
+    config::Retention,
     domain::{account::AccountId, log_entry::timestamp, webhook::WebhookId},
 };
 
@@ -37,7 +37,7 @@ pub struct Status {
     pub time: String,
     /// All partitions together.
     #[serde(flatten)]
-    pub all: Figures,
+    pub all: QueueFigures,
     /// Held deliveries; the limit is for each webhook.
     pub held: Kept,
     /// Deliveries that failed for good; the limit is for each webhook.
@@ -62,13 +62,13 @@ pub struct Partition {
     pub partition: u16,
     /// Its figures.
     #[serde(flatten)]
-    pub figures: Figures,
+    pub figures: QueueFigures,
 }
 
 /// The figures of one partition, or of all.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Figures {
+pub struct QueueFigures {
     /// Entries in the queue, those in flight included.
     pub depth: u64,
     /// Age of the oldest entry that no worker has taken; of the oldest in flight where there is none such.
@@ -222,7 +222,7 @@ impl Store {
             now_ms = at_ms;
         }
         let Holdings { held, failed, most_held, complete } = self.holdings().await?;
-        let all = Figures::sum(partitions.iter().map(|partition| &partition.figures), consumers.len());
+        let all = QueueFigures::sum(partitions.iter().map(|partition| &partition.figures), consumers.len());
         let scanned = self.scan_workers(&mut consumers).await?;
         let kept = [("held", held), ("failed", failed), ("rejected", all.rejected)];
         let reached = kept.iter().flat_map(|(section, kept)| {
@@ -243,7 +243,7 @@ impl Store {
     }
 
     /// One partition's figures, the names of its consumers, and the time in Unix ms.
-    async fn figures(&self, partition: u16) -> Result<(Figures, Vec<String>, i64), StoreError> {
+    async fn figures(&self, partition: u16) -> Result<(QueueFigures, Vec<String>, i64), StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.status.key(keys.queue(partition));
         script.key(keys.retries(partition)).key(keys.releases(partition)).key(keys.visits(partition));
@@ -251,7 +251,7 @@ impl Store {
         let (now_ms, (depth, oldest, in_flight), consumers, retries, releases, visits, rejected, counts): Answer =
             self.0.link.run_script(&script).await?;
         let added_ms = oldest.split('-').next().and_then(|ms| ms.parse::<i64>().ok());
-        let figures = Figures {
+        let figures = QueueFigures {
             depth,
             oldest_ms: added_ms.map(|added| u64::try_from(now_ms - added).unwrap_or(0)),
             in_flight,
@@ -373,7 +373,7 @@ impl Holdings {
 }
 
 impl Kept {
-    fn new(bounds: &Bounds) -> Self {
+    fn new(bounds: &Retention) -> Self {
         Self { limit: bounds.limit, max_bytes: bounds.max_bytes, ..Self::default() }
     }
 
@@ -403,7 +403,7 @@ impl Kept {
     }
 }
 
-impl Figures {
+impl QueueFigures {
     /// Partitions together; a worker is a consumer in each, so how many there are is said.
     fn sum<'a>(partitions: impl Iterator<Item = &'a Self>, consumers: usize) -> Self {
         let none = Self {

@@ -16,7 +16,7 @@ use crate::{
         log_entry::{HttpStatus, timestamp},
         webhook::WebhookId,
     },
-    store::{EntryId, FailedEntry, Redelivered, Span},
+    store::{EntryId, EntryRange, FailedEntry, Redelivered},
 };
 
 /// Failed deliveries are looked at in pages of this many.
@@ -124,11 +124,11 @@ impl Webhooks {
         account: &AccountId,
         id: WebhookId,
         which: &Which,
-    ) -> Result<(Option<Span>, Option<u64>), WebhooksError> {
+    ) -> Result<(Option<EntryRange>, Option<u64>), WebhooksError> {
         let since = match which {
             Which::One(delivery) => {
                 let entry = self.find_failed(account, id, delivery).await?;
-                return Ok((Some(Span { first: entry.clone(), last: entry }), Some(1)));
+                return Ok((Some(EntryRange { first: entry.clone(), last: entry }), Some(1)));
             }
             Which::All => DateTime::UNIX_EPOCH,
             Which::Since(time) => *time,
@@ -143,7 +143,7 @@ impl Webhooks {
         };
         let first = EntryId(format!("{}-0", since.timestamp_millis().max(0)));
         let newest = self.store.newest_failed(account, id).await?;
-        Ok((newest.map(|last| Span { first, last }), of))
+        Ok((newest.map(|last| EntryRange { first, last }), of))
     }
 
     async fn find_failed(&self, account: &AccountId, id: WebhookId, delivery: &str) -> Result<EntryId, WebhooksError> {

@@ -31,7 +31,7 @@ use crate::{
         url::{EndpointUrl, UrlRefusal},
         webhook::{Authentication, Sealed, Webhook, WebhookId},
     },
-    secrets::{Place, SecretsError, Vault},
+    secrets::{SecretSlot, SecretsError, Vault},
     sender::{NotMade, Request, Sender},
     store::{Deleted, Put, Store, StoreError},
 };
@@ -359,7 +359,7 @@ impl Webhooks {
         new: NewAuthentication,
     ) -> Result<Authentication, WebhooksError> {
         let seal = |field, secret: &SecretString| -> Result<Sealed, SecretsError> {
-            self.vault.seal(Place { account, webhook, field }, secret)
+            self.vault.seal(SecretSlot { account, webhook, field }, secret)
         };
         Ok(match new {
             NewAuthentication::None => Authentication::None,

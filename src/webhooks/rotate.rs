@@ -14,7 +14,7 @@ use crate::{
         account::AccountId,
         webhook::{Authentication, Sealed, Webhook},
     },
-    secrets::{Place, SecretsError},
+    secrets::{SecretSlot, SecretsError},
     store::{PageStart, Put, StoreError},
 };
 
@@ -134,7 +134,7 @@ impl Webhooks {
         for _ in 0..EDIT_TRIES {
             let Some(present) = found else { return Ok(Fate::Gone) };
             let Some((field, sealed)) = secret(&present.authentication) else { return Ok(Fate::WithoutSecret) };
-            let Some(anew) = self.vault.reseal(Place { account, webhook: id, field }, sealed)? else {
+            let Some(anew) = self.vault.reseal(SecretSlot { account, webhook: id, field }, sealed)? else {
                 return Ok(Fate::Already);
             };
             if dry_run {

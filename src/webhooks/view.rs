@@ -10,7 +10,7 @@ use crate::{
         url::EndpointUrl,
         webhook::{Authentication, Sealed, Webhook, WebhookId, mask},
     },
-    secrets::Place,
+    secrets::SecretSlot,
 };
 
 /// A webhook as people see it: secrets masked.
@@ -62,7 +62,7 @@ pub enum AuthenticationView {
 impl Webhooks {
     pub(super) fn view(&self, account: &AccountId, webhook: Webhook) -> View {
         let masked = |field, sealed: &Sealed| {
-            let opened = self.vault.open(Place { account, webhook: webhook.id, field }, sealed);
+            let opened = self.vault.open(SecretSlot { account, webhook: webhook.id, field }, sealed);
             mask(opened.as_ref().map_or("", |secret| secret.expose_secret()))
         };
         let authentication = match &webhook.authentication {

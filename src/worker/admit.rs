@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{delivery::Delivery, endpoint::LOOK_AGAIN, entry::Judged},
-    store::{Reason, Settled, StoreError, Waiting},
+    store::{Reason, StepAnswer, StoreError, ToHold},
 };
 
 /// Workers are behind when an entry waited in the queue for this long.
@@ -69,11 +69,11 @@ pub(super) async fn put_off(
         (LOOK_AGAIN, Reason::Busy { release_in: LOOK_AGAIN, is_new })
     };
     match hold(worker, lease, delivery, &judged.envelope, reason).await {
-        Some(Settled::Full) => {
+        Some(StepAnswer::Full) => {
             worker.figures.no_room();
             return PutOff::Full(format!("not attempted: {no_room} and its waiting list is full"));
         }
-        Some(Settled::Done) => {
+        Some(StepAnswer::Done) => {
             worker.figures.put_off();
             let (partition, then) = (usize::from(lease.partition()), Instant::now() + wait);
             if is_retry {
@@ -93,7 +93,7 @@ pub(super) async fn hold_while_off(worker: &Worker, lease: &Lease, delivery: &De
     let answer = hold(worker, lease, delivery, envelope, Reason::Off).await;
     // Too many bytes may be held now, which the next visit finds out.
     worker.next_visit[usize::from(lease.partition())].by(Instant::now() + WEIGH_WITHIN);
-    answer != Some(Settled::Active)
+    answer != Some(StepAnswer::Active)
 }
 
 /// Holds a delivery for this reason; `None` where Redis refused, or it is no longer this worker's.
@@ -103,11 +103,11 @@ pub(super) async fn hold(
     delivery: &Delivery,
     envelope: &Bytes,
     reason: Reason,
-) -> Option<Settled> {
+) -> Option<StepAnswer> {
     let steps = worker.steps_of(lease);
-    let held = leased!(lease, |held| {
-        let waiting = Waiting { held, delivery: delivery.clone(), envelope: envelope.clone(), reason };
-        Ok(steps.hold.ask(waiting, envelope.len()).await.unwrap_or(Settled::Lost))
+    let held = leased!(lease, |fence| {
+        let waiting = ToHold { fence, delivery: delivery.clone(), envelope: envelope.clone(), reason };
+        Ok(steps.hold.ask(waiting, envelope.len()).await.unwrap_or(StepAnswer::Lost))
     });
     report(lease, "hold", held)
 }

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Worker, persist::tell};
+use super::{Worker, until_answered::tell};
 use crate::{failpoint, store::Audit};
 
 /// Each worker looks this often (± 25 %), unless another looked within 10 s: what was lost is attempted well within a minute.

@@ -13,7 +13,7 @@ use super::{
     leases::{Lease, Ready},
     names::wait_for_names,
     no_room::NoRoom,
-    persist::{Backoff, until_answered},
+    until_answered::{Backoff, until_answered},
 };
 use crate::{
     domain::{
@@ -28,7 +28,7 @@ use crate::{
     failpoint,
     secrets::SecretsError,
     sender::{self, NotMade, Request},
-    store::{Attempted, Entry, Settled, StoreError, fan_out_max},
+    store::{Attempted, Entry, StepAnswer, StoreError, fan_out_max},
 };
 
 /// Delivers one entry. When this returns, the entry is settled, or it is another's, or it stays pending for whoever
@@ -70,7 +70,7 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
             }
             Plan::FanOut { deliveries, more } => {
                 let done = fan_out(&worker, &lease, &deliveries, more).await;
-                let (Some(Settled::Rest), Work::Event(event)) = (done, &mut judged.work) else { return };
+                let (Some(StepAnswer::Rest), Work::Event(event)) = (done, &mut judged.work) else { return };
                 event.after = deliveries.last().map(|delivery| delivery.webhook);
             }
             Plan::Attempt(delivery, webhook) => {
@@ -224,11 +224,11 @@ fn event_id(judged: &Judged) -> Option<&EventId> {
 
 /// Takes a leased step under the entry's present token, and again if the entry came to this worker anew meanwhile.
 macro_rules! leased {
-    ($lease:ident, |$held:ident| $step:expr) => {
+    ($lease:ident, |$fence:ident| $step:expr) => {
         loop {
-            let ($held, takings) = $lease.token();
-            let answer: Result<Settled, StoreError> = $step;
-            if !matches!(answer, Ok(Settled::Lost)) || $lease.give_up(takings) {
+            let ($fence, takings) = $lease.token();
+            let answer: Result<StepAnswer, StoreError> = $step;
+            if !matches!(answer, Ok(StepAnswer::Lost)) || $lease.give_up(takings) {
                 break answer;
             }
         }
@@ -245,21 +245,21 @@ async fn settle(
     envelope: &Bytes,
 ) {
     let settle = &worker.steps_of(lease).settle;
-    let settled = leased!(lease, |held| {
-        let trimmed = (held.deliveries == 0).then(|| envelope.clone());
-        let attempted = Attempted { held, delivery: delivery.clone(), next, log: log.clone(), trimmed };
+    let settled = leased!(lease, |fence| {
+        let trimmed = (fence.deliveries == 0).then(|| envelope.clone());
+        let attempted = Attempted { fence, delivery: delivery.clone(), next, log: log.clone(), trimmed };
         let moved_bytes = if next == Next::Delivered { 0 } else { envelope.len() };
-        match settle.ask(attempted, moved_bytes).await.unwrap_or(Settled::Lost) {
+        match settle.ask(attempted, moved_bytes).await.unwrap_or(StepAnswer::Lost) {
             // Unless another may have taken it over and settled it meanwhile.
-            Settled::Vanished if !lease.is_within(worker.lease) => Ok(Settled::Lost),
-            Settled::Trimmed | Settled::Vanished => {
+            StepAnswer::Vanished if !lease.is_within(worker.lease) => Ok(StepAnswer::Lost),
+            StepAnswer::Trimmed | StepAnswer::Vanished => {
                 lease.note_trimmed();
-                Ok(Settled::Lost)
+                Ok(StepAnswer::Lost)
             }
             settled => Ok(settled),
         }
     });
-    if report(lease, "settle", settled) == Some(Settled::Done) {
+    if report(lease, "settle", settled) == Some(StepAnswer::Done) {
         worker.figures.settled(next);
         if let Next::Retry { after } = next {
             worker.next_promote[usize::from(lease.partition())].by(Instant::now() + after);
@@ -270,33 +270,40 @@ async fn settle(
 /// Sets an entry aside; an event under the id that it may have been sent with.
 async fn reject(worker: &Worker, lease: &Lease, reason: &str, event: Option<&EventId>) {
     tracing::warn!(entry = lease.entry().0, reason, "an entry is rejected");
-    let rejected = leased!(lease, |held| {
-        until_answered!("reject", worker.store.reject(&worker.consumer, &held, reason, event))
+    let rejected = leased!(lease, |fence| {
+        until_answered!("reject", worker.store.reject(&worker.consumer, &fence, reason, event))
     });
     report(lease, "reject", rejected);
 }
 
 /// One step of a fan-out, which adds so much and no more: the queue has the rest as an entry of its own, behind what others
 /// have queued meanwhile.
-async fn fan_out(worker: &Worker, lease: &Lease, deliveries: &[Delivery], more: bool) -> Option<Settled> {
-    let done = leased!(lease, |held| {
-        until_answered!("fan out", worker.store.fan_out(&worker.consumer, &held, deliveries, more))
+async fn fan_out(worker: &Worker, lease: &Lease, deliveries: &[Delivery], more: bool) -> Option<StepAnswer> {
+    let done = leased!(lease, |fence| {
+        until_answered!("fan out", worker.store.fan_out(&worker.consumer, &fence, deliveries, more))
     });
     report(lease, "fan out", done)
 }
 
 /// Says in the log what is worth saying of a step's answer, and passes it on.
-pub(super) fn report(lease: &Lease, step: &str, answer: Result<Settled, StoreError>) -> Option<Settled> {
+pub(super) fn report(lease: &Lease, step: &str, answer: Result<StepAnswer, StoreError>) -> Option<StepAnswer> {
     let entry = &lease.entry().0;
     match &answer {
-        Ok(Settled::Done | Settled::Unlogged | Settled::Trimmed | Settled::Active | Settled::Full | Settled::Rest) => {}
-        Ok(Settled::Lost | Settled::Vanished) => tracing::info!(
+        Ok(
+            StepAnswer::Done
+            | StepAnswer::Unlogged
+            | StepAnswer::Trimmed
+            | StepAnswer::Active
+            | StepAnswer::Full
+            | StepAnswer::Rest,
+        ) => {}
+        Ok(StepAnswer::Lost | StepAnswer::Vanished) => tracing::info!(
             entry,
             step,
             "nothing left to do: the step was taken before, or the entry is another worker's"
         ),
-        Ok(Settled::Gone) => tracing::debug!(entry, step, "the webhook is deleted; its delivery was dropped"),
-        Ok(Settled::Broken(error)) => tracing::error!(entry, step, error, "the entry stays pending"),
+        Ok(StepAnswer::Gone) => tracing::debug!(entry, step, "the webhook is deleted; its delivery was dropped"),
+        Ok(StepAnswer::Broken(error)) => tracing::error!(entry, step, error, "the entry stays pending"),
         Err(error) => tracing::error!(entry, step, %error, "Redis refuses; the entry stays pending"),
     }
     answer.ok()

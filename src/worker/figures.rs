@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Counts since the worker started.
-pub(super) struct Figures {
+pub(super) struct Counters {
     started_at: DateTime<Utc>,
     attempts: AtomicU64,
     delivered: AtomicU64,
@@ -21,7 +21,7 @@ pub(super) struct Figures {
     no_room: AtomicU64,
 }
 
-impl Figures {
+impl Counters {
     pub(super) fn new(started_at: DateTime<Utc>) -> Self {
         Self {
             started_at,

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use super::{Worker, turns::Check};
+use super::{Worker, heartbeat::Check};
 use crate::store::StoreError;
 
 /// A retry that still waits so long after its time was forgotten.
@@ -40,7 +40,7 @@ const CONNECTIONS_MAX: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The workers of this process, each in its place from when it has started.
-pub(super) type Crew = Arc<[OnceLock<Arc<Worker>>]>;
+pub(super) type Workers = Arc<[OnceLock<Arc<Worker>>]>;
 
 #[derive(Serialize)]
 struct Answer {
@@ -56,7 +56,7 @@ pub(super) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> 
 }
 
 /// Answers probes until the process ends.
-pub(super) async fn serve(crew: Crew, listener: TcpListener) {
+pub(super) async fn serve(crew: Workers, listener: TcpListener) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let connection = connections.clone().acquire_owned().await.expect("never closed");
@@ -83,7 +83,7 @@ pub(super) async fn serve(crew: Crew, listener: TcpListener) {
     }
 }
 
-fn answer(crew: &Crew, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(crew: &Workers, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(StatusCode::METHOD_NOT_ALLOWED, String::new());
     }
@@ -99,7 +99,7 @@ fn answer(crew: &Crew, request: &Request<Incoming>) -> Response<Full<Bytes>> {
 }
 
 /// Each check of all workers; where several fail it, the first one's.
-fn checks(crew: &Crew, ready: bool) -> Vec<Check> {
+fn checks(crew: &Workers, ready: bool) -> Vec<Check> {
     let mut all: Vec<Check> = Vec::new();
     for place in &**crew {
         let Some(worker) = place.get() else {
@@ -126,7 +126,7 @@ fn respond(status: StatusCode, json: String) -> Response<Full<Bytes>> {
 
 /// What Redis said last.
 #[derive(Default)]
-pub(super) struct Heard(Mutex<Option<Result<Duration, String>>>);
+pub(super) struct RedisHealth(Mutex<Option<Result<Duration, String>>>);
 
 /// Asks Redis again and again how late the oldest retry is, so that probes are answered at once though Redis hangs.
 pub(super) async fn listen_to_redis(worker: Arc<Worker>) {

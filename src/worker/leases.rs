@@ -16,7 +16,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::store::{EntryId, Held};
+use crate::store::{EntryId, Fence};
 
 /// Every lease of this worker.
 #[derive(Default)]
@@ -89,12 +89,12 @@ impl Leases {
     }
 
     /// The leases of a partition that are due for renewal: those taken or renewed at least `age` ago.
-    pub(super) fn due(&self, partition: u16, age: Duration) -> Vec<Held> {
+    pub(super) fn due(&self, partition: u16, age: Duration) -> Vec<Fence> {
         let slots = self.slots();
         let is_due = |slot: &Slot| !slot.lost && slot.deliveries > 0 && slot.renewed.elapsed() >= age;
         let of_partition = slots.iter().filter(|((p, _), slot)| *p == partition && is_due(slot));
         of_partition
-            .map(|((_, entry), slot)| Held { partition, entry: entry.clone(), deliveries: slot.deliveries })
+            .map(|((_, entry), slot)| Fence { partition, entry: entry.clone(), deliveries: slot.deliveries })
             .collect()
     }
 
@@ -104,19 +104,19 @@ impl Leases {
     /// many of those there are.
     pub(super) fn renewed(
         &self,
-        leases: &[Held],
+        leases: &[Fence],
         [lost, trimmed, vanished]: &[Vec<EntryId>; 3],
         lease: Duration,
         sent: Instant,
     ) -> u64 {
         let (mut slots, mut gone) = (self.slots(), 0);
-        for held in leases {
+        for fence in leases {
             // Under another count it was taken anew meanwhile, and this answer is about the past.
-            if let Some(slot) = slots.get_mut(&(held.partition, held.entry.clone()))
-                && slot.deliveries == held.deliveries
+            if let Some(slot) = slots.get_mut(&(fence.partition, fence.entry.clone()))
+                && slot.deliveries == fence.deliveries
             {
-                let (is_ours, has_vanished) = (slot.renewed.elapsed() < lease, vanished.contains(&held.entry));
-                if trimmed.contains(&held.entry) {
+                let (is_ours, has_vanished) = (slot.renewed.elapsed() < lease, vanished.contains(&fence.entry));
+                if trimmed.contains(&fence.entry) {
                     slot.note_trimmed();
                 } else if has_vanished && is_ours {
                     // The answer of a step that was begun tells what became of it.
@@ -124,7 +124,7 @@ impl Leases {
                         slot.note_trimmed();
                         gone += 1;
                     }
-                } else if has_vanished || lost.contains(&held.entry) {
+                } else if has_vanished || lost.contains(&fence.entry) {
                     slot.lost = true;
                 } else {
                     slot.renewed = sent.max(slot.renewed);
@@ -162,12 +162,12 @@ impl Slot {
 
 impl Lease {
     /// The fence for a step on this entry, under its present delivery count; and how often it came again so far.
-    pub(super) fn token(&self) -> (Held, u32) {
+    pub(super) fn token(&self) -> (Fence, u32) {
         let (deliveries, takings) = self.with_slot(|slot| {
             slot.stepped = true;
             (slot.deliveries, slot.takings)
         });
-        (Held { partition: self.key.0, entry: self.key.1.clone(), deliveries }, takings)
+        (Fence { partition: self.key.0, entry: self.key.1.clone(), deliveries }, takings)
     }
 
     /// The queue's partition.

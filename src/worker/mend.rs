@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Worker, names, persist::tell, release};
+use super::{Worker, names, release, until_answered::tell};
 use crate::{
     domain::{endpoint::LONGEST_PUT_OFF, retry::Schedule},
     failpoint,

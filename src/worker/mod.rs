@@ -13,28 +13,28 @@ mod admit;
 mod alarm;
 mod audit;
 mod batch;
+mod bytes_in_hand;
 mod clock;
 mod deliver;
 mod endpoints;
 mod figures;
 mod health;
+mod heartbeat;
 mod hosts;
 mod leases;
 mod limits;
-mod load;
+mod local_exhaustion;
 mod mend;
 mod names;
 mod no_room;
-mod persist;
 mod reader;
 mod release;
 mod roles;
-mod shortage;
 mod slots;
 mod steps;
 mod suspects;
 mod threads;
-mod turns;
+mod until_answered;
 mod visit;
 
 use std::{
@@ -56,18 +56,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{
     alarm::Alarm,
     batch::{Asking, batched},
+    bytes_in_hand::{BytesInHand, Weight},
     clock::ServerClock,
     endpoints::Endpoints,
-    figures::Figures,
-    health::Heard,
+    figures::Counters,
+    health::RedisHealth,
+    heartbeat::Heartbeats,
     leases::{Lease, Leases},
-    load::{Load, Weight},
+    local_exhaustion::LocalExhaustion,
     names::Unnamed,
-    shortage::Shortage,
     slots::Slots,
     steps::LookedUp,
     suspects::Suspects,
-    turns::Turns,
 };
 use crate::{
     config::Settings,
@@ -80,7 +80,7 @@ use crate::{
     },
     secrets::Vault,
     sender::{Sender, SenderError},
-    store::{Attempted, Entry, Held, Known, Settled, Store, StoreError, Waiting},
+    store::{Attempted, Entry, Fence, Known, StepAnswer, Store, StoreError, ToHold},
 };
 
 /// One read takes at most this many entries.
@@ -98,14 +98,14 @@ struct Worker {
     /// This process's random name in the consumer groups.
     consumer: String,
     clock: ServerClock,
-    turns: Turns,
-    heard: Heard,
-    shortage: Shortage,
+    turns: Heartbeats,
+    heard: RedisHealth,
+    shortage: LocalExhaustion,
     unnamed: Unnamed,
     leases: Arc<Leases>,
-    figures: Figures,
+    figures: Counters,
     slots: Slots,
-    load: Arc<Load>,
+    load: Arc<BytesInHand>,
     endpoints: Arc<Endpoints>,
     /// By partition.
     steps: Vec<Steps>,
@@ -135,8 +135,8 @@ struct Worker {
 struct Steps {
     known: Arc<Known>,
     look_up: Asking<AccountId, LookedUp>,
-    settle: Asking<Attempted, Settled>,
-    hold: Asking<Waiting, Settled>,
+    settle: Asking<Attempted, StepAnswer>,
+    hold: Asking<ToHold, StepAnswer>,
 }
 
 /// An entry that is in hand, and is renewed from now on.
@@ -222,7 +222,7 @@ pub enum WorkerError {
 pub async fn run(settings: &Settings, store: Store, vault: Vault, stop: CancellationToken) -> Result<(), WorkerError> {
     let settings = &limits::within_files(settings)?;
     limits::within_clients(settings, &store).await?;
-    let crew: health::Crew = (0..settings.threads()).map(|_| OnceLock::new()).collect();
+    let crew: health::Workers = (0..settings.threads()).map(|_| OnceLock::new()).collect();
     if let Some(address) = settings.worker.health_bind {
         let probes = health::listen(address).await.map_err(|source| WorkerError::Health { address, source })?;
         tokio::spawn(health::serve(crew.clone(), probes));
@@ -253,7 +253,7 @@ async fn work(
         })
         .unzip();
     let max_bytes = usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX);
-    let load = Arc::new(Load::new(max_bytes, partitions));
+    let load = Arc::new(BytesInHand::new(max_bytes, partitions));
     let next_release: Arc<[Alarm]> = (0..partitions).map(|_| Alarm::new()).collect();
     let schedule = Schedule::new(settings.delivery.retry_delays.clone());
     let asked = sender.clone();
@@ -263,12 +263,12 @@ async fn work(
         clock: ServerClock::new(now, sent, schedule.shortest_wait()..=schedule.longest_wait()),
         schedule,
         consumer: consumer_name(),
-        turns: Turns::new(settings, partitions),
-        heard: Heard::default(),
-        shortage: Shortage::default(),
+        turns: Heartbeats::new(settings, partitions),
+        heard: RedisHealth::default(),
+        shortage: LocalExhaustion::default(),
         unnamed: Unnamed::new(settings.worker.concurrency),
         leases: Arc::default(),
-        figures: Figures::new(now),
+        figures: Counters::new(now),
         slots: Slots::new(settings.worker.concurrency, load.clone()),
         load,
         endpoints: Arc::new(Endpoints::new(rule(settings), max_bytes, next_release.clone(), host_room)),
@@ -418,7 +418,7 @@ impl Worker {
                 // At least once, because leaving takes this consumer out of the group too.
                 loop {
                     let batch: Vec<Unstarted> = batch::first(&mut unstarted, |entry| entry.bytes);
-                    let given: Vec<(Held, String)> =
+                    let given: Vec<(Fence, String)> =
                         batch.iter().map(|entry| (entry.lease.token().0, entry.event_id.clone())).collect();
                     let given = self.store.leave(partition, &self.consumer, true, &given).await?;
                     if given > 0 {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{delivery::Delivery, entry::Judged},
-    store::{Reason, Settled},
+    store::{Reason, StepAnswer},
 };
 
 /// A delivery waits at least this long, and at most.
@@ -50,7 +50,7 @@ impl Unnamed {
 /// Puts a delivery off until its host's name can be looked up, perhaps.
 pub(super) async fn wait_for_names(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &Judged) -> PutOff {
     let after = worker.unnamed.wait(Instant::now());
-    if let Some(Settled::Done) = hold(worker, lease, delivery, &judged.envelope, Reason::Again { after }).await {
+    if let Some(StepAnswer::Done) = hold(worker, lease, delivery, &judged.envelope, Reason::Again { after }).await {
         worker.figures.put_off();
         worker.next_promote[usize::from(lease.partition())].by(tokio::time::Instant::now() + after);
     }

@@ -19,8 +19,8 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use super::{
     READ_MAX, Taken, Unstarted, Worker,
     audit::audit_once,
-    persist::Backoff,
     slots::{Share, Taker},
+    until_answered::Backoff,
 };
 use crate::{
     domain::entry::Work,

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::{
     Worker,
-    persist::tell,
-    turns::{RELEASE_EVERY, Role},
+    heartbeat::{RELEASE_EVERY, Role},
+    until_answered::tell,
 };
 use crate::{
     domain::{account::AccountId, endpoint::LOOK_AGAIN, webhook::WebhookId},

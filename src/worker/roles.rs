@@ -7,9 +7,9 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
     READ_MAX, Worker,
-    persist::{Backoff, tell},
+    heartbeat::{PROMOTE_EVERY, Role},
     slots::{Share, Taker},
-    turns::{PROMOTE_EVERY, Role},
+    until_answered::{Backoff, tell},
 };
 use crate::{
     failpoint,
@@ -209,7 +209,7 @@ async fn renew_round(worker: &Worker) {
     for partition in 0..worker.partitions() {
         let mut leases = worker.leases.due(partition, due);
         // Those that lie together are looked at together.
-        leases.sort_unstable_by_key(|held| held.entry.order());
+        leases.sort_unstable_by_key(|fence| fence.entry.order());
         for leases in leases.chunks(RENEW_BATCH) {
             let sent = Instant::now();
             match worker.store.renew(partition, &worker.consumer, leases).await {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
-use super::load::Load;
+use super::bytes_in_hand::BytesInHand;
 
 /// The two kinds of loops that wait for slots.
 #[derive(Debug, Clone, Copy)]
@@ -27,14 +27,14 @@ pub(super) enum Share {
 /// The slots of a worker.
 pub(super) struct Slots {
     free: Arc<Semaphore>,
-    load: Arc<Load>,
+    load: Arc<BytesInHand>,
     /// By taker. One of each kind waits for a slot at a time, in the order in which they came: so while slots are short,
     /// claimers get every second one, however many readers wait.
     turns: [Mutex<()>; 2],
 }
 
 impl Slots {
-    pub(super) fn new(count: usize, load: Arc<Load>) -> Self {
+    pub(super) fn new(count: usize, load: Arc<BytesInHand>) -> Self {
         Self { free: Arc::new(Semaphore::new(count)), load, turns: Default::default() }
     }
 
@@ -71,7 +71,7 @@ mod tests {
 
     #[tokio::test]
     async fn claimers_get_every_second_slot_however_many_readers_wait() {
-        let slots = Arc::new(Slots::new(1, Arc::new(Load::new(1 << 20, 64))));
+        let slots = Arc::new(Slots::new(1, Arc::new(BytesInHand::new(1 << 20, 64))));
         let taken = slots.one(Taker::Reader).await;
         let order = Arc::new(std::sync::Mutex::new(Vec::new()));
         let waiting: Vec<_> = [[Taker::Reader; 64].as_slice(), &[Taker::Claimer; 4]]

@@ -5,13 +5,13 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Worker, batch::Batches, persist::until_answered};
+use super::{Worker, batch::Batches, until_answered::until_answered};
 use crate::{
     domain::{
         account::AccountId,
         webhook::{Subscriptions, WebhookId},
     },
-    store::{Attempted, Settled, StoreError, Waiting},
+    store::{Attempted, StepAnswer, StoreError, ToHold},
 };
 
 /// So long is waited for more attempts that are to be settled together, while there are slots for others. They were made,
@@ -19,8 +19,8 @@ use crate::{
 const SETTLE_LINGER: Duration = Duration::from_millis(1);
 /// The same for what is to be put aside.
 const HOLD_LINGER: Duration = Duration::from_millis(5);
-/// How often the span of a log that is written to is renewed.
-const RENEW_SPANS_EVERY: Duration = Duration::from_mins(1);
+/// How often the expiry of a log that is written to is renewed.
+const RENEW_EXPIRY_EVERY: Duration = Duration::from_mins(1);
 
 /// An account's webhooks, or why they cannot be read.
 pub(super) type LookedUp = Result<Arc<Subscriptions>, StoreError>;
@@ -42,40 +42,40 @@ pub(super) async fn look_up(worker: Arc<Worker>, partition: u16, mut batches: Ba
 }
 
 /// Settles attempts.
-pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Batches<Attempted, Settled>) {
-    let mut spans = Spans::new();
+pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Batches<Attempted, StepAnswer>) {
+    let mut expiries = LogExpiries::new();
     while let Some((attempts, answers)) = batches.next_within(|| worker.linger(SETTLE_LINGER)).await {
-        let renew = spans.due(attempts.iter().map(|attempt| attempt.delivery.webhook));
+        let renew = expiries.due(attempts.iter().map(|attempt| attempt.delivery.webhook));
         let settled = until_answered!("settle", worker.store.settle(partition, &worker.consumer, &attempts, &renew));
         let mut settled = each("settle", partition, attempts.len(), settled);
-        let unlogged = settled.iter_mut().filter(|settled| **settled == Settled::Unlogged);
-        let refused = unlogged.map(|settled| *settled = Settled::Done).count();
+        let unlogged = settled.iter_mut().filter(|settled| **settled == StepAnswer::Unlogged);
+        let refused = unlogged.map(|settled| *settled = StepAnswer::Done).count();
         if refused > 0 {
             tracing::warn!(partition, refused, "Redis refused log entries; lynkhook doctor says why");
         }
-        let done = attempts.iter().zip(&settled).filter(|(_, settled)| **settled == Settled::Done);
-        spans
+        let done = attempts.iter().zip(&settled).filter(|(_, settled)| **settled == StepAnswer::Done);
+        expiries
             .renewed
             .extend(done.map(|(attempt, _)| attempt.delivery.webhook).filter(|webhook| renew.contains(webhook)));
         answers.give(settled);
     }
 }
 
-/// Whose log had its span renewed in the minute under way: to renew it with each entry, or to ask whether it is due, would
+/// Webhooks whose log had its expiry renewed in the minute under way: to renew it with each entry, or to ask whether it is due, would
 /// cost as much as the entry.
-struct Spans {
+struct LogExpiries {
     since: Instant,
     renewed: HashSet<WebhookId>,
 }
 
-impl Spans {
+impl LogExpiries {
     fn new() -> Self {
         Self { since: Instant::now(), renewed: HashSet::new() }
     }
 
     /// Those of these webhooks whose turn it is.
     fn due(&mut self, webhooks: impl Iterator<Item = WebhookId>) -> HashSet<WebhookId> {
-        if self.since.elapsed() >= RENEW_SPANS_EVERY {
+        if self.since.elapsed() >= RENEW_EXPIRY_EVERY {
             *self = Self::new();
         }
         webhooks.filter(|webhook| !self.renewed.contains(webhook)).collect()
@@ -83,7 +83,7 @@ impl Spans {
 }
 
 /// Puts deliveries aside.
-pub(super) async fn hold(worker: Arc<Worker>, partition: u16, mut batches: Batches<Waiting, Settled>) {
+pub(super) async fn hold(worker: Arc<Worker>, partition: u16, mut batches: Batches<ToHold, StepAnswer>) {
     while let Some((waiting, answers)) = batches.next_within(|| worker.linger(HOLD_LINGER)).await {
         let held = until_answered!("hold", worker.store.hold(partition, &worker.consumer, &waiting));
         answers.give(each("hold", partition, waiting.len(), held));
@@ -99,10 +99,10 @@ impl Worker {
 }
 
 /// The answers to a batch; where Redis refuses all of it, each stays where it was.
-fn each(step: &str, partition: u16, count: usize, answers: Result<Vec<Settled>, StoreError>) -> Vec<Settled> {
+fn each(step: &str, partition: u16, count: usize, answers: Result<Vec<StepAnswer>, StoreError>) -> Vec<StepAnswer> {
     answers.unwrap_or_else(|error| {
         tracing::error!(%error, partition, step, "Redis refuses; the entries stay pending");
-        vec![Settled::Broken(error.to_string()); count]
+        vec![StepAnswer::Broken(error.to_string()); count]
     })
 }
 
@@ -111,20 +111,20 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_logs_span_is_renewed_with_its_first_entry_of_a_minute() {
+    async fn a_logs_expiry_is_renewed_with_its_first_entry_of_a_minute() {
         let [busy, calm] = [(); 2].map(|()| WebhookId::new(uuid::Uuid::now_v7()));
-        let mut spans = Spans::new();
+        let mut expiries = LogExpiries::new();
         let mut due = |webhooks: &[WebhookId]| {
-            let due = spans.due(webhooks.iter().copied());
-            spans.renewed.extend(&due);
+            let due = expiries.due(webhooks.iter().copied());
+            expiries.renewed.extend(&due);
             due.len()
         };
         assert_eq!((due(&[busy, busy]), due(&[busy]), due(&[calm, busy])), (1, 0, 1));
-        tokio::time::advance(RENEW_SPANS_EVERY).await;
+        tokio::time::advance(RENEW_EXPIRY_EVERY).await;
         assert_eq!((due(&[calm, busy]), due(&[calm, busy])), (2, 0));
-        spans.renewed.remove(&calm);
+        expiries.renewed.remove(&calm);
         for _ in 0..2 {
-            let due = spans.due([calm, busy].into_iter());
+            let due = expiries.due([calm, busy].into_iter());
             assert_eq!(due, HashSet::from([calm]), "to be due is not to be renewed");
         }
     }

@@ -7,7 +7,7 @@ use std::thread;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{WorkerError, health::Crew, work};
+use super::{WorkerError, health::Workers, work};
 use crate::{config::Settings, secrets::Vault, store::Store};
 
 /// A thread's end.
@@ -28,7 +28,7 @@ pub(super) fn share(settings: &Settings, nth: usize) -> Settings {
 
 /// Starts all but the first, which runs on the thread that calls this. Whichever cannot start or ends by itself ends the
 /// others, in good order.
-pub(super) fn start(settings: &Settings, vault: &Vault, crew: &Crew, stop: &CancellationToken) -> Vec<Ending> {
+pub(super) fn start(settings: &Settings, vault: &Vault, crew: &Workers, stop: &CancellationToken) -> Vec<Ending> {
     (1..settings.threads())
         .map(|nth| {
             let (settings, vault, crew, stop) = (share(settings, nth), vault.clone(), crew.clone(), stop.clone());

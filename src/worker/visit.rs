@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Worker,
-    persist::tell,
-    turns::{Role, VISIT_EVERY},
+    heartbeat::{Role, VISIT_EVERY},
+    until_answered::tell,
 };
 use crate::{
     domain::log_entry::{LOG_RETENTION, timestamp},

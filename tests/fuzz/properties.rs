@@ -18,7 +18,7 @@ use lynkhook::{
         url::EndpointUrl,
         webhook::Sealed,
     },
-    secrets::{Place, Vault},
+    secrets::{SecretSlot, Vault},
 };
 
 /// A URL that is accepted is canonical, is `https`, names a host with a dot that is no address, and another parser
@@ -106,7 +106,7 @@ pub(crate) fn sealed(data: &[u8]) {
     let vault = Vault::new(Some(&key)).expect("a key");
     let account = "acme".parse().expect("an account");
     let webhook = "wh_019a1b2c-0000-7000-8000-000000000001".parse().expect("a webhook");
-    let place = Place { account: &account, webhook, field: "token" };
+    let place = SecretSlot { account: &account, webhook, field: "token" };
     let text = String::from_utf8_lossy(data).into_owned();
     assert!(vault.open(place, &Sealed(text)).is_err(), "what nobody sealed has opened");
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use lynkhook::{
     domain::{delivery::Delivery, log_entry::LogEntry, retry::Next, webhook::WebhookId},
-    store::{Attempted, EntryId, Held, Reason, Redelivered, Settled, Span, Waiting},
+    store::{Attempted, EntryId, EntryRange, Fence, Reason, Redelivered, StepAnswer, ToHold},
     webhooks::{FailedDelivery, NewAuthentication, Progress, WebhooksError, Which},
 };
 use redis::AsyncCommands;
@@ -318,7 +318,7 @@ async fn a_script_that_writes_to_a_missing_webhook_says_so_and_leaves_no_key() {
     let delivery = Delivery::first(&"e1".parse().unwrap(), &account, webhook, None);
     let log = log_of(&delivery);
     assert!(!here.store.log(&account, webhook, &log).await.unwrap());
-    let span = Span { first: EntryId("0-0".to_owned()), last: EntryId("9999999999999-0".to_owned()) };
+    let span = EntryRange { first: EntryId("0-0".to_owned()), last: EntryId("9999999999999-0".to_owned()) };
     let redelivered = here.store.redeliver(&account, webhook, span).await.unwrap();
     assert!(matches!(redelivered, Redelivered::Gone), "{redelivered:?}");
 
@@ -329,20 +329,29 @@ async fn a_script_that_writes_to_a_missing_webhook_says_so_and_leaves_no_key() {
         let fields = [("delivery", text(&delivery, TRANSCRIPT))];
         let _: String = here.redis.clone().xadd(here.key("queue"), "*", &fields).await.unwrap();
         let entry = reader.read(1).await.unwrap().remove(0);
-        let held = Held { partition: 0, entry: entry.id, deliveries: entry.deliveries };
+        let held = Fence { partition: 0, entry: entry.id, deliveries: entry.deliveries };
         let answer = match next {
             None => {
-                let waiting =
-                    Waiting { held, delivery: delivery.clone(), envelope: TRANSCRIPT.into(), reason: Reason::Off };
+                let waiting = ToHold {
+                    fence: held,
+                    delivery: delivery.clone(),
+                    envelope: TRANSCRIPT.into(),
+                    reason: Reason::Off,
+                };
                 here.store.hold(0, "tester", &[waiting]).await.unwrap().remove(0)
             }
             Some(next) => {
-                let attempt =
-                    Attempted { held, delivery: delivery.clone().into(), next, log: log.clone().into(), trimmed: None };
+                let attempt = Attempted {
+                    fence: held,
+                    delivery: delivery.clone().into(),
+                    next,
+                    log: log.clone().into(),
+                    trimmed: None,
+                };
                 here.store.settle(0, "tester", &[attempt], &HashSet::new()).await.unwrap().remove(0)
             }
         };
-        assert_eq!(answer, Settled::Gone, "{next:?}");
+        assert_eq!(answer, StepAnswer::Gone, "{next:?}");
     }
     let keys = here.keys_with(webhook).await;
     assert!(keys.is_empty(), "{keys:?}");

@@ -28,7 +28,7 @@ use lynkhook::{
         webhook::WebhookId,
     },
     store::{
-        Attempted, EntryId, Held, KnownClock, Leap, Reason, Released, Room, Settled, Times, Untold, Visited, Waiting,
+        Attempted, EntryId, Fence, KnownClock, Leap, Reason, Released, Room, StepAnswer, Times, ToHold, Untold, Visited,
     },
     webhooks::NewAuthentication,
 };
@@ -92,19 +92,19 @@ impl Bench {
     }
 
     /// A consumer takes what is new in the queue.
-    async fn take(&self, consumer: &str) -> Vec<Held> {
+    async fn take(&self, consumer: &str) -> Vec<Fence> {
         let mut reader = self.reader(0, consumer, Duration::from_secs(1)).await;
         let taken = reader.read(1000).await.unwrap();
-        taken.into_iter().map(|e| Held { partition: 0, entry: e.id, deliveries: e.deliveries }).collect()
+        taken.into_iter().map(|e| Fence { partition: 0, entry: e.id, deliveries: e.deliveries }).collect()
     }
 
     /// Settles attempts as consumer `a`.
-    async fn settle(&self, attempts: &[Attempted]) -> Vec<Settled> {
+    async fn settle(&self, attempts: &[Attempted]) -> Vec<StepAnswer> {
         self.settle_and_renew(attempts, &[]).await
     }
 
     /// The same, and renews the spans of these webhooks' logs.
-    async fn settle_and_renew(&self, attempts: &[Attempted], renew: &[WebhookId]) -> Vec<Settled> {
+    async fn settle_and_renew(&self, attempts: &[Attempted], renew: &[WebhookId]) -> Vec<StepAnswer> {
         self.store.settle(0, "a", attempts, &renew.iter().copied().collect()).await.unwrap()
     }
 
@@ -185,20 +185,20 @@ impl Bench {
     }
 
     /// Holds an entry as consumer `a`.
-    async fn hold(&self, held: &Held, delivery: &Delivery, reason: Reason) -> Settled {
+    async fn hold(&self, held: &Fence, delivery: &Delivery, reason: Reason) -> StepAnswer {
         let waiting = self.waiting(held, delivery, reason).await;
         self.store.hold(0, "a", &[waiting]).await.unwrap().remove(0)
     }
 
     /// What is to be held, with the envelope of its entry in the queue; the example's where there is none.
-    async fn waiting(&self, held: &Held, delivery: &Delivery, reason: Reason) -> Waiting {
+    async fn waiting(&self, held: &Fence, delivery: &Delivery, reason: Reason) -> ToHold {
         let id = &held.entry.0;
         let entry: redis::streams::StreamRangeReply =
             self.redis.clone().xrange(self.key("queue"), id, id).await.unwrap();
         let text = |field| entry.ids.first().and_then(|entry| entry.get::<String>(field));
         let envelope = text("envelope").or_else(|| Some(text("delivery")?.split_once('\n')?.1.to_owned()));
         let envelope = envelope.unwrap_or_else(|| TRANSCRIPT.to_owned()).into();
-        Waiting { held: held.clone(), delivery: delivery.clone(), envelope, reason }
+        ToHold { fence: held.clone(), delivery: delivery.clone(), envelope, reason }
     }
 }
 
@@ -237,9 +237,9 @@ fn log_of(delivery: &Delivery) -> LogEntry {
     .unwrap()
 }
 
-fn attempted(held: &Held, delivery: &Delivery, next: Next) -> Attempted {
+fn attempted(held: &Fence, delivery: &Delivery, next: Next) -> Attempted {
     Attempted {
-        held: held.clone(),
+        fence: held.clone(),
         delivery: delivery.clone().into(),
         next,
         log: log_of(delivery).into(),

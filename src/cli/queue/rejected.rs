@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::log_entry::timestamp,
-    store::{EntryId, Fate, RejectedEntry, Span, Store},
+    store::{EntryId, EntryRange, Fate, RejectedEntry, Store},
 };
 
 /// In a table, an entry's own fields are shown up to this many characters.
@@ -115,7 +115,7 @@ async fn list(store: &Store, partition: Option<u16>, limit: usize, as_json: bool
 async fn settle(store: &Store, which: &Which, fate: Fate, as_json: bool) -> anyhow::Result<Exit> {
     let mut spans = Vec::new();
     match &which.id {
-        Some(id) => spans.push((find(store, id, which.partition).await?, Span::one(id), 1)),
+        Some(id) => spans.push((find(store, id, which.partition).await?, EntryRange::one(id), 1)),
         None => {
             for partition in partitions(store, which.partition)? {
                 spans.extend(store.rejected_span(partition).await?.map(|(span, length)| (partition, span, length)));

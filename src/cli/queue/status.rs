@@ -10,7 +10,7 @@ use super::{
     super::output::{Reader, clean, fits, flexible, milliseconds, render, table, time},
     Exit, output,
 };
-use crate::store::{Figures, Kept, Limited, LiveWorker, Status, Store, WEBHOOKS_MAX};
+use crate::store::{Kept, Limited, LiveWorker, QueueFigures, Status, Store, WEBHOOKS_MAX};
 
 /// The figures are shown again this often.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -95,7 +95,7 @@ fn text(status: &Status, width: Option<u16>) -> String {
 }
 
 fn summary(status: &Status, width: Option<u16>) -> String {
-    let Figures { depth, oldest_ms, in_flight, consumers, retries, releases, visits, rejected, .. } = &status.all;
+    let QueueFigures { depth, oldest_ms, in_flight, consumers, retries, releases, visits, rejected, .. } = &status.all;
     let oldest = match oldest_ms {
         Some(ms) if depth == in_flight => format!(", all in flight, the oldest came {}", ago(*ms)),
         Some(ms) => format!(", the oldest that waits came {}", ago(*ms)),
@@ -147,11 +147,11 @@ fn partitions(status: &Status, width: Option<u16>) -> Option<String> {
     let header =
         ["Partition", "Depth", "Oldest", "In flight", "Consumers", "Retries", "Late", "Visits", "Due", "Rejected"];
     let busy = status.partitions.iter().filter(|partition| {
-        let Figures { depth, consumers, retries, visits, rejected, .. } = &partition.figures;
+        let QueueFigures { depth, consumers, retries, visits, rejected, .. } = &partition.figures;
         depth + *consumers as u64 + retries.waiting + visits.waiting + rejected.entries > 0
     });
     let rows = busy.map(|partition| {
-        let Figures { depth, oldest_ms, in_flight, consumers, retries, visits, rejected, .. } = &partition.figures;
+        let QueueFigures { depth, oldest_ms, in_flight, consumers, retries, visits, rejected, .. } = &partition.figures;
         [
             partition.partition.to_string(),
             depth.to_string(),

@@ -7,7 +7,7 @@
 -- deliveries wait among the retries until it does, and an event that is not done stays where it is.
 local queue, counts, retries = KEYS[1], KEYS[2], KEYS[3]
 local consumer, entry, deliveries, event_id, last = unpack(ARGV, 1, 5)
-if not holds(queue, entry, consumer, deliveries) then return 'LOST' end
+if not owns(queue, entry, consumer, deliveries) then return 'LOST' end
 
 local function takes(...)
   local added = redis.pcall('XADD', queue, '*', ...)

@@ -8,11 +8,11 @@
 -- attempt it), FULL (new, the webhook is on and `held` is full), or the error that kept the entry where it was.
 local queue, visits, counts, retries, sums, releases = unpack(KEYS, 1, 6)
 local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
-local holds = leases(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
+local owns = owner_of(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
 local a, dropped, trimmed, new_sums, ended, answers = 6 + (#KEYS - 6) / 2, 0, 0, {}, {}, {}
 local bytes = redis.pcall('HMGET', sums, unpack(ARGV, 7, a))
 local function hold(of, entry, deliveries, delivery, reason, ms)
-  if not holds(entry, deliveries) then return 'LOST' end
+  if not owns(entry, deliveries) then return 'LOST' end
   of.entries = of.entries or redis.call('XLEN', of.held)
   if of.entries == 0 then of.bytes = 0 end
   local is_full = of.entries >= limit or (of.bytes or 0) + of.added >= max_bytes

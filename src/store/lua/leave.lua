@@ -6,7 +6,7 @@
 local queue, counts, consumer, given = KEYS[1], KEYS[2], ARGV[1], 0
 for i = 4, #ARGV, 3 do
   local entry = ARGV[i]
-  if holds(queue, entry, consumer, ARGV[i + 1]) then
+  if owns(queue, entry, consumer, ARGV[i + 1]) then
     local taken = fields(queue, entry)
     if taken and not taken.envelope then
       local copy = { 'delivery', taken.delivery }

@@ -6,7 +6,7 @@ local function now_ms()
 end
 
 -- Whether `consumer` holds `entry` under this very delivery count. A group that is gone holds nothing.
-local function holds(queue, entry, consumer, deliveries)
+local function owns(queue, entry, consumer, deliveries)
   local pending = redis.pcall('XPENDING', queue, 'workers', entry, entry, '1')
   local lease = not pending.err and pending[1]
   return lease and lease[2] == consumer and lease[4] == tonumber(deliveries)
@@ -15,14 +15,14 @@ end
 -- The same for so many entries, of which most lie between `first` and `last`: a function of entry and delivery count. All
 -- that `consumer` has between them is looked at together, up to twice as many: entries that are settled together were mostly
 -- taken together. What is not among those is looked at one by one.
-local function leases(queue, consumer, first, last, entries)
+local function owner_of(queue, consumer, first, last, entries)
   local counts = {}
   local pending = redis.pcall('XPENDING', queue, 'workers', first, last, string.format('%d', entries * 2), consumer)
   if pending.err then pending = {} end
   for _, lease in ipairs(pending) do counts[lease[1]] = lease[4] end
   return function(entry, deliveries)
     if counts[entry] then return counts[entry] == tonumber(deliveries) end
-    return holds(queue, entry, consumer, deliveries)
+    return owns(queue, entry, consumer, deliveries)
   end
 end
 
@@ -107,7 +107,7 @@ end
 -- Sees to it that a webhook is visited, or what it holds released, at `at_ms` or sooner.
 local function come_by(times, member, at_ms) return redis.call('ZADD', times, 'LT', at_ms, member) end
 
--- When a webhook that needs nothing now is visited next: in 30 to 55 minutes. Each has a span of its own, so that many that are
+-- When a webhook that needs nothing now is visited next: in 30 to 55 minutes. Each has a time of its own, so that many that are
 -- visited together now are not together again.
 local function at_rest(now, member)
   local share = tonumber(string.sub(redis.sha1hex(member), 1, 4), 16) / 65536

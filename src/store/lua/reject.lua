@@ -7,7 +7,7 @@
 local queue, rejected, counts = KEYS[1], KEYS[2], KEYS[3]
 local consumer, entry, deliveries, reason = unpack(ARGV, 1, 4)
 local event_id = ARGV[7]
-if not holds(queue, entry, consumer, deliveries) then return 'LOST' end
+if not owns(queue, entry, consumer, deliveries) then return 'LOST' end
 
 local found = redis.call('XRANGE', queue, entry, entry)[1]
 if found then

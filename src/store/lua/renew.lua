@@ -5,9 +5,9 @@
 -- those that nobody holds: lost to everybody, unless a step of `consumer` settled them just now].
 local queue, counts, audit, consumer = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 local kept, lost, trimmed, vanished = {}, {}, {}, {}
-local holds = leases(queue, consumer, ARGV[2], ARGV[3], tonumber(ARGV[4]))
+local owns = owner_of(queue, consumer, ARGV[2], ARGV[3], tonumber(ARGV[4]))
 for i = 5, #ARGV, 2 do
-  local to = holds(ARGV[i], ARGV[i + 1]) and kept or is_vanished(queue, audit, ARGV[i], false) and vanished or lost
+  local to = owns(ARGV[i], ARGV[i + 1]) and kept or is_vanished(queue, audit, ARGV[i], false) and vanished or lost
   to[#to + 1] = ARGV[i]
 end
 if #kept > 0 then

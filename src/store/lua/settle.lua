@@ -9,7 +9,7 @@
 -- ARGV  1 consumer  2 index of the last log entry  3 log TTL in s  4 failed limit (entries)  5 failed limit (bytes)
 --       6 first entry id  7 last entry id  8 how many attempts  9 how many plain webhooks
 --       for each plain webhook: how many attempts, their entry ids, their log entries; their delivery count is 1
---       for each other webhook: account, webhook, whether its log's span is to be renewed and its visit planned (1|0), how
+--       for each other webhook: account, webhook, whether its log's expiry is to be renewed and its visit planned (1|0), how
 --       many of its attempts follow, and for each of those: entry id, delivery count (0: the entry is not in the queue any
 --       more), log entry, next (delivered|retry|failed), and where it is not delivered: delivery line as it goes on (0:
 --       with the envelope), delay in ms from now (retry)
@@ -21,7 +21,7 @@
 local queue, retries, visits, counts, log_last = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[2]
 local limit, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local now = now_ms()
-local holds = leases(queue, ARGV[1], ARGV[6], ARGV[7], tonumber(ARGV[8]))
+local owns = owner_of(queue, ARGV[1], ARGV[6], ARGV[7], tonumber(ARGV[8]))
 -- Entries whose stay ends; how many of each cause were dropped.
 local ended, answers = {}, {}
 local dropped = { retries_merged = 0, failed_overflow = 0, deliveries_of_deleted_webhook = 0, entries_trimmed = 0 }
@@ -40,7 +40,7 @@ local function retry(delivery, delay_ms)
 end
 
 -- Where others have failed, the webhook is visited. That is planned again, and they are weighed, now and then: where
--- `is_close` says so, and with the log's span: that helps where `failed` is full and its limit is no multiple of 16.
+-- `is_close` says so, and when the log's expiry is renewed: that helps where `failed` is full and its limit is no multiple of 16.
 local function fail(of, delivery, log)
   local before = redis.call('XLEN', of.failed)
   local closely = of.renew or is_close(before, 1, #delivery, max_bytes)
@@ -52,7 +52,7 @@ end
 
 local function settle(of, entry, deliveries, log, next, line, delay_ms)
   local trimmed = deliveries == '0'
-  if not trimmed and not holds(entry, deliveries) then
+  if not trimmed and not owns(entry, deliveries) then
     return is_vanished(queue, KEYS[5], entry, true) and 'VANISHED' or 'LOST'
   end
   if trimmed then drop('entries_trimmed', redis.call('XACK', queue, 'workers', entry)) end
@@ -69,7 +69,7 @@ local function settle(of, entry, deliveries, log, next, line, delay_ms)
   return 'SETTLED'
 end
 
--- Writes what was settled to the webhook's log. A log that is there has its span and its visit too; once a minute they are
+-- Writes what was settled to the webhook's log. A log that is there has its expiry and its visit too; once a minute they are
 -- set again, since somebody may have lost either.
 local function write(of)
   local length = add_to_log('LPUSHX', of.logs, log_last, unpack(of.log))
@@ -92,7 +92,7 @@ local a, others = 9, 6 + ARGV[9]
 for k = 6, others - 1 do
   local first, last, held = a + 2, a + 1 + ARGV[a + 1], true
   a = 2 * last - first + 1
-  for i = first, last do held = held and holds(ARGV[i], 1) end
+  for i = first, last do held = held and owns(ARGV[i], 1) end
   local length = held and add_to_log('LPUSHX', KEYS[k], log_last, unpack(ARGV, last + 1, a)) or 0
   for i = first, last do
     answers[#answers + 1] = length > 0 and 'SETTLED' or 'AGAIN'

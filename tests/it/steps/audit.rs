@@ -142,9 +142,9 @@ async fn what_was_trimmed_unread_is_noticed_once_with_how_many() {
         assert!(seen.trim_noticed.is_some_and(|ago| ago < SOON), "{seen:?}");
         assert_eq!(bench.counted("trims_seen").await, 1);
         // Those that were in hand are counted when their leases are renewed.
-        let leases: Vec<Held> = read
+        let leases: Vec<Fence> = read
             .iter()
-            .map(|id| Held { partition: 0, entry: lynkhook::store::EntryId(id.clone()), deliveries: 1 })
+            .map(|id| Fence { partition: 0, entry: lynkhook::store::EntryId(id.clone()), deliveries: 1 })
             .collect();
         if !leases.is_empty() {
             let [lost, trimmed, _] = bench.store.renew(0, "a", &leases).await.unwrap();
@@ -173,8 +173,8 @@ async fn a_trim_before_any_worker_is_noticed_too_and_a_group_made_anew_is_no_tri
     let webhook = bench.webhook("acme", true).await;
     let delivery = first("acme", webhook, "e1");
     for id in bench.take_some("a", 12).await {
-        let held = Held { partition: 0, entry: lynkhook::store::EntryId(id), deliveries: 1 };
-        assert_eq!(bench.settle(&[attempted(&held, &delivery, Next::Delivered)]).await, [Settled::Done]);
+        let held = Fence { partition: 0, entry: lynkhook::store::EntryId(id), deliveries: 1 };
+        assert_eq!(bench.settle(&[attempted(&held, &delivery, Next::Delivered)]).await, [StepAnswer::Done]);
     }
     bench.audit().await;
     let queue = bench.key("queue");
@@ -199,9 +199,9 @@ async fn a_queue_that_is_deleted_is_noticed_once_whatever_was_in_it_at_the_last_
         let webhook = bench.webhook("acme", true).await;
         bench.push_many(20).await;
         for id in bench.take_some("a", 20 - left).await {
-            let held = Held { partition: 0, entry: lynkhook::store::EntryId(id), deliveries: 1 };
+            let held = Fence { partition: 0, entry: lynkhook::store::EntryId(id), deliveries: 1 };
             let attempt = attempted(&held, &first("acme", webhook, "e1"), Next::Delivered);
-            assert_eq!(bench.settle(&[attempt]).await, [Settled::Done]);
+            assert_eq!(bench.settle(&[attempt]).await, [StepAnswer::Done]);
         }
         assert!(!bench.audit().await.trimmed);
         bench.cli::<u64>(&format!("DEL {}", bench.key("queue"))).await;
@@ -255,7 +255,7 @@ async fn neither_a_restart_after_a_rewrite_nor_a_failover_is_told_as_a_trim_and_
         .await;
         let webhook = bench.webhook("acme", true).await;
         let attempt = |entry: String| {
-            let held = Held { partition: 0, entry: lynkhook::store::EntryId(entry), deliveries: 1 };
+            let held = Fence { partition: 0, entry: lynkhook::store::EntryId(entry), deliveries: 1 };
             attempted(&held, &first("acme", webhook, "e1"), Next::Delivered)
         };
         bench.push_many(60).await;
@@ -270,7 +270,7 @@ async fn neither_a_restart_after_a_rewrite_nor_a_failover_is_told_as_a_trim_and_
             .await;
         }
         for entry in bench.take_some("a", 40).await {
-            assert_eq!(bench.settle(&[attempt(entry)]).await, [Settled::Done]);
+            assert_eq!(bench.settle(&[attempt(entry)]).await, [StepAnswer::Done]);
         }
         bench.audit().await;
         let (queue, prefix) = (bench.key("queue"), bench.prefix.clone());
@@ -346,10 +346,10 @@ async fn the_largest_id_leaves_the_queue_open_and_its_entry_is_delivered_under_a
             assert_eq!(bench.take_some("a", 10).await.len(), 4);
             assert!(bench.audit().await.is_exhausted);
             push().await.unwrap_err();
-            let held = Held { partition: 0, entry: lynkhook::store::EntryId(LARGEST.to_owned()), deliveries: 1 };
+            let held = Fence { partition: 0, entry: lynkhook::store::EntryId(LARGEST.to_owned()), deliveries: 1 };
             let webhook = bench.webhook("acme", true).await;
             let attempt = attempted(&held, &first("acme", webhook, "e1"), Next::Delivered);
-            assert_eq!(bench.settle(&[attempt]).await, [Settled::Done]);
+            assert_eq!(bench.settle(&[attempt]).await, [StepAnswer::Done]);
         }
         let seen = bench.audit().await;
         assert!(seen.is_exhausted && !seen.trimmed && seen.unheld == 0, "{seen:?}");
@@ -426,9 +426,9 @@ async fn what_an_event_is_fanned_out_to_waits_among_the_retries_while_the_queue_
     let deliveries: Vec<Delivery> = (0..3).map(|_| first("acme", WebhookId::new(uuid::Uuid::now_v7()), "e1")).collect();
     for _ in 0..2 {
         let answer = bench.store.fan_out("a", &held, &deliveries[..2], true).await.unwrap();
-        assert_eq!((answer, bench.pending().await), (Settled::Rest, 1), "the event is not done");
+        assert_eq!((answer, bench.pending().await), (StepAnswer::Rest, 1), "the event is not done");
     }
-    assert_eq!(bench.store.fan_out("a", &held, &deliveries[2..], false).await.unwrap(), Settled::Done);
+    assert_eq!(bench.store.fan_out("a", &held, &deliveries[2..], false).await.unwrap(), StepAnswer::Done);
     assert_eq!(bench.len("queue").await, 0);
     assert!(bench.audit().await.is_exhausted);
     assert!(!bench.look().await.is_exhausted);
@@ -451,7 +451,7 @@ async fn an_attempt_whose_queue_was_lost_is_settled_in_full_and_once() {
             let delivery = first("acme", webhook, "e1");
             bench.queue(&delivery).await;
             let mut held = bench.take("a").await.remove(0);
-            let (queue, other) = (bench.key("queue"), Held { partition: 0, ..held.clone() });
+            let (queue, other) = (bench.key("queue"), Fence { partition: 0, ..held.clone() });
             bench.cli::<redis::Value>(&how.replace("{}", &queue)).await;
             bench.cli::<u64>(&format!("XTRIM {queue} MAXLEN 0")).await;
             bench.store.ensure_group(0).await.unwrap();
@@ -468,13 +468,13 @@ async fn an_attempt_whose_queue_was_lost_is_settled_in_full_and_once() {
                 let [lost, trimmed, vanished] = bench.store.renew(0, "a", &[other]).await.unwrap();
                 assert_eq!((lost, trimmed, vanished), (vec![], vec![], vec![held.entry.clone()]));
             } else {
-                assert_eq!(bench.settle(std::slice::from_ref(&attempt)).await, [Settled::Vanished]);
+                assert_eq!(bench.settle(std::slice::from_ref(&attempt)).await, [StepAnswer::Vanished]);
                 assert_eq!(bench.log(webhook).await.len(), 0);
             }
             held.deliveries = 0;
-            attempt = Attempted { held, trimmed: Some(TRANSCRIPT.into()), ..attempt };
+            attempt = Attempted { fence: held, trimmed: Some(TRANSCRIPT.into()), ..attempt };
             for _ in 0..2 {
-                assert_eq!(bench.settle(std::slice::from_ref(&attempt)).await, [Settled::Done]);
+                assert_eq!(bench.settle(std::slice::from_ref(&attempt)).await, [StepAnswer::Done]);
             }
             let retries: Vec<String> = bench.cli(&format!("ZRANGE {} 0 -1", bench.key("retries"))).await;
             let expected = text(&delivery.next_attempt(), TRANSCRIPT);
@@ -494,7 +494,7 @@ async fn an_attempt_whose_entry_another_took_over_or_settled_stays_lost_though_t
     bench.queue(&delivery).await;
     let held = bench.take("a").await.remove(0);
     let (queue, attempt) = (bench.key("queue"), attempted(&held, &delivery, Next::Delivered));
-    let (entry, lost) = (&held.entry.0, [Settled::Lost]);
+    let (entry, lost) = (&held.entry.0, [StepAnswer::Lost]);
     for again in [format!("XCLAIM {queue} workers b 0 {entry}"), format!("XGROUP DESTROY {queue} workers")] {
         bench.cli::<redis::Value>(&again).await;
         bench.store.ensure_group(0).await.unwrap();
@@ -502,11 +502,14 @@ async fn an_attempt_whose_entry_another_took_over_or_settled_stays_lost_though_t
     }
     let taken = bench.take("b").await.remove(0);
     let by_other = attempted(&taken, &delivery, Next::Delivered);
-    assert_eq!((&taken.entry, bench.settle(std::slice::from_ref(&attempt)).await), (&held.entry, vec![Settled::Lost]));
+    assert_eq!(
+        (&taken.entry, bench.settle(std::slice::from_ref(&attempt)).await),
+        (&held.entry, vec![StepAnswer::Lost])
+    );
     let settled = bench.store.settle(0, "b", &[by_other], &HashSet::new()).await.unwrap();
     assert_eq!(
         (settled, bench.settle(std::slice::from_ref(&attempt)).await),
-        (vec![Settled::Done], vec![Settled::Lost])
+        (vec![StepAnswer::Done], vec![StepAnswer::Lost])
     );
     assert_eq!((bench.counted("entries_trimmed").await, bench.log(webhook).await.len()), (0, 1));
 
@@ -516,8 +519,8 @@ async fn an_attempt_whose_entry_another_took_over_or_settled_stays_lost_though_t
     let before = held.entry.order().unwrap().0 - 1;
     bench.cli::<u64>(&format!("HSET {} lost_before {before}-0", bench.key("audit"))).await;
     let attempt = attempted(&held, &delivery, Next::Delivered);
-    assert_eq!(bench.settle(std::slice::from_ref(&attempt)).await, [Settled::Done]);
-    assert_eq!(bench.settle(&[attempt]).await, [Settled::Lost], "as after an answer that was lost");
+    assert_eq!(bench.settle(std::slice::from_ref(&attempt)).await, [StepAnswer::Done]);
+    assert_eq!(bench.settle(&[attempt]).await, [StepAnswer::Lost], "as after an answer that was lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -539,14 +542,14 @@ async fn a_position_that_was_set_back_or_a_group_made_by_hand_is_no_trim() {
         let id = bench.take_some("a", 1).await.remove(0);
         bench.push_many(1).await;
         let webhook = bench.webhook("acme", true).await;
-        let held = Held { partition: 0, entry: lynkhook::store::EntryId(id), deliveries: 1 };
+        let held = Fence { partition: 0, entry: lynkhook::store::EntryId(id), deliveries: 1 };
         let attempt = attempted(&held, &first("acme", webhook, "e1"), Next::Delivered);
         let queue = bench.key("queue");
         if by_hand.contains("SETID") {
             bench.cli::<redis::Value>(&by_hand.replace("{}", &queue)).await;
-            assert_eq!(bench.settle(&[attempt]).await, [Settled::Done]);
+            assert_eq!(bench.settle(&[attempt]).await, [StepAnswer::Done]);
         } else {
-            assert_eq!(bench.settle(&[attempt]).await, [Settled::Done]);
+            assert_eq!(bench.settle(&[attempt]).await, [StepAnswer::Done]);
             bench.cli::<redis::Value>(&by_hand.replace("{}", &queue)).await;
             bench.cli::<redis::Value>(&format!("XGROUP CREATE {queue} workers 0")).await;
         }
@@ -570,16 +573,16 @@ async fn an_attempt_whose_entry_was_taken_out_is_settled_in_full_and_once() {
                 assert_eq!(trimmed, [held.entry.clone()]);
             } else if next != Next::Delivered {
                 let before = bench.state().await;
-                assert_eq!(bench.settle(&[attempted(&held, &delivery, next)]).await, [Settled::Trimmed]);
+                assert_eq!(bench.settle(&[attempted(&held, &delivery, next)]).await, [StepAnswer::Trimmed]);
                 assert_eq!(changed(&before, &bench.state().await), [] as [String; 0]);
             }
             let mut attempt = attempted(&held, &delivery, next);
             if renewed || next != Next::Delivered {
                 held.deliveries = 0;
-                attempt = Attempted { held, trimmed: Some(TRANSCRIPT.into()), ..attempt };
-                assert_eq!(bench.settle(std::slice::from_ref(&attempt)).await, [Settled::Done]);
+                attempt = Attempted { fence: held, trimmed: Some(TRANSCRIPT.into()), ..attempt };
+                assert_eq!(bench.settle(std::slice::from_ref(&attempt)).await, [StepAnswer::Done]);
             }
-            assert_eq!(bench.settle(&[attempt]).await, [Settled::Done], "an answer that was lost");
+            assert_eq!(bench.settle(&[attempt]).await, [StepAnswer::Done], "an answer that was lost");
             let retries: Vec<String> = bench.cli(&format!("ZRANGE {} 0 -1", bench.key("retries"))).await;
             let expected = text(&delivery.next_attempt(), TRANSCRIPT);
             assert_eq!(retries, if matches!(next, Next::Retry { .. }) { vec![expected] } else { vec![] });

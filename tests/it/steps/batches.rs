@@ -98,7 +98,7 @@ enum Together {
 
 impl Together {
     /// Takes the step as consumer `a`.
-    async fn take(self, bench: &Bench, entries: &[(Held, Delivery)]) -> Vec<Settled> {
+    async fn take(self, bench: &Bench, entries: &[(Fence, Delivery)]) -> Vec<StepAnswer> {
         match self {
             Self::Settle => {
                 let attempts: Vec<_> =
@@ -116,7 +116,8 @@ impl Together {
             Self::Renew => {
                 let leases: Vec<_> = entries.iter().map(|(held, _)| held.clone()).collect();
                 let [lost, ..] = bench.store.renew(0, "a", &leases).await.unwrap();
-                let answer = |held: &Held| if lost.contains(&held.entry) { Settled::Lost } else { Settled::Done };
+                let answer =
+                    |held: &Fence| if lost.contains(&held.entry) { StepAnswer::Lost } else { StepAnswer::Done };
                 leases.iter().map(answer).collect()
             }
         }
@@ -156,12 +157,13 @@ async fn each_of_a_batch_has_its_own_answer_however_far_apart_its_entries_lie_an
                 .iter()
                 .map(|(held, _)| {
                     let index = all.iter().position(|(other, _)| other.entry == held.entry).unwrap() / sparse;
-                    if matches!(index % 4, 1 | 2) { Settled::Lost } else { Settled::Done }
+                    if matches!(index % 4, 1 | 2) { StepAnswer::Lost } else { StepAnswer::Done }
                 })
                 .collect();
             assert_eq!(step.take(&bench, &batch).await, expected, "{step:?}, 1 of {sparse}");
 
-            let done = batch.iter().zip(&expected).filter(|(_, answer)| **answer == Settled::Done).map(|(one, _)| one);
+            let done =
+                batch.iter().zip(&expected).filter(|(_, answer)| **answer == StepAnswer::Done).map(|(one, _)| one);
             let done: Vec<_> = done.map(|(held, delivery)| (held.entry.clone(), delivery.clone())).collect();
             let left = if matches!(step, Together::Renew) { all.len() } else { all.len() - done.len() };
             assert_eq!((bench.len("queue").await, bench.pending().await), (left, left), "{step:?}, 1 of {sparse}");

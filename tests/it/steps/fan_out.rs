@@ -28,7 +28,7 @@ async fn an_event_becomes_a_delivery_for_each_webhook_and_without_any_is_done_an
         let deliveries = deliveries(count);
         bench.push("acme", ENVELOPE).await;
         let held = bench.take("a").await.remove(0);
-        assert_eq!(bench.store.fan_out("a", &held, &deliveries, false).await.unwrap(), Settled::Done);
+        assert_eq!(bench.store.fan_out("a", &held, &deliveries, false).await.unwrap(), StepAnswer::Done);
         let queued: Vec<_> = bench.entries("queue").await.into_iter().map(|(_, fields)| fields).collect();
         let expected = deliveries.iter().map(|delivery| [("delivery".to_owned(), text(delivery, ENVELOPE))]);
         assert_eq!(queued, expected.collect::<Vec<_>>());
@@ -47,7 +47,7 @@ async fn the_rest_of_an_event_is_the_event_again_with_its_id_and_the_last_webhoo
         let deliveries = deliveries(3);
         for step in deliveries.chunks(2) {
             let held = bench.take("a").await;
-            assert_eq!(bench.store.fan_out("a", held.last().unwrap(), step, true).await.unwrap(), Settled::Done);
+            assert_eq!(bench.store.fan_out("a", held.last().unwrap(), step, true).await.unwrap(), StepAnswer::Done);
             let (_, rest) = bench.entries("queue").await.pop().unwrap();
             let last = step.last().unwrap().webhook.to_string();
             let mut expected =
@@ -56,7 +56,7 @@ async fn the_rest_of_an_event_is_the_event_again_with_its_id_and_the_last_webhoo
             assert_eq!(rest, expected.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>());
         }
         let held = bench.take("a").await;
-        assert_eq!(bench.store.fan_out("a", held.last().unwrap(), &[], false).await.unwrap(), Settled::Done);
+        assert_eq!(bench.store.fan_out("a", held.last().unwrap(), &[], false).await.unwrap(), StepAnswer::Done);
         assert_eq!((bench.len("queue").await, bench.counted("events_without_webhook").await), (3, 0));
     }
 }
@@ -69,7 +69,7 @@ async fn an_event_without_webhook_is_counted_whatever_fields_its_producer_gave_i
     for (counted, field) in (1..).zip(fields) {
         bench.append("queue", &[("account", "acme"), ("envelope", ENVELOPE), field]).await;
         let held = bench.take("a").await.remove(0);
-        assert_eq!(bench.store.fan_out("a", &held, &[], false).await.unwrap(), Settled::Done);
+        assert_eq!(bench.store.fan_out("a", &held, &[], false).await.unwrap(), StepAnswer::Done);
         assert_eq!(bench.counted("events_without_webhook").await, counted, "{field:?}");
     }
 }
@@ -91,7 +91,7 @@ async fn step(
     );
     let found = Found { entry: &id.0, partition: 0, partitions: 1 };
     let judged = Judged::parse(&fields, &found, &catalogue, |_| String::new()).unwrap();
-    let held = Held { partition: 0, entry: id.clone(), deliveries };
+    let held = Fence { partition: 0, entry: id.clone(), deliveries };
     let account = judged.account().clone();
     let webhooks = bench.store.subscriptions(std::slice::from_ref(&account), known).await.unwrap().remove(0).unwrap();
     let most = fan_out_max(judged.envelope.len());
@@ -101,7 +101,7 @@ async fn step(
         other => panic!("{other:?}"),
     };
     assert!(fanned.len() <= BATCH_MAX, "{}", fanned.len());
-    assert_eq!(bench.store.fan_out(consumer, &held, &fanned, more).await.unwrap(), Settled::Done);
+    assert_eq!(bench.store.fan_out(consumer, &held, &fanned, more).await.unwrap(), StepAnswer::Done);
     // What it added lies behind all that was there.
     let added: Vec<(String, Vec<(String, Bytes)>)> = redis::cmd("XREVRANGE")
         .arg(bench.key("queue"))
@@ -175,8 +175,8 @@ async fn an_event_that_is_attempted_itself_goes_on_as_a_delivery_with_its_envelo
     let held = bench.take("a").await;
     let retry = Next::Retry { after: Duration::ZERO };
     let attempts = [attempted(&held[0], &delivery, retry), attempted(&held[1], &delivery, Next::Failed)];
-    assert_eq!(bench.settle(&attempts).await, [Settled::Done, Settled::Done]);
-    assert_eq!(bench.hold(&held[2], &delivery, Reason::Off).await, Settled::Done);
+    assert_eq!(bench.settle(&attempts).await, [StepAnswer::Done, StepAnswer::Done]);
+    assert_eq!(bench.hold(&held[2], &delivery, Reason::Off).await, StepAnswer::Done);
     let retries: Vec<String> = bench.cli(&format!("ZRANGE {} 0 -1", bench.key("retries"))).await;
     assert_eq!(retries, [text(&delivery.next_attempt(), ENVELOPE)]);
     for kind in ["failed", "held"] {

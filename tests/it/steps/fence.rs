@@ -44,7 +44,7 @@ impl Step {
     }
 
     /// Takes the step; `Done`, `Lost` or `Vanished`, in whichever form the step says it.
-    async fn take(self, bench: &Bench, consumer: &str, held: &Held, delivery: &Delivery) -> Settled {
+    async fn take(self, bench: &Bench, consumer: &str, held: &Fence, delivery: &Delivery) -> StepAnswer {
         let store = &bench.store;
         let settle = async |next| {
             let attempt = attempted(held, delivery, next);
@@ -54,7 +54,7 @@ impl Step {
             let waiting = bench.waiting(held, delivery, reason).await;
             store.hold(0, consumer, &[waiting]).await.unwrap().remove(0)
         };
-        let done = |done: bool| if done { Settled::Done } else { Settled::Lost };
+        let done = |done: bool| if done { StepAnswer::Done } else { StepAnswer::Lost };
         match self {
             Self::FanOut => store.fan_out(consumer, held, &[delivery.clone(), delivery.clone()], false).await.unwrap(),
             Self::FanOutInSteps => store.fan_out(consumer, held, std::slice::from_ref(delivery), true).await.unwrap(),
@@ -70,9 +70,9 @@ impl Step {
                 let [lost, trimmed, vanished] = store.renew(0, consumer, std::slice::from_ref(held)).await.unwrap();
                 assert!(trimmed.is_empty() && lost.len() + vanished.len() <= 1, "{lost:?} {vanished:?}");
                 match (lost.is_empty(), vanished.is_empty()) {
-                    (false, _) => Settled::Lost,
-                    (_, false) => Settled::Vanished,
-                    _ => Settled::Done,
+                    (false, _) => StepAnswer::Lost,
+                    (_, false) => StepAnswer::Vanished,
+                    _ => StepAnswer::Done,
                 }
             }
             Self::Leave => {
@@ -83,17 +83,17 @@ impl Step {
     }
 
     /// Takes a step that must answer `Lost` and change nothing.
-    async fn assert_lost(self, bench: &Bench, consumer: &str, held: &Held, delivery: &Delivery) {
+    async fn assert_lost(self, bench: &Bench, consumer: &str, held: &Fence, delivery: &Delivery) {
         let before = bench.state().await;
         let answer = self.take(bench, consumer, held, delivery).await;
-        assert_eq!(answer, Settled::Lost, "{self:?} by {consumer} under {}", held.deliveries);
+        assert_eq!(answer, StepAnswer::Lost, "{self:?} by {consumer} under {}", held.deliveries);
         let changed = changed(&before, &bench.state().await);
         assert!(changed.is_empty(), "{self:?} by {consumer} under {} changed {changed:?}", held.deliveries);
     }
 }
 
 /// A bench with one entry that `a` has taken, and the delivery that the step is about.
-async fn taken(step: Step) -> (Bench, Held, Delivery) {
+async fn taken(step: Step) -> (Bench, Fence, Delivery) {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", false).await;
     let delivery = first("acme", webhook, "e1");
@@ -117,10 +117,10 @@ async fn a_step_by_another_or_under_another_count_is_lost_and_changes_nothing_an
         bench.take("b").await;
         bench.cli::<redis::Value>(&format!("{claim} {neighbour}")).await;
         for (consumer, deliveries) in [("a", 1), ("a", 2), ("b", 1), ("b", 3), ("nobody", 2)] {
-            step.assert_lost(&bench, consumer, &Held { deliveries, ..held.clone() }, &delivery).await;
+            step.assert_lost(&bench, consumer, &Fence { deliveries, ..held.clone() }, &delivery).await;
         }
-        let held = Held { deliveries: 2, ..held };
-        assert_eq!(step.take(&bench, "b", &held, &delivery).await, Settled::Done, "{step:?}");
+        let held = Fence { deliveries: 2, ..held };
+        assert_eq!(step.take(&bench, "b", &held, &delivery).await, StepAnswer::Done, "{step:?}");
         assert_eq!((bench.len("queue").await, bench.pending().await), (entries + 1, pending + 1), "{step:?}");
         if step != Step::Renew {
             step.assert_lost(&bench, "b", &held, &delivery).await;
@@ -132,10 +132,10 @@ async fn a_step_by_another_or_under_another_count_is_lost_and_changes_nothing_an
 async fn where_the_group_or_the_entry_is_gone_nobody_holds_anything() {
     for (step, ..) in STEPS {
         let (bench, held, delivery) = taken(step).await;
-        let unknown = Held { entry: EntryId("1-1".to_owned()), ..held.clone() };
+        let unknown = Fence { entry: EntryId("1-1".to_owned()), ..held.clone() };
         if step == Step::Renew {
             // A worker that has not settled it knows that nobody did.
-            assert_eq!(step.take(&bench, "a", &unknown, &delivery).await, Settled::Vanished);
+            assert_eq!(step.take(&bench, "a", &unknown, &delivery).await, StepAnswer::Vanished);
         } else {
             step.assert_lost(&bench, "a", &unknown, &delivery).await;
         }
@@ -143,7 +143,7 @@ async fn where_the_group_or_the_entry_is_gone_nobody_holds_anything() {
         step.assert_lost(&bench, "a", &held, &delivery).await;
         bench.cli::<()>(&format!("DEL {}", bench.key("queue"))).await;
         if matches!(step, Step::Delivered | Step::Retry | Step::Failed | Step::Renew) {
-            assert_eq!(step.take(&bench, "a", &held, &delivery).await, Settled::Vanished, "{step:?}");
+            assert_eq!(step.take(&bench, "a", &held, &delivery).await, StepAnswer::Vanished, "{step:?}");
         } else {
             step.assert_lost(&bench, "a", &held, &delivery).await;
         }
@@ -157,7 +157,7 @@ async fn an_entry_that_was_deleted_under_its_holder_is_done_and_moves_nothing() 
         bench.cli::<()>(&format!("XDEL {} {}", bench.key("queue"), held.entry.0)).await;
         // An attempt that was made is still to be settled, by another form of the step.
         let attempted = matches!(step, Step::Retry | Step::Failed);
-        let answer = if attempted { Settled::Trimmed } else { Settled::Done };
+        let answer = if attempted { StepAnswer::Trimmed } else { StepAnswer::Done };
         assert_eq!(step.take(&bench, "a", &held, &delivery).await, answer, "{step:?}");
         assert_eq!((bench.len("queue").await, bench.pending().await), (0, usize::from(attempted)), "{step:?}");
         assert_eq!(bench.counted("entries_trimmed").await, u64::from(!attempted), "{step:?}");

@@ -31,18 +31,18 @@ async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
     let store = &bench.store;
     let leases = [delivered.clone(), retried.clone()];
     assert_eq!(store.renew(0, "a", &leases).await.unwrap(), [vec![], vec![], vec![]]);
-    assert_eq!(store.fan_out("a", event, &[delivery.clone(), to_off.clone()], true).await.unwrap(), Settled::Done);
-    assert_eq!(store.reject("a", refused, "no event", None).await.unwrap(), Settled::Done);
+    assert_eq!(store.fan_out("a", event, &[delivery.clone(), to_off.clone()], true).await.unwrap(), StepAnswer::Done);
+    assert_eq!(store.reject("a", refused, "no event", None).await.unwrap(), StepAnswer::Done);
     let retry = Next::Retry { after: Duration::from_secs(600) };
     let attempts = [
         attempted(delivered, &delivery, Next::Delivered),
         attempted(retried, &delivery, retry),
         attempted(failed, &to_off, Next::Failed),
     ];
-    assert_eq!(bench.settle(&attempts).await, [Settled::Done, Settled::Done, Settled::Done]);
-    assert_eq!(bench.hold(held_back, &to_off, Reason::Off).await, Settled::Done);
+    assert_eq!(bench.settle(&attempts).await, [StepAnswer::Done, StepAnswer::Done, StepAnswer::Done]);
+    assert_eq!(bench.hold(held_back, &to_off, Reason::Off).await, StepAnswer::Done);
     let put_off = Reason::Again { after: Duration::from_secs(600) };
-    assert_eq!(bench.hold(again, &Delivery { attempt: 3, ..delivery.clone() }, put_off).await, Settled::Done);
+    assert_eq!(bench.hold(again, &Delivery { attempt: 3, ..delivery.clone() }, put_off).await, StepAnswer::Done);
     assert_eq!(store.leave(0, "a", true, &[(unstarted.clone(), String::new())]).await.unwrap(), 1);
     assert_eq!(store.promote(0, &KnownClock::default()).await.unwrap().moved, 1);
     assert_eq!(bench.release_now("acme", on, (50, usize::MAX, PACE), false).await.moved, 1);

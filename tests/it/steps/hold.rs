@@ -3,7 +3,7 @@
 
 use super::*;
 
-async fn taken(active: bool) -> (Bench, WebhookId, Held, Delivery) {
+async fn taken(active: bool) -> (Bench, WebhookId, Fence, Delivery) {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", active).await;
     let delivery = first("acme", webhook, "e1").next_attempt();
@@ -16,14 +16,14 @@ async fn taken(active: bool) -> (Bench, WebhookId, Held, Delivery) {
 async fn a_webhook_that_is_on_after_all_says_so_and_nothing_changes() {
     let (bench, _, held, delivery) = taken(true).await;
     let before = bench.state().await;
-    assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, Settled::Active);
+    assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, StepAnswer::Active);
     assert_eq!(changed(&before, &bench.state().await), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_is_whole_and_visited_within_the_hour() {
     let (bench, webhook, held, delivery) = taken(false).await;
-    assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, Settled::Done);
+    assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, StepAnswer::Done);
     let entries = bench.entries(&format!("held:{webhook}")).await;
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].1, [("delivery".to_owned(), text(&delivery, TRANSCRIPT))]);
@@ -37,7 +37,7 @@ async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_releas
     for is_new in [true, false] {
         let (bench, webhook, held, delivery) = taken(true).await;
         let reason = Reason::Busy { release_in: Duration::from_secs(9), is_new };
-        assert_eq!(bench.hold(&held, &delivery, reason).await, Settled::Done);
+        assert_eq!(bench.hold(&held, &delivery, reason).await, StepAnswer::Done);
         assert_eq!(bench.entries(&format!("held:{webhook}")).await[0].1[0].1, text(&delivery, TRANSCRIPT));
         let due = bench.release_in_ms("acme", webhook).await.unwrap();
         assert!((5_000..=9_000).contains(&due), "{due}");
@@ -51,7 +51,7 @@ const NEW: Reason = Reason::Busy { release_in: PACE, is_new: true };
 const KNOWN: Reason = Reason::Busy { release_in: PACE, is_new: false };
 
 /// Queues one delivery several times and holds all of it together.
-async fn hold_together(bench: &Bench, delivery: &Delivery, envelope: &str, reasons: &[Reason]) -> Vec<Settled> {
+async fn hold_together(bench: &Bench, delivery: &Delivery, envelope: &str, reasons: &[Reason]) -> Vec<StepAnswer> {
     for _ in reasons {
         bench.append("queue", &[("delivery", &text(delivery, envelope))]).await;
     }
@@ -75,9 +75,9 @@ async fn a_new_delivery_of_a_webhook_that_is_on_is_full_from_the_limit_on_and_co
     let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "3")]).await;
     let webhook = bench.webhook("acme", true).await;
     let (delivery, held) = (first("acme", webhook, "e1"), format!("held:{webhook}"));
-    assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[NEW; 2]).await, [Settled::Done, Settled::Done]);
+    assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[NEW; 2]).await, [StepAnswer::Done, StepAnswer::Done]);
     let together = hold_together(&bench, &delivery, TRANSCRIPT, &[NEW; 2]).await;
-    assert_eq!(together, [Settled::Done, Settled::Full], "what was held before it in the batch counts");
+    assert_eq!(together, [StepAnswer::Done, StepAnswer::Full], "what was held before it in the batch counts");
     let (before, queued) = (bench.state().await, bench.entries("queue").await);
     let refused = bench.take("a").await;
     assert_eq!((refused.len(), bench.pending().await), (0, 1), "it stays where it was");
@@ -89,7 +89,7 @@ async fn a_new_delivery_of_a_webhook_that_is_on_is_full_from_the_limit_on_and_co
     // Switched off, the same is held, and the oldest goes.
     let oldest = bench.entries(&held).await.remove(0).0;
     switch(&bench, webhook, false).await;
-    assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[NEW]).await, [Settled::Done]);
+    assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[NEW]).await, [StepAnswer::Done]);
     assert_eq!((bench.len(&held).await, bench.counted("held_overflow").await), (3, 1));
     assert!(bench.entries(&held).await.iter().all(|(id, _)| *id != oldest), "the oldest went");
 }
@@ -105,8 +105,8 @@ async fn a_new_delivery_of_a_webhook_that_is_on_is_full_where_the_sum_of_bytes_h
         let delivery = first("acme", webhook, "e1");
         let mut answers = hold_together(&bench, &delivery, &envelope, &[NEW; 2]).await;
         answers.extend(hold_together(&bench, &delivery, &envelope, &[NEW; 3]).await);
-        let held = answers.iter().take_while(|answer| **answer == Settled::Done).count();
-        assert_eq!((held, &answers[held..]), (fit, &vec![Settled::Full; 5 - fit][..]), "{limit}");
+        let held = answers.iter().take_while(|answer| **answer == StepAnswer::Done).count();
+        assert_eq!((held, &answers[held..]), (fit, &vec![StepAnswer::Full; 5 - fit][..]), "{limit}");
         assert_eq!(bench.len(&format!("held:{webhook}")).await, fit);
         assert_eq!(bench.held_bytes(webhook).await, Some((fit * each).to_string()));
         let visit = bench.visit_in_ms("acme", webhook).await.unwrap();
@@ -122,8 +122,8 @@ async fn what_is_known_is_held_whatever_is_held_already() {
         let delivery = first(account, webhook, "e1");
         let reasons = [NEW, KNOWN, KNOWN, NEW, KNOWN, NEW];
         let answers = hold_together(&bench, &delivery, &envelope_of(size), &reasons).await;
-        let expected = reasons.map(|reason| if reason == NEW { Settled::Full } else { Settled::Done });
-        assert_eq!((&answers[0], &answers[1..]), (&Settled::Done, &expected[1..]), "{account}");
+        let expected = reasons.map(|reason| if reason == NEW { StepAnswer::Full } else { StepAnswer::Done });
+        assert_eq!((&answers[0], &answers[1..]), (&StepAnswer::Done, &expected[1..]), "{account}");
         assert_eq!(bench.len(&format!("held:{webhook}")).await, 4, "{account}");
     }
     assert_eq!(bench.counted("held_overflow").await, 0);
@@ -135,10 +135,10 @@ async fn of_a_webhook_that_was_switched_off_while_more_is_held_the_newest_stay_w
         let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2")]).await;
         let webhook = bench.webhook("acme", true).await;
         let (delivery, held) = (first("acme", webhook, "e1"), format!("held:{webhook}"));
-        assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[KNOWN; 5]).await, vec![Settled::Done; 5]);
+        assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[KNOWN; 5]).await, vec![StepAnswer::Done; 5]);
         switch(&bench, webhook, false).await;
         let fourth = bench.entries(&held).await[4].0.clone();
-        assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[reason]).await, [Settled::Done], "{reason:?}");
+        assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[reason]).await, [StepAnswer::Done], "{reason:?}");
         let left = bench.entries(&held).await;
         assert_eq!((left.len(), &left[0].0, bench.counted("held_overflow").await), (2, &fourth, 4), "{reason:?}");
     }
@@ -152,17 +152,17 @@ async fn holding_adds_the_bytes_that_it_held_to_the_sum_and_no_others() {
     let bytes = |count: usize| Some((count * text(&delivery, TRANSCRIPT).len()).to_string());
     assert_eq!(bench.held_bytes(busy).await, None);
     let answers = hold_together(&bench, &delivery, TRANSCRIPT, &[Reason::Off, NEW, KNOWN, NEW]).await;
-    assert_eq!(answers, [Settled::Active, Settled::Done, Settled::Done, Settled::Full]);
+    assert_eq!(answers, [StepAnswer::Active, StepAnswer::Done, StepAnswer::Done, StepAnswer::Full]);
     assert_eq!(bench.held_bytes(busy).await, bytes(2));
     // Somebody deleted it under its holder: neither held nor counted.
     bench.queue(&delivery).await;
     let deleted = bench.take("a").await.remove(0);
     bench.cli::<()>(&format!("XDEL {} {}", bench.key("queue"), deleted.entry.0)).await;
-    assert_eq!(bench.hold(&deleted, &delivery, KNOWN).await, Settled::Done);
+    assert_eq!(bench.hold(&deleted, &delivery, KNOWN).await, StepAnswer::Done);
     assert_eq!((bench.held_bytes(busy).await, bench.len(&format!("held:{busy}")).await), (bytes(2), 2));
     // The oldest goes without being read, so that its bytes stay in the sum until a visit weighs.
     for held in 1..=3 {
-        assert_eq!(hold_together(&bench, &to_off, TRANSCRIPT, &[Reason::Off]).await, [Settled::Done]);
+        assert_eq!(hold_together(&bench, &to_off, TRANSCRIPT, &[Reason::Off]).await, [StepAnswer::Done]);
         assert_eq!(bench.held_bytes(off).await, bytes(held));
     }
 }
@@ -184,7 +184,7 @@ async fn where_the_sum_is_missing_while_something_is_held_a_visit_is_due_now_and
         bench.cli::<()>(&format!("DEL {}", bench.key("held_bytes"))).await;
         let spoil = spoil.replace("{sums}", &bench.key("held_bytes")).replace("{webhook}", &webhook.to_string());
         bench.cli::<redis::Value>(&spoil).await;
-        assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[later]).await, [Settled::Done], "{what}");
+        assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[later]).await, [StepAnswer::Done], "{what}");
         assert!(bench.visit_in_ms("acme", webhook).await.unwrap() <= 0, "{what}");
         bench.visit("acme", webhook).await;
         let weight = bench.bytes(&held).await.to_string();
@@ -199,7 +199,7 @@ async fn a_retry_without_room_goes_back_to_the_retries_and_is_due_again() {
     let (bench, webhook, held, delivery) = taken(true).await;
     let before = bench.store.now().await.unwrap().timestamp_millis();
     let again = Reason::Again { after: Duration::from_millis(700) };
-    assert_eq!(bench.hold(&held, &delivery, again).await, Settled::Done);
+    assert_eq!(bench.hold(&held, &delivery, again).await, StepAnswer::Done);
     let after = bench.store.now().await.unwrap().timestamp_millis();
     let waiting: Vec<(String, i64)> = bench.redis.clone().zrange_withscores(bench.key("retries"), 0, -1).await.unwrap();
     let [(waiting, due)] = &waiting[..] else { panic!("{waiting:?}") };
@@ -218,7 +218,7 @@ async fn a_retry_without_room_goes_back_though_held_is_full_and_though_its_webho
         let webhook = bench.webhook("acme", active).await;
         let (held, delivery) = (format!("held:{webhook}"), first("acme", webhook, "e1"));
         let again = Reason::Again { after: PACE };
-        assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[KNOWN, again]).await, vec![Settled::Done; 2]);
+        assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[KNOWN, again]).await, vec![StepAnswer::Done; 2]);
         assert_eq!((bench.len(&held).await, bench.counted("held_overflow").await), (1, 0), "{active}");
         assert_eq!(bench.cli::<usize>(&format!("ZCARD {}", bench.key("retries"))).await, 1, "{active}");
     }
@@ -228,7 +228,7 @@ async fn a_retry_without_room_goes_back_though_held_is_full_and_though_its_webho
 async fn a_retry_that_waits_already_keeps_its_time_and_the_other_is_counted() {
     let (bench, _, held, delivery) = taken(true).await;
     let _: () = bench.redis.clone().zadd(bench.key("retries"), text(&delivery, TRANSCRIPT), 5).await.unwrap();
-    assert_eq!(bench.hold(&held, &delivery, Reason::Again { after: PACE }).await, Settled::Done);
+    assert_eq!(bench.hold(&held, &delivery, Reason::Again { after: PACE }).await, StepAnswer::Done);
     assert_eq!(bench.cli::<usize>(&format!("ZCOUNT {} 5 5", bench.key("retries"))).await, 1);
     assert_eq!((bench.counted("retries_merged").await, bench.len("queue").await, bench.pending().await), (1, 0, 0));
 }
@@ -236,7 +236,7 @@ async fn a_retry_that_waits_already_keeps_its_time_and_the_other_is_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_back_from_being_held_says_since_when_though_its_worker_left() {
     let (bench, webhook, held, delivery) = taken(true).await;
-    assert_eq!(bench.hold(&held, &delivery, NEW).await, Settled::Done);
+    assert_eq!(bench.hold(&held, &delivery, NEW).await, StepAnswer::Done);
     let held_as = bench.entries(&format!("held:{webhook}")).await[0].0.clone();
     assert_eq!(bench.release("acme", webhook).await, 1);
     let expected = [("delivery".to_owned(), text(&delivery, TRANSCRIPT)), ("held".to_owned(), held_as)];
@@ -261,7 +261,7 @@ async fn one_that_cannot_be_held_does_not_hold_up_its_neighbours() {
         waiting.push(bench.waiting(held, delivery, Reason::Off).await);
     }
     let answers = bench.store.hold(0, "a", &waiting).await.unwrap();
-    assert!(matches!(answers[..], [Settled::Broken(_), Settled::Done]), "{answers:?}");
+    assert!(matches!(answers[..], [StepAnswer::Broken(_), StepAnswer::Done]), "{answers:?}");
     assert_eq!((bench.len("queue").await, bench.pending().await), (1, 1), "the first stays where it was");
     assert_eq!(bench.held_bytes(webhooks[0]).await, None);
 
@@ -270,7 +270,7 @@ async fn one_that_cannot_be_held_does_not_hold_up_its_neighbours() {
     bench.cli::<()>(&format!("SET {spoiled} x")).await;
     let reasons = [Reason::Again { after: PACE }, Reason::Off];
     let answers = hold_together(&bench, &deliveries[1], TRANSCRIPT, &reasons).await;
-    assert!(matches!(answers[..], [Settled::Broken(_), Settled::Done]), "{answers:?}");
+    assert!(matches!(answers[..], [StepAnswer::Broken(_), StepAnswer::Done]), "{answers:?}");
     assert_eq!((bench.len("queue").await, bench.pending().await), (2, 2), "the retry stays where it was");
 }
 
@@ -279,7 +279,7 @@ async fn under_settings_that_cannot_be_read_it_is_held_too() {
     for settings in ["junk", "null", "5", "[]", "{}", r#"{"active":null}"#, r#"{"id":"wh_x","active":true}"#] {
         let (bench, webhook, held, delivery) = taken(true).await;
         bench.cli::<()>(&format!("HSET {} {webhook} {settings}", bench.key("webhooks:acme"))).await;
-        assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, Settled::Done, "{settings}");
+        assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, StepAnswer::Done, "{settings}");
         assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0), "{settings}");
         assert_eq!(bench.len(&format!("held:{webhook}")).await, 1, "{settings}");
         assert!(bench.visit_in_ms("acme", webhook).await.is_some(), "{settings}");
@@ -290,7 +290,7 @@ async fn under_settings_that_cannot_be_read_it_is_held_too() {
 async fn holding_does_not_put_off_a_visit_that_comes_sooner() {
     let (bench, webhook, held, delivery) = taken(false).await;
     bench.cli::<()>(&format!("ZADD {} 5 acme/{webhook}", bench.key("visits"))).await;
-    assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, Settled::Done);
+    assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, StepAnswer::Done);
     assert_eq!(bench.cli::<i64>(&format!("ZSCORE {} acme/{webhook}", bench.key("visits"))).await, 5);
 }
 
@@ -305,7 +305,7 @@ async fn a_delivery_of_a_deleted_webhook_is_dropped_and_counted_whatever_was_to_
             Err(reason) => bench.hold(&held, &delivery, reason).await,
             Ok(next) => bench.settle(&[attempted(&held, &delivery, next)]).await.remove(0),
         };
-        assert_eq!(answer, Settled::Gone, "{next:?}");
+        assert_eq!(answer, StepAnswer::Gone, "{next:?}");
         assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0), "{next:?}");
         assert_eq!(bench.counted("deliveries_of_deleted_webhook").await, 1, "{next:?}");
         let left = bench.cli::<Vec<String>>(&format!("KEYS {}:*{webhook}*", bench.prefix)).await;
@@ -322,7 +322,7 @@ async fn each_batch_plans_anew_what_somebody_lost_and_one_that_cannot_plan_holds
     let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "3")]).await;
     let webhook = bench.webhook("acme", true).await;
     let delivery = first("acme", webhook, "e1");
-    for expected in [Settled::Done, Settled::Done, Settled::Done, Settled::Full] {
+    for expected in [StepAnswer::Done, StepAnswer::Done, StepAnswer::Done, StepAnswer::Full] {
         bench.cli::<()>(&format!("DEL {}", bench.key("releases"))).await;
         assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[NEW]).await, [expected]);
         assert!(bench.release_in_ms("acme", webhook).await.is_some_and(|due| due <= 50));
@@ -335,7 +335,7 @@ async fn each_batch_plans_anew_what_somebody_lost_and_one_that_cannot_plan_holds
     }
     bench.cli::<()>(&format!("SET {} x", bench.key("releases"))).await;
     let answers = hold_together(&bench, &delivery, TRANSCRIPT, &[KNOWN; 5]).await;
-    assert!(answers.iter().all(|answer| matches!(answer, Settled::Broken(_))), "{answers:?}");
+    assert!(answers.iter().all(|answer| matches!(answer, StepAnswer::Broken(_))), "{answers:?}");
     assert_eq!((bench.len(&format!("held:{webhook}")).await, bench.pending().await), (3, 6));
 }
 
@@ -347,11 +347,11 @@ async fn where_something_is_held_already_the_fence_and_whether_it_is_on_are_aske
     hold_together(&bench, &delivery, TRANSCRIPT, &[NEW; 2]).await;
     bench.queue(&delivery).await;
     let taken = bench.take("a").await.remove(0);
-    assert_eq!(bench.hold(&taken, &delivery, Reason::Off).await, Settled::Active);
+    assert_eq!(bench.hold(&taken, &delivery, Reason::Off).await, StepAnswer::Active);
     bench.cli::<redis::Value>(&format!("XCLAIM {} workers b 0 {}", bench.key("queue"), taken.entry.0)).await;
     let before = bench.state().await;
     for reason in [Reason::Off, NEW, KNOWN, Reason::Again { after: PACE }] {
-        assert_eq!(bench.hold(&taken, &delivery, reason).await, Settled::Lost, "{reason:?}");
+        assert_eq!(bench.hold(&taken, &delivery, reason).await, StepAnswer::Lost, "{reason:?}");
         assert_eq!(changed(&before, &bench.state().await), [""; 0], "{reason:?}");
     }
     assert_eq!((bench.len("queue").await, bench.len(&held).await), (1, 2));

@@ -26,7 +26,7 @@ async fn an_event_comes_back_under_its_id_and_a_delivery_as_it_was() {
     }
     let taken = bench.take("a").await;
     let ids = ["0-made", "0-made-2", "own-id", "0-made-3", ""].map(str::to_owned);
-    let given: Vec<(Held, String)> = taken.into_iter().zip(ids).collect();
+    let given: Vec<(Fence, String)> = taken.into_iter().zip(ids).collect();
     assert_eq!(bench.store.leave(0, "a", true, &given).await.unwrap(), 5);
     let back: Vec<_> = bench.entries("queue").await.into_iter().map(|(_, fields)| fields).collect();
     let expected: [&[(&str, &str)]; 5] = [
@@ -55,7 +55,7 @@ async fn a_consumer_is_removed_when_it_leaves_with_nothing_pending_and_only_then
     assert_eq!((consumers(&bench).await, bench.pending().await), (vec!["a".to_owned(), "b".to_owned()], 2));
     let pending: Vec<(String, String, u64, u32)> =
         bench.cli(&format!("XPENDING {} workers - + 10 a", bench.key("queue"))).await;
-    let held = Held { partition: 0, entry: lynkhook::store::EntryId(pending[0].0.clone()), deliveries: 1 };
+    let held = Fence { partition: 0, entry: lynkhook::store::EntryId(pending[0].0.clone()), deliveries: 1 };
     assert_eq!(bench.store.leave(0, "a", false, &[(held, "e1".to_owned())]).await.unwrap(), 1);
     assert_eq!(consumers(&bench).await, ["a", "b"], "it gave everything back and stays");
     bench.store.leave(0, "b", true, &[]).await.unwrap();

@@ -2,7 +2,7 @@
 
 use lynkhook::{
     domain::event::EventId,
-    store::{Fate, Span},
+    store::{EntryRange, Fate},
 };
 
 use super::*;
@@ -12,7 +12,7 @@ async fn reject(bench: &Bench, fields: &[(&str, &str)], event: Option<&str>) {
     bench.append("queue", fields).await;
     let held = bench.take("a").await.remove(0);
     let event: Option<EventId> = event.map(|event| event.parse().unwrap());
-    assert_eq!(bench.store.reject("a", &held, "because", event.as_ref()).await.unwrap(), Settled::Done);
+    assert_eq!(bench.store.reject("a", &held, "because", event.as_ref()).await.unwrap(), StepAnswer::Done);
     assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0));
 }
 
@@ -21,7 +21,7 @@ async fn kept(bench: &Bench) -> Vec<String> {
     bench.entries("rejected").await.into_iter().map(|(_, mut fields)| fields.swap_remove(2).1).collect()
 }
 
-async fn requeue(bench: &Bench, span: &Span) -> u64 {
+async fn requeue(bench: &Bench, span: &EntryRange) -> u64 {
     let (mut span, mut moved) = (Some(span.clone()), 0);
     while let Some(rest) = span {
         let batch = bench.store.settle_rejected(0, &rest, Fate::Requeue).await.unwrap();

@@ -5,7 +5,7 @@ use super::*;
 const RETRY: Next = Next::Retry { after: Duration::from_secs(2) };
 
 /// Takes these deliveries as consumer `a`.
-async fn taken(bench: &Bench, deliveries: &[&Delivery]) -> Vec<Held> {
+async fn taken(bench: &Bench, deliveries: &[&Delivery]) -> Vec<Fence> {
     for delivery in deliveries {
         bench.queue(delivery).await;
     }
@@ -25,7 +25,7 @@ async fn a_retry_waits_for_its_delay_as_the_next_attempt_with_the_envelope_as_it
     bench.append("queue", &[("delivery", &text(&delivery, envelope))]).await;
     let held = bench.take("a").await.remove(0);
     let before = bench.store.now().await.unwrap().timestamp_millis();
-    assert_eq!(bench.settle(&[attempted(&held, &delivery, RETRY)]).await, [Settled::Done]);
+    assert_eq!(bench.settle(&[attempted(&held, &delivery, RETRY)]).await, [StepAnswer::Done]);
     let after = bench.store.now().await.unwrap().timestamp_millis();
     let waiting = retries(&bench).await;
     let [(waiting, due)] = &waiting[..] else { panic!("{waiting:?}") };
@@ -46,7 +46,7 @@ async fn a_log_key_of_a_wrong_type_does_not_undo_the_move_and_the_refused_entry_
         let held = taken(&bench, &[&delivery]).await.remove(0);
         let logs = bench.key(&format!("logs:{webhook}"));
         bench.cli::<()>(&format!("SET {logs} x")).await;
-        assert_eq!(bench.settle(&[attempted(&held, &delivery, next)]).await, [Settled::Unlogged], "{next:?}");
+        assert_eq!(bench.settle(&[attempted(&held, &delivery, next)]).await, [StepAnswer::Unlogged], "{next:?}");
         assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0), "{next:?}");
         assert_eq!(bench.counted("log_entries_refused").await, 1, "{next:?}");
         let (retries, failed) = (retries(&bench).await.len(), bench.len(&format!("failed:{webhook}")).await);
@@ -65,8 +65,8 @@ async fn an_attempt_that_cannot_be_settled_stays_as_it_was_and_its_neighbours_ar
     let attempts: Vec<Attempted> =
         held.iter().zip(&deliveries).map(|(held, delivery)| attempted(held, delivery, Next::Failed)).collect();
     let answers = bench.settle(&attempts).await;
-    assert!(matches!(&answers[0], Settled::Broken(why) if why.contains("WRONGTYPE")), "{answers:?}");
-    assert_eq!(answers[1..], [Settled::Done, Settled::Done]);
+    assert!(matches!(&answers[0], StepAnswer::Broken(why) if why.contains("WRONGTYPE")), "{answers:?}");
+    assert_eq!(answers[1..], [StepAnswer::Done, StepAnswer::Done]);
     let pending: Vec<(String, String, u64, u32)> =
         bench.cli(&format!("XPENDING {} workers - + 10", bench.key("queue"))).await;
     let [(entry, consumer, _, 1)] = &pending[..] else { panic!("{pending:?}") };
@@ -87,7 +87,7 @@ async fn a_counter_that_is_no_number_or_no_hash_does_not_stop_a_move() {
         let deliveries = ["e1", "e2"].map(|event| first("acme", webhook, event));
         let held = taken(&bench, &deliveries.each_ref()).await;
         for (held, delivery) in held.iter().zip(&deliveries) {
-            assert_eq!(bench.settle(&[attempted(held, delivery, Next::Failed)]).await, [Settled::Done], "{spoil}");
+            assert_eq!(bench.settle(&[attempted(held, delivery, Next::Failed)]).await, [StepAnswer::Done], "{spoil}");
         }
         let failed = bench.entries(&format!("failed:{webhook}")).await;
         assert_eq!(failed.len(), 1, "{spoil}");
@@ -104,7 +104,7 @@ async fn the_very_same_delivery_waits_once_for_the_sooner_time_and_the_other_is_
     let held = taken(&bench, &[&delivery, &delivery]).await;
     let later = Next::Retry { after: Duration::from_secs(600) };
     let attempts = [attempted(&held[0], &delivery, RETRY), attempted(&held[1], &delivery, later)];
-    assert_eq!(bench.settle(&attempts).await, [Settled::Done, Settled::Done]);
+    assert_eq!(bench.settle(&attempts).await, [StepAnswer::Done, StepAnswer::Done]);
     let waiting = retries(&bench).await;
     assert_eq!(waiting.len(), 1);
     let now = bench.store.now().await.unwrap().timestamp_millis();
@@ -142,7 +142,7 @@ async fn visits_of_a_wrong_type_keep_no_log_from_being_written() {
     bench.cli::<()>(&format!("SET {} x", bench.key("visits"))).await;
     let taken = bench.take("a").await;
     let settled: Vec<_> = taken.iter().zip(&attempts).map(|(held, d)| attempted(held, d, Next::Delivered)).collect();
-    assert_eq!(bench.settle(&settled).await, [Settled::Done, Settled::Done]);
+    assert_eq!(bench.settle(&settled).await, [StepAnswer::Done, StepAnswer::Done]);
     for delivery in &attempts {
         assert_eq!(bench.log(delivery.webhook).await.len(), 1);
     }
@@ -184,7 +184,8 @@ async fn deliveries_to_a_webhook_with_a_log_are_settled_together_but_for_those_t
     let claim = format!("XCLAIM {} workers b 0 {second_of_the_second} JUSTID", bench.key("queue"));
     bench.cli::<Vec<String>>(&claim).await;
     let attempts: Vec<_> = held.iter().zip(&deliveries).map(|(held, d)| attempted(held, d, Next::Delivered)).collect();
-    let expected = [Settled::Done, Settled::Done, Settled::Done, Settled::Lost, Settled::Done, Settled::Done];
+    let expected =
+        [StepAnswer::Done, StepAnswer::Done, StepAnswer::Done, StepAnswer::Lost, StepAnswer::Done, StepAnswer::Done];
     assert_eq!(bench.settle(&attempts).await, expected);
     assert_eq!((bench.len("queue").await, bench.pending().await), (1, 1));
     let logged = |log: Vec<serde_json::Value>| {
@@ -194,7 +195,7 @@ async fn deliveries_to_a_webhook_with_a_log_are_settled_together_but_for_those_t
     let [whole, rest]: [Vec<String>; 2] = [logged(bench.log(webhooks[0]).await), logged(bench.log(webhooks[1]).await)];
     assert_eq!(whole, [ids(&[4, 2, 0]), vec![begin[0].id.clone()]].concat(), "newest first");
     assert_eq!(rest, [ids(&[5, 1]), vec![begin[1].id.clone()]].concat(), "newest first");
-    assert_eq!(bench.settle(&attempts).await, vec![Settled::Lost; 6], "a late result changes nothing");
+    assert_eq!(bench.settle(&attempts).await, vec![StepAnswer::Lost; 6], "a late result changes nothing");
     assert_eq!((bench.log(webhooks[0]).await.len(), bench.log(webhooks[1]).await.len()), (4, 3));
 }
 
@@ -210,8 +211,8 @@ async fn where_there_is_no_log_a_webhook_that_cannot_be_read_keeps_its_attempts_
     let attempts: Vec<_> =
         held.iter().zip(&deliveries).zip(nexts).map(|((held, d), next)| attempted(held, d, next)).collect();
     let answers = bench.settle(&attempts).await;
-    assert!(matches!(answers[0], Settled::Broken(_)), "{answers:?}");
-    assert_eq!(answers[1..], [Settled::Gone, Settled::Gone]);
+    assert!(matches!(answers[0], StepAnswer::Broken(_)), "{answers:?}");
+    assert_eq!(answers[1..], [StepAnswer::Gone, StepAnswer::Gone]);
     assert_eq!((bench.len("queue").await, bench.pending().await, bench.len("retries").await), (1, 1, 0));
     assert_eq!(bench.counted("deliveries_of_deleted_webhook").await, 2);
     assert!(bench.log(webhook).await.is_empty() && bench.log(gone).await.is_empty());
@@ -233,7 +234,7 @@ async fn where_many_have_failed_the_limits_hold_and_what_somebody_lost_is_seen_a
 
     let bench = Bench::with(&[("LYNKHOOK_FAILED__LIMIT", "37")]).await;
     let webhook = bench.webhook("acme", true).await;
-    assert_eq!(one_by_one(&bench, webhook, 60, &[]).await, (vec![Settled::Done; 60], 37));
+    assert_eq!(one_by_one(&bench, webhook, 60, &[]).await, (vec![StepAnswer::Done; 60], 37));
     assert_eq!(bench.counted("failed_overflow").await, 23);
     // There are as many as may be, whatever comes: only what is renewed is looked at.
     for (renew, is_planned) in [(&[][..], false), (&[webhook], true)] {
@@ -242,7 +243,7 @@ async fn where_many_have_failed_the_limits_hold_and_what_somebody_lost_is_seen_a
         assert_eq!(bench.visit_in_ms("acme", webhook).await.is_some(), is_planned);
     }
     bench.cli::<()>(&format!("HDEL {} {webhook}", bench.key("webhooks:acme"))).await;
-    assert_eq!(one_by_one(&bench, webhook, 1, &[webhook]).await.0, [Settled::Gone]);
+    assert_eq!(one_by_one(&bench, webhook, 1, &[webhook]).await.0, [StepAnswer::Gone]);
     assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0));
 
     let webhook = bench.webhook("acme", true).await;

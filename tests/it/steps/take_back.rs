@@ -50,7 +50,7 @@ async fn what_a_consumer_claimed_and_has_not_in_hand_is_taken_back_under_its_cou
         let id = &held.entry.0;
         let queue = bench.key("queue");
         bench.cli::<redis::Value>(&format!("XCLAIM {queue} workers {consumer} 0 {id} RETRYCOUNT {deliveries}")).await;
-        entries.push(Held { deliveries, ..held });
+        entries.push(Fence { deliveries, ..held });
     }
     let before = leases(&bench).await;
     let aged = format!("XCLAIM {} workers a 0 {} IDLE 60000 RETRYCOUNT 3", bench.key("queue"), entries[5].entry.0);

@@ -162,7 +162,7 @@ async fn a_webhook_that_is_off_never_holds_much_more_than_it_may_of_200_events_o
         for held in bench.take("a").await {
             waiting.push(bench.waiting(&held, &delivery, Reason::Off).await);
         }
-        assert_eq!(bench.store.hold(0, "a", &waiting).await.unwrap(), vec![Settled::Done; 4]);
+        assert_eq!(bench.store.hold(0, "a", &waiting).await.unwrap(), vec![StepAnswer::Done; 4]);
         // Only those visits are made that holding planned.
         bench.visit_if_due("acme", webhook).await;
         most = most.max(bench.bytes(&key).await);

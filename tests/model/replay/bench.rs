@@ -17,8 +17,8 @@ use lynkhook::{
         webhook::{Webhook, WebhookId},
     },
     store::{
-        Attempted, EntryId, Held, Known, KnownClock, Put, Reader, Reason, Redelivered, Settled, Span, Store, Untold,
-        Visited, Waiting,
+        Attempted, EntryId, EntryRange, Fence, Known, KnownClock, Put, Reader, Reason, Redelivered, StepAnswer, Store,
+        ToHold, Untold, Visited,
     },
 };
 use redis::{FromRedisValue, aio::MultiplexedConnection};
@@ -256,8 +256,8 @@ impl Bench {
                     state::Reason::Known => Reason::Busy { release_in: later, is_new: false },
                     state::Reason::Again => Reason::Again { after: later },
                 };
-                let waiting = Waiting {
-                    held,
+                let waiting = ToHold {
+                    fence: held,
                     delivery: self.delivery(delivery),
                     envelope: envelope(delivery.event).into(),
                     reason,
@@ -276,7 +276,7 @@ impl Bench {
                     .settle(
                         0,
                         name,
-                        &[Attempted { held, delivery: delivery.into(), next, log: log.into(), trimmed: None }],
+                        &[Attempted { fence: held, delivery: delivery.into(), next, log: log.into(), trimmed: None }],
                         &HashSet::new(),
                     )
                     .await
@@ -289,23 +289,23 @@ impl Bench {
             }
         };
         let expected = match expected {
-            Answer::Done => Settled::Done,
-            Answer::Lost => Settled::Lost,
-            Answer::Gone => Settled::Gone,
-            Answer::Active => Settled::Active,
-            Answer::Full => Settled::Full,
+            Answer::Done => StepAnswer::Done,
+            Answer::Lost => StepAnswer::Lost,
+            Answer::Gone => StepAnswer::Gone,
+            Answer::Active => StepAnswer::Active,
+            Answer::Full => StepAnswer::Full,
         };
         // An entry that was settled before the group was made anew is as gone as one that was taken out: its worker, whose lease
         // must not have ended, tells them apart.
-        let is_gone = answer == Settled::Vanished && !before.queue.iter().any(|entry| entry.id == command.entry);
-        let answer = if is_gone { Settled::Lost } else { answer };
+        let is_gone = answer == StepAnswer::Vanished && !before.queue.iter().any(|entry| entry.id == command.entry);
+        let answer = if is_gone { StepAnswer::Lost } else { answer };
         assert_eq!(answer, expected, "{command:?}");
     }
 
     async fn renew(&self, worker: u8, before: &State) {
         let renewed = leases(before, worker);
         let lost = redis_steps::renew(Protocol::WHOLE, &mut before.clone(), Consumer::Worker(worker), &renewed);
-        let leases: Vec<Held> = renewed.iter().map(|&(entry, count)| self.held(entry, count)).collect();
+        let leases: Vec<Fence> = renewed.iter().map(|&(entry, count)| self.held(entry, count)).collect();
         let lost: Vec<EntryId> = lost.into_iter().map(|id| self.entries[usize::from(id)].clone()).collect();
         let [mut found, _, vanished] = self.store.renew(0, &self.names[usize::from(worker)], &leases).await.unwrap();
         let is_gone = |id: &EntryId| !before.queue.iter().any(|entry| self.entries[usize::from(entry.id)] == *id);
@@ -331,7 +331,7 @@ impl Bench {
     }
 
     async fn leave(&mut self, worker: u8, before: &State) {
-        let unstarted: Vec<(Held, String)> = before.workers[usize::from(worker)]
+        let unstarted: Vec<(Fence, String)> = before.workers[usize::from(worker)]
             .iter()
             .filter(|hand| !hand.lost)
             .map(|hand| {
@@ -371,7 +371,7 @@ impl Bench {
 
     async fn redeliver(&self, webhook: WebhookId) {
         let last = self.store.newest_failed(&self.account, webhook).await.unwrap().expect("some failed");
-        let span = Span { first: EntryId("-".to_owned()), last };
+        let span = EntryRange { first: EntryId("-".to_owned()), last };
         let redelivered = self.store.redeliver(&self.account, webhook, span).await.unwrap();
         assert!(matches!(redelivered, Redelivered::Moved(1.., None)), "{redelivered:?}");
     }
@@ -406,8 +406,8 @@ impl Bench {
         delivery::Delivery { attempt: of.attempt, redelivery, ..first }
     }
 
-    fn held(&self, entry: u8, deliveries: u8) -> Held {
-        Held { partition: 0, entry: self.entries[usize::from(entry)].clone(), deliveries: deliveries.into() }
+    fn held(&self, entry: u8, deliveries: u8) -> Fence {
+        Fence { partition: 0, entry: self.entries[usize::from(entry)].clone(), deliveries: deliveries.into() }
     }
 }
 

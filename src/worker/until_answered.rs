@@ -47,11 +47,11 @@ pub(super) fn is_mended_by_waiting(error: &StoreError) -> bool {
 /// A macro, because a closure that lends what it captures to the future it returns is not seen to be `Send`.
 macro_rules! until_answered {
     ($name:literal, $step:expr) => {{
-        let mut backoff = $crate::worker::persist::Backoff::new();
+        let mut backoff = $crate::worker::until_answered::Backoff::new();
         loop {
             match $step.await {
-                Err(error) if $crate::worker::persist::is_mended_by_waiting(&error) => {
-                    $crate::worker::persist::tell($name, None, &error);
+                Err(error) if $crate::worker::until_answered::is_mended_by_waiting(&error) => {
+                    $crate::worker::until_answered::tell($name, None, &error);
                     backoff.pause().await;
                 }
                 answer => break answer,

@@ -18,7 +18,7 @@ const READ_PARTS: usize = 16;
 /// for follows from what those before them weighed, so where they suddenly are large it may be one read's worth of the
 /// largest. With several partitions it may also be passed by one entry for each of them: their readers wait for an entry
 /// while there is room, and all of them may get one at the same moment.
-pub(super) struct Load {
+pub(super) struct BytesInHand {
     most_bytes: usize,
     /// The most that one read may bring: all of it, or a part where several readers may read at the same time.
     read_bytes: usize,
@@ -30,11 +30,11 @@ pub(super) struct Load {
 
 /// One entry's part of it, given back when dropped.
 pub(super) struct Weight {
-    load: Arc<Load>,
+    load: Arc<BytesInHand>,
     bytes: usize,
 }
 
-impl Load {
+impl BytesInHand {
     pub(super) fn new(most_bytes: usize, readers: u16) -> Self {
         let read_bytes = if readers == 1 { most_bytes } else { most_bytes / READ_PARTS };
         Self {
@@ -89,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn room_is_given_for_what_entries_weigh_and_waited_for_when_there_is_none() {
-        let load = Arc::new(Load::new(64 << 20, 1));
+        let load = Arc::new(BytesInHand::new(64 << 20, 1));
         assert_eq!(load.room().await, 64, "heavy ones are what is expected at first");
         let heavy: Vec<Weight> = (0..63).map(|_| load.add(1 << 20)).collect();
         assert_eq!(load.room().await, 1);
@@ -103,7 +103,7 @@ mod tests {
             drop(load.add(600));
         }
         assert!(load.room().await > 10_000, "what was heavy once is forgotten");
-        let of_several = Load::new(64 << 20, 64);
+        let of_several = BytesInHand::new(64 << 20, 64);
         assert_eq!(of_several.room().await, 4, "one read of several leaves room for others");
     }
 }

@@ -11,7 +11,7 @@ const OVER_AFTER: Duration = Duration::from_secs(5);
 
 /// The last shortage.
 #[derive(Default)]
-pub(super) struct Shortage(Mutex<Option<Met>>);
+pub(super) struct LocalExhaustion(Mutex<Option<Met>>);
 
 #[derive(Clone, Copy)]
 struct Met {
@@ -20,7 +20,7 @@ struct Met {
     told: Instant,
 }
 
-impl Shortage {
+impl LocalExhaustion {
     /// A delivery met a shortage: says so in the log.
     pub(super) fn tell(&self, lacking: &'static str) {
         let (now, mut last) = (Instant::now(), self.0.lock());

@@ -29,7 +29,7 @@ pub(super) enum Role {
 const ROLES: [Role; 5] = [Role::Claim, Role::Promote, Role::Release, Role::Visit, Role::Renew];
 
 /// When each loop turned last.
-pub(super) struct Turns {
+pub(super) struct Heartbeats {
     started: Instant,
     /// By role, then by partition; ms since `started`.
     last: [Vec<AtomicU64>; ROLES.len()],
@@ -39,7 +39,7 @@ pub(super) struct Turns {
     within: [Duration; ROLES.len()],
 }
 
-impl Turns {
+impl Heartbeats {
     /// Nothing has turned yet, and everything has its time from now on.
     pub(super) fn new(settings: &config::Settings, partitions: u16) -> Self {
         let config::Worker { claim_every, renew_every, .. } = settings.worker;

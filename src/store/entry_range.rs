@@ -4,14 +4,14 @@ use super::EntryId;
 
 /// Entries from one id to another, both included.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Span {
+pub struct EntryRange {
     /// The oldest.
     pub first: EntryId,
     /// The newest.
     pub last: EntryId,
 }
 
-impl Span {
+impl EntryRange {
     /// One entry.
     pub fn one(id: &EntryId) -> Self {
         Self { first: id.clone(), last: id.clone() }
