@@ -1,6 +1,7 @@
 //! Queue entries: what a worker finds in the stream, judged before anything is done with it.
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 
 use super::{
     account::{AccountId, NotAnAccount},
@@ -12,6 +13,8 @@ use super::{
 /// The field in which the rest of a fan-out says how far it came. No producer's field has such a name by accident, for any
 /// other name is the producers'.
 const AFTER: &str = "lynkhook:after";
+/// Workers are behind when an entry waited in the queue for this long.
+const BEHIND: TimeDelta = TimeDelta::seconds(3);
 
 /// What an entry asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,9 +145,12 @@ impl Judged {
         Ok(judged)
     }
 
-    /// Whether this delivery of it was neither held nor attempted before, nor waited for a name server.
-    pub fn is_new(&self, delivery: &Delivery) -> bool {
-        !(self.was_held || self.has_waited) && delivery.attempt == 1 && delivery.redelivery.is_none()
+    /// Whether this delivery of it counts against the limits of `held`, after its entry was in the queue for `age`: it was
+    /// neither held nor attempted before, nor did it wait for a name server. Workers that left it in the queue for long were
+    /// behind, and that is not the endpoint's fault; what moves from `queue` to `held` takes no more of Redis's memory.
+    pub fn is_new(&self, delivery: &Delivery, age: TimeDelta) -> bool {
+        let is_first = delivery.attempt == 1 && delivery.redelivery.is_none();
+        is_first && !(self.was_held || self.has_waited) && age < BEHIND
     }
 
     /// Whose entry it is.

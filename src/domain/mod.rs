@@ -5,15 +5,18 @@
 
 pub mod account;
 pub mod address;
+pub mod busy;
 pub mod delivery;
 pub mod endpoint;
 pub mod entry;
 pub mod event;
 pub mod header;
 pub mod identifier;
+pub mod lease;
 pub mod log_entry;
 pub mod new_event;
 pub mod outcome;
+pub mod recent;
 pub mod retry;
 pub mod text;
 pub mod transcript;

@@ -59,6 +59,7 @@ use crate::{
         address::{AllowList, AllowListError},
         outcome::{NetworkFault, Outcome, Phase, Phases},
     },
+    secrets::SecretsError,
 };
 
 const AGENT: &str = concat!("Lynkhook/", env!("CARGO_PKG_VERSION"));
@@ -84,6 +85,20 @@ pub struct Attempt {
     pub duration: Duration,
     /// How long each part took.
     pub phases: Phases,
+}
+
+impl Attempt {
+    /// A request never goes without its authentication. That a key is missing here may be this worker's fault alone, in the
+    /// middle of a rotation for example, so it is attempted again; what no key opens fails at once. Either way it ends
+    /// among the failed deliveries, whole, to be redelivered when the keys are right.
+    pub fn without_credentials(error: &SecretsError) -> Self {
+        let fault = NetworkFault::NoCredentials;
+        let outcome = match error {
+            SecretsError::NoKey | SecretsError::OtherKey { .. } => Outcome::NetworkError(fault),
+            _ => Outcome::Refused(fault.to_string()),
+        };
+        Self { outcome, duration: Duration::ZERO, phases: Phases::default() }
+    }
 }
 
 /// Why no attempt was made. It says nothing of the endpoint, and costs the delivery no attempt: it is to be tried again.

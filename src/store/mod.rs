@@ -103,6 +103,11 @@ impl Store {
         &self.0.keys
     }
 
+    /// The partitions of each node of Redis: one node has all of them.
+    pub fn by_node(&self) -> Vec<Vec<u16>> {
+        vec![(0..self.0.keys.partitions()).collect()]
+    }
+
     /// The clock of Redis.
     pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
         let (seconds, micros): (i64, i64) = self.0.link.run(&redis::cmd("TIME")).await?;

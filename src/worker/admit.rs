@@ -2,112 +2,140 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use chrono::TimeDelta;
 use tokio::time::Instant;
-use url::Url;
 
 use super::{
     Worker,
-    deliver::{leased, report},
-    endpoints::Permit,
-    leases::Lease,
-    no_room::NoRoom,
+    parts::{
+        endpoints::Permit,
+        leases::{Lease, Ready},
+        no_room::NoRoom,
+    },
+    step::{Then, hold},
+    until_answered::Backoff,
 };
 use crate::{
-    domain::{delivery::Delivery, endpoint::LOOK_AGAIN, entry::Judged},
-    store::{Reason, StepAnswer, StoreError, ToHold},
+    domain::{delivery::Delivery, endpoint::LOOK_AGAIN, entry::Judged, webhook::Webhook},
+    sender::NotMade,
+    store::{Reason, StepAnswer},
 };
 
-/// Workers are behind when an entry waited in the queue for this long.
-const BEHIND: TimeDelta = TimeDelta::seconds(3);
 /// Whether too many bytes are held for a webhook that is off is looked at within this long.
 const WEIGH_WITHIN: Duration = Duration::from_millis(50);
 
-/// The fate of a delivery for which there is no room.
-pub(super) enum PutOff {
-    /// It waits in Redis, or is no longer this worker's.
-    Waits,
-    /// As many wait as may: the delivery fails, for this reason.
+/// Why no attempt was made.
+pub(super) enum NoAttempt {
+    /// The delivery goes on like this.
+    Then(Then),
+    /// As many deliveries wait as may: this one fails, for this reason.
     Full(String),
 }
 
-/// Asks for room for an attempt, and puts its delivery off if there is none. Never holds a `suspect`, an entry that was
-/// claimed before: a held entry loses its delivery count, and that count exposes an entry that ends its workers.
+/// Waits for the lease, and asks for room for an attempt; puts the delivery off if there is none. Never holds a `suspect`, an
+/// entry that was claimed before: a held entry loses its delivery count, and that count exposes an entry that ends its workers.
+/// An entry that somebody took out of the queue cannot be put off from there either.
 pub(super) async fn admit(
     worker: &Worker,
     lease: &Lease,
-    delivery: &Delivery,
-    url: &Url,
     judged: &Judged,
+    (delivery, webhook): (&Delivery, &Webhook),
     suspect: bool,
-) -> Result<Permit, PutOff> {
-    let bytes = judged.envelope.len();
-    match worker.endpoints.enter(delivery, url, bytes, judged.was_held) {
+) -> Result<Permit, NoAttempt> {
+    match lease.ready(worker.rules.leases.start_within).await {
+        Ready::Now => {}
+        // Somebody may have switched the webhook off, or edited it, during the wait.
+        Ready::Waited => return Err(NoAttempt::Then(Then::Again)),
+        Ready::Lost => return Err(NoAttempt::Then(Then::Over)),
+    }
+    let (endpoints, bytes) = (&worker.room.endpoints, judged.envelope.len());
+    match endpoints.enter(delivery, webhook.url.as_url(), bytes, judged.was_held) {
         Ok(permit) => Ok(permit),
-        Err(_) if suspect => Ok(worker.endpoints.enter_anyway(delivery, bytes)),
+        Err(_) if suspect => Ok(endpoints.enter_anyway(delivery, bytes)),
         Err(no_room) => Err(put_off(worker, lease, delivery, judged, no_room).await),
     }
 }
 
-/// Puts a delivery off for which there is no room at its endpoint.
-pub(super) async fn put_off(
+/// No request could be made, for a reason that is not the endpoint's fault: the delivery waits. A suspect waits in hand.
+pub(super) async fn wait_for_means(
     worker: &Worker,
     lease: &Lease,
-    delivery: &Delivery,
     judged: &Judged,
-    no_room: NoRoom,
-) -> PutOff {
-    let is_retry = delivery.attempt > 1;
+    (delivery, webhook): (&Delivery, &Webhook),
+    suspect: bool,
+    lacking: NotMade,
+) -> NoAttempt {
+    match lacking {
+        NotMade::HostFull if !suspect => {
+            worker.room.endpoints.note_host_full(delivery, webhook.url.as_url());
+            return put_off(worker, lease, delivery, judged, NoRoom::HostFull).await;
+        }
+        NotMade::HostFull => {}
+        NotMade::Lacking(lacking) => worker.vitals.exhaustion.tell(lacking),
+        NotMade::NoNameServer(why) => {
+            worker.vitals.exhaustion.tell(why);
+            if !suspect {
+                return wait_for_name(worker, lease, delivery, judged).await;
+            }
+        }
+    }
+    NoAttempt::Then(Then::Pause)
+}
+
+/// Puts a delivery off for which there is no room at its endpoint.
+async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &Judged, no_room: NoRoom) -> NoAttempt {
+    let (here, is_retry) = (worker.partition_of(lease), delivery.attempt > 1);
     let (wait, reason) = if is_retry {
-        let after = worker.endpoints.put_off(delivery.webhook);
+        let after = worker.room.endpoints.put_off(delivery.webhook);
         (after, Reason::Again { after })
     } else {
-        // An entry that workers left in the queue for long always fits: the endpoint is not to blame for the backlog, and what
-        // moves from `queue` to `held` takes no more of Redis's memory.
-        let is_new = judged.is_new(delivery) && lease.entry().age(worker.clock.now()) < BEHIND;
+        let is_new = judged.is_new(delivery, lease.entry().age(here.clock.now()));
         (LOOK_AGAIN, Reason::Busy { release_in: LOOK_AGAIN, is_new })
     };
     match hold(worker, lease, delivery, &judged.envelope, reason).await {
         Some(StepAnswer::Full) => {
-            worker.figures.no_room();
-            return PutOff::Full(format!("not attempted: {no_room} and its waiting list is full"));
+            worker.vitals.counters.no_room();
+            return NoAttempt::Full(format!("not attempted: {no_room} and its waiting list is full"));
         }
         Some(StepAnswer::Done) => {
-            worker.figures.put_off();
-            let (partition, then) = (usize::from(lease.partition()), Instant::now() + wait);
+            worker.vitals.counters.put_off();
+            let then = Instant::now() + wait;
             if is_retry {
-                worker.next_promote[partition].by(then);
+                here.alarms.promote.by(then);
             } else {
-                worker.endpoints.note_held(&delivery.account, delivery.webhook);
-                worker.next_release[partition].by(then);
+                worker.room.endpoints.note_held(&delivery.account, delivery.webhook);
+                here.alarms.release.by(then);
             }
         }
         _ => {}
     }
-    PutOff::Waits
+    NoAttempt::Then(Then::Over)
 }
 
-/// Holds the delivery of a webhook that is off. `false` where it is on after all, and the delivery is to be attempted.
-pub(super) async fn hold_while_off(worker: &Worker, lease: &Lease, delivery: &Delivery, envelope: &Bytes) -> bool {
-    let answer = hold(worker, lease, delivery, envelope, Reason::Off).await;
-    // Too many bytes may be held now, which the next visit finds out.
-    worker.next_visit[usize::from(lease.partition())].by(Instant::now() + WEIGH_WITHIN);
-    answer != Some(StepAnswer::Active)
+/// Puts a delivery off until its host's name can be looked up, perhaps.
+async fn wait_for_name(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &Judged) -> NoAttempt {
+    let after = worker.room.names.wait();
+    if let Some(StepAnswer::Done) = hold(worker, lease, delivery, &judged.envelope, Reason::Again { after }).await {
+        worker.vitals.counters.put_off();
+        worker.partition_of(lease).alarms.promote.by(Instant::now() + after);
+    }
+    NoAttempt::Then(Then::Over)
 }
 
-/// Holds a delivery for this reason; `None` where Redis refused, or it is no longer this worker's.
-pub(super) async fn hold(
+/// Holds the delivery of a webhook that is off.
+pub(super) async fn hold_while_off(
     worker: &Worker,
     lease: &Lease,
     delivery: &Delivery,
-    envelope: &Bytes,
-    reason: Reason,
-) -> Option<StepAnswer> {
-    let steps = worker.steps_of(lease);
-    let held = leased!(lease, |fence| {
-        let waiting = ToHold { fence, delivery: delivery.clone(), envelope: envelope.clone(), reason };
-        Ok(steps.hold.ask(waiting, envelope.len()).await.unwrap_or(StepAnswer::Lost))
-    });
-    report(lease, "hold", held)
+    judged: &Judged,
+    backoff: &mut Backoff,
+) -> Then {
+    let answer = hold(worker, lease, delivery, &judged.envelope, Reason::Off).await;
+    // Too many bytes may be held now, which the next visit finds out.
+    worker.partition_of(lease).alarms.visit.by(Instant::now() + WEIGH_WITHIN);
+    if answer != Some(StepAnswer::Active) {
+        return Then::Over;
+    }
+    // It was switched on meanwhile. Should Redis be wrong about that, it is not asked without end.
+    backoff.pause().await;
+    Then::Again
 }

@@ -64,15 +64,15 @@ impl Counters {
 
     /// The value of `workers:<name>`.
     pub(super) fn to_json(&self, worker: &Worker) -> String {
-        let (slow, failing, limited) = worker.endpoints.survey();
+        let (slow, failing, limited) = worker.room.endpoints.survey();
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "startedAt": timestamp(self.started_at),
-            "at": timestamp(worker.clock.now()),
-            "inFlight": worker.leases.count(),
-            "concurrency": worker.concurrency,
-            "busyPercent": worker.endpoints.busy_percent(),
+            "at": timestamp(worker.partition(0).clock.now()),
+            "inFlight": worker.in_hand.leases.count(),
+            "concurrency": worker.rules.concurrency,
+            "busyPercent": worker.room.endpoints.busy().percent,
             "attempts": self.attempts.load(Relaxed),
             "delivered": self.delivered.load(Relaxed),
             "retries": self.retries.load(Relaxed),
@@ -82,7 +82,7 @@ impl Counters {
             "slowEndpoints": slow,
             "failingEndpoints": failing,
             "limited": limited,
-            "lacking": worker.shortage.lacking(),
+            "lacking": worker.vitals.exhaustion.lacking(),
             "panics": telemetry::panics(),
         })
         .to_string()

@@ -135,18 +135,18 @@ pub(super) async fn listen_to_redis(worker: Arc<Worker>) {
             Ok(answer) => answer.map_err(|error| error.to_string()),
             Err(_) => Err(format!("no answer within {ANSWER_WITHIN:?}")),
         };
-        *worker.heard.0.lock() = Some(late);
+        *worker.vitals.redis.0.lock() = Some(late);
         tokio::time::sleep(ASK_EVERY).await;
     }
 }
 
 impl Worker {
     fn checks(&self, ready: bool) -> Vec<Check> {
-        let mut checks = self.turns.checks();
-        let heard = self.heard.0.lock().clone();
+        let mut checks = self.vitals.heartbeats.checks();
+        let heard = self.vitals.redis.0.lock().clone();
         if let Some(Ok(late)) = &heard {
             // While they go out, an outage is being made up for, and a restart would only hold that up.
-            let forgotten = *late > RETRY_LATE && self.turns.since_promoted() > RETRY_LATE;
+            let forgotten = *late > RETRY_LATE && self.vitals.heartbeats.since_promoted() > RETRY_LATE;
             checks.push(Check::new("retries", !forgotten, || {
                 format!("the oldest due retry has waited for {late:.1?} since its time, and none is promoted")
             }));
@@ -157,19 +157,20 @@ impl Worker {
                 _ => "it was not asked yet".to_owned(),
             };
             checks.push(Check::new("redis", matches!(heard, Some(Ok(_))), why));
-            let lacking = self.shortage.lacking();
+            let lacking = self.vitals.exhaustion.lacking();
             checks.push(Check::new("resources", lacking.is_none(), || {
                 format!("{}; deliveries wait", lacking.unwrap_or_default())
             }));
-            checks.push(Check::new("running", !self.stop.is_cancelled(), || "it is stopping".to_owned()));
+            checks.push(Check::new("running", !self.stop.has_begun(), || "it is stopping".to_owned()));
         }
         checks
     }
 
     /// How long ago the oldest retry of any partition was due.
     async fn latest_retry(&self) -> Result<Duration, StoreError> {
-        let (clock, mut latest) = (self.clock.known(), Duration::ZERO);
-        for partition in 0..self.partitions() {
+        let mut latest = Duration::ZERO;
+        for partition in 0..self.store.keys().partitions() {
+            let clock = self.partition(partition).clock.known();
             latest = latest.max(self.store.retry_late_by(partition, &clock).await?);
         }
         Ok(latest)

@@ -2,9 +2,12 @@
 
 use std::{fs, path::Path};
 
-/// The rule and the script that holds; then what a worker remembers for it, and the way of a delivery that finds no room.
+/// The rule and the script that holds.
 const RULE: [&str; 2] = ["src/domain/endpoint.rs", "src/store/lua/hold.lua"];
-const UPKEEP: [&str; 2] = ["src/worker/endpoints.rs", "src/worker/admit.rs"];
+/// What a worker remembers for the rule.
+const MEMORY: [&str; 2] = ["src/worker/parts/endpoints/mod.rs", "src/domain/recent.rs"];
+/// The way of a delivery that cannot be attempted now, because there is no room, no lease, no name server or no file.
+const ADMISSION: [&str; 1] = ["src/worker/admit.rs"];
 
 /// Lines of code: no tests, no comments, no blank lines.
 fn lines_of_code(file: &str) -> usize {
@@ -15,8 +18,8 @@ fn lines_of_code(file: &str) -> usize {
 
 #[test]
 fn the_rule_about_endpoints_and_holding_is_small() {
-    for (files, most) in [(RULE, 260), (UPKEEP, 385)] {
-        let lines = files.map(lines_of_code);
+    for (files, most) in [(&RULE[..], 260), (&MEMORY[..], 315), (&ADMISSION[..], 120)] {
+        let lines: Vec<usize> = files.iter().map(|file| lines_of_code(file)).collect();
         assert!(lines.iter().sum::<usize>() <= most, "{files:?} have {lines:?} lines, more than {most} together");
     }
     let script = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(RULE[1])).unwrap();

@@ -18,44 +18,41 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::{
-    alarm::Alarm,
+    alarms::Alarms,
     hosts::{HostRoom, Hosts},
     no_room::NoRoom,
 };
 use crate::{
     domain::{
         account::AccountId,
+        busy::Busy,
         delivery::Delivery,
         endpoint::{Attempt, Crowd, Endpoint, Limit, Rule},
         outcome::Outcome,
+        recent::Recent,
         webhook::WebhookId,
     },
     store::Limited,
 };
 
-/// An endpoint is alone when no other was seen for this long.
-const ALONE_AFTER: Duration = Duration::from_secs(2);
 /// Endpoints remembered before the idle ones are looked for.
 const REMEMBERED: usize = 4096;
 /// A reader brings what a release moved within this long, or another worker's did.
 const COMES: Duration = Duration::from_millis(250);
-/// A worker is busy while its thread works for more than this part of the time: beside Redis and receivers on the same two cores
-/// that is half of what the worker can do.
-const BUSY_PERCENT: u8 = 30;
 /// An endpoint counts as limited for this long after it was.
 const LIMITED: Duration = Duration::from_secs(2);
 /// Limited endpoints that are told of at most.
 const LIMITED_MAX: usize = 20;
 
 /// All endpoints of one worker.
-pub(super) struct Endpoints {
+pub(crate) struct Endpoints {
     began: Instant,
     rule: Rule,
     /// An attempt occupies a place for each this many bytes of its envelope, or part of them.
     place_bytes: usize,
     busy_percent: AtomicU8,
     /// By partition.
-    next_release: Arc<[Alarm]>,
+    alarms: Vec<Arc<Alarms>>,
     known: Mutex<Known>,
 }
 
@@ -64,13 +61,7 @@ struct Known {
     by_webhook: HashMap<WebhookId, One>,
     /// Places occupied by endpoints that were quick, and that were slow, when the attempt began.
     in_flight: [usize; 2],
-    /// The webhook that was seen last, and when the last of all others was.
-    last: Option<WebhookId>,
-    another: Option<Duration>,
-    last_seen: Duration,
-    /// The second in which an answer came last, and how long the quickest took in it and in the one before.
-    second: u64,
-    quickest: [Option<Duration>; 2],
+    recent: Recent,
     /// By partition: webhooks for whose held deliveries a place may have become free.
     rung: Vec<VecDeque<(AccountId, WebhookId)>>,
     hosts: Hosts,
@@ -95,7 +86,7 @@ struct One {
 }
 
 /// The right to make one attempt; its places are given back when dropped.
-pub(super) struct Permit {
+pub(crate) struct Permit {
     endpoints: Arc<Endpoints>,
     webhook: WebhookId,
     attempt: Attempt,
@@ -106,16 +97,16 @@ pub(super) struct Permit {
 impl Endpoints {
     /// Nothing is known yet. Places share out this many bytes as well, so that an endpoint that may not have all places cannot
     /// have all bytes that may be in hand either.
-    pub(super) fn new(rule: Rule, bytes: usize, next_release: Arc<[Alarm]>, host_room: HostRoom) -> Self {
-        let rung = next_release.iter().map(|_| VecDeque::new()).collect();
+    pub(crate) fn new(rule: Rule, bytes: usize, alarms: Vec<Arc<Alarms>>, host_room: HostRoom) -> Self {
+        let rung = alarms.iter().map(|_| VecDeque::new()).collect();
         let known = Known { rung, hosts: Hosts::new(host_room), ..Known::default() };
         let place_bytes = (bytes / rule.places).max(1);
-        Self { began: Instant::now(), rule, place_bytes, busy_percent: 0.into(), next_release, known: known.into() }
+        Self { began: Instant::now(), rule, place_bytes, busy_percent: 0.into(), alarms, known: known.into() }
     }
 
     /// The right to attempt this delivery, whose envelope has this many bytes, if there is room.
     /// A delivery that `was_held` says that more may be.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         self: &Arc<Self>,
         delivery: &Delivery,
         url: &Url,
@@ -148,7 +139,7 @@ impl Endpoints {
     }
 
     /// The endpoint's host did not take a connection that an attempt needed.
-    pub(super) fn note_host_full(&self, delivery: &Delivery, url: &Url) {
+    pub(crate) fn note_host_full(&self, delivery: &Delivery, url: &Url) {
         let (now, mut known) = (self.began.elapsed(), self.known());
         known.hosts.note_full(delivery.webhook, url);
         let one = known.by_webhook.entry(delivery.webhook).or_default();
@@ -157,13 +148,13 @@ impl Endpoints {
     }
 
     /// How long a due retry waits that found no room.
-    pub(super) fn put_off(&self, webhook: WebhookId) -> Duration {
+    pub(crate) fn put_off(&self, webhook: WebhookId) -> Duration {
         let now = self.began.elapsed();
         self.known().by_webhook.entry(webhook).or_default().endpoint.put_off(now)
     }
 
     /// The right to attempt it, although there is no room.
-    pub(super) fn enter_anyway(self: &Arc<Self>, delivery: &Delivery, bytes: usize) -> Permit {
+    pub(crate) fn enter_anyway(self: &Arc<Self>, delivery: &Delivery, bytes: usize) -> Permit {
         let (now, mut known) = (self.began.elapsed(), self.known());
         let crowd = known.crowd(self, delivery.webhook, now);
         self.permit(&mut known, &crowd, delivery, bytes, now)
@@ -192,14 +183,14 @@ impl Endpoints {
 
     /// For how many places of what is held there is room now, within a round's `share` unless the endpoint is alone; and the
     /// bytes that a place stands for.
-    pub(super) fn room(&self, webhook: WebhookId, share: usize) -> (usize, usize) {
+    pub(crate) fn room(&self, webhook: WebhookId, share: usize) -> (usize, usize) {
         let (now, known) = (self.began.elapsed(), self.known());
         let room = known.room(self, webhook, now);
-        (if known.is_alone(webhook, now) { room } else { room.min(share) }, self.place_bytes)
+        (if known.recent.is_alone(webhook, now) { room } else { room.min(share) }, self.place_bytes)
     }
 
     /// A release may move held deliveries to the queue that take this many places more, or moved fewer.
-    pub(super) fn expect(&self, webhook: WebhookId, places: isize) {
+    pub(crate) fn expect(&self, webhook: WebhookId, places: isize) {
         let now = self.began.elapsed();
         // A webhook that was just switched on may hold nothing, and is not worth remembering.
         if let Some(one) = self.known().by_webhook.get_mut(&webhook) {
@@ -208,7 +199,7 @@ impl Endpoints {
     }
 
     /// Deliveries are held for a webhook. Places may have become free before that was known.
-    pub(super) fn note_held(&self, account: &AccountId, webhook: WebhookId) {
+    pub(crate) fn note_held(&self, account: &AccountId, webhook: WebhookId) {
         let (now, mut known) = (self.began.elapsed(), self.known());
         known.saw(webhook, now);
         let one = known.by_webhook.entry(webhook).or_default();
@@ -221,7 +212,7 @@ impl Endpoints {
     }
 
     /// Nothing is held for a webhook.
-    pub(super) fn note_none_held(&self, webhook: WebhookId) {
+    pub(crate) fn note_none_held(&self, webhook: WebhookId) {
         if let Some(one) = self.known().by_webhook.get_mut(&webhook) {
             one.held = false;
         }
@@ -234,11 +225,11 @@ impl Endpoints {
         one.rung = true;
         let partition = account.partition(u16::try_from(known.rung.len()).unwrap_or(u16::MAX));
         known.rung[usize::from(partition)].push_back((account.clone(), webhook));
-        self.next_release[usize::from(partition)].by(Instant::now());
+        self.alarms[usize::from(partition)].release.by(Instant::now());
     }
 
     /// The next webhook of a partition for whose held deliveries a place may have become free.
-    pub(super) fn next_rung(&self, partition: u16) -> Option<(AccountId, WebhookId)> {
+    pub(crate) fn next_rung(&self, partition: u16) -> Option<(AccountId, WebhookId)> {
         let mut known = self.known();
         let (account, webhook) = known.rung[usize::from(partition)].pop_front()?;
         known.by_webhook.get_mut(&webhook).expect("remembered while it is rung").rung = false;
@@ -246,20 +237,16 @@ impl Endpoints {
     }
 
     /// The worker's thread works for this part of the time.
-    pub(super) fn note_busy(&self, percent: u8) {
-        self.busy_percent.store(percent, Relaxed);
+    pub(crate) fn note_busy(&self, percent: u8) {
+        self.busy_percent.store(self.busy().after(percent).percent, Relaxed);
     }
 
-    pub(super) fn busy_percent(&self) -> u8 {
-        self.busy_percent.load(Relaxed)
-    }
-
-    pub(super) fn is_busy(&self) -> bool {
-        self.busy_percent() > BUSY_PERCENT
+    pub(crate) fn busy(&self) -> Busy {
+        Busy { percent: self.busy_percent.load(Relaxed) }
     }
 
     /// Looks at all endpoints: how many are slow, how many fail, and those that were limited a moment ago.
-    pub(super) fn survey(&self) -> (usize, usize, Vec<Limited>) {
+    pub(crate) fn survey(&self) -> (usize, usize, Vec<Limited>) {
         let (now, mut known) = (self.began.elapsed(), self.known());
         known.failing = known.by_webhook.values().filter(|one| one.endpoint.always_fails(now)).count();
         let (mut slow, mut failing, mut limited) = (0, 0, Vec::new());
@@ -301,11 +288,7 @@ fn room_at(rule: &Rule, by_host: usize, one: &One, crowd: &Crowd, now: Duration,
 
 impl Known {
     fn saw(&mut self, webhook: WebhookId, now: Duration) {
-        if self.last != Some(webhook) {
-            self.another = self.last.map(|_| self.last_seen);
-            self.last = Some(webhook);
-        }
-        self.last_seen = now;
+        self.recent.saw(webhook, now);
         if self.by_webhook.len() >= self.forget_at.max(REMEMBERED) {
             self.by_webhook.retain(|_, one| one.rung || !one.endpoint.is_forgettable(now));
             self.hosts.forget(|webhook| self.by_webhook.contains_key(webhook));
@@ -313,16 +296,17 @@ impl Known {
         }
     }
 
-    fn is_alone(&self, webhook: WebhookId, now: Duration) -> bool {
-        let another = if self.last == Some(webhook) { self.another } else { self.last.map(|_| self.last_seen) };
-        another.is_none_or(|seen| now.saturating_sub(seen) > ALONE_AFTER)
-    }
-
     fn crowd(&self, endpoints: &Endpoints, webhook: WebhookId, now: Duration) -> Crowd {
-        let alone = self.is_alone(webhook, now);
-        let quickest = self.quickest.into_iter().flatten().min().unwrap_or_default();
+        let (alone, quickest) = (self.recent.is_alone(webhook, now), self.recent.quickest());
         let [quick, slow] = self.in_flight;
-        Crowd { in_flight: quick + slow, slow, failing: self.failing, alone, quickest, busy: endpoints.is_busy() }
+        Crowd {
+            in_flight: quick + slow,
+            slow,
+            failing: self.failing,
+            alone,
+            quickest,
+            busy: endpoints.busy().is_busy(),
+        }
     }
 
     /// Room for what is held of a webhook.
@@ -332,20 +316,11 @@ impl Known {
         let room = room_at(&endpoints.rule, self.hosts.room(webhook), one, &crowd, now, false).0;
         room.saturating_sub(one.expected(now))
     }
-
-    fn note_answer(&mut self, took: Duration, now: Duration) {
-        if now.as_secs() > self.second {
-            let is_next = now.as_secs() == self.second + 1;
-            self.quickest = [None, self.quickest[0].filter(|_| is_next)];
-            self.second = now.as_secs();
-        }
-        self.quickest[0] = Some(self.quickest[0].map_or(took, |quickest| quickest.min(took)));
-    }
 }
 
 impl Permit {
     /// The attempt has met this.
-    pub(super) fn end(mut self, outcome: &Outcome) {
+    pub(crate) fn end(mut self, outcome: &Outcome) {
         self.ended = true;
         self.leave(Some(outcome));
     }
@@ -364,7 +339,7 @@ impl Permit {
         let fails_now = one.endpoint.always_fails(now);
         known.failing += usize::from(fails_now && !failed_before);
         if let Some(Outcome::Response { .. }) = outcome {
-            known.note_answer(self.attempt.took(now), now);
+            known.recent.note_answer(self.attempt.took(now), now);
         }
         let Known { hosts, by_webhook, .. } = &mut *known;
         let next = hosts.next(self.webhook, |webhook| by_webhook.get(&webhook).is_some_and(|one| one.held));

@@ -3,17 +3,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Worker, until_answered::tell};
-use crate::{failpoint, store::Audit};
+use crate::{
+    failpoint,
+    store::Audit,
+    worker::{Worker, until_answered::tell},
+};
 
 /// Each worker looks this often (± 25 %), unless another looked within 10 s: what was lost is attempted well within a minute.
 const AUDIT_EVERY: Duration = Duration::from_secs(20);
 
 /// Looks until the worker stops.
-pub(super) async fn audit(worker: Arc<Worker>, partition: u16) {
+pub(crate) async fn audit(worker: Arc<Worker>, partition: u16) {
     loop {
         tokio::select! {
-            () = worker.stop.cancelled() => return,
+            () = worker.stop.begins() => return,
             () = tokio::time::sleep(AUDIT_EVERY.mul_f64(rand::random_range(0.75..1.25))) => {}
         }
         failpoint::wedge("audit").await;
@@ -22,8 +25,8 @@ pub(super) async fn audit(worker: Arc<Worker>, partition: u16) {
 }
 
 /// Looks once, if it is `due` though another worker looked just now.
-pub(super) async fn audit_once(worker: &Worker, partition: u16, due: bool) {
-    match worker.store.audit(partition, &worker.consumer, worker.lease, due).await {
+pub(crate) async fn audit_once(worker: &Worker, partition: u16, due: bool) {
+    match worker.store.audit(partition, &worker.name, worker.rules.leases.lease, due).await {
         Ok(Some(seen)) => warn_of(partition, &seen),
         Ok(None) => {}
         Err(error) => tell("audit", Some(partition), &error),

@@ -18,7 +18,7 @@ const READ_PARTS: usize = 16;
 /// for follows from what those before them weighed, so where they suddenly are large it may be one read's worth of the
 /// largest. With several partitions it may also be passed by one entry for each of them: their readers wait for an entry
 /// while there is room, and all of them may get one at the same moment.
-pub(super) struct BytesInHand {
+pub(crate) struct BytesInHand {
     most_bytes: usize,
     /// The most that one read may bring: all of it, or a part where several readers may read at the same time.
     read_bytes: usize,
@@ -29,13 +29,13 @@ pub(super) struct BytesInHand {
 }
 
 /// One entry's part of it, given back when dropped.
-pub(super) struct Weight {
+pub(crate) struct Weight {
     load: Arc<BytesInHand>,
     bytes: usize,
 }
 
 impl BytesInHand {
-    pub(super) fn new(most_bytes: usize, readers: u16) -> Self {
+    pub(crate) fn new(most_bytes: usize, readers: u16) -> Self {
         let read_bytes = if readers == 1 { most_bytes } else { most_bytes / READ_PARTS };
         Self {
             most_bytes,
@@ -46,8 +46,13 @@ impl BytesInHand {
         }
     }
 
+    /// The bound.
+    pub(crate) const fn most(&self) -> usize {
+        self.most_bytes
+    }
+
     /// Takes note of an entry that is in hand from now on.
-    pub(super) fn add(self: &Arc<Self>, bytes: usize) -> Weight {
+    pub(crate) fn add(self: &Arc<Self>, bytes: usize) -> Weight {
         self.in_hand_bytes.fetch_add(bytes, Relaxed);
         let usual = self.usual_bytes.load(Relaxed);
         let usual = if bytes > usual { bytes } else { usual - (usual - bytes) / 64 };
@@ -56,13 +61,13 @@ impl BytesInHand {
     }
 
     /// How many entries of the usual weight one read may bring, at least one; `None` where there is no room.
-    pub(super) fn room_now(&self) -> Option<usize> {
+    pub(crate) fn room_now(&self) -> Option<usize> {
         let left = self.most_bytes.saturating_sub(self.in_hand_bytes.load(Relaxed));
         (left > 0).then(|| (left.min(self.read_bytes) / self.usual_bytes.load(Relaxed)).max(1))
     }
 
     /// The same, waited for.
-    pub(super) async fn room(&self) -> usize {
+    pub(crate) async fn room(&self) -> usize {
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
             freed.as_mut().enable();

@@ -16,15 +16,18 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-use super::{
-    READ_MAX, Taken, Unstarted, Worker,
-    audit::audit_once,
-    slots::{Share, Taker},
-    until_answered::Backoff,
-};
+use super::{READ_MAX, audit::audit_once};
 use crate::{
     domain::entry::Work,
     store::{BATCH_MAX, Entry, EntryId, Reader, StoreError, Untold},
+    worker::{
+        Worker,
+        parts::{
+            in_hand::{Taken, Unstarted},
+            slots::{Share, Taker},
+        },
+        until_answered::Backoff,
+    },
 };
 
 /// How long a read waits for the first entry at most.
@@ -37,11 +40,11 @@ const UNBLOCK_AGAIN: Duration = Duration::from_millis(100);
 const READ_PART: usize = 4;
 
 /// Reads until the worker stops. Survives whatever Redis does.
-pub(super) async fn read(worker: Arc<Worker>, partition: u16) {
+pub(crate) async fn read(worker: Arc<Worker>, partition: u16) {
     let mut backoff = Backoff::new();
     let mut reader: Option<Reader> = None;
     let (mut more, mut last) = (false, None);
-    while !worker.stop.is_cancelled() {
+    while !worker.stop.has_begun() {
         let answer = match &mut reader {
             Some(reader) => read_once(&worker, partition, reader, more, &mut last).await,
             None => match open(&worker, partition, &mut last).await {
@@ -65,7 +68,7 @@ pub(super) async fn read(worker: Arc<Worker>, partition: u16) {
                 tracing::warn!(%error, partition, "reading failed, trying again");
                 reader = None;
                 tokio::select! {
-                    () = worker.stop.cancelled() => return,
+                    () = worker.stop.begins() => return,
                     () = backoff.pause() => {}
                 }
             }
@@ -80,10 +83,10 @@ async fn open(worker: &Worker, partition: u16, last: &mut Option<EntryId>) -> Re
     }
     // Before anything is read: some versions of Redis forget with the next read what was taken out before it.
     audit_once(worker, partition, true).await;
-    let known = worker.steps[usize::from(partition)].known.clone();
+    let known = worker.partition(partition).known.clone();
     // A lease counts from when the read was sent, and is not to be too old to start on when the entry comes.
-    let blocking = BLOCKING.min(worker.start_within / 2);
-    worker.store.reader(partition, &worker.consumer, blocking, known).await
+    let blocking = BLOCKING.min(worker.rules.leases.start_within / 2);
+    worker.store.reader(partition, &worker.name, blocking, known).await
 }
 
 /// Takes back what an earlier connection took and did not tell of: behind `last`, so that what was in hand once and stays
@@ -91,11 +94,11 @@ async fn open(worker: &Worker, partition: u16, last: &mut Option<EntryId>) -> Re
 async fn take_back(worker: &Arc<Worker>, partition: u16, last: &mut Option<EntryId>) -> Result<(), StoreError> {
     loop {
         let slots = tokio::select! {
-            () = worker.stop.cancelled() => return Ok(()),
-            slots = worker.slots.several(Taker::Reader, Share::UpTo(BATCH_MAX)) => slots,
+            () = worker.stop.begins() => return Ok(()),
+            slots = worker.room.slots.several(Taker::Reader, Share::UpTo(BATCH_MAX)) => slots,
         };
         let (sent, most) = (Instant::now(), slots.num_permits());
-        let entries = worker.store.take_back(partition, &worker.consumer, Untold::Read(last.as_ref()), most).await?;
+        let entries = worker.store.take_back(partition, &worker.name, Untold::Read(last.as_ref()), most).await?;
         let Some(newest) = entries.last() else { return Ok(()) };
         *last = Some(newest.id.clone());
         tracing::info!(partition, entries = entries.len(), "took back entries that a lost answer had told of");
@@ -112,16 +115,16 @@ async fn read_once(
     more: bool,
     last: &mut Option<EntryId>,
 ) -> Result<bool, StoreError> {
-    let (client_id, is_only) = (reader.client_id(), worker.partitions() == 1);
+    let (client_id, is_only) = (reader.client_id(), worker.store.keys().partitions() == 1);
     let share = match () {
         () if more && is_only => Share::UpTo(READ_MAX),
-        () if more => Share::UpTo((worker.concurrency / READ_PART).clamp(1, READ_MAX)),
+        () if more => Share::UpTo((worker.rules.concurrency / READ_PART).clamp(1, READ_MAX)),
         () if is_only => Share::HalfUpTo(READ_MAX),
         () => Share::UpTo(1),
     };
     let slots = tokio::select! {
-        () = worker.stop.cancelled() => return Ok(false),
-        slots = worker.slots.several(Taker::Reader, share) => slots,
+        () = worker.stop.begins() => return Ok(false),
+        slots = worker.room.slots.several(Taker::Reader, share) => slots,
     };
     let (sent, most) = (Instant::now(), slots.num_permits());
     if more || most > 1 {
@@ -140,7 +143,7 @@ async fn read_once(
             *last = Some(entry.id.clone());
         }
         let more = entry.is_some() && sent.elapsed() < CLOSELY;
-        if let Some(taken) = entry.and_then(|entry| worker.take(partition, entry, sent)) {
+        if let Some(taken) = entry.and_then(|entry| worker.in_hand.take(partition, entry, sent)) {
             begin_with_next_slot(worker, partition, taken).await;
         }
         Ok(more)
@@ -158,7 +161,7 @@ async fn finish(
     tokio::select! {
         biased;
         entries = &mut reading => return entries,
-        () = worker.stop.cancelled() => {}
+        () = worker.stop.begins() => {}
     }
     loop {
         // Again, because the first may come to Redis before the read does. If Redis refuses, the read ends by itself soon.
@@ -180,8 +183,8 @@ async fn begin(
 ) {
     for entry in entries {
         let slot = slots.split(1).expect("never more entries than slots");
-        let Some(taken) = worker.take(partition, entry, sent) else { continue };
-        if worker.stop.is_cancelled() {
+        let Some(taken) = worker.in_hand.take(partition, entry, sent) else { continue };
+        if worker.stop.has_begun() {
             set_aside(worker, partition, taken).await;
         } else {
             worker.begin(taken, move || drop(slot));
@@ -194,8 +197,8 @@ async fn begin(
 async fn begin_with_next_slot(worker: &Arc<Worker>, partition: u16, taken: Taken) {
     tokio::select! {
         biased;
-        () = worker.stop.cancelled() => set_aside(worker, partition, taken).await,
-        slot = worker.slots.one(Taker::Reader) => worker.begin(taken, move || drop(slot)),
+        () = worker.stop.begins() => set_aside(worker, partition, taken).await,
+        slot = worker.room.slots.one(Taker::Reader) => worker.begin(taken, move || drop(slot)),
     }
 }
 
@@ -207,5 +210,5 @@ async fn set_aside(worker: &Worker, partition: u16, Taken { lease, entry, .. }: 
         Ok((Work::Delivery(_), bytes)) => (String::new(), bytes),
         Err(_) => return,
     };
-    worker.unstarted.lock().await.push(Unstarted { lease, event_id, bytes });
+    worker.in_hand.unstarted.lock().await.push(Unstarted { lease, event_id, bytes });
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::domain::endpoint::Limit;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoRoom {
+pub(crate) enum NoRoom {
     Slow,
     Failing,
     HostFull,
@@ -13,7 +13,7 @@ pub(super) enum NoRoom {
 
 impl NoRoom {
     /// This limit leaves no room, and the endpoint's last attempt failed or did not.
-    pub(super) fn by(limit: Limit, fails: bool) -> Self {
+    pub(crate) fn by(limit: Limit, fails: bool) -> Self {
         match limit {
             Limit::Connections => Self::HostFull,
             _ if fails => Self::Failing,

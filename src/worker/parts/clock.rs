@@ -21,7 +21,7 @@ const EXACT: Duration = Duration::from_millis(500);
 const LEAPS_MAX: usize = 4;
 
 /// Redis's time of day.
-pub(super) struct ServerClock {
+pub(crate) struct ServerClock {
     started: Instant,
     /// How long retries wait.
     waits: RangeInclusive<Duration>,
@@ -47,7 +47,7 @@ struct State {
 
 impl ServerClock {
     /// What Redis's clock said on a question that was sent at `sent`. Retries wait for as long as `waits` says.
-    pub(super) fn new(now: DateTime<Utc>, sent: Instant, waits: RangeInclusive<Duration>) -> Self {
+    pub(crate) fn new(now: DateTime<Utc>, sent: Instant, waits: RangeInclusive<Duration>) -> Self {
         let heard = Instant::now();
         let state = State {
             now,
@@ -67,7 +67,7 @@ impl ServerClock {
 
     /// Takes note of what Redis's clock said on a question that was sent at `sent`; answers by how many ms at least it stepped
     /// (back: negative), where it certainly did.
-    pub(super) fn hear(&self, now_ms: i64, sent: Instant) -> Option<i64> {
+    pub(crate) fn hear(&self, now_ms: i64, sent: Instant) -> Option<i64> {
         let now = Utc.timestamp_millis_opt(now_ms).single()?;
         let (heard, ahead) = (Instant::now(), self.ahead(now_ms, sent));
         let state = &mut *self.state.lock();
@@ -95,24 +95,24 @@ impl ServerClock {
     }
 
     /// What Redis's clock says now.
-    pub(super) fn now(&self) -> DateTime<Utc> {
+    pub(crate) fn now(&self) -> DateTime<Utc> {
         self.state.lock().now()
     }
 
     /// The latest that Redis's clock may show, by the time that an answer takes, and its steps forward.
-    pub(super) fn known(&self) -> KnownClock {
+    pub(crate) fn known(&self) -> KnownClock {
         let state = self.state.lock();
         KnownClock { latest: Some(state.now() + STEP + state.took), leaps: state.leaps.clone() }
     }
 
     /// Whether the clock stepped, either way, less than `within` ago.
-    pub(super) fn stepped_within(&self, within: Duration) -> bool {
+    pub(crate) fn stepped_within(&self, within: Duration) -> bool {
         let step = self.state.lock().step;
         step.is_some_and(|at| at.elapsed() < within)
     }
 
     /// Whether the clock stepped forward less than `within` ago, and not as far back since.
-    pub(super) fn leapt_within(&self, within: Duration) -> bool {
+    pub(crate) fn leapt_within(&self, within: Duration) -> bool {
         let forward = self.state.lock().forward;
         forward.is_some_and(|at| at.elapsed() < within)
     }

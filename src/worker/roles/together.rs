@@ -5,13 +5,14 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Worker, batch::Batches, until_answered::until_answered};
 use crate::{
-    domain::{
-        account::AccountId,
-        webhook::{Subscriptions, WebhookId},
-    },
+    domain::{account::AccountId, busy::linger, webhook::WebhookId},
     store::{Attempted, StepAnswer, StoreError, ToHold},
+    worker::{
+        Worker,
+        parts::{batch::Batches, partition::LookedUp},
+        until_answered::until_answered,
+    },
 };
 
 /// So long is waited for more attempts that are to be settled together, while there are slots for others. They were made,
@@ -22,12 +23,9 @@ const HOLD_LINGER: Duration = Duration::from_millis(5);
 /// How often the expiry of a log that is written to is renewed.
 const RENEW_EXPIRY_EVERY: Duration = Duration::from_mins(1);
 
-/// An account's webhooks, or why they cannot be read.
-pub(super) type LookedUp = Result<Arc<Subscriptions>, StoreError>;
-
 /// Looks up accounts' webhooks, each account of a round once.
-pub(super) async fn look_up(worker: Arc<Worker>, partition: u16, mut batches: Batches<AccountId, LookedUp>) {
-    let known = &worker.steps[usize::from(partition)].known;
+pub(crate) async fn look_up(worker: Arc<Worker>, partition: u16, mut batches: Batches<AccountId, LookedUp>) {
+    let known = &worker.partition(partition).known;
     while let Some((accounts, answers)) = batches.next().await {
         let mut distinct = accounts.clone();
         distinct.sort_unstable();
@@ -42,11 +40,11 @@ pub(super) async fn look_up(worker: Arc<Worker>, partition: u16, mut batches: Ba
 }
 
 /// Settles attempts.
-pub(super) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Batches<Attempted, StepAnswer>) {
+pub(crate) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Batches<Attempted, StepAnswer>) {
     let mut expiries = LogExpiries::new();
     while let Some((attempts, answers)) = batches.next_within(|| worker.linger(SETTLE_LINGER)).await {
         let renew = expiries.due(attempts.iter().map(|attempt| attempt.delivery.webhook));
-        let settled = until_answered!("settle", worker.store.settle(partition, &worker.consumer, &attempts, &renew));
+        let settled = until_answered!("settle", worker.store.settle(partition, &worker.name, &attempts, &renew));
         let mut settled = each("settle", partition, attempts.len(), settled);
         let unlogged = settled.iter_mut().filter(|settled| **settled == StepAnswer::Unlogged);
         let refused = unlogged.map(|settled| *settled = StepAnswer::Done).count();
@@ -83,18 +81,16 @@ impl LogExpiries {
 }
 
 /// Puts deliveries aside.
-pub(super) async fn hold(worker: Arc<Worker>, partition: u16, mut batches: Batches<ToHold, StepAnswer>) {
+pub(crate) async fn hold(worker: Arc<Worker>, partition: u16, mut batches: Batches<ToHold, StepAnswer>) {
     while let Some((waiting, answers)) = batches.next_within(|| worker.linger(HOLD_LINGER)).await {
-        let held = until_answered!("hold", worker.store.hold(partition, &worker.consumer, &waiting));
+        let held = until_answered!("hold", worker.store.hold(partition, &worker.name, &waiting));
         answers.give(each("hold", partition, waiting.len(), held));
     }
 }
 
 impl Worker {
-    /// Each entry by itself costs Redis, and so all others, several times what it costs among many. So one waits for more,
-    /// as long as an eighth of the slots is free of what this worker has in hand: slow endpoints may have more than half.
     fn linger(&self, most: Duration) -> Duration {
-        if self.leases.count() < self.concurrency - self.concurrency / 8 { most } else { Duration::ZERO }
+        linger(most, self.in_hand.leases.count(), self.rules.concurrency)
     }
 }
 

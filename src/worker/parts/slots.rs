@@ -8,7 +8,7 @@ use super::bytes_in_hand::BytesInHand;
 
 /// The two kinds of loops that wait for slots.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Taker {
+pub(crate) enum Taker {
     /// The partitions' readers.
     Reader,
     /// The partitions' claimers.
@@ -17,7 +17,7 @@ pub(super) enum Taker {
 
 /// How many slots are taken at once: one in any case.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Share {
+pub(crate) enum Share {
     /// What is free, up to so many.
     UpTo(usize),
     /// Half of what is free, up to so many: they will be kept for a while, and others may need the rest.
@@ -25,7 +25,7 @@ pub(super) enum Share {
 }
 
 /// The slots of a worker.
-pub(super) struct Slots {
+pub(crate) struct Slots {
     free: Arc<Semaphore>,
     load: Arc<BytesInHand>,
     /// By taker. One of each kind waits for a slot at a time, in the order in which they came: so while slots are short,
@@ -34,18 +34,18 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn new(count: usize, load: Arc<BytesInHand>) -> Self {
+    pub(crate) fn new(count: usize, load: Arc<BytesInHand>) -> Self {
         Self { free: Arc::new(Semaphore::new(count)), load, turns: Default::default() }
     }
 
     /// Waits for a slot.
-    pub(super) async fn one(&self, taker: Taker) -> OwnedSemaphorePermit {
+    pub(crate) async fn one(&self, taker: Taker) -> OwnedSemaphorePermit {
         let _turn = self.turns[taker as usize].lock().await;
         self.free.clone().acquire_owned().await.expect("the slots are never closed")
     }
 
     /// Waits for a slot and for room, then takes along its share of what else is free, as far as there is room.
-    pub(super) async fn several(&self, taker: Taker, share: Share) -> OwnedSemaphorePermit {
+    pub(crate) async fn several(&self, taker: Taker, share: Share) -> OwnedSemaphorePermit {
         loop {
             // Room is waited for without a slot: an entry that is in hand and waits for a slot may be what takes the room.
             self.load.room().await;

@@ -20,7 +20,7 @@ use crate::store::{EntryId, Fence};
 
 /// Every lease of this worker.
 #[derive(Default)]
-pub(super) struct Leases {
+pub(crate) struct Leases {
     slots: Mutex<HashMap<Key, Slot>>,
     /// Rung after each round of renewals.
     renewed: Notify,
@@ -45,7 +45,7 @@ struct Slot {
 
 /// The right to settle one entry. Not `Clone`; dropping it forgets the entry, which then stays pending until a worker
 /// claims it.
-pub(super) struct Lease {
+pub(crate) struct Lease {
     leases: Arc<Leases>,
     key: Key,
     given_up: AtomicBool,
@@ -53,7 +53,7 @@ pub(super) struct Lease {
 
 /// Whether a request may start under a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ready {
+pub(crate) enum Ready {
     /// At once.
     Now,
     /// It may now, after a wait for the lease's renewal: what was looked up before may have changed.
@@ -65,7 +65,7 @@ pub(super) enum Ready {
 impl Leases {
     /// Takes note of an entry that was given to this worker under `deliveries`, by a command sent at `sent`. `None`
     /// where the worker has it in hand already.
-    pub(super) fn take(
+    pub(crate) fn take(
         self: &Arc<Self>,
         partition: u16,
         entry: EntryId,
@@ -89,7 +89,7 @@ impl Leases {
     }
 
     /// The leases of a partition that are due for renewal: those taken or renewed at least `age` ago.
-    pub(super) fn due(&self, partition: u16, age: Duration) -> Vec<Fence> {
+    pub(crate) fn due(&self, partition: u16, age: Duration) -> Vec<Fence> {
         let slots = self.slots();
         let is_due = |slot: &Slot| !slot.lost && slot.deliveries > 0 && slot.renewed.elapsed() >= age;
         let of_partition = slots.iter().filter(|((p, _), slot)| *p == partition && is_due(slot));
@@ -102,7 +102,7 @@ impl Leases {
     /// somebody took out of the queue, and of those that nobody holds: they are this worker's if nobody can have taken them over
     /// since it renewed their leases last, which end after `lease`, and no step was begun that may have settled them. Answers how
     /// many of those there are.
-    pub(super) fn renewed(
+    pub(crate) fn renewed(
         &self,
         leases: &[Fence],
         [lost, trimmed, vanished]: &[Vec<EntryId>; 3],
@@ -137,7 +137,7 @@ impl Leases {
     }
 
     /// Waits until a lease is too old for a request that waits for it.
-    pub(super) async fn wanted(&self) {
+    pub(crate) async fn wanted(&self) {
         self.wanted.notified().await;
     }
 
@@ -147,7 +147,7 @@ impl Leases {
     }
 
     /// How many entries are held.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.slots().len()
     }
 }
@@ -162,7 +162,7 @@ impl Slot {
 
 impl Lease {
     /// The fence for a step on this entry, under its present delivery count; and how often it came again so far.
-    pub(super) fn token(&self) -> (Fence, u32) {
+    pub(crate) fn token(&self) -> (Fence, u32) {
         let (deliveries, takings) = self.with_slot(|slot| {
             slot.stepped = true;
             (slot.deliveries, slot.takings)
@@ -171,18 +171,18 @@ impl Lease {
     }
 
     /// The queue's partition.
-    pub(super) fn partition(&self) -> u16 {
+    pub(crate) fn partition(&self) -> u16 {
         self.key.0
     }
 
     /// The entry.
-    pub(super) fn entry(&self) -> &EntryId {
+    pub(crate) fn entry(&self) -> &EntryId {
         &self.key.1
     }
 
     /// Gives the entry up after a step with `held` found it to be another's: unless it came again meanwhile, in which
     /// case it is this worker's under a new token, and the step is to be repeated with that.
-    pub(super) fn give_up(&self, seen: u32) -> bool {
+    pub(crate) fn give_up(&self, seen: u32) -> bool {
         let mut slots = self.leases.slots();
         let same = slots.get(&self.key).is_some_and(|slot| slot.takings == seen);
         if same {
@@ -194,7 +194,7 @@ impl Lease {
     }
 
     /// Waits until a request may start: the lease was renewed no longer than `within` ago.
-    pub(super) async fn ready(&self, within: Duration) -> Ready {
+    pub(crate) async fn ready(&self, within: Duration) -> Ready {
         let mut ready = Ready::Now;
         loop {
             let renewed = self.leases.renewed.notified();
@@ -215,18 +215,18 @@ impl Lease {
     }
 
     /// Whether nobody can have taken the entry over yet, since its lease was renewed or taken: those end after `lease`.
-    pub(super) fn is_within(&self, lease: Duration) -> bool {
+    pub(crate) fn is_within(&self, lease: Duration) -> bool {
         self.with_slot(|slot| !slot.lost && slot.renewed.elapsed() < lease)
     }
 
     /// Takes note that somebody took the entry out of the queue.
-    pub(super) fn note_trimmed(&self) {
+    pub(crate) fn note_trimmed(&self) {
         let mut slots = self.leases.slots();
         slots.get_mut(&self.key).expect("a slot lives as long as its lease").note_trimmed();
     }
 
     /// Whether somebody took the entry out of the queue, so that it is this worker's alone.
-    pub(super) fn is_trimmed(&self) -> bool {
+    pub(crate) fn is_trimmed(&self) -> bool {
         self.with_slot(|slot| slot.deliveries == 0)
     }
 

@@ -1,5 +1,5 @@
 use super::{super::no_room::NoRoom, *};
-use crate::domain::event::EventId;
+use crate::domain::{event::EventId, recent::ALONE_AFTER};
 
 const ANSWERED: Outcome = Outcome::Response { status: 200 };
 
@@ -20,7 +20,7 @@ fn endpoints(places: usize) -> Arc<Endpoints> {
 /// The same; their host takes as many more requests as `host_room` says.
 fn endpoints_at(places: usize, host_room: HostRoom) -> Arc<Endpoints> {
     let rule = Rule { places, timeout: Duration::from_secs(10), failing_every: Duration::from_millis(30) };
-    Arc::new(Endpoints::new(rule, 100 * places, [Alarm::new()].into(), host_room))
+    Arc::new(Endpoints::new(rule, 100 * places, vec![Arc::default()], host_room))
 }
 
 fn in_flight(endpoints: &Endpoints) -> usize {

@@ -2,21 +2,13 @@
 //! is not blamed if the worker dies of it. An endpoint that does not answer holds others' suspects up no longer than that: it is
 //! remembered, suspects of other webhooks and accounts go before its own, and of its own one at a time is in hand.
 
-use std::{
-    collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
-
-use super::Worker;
-use crate::{domain::entry::Work, store::Entry};
 
 /// For this long no other suspect is begun.
 const ALONE: Duration = Duration::from_millis(500);
@@ -26,7 +18,7 @@ const REMEMBERED: Duration = Duration::from_mins(10);
 const NAMES_MAX: usize = 200;
 
 /// The suspects of one worker.
-pub(super) struct Suspects {
+pub(crate) struct Suspects {
     state: Mutex<State>,
     /// By partition: rung when another may be begun.
     next: Vec<Notify>,
@@ -45,7 +37,7 @@ struct State {
 }
 
 /// The right to begin a suspect, which nobody else has at the same time.
-pub(super) struct Alone(Arc<Suspects>);
+pub(crate) struct Alone(Arc<Suspects>);
 
 impl Drop for Alone {
     fn drop(&mut self) {
@@ -58,17 +50,17 @@ impl Drop for Alone {
 }
 
 impl Suspects {
-    pub(super) fn new(partitions: u16) -> Self {
+    pub(crate) fn new(partitions: u16) -> Self {
         Self { state: Mutex::default(), next: (0..partitions).map(|_| Notify::new()).collect() }
     }
 
     /// Waits until a suspect may be begun that could not be before.
-    pub(super) async fn next(&self, partition: u16) {
+    pub(crate) async fn next(&self, partition: u16) {
         self.next[usize::from(partition)].notified().await;
     }
 
     /// The right to begin one in this partition; its turn comes, and is rung, where another has it now.
-    pub(super) fn try_begin(self: &Arc<Self>, partition: u16) -> Option<Alone> {
+    pub(crate) fn try_begin(self: &Arc<Self>, partition: u16) -> Option<Alone> {
         let mut state = self.state.lock();
         if !state.is_taken {
             state.is_taken = true;
@@ -81,7 +73,7 @@ impl Suspects {
     }
 
     /// Slow ones that have one in hand, and slow ones that have none, in the order of their turns.
-    pub(super) fn names(&self) -> (Vec<String>, Vec<String>) {
+    pub(crate) fn names(&self) -> (Vec<String>, Vec<String>) {
         let state = self.state.lock();
         let slow = state.slow.iter().filter(|(_, at)| at.elapsed() < REMEMBERED).map(|(name, _)| name.clone());
         slow.partition(|name| state.in_hand.contains(name))
@@ -112,18 +104,17 @@ impl Suspects {
         let (before, behind) = self.next.split_at(usize::from(partition) + 1);
         behind.iter().chain(before).for_each(Notify::notify_one);
     }
-}
 
-impl Worker {
-    /// Sees to a suspect that begins now; what is answered is to be dropped when it is settled or given up.
-    pub(super) fn watch_suspect(
+    /// Sees to a suspect that begins now, whose endpoint has this `name`. The answer is to be dropped when the suspect is settled
+    /// or given up.
+    pub(crate) fn watch(
         self: &Arc<Self>,
         partition: u16,
-        entry: &Entry,
+        name: Option<String>,
         alone: Option<Alone>,
     ) -> oneshot::Sender<()> {
         let (settled, mut is_settled) = oneshot::channel();
-        let (suspects, name) = (self.suspects.clone(), self.name_of(partition, entry));
+        let suspects = self.clone();
         suspects.state.lock().in_hand.extend(name.clone());
         tokio::spawn(async move {
             let slowly = tokio::time::timeout(ALONE, &mut is_settled).await.is_err();
@@ -139,16 +130,6 @@ impl Worker {
             suspects.ring(partition);
         });
         settled
-    }
-
-    /// Whose endpoint holds an entry up that takes long, as a claim names it; nothing for what is no event, or makes this very
-    /// question panic: then its delivery's task panics as well, and the entry goes on as lost.
-    fn name_of(&self, partition: u16, entry: &Entry) -> Option<String> {
-        let judged = catch_unwind(AssertUnwindSafe(|| self.judge(partition, entry))).ok()?.ok()?;
-        Some(match judged.work {
-            Work::Event(event) => event.account.to_string(),
-            Work::Delivery(delivery) => delivery.webhook.to_string(),
-        })
     }
 }
 

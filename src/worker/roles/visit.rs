@@ -6,17 +6,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep};
-
-use super::{
-    Worker,
-    heartbeat::{Role, VISIT_EVERY},
-    until_answered::tell,
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
 };
+
 use crate::{
     domain::log_entry::{LOG_RETENTION, timestamp},
     failpoint,
     store::{StoreError, Times, Visited},
+    worker::{
+        Worker,
+        heartbeat::{Role, VISIT_EVERY},
+        until_answered::tell,
+    },
 };
 
 /// A visit that Redis refuses is tried again after this long.
@@ -28,17 +31,17 @@ const PACE: Duration = Duration::from_millis(5);
 /// Where another worker made all visits of a round first, the next round comes after this long at least.
 const OTHERS: Duration = Duration::from_secs(1);
 
-/// Looks after webhooks whose visit is due.
-pub(super) async fn visit(worker: Arc<Worker>, partition: u16) {
-    let next = &worker.next_visit[usize::from(partition)];
+/// Looks after webhooks whose visit is due. One partition at a time has the worker's turn for visits.
+pub(crate) async fn visit(worker: Arc<Worker>, partition: u16, one_visits: Arc<Mutex<()>>) {
+    let next = &worker.partition(partition).alarms.visit;
     loop {
         tokio::select! {
-            () = worker.stop.cancelled() => return,
+            () = worker.stop.begins() => return,
             () = next.come(Instant::now(), VISIT_EVERY) => {}
         }
-        worker.turns.note(Role::Visit, partition);
+        worker.vitals.heartbeats.note(Role::Visit, partition);
         failpoint::wedge("visit").await;
-        let turn = worker.one_visits.lock();
+        let turn = one_visits.lock();
         let Some(turn) = worker.wait_for(Role::Visit, partition, turn).await else { return };
         match round(&worker, partition).await {
             Ok((visits, wait)) => {
@@ -53,18 +56,18 @@ pub(super) async fn visit(worker: Arc<Worker>, partition: u16) {
 
 /// Makes some of the visits that are due; answers how many, and when the next is due. An error where Redis does not answer.
 async fn round(worker: &Worker, partition: u16) -> Result<(u32, Duration), StoreError> {
-    if !worker.is_clock_believed().await? {
+    if !worker.is_clock_believed(partition).await? {
         return Ok((0, VISIT_EVERY));
     }
-    let now = worker.clock.now();
+    let now = worker.partition(partition).clock.now();
     let oldest_log = timestamp(now - LOG_RETENTION);
     let (due, next_in) = worker.store.due(Times::Visits, partition, now.timestamp_millis(), VISITS_MAX).await?;
     let (mut visits, mut next, mut others_make_them) = (0, next_in.unwrap_or(VISIT_EVERY), !due.is_empty());
     for (account, webhook) in due {
-        if worker.stop.is_cancelled() {
+        if worker.stop.has_begun() {
             break;
         }
-        worker.turns.note(Role::Visit, partition);
+        worker.vitals.heartbeats.note(Role::Visit, partition);
         visits += 1;
         let visited = worker.store.visit(&account, webhook, &oldest_log).await;
         others_make_them &= matches!(visited, Ok(Visited::NotDue));

@@ -8,10 +8,10 @@ use url::Url;
 use crate::{domain::webhook::WebhookId, sender};
 
 /// How many more requests a host would take now, as far as its limit on connections is known.
-pub(super) type HostRoom = Box<dyn Fn(&str) -> usize + Send + Sync>;
+pub(crate) type HostRoom = Box<dyn Fn(&str) -> usize + Send + Sync>;
 
 /// What one worker knows of such hosts.
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     room: HostRoom,
     of: HashMap<WebhookId, Box<str>>,
     /// Webhooks with held deliveries, in the order of their turns.
@@ -26,35 +26,35 @@ impl Default for Hosts {
 }
 
 impl Hosts {
-    pub(super) fn new(room: HostRoom) -> Self {
+    pub(crate) fn new(room: HostRoom) -> Self {
         Self { room, of: HashMap::new(), lines: HashMap::new() }
     }
 
     /// The host of a webhook's URL did not take a connection.
-    pub(super) fn note_full(&mut self, webhook: WebhookId, url: &Url) {
+    pub(crate) fn note_full(&mut self, webhook: WebhookId, url: &Url) {
         self.of.insert(webhook, sender::host(url).into());
     }
 
     /// A webhook has this URL now, which may lead to another host than before.
-    pub(super) fn note_url(&mut self, webhook: WebhookId, url: &Url) {
+    pub(crate) fn note_url(&mut self, webhook: WebhookId, url: &Url) {
         if self.of.get(&webhook).is_some_and(|host| **host != *sender::host(url)) {
             self.of.remove(&webhook);
         }
     }
 
     /// How many more requests a webhook's host takes.
-    pub(super) fn room(&self, webhook: WebhookId) -> usize {
+    pub(crate) fn room(&self, webhook: WebhookId) -> usize {
         self.of.get(&webhook).map_or(usize::MAX, |host| (self.room)(host))
     }
 
     /// Whether a new delivery has to wait for the turns of those that wait already.
-    pub(super) fn is_awaited(&self, webhook: WebhookId) -> bool {
+    pub(crate) fn is_awaited(&self, webhook: WebhookId) -> bool {
         let line = self.of.get(&webhook).and_then(|host| self.lines.get(host));
         line.is_some_and(|line| !line.is_empty()) && self.room(webhook) < usize::MAX
     }
 
     /// Deliveries of a webhook wait.
-    pub(super) fn wait(&mut self, webhook: WebhookId) {
+    pub(crate) fn wait(&mut self, webhook: WebhookId) {
         let Some(host) = self.of.get(&webhook) else { return };
         let line = self.lines.entry(host.clone()).or_default();
         if !line.contains(&webhook) {
@@ -63,7 +63,7 @@ impl Hosts {
     }
 
     /// Whose turn it is when an attempt of `webhook` ended: the first of its line that still waits, or itself.
-    pub(super) fn next(&mut self, webhook: WebhookId, waits: impl Fn(WebhookId) -> bool) -> WebhookId {
+    pub(crate) fn next(&mut self, webhook: WebhookId, waits: impl Fn(WebhookId) -> bool) -> WebhookId {
         let Some(host) = self.of.get(&webhook) else { return webhook };
         let Some(line) = self.lines.get_mut(host) else { return webhook };
         line.retain(|one| waits(*one) && self.of.get(one) == Some(host));
@@ -76,7 +76,7 @@ impl Hosts {
     }
 
     /// Forgets webhooks that are not among those `known`, and hosts at which nobody waits.
-    pub(super) fn forget(&mut self, known: impl Fn(&WebhookId) -> bool) {
+    pub(crate) fn forget(&mut self, known: impl Fn(&WebhookId) -> bool) {
         self.of.retain(|webhook, _| known(webhook));
         self.lines.retain(|_, line| line.iter().any(|webhook| self.of.contains_key(webhook)));
     }

@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Worker, names, release, until_answered::tell};
+use super::release;
 use crate::{
     domain::{endpoint::LONGEST_PUT_OFF, retry::Schedule},
     failpoint,
     store::{Longest, StoreError},
+    worker::{Worker, parts::names, until_answered::tell},
 };
 
 /// Times are looked at this often (± 50 %).
@@ -24,16 +25,16 @@ const VISIT_LONGEST: Duration = Duration::from_hours(1);
 const RIGHT_AFTER: Duration = Duration::from_mins(5);
 
 /// Mends the times of one partition.
-pub(super) async fn mend(worker: Arc<Worker>, partition: u16) {
-    let next = &worker.next_mend[usize::from(partition)];
+pub(crate) async fn mend(worker: Arc<Worker>, partition: u16) {
+    let next = &worker.partition(partition).alarms.mend;
     loop {
         let every = MEND_EVERY.mul_f64(rand::random_range(0.5..1.5));
         tokio::select! {
-            () = worker.stop.cancelled() => return,
+            () = worker.stop.begins() => return,
             () = next.come(Instant::now(), every) => {}
         }
         failpoint::wedge("mend").await;
-        let longest = longest(&worker.schedule, worker.clock.stepped_within(MEND_EVERY * 2));
+        let longest = longest(&worker.rules.schedule, worker.partition(partition).clock.stepped_within(MEND_EVERY * 2));
         if let Err(error) = mend_all(&worker, partition, &longest).await {
             tell("mend times", Some(partition), &error);
             next.by(Instant::now() + NO_ANSWER);
@@ -57,7 +58,7 @@ fn longest(schedule: &Schedule, stepped: bool) -> Longest {
 async fn mend_all(worker: &Worker, partition: u16, longest: &Longest) -> Result<(), StoreError> {
     let (mut from, mut times, mut leases) = (Some("-".to_owned()), 0, 0);
     let result = loop {
-        let Some(at) = from.take().filter(|_| !worker.stop.is_cancelled()) else { break Ok(()) };
+        let Some(at) = from.take().filter(|_| !worker.stop.has_begun()) else { break Ok(()) };
         match worker.store.mend_times(partition, longest, &at).await {
             Ok(mended) => {
                 times += mended.times;
@@ -74,27 +75,19 @@ async fn mend_all(worker: &Worker, partition: u16, longest: &Longest) -> Result<
             times,
             "retries, releases or visits lay further ahead than any is planned, because Redis's clock had stepped or delivery.retry_delays was lowered; they were brought back"
         );
-        worker.next_promote[usize::from(partition)].by(Instant::now());
+        worker.partition(partition).alarms.promote.by(Instant::now());
     }
     tracing::debug!(partition, leases, "leases whose idle time was zero count from now");
     result
 }
 
 impl Worker {
-    /// Takes note of Redis's clock, as it answered a question that was sent at `sent`; after a step all times are mended.
-    pub(super) fn hear(&self, now_ms: i64, sent: Instant) {
-        if let Some(step_ms) = self.clock.hear(now_ms, sent) {
-            tracing::warn!(step_ms, "Redis's clock stepped; times that it falsified are mended");
-            self.next_mend.iter().for_each(|next| next.by(Instant::now()));
-        }
-    }
-
     /// Whether Redis's clock, asked anew, is to be believed when it makes things old: it did not step forward just now.
-    pub(super) async fn is_clock_believed(&self) -> Result<bool, StoreError> {
-        let sent = Instant::now();
+    pub(crate) async fn is_clock_believed(&self, partition: u16) -> Result<bool, StoreError> {
+        let (sent, here) = (Instant::now(), self.partition(partition));
         let now = self.store.now().await?;
-        self.hear(now.timestamp_millis(), sent);
-        Ok(!self.clock.leapt_within(RIGHT_AFTER))
+        here.hear(now.timestamp_millis(), sent);
+        Ok(!here.clock.leapt_within(RIGHT_AFTER))
     }
 }
 

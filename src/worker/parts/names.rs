@@ -6,55 +6,39 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::{
-    Worker,
-    admit::{PutOff, hold},
-    leases::Lease,
-};
-use crate::{
-    domain::{delivery::Delivery, entry::Judged},
-    store::{Reason, StepAnswer},
-};
-
 /// A delivery waits at least this long, and at most.
 const WAIT: [Duration; 2] = [Duration::from_secs(1), LONGEST_WAIT];
 /// The longest wait for a name server.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// They come back at least this far apart, to take little of the worker's time; and so that they take an eighth of its
 /// slots, each for as long as a lookup takes that fails at once.
 const APART: Duration = Duration::from_millis(2);
 const SLOT_TIME: Duration = Duration::from_millis(20);
 
 /// When the last of those that wait is due.
-pub(super) struct Unnamed {
+pub(crate) struct Unnamed {
     last: Mutex<Option<Instant>>,
     apart: Duration,
 }
 
 impl Unnamed {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         let share = u32::try_from(slots.max(1)).unwrap_or(u32::MAX);
         Self { last: Mutex::default(), apart: APART.max(SLOT_TIME * 8 / share) }
     }
 
     /// How long the next one waits: however many wait, one comes back after the other.
-    fn wait(&self, now: Instant) -> Duration {
+    pub(crate) fn wait(&self) -> Duration {
+        self.wait_from(Instant::now())
+    }
+
+    fn wait_from(&self, now: Instant) -> Duration {
         let mut last = self.last.lock();
         let after_last = last.map_or(now, |last| last + self.apart);
         let due = after_last.clamp(now + WAIT[0], now + WAIT[1]);
         *last = Some(due);
         due - now
     }
-}
-
-/// Puts a delivery off until its host's name can be looked up, perhaps.
-pub(super) async fn wait_for_names(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &Judged) -> PutOff {
-    let after = worker.unnamed.wait(Instant::now());
-    if let Some(StepAnswer::Done) = hold(worker, lease, delivery, &judged.envelope, Reason::Again { after }).await {
-        worker.figures.put_off();
-        worker.next_promote[usize::from(lease.partition())].by(tokio::time::Instant::now() + after);
-    }
-    PutOff::Waits
 }
 
 #[cfg(test)]
@@ -64,16 +48,16 @@ mod tests {
     #[test]
     fn few_wait_for_a_second_and_many_one_after_the_other_but_never_long() {
         let (unnamed, now) = (Unnamed::new(256), Instant::now());
-        let waits: Vec<Duration> = (0..40_000).map(|_| unnamed.wait(now)).collect();
+        let waits: Vec<Duration> = (0..40_000).map(|_| unnamed.wait_from(now)).collect();
         assert_eq!((waits[0], waits[100]), (WAIT[0], Duration::from_millis(1200)));
         assert_eq!(waits[39_999], WAIT[1]);
-        assert_eq!(unnamed.wait(now + WAIT[1] * 2), WAIT[0], "when the others came back, there is no queue");
+        assert_eq!(unnamed.wait_from(now + WAIT[1] * 2), WAIT[0], "when the others came back, there is no queue");
     }
 
     #[test]
     fn a_worker_with_few_slots_keeps_most_of_them_free() {
         let (unnamed, now) = (Unnamed::new(8), Instant::now());
-        let waits: Vec<Duration> = (0..101).map(|_| unnamed.wait(now)).collect();
+        let waits: Vec<Duration> = (0..101).map(|_| unnamed.wait_from(now)).collect();
         assert_eq!(waits[100], waits[0] + SLOT_TIME * 100, "one slot of eight");
     }
 }

@@ -5,42 +5,36 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{
-    Worker,
-    heartbeat::{RELEASE_EVERY, Role},
-    until_answered::tell,
-};
 use crate::{
     domain::{account::AccountId, endpoint::LOOK_AGAIN, webhook::WebhookId},
     failpoint,
     store::{StoreError, Times},
+    worker::{
+        Worker,
+        heartbeat::{RELEASE_EVERY, Role},
+        until_answered::tell,
+    },
 };
 
 /// What Redis refuses is tried again after this long.
-pub(super) const PUT_OFF: Duration = Duration::from_mins(1);
+pub(crate) const PUT_OFF: Duration = Duration::from_mins(1);
 /// Where Redis does not answer, the next round comes after this long at least.
 const NO_ANSWER: Duration = Duration::from_millis(500);
-/// Rounds are at least this far apart, while the worker has time and while it is busy. Many rounds that bring little disturb
-/// other endpoints less than few that bring much.
-const PACE: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(10)];
 /// Webhooks of either kind in one round.
 const WEBHOOKS_MAX: usize = 16;
-/// While the worker is busy, one round fills one of this many places: what many endpoints hold does not come back all at
-/// once, though each had room, for that would be a flood to the others.
-const BUSY_SHARE: usize = 40;
 
 /// Brings back what webhooks hold.
-pub(super) async fn release(worker: Arc<Worker>, partition: u16) {
-    let next = &worker.next_release[usize::from(partition)];
+pub(crate) async fn release(worker: Arc<Worker>, partition: u16) {
+    let next = &worker.partition(partition).alarms.release;
     let mut not_before = Instant::now();
     loop {
         tokio::select! {
-            () = worker.stop.cancelled() => return,
+            () = worker.stop.begins() => return,
             () = next.come(not_before, RELEASE_EVERY) => {}
         }
-        worker.turns.note(Role::Release, partition);
+        worker.vitals.heartbeats.note(Role::Release, partition);
         failpoint::wedge("release").await;
-        let mut pace = PACE[usize::from(worker.endpoints.is_busy())];
+        let mut pace = worker.room.endpoints.busy().release_pace();
         match Round::new(&worker, partition).make().await {
             Ok(wait) => next.by(Instant::now() + wait.min(RELEASE_EVERY)),
             Err(error) => {
@@ -62,14 +56,14 @@ struct Round<'a> {
 
 impl<'a> Round<'a> {
     fn new(worker: &'a Worker, partition: u16) -> Self {
-        let part = if worker.endpoints.is_busy() { BUSY_SHARE } else { 1 };
-        Self { worker, partition, share: worker.concurrency.div_ceil(part) }
+        let share = worker.room.endpoints.busy().release_share(worker.rules.concurrency);
+        Self { worker, partition, share }
     }
 
     /// Makes it: webhooks whose time has come are first, or those that places became free for would keep them waiting. Answers
     /// when the next round is to come; an error where Redis does not answer.
     async fn make(&mut self) -> Result<Duration, StoreError> {
-        let now_ms = self.worker.clock.now().timestamp_millis();
+        let now_ms = self.worker.partition(self.partition).clock.now().timestamp_millis();
         let (due, next_in) = self.worker.store.due(Times::Releases, self.partition, now_ms, WEBHOOKS_MAX).await?;
         let mut next = next_in.unwrap_or(RELEASE_EVERY);
         for (account, webhook) in due {
@@ -83,14 +77,16 @@ impl<'a> Round<'a> {
             if self.is_over() {
                 return Ok(Duration::ZERO);
             }
-            let Some((account, webhook)) = self.worker.endpoints.next_rung(self.partition) else { return Ok(next) };
+            let Some((account, webhook)) = self.worker.room.endpoints.next_rung(self.partition) else {
+                return Ok(next);
+            };
             self.release_or_put_off(&account, webhook, true).await?;
         }
         Ok(Duration::ZERO)
     }
 
     fn is_over(&self) -> bool {
-        self.share == 0 || self.worker.stop.is_cancelled()
+        self.share == 0 || self.worker.stop.has_begun()
     }
 
     /// Answers when more of the webhook's is to be released. What Redis refuses is put off.
@@ -100,11 +96,11 @@ impl<'a> Round<'a> {
         webhook: WebhookId,
         rung: bool,
     ) -> Result<Option<Duration>, StoreError> {
-        self.worker.turns.note(Role::Release, self.partition);
+        self.worker.vitals.heartbeats.note(Role::Release, self.partition);
         match self.release_one(account, webhook, rung).await {
             Err(error) if !error.is_passing() => {
                 tracing::warn!(%error, %account, %webhook, "held deliveries cannot be released; that is put off");
-                let later = self.worker.clock.now() + PUT_OFF;
+                let later = self.worker.partition(self.partition).clock.now() + PUT_OFF;
                 let _ = self.worker.store.put_off(Times::Releases, account, webhook, later).await;
                 Ok(None)
             }
@@ -120,25 +116,25 @@ impl<'a> Round<'a> {
         webhook: WebhookId,
         rung: bool,
     ) -> Result<Option<Duration>, StoreError> {
-        let (mut left, place_bytes) = self.worker.endpoints.room(webhook, self.share);
+        let (mut left, place_bytes) = self.worker.room.endpoints.room(webhook, self.share);
         if rung && left == 0 {
             return Ok(None);
         }
         loop {
             let free = (left, place_bytes, LOOK_AGAIN);
             let most = isize::try_from(left).unwrap_or(isize::MAX);
-            self.worker.endpoints.expect(webhook, most);
+            self.worker.room.endpoints.expect(webhook, most);
             let released = self.worker.store.release(account, webhook, free, rung).await?;
             if released.moved > 0 {
                 tracing::debug!(%account, %webhook, moved = released.moved, "held deliveries go back to the queue");
             }
-            self.worker.endpoints.expect(webhook, isize::try_from(released.places).unwrap_or(isize::MAX) - most);
+            self.worker.room.endpoints.expect(webhook, isize::try_from(released.places).unwrap_or(isize::MAX) - most);
             left = left.saturating_sub(released.places);
             self.share = self.share.saturating_sub(released.places);
             match released.more_held {
-                Some(true) => self.worker.endpoints.note_held(account, webhook),
-                Some(false) => self.worker.endpoints.note_none_held(webhook),
-                None if rung => self.worker.endpoints.note_none_held(webhook),
+                Some(true) => self.worker.room.endpoints.note_held(account, webhook),
+                Some(false) => self.worker.room.endpoints.note_none_held(webhook),
+                None if rung => self.worker.room.endpoints.note_none_held(webhook),
                 None => {}
             }
             if released.moved == 0 || left == 0 || released.next_in != Some(Duration::ZERO) {

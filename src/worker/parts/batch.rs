@@ -14,10 +14,10 @@ use crate::store::{BATCH_MAX, BATCH_MAX_BYTES};
 const WAITING_MAX: usize = 1024;
 
 /// Where to ask for a step.
-pub(super) struct Asking<T, A>(mpsc::Sender<Asked<T, A>>);
+pub(crate) struct Asking<T, A>(mpsc::Sender<Asked<T, A>>);
 
 /// What was asked for, in batches.
-pub(super) struct Batches<T, A> {
+pub(crate) struct Batches<T, A> {
     asked: mpsc::Receiver<Asked<T, A>>,
     waiting: Vec<Asked<T, A>>,
 }
@@ -30,10 +30,10 @@ struct Asked<T, A> {
 }
 
 /// Who waits for the answers to one batch, in its order.
-pub(super) struct Answers<A>(Vec<oneshot::Sender<A>>);
+pub(crate) struct Answers<A>(Vec<oneshot::Sender<A>>);
 
 /// The two ends of it.
-pub(super) fn batched<T, A>() -> (Asking<T, A>, Batches<T, A>) {
+pub(crate) fn batched<T, A>() -> (Asking<T, A>, Batches<T, A>) {
     let (asking, asked) = mpsc::channel(WAITING_MAX);
     (Asking(asking), Batches { asked, waiting: Vec::new() })
 }
@@ -41,7 +41,7 @@ pub(super) fn batched<T, A>() -> (Asking<T, A>, Batches<T, A>) {
 impl<T, A> Asking<T, A> {
     /// Asks for a step that moves so many bytes, and waits for its answer; `None` at the very end of the process, when
     /// there is nobody any more to take it.
-    pub(super) async fn ask(&self, step: T, bytes: usize) -> Option<A> {
+    pub(crate) async fn ask(&self, step: T, bytes: usize) -> Option<A> {
         let (answer, answered) = oneshot::channel();
         self.0.send(Asked { step, bytes, answer }).await.ok()?;
         answered.await.ok()
@@ -50,12 +50,12 @@ impl<T, A> Asking<T, A> {
 
 impl<T, A> Batches<T, A> {
     /// Waits for the first step, and takes along what was asked for meanwhile; `None` when nobody can ask any more.
-    pub(super) async fn next(&mut self) -> Option<(Vec<T>, Answers<A>)> {
+    pub(crate) async fn next(&mut self) -> Option<(Vec<T>, Answers<A>)> {
         self.next_within(|| Duration::ZERO).await
     }
 
     /// The same, and waits so long for more, unless there is as much already as one script may move.
-    pub(super) async fn next_within(&mut self, linger: impl FnOnce() -> Duration) -> Option<(Vec<T>, Answers<A>)> {
+    pub(crate) async fn next_within(&mut self, linger: impl FnOnce() -> Duration) -> Option<(Vec<T>, Answers<A>)> {
         let left_over = !self.waiting.is_empty();
         if !left_over && self.asked.recv_many(&mut self.waiting, BATCH_MAX).await == 0 {
             return None;
@@ -83,7 +83,7 @@ impl<T, A> Batches<T, A> {
 
 impl<A> Answers<A> {
     /// Gives each its own.
-    pub(super) fn give(self, answers: impl IntoIterator<Item = A>) {
+    pub(crate) fn give(self, answers: impl IntoIterator<Item = A>) {
         for (asker, answer) in self.0.into_iter().zip(answers) {
             // Nobody waits for it any more: the worker is stopping.
             let _ = asker.send(answer);
@@ -92,7 +92,7 @@ impl<A> Answers<A> {
 }
 
 /// Takes the first of `waiting`, as many as one script may move; at least one if there is any.
-pub(super) fn first<T>(waiting: &mut Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<T> {
+pub(crate) fn first<T>(waiting: &mut Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<T> {
     let mut bytes = 0;
     let fits = waiting.iter().take(BATCH_MAX).enumerate().take_while(|(index, entry)| {
         bytes += bytes_of(entry);

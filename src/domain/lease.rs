@@ -1,0 +1,60 @@
+//! The rules about leases: when one is renewed, how many deliveries make an entry a suspect, and when it is given up.
+
+use std::time::Duration;
+
+/// An entry with this delivery count was read once and claimed at least twice. Its workers may have died of it, so it is a
+/// suspect and is attempted apart from others. (`claim.lua` looks at the count before its own claim, which is one less.)
+pub const SUSPECT_DELIVERIES: u32 = 3;
+
+/// The settings about leases.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// `worker.lease`: an entry that was not renewed for this long may be claimed by another worker.
+    pub lease: Duration,
+    /// `worker.renew_every`.
+    pub renew_every: Duration,
+    /// `worker.start_within`: no request starts under a lease that was renewed longer ago.
+    pub start_within: Duration,
+    /// `worker.claim_every`.
+    pub claim_every: Duration,
+    /// `worker.max_losses`: an entry that was lost this often is set aside.
+    pub max_losses: u32,
+}
+
+impl Rule {
+    /// The longest time between two renewals of a lease, should one of them fail: both come up to a fifth late.
+    pub fn two_renewals(&self) -> Duration {
+        self.renew_every * 12 / 5
+    }
+
+    /// A lease that is younger than this can wait for the next round of renewals, and even for the one after that, should the
+    /// next fail. Most entries are settled by then.
+    pub fn may_wait(&self) -> Duration {
+        self.start_within.saturating_sub(self.two_renewals()).min(self.renew_every / 4)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_skips_a_round_is_young_enough_though_the_next_is_lost() {
+        let seconds = Duration::from_secs_f64;
+        let rule = |start_within, renew_every| Rule {
+            lease: seconds(20.0),
+            renew_every: seconds(renew_every),
+            start_within: seconds(start_within),
+            claim_every: seconds(2.0),
+            max_losses: 5,
+        };
+        for (start_within, renew_every) in [(8.0, 3.0), (15.0, 5.0), (2.5, 1.0), (2.41, 1.0), (100.0, 1.0), (0.9, 0.3)]
+        {
+            let rule = rule(start_within, renew_every);
+            let age = rule.may_wait();
+            assert!(age + rule.renew_every * 12 / 5 <= rule.start_within, "{age:?} of {start_within:?}");
+            assert!(age <= rule.renew_every / 4, "{age:?}");
+        }
+        assert_eq!(rule(8.0, 3.0).may_wait(), seconds(0.75));
+    }
+}

@@ -1,0 +1,70 @@
+//! One attempt: the request, what it met, and what follows.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use super::{
+    Worker,
+    parts::{endpoints::Permit, leases::Lease},
+    step::settle,
+};
+use crate::{
+    domain::{delivery::Delivery, entry::Judged, log_entry::LogEntry, retry::Next, webhook::Webhook},
+    failpoint,
+    sender::{self, NotMade, Request},
+};
+
+/// An attempt that began at this time, and what it met.
+pub(super) type Met = (DateTime<Utc>, sender::Attempt);
+
+/// Makes the attempt. An error means that no request was made, which is no attempt.
+pub(super) async fn attempt(
+    worker: &Worker,
+    lease: &Lease,
+    (delivery, webhook): (&Delivery, &Webhook),
+    permit: Permit,
+    envelope: Bytes,
+) -> Result<Met, NotMade> {
+    let time = worker.partition_of(lease).clock.now();
+    worker.vitals.counters.attempt_started();
+    failpoint::before("request", delivery.account.as_str());
+    let made = request(worker, delivery, webhook, time, envelope).await;
+    let met = made.inspect_err(|_| worker.vitals.counters.attempt_undone())?;
+    permit.end(&met.outcome);
+    failpoint::after("request", delivery.account.as_str());
+    Ok((time, met))
+}
+
+/// One request, or why there can be none.
+async fn request(
+    worker: &Worker,
+    delivery: &Delivery,
+    webhook: &Webhook,
+    time: DateTime<Utc>,
+    envelope: Bytes,
+) -> Result<sender::Attempt, NotMade> {
+    let Delivery { account, event_id, .. } = delivery;
+    let mut request = match Request::to_webhook(&worker.vault, (account, webhook), event_id, time.timestamp(), envelope)
+    {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::error!(%error, %account, webhook = %webhook.id, "a webhook's credentials cannot be used");
+            return Ok(sender::Attempt::without_credentials(&error));
+        }
+    };
+    request.answered_within = worker.rules.schedule.wait_before(delivery.attempt);
+    worker.sender.attempt(request).await
+}
+
+/// Decides what follows an attempt, and settles it.
+pub(super) async fn conclude(worker: &Worker, lease: &Lease, delivery: Delivery, judged: Judged, (time, met): Met) {
+    let next = worker.rules.schedule.decide(&met.outcome, delivery.attempt, rand::random());
+    let last = !matches!(next, Next::Retry { .. });
+    let log = LogEntry::of_attempt(&delivery, judged.facts, time, (&met.outcome, met.duration, met.phases), last);
+    tracing::debug!(
+        account = %delivery.account, webhook = %delivery.webhook, delivery = %delivery.id,
+        attempt = delivery.attempt, status = %log.http_status, error = log.error.as_deref(),
+        duration_ms = log.duration_ms, last, "attempt"
+    );
+    settle(worker, lease, (delivery.into(), log.into()), next, &judged.envelope).await;
+}

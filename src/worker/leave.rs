@@ -1,0 +1,65 @@
+//! How a worker ends: it finishes what is in flight, gives back what it did not start, and leaves the consumer groups.
+
+use std::time::Duration;
+
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{
+    Worker,
+    parts::{batch, in_hand::Unstarted},
+};
+use crate::store::Fence;
+
+/// How long Redis may take to answer the last steps of a worker that leaves.
+const LEAVING: Duration = Duration::from_secs(3);
+
+impl Worker {
+    /// Waits for the readers, then for what is in flight, until the deadline.
+    pub(super) async fn finish(&self, taking: &mut JoinSet<()>, deadline: Instant) {
+        self.in_hand.deliveries.close();
+        let finished = async {
+            while let Some(ended) = taking.join_next().await {
+                self.stop.note_end(&ended);
+            }
+            self.in_hand.deliveries.wait().await;
+        };
+        if tokio::time::timeout_at(deadline, finished).await.is_err() {
+            tracing::warn!(
+                in_flight = self.in_hand.leases.count(),
+                "the grace is over; what is in flight stays pending and another worker takes it over"
+            );
+        }
+    }
+
+    /// Gives back what was not started, and takes this consumer out of the groups; all of it within one limit.
+    pub(super) async fn leave(&self) {
+        let unstarted = std::mem::take(&mut *self.in_hand.unstarted.lock().await);
+        let mut by_partition: Vec<Vec<Unstarted>> = (0..self.store.keys().partitions()).map(|_| Vec::new()).collect();
+        for entry in unstarted {
+            by_partition[usize::from(entry.lease.partition())].push(entry);
+        }
+        let left = tokio::time::timeout(LEAVING, async {
+            for (partition, mut unstarted) in (0..).zip(by_partition) {
+                // At least once, because leaving takes this consumer out of the group too.
+                loop {
+                    let batch: Vec<Unstarted> = batch::first(&mut unstarted, |entry| entry.bytes);
+                    let given: Vec<(Fence, String)> =
+                        batch.iter().map(|entry| (entry.lease.token().0, entry.event_id.clone())).collect();
+                    let given = self.store.leave(partition, &self.name, true, &given).await?;
+                    if given > 0 {
+                        tracing::info!(partition, given, "gave unstarted entries back");
+                    }
+                    if unstarted.is_empty() {
+                        break;
+                    }
+                }
+            }
+            self.store.withdraw_worker(&self.name).await
+        });
+        match left.await {
+            Ok(Ok(())) => {}
+            other => tracing::warn!(?other, "could not leave; another worker takes over when the leases end"),
+        }
+        tracing::info!(worker = self.name, "worker stopped");
+    }
+}

@@ -1,0 +1,48 @@
+//! What a worker has in hand: leases on entries, the tasks that deliver them, and entries that it could not start.
+
+use std::sync::Arc;
+
+use tokio::{sync::Mutex, time::Instant};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    bytes_in_hand::{BytesInHand, Weight},
+    leases::{Lease, Leases},
+};
+use crate::store::Entry;
+
+/// Everything that one worker has in hand.
+pub(crate) struct InHand {
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) bytes: Arc<BytesInHand>,
+    pub(crate) deliveries: TaskTracker,
+    /// Entries that were read and not started, to be given back.
+    pub(crate) unstarted: Mutex<Vec<Unstarted>>,
+}
+
+/// An entry that is in hand, and is renewed from now on.
+pub(crate) struct Taken {
+    pub(crate) lease: Lease,
+    pub(crate) weight: Weight,
+    pub(crate) entry: Entry,
+}
+
+/// An entry that was read and could not be started before the worker stopped.
+pub(crate) struct Unstarted {
+    pub(crate) lease: Lease,
+    /// Of an event; empty for a delivery, which carries its own.
+    pub(crate) event_id: String,
+    pub(crate) bytes: usize,
+}
+
+impl InHand {
+    pub(crate) fn new(bytes: Arc<BytesInHand>) -> Self {
+        Self { leases: Arc::default(), bytes, deliveries: TaskTracker::new(), unstarted: Mutex::default() }
+    }
+
+    /// Takes note of an entry that was given to this worker by a command sent at `sent`; `None` if it is in hand already.
+    pub(crate) fn take(&self, partition: u16, entry: Entry, sent: Instant) -> Option<Taken> {
+        let lease = self.leases.take(partition, entry.id.clone(), entry.deliveries, sent)?;
+        Some(Taken { lease, weight: self.bytes.add(entry.size_bytes()), entry })
+    }
+}

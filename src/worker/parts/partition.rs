@@ -1,0 +1,56 @@
+//! What a worker has of one partition: the steps that its deliveries take together, the settings that it knows, the clock of the
+//! partition's Redis, and when its loops turn next.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::{
+    alarms::Alarms,
+    batch::{Asking, Batches, batched},
+    clock::ServerClock,
+};
+use crate::{
+    domain::{account::AccountId, retry::Schedule, webhook::Subscriptions},
+    store::{Attempted, Known, StepAnswer, StoreError, ToHold},
+};
+
+/// An account's webhooks, or why they cannot be read.
+pub(crate) type LookedUp = Result<Arc<Subscriptions>, StoreError>;
+
+/// One partition of a worker.
+pub(crate) struct Partition {
+    /// The settings that need not be asked for.
+    pub(crate) known: Arc<Known>,
+    pub(crate) look_up: Asking<AccountId, LookedUp>,
+    pub(crate) settle: Asking<Attempted, StepAnswer>,
+    pub(crate) hold: Asking<ToHold, StepAnswer>,
+    pub(crate) clock: ServerClock,
+    pub(crate) alarms: Arc<Alarms>,
+}
+
+/// What is asked for in one partition, for the loops that do it.
+pub(crate) struct Asked {
+    pub(crate) look_up: Batches<AccountId, LookedUp>,
+    pub(crate) settle: Batches<Attempted, StepAnswer>,
+    pub(crate) hold: Batches<ToHold, StepAnswer>,
+}
+
+impl Partition {
+    /// Redis's clock was at `now` on a question that was sent at `sent`.
+    pub(crate) fn new((now, sent): (DateTime<Utc>, Instant), schedule: &Schedule) -> (Self, Asked) {
+        let ((look_up, to_look_up), (settle, to_settle), (hold, to_hold)) = (batched(), batched(), batched());
+        let clock = ServerClock::new(now, sent, schedule.shortest_wait()..=schedule.longest_wait());
+        let partition = Self { known: Arc::default(), look_up, settle, hold, clock, alarms: Arc::default() };
+        (partition, Asked { look_up: to_look_up, settle: to_settle, hold: to_hold })
+    }
+
+    /// Takes note of Redis's clock, as it answered a question that was sent at `sent`; after a step all times are mended.
+    pub(crate) fn hear(&self, now_ms: i64, sent: Instant) {
+        if let Some(step_ms) = self.clock.hear(now_ms, sent) {
+            tracing::warn!(step_ms, "Redis's clock stepped; times that it falsified are mended");
+            self.alarms.mend.by(Instant::now());
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Takes over entries whose worker died.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+
+use super::READ_MAX;
+use crate::{
+    domain::{entry::Work, lease::SUSPECT_DELIVERIES},
+    failpoint,
+    store::{BATCH_MAX_BYTES, Claimed, Entry, Room, StoreError, Untold},
+    worker::{
+        Worker,
+        heartbeat::Role,
+        parts::slots::{Share, Taker},
+        until_answered::tell,
+    },
+};
+
+/// Suspects are looked through in at most this many claims in a row, each of which may read 4 MiB.
+const LOOKS_MAX: usize = 16;
+
+/// Takes over entries whose worker died.
+pub(crate) async fn claim(worker: Arc<Worker>, partition: u16) {
+    let mut claims = Claims::default();
+    loop {
+        tokio::select! {
+            () = worker.stop.begins() => return,
+            () = worker.room.suspects.next(partition) => {}
+            () = tokio::time::sleep(worker.rules.leases.claim_every.mul_f64(rand::random_range(0.5..1.5))) => {}
+        }
+        // A dead worker may have held far more than one claim takes. Each claim that is repeated took an entry at least, so
+        // there are never more of them than entries to take over; or it looks on among the suspects.
+        let mut looks = 0;
+        while looks < LOOKS_MAX && claim_once(&worker, partition, &mut claims).await {
+            looks += usize::from(claims.next.is_some());
+        }
+    }
+}
+
+/// What one claim leaves to the next.
+#[derive(Default)]
+struct Claims {
+    /// Where to look on among the suspects.
+    next: Option<String>,
+    /// When the claim was sent that got no answer: what it took is to be taken back.
+    untold: Option<Instant>,
+}
+
+/// Claims as many entries as there are slots; `true` where more may be left.
+async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -> bool {
+    worker.vitals.heartbeats.note(Role::Claim, partition);
+    failpoint::wedge("claim").await;
+    // After Redis's clock leapt forward all leases seem to have ended, until their holders have renewed them.
+    if worker.partition(partition).clock.leapt_within(worker.rules.leases.two_renewals()) {
+        return false;
+    }
+    let Some(mut slots) = worker.slots_for_claim(partition).await else { return false };
+    let room = slots.num_permits();
+    let sent = Instant::now();
+    let mut alone = worker.room.suspects.try_begin(partition);
+    let (not, last) = worker.room.suspects.names();
+    let may_take = Room {
+        entries: room,
+        suspects: usize::from(alone.is_some()),
+        from: claims.next.take(),
+        not,
+        last,
+        latest: worker.partition(partition).clock.known().latest,
+    };
+    let claimed = if let Some(untold) = claims.untold {
+        let in_hand = worker.in_hand.leases.due(partition, Duration::ZERO);
+        // And a while more, for this may have to wait for a connection.
+        let untold = Untold::Claimed { in_hand: &in_hand, within: untold.elapsed() + worker.rules.leases.lease / 4 };
+        let taken = worker.store.take_back(partition, &worker.name, untold, room).await;
+        taken.map(|entries| Claimed { entries, next: None })
+    } else {
+        worker.store.claim(partition, &worker.name, worker.rules.leases.lease, may_take).await
+    };
+    let entries = match claimed {
+        Ok(claimed) => {
+            claims.next = claimed.next;
+            claimed.entries
+        }
+        Err(StoreError::NoGroup) => return false,
+        Err(error) => {
+            tell("claim", Some(partition), &error);
+            claims.untold.get_or_insert(sent);
+            return false;
+        }
+    };
+    let bytes: usize = entries.iter().map(Entry::size_bytes).sum();
+    let is_full = entries.len() == room || bytes >= BATCH_MAX_BYTES;
+    let was_untold = claims.untold.is_some();
+    claims.untold = claims.untold.filter(|_| is_full);
+    match entries.len() {
+        0 => {}
+        count if was_untold => {
+            tracing::info!(partition, entries = count, "took back entries that a claim's lost answer had told of");
+        }
+        count => {
+            tracing::info!(
+                partition,
+                entries = count,
+                "took over entries whose worker was not heard of for a whole lease"
+            );
+        }
+    }
+    for entry in entries {
+        let slot = slots.split(1).expect("never more entries than slots");
+        let suspect = entry.deliveries >= SUSPECT_DELIVERIES;
+        let watched = suspect.then(|| {
+            let endpoint = worker.endpoint_of(partition, &entry);
+            worker.room.suspects.watch(partition, endpoint, alone.take())
+        });
+        let Some(taken) = worker.in_hand.take(partition, entry, sent) else { continue };
+        worker.begin(taken, move || drop((slot, watched)));
+    }
+    is_full || was_untold || claims.next.is_some() && alone.is_some()
+}
+
+impl Worker {
+    /// Slots for a claim, waited for; `None` where the worker stops first.
+    async fn slots_for_claim(&self, partition: u16) -> Option<OwnedSemaphorePermit> {
+        self.wait_for(Role::Claim, partition, self.room.slots.several(Taker::Claimer, Share::UpTo(READ_MAX))).await
+    }
+
+    /// The endpoint of an entry, as a claim names it: the webhook of a delivery, the account of an event. Nothing for an entry
+    /// that is no event, or that makes this very question panic: then its delivery's task panics as well, and the entry goes on
+    /// as lost.
+    fn endpoint_of(&self, partition: u16, entry: &Entry) -> Option<String> {
+        let judged = catch_unwind(AssertUnwindSafe(|| self.judge(partition, entry))).ok()?.ok()?;
+        Some(match judged.work {
+            Work::Event(event) => event.account.to_string(),
+            Work::Delivery(delivery) => delivery.webhook.to_string(),
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! The worker's loops, one file each. A loop ends when the worker stops.
+
+mod audit;
+mod claim;
+mod gauge;
+mod mend;
+mod promote;
+mod publish;
+mod read;
+mod release;
+pub(crate) mod renew;
+mod sweep;
+mod together;
+mod visit;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::Mutex, task::JoinSet};
+
+use super::{Worker, heartbeat::Role, parts::partition::Asked};
+
+/// One read takes at most this many entries.
+const READ_MAX: usize = 64;
+
+/// Starts them: those that take from Redis, and those that serve what is in hand, which go on until nothing is.
+pub(crate) fn spawn(worker: &Arc<Worker>, asked: Vec<Asked>, taking: &mut JoinSet<()>, serving: &mut JoinSet<()>) {
+    // Held by the one partition whose visits are made.
+    let one_visits = Arc::new(Mutex::new(()));
+    for (partition, Asked { look_up, settle, hold }) in (0..).zip(asked) {
+        taking.spawn(read::read(worker.clone(), partition));
+        taking.spawn(claim::claim(worker.clone(), partition));
+        taking.spawn(promote::promote(worker.clone(), partition));
+        taking.spawn(release::release(worker.clone(), partition));
+        taking.spawn(visit::visit(worker.clone(), partition, one_visits.clone()));
+        taking.spawn(audit::audit(worker.clone(), partition));
+        taking.spawn(mend::mend(worker.clone(), partition));
+        serving.spawn(together::look_up(worker.clone(), partition, look_up));
+        serving.spawn(together::settle(worker.clone(), partition, settle));
+        serving.spawn(together::hold(worker.clone(), partition, hold));
+    }
+    taking.spawn(publish::publish(worker.clone()));
+    taking.spawn(sweep::sweep(worker.clone()));
+    taking.spawn(gauge::gauge(worker.clone()));
+}
+
+impl Worker {
+    /// What a loop waits for, which is no sign of its being wedged; `None` where the worker stops first.
+    async fn wait_for<T>(&self, role: Role, partition: u16, what: impl Future<Output = T>) -> Option<T> {
+        let mut what = std::pin::pin!(what);
+        loop {
+            tokio::select! {
+            biased;
+            () = self.stop.begins() => return None,
+                        answer = &mut what => return Some(answer),
+            () = tokio::time::sleep(Duration::from_secs(1)) => self.vitals.heartbeats.note(role, partition),
+                    }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Moves due retries to the queue.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    failpoint,
+    worker::{
+        Worker,
+        heartbeat::{PROMOTE_EVERY, Role},
+        until_answered::{Backoff, tell},
+    },
+};
+
+/// The promoter turns at most this often: what becomes due meanwhile is moved together.
+const PROMOTE_PACE: Duration = Duration::from_millis(5);
+
+/// Moves due retries to the queue, and tells the releaser and the visitor what others have planned.
+pub(crate) async fn promote(worker: Arc<Worker>, partition: u16) {
+    let (mut backoff, here) = (Backoff::new(), worker.partition(partition));
+    let mut not_before = Instant::now();
+    loop {
+        tokio::select! {
+            () = worker.stop.begins() => return,
+            () = here.alarms.promote.come(not_before, PROMOTE_EVERY) => {}
+        }
+        worker.vitals.heartbeats.note(Role::Promote, partition);
+        failpoint::wedge("promote").await;
+        let sent = Instant::now();
+        match worker.store.promote(partition, &here.clock.known()).await {
+            Ok(promoted) => {
+                backoff.reset();
+                if promoted.moved > 0 {
+                    worker.vitals.heartbeats.promoted();
+                }
+                here.hear(promoted.now_ms, sent);
+                if let Some(release_in) = promoted.release_in {
+                    here.alarms.release.by(Instant::now() + release_in);
+                }
+                if let Some(visit_in) = promoted.visit_in {
+                    here.alarms.visit.by(Instant::now() + visit_in);
+                }
+                if let Some(wait) = promoted.next_in {
+                    here.alarms.promote.by(Instant::now() + wait);
+                }
+            }
+            Err(error) => {
+                tell("promote", Some(partition), &error);
+                backoff.pause().await;
+                here.alarms.promote.by(Instant::now());
+            }
+        }
+        not_before = Instant::now() + PROMOTE_PACE;
+    }
+}

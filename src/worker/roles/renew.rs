@@ -1,0 +1,73 @@
+//! Renews what this worker holds.
+
+use std::sync::Arc;
+
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::{
+    failpoint,
+    store::{Fence, StoreError},
+    worker::{Worker, heartbeat::Role, until_answered::tell},
+};
+
+/// Leases renewed by one script.
+const RENEW_BATCH: usize = 100;
+
+/// Renews what this worker holds. Goes on while the worker finishes what is in flight.
+pub(crate) async fn renew(worker: Arc<Worker>) {
+    let mut before = Instant::now();
+    loop {
+        // Counted from the beginning of the round before: one that got no answer is followed by the next without delay. A
+        // request that waits for a renewal gets one at once, after a process stood still for example.
+        tokio::select! {
+            () = tokio::time::sleep_until(before + worker.rules.leases.renew_every.mul_f64(rand::random_range(0.8..1.2))) => {}
+            () = worker.in_hand.leases.wanted() => {}
+        }
+        before = Instant::now();
+        failpoint::wedge("renew").await;
+        renew_round(&worker).await;
+    }
+}
+
+/// Renews all of them, at all nodes of Redis at the same time: one that does not answer holds the others up no longer.
+async fn renew_round(worker: &Arc<Worker>) {
+    worker.vitals.heartbeats.note(Role::Renew, 0);
+    let mut nodes = JoinSet::new();
+    for partitions in worker.store.by_node() {
+        nodes.spawn(renew_at_node(worker.clone(), partitions));
+    }
+    // A panic in one of them is one of the renewer.
+    nodes.join_all().await;
+}
+
+/// Renews the leases of one node's partitions, until one gets no answer: then the others would not either, and each would wait
+/// for it anew.
+async fn renew_at_node(worker: Arc<Worker>, partitions: Vec<u16>) {
+    for partition in partitions {
+        let mut leases = worker.in_hand.leases.due(partition, worker.rules.leases.may_wait());
+        // Those that lie together are looked at together.
+        leases.sort_unstable_by_key(|fence| fence.entry.order());
+        for leases in leases.chunks(RENEW_BATCH) {
+            if let Err(error) = renew_some(&worker, partition, leases).await {
+                return tell("renew", Some(partition), &error);
+            }
+            worker.vitals.heartbeats.note(Role::Renew, 0);
+        }
+    }
+}
+
+async fn renew_some(worker: &Worker, partition: u16, leases: &[Fence]) -> Result<(), StoreError> {
+    let sent = Instant::now();
+    let found = worker.store.renew(partition, &worker.name, leases).await?;
+    let gone = worker.in_hand.leases.renewed(leases, &found, worker.rules.leases.lease, sent);
+    let entries = found[1].len() as u64 + gone;
+    if gone > 0
+        && let Err(error) = worker.store.count_trimmed(partition, gone).await
+    {
+        tell("count", Some(partition), &error);
+    }
+    if entries > 0 {
+        tracing::warn!(partition, entries, "somebody took entries out of the queue while they were in hand");
+    }
+    Ok(())
+}

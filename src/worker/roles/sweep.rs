@@ -1,0 +1,36 @@
+//! Removes what nobody needs any more from the queues' bookkeeping.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    store::StoreError,
+    worker::{Worker, until_answered::tell},
+};
+
+/// Consumers of workers that are long dead, and rejected entries that are too old, are looked for this often.
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
+
+/// Removes consumers whose workers are long dead and hold nothing, and rejected entries that are too old.
+pub(crate) async fn sweep(worker: Arc<Worker>) {
+    loop {
+        for partition in 0..worker.store.keys().partitions() {
+            if let Err(error) = sweep_one(&worker, partition).await {
+                tell("sweep", Some(partition), &error);
+            }
+        }
+        tokio::select! {
+            () = worker.stop.begins() => return,
+            () = tokio::time::sleep(SWEEP_EVERY.mul_f64(rand::random_range(0.5..1.5))) => {}
+        }
+    }
+}
+
+async fn sweep_one(worker: &Worker, partition: u16) -> Result<(), StoreError> {
+    // What would be too old by a clock that has just leapt forward is looked at by the next round.
+    if !worker.is_clock_believed(partition).await? {
+        return Ok(());
+    }
+    let left = worker.store.leave(partition, &worker.name, false, &[]).await;
+    while worker.store.sweep(partition).await? {}
+    left.map(drop)
+}
