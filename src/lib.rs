@@ -12,28 +12,52 @@
 //! # An event's way
 //!
 //! ```text
-//!  producer ── XADD ──► queue (stream) ──► worker: reader, or claimer if its first worker died
+//!  producer ── XADD ──► queue (stream) ──► worker: roles/read.rs, or roles/claim.rs if its first worker died
 //!                          ▲   ▲                │
-//!                          │   │            deliver.rs, one entry from top to bottom:
+//!                          │   │            worker/deliver.rs, one entry from top to bottom:
 //!                          │   │              judge     domain::entry        ── no event ──► rejected
-//!                          │   │              look up   store::webhooks
+//!                          │   │              look up   store::Known, or Redis
 //!                          │   │              plan      domain::entry        ── several ───► queue, one each
 //!                          │   │                │                            ── off ───────► held
-//!                          │   │                │        domain::endpoint    ── busy ──────► held
-//!                          │   │                │                            ── held full ─► failed, log
 //!                          │   │                │                            ── unreadable ► failed, log
-//!                          │   │              attempt   sender
+//!                          │   │              admit     worker/admit.rs      ── no room ───► held
+//!                          │   │                │        domain::endpoint    ── held full ─► failed, log
+//!                          │   │              attempt   worker/attempt.rs, sender
 //!                          │   │              decide    domain::retry
-//!                          │   │              settle    store::queue         ── delivered ─► log
+//!                          │   │              settle    worker/step.rs       ── delivered ─► log
 //!                          │   └─ promote ── retries ◄──────────────────────── again ─────► log
 //!                          └─── release ──── held                            ── failed ────► failed, log
 //! ```
 //!
-//! An event that one webhook wants is attempted straight from its queue entry; one that several want becomes one
-//! *delivery* entry each. One script adds at most 50 of those and 4 MiB: while webhooks are left, it replaces the event's entry
-//! by a new one at the end of the queue, whose field `lynkhook:after` names the last webhook that has its delivery. Whatever an entry's fate,
-//! its place in Redis changes in one script, so a delivery is at any
-//! time in exactly one of queue, retries and held, until it is delivered, failed, or dropped and counted.
+//! An event that one webhook wants is attempted straight from its queue entry. An event that several want becomes one
+//! *delivery* entry for each. One script adds at most 50 of those and 4 MiB: while webhooks are left, the script replaces the
+//! event's entry by a new one at the end of the queue, whose field `lynkhook:after` names the last webhook that has its
+//! delivery. An entry changes its place in Redis in one script, so a delivery is at any time in exactly one of queue, retries
+//! and held, until it is delivered, failed, or dropped and counted.
+//!
+//! **A delivery is put aside for one of three reasons** (`store::Reason`; `worker/admit.rs` puts it aside, `hold.lua` moves it):
+//!
+//! | reason | goes to | comes back |
+//! |---|---|---|
+//! | its webhook is off | `held` | when the webhook is switched on |
+//! | its endpoint has no room (`domain::endpoint::Limit` has the eight limits) | `held`; a due retry: `retries` | when an attempt at the endpoint ends, after 1 s at the latest; a retry after 0.2 to 2 s |
+//! | no name server answers | `retries` | after 1 to 60 s |
+//!
+//! `lynkhook queue status` names the limit of each endpoint that has one now. When `held` is full, new deliveries fail.
+//!
+//! # What guards against settling twice: the fence
+//!
+//! A worker holds an entry by Redis's own pending list. Consumer and delivery count are the fence (`store::Fence`): every step
+//! on an entry names them, and its script asks `owns` in the prelude before it changes anything. An entry that another worker
+//! claimed has another consumer and another count, so the first worker's step answers `LOST` and changes nothing. A settled
+//! entry is no longer pending, so a repeated step answers `LOST` too: every step is safe to repeat, and is repeated until Redis
+//! answers.
+//!
+//! A worker renews its leases every 3 s (`roles/renew.rs`). An entry that is idle for 20 s may be claimed by another worker, and
+//! workers look every 2 s. No request starts on a lease that was last renewed over 8 s ago, and a request takes 10 s at most, so
+//! an attempt never outlives its lease. One renewal may fail and nothing waits for it. The worker's table of leases
+//! (`parts/leases.rs`) is keyed by entry: when the consumer group is lost and recreated, entries come again, and the attempt under
+//! way goes on under the new delivery count.
 //!
 //! # What holds it together
 //!
@@ -42,58 +66,61 @@
 //! of cases. **An expected result is a value**: a broken endpoint is an [`Outcome`](domain::outcome::Outcome), not an
 //! error.
 //!
-//! **The lease.** A worker holds an entry by Redis's own pending list: consumer and delivery count are the fence that
-//! every step checks first. It renews what it holds every 3 s; an entry idle for 20 s is claimed by another worker,
-//! which looks every 2 s, and from then on the first one's steps answer `LOST` and change nothing. No request starts on a
-//! lease that was last renewed over 8 s ago, and a request takes 10 s at most, so an attempt never outlives its lease. One
-//! renewal may fail and nothing waits for it. The worker's table of what it holds is keyed by entry: when the consumer
-//! group is lost and recreated, entries come again, and what is under way goes on under the new token. Every step is safe to repeat and is repeated until Redis answers.
+//! **A lost answer** is no lost worker. A reader that connects anew first takes back the entries that it read and was not told
+//! of (`take_back.lua`), under the same delivery count, and so does a claim after one without an answer. A process that stood
+//! still looks at the socket before it gives an answer up.
 //!
-//! **A lost answer** is no lost worker. A reader that connects anew first takes back what it read and was not told of
-//! (`take_back.lua`), under the same delivery count, and so does a claim after one without an answer. A process that stood still looks at the socket before it gives an answer up.
+//! **A suspect** is an entry that was claimed before, so that its workers may have died of it. A worker that begins one begins no
+//! other for a moment, so that no neighbour is blamed; suspects of an endpoint that held others up go last (`parts/suspects.rs`).
+//! An entry that was lost five times is set aside with a final log entry.
 //!
-//! **A suspect.** An entry that was claimed before may have ended its worker. Whoever begins one begins no other for a
-//! moment, so that no neighbour is blamed; those of an endpoint that held others up go last (`worker/suspects.rs`). One
-//! lost five times is set aside with a final log entry.
-//!
-//! **Nothing vanishes unseen** (`worker/audit.rs`). The group's bookkeeping and the stream are in the operators' hands. One worker at a
-//! time compares them: what was read and is nobody's becomes pending as if its worker had died, and what somebody took out of the
-//! queue is counted. Such an entry, if a worker has it in hand, is that worker's alone: it is attempted, settled and logged by what
-//! the worker holds, under the delivery count 0.
+//! **Nothing vanishes unseen** (`roles/audit.rs`). The group's bookkeeping and the stream are in the operators' hands. One worker
+//! at a time compares them: an entry that was read and that nobody holds becomes pending as if its worker had died, and entries
+//! that somebody took out of the queue are counted. If a worker has such an entry in hand, it is that worker's alone: it is
+//! attempted, settled and logged by what the worker holds, under the delivery count 0.
 //!
 //! **A panic** in a delivery's task drops all that the task had, so the entry stays pending and is lost once. A panic in one of
 //! the worker's loops stops the worker as a signal does, with an error at its end.
 //!
-//! **Places.** A worker is short of attempts in flight, and an endpoint that does not answer keeps each for 10 s. (An attempt
-//! with a large event counts several times, so that memory is shared out as well.) While places are free the schedule holds
-//! for everyone; how many of them one endpoint may have follows from how it answers ([`domain::endpoint`] has the rule,
-//! `worker/endpoints.rs` the figures). A delivery that finds no place is put off in Redis (`worker/admit.rs`): a due retry goes
-//! back to `retries` for a moment and takes the next free place; any other is held, and comes back oldest first when an attempt
-//! at its endpoint ends, which rings the releaser. There is no queue in memory to lose, and a backlog of 10,000 costs a script at
-//! a time. When `held` is full, new deliveries fail.
+//! **Places.** A worker is short of attempts in flight, and an endpoint that does not answer keeps each for 10 s. While places are
+//! free the schedule holds for everyone; how many of them one endpoint may have follows from how it answers
+//! ([`domain::endpoint`] has the rule, `parts/endpoints` the figures). There is no queue in memory to lose, and a backlog of
+//! 10,000 costs a script at a time.
 //!
-//! **Upkeep** (`worker/visit.rs`). What is too old, too much or nobody's is dropped by visits, each webhook's every 30 to 55
-//! minutes. They have a sorted set of their own, and a pace: however many are due together, no delivery waits for them.
+//! **Memory.** A worker's memory is bounded by bytes in hand, not by entries: reading stops at `worker.max_bytes` (64 MiB,
+//! `parts/bytes_in_hand.rs` says by how much it may be passed), and as much again may be on its way into `held`. A large event
+//! occupies several places, so that places share out memory as well. Each of the `worker.concurrency` attempts keeps 16 KiB of
+//! what the endpoint sends. `make bounds` measures the peak.
 //!
-//! **Partitions.** Each has a reader, for each lies in a hash slot of its own. A reader that waits keeps no place where there are
-//! several, so that idle partitions take nothing from busy ones (`worker/reader.rs`).
+//! **Upkeep** (`roles/visit.rs`). Visits drop what is too old, too much or nobody's, each webhook's every 30 to 55 minutes. They
+//! are planned in a sorted set of their own, `visits`, and have a pace: however many are due together, no delivery waits for
+//! them. Five scripts write `visits`: `hold.lua` and `settle.lua` plan a visit, `visit.lua` makes it and plans the next,
+//! `mend_times.lua` brings back one that a step of the clock moved away, `delete_webhook.lua` removes it. One command besides:
+//! `Store::put_off` plans a visit anew that Redis refused.
 //!
-//! **A busy worker.** Places are not all: attempts take time as well, and those that fail are repeated. While its thread has
-//! little time left, a worker starts fewer attempts at endpoints that always fail, and brings held deliveries back more slowly.
+//! **Partitions.** Each has a reader, for each lies in a hash slot of its own. A reader that waits keeps no place if there are
+//! several, so that idle partitions take nothing from busy ones (`roles/read.rs`).
 //!
-//! **What is known** (`store/known.rs`). Redis tells a worker of every change of a webhook, on the connection on which it
-//! reads entries: whatever was enqueued after a change was answered is read after the change is known, so that webhooks
-//! need not be asked for at each delivery. Who comes to a delivery in another way, or a second time, asks.
+//! **A busy worker** (`domain::busy`). Places are not all: attempts take time as well, and those that fail are repeated. While its
+//! thread has little time left, a worker starts fewer attempts at endpoints that always fail, and brings held deliveries back
+//! more slowly.
+//!
+//! **When a lookup of settings may be skipped** (`store::Known`). Redis tells a worker of every change of a webhook, on the
+//! connection on which it reads entries: an event that was enqueued after a change was answered is read after the change is
+//! known. So `worker/deliver.rs` skips the lookup for an entry that the reader has just read for the first time, once. It
+//! asks Redis for an entry that was claimed or taken back, when it looks at an entry again, and wherever Redis tells nothing:
+//! without the right to `CLIENT TRACKING`, or beside Redis's I/O threads.
 //!
 //! **One thread.** A worker runs on a single-threaded runtime: to hand a task from core to core costs a third of a
-//! delivery. Where there are more cores there are more workers, in other processes or as other threads that share nothing
+//! delivery. On more cores there are more workers, in other processes or as other threads that share nothing
 //! (`worker/threads.rs`). **Together:** looking webhooks up, settling and holding are done for all that ask at the same time
-//! (`worker/batch.rs`), so that a script's round trip and Redis's work are shared by up to 50 deliveries. Who only has to be
-//! settled or put aside waits a moment for more, as long as there are slots; who is to be attempted never does.
+//! (`roles/together.rs`), so that up to 50 deliveries share a script's round trip and Redis's work. Settling waits up to 1 ms and
+//! holding up to 5 ms for company while slots are free; an attempt never waits.
 //!
-//! **Names** (`sender/resolve`). A name that cannot be looked up is its endpoint's fault only where a name server gave a useful answer
-//! before and after it was asked for again. Where none does, no attempt was made: the delivery waits in `retries` (`worker/names.rs`) and
-//! keeps neither a slot nor a place, so that hosts whose names are known, or to which a connection is open, are served.
+//! **Names** (`sender/resolve`). A name that cannot be looked up is its endpoint's fault only if a name server gave a useful
+//! answer before and after it was asked for again. If none does, no attempt was made: the delivery waits in `retries`
+//! (`parts/names.rs`) and keeps neither a slot nor a place, so that hosts whose names are known, or to which a connection is open,
+//! are served.
 //!
 //! **HTTP.** Deliveries do not go through `reqwest`: its header buffer cannot be bounded, so that a connection may keep 408 KiB
 //! of what an endpoint sends and 1,000 connections 400 MiB, where 16 KiB each are enough. It does not show whether a connection
@@ -103,9 +130,9 @@
 //! [`sender`] has a pool of its own over hyper's connections, one request at a time on each, over HTTP/1.1 alone: on a connection
 //! shared over HTTP/2 a request could wait unsent behind another customer's. What is no delivery is `reqwest`'s job.
 //!
-//! **The clock** is Redis's, in the scripts and in the log; a worker's own time of day is never asked. When Redis's clock steps,
-//! a worker notices it by its monotonic clock (`worker/clock.rs`): it rests what depends on age, and mends the times that the step
-//! falsified (`worker/mend.rs`).
+//! **The clock** is Redis's, in the scripts and in the log, one for each partition; a worker's own time of day is never asked. When
+//! Redis's clock steps, a worker notices it by its monotonic clock (`parts/clock.rs`): it rests what depends on age, and mends the
+//! times that the step falsified (`roles/mend.rs`).
 //!
 //! **Redis alone.** No other store; every value is readable text, every key is made in [`store::keys`] and described
 //! in `README.md`. A dropped connection, a restart, a flushed script cache, a destroyed group: the worker goes on.

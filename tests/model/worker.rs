@@ -1,4 +1,4 @@
-//! A worker's side: its table of what it believes to hold (`worker/leases.rs`) and one entry's way (`worker/deliver.rs`).
+//! A worker's side: its table of what it believes to hold (`worker/parts/leases.rs`) and one entry's way (`worker/deliver.rs`).
 
 use std::time::Duration;
 

@@ -31,7 +31,7 @@ pub(crate) struct Partition {
 }
 
 /// What is asked for in one partition, for the loops that do it.
-pub(crate) struct Asked {
+pub(crate) struct StepBatches {
     pub(crate) look_up: Batches<AccountId, LookedUp>,
     pub(crate) settle: Batches<Attempted, StepAnswer>,
     pub(crate) hold: Batches<ToHold, StepAnswer>,
@@ -39,11 +39,11 @@ pub(crate) struct Asked {
 
 impl Partition {
     /// Redis's clock was at `now` on a question that was sent at `sent`.
-    pub(crate) fn new((now, sent): (DateTime<Utc>, Instant), schedule: &Schedule) -> (Self, Asked) {
+    pub(crate) fn new((now, sent): (DateTime<Utc>, Instant), schedule: &Schedule) -> (Self, StepBatches) {
         let ((look_up, to_look_up), (settle, to_settle), (hold, to_hold)) = (batched(), batched(), batched());
         let clock = ServerClock::new(now, sent, schedule.shortest_wait()..=schedule.longest_wait());
         let partition = Self { known: Arc::default(), look_up, settle, hold, clock, alarms: Arc::default() };
-        (partition, Asked { look_up: to_look_up, settle: to_settle, hold: to_hold })
+        (partition, StepBatches { look_up: to_look_up, settle: to_settle, hold: to_hold })
     }
 
     /// Takes note of Redis's clock, as it answered a question that was sent at `sent`; after a step all times are mended.

@@ -17,16 +17,21 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Mutex, task::JoinSet};
 
-use super::{Worker, heartbeat::Role, parts::partition::Asked};
+use super::{Worker, heartbeat::Role, parts::partition::StepBatches};
 
 /// One read takes at most this many entries.
 const READ_MAX: usize = 64;
 
 /// Starts them: those that take from Redis, and those that serve what is in hand, which go on until nothing is.
-pub(crate) fn spawn(worker: &Arc<Worker>, asked: Vec<Asked>, taking: &mut JoinSet<()>, serving: &mut JoinSet<()>) {
+pub(crate) fn spawn(
+    worker: &Arc<Worker>,
+    asked: Vec<StepBatches>,
+    taking: &mut JoinSet<()>,
+    serving: &mut JoinSet<()>,
+) {
     // Held by the one partition whose visits are made.
     let one_visits = Arc::new(Mutex::new(()));
-    for (partition, Asked { look_up, settle, hold }) in (0..).zip(asked) {
+    for (partition, StepBatches { look_up, settle, hold }) in (0..).zip(asked) {
         taking.spawn(read::read(worker.clone(), partition));
         taking.spawn(claim::claim(worker.clone(), partition));
         taking.spawn(promote::promote(worker.clone(), partition));
