@@ -105,7 +105,7 @@
 //! thread has little time left, a worker starts fewer attempts at endpoints that always fail, and brings held deliveries back
 //! more slowly.
 //!
-//! **When a lookup of settings may be skipped** (`store::Known`). Redis tells a worker of every change of a webhook, on the
+//! **When a lookup of settings may be skipped** (`store/steps/known.rs`). Redis tells a worker of every change of a webhook, on the
 //! connection on which it reads entries: an event that was enqueued after a change was answered is read after the change is
 //! known. So `worker/deliver.rs` skips the lookup for an entry that the reader has just read for the first time, once. It
 //! asks Redis for an entry that was claimed or taken back, when it looks at an entry again, and wherever Redis tells nothing:

@@ -7,51 +7,37 @@
 //! The scripts carry `allow-oom`, so that a full Redis refuses producers and never the draining of the queue
 //! (design by flag rather than by the order of first writes; it is why Redis 7.0 is the oldest that serves).
 
-mod accounts;
-mod audit;
-mod connect;
-mod due;
-mod enqueue;
-mod entry_range;
 mod error;
-mod examine;
-mod failed;
+mod figures;
 pub mod keys;
-mod known;
-mod queue;
-mod reader;
-mod rejected;
-mod rights;
-mod scripts;
-mod server;
-mod status;
-mod webhooks;
+mod link;
+mod records;
+mod steps;
 
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeZone, Utc};
 
 pub use self::{
-    accounts::{AccountPage, PageStart, SettingsLooked},
-    audit::Audit,
-    due::{KnownClock, Leap, Longest, Mended, Promoted, Released, Times, Visited},
-    entry_range::EntryRange,
     error::{StoreError, Unanswered},
-    examine::{Examination, Group},
-    failed::{FailedEntry, FailedPage, Redelivered},
-    known::Known,
-    queue::{
-        Attempted, BATCH_MAX, BATCH_MAX_BYTES, Claimed, Entry, EntryId, Fence, Reason, Room, StepAnswer, ToHold,
-        Untold, fan_out_max,
+    figures::{
+        Examination, Group, Holding, Kept, Limited, LiveWorker, Missing, Partition, Planned, QueueFigures, Retries,
+        Role, Status, WEBHOOKS_MAX, for_shell,
     },
-    reader::Reader,
-    rejected::{Batch, Fate, RejectedEntry},
-    rights::{Missing, Role, for_shell},
-    server::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
-    status::{Holding, Kept, Limited, LiveWorker, Partition, Planned, QueueFigures, Retries, Status, WEBHOOKS_MAX},
-    webhooks::{Deleted, Put},
+    link::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
+    records::{
+        AccountPage, Batch, Deleted, EntryRange, FailedEntry, FailedPage, Fate, PageStart, Put, Redelivered,
+        RejectedEntry, SettingsLooked,
+    },
+    steps::{
+        Attempted, Audit, BATCH_MAX, BATCH_MAX_BYTES, Claimed, Entry, EntryId, Fence, Known, KnownClock, Leap, Longest,
+        Mended, Promoted, Reader, Reason, Released, Room, StepAnswer, Times, ToHold, Untold, Visited, fan_out_max,
+    },
 };
-use self::{connect::Link, keys::Keys, scripts::Scripts};
+use self::{
+    keys::Keys,
+    link::{Node, Scripts},
+};
 use crate::config::{Retention, Settings};
 
 /// The version of the keys' layout; a process of another version refuses to start.
@@ -62,7 +48,7 @@ pub const SCHEMA: u32 = 1;
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    link: Link,
+    link: Node,
     keys: Keys,
     scripts: Scripts,
     held: Retention,
@@ -86,7 +72,7 @@ impl Store {
 
     /// A store on a Redis that may not fit, for looking at it.
     pub fn unchecked(settings: &Settings) -> Result<Self, StoreError> {
-        let link = Link::new(&settings.redis)?;
+        let link = Node::new(&settings.redis)?;
         let keys = Keys::new(&settings.redis.prefix, settings.queue.partitions);
         Ok(Self(Arc::new(Inner {
             link,
@@ -112,18 +98,6 @@ impl Store {
     pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
         let (seconds, micros): (i64, i64) = self.0.link.run(&redis::cmd("TIME")).await?;
         Ok(Utc.timestamp_millis_opt(seconds * 1000 + micros / 1000).single().unwrap_or_default())
-    }
-
-    /// Publishes a live worker's figures for half a minute.
-    pub async fn publish_worker(&self, name: &str, figures: &str) -> Result<(), StoreError> {
-        let mut script = self.0.scripts.publish.key(self.0.keys.worker(name));
-        script.arg(figures).arg(30);
-        self.0.link.run_script::<String>(&script).await.map(drop)
-    }
-
-    /// Withdraws a worker's figures, when it leaves.
-    pub async fn withdraw_worker(&self, name: &str) -> Result<(), StoreError> {
-        self.0.link.run::<()>(redis::cmd("DEL").arg(self.0.keys.worker(name))).await
     }
 
     /// The schema version and the number of partitions that this installation was begun with; nothing where it was not.

@@ -7,8 +7,14 @@ use std::{
 
 use redis::{Value, aio::MultiplexedConnection};
 
-use super::{Entry, EntryId, Known, Store, StoreError, connect::answered, ms, queue::pairs};
-use crate::failpoint;
+use super::{
+    entry::{Entry, EntryId, pairs},
+    known::Known,
+};
+use crate::{
+    failpoint,
+    store::{Store, StoreError, link::answered, ms},
+};
 
 /// It is told once that a connection's id cannot be asked for.
 static TOLD: Once = Once::new();

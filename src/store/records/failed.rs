@@ -1,17 +1,14 @@
-//! What lies beside the queue for people to decide on: failed deliveries, listed and redelivered, and held ones,
-//! discarded. Envelopes stay in Redis: listing leaves them out, redelivering moves them there.
+//! Failed deliveries: listed and redelivered. Envelopes stay in Redis: listing leaves them out, redelivering moves them there.
 
-use super::{
-    EntryId, Store, StoreError,
-    entry_range::EntryRange,
-    queue::{BATCH_MAX, BATCH_MAX_BYTES},
-    webhooks::parse,
-};
-use crate::domain::{
-    account::AccountId,
-    delivery::{Delivery, DeliveryFault},
-    log_entry::LogEntry,
-    webhook::WebhookId,
+use super::{entry_range::EntryRange, webhooks::parse};
+use crate::{
+    domain::{
+        account::AccountId,
+        delivery::{Delivery, DeliveryFault},
+        log_entry::LogEntry,
+        webhook::WebhookId,
+    },
+    store::{BATCH_MAX, BATCH_MAX_BYTES, EntryId, Store, StoreError},
 };
 
 /// A delivery that failed for good, without its envelope.

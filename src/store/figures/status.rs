@@ -1,29 +1,24 @@
 //! The queue's figures, for operators. Reads only, and cheaply: nothing here grows with what is queued.
 //!
 //! One script a partition; one `XLEN` each for the held and failed deliveries of those webhooks that a worker looks
-//! after (their names lie in `visits`), up to [`WEBHOOKS_MAX`] of them. Workers are found among the queue's consumers,
-//! and, because Redis 7.0 does not count a worker as one before it has read an entry, by a `SCAN` besides, which goes
-//! through all keys of a Redis that may be shared with others and so has a bound too ([`SCANS_MAX`]).
+//! after (their names lie in `visits`), up to [`WEBHOOKS_MAX`] of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{Store, StoreError, keys::Keys};
+use super::workers::LiveWorker;
 use crate::{
     config::Retention,
     domain::{account::AccountId, log_entry::timestamp, webhook::WebhookId},
+    store::{Store, StoreError, keys::Keys},
 };
 
 /// A retry that is still not in the queue this long after its time is late.
 const LATE_MS: u64 = 1000;
 /// How many webhooks are looked at for what they hold; more are left out, and [`Status::complete`] says so.
 pub const WEBHOOKS_MAX: usize = 10_000;
-/// How many pages of keys are looked through for workers: about a million keys.
-const SCANS_MAX: usize = 1000;
-/// Keys of one such page.
-const SCAN_PAGE: usize = 1000;
 /// How many of those that hold most are named.
 const MOST_HELD: usize = 10;
 /// Commands of one round trip are about this many.
@@ -146,67 +141,6 @@ pub struct Holding {
     bytes: [u64; 2],
 }
 
-/// A worker that is alive, as it published itself at most half a minute ago.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct LiveWorker {
-    /// Its name in the consumer groups.
-    pub name: String,
-    /// The program's version.
-    pub version: String,
-    /// Its process, on its own machine.
-    pub pid: u32,
-    /// When it started.
-    pub started_at: String,
-    /// When it published these figures.
-    pub at: String,
-    /// Entries it has in hand.
-    pub in_flight: u64,
-    /// How many it may have.
-    pub concurrency: u64,
-    /// The part of the time for which its thread works.
-    pub busy_percent: u8,
-    /// Attempts since it started.
-    pub attempts: u64,
-    /// Of them, those that delivered.
-    pub delivered: u64,
-    /// Of them, those that will be repeated.
-    pub retries: u64,
-    /// Of them, those that failed for good.
-    pub failed: u64,
-    /// Deliveries held because their endpoint had as much in flight as it may.
-    pub put_off: u64,
-    /// Deliveries that failed because no more might be held for their endpoint.
-    #[serde(default)]
-    pub no_room: u64,
-    /// Endpoints that it has to wait for.
-    pub slow_endpoints: u64,
-    /// Endpoints whose last attempt failed.
-    pub failing_endpoints: u64,
-    /// Endpoints that had no room for one more attempt a moment ago.
-    pub limited: Vec<Limited>,
-    /// What its machine lacked for requests a moment ago, such as file descriptors, in words.
-    pub lacking: Option<String>,
-    /// Panics of its process since that started.
-    pub panics: u64,
-}
-
-/// An endpoint that a worker gives no more attempts at the moment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Limited {
-    /// Its account.
-    pub account: String,
-    /// Its webhook.
-    pub webhook: String,
-    /// The reason, in words.
-    pub why: String,
-    /// Places that its attempts occupy at this worker.
-    pub in_flight: usize,
-    /// Places that they may occupy.
-    pub limit: usize,
-}
-
 /// What `status.lua` answers.
 type Answer =
     (i64, (u64, String, u64), Vec<String>, (u64, u64, u64), (u64, u64), (u64, u64), (u64, u64), BTreeMap<String, u64>);
@@ -314,41 +248,6 @@ impl Store {
             Holding { account, webhook, held, failed, bytes: [held_bytes, failed_bytes] }
         };
         Ok(webhooks.into_iter().zip(sizes.chunks_exact(4)).map(holding).collect())
-    }
-
-    /// Adds the names of live workers; whether all keys were looked at.
-    async fn scan_workers(&self, names: &mut BTreeSet<String>) -> Result<bool, StoreError> {
-        let prefix = self.0.keys.worker("");
-        let mut cursor = 0_u64;
-        for _ in 0..SCANS_MAX {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(SCAN_PAGE);
-            let (next, keys): (u64, Vec<String>) = self.0.link.run(&scan).await?;
-            names.extend(keys.iter().filter_map(|key| key.strip_prefix(&prefix)).map(str::to_owned));
-            cursor = next;
-            if cursor == 0 {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Those of these that have published themselves lately, in order.
-    async fn live_workers(&self, names: Vec<String>) -> Result<Vec<LiveWorker>, StoreError> {
-        let mut workers = Vec::new();
-        for names in names.chunks(PAGE) {
-            let mut get = redis::pipe();
-            for name in names {
-                get.cmd("GET").arg(self.0.keys.worker(name));
-            }
-            let figures: Vec<Option<String>> = self.0.link.run_pipeline(&get).await?;
-            workers.extend(names.iter().zip(figures).filter_map(|(name, figures)| {
-                // Another version may publish otherwise; that it is alive is still worth saying.
-                let figures: LiveWorker = serde_json::from_str(&figures?).unwrap_or_default();
-                Some(LiveWorker { name: name.clone(), ..figures })
-            }));
-        }
-        Ok(workers)
     }
 }
 

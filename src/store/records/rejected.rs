@@ -3,11 +3,8 @@
 use bytes::Bytes;
 use redis::Value;
 
-use super::{
-    EntryId, Store, StoreError,
-    entry_range::EntryRange,
-    queue::{BATCH_MAX, BATCH_MAX_BYTES, pairs},
-};
+use super::entry_range::EntryRange;
+use crate::store::{BATCH_MAX, BATCH_MAX_BYTES, EntryId, Store, StoreError, steps::pairs};
 
 /// Entries of one page: each may hold a whole envelope.
 const PAGE: usize = 20;

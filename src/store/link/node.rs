@@ -20,8 +20,11 @@ use tokio::{
     time::error::Elapsed,
 };
 
-use super::{StoreError, Unanswered, error::NO_TLS_IN_TIME, scripts::Run};
-use crate::{config, failpoint};
+use super::scripts::Run;
+use crate::{
+    config, failpoint,
+    store::{StoreError, Unanswered, error::NO_TLS_IN_TIME},
+};
 
 /// An answer that is late gets this much more time, so that the socket is looked at once more.
 const LAST_LOOK: Duration = Duration::from_millis(250);
@@ -33,9 +36,9 @@ const DEAD_PEER: Duration = Duration::from_secs(20);
 const REFUSAL_WAIT: Duration = Duration::from_millis(500);
 const REFUSAL_MAX_BYTES: u64 = 4096;
 
-/// The way to Redis.
-pub(super) struct Link {
-    /// Without user, password and database: [`Link::introduce`] names them, for the library hides what Redis answers.
+/// One server and the connections to it.
+pub(in crate::store) struct Node {
+    /// Without user, password and database: [`Node::introduce`] names them, for the library hides what Redis answers.
     client: redis::Client,
     /// The same with all of them, in the protocol in which Redis can tell something of its own accord.
     listening: redis::Client,
@@ -55,8 +58,8 @@ struct Shared {
     connection: MultiplexedConnection,
 }
 
-impl Link {
-    pub(super) fn new(settings: &config::Redis) -> Result<Self, StoreError> {
+impl Node {
+    pub(in crate::store) fn new(settings: &config::Redis) -> Result<Self, StoreError> {
         let unfit = |e: redis::RedisError| StoreError::Unfit(format!("redis.url cannot be used: {}", e.category()));
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(DEAD_PEER);
         let info = settings.url.expose_secret().into_connection_info().map_err(unfit)?.set_tcp_settings(tcp);
@@ -80,20 +83,20 @@ impl Link {
     }
 
     /// The user in `redis.url`.
-    pub(super) fn user(&self) -> String {
+    pub(in crate::store) fn user(&self) -> String {
         let redis = self.listening.get_connection_info().redis_settings();
         redis.username().unwrap_or("default").to_owned()
     }
 
     /// Runs one command on the shared connection.
-    pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+    pub(in crate::store) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         let mut shared = self.shared().await?;
         let answer = self.in_time(command.query_async(&mut shared.connection)).await;
         self.judge(shared.number, answer)
     }
 
     /// Runs several commands in one round trip.
-    pub(super) async fn run_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
+    pub(in crate::store) async fn run_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
         let mut shared = self.shared().await?;
         let answer = self.in_time(pipeline.query_async(&mut shared.connection)).await;
         self.judge(shared.number, answer)
@@ -102,7 +105,7 @@ impl Link {
     /// Runs several commands in one round trip, each with an answer of its own: the server may take some and refuse
     /// others. For commands that are not safe to repeat: they are sent only on a connection that serves, and what is known of a
     /// failure is said.
-    pub(super) async fn run_each<T: FromRedisValue>(
+    pub(in crate::store) async fn run_each<T: FromRedisValue>(
         &self,
         pipeline: &mut Pipeline,
     ) -> Result<Vec<Result<T, StoreError>>, Unanswered> {
@@ -115,7 +118,7 @@ impl Link {
     }
 
     /// Runs a script, loading it first where the server does not know it.
-    pub(super) async fn run_script<T: FromRedisValue>(&self, run: &Run<'_>) -> Result<T, StoreError> {
+    pub(in crate::store) async fn run_script<T: FromRedisValue>(&self, run: &Run<'_>) -> Result<T, StoreError> {
         let mut shared = self.shared().await?;
         failpoint::before(run.name, "");
         let answer = self.in_time(run.invoke(&mut shared.connection)).await;
@@ -125,7 +128,7 @@ impl Link {
 
     /// A connection of one's own, for reads that block; its user awaits its answers with [`answered`]. What Redis tells of its
     /// own accord is `heard` in its order among the answers: before those that were sent after it.
-    pub(super) async fn dedicated(
+    pub(in crate::store) async fn dedicated(
         &self,
         heard: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<MultiplexedConnection, StoreError> {
@@ -137,7 +140,7 @@ impl Link {
     }
 
     /// How long the answer to a command that does not block may take.
-    pub(super) fn response_timeout(&self) -> Duration {
+    pub(in crate::store) fn response_timeout(&self) -> Duration {
         self.response_timeout
     }
 
@@ -299,7 +302,7 @@ fn authorities_of_the_system() -> Option<Vec<u8>> {
 
 /// Awaits an answer for up to `limit`. When a process goes on that stood still, its timers are over and the answer lies unread
 /// in the socket. The client's own limit would drop that answer, so this one lets the socket be read once more.
-pub(super) async fn answered<T>(
+pub(in crate::store) async fn answered<T>(
     limit: Duration,
     asking: impl Future<Output = redis::RedisResult<T>>,
 ) -> redis::RedisResult<T> {

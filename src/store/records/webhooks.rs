@@ -1,12 +1,13 @@
-//! Webhooks, their logs, and the plain commands that people's surfaces need.
+//! Webhooks' settings.
 
 use std::sync::Arc;
 
-use super::{Known, Store, StoreError, Unanswered, keys::Keys};
-use crate::domain::{
-    account::AccountId,
-    log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry, timestamp},
-    webhook::{NotAWebhookId, Subscriptions, Webhook, WebhookId},
+use crate::{
+    domain::{
+        account::AccountId,
+        webhook::{NotAWebhookId, Subscriptions, Webhook, WebhookId},
+    },
+    store::{Known, Store, StoreError, Unanswered, keys::Keys},
 };
 
 /// What putting a webhook answered.
@@ -32,7 +33,7 @@ pub struct Deleted {
 }
 
 /// A webhook's id and its settings, as they lie in Redis.
-pub(super) type Field = (Vec<u8>, Vec<u8>);
+pub(in crate::store) type Field = (Vec<u8>, Vec<u8>);
 
 impl Store {
     /// The webhooks of several accounts of one partition, in their order, in one round trip, as they are in Redis now; that
@@ -167,33 +168,6 @@ impl Store {
         self.of_webhook(&mut script, account, id);
         let (was_there, held, failed): (bool, u64, u64) = self.0.link.run_script(&script).await?;
         Ok(was_there.then_some(Deleted { held, failed }))
-    }
-
-    /// Writes the test button's log entry; whether the webhook was still there.
-    pub async fn log(&self, account: &AccountId, id: WebhookId, entry: &LogEntry) -> Result<bool, StoreError> {
-        let keys = &self.0.keys;
-        let partition = keys.partition(account);
-        let mut script = self.0.scripts.log.key(keys.webhooks(account));
-        script.key(keys.logs(partition, id)).key(keys.visits(partition)).key(keys.counts(partition));
-        script.arg(id.to_string()).arg(entry.to_json()).arg(LOG_LIMIT - 1).arg(LOG_RETENTION.as_secs());
-        script.arg(Keys::member(account, id));
-        let answer: String = self.0.link.run_script(&script).await?;
-        if answer == "UNLOGGED" {
-            tracing::warn!(%account, webhook = %id, "Redis refused the log entry; lynkhook doctor says why");
-        }
-        Ok(answer != "GONE")
-    }
-
-    /// A webhook's delivery log, newest first; nothing older than 90 days.
-    pub async fn logs(&self, account: &AccountId, id: WebhookId) -> Result<Vec<LogEntry>, StoreError> {
-        let key = self.0.keys.logs(self.0.keys.partition(account), id);
-        let all: Vec<Vec<u8>> = self.0.link.run(redis::cmd("LRANGE").arg(&key).arg(0).arg(LOG_LIMIT - 1)).await?;
-        let oldest = timestamp(self.now().await? - LOG_RETENTION);
-        // One that cannot be read does not hide the others.
-        let read = all.iter().filter_map(|json| {
-            parse::<LogEntry>(&key, json).inspect_err(|error| tracing::warn!(%error, "passed over")).ok()
-        });
-        Ok(read.filter(|entry| entry.time >= oldest).collect())
     }
 }
 

@@ -9,8 +9,10 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::{Mutex, MutexGuard};
 use redis::{PushInfo, PushKind, Value};
 
-use super::{keys::Keys, webhooks::Field};
-use crate::domain::{account::AccountId, webhook::Subscriptions};
+use crate::{
+    domain::{account::AccountId, webhook::Subscriptions},
+    store::{keys::Keys, records::Field},
+};
 
 /// Accounts that are remembered; when there are more, all are forgotten.
 const ACCOUNTS_MAX: usize = 4096;
@@ -38,7 +40,7 @@ struct Account {
 
 /// When something was asked for.
 #[derive(Clone, Copy)]
-pub(super) struct Asked(u64);
+pub(in crate::store) struct Asked(u64);
 
 impl Known {
     /// An account's webhooks, where it is certain that they did not change.
@@ -49,13 +51,13 @@ impl Known {
     }
 
     /// To be called before Redis is asked.
-    pub(super) fn ask(&self) -> Asked {
+    pub(in crate::store) fn ask(&self) -> Asked {
         Asked(self.state().changes)
     }
 
     /// Takes note of what Redis answered, which is parsed only where it differs from what was there; and answers what it
     /// says.
-    pub(super) fn learn(
+    pub(in crate::store) fn learn(
         &self,
         asked: Asked,
         account: &AccountId,
@@ -79,21 +81,21 @@ impl Known {
     }
 
     /// Redis tells of changes from now on.
-    pub(super) fn listen(&self) {
+    pub(in crate::store) fn listen(&self) {
         let mut state = self.state();
         state.forget();
         state.listening = true;
     }
 
     /// Redis tells of nothing any more.
-    pub(super) fn stop_listening(&self) {
+    pub(in crate::store) fn stop_listening(&self) {
         let mut state = self.state();
         state.listening = false;
         state.forget();
     }
 
     /// Takes note of what Redis tells of its own accord.
-    pub(super) fn told(&self, keys: &Keys, push: PushInfo) {
+    pub(in crate::store) fn told(&self, keys: &Keys, push: PushInfo) {
         match push.kind {
             PushKind::Invalidate => {}
             // The reader may notice only later, for it waits for a slot.

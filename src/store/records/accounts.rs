@@ -3,11 +3,11 @@
 //! One `SCAN` over all partitions, never `KEYS`: Redis serves others between the pages. What is there from the first
 //! page to the last is met at least once, perhaps more than once; what is added meanwhile may be met or not.
 
-use super::{
-    Store, StoreError,
-    webhooks::{Field, parse_webhook},
+use super::webhooks::{Field, parse_webhook};
+use crate::{
+    domain::{account::AccountId, webhook::Webhook},
+    store::{Store, StoreError},
 };
-use crate::domain::{account::AccountId, webhook::Webhook};
 
 /// Keys that Redis looks at for a page. A thousand take it well under a millisecond.
 const PAGE_KEYS: usize = 1000;

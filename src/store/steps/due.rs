@@ -1,11 +1,17 @@
-//! Work that has its time: retries and held deliveries come back to the queue, and webhooks are visited.
+//! What has its time: retries that become due, and the webhooks whose held deliveries are released, or which are visited.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{BATCH_MAX, BATCH_MAX_BYTES, Store, StoreError, keys::Keys, ms, queue::latest_ms, scripts::Run};
-use crate::domain::{account::AccountId, webhook::WebhookId};
+use super::{
+    entry::{BATCH_MAX, BATCH_MAX_BYTES},
+    lease::latest_ms,
+};
+use crate::{
+    domain::{account::AccountId, webhook::WebhookId},
+    store::{Store, StoreError, keys::Keys, ms},
+};
 
 /// What promoting did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,61 +55,6 @@ pub struct Leap {
     pub by: Duration,
 }
 
-/// The result of releasing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Released {
-    /// How many held deliveries went back to the queue.
-    pub moved: usize,
-    /// The places that their attempts take.
-    pub places: usize,
-    /// When more is released; `None` where nothing is left, or the webhook is off.
-    pub next_in: Option<Duration>,
-    /// Whether more waits for room; `None` where nothing was done: it is not due, another worker having done it, or not
-    /// planned.
-    pub more_held: Option<bool>,
-}
-
-/// The longest waits that any rule plans: what lies further ahead was planned by a clock that was wrong.
-#[derive(Debug, Clone, Copy)]
-pub struct Longest {
-    /// Of a retry, by this worker's settings; those of others may have longer ones, which count as well.
-    pub retry: Duration,
-    /// Of what is among the retries for another reason.
-    pub besides: Duration,
-    /// Of a release.
-    pub release: Duration,
-    /// Of a visit.
-    pub visit: Duration,
-    /// Whether the clock stepped lately, so that nobody can tell how long ago another worker named its longest wait.
-    pub stepped: bool,
-}
-
-/// The result of mending times.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mended {
-    /// Retries, releases and visits that were brought back.
-    pub times: usize,
-    /// Leases that count from now.
-    pub leases: usize,
-    /// Where to go on among the pending entries; `None` after the last.
-    pub from: Option<String>,
-    /// Whether more times may lie too far ahead.
-    pub more_times: bool,
-}
-
-/// The result of a visit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Visited {
-    /// It was made.
-    Made,
-    /// It was made, and is due again at once: more has to go.
-    Again,
-    /// It was not due: another worker made it.
-    NotDue,
-    /// The webhook's settings are not there, and so all else of it went.
-    Gone,
-}
-
 /// When webhooks are looked after, and what for: each is a sorted set by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Times {
@@ -131,19 +82,6 @@ impl Store {
             self.0.link.run_script(&script).await?;
         let wait = |ms: i64| u64::try_from(ms).ok().map(Duration::from_millis);
         Ok(Promoted { moved, next_in: wait(retry), release_in: wait(release), visit_in: wait(visit), now_ms })
-    }
-
-    /// Mends what a step of Redis's clock falsified, a part of it: among the pending entries it begins at `from`, which is `-` at
-    /// first.
-    pub async fn mend_times(&self, partition: u16, longest: &Longest, from: &str) -> Result<Mended, StoreError> {
-        let keys = &self.0.keys;
-        let mut script = self.0.scripts.mend_times.key(keys.queue(partition));
-        script.key(keys.retries(partition)).key(keys.releases(partition)).key(keys.visits(partition));
-        script.key(keys.counts(partition)).key(keys.audit(partition));
-        script.arg(ms(longest.retry)).arg(ms(longest.release)).arg(ms(longest.visit)).arg(BATCH_MAX_BYTES).arg(from);
-        script.arg(ms(longest.besides)).arg(u8::from(longest.stepped));
-        let (times, leases, from, more_times): (usize, usize, String, bool) = self.0.link.run_script(&script).await?;
-        Ok(Mended { times, leases, from: Some(from).filter(|from| !from.is_empty()), more_times })
     }
 
     /// How long ago the oldest retry was due; zero where none is.
@@ -201,59 +139,6 @@ impl Store {
             Times::Releases => self.0.keys.releases(partition),
             Times::Visits => self.0.keys.visits(partition),
         }
-    }
-
-    /// Moves what one webhook holds back to the queue: as much as takes the free places, an attempt taking one for each
-    /// `place_bytes` of its envelope, or as one script may move; more within `pace`, or at once where places are left. Nothing
-    /// is done before it is due, unless it is planned and `rung`: places became free.
-    pub async fn release(
-        &self,
-        account: &AccountId,
-        webhook: WebhookId,
-        (free, place_bytes, pace): (usize, usize, Duration),
-        rung: bool,
-    ) -> Result<Released, StoreError> {
-        let keys = &self.0.keys;
-        let partition = keys.partition(account);
-        let mut script = self.0.scripts.release.key(keys.releases(partition));
-        script.key(keys.webhooks(account)).key(keys.held(partition, webhook));
-        script.key(keys.queue(partition)).key(keys.held_bytes(partition));
-        script.arg(Keys::member(account, webhook)).arg(webhook.to_string()).arg(free).arg(place_bytes);
-        script.arg(BATCH_MAX).arg(BATCH_MAX_BYTES).arg(ms(pace)).arg(u8::from(rung));
-        let (moved, next_ms, more_held, places): (usize, i64, Option<bool>, usize) =
-            self.0.link.run_script(&script).await?;
-        let next_in = u64::try_from(next_ms).ok().map(Duration::from_millis);
-        Ok(Released { moved, places, next_in, more_held })
-    }
-
-    /// Looks after one webhook's held, failed and log, if it is due: `oldest_log` is the time before which log entries go.
-    pub async fn visit(
-        &self,
-        account: &AccountId,
-        webhook: WebhookId,
-        oldest_log: &str,
-    ) -> Result<Visited, StoreError> {
-        let mut script = self.0.scripts.visit.key(self.0.keys.webhooks(account));
-        self.of_webhook(&mut script, account, webhook);
-        script.arg(ms(self.0.held.retention)).arg(ms(self.0.failed.retention)).arg(oldest_log);
-        script.arg(self.0.held.max_bytes);
-        let answer: String = self.0.link.run_script(&script).await?;
-        Ok(match answer.as_str() {
-            "VISITED" => Visited::Made,
-            "AGAIN" => Visited::Again,
-            "GONE" => Visited::Gone,
-            _ => Visited::NotDue,
-        })
-    }
-
-    /// The keys and arguments of a script that may drop all of a webhook.
-    pub(super) fn of_webhook(&self, script: &mut Run<'_>, account: &AccountId, webhook: WebhookId) {
-        let keys = &self.0.keys;
-        let partition = keys.partition(account);
-        script.key(keys.logs(partition, webhook)).key(keys.held(partition, webhook));
-        script.key(keys.failed(partition, webhook)).key(keys.visits(partition)).key(keys.releases(partition));
-        script.key(keys.counts(partition)).key(keys.held_bytes(partition));
-        script.arg(webhook.to_string()).arg(Keys::member(account, webhook));
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use super::{Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// The oldest Redis that serves (script flags, `XAUTOCLAIM`-era pending lists, `EXPIRE` options).
-pub(super) const OLDEST_REDIS: (u32, u32) = (7, 0);
+pub(in crate::store) const OLDEST_REDIS: (u32, u32) = (7, 0);
 
 /// The only policy under which a full Redis refuses what is new rather than forget what it has.
 pub const NO_EVICTION: &str = "noeviction";
@@ -49,7 +49,7 @@ impl ServerInfo {
     /// Whether it tells of a change before it answers who made it, now and as long as it runs. From Redis 8 on a thread for
     /// clients may answer first. Valkey has such threads from 8 on, calls itself Redis 7.2.4, says of its threads only whether
     /// they are awake at this moment, and takes another number of them while it runs: no word of `INFO` is enough there.
-    pub(super) fn tells_before_it_answers(&self) -> bool {
+    pub(in crate::store) fn tells_before_it_answers(&self) -> bool {
         let major = |version: &str| version.split('.').next().and_then(|major| major.parse::<u32>().ok());
         if let Some(valkey) = self.text("valkey_version") {
             return major(valkey).is_some_and(|major| major < 8);
@@ -89,7 +89,7 @@ impl Store {
     }
 
     /// Refuses a server that is too old, or that may evict keys unless the operator accepted its policy by name.
-    pub(super) async fn check_server(&self, accepted_eviction: &str) -> Result<(), StoreError> {
+    pub(in crate::store) async fn check_server(&self, accepted_eviction: &str) -> Result<(), StoreError> {
         let info = self.server_info().await?;
         if !info.is_new_enough() {
             let (version, (major, minor)) = (info.version(), OLDEST_REDIS);

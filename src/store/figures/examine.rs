@@ -5,7 +5,8 @@ use std::{collections::HashMap, time::Duration};
 use chrono::{DateTime, Utc};
 use redis::Value;
 
-use super::{Audit, ServerInfo, SettingsLooked, Status, Store, StoreError, ms};
+use super::status::Status;
+use crate::store::{Audit, ServerInfo, SettingsLooked, Store, StoreError, ms};
 
 /// So many stuck entries of a partition are counted; there may be more.
 const STUCK_MAX: u64 = 1000;

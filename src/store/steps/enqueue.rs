@@ -1,7 +1,9 @@
 //! Enqueueing: the one step that is a plain command and no script, because any producer in any language does it too.
 
-use super::{Store, StoreError, Unanswered};
-use crate::domain::{account::AccountId, new_event::NewEvent};
+use crate::{
+    domain::{account::AccountId, new_event::NewEvent},
+    store::{Store, StoreError, Unanswered},
+};
 
 impl Store {
     /// Adds events to their accounts' queues in one round trip; answers, in their order, the id of each one's entry

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 
-use super::{EntryId, Store, StoreError, ms, scripts::Step};
+use super::entry::EntryId;
+use crate::store::{Store, StoreError, link::Step, ms};
 
 /// What a look at one partition's group found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A stretch of a stream: what people decide on is bounded by what was there when they decided.
 
-use super::EntryId;
+use crate::store::EntryId;
 
 /// Entries from one id to another, both included.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,15 +3,15 @@
 use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisResult, Script, ServerErrorKind, ToRedisArgs, aio};
 
 /// One script, hashed once.
-pub(super) struct Step {
+pub(in crate::store) struct Step {
     name: &'static str,
     script: Script,
 }
 
 /// One run of a script: its keys and arguments, each written once into one buffer.
-pub(super) struct Run<'a> {
+pub(in crate::store) struct Run<'a> {
     /// The script's file, without its ending.
-    pub(super) name: &'static str,
+    pub(in crate::store) name: &'static str,
     script: &'a Script,
     keys: Vec<String>,
     arguments: Cmd,
@@ -19,26 +19,29 @@ pub(super) struct Run<'a> {
 
 impl Step {
     /// A run that begins with this key.
-    pub(super) fn key(&self, key: impl Into<String>) -> Run<'_> {
+    pub(in crate::store) fn key(&self, key: impl Into<String>) -> Run<'_> {
         Run { name: self.name, script: &self.script, keys: vec![key.into()], arguments: Cmd::new() }
     }
 }
 
 impl Run<'_> {
     /// One more key.
-    pub(super) fn key(&mut self, key: impl Into<String>) -> &mut Self {
+    pub(in crate::store) fn key(&mut self, key: impl Into<String>) -> &mut Self {
         self.keys.push(key.into());
         self
     }
 
     /// One more argument, or several.
-    pub(super) fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
+    pub(in crate::store) fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
         self.arguments.arg(argument);
         self
     }
 
     /// Runs it, loading the script first where the server does not know it.
-    pub(super) async fn invoke<T: FromRedisValue>(&self, connection: &mut impl aio::ConnectionLike) -> RedisResult<T> {
+    pub(in crate::store) async fn invoke<T: FromRedisValue>(
+        &self,
+        connection: &mut impl aio::ConnectionLike,
+    ) -> RedisResult<T> {
         let command = self.command();
         match command.query_async(connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
@@ -62,16 +65,16 @@ impl Run<'_> {
 }
 
 macro_rules! scripts {
-    (@file $name:ident) => { concat!("lua/", stringify!($name), ".lua") };
-    (@file $name:ident $file:ident) => { concat!("lua/", stringify!($file), ".lua") };
+    (@file $name:ident) => { concat!("../lua/", stringify!($name), ".lua") };
+    (@file $name:ident $file:ident) => { concat!("../lua/", stringify!($file), ".lua") };
     ($($flags:literal: [$($name:ident $(of $file:ident)?),* $(,)?])*) => {
         /// Every script, under the name of its file, or of what it does of one.
-        pub(super) struct Scripts {
-            $($(pub(super) $name: Step,)*)*
+        pub(in crate::store) struct Scripts {
+            $($(pub(in crate::store) $name: Step,)*)*
         }
 
         impl Scripts {
-            pub(super) fn new() -> Self {
+            pub(in crate::store) fn new() -> Self {
                 Self {
                     $($($name: Step {
                         name: stringify!($name),
@@ -79,7 +82,7 @@ macro_rules! scripts {
                             "#!lua flags=",
                             $flags,
                             "\n",
-                            include_str!("lua/prelude.lua"),
+                            include_str!("../lua/prelude.lua"),
                             "\n",
                             include_str!(scripts!(@file $name $($file)?))
                         )),

@@ -1,0 +1,13 @@
+//! What operators look at: the queue's figures, live workers, and whether a Redis and its user can serve.
+
+mod examine;
+mod rights;
+mod status;
+mod workers;
+
+pub use self::{
+    examine::{Examination, Group},
+    rights::{Missing, Role, for_shell},
+    status::{Holding, Kept, Partition, Planned, QueueFigures, Retries, Status, WEBHOOKS_MAX},
+    workers::{Limited, LiveWorker},
+};

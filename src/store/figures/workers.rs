@@ -1,0 +1,126 @@
+//! The figures that live workers publish, and where they are found: among the queue's consumers, and, because Redis 7.0 does
+//! not count a worker as one before it has read an entry, by a `SCAN` besides, which goes through all keys of a Redis that may
+//! be shared with others and so has a bound ([`SCANS_MAX`]).
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Store, StoreError};
+
+/// How many pages of keys are looked through for workers: about a million keys.
+const SCANS_MAX: usize = 1000;
+/// Keys of one such page.
+const SCAN_PAGE: usize = 1000;
+/// Commands of one round trip are about this many.
+const PAGE: usize = 500;
+
+/// A worker that is alive, as it published itself at most half a minute ago.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LiveWorker {
+    /// Its name in the consumer groups.
+    pub name: String,
+    /// The program's version.
+    pub version: String,
+    /// Its process, on its own machine.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: String,
+    /// When it published these figures.
+    pub at: String,
+    /// Entries it has in hand.
+    pub in_flight: u64,
+    /// How many it may have.
+    pub concurrency: u64,
+    /// The part of the time for which its thread works.
+    pub busy_percent: u8,
+    /// Attempts since it started.
+    pub attempts: u64,
+    /// Of them, those that delivered.
+    pub delivered: u64,
+    /// Of them, those that will be repeated.
+    pub retries: u64,
+    /// Of them, those that failed for good.
+    pub failed: u64,
+    /// Deliveries held because their endpoint had as much in flight as it may.
+    pub put_off: u64,
+    /// Deliveries that failed because no more might be held for their endpoint.
+    #[serde(default)]
+    pub no_room: u64,
+    /// Endpoints that it has to wait for.
+    pub slow_endpoints: u64,
+    /// Endpoints whose last attempt failed.
+    pub failing_endpoints: u64,
+    /// Endpoints that had no room for one more attempt a moment ago.
+    pub limited: Vec<Limited>,
+    /// What its machine lacked for requests a moment ago, such as file descriptors, in words.
+    pub lacking: Option<String>,
+    /// Panics of its process since that started.
+    pub panics: u64,
+}
+
+/// An endpoint that a worker gives no more attempts at the moment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limited {
+    /// Its account.
+    pub account: String,
+    /// Its webhook.
+    pub webhook: String,
+    /// The reason, in words.
+    pub why: String,
+    /// Places that its attempts occupy at this worker.
+    pub in_flight: usize,
+    /// Places that they may occupy.
+    pub limit: usize,
+}
+
+impl Store {
+    /// Publishes a live worker's figures for half a minute.
+    pub async fn publish_worker(&self, name: &str, figures: &str) -> Result<(), StoreError> {
+        let mut script = self.0.scripts.publish.key(self.0.keys.worker(name));
+        script.arg(figures).arg(30);
+        self.0.link.run_script::<String>(&script).await.map(drop)
+    }
+
+    /// Withdraws a worker's figures, when it leaves.
+    pub async fn withdraw_worker(&self, name: &str) -> Result<(), StoreError> {
+        self.0.link.run::<()>(redis::cmd("DEL").arg(self.0.keys.worker(name))).await
+    }
+
+    /// Adds the names of live workers; whether all keys were looked at.
+    pub(super) async fn scan_workers(&self, names: &mut BTreeSet<String>) -> Result<bool, StoreError> {
+        let prefix = self.0.keys.worker("");
+        let mut cursor = 0_u64;
+        for _ in 0..SCANS_MAX {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(SCAN_PAGE);
+            let (next, keys): (u64, Vec<String>) = self.0.link.run(&scan).await?;
+            names.extend(keys.iter().filter_map(|key| key.strip_prefix(&prefix)).map(str::to_owned));
+            cursor = next;
+            if cursor == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Those of these that have published themselves lately, in order.
+    pub(super) async fn live_workers(&self, names: Vec<String>) -> Result<Vec<LiveWorker>, StoreError> {
+        let mut workers = Vec::new();
+        for names in names.chunks(PAGE) {
+            let mut get = redis::pipe();
+            for name in names {
+                get.cmd("GET").arg(self.0.keys.worker(name));
+            }
+            let figures: Vec<Option<String>> = self.0.link.run_pipeline(&get).await?;
+            workers.extend(names.iter().zip(figures).filter_map(|(name, figures)| {
+                // Another version may publish otherwise; that it is alive is still worth saying.
+                let figures: LiveWorker = serde_json::from_str(&figures?).unwrap_or_default();
+                Some(LiveWorker { name: name.clone(), ..figures })
+            }));
+        }
+        Ok(workers)
+    }
+}

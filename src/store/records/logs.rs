@@ -1,0 +1,40 @@
+//! Delivery logs: read for people, and written by the test button. Attempts are written by `settle`.
+
+use super::webhooks::parse;
+use crate::{
+    domain::{
+        account::AccountId,
+        log_entry::{LOG_LIMIT, LOG_RETENTION, LogEntry, timestamp},
+        webhook::WebhookId,
+    },
+    store::{Store, StoreError, keys::Keys},
+};
+
+impl Store {
+    /// Writes the test button's log entry; whether the webhook was still there.
+    pub async fn log(&self, account: &AccountId, id: WebhookId, entry: &LogEntry) -> Result<bool, StoreError> {
+        let keys = &self.0.keys;
+        let partition = keys.partition(account);
+        let mut script = self.0.scripts.log.key(keys.webhooks(account));
+        script.key(keys.logs(partition, id)).key(keys.visits(partition)).key(keys.counts(partition));
+        script.arg(id.to_string()).arg(entry.to_json()).arg(LOG_LIMIT - 1).arg(LOG_RETENTION.as_secs());
+        script.arg(Keys::member(account, id));
+        let answer: String = self.0.link.run_script(&script).await?;
+        if answer == "UNLOGGED" {
+            tracing::warn!(%account, webhook = %id, "Redis refused the log entry; lynkhook doctor says why");
+        }
+        Ok(answer != "GONE")
+    }
+
+    /// A webhook's delivery log, newest first; nothing older than 90 days.
+    pub async fn logs(&self, account: &AccountId, id: WebhookId) -> Result<Vec<LogEntry>, StoreError> {
+        let key = self.0.keys.logs(self.0.keys.partition(account), id);
+        let all: Vec<Vec<u8>> = self.0.link.run(redis::cmd("LRANGE").arg(&key).arg(0).arg(LOG_LIMIT - 1)).await?;
+        let oldest = timestamp(self.now().await? - LOG_RETENTION);
+        // One that cannot be read does not hide the others.
+        let read = all.iter().filter_map(|json| {
+            parse::<LogEntry>(&key, json).inspect_err(|error| tracing::warn!(%error, "passed over")).ok()
+        });
+        Ok(read.filter(|entry| entry.time >= oldest).collect())
+    }
+}

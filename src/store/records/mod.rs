@@ -1,0 +1,17 @@
+//! What people read and decide on: webhooks, their logs, and what failed or was rejected.
+
+mod accounts;
+mod entry_range;
+mod failed;
+mod logs;
+mod rejected;
+mod webhooks;
+
+pub(in crate::store) use self::webhooks::Field;
+pub use self::{
+    accounts::{AccountPage, PageStart, SettingsLooked},
+    entry_range::EntryRange,
+    failed::{FailedEntry, FailedPage, Redelivered},
+    rejected::{Batch, Fate, RejectedEntry},
+    webhooks::{Deleted, Put},
+};

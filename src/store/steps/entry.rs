@@ -1,0 +1,129 @@
+//! An entry of the queue, the lease on it, and what a step answers.
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use redis::Value;
+
+use crate::domain::delivery::LINE_MAX_BYTES;
+
+/// One script moves at most this many bytes between keys (at least one delivery): 50 of 1 MB would block Redis for
+/// 0.4 s.
+pub const BATCH_MAX_BYTES: usize = 4 << 20;
+/// One script moves at most this many deliveries between keys.
+pub const BATCH_MAX: usize = 50;
+
+/// A queue entry's id, as Redis made it: `<ms>-<sequence>`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EntryId(pub String);
+
+impl EntryId {
+    /// What ids are sorted by: Unix ms, and a number within it; `None` where it is no whole id.
+    pub fn order(&self) -> Option<(u64, u64)> {
+        let (ms, sequence) = self.0.split_once('-')?;
+        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        Some((number(ms)?, number(sequence)?))
+    }
+
+    /// How long the entry has been in the queue at `now`, by Redis's clock; negative where its id is from the future.
+    pub fn age(&self, now: DateTime<Utc>) -> TimeDelta {
+        let (ms, _) = self.order().unwrap_or_default();
+        TimeDelta::milliseconds(now.timestamp_millis().saturating_sub(i64::try_from(ms).unwrap_or(i64::MAX)))
+    }
+}
+
+/// An entry as it was taken from the queue.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its id.
+    pub id: EntryId,
+    /// How often it was given to a worker, this time included.
+    pub deliveries: u32,
+    /// Its fields, in order.
+    pub fields: Vec<(Bytes, Bytes)>,
+}
+
+impl Entry {
+    /// What its fields weigh.
+    pub fn size_bytes(&self) -> usize {
+        self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
+/// The fence: an entry that `consumer` holds under a delivery count.
+#[derive(Debug, Clone)]
+pub struct Fence {
+    /// The queue's partition.
+    pub partition: u16,
+    /// The entry.
+    pub entry: EntryId,
+    /// The delivery count of the lease; 0: somebody took it out of the queue.
+    pub deliveries: u32,
+}
+
+/// What a leased step answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepAnswer {
+    /// It is done.
+    Done,
+    /// It is done, but Redis refused the log entry, and it was counted.
+    Unlogged,
+    /// Somebody took the entry out of the queue; nothing changed.
+    Trimmed,
+    /// Nobody holds the entry, because the queue or its group was lost after it came; nothing changed.
+    Vanished,
+    /// The queue takes nothing now, so that the rest of an event stays where it is; its deliveries so far wait.
+    Rest,
+    /// The lease is another's; nothing changed.
+    Lost,
+    /// The webhook is deleted; the delivery was dropped and counted.
+    Gone,
+    /// The webhook is on after all: attempt it.
+    Active,
+    /// It is new, its webhook is on, and `held` is full; nothing changed.
+    Full,
+    /// Redis could not; the entry stays where it was.
+    Broken(String),
+}
+
+/// An entry as scripts answer it: its id, its delivery count and its fields.
+pub(super) type Taking = (String, u32, Value);
+
+pub(super) fn entries_of(taken: Vec<Taking>) -> Vec<Entry> {
+    let entry = |(id, deliveries, fields)| Entry { id: EntryId(id), deliveries, fields: pairs(fields) };
+    taken.into_iter().map(entry).collect()
+}
+
+/// How many deliveries of an envelope of this size one script may add, together with the event's rest.
+pub fn fan_out_max(envelope_bytes: usize) -> usize {
+    let copies = BATCH_MAX_BYTES / (envelope_bytes + LINE_MAX_BYTES);
+    copies.saturating_sub(1).clamp(1, BATCH_MAX)
+}
+
+/// `[field, value, …]` as pairs, without copying what they hold.
+pub(in crate::store) fn pairs(fields: Value) -> Vec<(Bytes, Bytes)> {
+    let Value::Array(items) = fields else { return Vec::new() };
+    let mut texts = items.into_iter().map(|item| match item {
+        Value::BulkString(bytes) => Bytes::from(bytes),
+        _ => Bytes::new(),
+    });
+    let mut pairs = Vec::with_capacity(texts.len() / 2);
+    while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
+        pairs.push((name, value));
+    }
+    pairs
+}
+
+pub(super) fn answer(word: String) -> StepAnswer {
+    match word.as_str() {
+        "DONE" | "SETTLED" | "HELD" => StepAnswer::Done,
+        "UNLOGGED" => StepAnswer::Unlogged,
+        "TRIMMED" => StepAnswer::Trimmed,
+        "VANISHED" => StepAnswer::Vanished,
+        "REST" => StepAnswer::Rest,
+        "LOST" => StepAnswer::Lost,
+        "GONE" => StepAnswer::Gone,
+        "ACTIVE" => StepAnswer::Active,
+        "FULL" => StepAnswer::Full,
+        _ => StepAnswer::Broken(word),
+    }
+}

@@ -1,0 +1,155 @@
+//! Leases: taken over from workers that died, taken back, renewed, and given up.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    batches::arg_leases,
+    entry::{BATCH_MAX_BYTES, Entry, EntryId, Fence, Taking, entries_of},
+};
+use crate::store::{Store, StoreError, ms};
+
+/// A consumer with nothing pending that was idle this long is removed.
+const CONSUMER_IDLE: Duration = Duration::from_hours(1);
+/// Before all ids.
+const FROM_THE_OLDEST: &str = "-";
+
+/// What a claim may take.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// So many entries.
+    pub entries: usize,
+    /// Of these, so many that were claimed before.
+    pub suspects: usize,
+    /// Those are looked for from here on, as the claim before said; from the oldest on where it said nothing.
+    pub from: Option<String>,
+    /// Webhooks of deliveries, and accounts of events, whose suspects are left where they are.
+    pub not: Vec<String>,
+    /// The same, whose suspects are taken only where there is no other, in this order.
+    pub last: Vec<String>,
+    /// Nothing where Redis's clock shows more: it stepped forward, and leases only seem to have ended.
+    pub latest: Option<DateTime<Utc>>,
+}
+
+impl From<(usize, usize)> for Room {
+    fn from((entries, suspects): (usize, usize)) -> Self {
+        Self { entries, suspects, from: None, not: Vec::new(), last: Vec::new(), latest: None }
+    }
+}
+
+/// What a claim took.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// Where the next claim is to look on among the suspects; nothing where all were looked at.
+    pub next: Option<String>,
+}
+
+/// What a consumer has without having been told of it, for an answer was lost.
+#[derive(Debug, Clone, Copy)]
+pub enum Untold<'a> {
+    /// What it read: new entries behind the last that it was told of. It may have some of them in hand.
+    Read(Option<&'a EntryId>),
+    /// What it claimed within this time: entries that were lost before.
+    Claimed {
+        /// Other than these.
+        in_hand: &'a [Fence],
+        /// Since the claim was sent.
+        within: Duration,
+    },
+}
+
+impl Store {
+    /// Creates the consumer group where it is missing; answers whether it was.
+    pub async fn ensure_group(&self, partition: u16) -> Result<bool, StoreError> {
+        let mut script = self.0.scripts.group.key(self.0.keys.queue(partition));
+        script.key(self.0.keys.audit(partition));
+        self.0.link.run_script(&script).await
+    }
+
+    /// Takes over entries whose worker died, as far as there is room.
+    pub async fn claim(
+        &self,
+        partition: u16,
+        consumer: &str,
+        lease: Duration,
+        room: impl Into<Room>,
+    ) -> Result<Claimed, StoreError> {
+        let Room { entries, suspects, from, not, last, latest } = room.into();
+        let mut script = self.0.scripts.claim.key(self.0.keys.queue(partition));
+        script.key(self.0.keys.counts(partition));
+        script.arg(consumer).arg(ms(lease)).arg(entries).arg(suspects).arg(BATCH_MAX_BYTES);
+        script.arg(latest_ms(latest));
+        script.arg(from.as_deref().unwrap_or(FROM_THE_OLDEST)).arg(not.len()).arg(not).arg(last);
+        let (claimed, next): (Vec<Taking>, String) = self.0.link.run_script(&script).await?;
+        Ok(Claimed { entries: entries_of(claimed), next: (next != FROM_THE_OLDEST).then_some(next) })
+    }
+
+    /// Takes back entries that `consumer` has without having been told of them, at most `most`.
+    pub async fn take_back(
+        &self,
+        partition: u16,
+        consumer: &str,
+        untold: Untold<'_>,
+        most: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut script = self.0.scripts.take_back.key(self.0.keys.queue(partition));
+        script.key(self.0.keys.counts(partition));
+        let (from, claimed_ms, in_hand): (_, _, &[Fence]) = match untold {
+            Untold::Read(last) => (last.map(|last| format!("({}", last.0)), 0, &[]),
+            Untold::Claimed { in_hand, within } => (None, ms(within), in_hand),
+        };
+        script.arg(consumer).arg(from.as_deref().unwrap_or(FROM_THE_OLDEST)).arg(most).arg(BATCH_MAX_BYTES);
+        script.arg(claimed_ms).arg(in_hand.iter().map(|fence| &*fence.entry.0).collect::<Vec<_>>());
+        Ok(entries_of(self.0.link.run_script(&script).await?))
+    }
+
+    /// Counts entries that somebody took out of the queue, which no script saw.
+    pub async fn count_trimmed(&self, partition: u16, entries: u64) -> Result<(), StoreError> {
+        let key = self.0.keys.counts(partition);
+        self.0.link.run(redis::cmd("HINCRBY").arg(key).arg("entries_trimmed").arg(entries)).await
+    }
+
+    /// Counts these leases from now; answers the entries that are no longer held, those that somebody took out of the queue, and
+    /// those that nobody holds because the queue or its group was lost.
+    pub async fn renew(
+        &self,
+        partition: u16,
+        consumer: &str,
+        leases: &[Fence],
+    ) -> Result<[Vec<EntryId>; 3], StoreError> {
+        let mut script = self.0.scripts.renew.key(self.0.keys.queue(partition));
+        script.key(self.0.keys.counts(partition)).key(self.0.keys.audit(partition)).arg(consumer);
+        arg_leases(&mut script, leases.iter(), Duration::MAX);
+        for fence in leases {
+            script.arg(&fence.entry.0).arg(fence.deliveries);
+        }
+        let answer: (Vec<String>, Vec<String>, Vec<String>) = self.0.link.run_script(&script).await?;
+        Ok(<[_; 3]>::from(answer).map(|ids| ids.into_iter().map(EntryId).collect()))
+    }
+
+    /// Gives entries that were not started back to the queue, each with its event's id (empty for deliveries), and
+    /// removes consumers with nothing pending: this one if `leaving`, any that has long been idle.
+    pub async fn leave(
+        &self,
+        partition: u16,
+        consumer: &str,
+        leaving: bool,
+        unstarted: &[(Fence, String)],
+    ) -> Result<usize, StoreError> {
+        let mut script = self.0.scripts.leave.key(self.0.keys.queue(partition));
+        script.key(self.0.keys.counts(partition));
+        script.arg(consumer).arg(u8::from(leaving)).arg(ms(CONSUMER_IDLE));
+        for (fence, event_id) in unstarted {
+            script.arg(&fence.entry.0).arg(fence.deliveries).arg(event_id);
+        }
+        self.0.link.run_script(&script).await
+    }
+}
+
+/// The latest that Redis's clock may show, in Unix ms.
+pub(super) fn latest_ms(latest: Option<DateTime<Utc>>) -> i64 {
+    latest.map_or(i64::MAX, |latest| latest.timestamp_millis())
+}
