@@ -30,15 +30,19 @@ pub use self::{
         RejectedEntry, SettingsLooked,
     },
     steps::{
-        Attempted, Audit, BATCH_MAX, BATCH_MAX_BYTES, Claimed, Entry, EntryId, Fence, Known, KnownClock, Leap, Longest,
-        Mended, Promoted, Reader, Reason, Released, Room, StepAnswer, Times, ToHold, Untold, Visited, fan_out_max,
+        Attempted, Audit, BATCH_MAX, BATCH_MAX_BYTES, Claimed, ClientId, Entry, EntryId, Fence, Known, KnownClock,
+        Leap, Longest, Mended, Promoted, Reader, Reason, Released, Room, StepAnswer, Times, ToHold, Untold, Visited,
+        fan_out_max,
     },
 };
 use self::{
     keys::Keys,
     link::{Node, Scripts},
 };
-use crate::config::{Retention, Settings};
+use crate::{
+    config::{Retention, Settings},
+    domain::account::AccountId,
+};
 
 /// The version of the keys' layout; a process of another version refuses to start.
 pub const SCHEMA: u32 = 1;
@@ -48,7 +52,7 @@ pub const SCHEMA: u32 = 1;
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    link: Node,
+    node: Node,
     keys: Keys,
     scripts: Scripts,
     held: Retention,
@@ -65,17 +69,17 @@ impl Store {
     /// partitions.
     pub async fn open(settings: &Settings) -> Result<Self, StoreError> {
         let store = Self::unchecked(settings)?;
-        store.check_server(&settings.redis.accept_eviction).await?;
+        store.check_nodes(&settings.redis.accept_eviction).await?;
         store.check_meta().await?;
         Ok(store)
     }
 
     /// A store on a Redis that may not fit, for looking at it.
     pub fn unchecked(settings: &Settings) -> Result<Self, StoreError> {
-        let link = Node::new(&settings.redis)?;
+        let node = Node::new(&settings.redis)?;
         let keys = Keys::new(&settings.redis.prefix, settings.queue.partitions);
         Ok(Self(Arc::new(Inner {
-            link,
+            node,
             keys,
             scripts: Scripts::new(),
             held: settings.held.clone(),
@@ -89,20 +93,21 @@ impl Store {
         &self.0.keys
     }
 
-    /// The partitions of each node of Redis: one node has all of them.
-    pub fn by_node(&self) -> Vec<Vec<u16>> {
-        vec![(0..self.0.keys.partitions()).collect()]
+    /// The clock of a partition's node.
+    pub async fn now(&self, partition: u16) -> Result<DateTime<Utc>, StoreError> {
+        let (seconds, micros): (i64, i64) = self.at(partition).run(&redis::cmd("TIME")).await?;
+        Ok(Utc.timestamp_millis_opt(seconds * 1000 + micros / 1000).single().unwrap_or_default())
     }
 
-    /// The clock of Redis.
-    pub async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
-        let (seconds, micros): (i64, i64) = self.0.link.run(&redis::cmd("TIME")).await?;
-        Ok(Utc.timestamp_millis_opt(seconds * 1000 + micros / 1000).single().unwrap_or_default())
+    /// The clock by which an account's times are written.
+    pub async fn now_of(&self, account: &AccountId) -> Result<DateTime<Utc>, StoreError> {
+        self.now(self.0.keys.partition(account)).await
     }
 
     /// The schema version and the number of partitions that this installation was begun with; nothing where it was not.
     pub(crate) async fn noted(&self) -> Result<Option<(String, String)>, StoreError> {
-        let (schema, partitions): (Option<String>, Option<String>) = self.0.link.run(&self.read_meta()).await?;
+        let (schema, partitions): (Option<String>, Option<String>) =
+            self.at_key(&self.0.keys.meta()).run(&self.read_meta()).await?;
         Ok(schema.zip(partitions))
     }
 
@@ -123,7 +128,7 @@ impl Store {
             pipeline.cmd("HSETNX").arg(&meta).arg("partitions").arg(partitions).ignore();
             pipeline.add_command(self.read_meta());
             let ((schema, partitions),): ((Option<String>, Option<String>),) =
-                self.0.link.run_pipeline(&pipeline).await?;
+                self.at_key(&self.0.keys.meta()).run_pipeline(&pipeline).await?;
             noted = schema.zip(partitions);
         }
         let (schema, found) = noted.unwrap_or_default();

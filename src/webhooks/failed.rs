@@ -134,7 +134,7 @@ impl Webhooks {
             Which::Since(time) => *time,
             Which::Within(ago) => {
                 let ago = chrono::Duration::from_std(*ago).unwrap_or(chrono::Duration::MAX);
-                self.store.now().await?.checked_sub_signed(ago).unwrap_or(DateTime::UNIX_EPOCH)
+                self.store.now_of(account).await?.checked_sub_signed(ago).unwrap_or(DateTime::UNIX_EPOCH)
             }
         };
         let of = match which {

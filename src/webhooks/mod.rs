@@ -174,7 +174,7 @@ impl Webhooks {
 
     /// Adds a webhook.
     pub async fn add(&self, account: &AccountId, new: NewWebhook) -> Result<View, WebhooksError> {
-        let now = self.store.now().await?;
+        let now = self.store.now_of(account).await?;
         let id = WebhookId::new(uuid::Uuid::now_v7());
         let events = new.events.unwrap_or_else(|| self.catalogue.names().map(str::to_owned).collect());
         let webhook = Webhook {
@@ -240,7 +240,7 @@ impl Webhooks {
                 description: description.clone().unwrap_or(present.description),
                 active: edit.active.unwrap_or(present.active),
                 revision: revision + 1,
-                updated_at: timestamp(self.store.now().await?),
+                updated_at: timestamp(self.store.now_of(account).await?),
                 ..present
             };
             match self.put(account, &edited, revision, discard_held).await? {
@@ -319,7 +319,7 @@ impl Webhooks {
     /// Sends the test event at once, on or off, never retries, and writes the log.
     pub async fn test(&self, sender: &Sender, account: &AccountId, id: WebhookId) -> Result<Tested, WebhooksError> {
         let webhook = self.find(account, id).await?;
-        let now = self.store.now().await?;
+        let now = self.store.now_of(account).await?;
         let event_id: EventId = format!("test-{}", uuid::Uuid::now_v7()).parse().expect("fits");
         let delivery = Delivery::first(&event_id, account, id, None);
         let body = test_envelope(now);

@@ -25,8 +25,12 @@ mod step;
 mod threads;
 mod until_answered;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
+use chrono::{DateTime, Utc};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +50,7 @@ use crate::{
     domain::entry::{Found, Judged, Rejection},
     secrets::Vault,
     sender::Sender,
-    store::{Entry, Store},
+    store::{Entry, Store, StoreError},
 };
 
 /// What the loops share.
@@ -96,10 +100,11 @@ async fn work(
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
     let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
-    let (sent, now) = (Instant::now(), store.now().await?);
     let rules = Rules::new(settings);
+    let clocks = clocks(&store).await?;
+    let now = clocks[&0].0;
     let (partitions, asked): (Vec<_>, Vec<_>) =
-        (0..store.keys().partitions()).map(|_| Partition::new((now, sent), &rules.schedule)).unzip();
+        clocks.into_values().map(|heard| Partition::new(heard, &rules.schedule)).unzip();
     let max_bytes = usize::try_from(settings.worker.max_bytes).unwrap_or(usize::MAX);
     let in_hand = InHand::new(Arc::new(BytesInHand::new(max_bytes, store.keys().partitions())));
     let alarms = partitions.iter().map(|partition| partition.alarms.clone()).collect();
@@ -143,6 +148,16 @@ async fn work(
     renewing.abort();
     worker.leave().await;
     if worker.stop.has_panicked() { Err(WorkerError::Panicked) } else { Ok(()) }
+}
+
+/// For each partition the clock of its node of Redis, and when it was asked.
+async fn clocks(store: &Store) -> Result<BTreeMap<u16, (DateTime<Utc>, Instant)>, StoreError> {
+    let mut clocks = BTreeMap::new();
+    for partitions in store.by_node() {
+        let (sent, now) = (Instant::now(), store.now(partitions[0]).await?);
+        clocks.extend(partitions.into_iter().map(|partition| (partition, (now, sent))));
+    }
+    Ok(clocks)
 }
 
 impl Worker {

@@ -275,7 +275,7 @@ async fn subscribe(
     let first = webhooks.add(&account(0), new).await.expect("a webhook").id.to_string();
     let settings: String = redis.hget(store.keys().webhooks(&account(0)), &first).await.expect("it is there");
     // As if each had been looked after a moment ago: a start is not what is measured.
-    let in_an_hour = store.now().await.expect("Redis answers").timestamp_millis() + 3_600_000;
+    let in_an_hour = store.now(0).await.expect("Redis answers").timestamp_millis() + 3_600_000;
     for page in (0..accounts).collect::<Vec<_>>().chunks(5000) {
         let mut put = redis::pipe();
         for &n in page {

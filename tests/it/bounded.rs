@@ -94,7 +94,7 @@ async fn crowd(here: &Installation, url: &str, count: usize) {
     let first = here.add("account-0", url).await.to_string();
     let mut redis = here.redis.clone();
     let settings: String = redis.hget(here.key("webhooks:account-0"), &first).await.unwrap();
-    let now_ms = here.store.now().await.unwrap().timestamp_millis();
+    let now_ms = here.store.now(0).await.unwrap().timestamp_millis();
     for page in (1..count).collect::<Vec<_>>().chunks(5000) {
         let mut put = redis::pipe();
         for number in page {

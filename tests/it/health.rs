@@ -94,7 +94,7 @@ async fn a_retry_that_nobody_promotes_fails_the_probes_when_it_is_late() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let probed = Probed::start(&here.program, Some(("LYNKHOOK_WEDGE", "promote"))).await;
-    let now_ms = here.store.now().await.unwrap().timestamp_millis();
+    let now_ms = here.store.now(0).await.unwrap().timestamp_millis();
     let mut redis = here.redis.clone();
     let _: () = redis.zadd(here.key("retries"), "retry", now_ms - 3_600_000).await.unwrap();
     probed.until("/healthz", 503, &["promote"]).await;

@@ -243,7 +243,7 @@ impl Scene {
     /// Full logs, retries and visits of later, and what is held and kept for webhooks.
     async fn pile_up(&self, besides: &Besides, logged: [WebhookId; 3]) {
         let (here, mut put) = (&self.here, redis::pipe());
-        let later = here.store.now().await.unwrap().timestamp_millis() + 3_600_000;
+        let later = here.store.now(0).await.unwrap().timestamp_millis() + 3_600_000;
         for webhook in logged {
             for _ in 0..besides.logged {
                 put.lpush(here.key(&format!("logs:{webhook}")), r#"{"time":"2999-01-01T00:00:00.000Z"}"#).ignore();

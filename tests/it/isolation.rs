@@ -140,8 +140,8 @@ async fn a_backlog_that_no_worker_took_fails_for_no_lack_of_room() {
     for _ in 0..EVENTS {
         here.push("silent", TRANSCRIPT).await;
     }
-    let pushed = here.store.now().await.unwrap();
-    let is_old = async || (here.store.now().await.unwrap() > pushed + Duration::from_secs(3)).then_some(());
+    let pushed = here.store.now(0).await.unwrap();
+    let is_old = async || (here.store.now(0).await.unwrap() > pushed + Duration::from_secs(3)).then_some(());
     eventually(SOON, "the events are old", is_old).await;
     let _worker = here.program.worker(SMALL);
     let is_held = async || (held(&here, webhook).await == EVENTS - 3).then_some(());

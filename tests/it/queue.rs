@@ -13,7 +13,7 @@ use lynkhook::{domain::webhook::WebhookId, webhooks::NewAuthentication};
 const DELIVERY: [(&str, &str); 1] = [("delivery", "{}\n{}")];
 
 async fn now_ms(here: &Installation) -> i64 {
-    here.store.now().await.unwrap().timestamp_millis()
+    here.store.now(0).await.unwrap().timestamp_millis()
 }
 
 /// Puts deliveries into a webhook's `held` or `failed`, as a worker would.

@@ -143,7 +143,7 @@ impl Bench {
 
     async fn due_in_ms(&self, times: &str, account: &str, webhook: WebhookId) -> Option<i64> {
         let due: Option<i64> = self.cli(&format!("ZSCORE {} {account}/{webhook}", self.key(times))).await;
-        let now = self.store.now().await.unwrap().timestamp_millis();
+        let now = self.store.now(0).await.unwrap().timestamp_millis();
         due.map(|due| due - now)
     }
 
@@ -154,7 +154,7 @@ impl Bench {
     }
 
     async fn visit_if_due(&self, account: &str, webhook: WebhookId) -> Visited {
-        let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
+        let oldest_log = timestamp(self.store.now(0).await.unwrap() - LOG_RETENTION);
         self.store.visit(&account_id(account), webhook, &oldest_log).await.unwrap()
     }
 

@@ -77,7 +77,7 @@ async fn holding_costs_at_most_twice_as_much_for_webhooks_that_are_full_and_no_s
 
 /// So many webhooks, one an account, each with a log of one entry that is too old, have a visit due now.
 async fn visits_due(here: &Installation, count: usize) -> Vec<WebhookId> {
-    let now_ms = here.store.now().await.unwrap().timestamp_millis();
+    let now_ms = here.store.now(0).await.unwrap().timestamp_millis();
     let webhooks: Vec<WebhookId> = (0..count).map(|_| WebhookId::new(uuid::Uuid::now_v7())).collect();
     for (page, webhooks) in webhooks.chunks(2000).enumerate() {
         let mut put = redis::pipe();
@@ -93,7 +93,7 @@ async fn visits_due(here: &Installation, count: usize) -> Vec<WebhookId> {
 }
 
 async fn due_now(here: &Installation) -> usize {
-    let now_ms = here.store.now().await.unwrap().timestamp_millis();
+    let now_ms = here.store.now(0).await.unwrap().timestamp_millis();
     here.redis.clone().zcount(here.key("visits"), "-inf", now_ms).await.unwrap()
 }
 
@@ -117,7 +117,7 @@ async fn neither_what_is_held_nor_a_webhook_that_is_switched_on_waits_behind_tho
         let mut redis = here.redis.clone();
         let delivery = text(&first("held", held, &format!("e{number}")), TRANSCRIPT);
         let _: String = redis.xadd(here.key(&format!("held:{held}")), "*", &[("delivery", delivery)]).await.unwrap();
-        let now_ms = here.store.now().await.unwrap().timestamp_millis();
+        let now_ms = here.store.now(0).await.unwrap().timestamp_millis();
         let member = format!("held/{held}");
         let _: () = redis.zadd(here.key("releases"), member, now_ms + 1500).await.unwrap();
         let planned = Instant::now() + Duration::from_millis(1500);

@@ -53,8 +53,8 @@ impl Store {
     /// Only where the server does not say what it is.
     pub async fn examine(&self, stuck_after: Duration) -> Result<Examination, StoreError> {
         Ok(Examination {
-            server: self.server_info().await?,
-            time: self.now().await,
+            server: self.only().info().await?,
+            time: self.now(0).await,
             append_fsync: self.append_fsync().await,
             noted: self.noted().await,
             status: self.status().await,
@@ -65,7 +65,7 @@ impl Store {
 
     /// Many hosted servers do not let their users ask. What else hinders the answer hinders the others, and is told there.
     async fn append_fsync(&self) -> Option<String> {
-        let answer = self.0.link.run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await;
+        let answer = self.only().run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await;
         answer.ok()?.into_iter().nth(1)
     }
 
@@ -84,9 +84,9 @@ impl Store {
         let queue = self.0.keys.queue(partition);
         let mut pending = redis::cmd("XPENDING");
         pending.arg(&queue).arg("workers").arg("IDLE").arg(ms(stuck_after)).arg("-").arg("+").arg(STUCK_MAX);
-        let pending: Vec<(String, String, u64, u64)> = self.0.link.run(&pending).await?;
+        let pending: Vec<(String, String, u64, u64)> = self.at(partition).run(&pending).await?;
         let consumers: Vec<HashMap<String, Value>> =
-            self.0.link.run(redis::cmd("XINFO").arg("CONSUMERS").arg(&queue).arg("workers")).await?;
+            self.at(partition).run(redis::cmd("XINFO").arg("CONSUMERS").arg(&queue).arg("workers")).await?;
         let suspects = pending.iter().filter(|(.., deliveries)| *deliveries > 1).count() as u64;
         let idle =
             consumers.iter().filter_map(|consumer| redis::from_redis_value_ref::<u64>(consumer.get("idle")?).ok());

@@ -183,7 +183,7 @@ impl Store {
         script.key(keys.retries(partition)).key(keys.releases(partition)).key(keys.visits(partition));
         script.key(keys.rejected(partition)).key(keys.counts(partition)).arg(LATE_MS);
         let (now_ms, (depth, oldest, in_flight), consumers, retries, releases, visits, rejected, counts): Answer =
-            self.0.link.run_script(&script).await?;
+            self.at(partition).run_script(&script).await?;
         let added_ms = oldest.split('-').next().and_then(|ms| ms.parse::<i64>().ok());
         let figures = QueueFigures {
             depth,
@@ -213,7 +213,7 @@ impl Store {
             loop {
                 let mut scan = redis::cmd("ZSCAN");
                 scan.arg(self.0.keys.visits(partition)).arg(cursor).arg("COUNT").arg(PAGE);
-                let (next, found): (u64, Vec<(String, String)>) = self.0.link.run(&scan).await?;
+                let (next, found): (u64, Vec<(String, String)>) = self.at(partition).run(&scan).await?;
                 let visits = found.iter().filter_map(|(member, _)| Keys::parse_member(member));
                 // A scan may show the same one twice.
                 let page: Vec<_> = visits.filter(|(_, webhook)| seen.insert(*webhook)).collect();
@@ -242,7 +242,7 @@ impl Store {
             }
         }
         // A key that is not there has no bytes.
-        let sizes: Vec<Option<u64>> = self.0.link.run_pipeline(&sizes).await?;
+        let sizes: Vec<Option<u64>> = self.at(partition).run_pipeline(&sizes).await?;
         let holding = |((account, webhook), sizes): ((AccountId, WebhookId), &[Option<u64>])| {
             let [held, held_bytes, failed, failed_bytes] = std::array::from_fn(|i| sizes[i].unwrap_or(0));
             Holding { account, webhook, held, failed, bytes: [held_bytes, failed_bytes] }

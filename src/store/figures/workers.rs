@@ -79,28 +79,34 @@ pub struct Limited {
 impl Store {
     /// Publishes a live worker's figures for half a minute.
     pub async fn publish_worker(&self, name: &str, figures: &str) -> Result<(), StoreError> {
-        let mut script = self.0.scripts.publish.key(self.0.keys.worker(name));
+        let key = self.0.keys.worker(name);
+        let mut script = self.0.scripts.publish.key(&key);
         script.arg(figures).arg(30);
-        self.0.link.run_script::<String>(&script).await.map(drop)
+        self.at_key(&key).run_script::<String>(&script).await.map(drop)
     }
 
     /// Withdraws a worker's figures, when it leaves.
     pub async fn withdraw_worker(&self, name: &str) -> Result<(), StoreError> {
-        self.0.link.run::<()>(redis::cmd("DEL").arg(self.0.keys.worker(name))).await
+        let key = self.0.keys.worker(name);
+        self.at_key(&key).run::<()>(redis::cmd("DEL").arg(&key)).await
     }
 
     /// Adds the names of live workers; whether all keys were looked at.
     pub(super) async fn scan_workers(&self, names: &mut BTreeSet<String>) -> Result<bool, StoreError> {
         let prefix = self.0.keys.worker("");
-        let mut cursor = 0_u64;
+        let (mut nodes, mut cursor) = (self.nodes().iter(), 0_u64);
+        let Some(mut node) = nodes.next() else { return Ok(true) };
         for _ in 0..SCANS_MAX {
             let mut scan = redis::cmd("SCAN");
             scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(SCAN_PAGE);
-            let (next, keys): (u64, Vec<String>) = self.0.link.run(&scan).await?;
+            let (next, keys): (u64, Vec<String>) = node.run(&scan).await?;
             names.extend(keys.iter().filter_map(|key| key.strip_prefix(&prefix)).map(str::to_owned));
             cursor = next;
             if cursor == 0 {
-                return Ok(true);
+                match nodes.next() {
+                    Some(next) => node = next,
+                    None => return Ok(true),
+                }
             }
         }
         Ok(false)
@@ -114,7 +120,7 @@ impl Store {
             for name in names {
                 get.cmd("GET").arg(self.0.keys.worker(name));
             }
-            let figures: Vec<Option<String>> = self.0.link.run_pipeline(&get).await?;
+            let figures: Vec<Option<String>> = self.only().run_pipeline(&get).await?;
             workers.extend(names.iter().zip(figures).filter_map(|(name, figures)| {
                 // Another version may publish otherwise; that it is alive is still worth saying.
                 let figures: LiveWorker = serde_json::from_str(&figures?).unwrap_or_default();

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::node::Node;
 use crate::store::{Store, StoreError};
 
 /// The oldest Redis that serves (script flags, `XAUTOCLAIM`-era pending lists, `EXPIRE` options).
@@ -68,20 +69,20 @@ impl ServerInfo {
     }
 }
 
-impl Store {
+impl Node {
     /// Asks the server about itself.
-    pub async fn server_info(&self) -> Result<ServerInfo, StoreError> {
-        let text: String = self.0.link.run(&redis::cmd("INFO")).await?;
+    pub(in crate::store) async fn info(&self) -> Result<ServerInfo, StoreError> {
+        let text: String = self.run(&redis::cmd("INFO")).await?;
         Ok(ServerInfo::parse(&text))
     }
 
-    /// How many clients the server allows; nothing where it does not tell. `INFO` says it from Redis 7.0 on, but not
-    /// everywhere, and not every user may ask for the setting.
-    pub(crate) async fn max_clients(&self) -> Result<Option<u64>, StoreError> {
-        if let Some(most) = self.server_info().await?.number(MAX_CLIENTS) {
+    /// How many clients it allows; nothing where it does not tell. `INFO` says it from Redis 7.0 on, but not everywhere, and
+    /// not every user may ask for the setting.
+    async fn max_clients(&self) -> Result<Option<u64>, StoreError> {
+        if let Some(most) = self.info().await?.number(MAX_CLIENTS) {
             return Ok(Some(most));
         }
-        match self.0.link.run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg(MAX_CLIENTS)).await {
+        match self.run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg(MAX_CLIENTS)).await {
             Ok(answer) => Ok(answer.into_iter().nth(1).and_then(|most| most.parse().ok())),
             Err(StoreError::Refused(_) | StoreError::Forbidden(_)) => Ok(None),
             Err(error) => Err(error),
@@ -89,8 +90,8 @@ impl Store {
     }
 
     /// Refuses a server that is too old, or that may evict keys unless the operator accepted its policy by name.
-    pub(in crate::store) async fn check_server(&self, accepted_eviction: &str) -> Result<(), StoreError> {
-        let info = self.server_info().await?;
+    async fn check(&self, accepted_eviction: &str) -> Result<(), StoreError> {
+        let info = self.info().await?;
         if !info.is_new_enough() {
             let (version, (major, minor)) = (info.version(), OLDEST_REDIS);
             return Err(StoreError::Unfit(format!(
@@ -110,6 +111,25 @@ impl Store {
             ))),
             _ => Ok(()),
         }
+    }
+}
+
+impl Store {
+    /// How many clients each node allows at least, as far as they tell.
+    pub(crate) async fn max_clients(&self) -> Result<Option<u64>, StoreError> {
+        let mut least = None;
+        for node in self.nodes() {
+            least = least.into_iter().chain(node.max_clients().await?).min();
+        }
+        Ok(least)
+    }
+
+    /// Refuses nodes that cannot serve.
+    pub(in crate::store) async fn check_nodes(&self, accepted_eviction: &str) -> Result<(), StoreError> {
+        for node in self.nodes() {
+            node.check(accepted_eviction).await?;
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Going through all accounts that have webhooks, a page at a time, while everything runs.
 //!
-//! One `SCAN` over all partitions, never `KEYS`: Redis serves others between the pages. What is there from the first
+//! One `SCAN` over all partitions of a node, never `KEYS`: Redis serves others between the pages. What is there from the first
 //! page to the last is met at least once, perhaps more than once; what is added meanwhile may be met or not.
 
 use super::webhooks::{Field, parse_webhook};
@@ -23,9 +23,13 @@ pub struct AccountPage {
     pub next: Option<PageStart>,
 }
 
-/// Where a page begins. Good for the server that gave it and as long as that runs: after an error, begin anew.
+/// Where a page begins: the nodes are gone through one after the other. Good for the server that gave it and as long as that
+/// runs: after an error, begin anew.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct PageStart(u64);
+pub struct PageStart {
+    node: usize,
+    cursor: u64,
+}
 
 /// The result of a look at all accounts' settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,12 +73,14 @@ impl Store {
     /// the page before ended.
     pub async fn accounts(&self, start: PageStart) -> Result<AccountPage, StoreError> {
         let keys = &self.0.keys;
+        let PageStart { node, cursor } = start;
         let mut scan = redis::cmd("SCAN");
-        scan.arg(start.0).arg("MATCH").arg(keys.all_webhooks()).arg("COUNT").arg(PAGE_KEYS);
-        let (next, found): (u64, Vec<Vec<u8>>) = self.0.link.run(&scan).await?;
+        scan.arg(cursor).arg("MATCH").arg(keys.all_webhooks()).arg("COUNT").arg(PAGE_KEYS);
+        let (cursor, found): (u64, Vec<Vec<u8>>) = self.nodes()[node].run(&scan).await?;
         let found = found.iter().filter_map(|key| std::str::from_utf8(key).ok());
         let accounts = found.filter_map(|key| keys.parse_webhooks(key)).collect();
-        Ok(AccountPage { accounts, next: (next != 0).then_some(PageStart(next)) })
+        let next = if cursor == 0 { PageStart { node: node + 1, cursor } } else { PageStart { node, cursor } };
+        Ok(AccountPage { accounts, next: Some(next).filter(|next| next.node < self.nodes().len()) })
     }
 
     /// An account's webhooks, each under the name of its field, those that cannot be read among them.

@@ -56,7 +56,7 @@ impl Store {
         let mut script = self.0.scripts.list_failed.key(&key);
         script.arg(before.map_or_else(|| "+".to_owned(), |id| format!("({}", id.0)));
         script.arg(most.min(BATCH_MAX)).arg(BATCH_MAX_BYTES);
-        let page: Vec<(String, Vec<u8>, Vec<u8>, u64)> = self.0.link.run_script(&script).await?;
+        let page: Vec<(String, Vec<u8>, Vec<u8>, u64)> = self.at_account(account).run_script(&script).await?;
         let oldest = page.last().map(|(id, ..)| EntryId(id.clone()));
         let read = |(id, mut line, log, envelope_bytes): (String, Vec<u8>, Vec<u8>, u64)| {
             line.push(b'\n');
@@ -76,14 +76,14 @@ impl Store {
         let key = self.0.keys.failed(self.0.keys.partition(account), webhook);
         let mut look = redis::cmd("XREVRANGE");
         look.arg(key).arg("+").arg("-").arg("COUNT").arg(1);
-        let newest: Vec<(String, redis::Value)> = self.0.link.run(&look).await?;
+        let newest: Vec<(String, redis::Value)> = self.at_account(account).run(&look).await?;
         Ok(newest.into_iter().next().map(|(id, _)| EntryId(id)))
     }
 
     /// How many failed deliveries there are.
     pub async fn failed_count(&self, account: &AccountId, webhook: WebhookId) -> Result<u64, StoreError> {
         let key = self.0.keys.failed(self.0.keys.partition(account), webhook);
-        self.0.link.run(redis::cmd("XLEN").arg(key)).await
+        self.at_account(account).run(redis::cmd("XLEN").arg(key)).await
     }
 
     /// Moves the oldest failed deliveries of a range to the queue, one batch of them.
@@ -98,7 +98,7 @@ impl Store {
         let mut script = self.0.scripts.redeliver.key(keys.webhooks(account));
         script.key(keys.failed(partition, webhook)).key(keys.queue(partition));
         script.arg(webhook.to_string()).arg(&span.first.0).arg(&span.last.0).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
-        let (word, moved, next): (String, u64, String) = self.0.link.run_script(&script).await?;
+        let (word, moved, next): (String, u64, String) = self.at(partition).run_script(&script).await?;
         if word == "GONE" {
             return Ok(Redelivered::Gone);
         }

@@ -19,7 +19,7 @@ impl Store {
         script.key(keys.logs(partition, id)).key(keys.visits(partition)).key(keys.counts(partition));
         script.arg(id.to_string()).arg(entry.to_json()).arg(LOG_LIMIT - 1).arg(LOG_RETENTION.as_secs());
         script.arg(Keys::member(account, id));
-        let answer: String = self.0.link.run_script(&script).await?;
+        let answer: String = self.at(partition).run_script(&script).await?;
         if answer == "UNLOGGED" {
             tracing::warn!(%account, webhook = %id, "Redis refused the log entry; lynkhook doctor says why");
         }
@@ -28,9 +28,11 @@ impl Store {
 
     /// A webhook's delivery log, newest first; nothing older than 90 days.
     pub async fn logs(&self, account: &AccountId, id: WebhookId) -> Result<Vec<LogEntry>, StoreError> {
-        let key = self.0.keys.logs(self.0.keys.partition(account), id);
-        let all: Vec<Vec<u8>> = self.0.link.run(redis::cmd("LRANGE").arg(&key).arg(0).arg(LOG_LIMIT - 1)).await?;
-        let oldest = timestamp(self.now().await? - LOG_RETENTION);
+        let partition = self.0.keys.partition(account);
+        let key = self.0.keys.logs(partition, id);
+        let all: Vec<Vec<u8>> =
+            self.at(partition).run(redis::cmd("LRANGE").arg(&key).arg(0).arg(LOG_LIMIT - 1)).await?;
+        let oldest = timestamp(self.now(partition).await? - LOG_RETENTION);
         // One that cannot be read does not hide the others.
         let read = all.iter().filter_map(|json| {
             parse::<LogEntry>(&key, json).inspect_err(|error| tracing::warn!(%error, "passed over")).ok()

@@ -53,7 +53,7 @@ impl Store {
             let wanted = PAGE.min(most - entries.len());
             let mut page = redis::cmd("XREVRANGE");
             page.arg(self.0.keys.rejected(partition)).arg(&newest).arg("-").arg("COUNT").arg(wanted);
-            let page: Vec<(String, Value)> = self.0.link.run(&page).await?;
+            let page: Vec<(String, Value)> = self.at(partition).run(&page).await?;
             let ended = page.len() < wanted;
             if let Some((id, _)) = page.last() {
                 newest = format!("({id}");
@@ -70,7 +70,7 @@ impl Store {
     pub async fn has_rejected(&self, partition: u16, id: &EntryId) -> Result<bool, StoreError> {
         let mut find = redis::cmd("XRANGE");
         find.arg(self.0.keys.rejected(partition)).arg(&id.0).arg(&id.0).arg("COUNT").arg(1);
-        let found: Vec<Value> = self.0.link.run(&find).await?;
+        let found: Vec<Value> = self.at(partition).run(&find).await?;
         Ok(!found.is_empty())
     }
 
@@ -81,7 +81,7 @@ impl Store {
         let mut look = redis::pipe();
         look.cmd("XREVRANGE").arg(&key).arg("+").arg("-").arg("COUNT").arg(1);
         look.cmd("XLEN").arg(&key);
-        let (newest, length): (Vec<(String, Value)>, u64) = self.0.link.run_pipeline(&look).await?;
+        let (newest, length): (Vec<(String, Value)>, u64) = self.at(partition).run_pipeline(&look).await?;
         let last = newest.into_iter().next().map(|(id, _)| id);
         Ok(last.map(|last| (EntryRange { first: EntryId("-".to_owned()), last: EntryId(last) }, length)))
     }
@@ -95,7 +95,7 @@ impl Store {
         };
         let mut script = script.key(keys.rejected(partition));
         script.key(other).arg(&span.first.0).arg(&span.last.0).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
-        let (moved, stayed, next): (u64, u64, String) = self.0.link.run_script(&script).await?;
+        let (moved, stayed, next): (u64, u64, String) = self.at(partition).run_script(&script).await?;
         let rest = (!next.is_empty()).then(|| EntryRange { first: EntryId(next), last: span.last.clone() });
         Ok(Batch { moved, stayed, rest })
     }

@@ -56,7 +56,7 @@ impl Store {
         Ok(accounts.iter().zip(found).map(read).collect())
     }
 
-    /// The fields of several accounts' webhooks as they are, in one round trip.
+    /// The fields of the webhooks of several accounts of one node as they are, in one round trip.
     ///
     /// # Errors
     /// For all, where Redis is away or refuses; for one account, where its key is of a wrong type.
@@ -64,12 +64,13 @@ impl Store {
         &self,
         accounts: &[AccountId],
     ) -> Result<Vec<Result<Vec<Field>, StoreError>>, StoreError> {
+        let Some(first) = accounts.first() else { return Ok(Vec::new()) };
         let mut look = redis::Pipeline::with_capacity(accounts.len());
         for account in accounts {
             look.cmd("HGETALL").arg(self.0.keys.webhooks(account));
         }
         let found: Vec<Result<Vec<Field>, StoreError>> =
-            self.0.link.run_each(&mut look).await.map_err(Unanswered::into_cause)?;
+            self.at_account(first).run_each(&mut look).await.map_err(Unanswered::into_cause)?;
         match found.iter().filter_map(|fields| fields.as_ref().err()).find(|error| !error.is_wrong_type()) {
             Some(error) => Err(error.clone()),
             None => Ok(found),
@@ -78,7 +79,7 @@ impl Store {
 
     /// The fields of an account's webhooks as they are.
     pub(super) async fn webhook_fields(&self, account: &AccountId) -> Result<Vec<Field>, StoreError> {
-        self.0.link.run(redis::cmd("HGETALL").arg(self.0.keys.webhooks(account))).await
+        self.at_account(account).run(redis::cmd("HGETALL").arg(self.0.keys.webhooks(account))).await
     }
 
     /// An account's webhooks, oldest first.
@@ -100,7 +101,7 @@ impl Store {
     /// The ids of an account's webhooks, whatever their settings hold.
     pub async fn webhook_ids(&self, account: &AccountId) -> Result<Vec<WebhookId>, StoreError> {
         let key = self.0.keys.webhooks(account);
-        let ids: Vec<String> = self.0.link.run(redis::cmd("HKEYS").arg(&key)).await?;
+        let ids: Vec<String> = self.at_account(account).run(redis::cmd("HKEYS").arg(&key)).await?;
         let parsed = ids.iter().map(|id| {
             let corrupt =
                 |e| StoreError::Corrupt { key: key.clone(), reason: format!("`{id}` is no field of it: {e}") };
@@ -112,7 +113,7 @@ impl Store {
     /// One webhook, or `None`.
     pub async fn webhook(&self, account: &AccountId, id: WebhookId) -> Result<Option<Webhook>, StoreError> {
         let (key, field) = (self.0.keys.webhooks(account), id.to_string());
-        let found: Option<Vec<u8>> = self.0.link.run(redis::cmd("HGET").arg(&key).arg(&field)).await?;
+        let found: Option<Vec<u8>> = self.at_account(account).run(redis::cmd("HGET").arg(&key).arg(&field)).await?;
         found.map(|json| parse_webhook(&key, &field, &json)).transpose()
     }
 
@@ -152,7 +153,7 @@ impl Store {
         script.key(keys.counts(partition)).key(keys.held_bytes(partition));
         script.arg(webhook.id.to_string()).arg(webhook.to_json()).arg(edited.unwrap_or(0)).arg(limit);
         script.arg(Keys::member(account, webhook.id)).arg(u8::from(webhook.active)).arg(u8::from(discard_held));
-        let (answer, dropped): (String, u64) = self.0.link.run_script(&script).await?;
+        let (answer, dropped): (String, u64) = self.at(partition).run_script(&script).await?;
         let put = match answer.as_str() {
             "PUT" => Put::Done,
             "LIMIT" => Put::Limit,
@@ -166,7 +167,7 @@ impl Store {
     pub async fn delete_webhook(&self, account: &AccountId, id: WebhookId) -> Result<Option<Deleted>, StoreError> {
         let mut script = self.0.scripts.delete_webhook.key(self.0.keys.webhooks(account));
         self.of_webhook(&mut script, account, id);
-        let (was_there, held, failed): (bool, u64, u64) = self.0.link.run_script(&script).await?;
+        let (was_there, held, failed): (bool, u64, u64) = self.at_account(account).run_script(&script).await?;
         Ok(was_there.then_some(Deleted { held, failed }))
     }
 }

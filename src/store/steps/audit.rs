@@ -63,14 +63,14 @@ impl Store {
             let mut script = script.key(keys.queue(partition));
             script.key(keys.counts(partition)).key(keys.audit(partition));
             script.arg(consumer).arg(ms(lease)).arg(&behind).arg(u8::from(due));
-            let Some(answer) = self.0.link.run_script::<Option<Answer>>(&script).await? else { return Ok(None) };
+            let Some(answer) = self.at(partition).run_script::<Option<Answer>>(&script).await? else { return Ok(None) };
             let (found, go_on, trimmed, entries_trimmed, noticed_ms, oldest, now_ms) = answer;
             unheld += found;
             behind = go_on;
             if behind.is_empty() {
                 let mut script = ids.key(keys.queue(partition));
                 script.key(keys.audit(partition)).arg(u8::from(consumer.is_empty()));
-                let answer = self.0.link.run_script::<Option<(bool, bool)>>(&script).await?;
+                let answer = self.at(partition).run_script::<Option<(bool, bool)>>(&script).await?;
                 let (is_exhausted, is_beyond) = answer.unwrap_or_default();
                 let now: DateTime<Utc> = Utc.timestamp_millis_opt(now_ms).single().unwrap_or_default();
                 let trim_noticed = u64::try_from(noticed_ms).ok().map(Duration::from_millis);

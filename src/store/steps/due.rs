@@ -79,7 +79,7 @@ impl Store {
             script.arg(leap.to.timestamp_millis()).arg(ms(leap.by));
         }
         let (moved, retry, release, visit, now_ms): (usize, i64, i64, i64, i64) =
-            self.0.link.run_script(&script).await?;
+            self.at(partition).run_script(&script).await?;
         let wait = |ms: i64| u64::try_from(ms).ok().map(Duration::from_millis);
         Ok(Promoted { moved, next_in: wait(retry), release_in: wait(release), visit_in: wait(visit), now_ms })
     }
@@ -88,7 +88,7 @@ impl Store {
     pub async fn retry_late_by(&self, partition: u16, clock: &KnownClock) -> Result<Duration, StoreError> {
         let mut look = redis::pipe();
         look.cmd("TIME").cmd("ZRANGE").arg(self.0.keys.retries(partition)).arg(0).arg(0).arg("WITHSCORES");
-        let (now, first): (UnixTime, Vec<(Vec<u8>, f64)>) = self.0.link.run_pipeline(&look).await?;
+        let (now, first): (UnixTime, Vec<(Vec<u8>, f64)>) = self.at(partition).run_pipeline(&look).await?;
         let late_ms = first
             .first()
             .map_or(0, |(_, due)| (now.0 * 1000 + now.1 / 1000).saturating_sub(clock.due_ms(time_ms(*due))));
@@ -106,14 +106,15 @@ impl Store {
     ) -> Result<(Vec<(AccountId, WebhookId)>, Option<Duration>), StoreError> {
         let times = self.times(times, partition);
         let mut look = redis::cmd("ZRANGE");
-        let first: Vec<(Vec<u8>, f64)> = self.0.link.run(look.arg(&times).arg(0).arg(most).arg("WITHSCORES")).await?;
+        let first: Vec<(Vec<u8>, f64)> =
+            self.at(partition).run(look.arg(&times).arg(0).arg(most).arg("WITHSCORES")).await?;
         let due = first.iter().take(most).take_while(|(_, at)| time_ms(*at) <= now_ms);
         let mut parsed = Vec::with_capacity(most.min(first.len()));
         for (member, _) in due.clone() {
             match std::str::from_utf8(member).ok().and_then(Keys::parse_member) {
                 Some(webhook) if self.0.keys.partition(&webhook.0) == partition => parsed.push(webhook),
                 // It would stand in the way of the others for ever.
-                _ => self.0.link.run(redis::cmd("ZREM").arg(&times).arg(member)).await?,
+                _ => self.at(partition).run(redis::cmd("ZREM").arg(&times).arg(member)).await?,
             }
         }
         let next = first.get(due.count());
@@ -130,8 +131,9 @@ impl Store {
         to: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut put_off = redis::cmd("ZADD");
-        put_off.arg(self.times(times, self.0.keys.partition(account))).arg("XX").arg(to.timestamp_millis());
-        self.0.link.run(put_off.arg(Keys::member(account, webhook))).await
+        let partition = self.0.keys.partition(account);
+        put_off.arg(self.times(times, partition)).arg("XX").arg(to.timestamp_millis());
+        self.at(partition).run(put_off.arg(Keys::member(account, webhook))).await
     }
 
     fn times(&self, times: Times, partition: u16) -> String {

@@ -29,6 +29,6 @@ impl Store {
                 add.arg("traceparent").arg(traceparent);
             }
         }
-        self.0.link.run_each(&mut pipeline).await
+        self.only().run_each(&mut pipeline).await
     }
 }

@@ -92,7 +92,7 @@ impl Store {
                 script.arg(reason).arg(ms(wait));
             }
         }
-        let answers: Vec<String> = self.0.link.run_script(&script).await?;
+        let answers: Vec<String> = self.at(partition).run_script(&script).await?;
         let order = grouped.sorted.iter().map(|(_, index)| *index);
         Ok(in_order(order, answers.into_iter().map(answer)))
     }
@@ -115,7 +115,7 @@ impl Store {
         script.arg(Keys::member(account, webhook)).arg(webhook.to_string()).arg(free).arg(place_bytes);
         script.arg(BATCH_MAX).arg(BATCH_MAX_BYTES).arg(ms(pace)).arg(u8::from(rung));
         let (moved, next_ms, more_held, places): (usize, i64, Option<bool>, usize) =
-            self.0.link.run_script(&script).await?;
+            self.at(partition).run_script(&script).await?;
         let next_in = u64::try_from(next_ms).ok().map(Duration::from_millis);
         Ok(Released { moved, places, next_in, more_held })
     }

@@ -66,7 +66,7 @@ impl Store {
     pub async fn ensure_group(&self, partition: u16) -> Result<bool, StoreError> {
         let mut script = self.0.scripts.group.key(self.0.keys.queue(partition));
         script.key(self.0.keys.audit(partition));
-        self.0.link.run_script(&script).await
+        self.at(partition).run_script(&script).await
     }
 
     /// Takes over entries whose worker died, as far as there is room.
@@ -83,7 +83,7 @@ impl Store {
         script.arg(consumer).arg(ms(lease)).arg(entries).arg(suspects).arg(BATCH_MAX_BYTES);
         script.arg(latest_ms(latest));
         script.arg(from.as_deref().unwrap_or(FROM_THE_OLDEST)).arg(not.len()).arg(not).arg(last);
-        let (claimed, next): (Vec<Taking>, String) = self.0.link.run_script(&script).await?;
+        let (claimed, next): (Vec<Taking>, String) = self.at(partition).run_script(&script).await?;
         Ok(Claimed { entries: entries_of(claimed), next: (next != FROM_THE_OLDEST).then_some(next) })
     }
 
@@ -103,13 +103,13 @@ impl Store {
         };
         script.arg(consumer).arg(from.as_deref().unwrap_or(FROM_THE_OLDEST)).arg(most).arg(BATCH_MAX_BYTES);
         script.arg(claimed_ms).arg(in_hand.iter().map(|fence| &*fence.entry.0).collect::<Vec<_>>());
-        Ok(entries_of(self.0.link.run_script(&script).await?))
+        Ok(entries_of(self.at(partition).run_script(&script).await?))
     }
 
     /// Counts entries that somebody took out of the queue, which no script saw.
     pub async fn count_trimmed(&self, partition: u16, entries: u64) -> Result<(), StoreError> {
         let key = self.0.keys.counts(partition);
-        self.0.link.run(redis::cmd("HINCRBY").arg(key).arg("entries_trimmed").arg(entries)).await
+        self.at(partition).run(redis::cmd("HINCRBY").arg(key).arg("entries_trimmed").arg(entries)).await
     }
 
     /// Counts these leases from now; answers the entries that are no longer held, those that somebody took out of the queue, and
@@ -126,7 +126,7 @@ impl Store {
         for fence in leases {
             script.arg(&fence.entry.0).arg(fence.deliveries);
         }
-        let answer: (Vec<String>, Vec<String>, Vec<String>) = self.0.link.run_script(&script).await?;
+        let answer: (Vec<String>, Vec<String>, Vec<String>) = self.at(partition).run_script(&script).await?;
         Ok(<[_; 3]>::from(answer).map(|ids| ids.into_iter().map(EntryId).collect()))
     }
 
@@ -145,7 +145,7 @@ impl Store {
         for (fence, event_id) in unstarted {
             script.arg(&fence.entry.0).arg(fence.deliveries).arg(event_id);
         }
-        self.0.link.run_script(&script).await
+        self.at(partition).run_script(&script).await
     }
 }
 

@@ -20,7 +20,7 @@ pub use self::{
     held::{Reason, Released, ToHold},
     known::Known,
     lease::{Claimed, Room, Untold},
-    reader::Reader,
+    reader::{ClientId, Reader},
     settle::Attempted,
     upkeep::{Longest, Mended, Visited},
 };

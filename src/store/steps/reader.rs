@@ -22,12 +22,20 @@ static TOLD: Once = Once::new();
 /// Reads new entries of one partition.
 pub struct Reader {
     connection: MultiplexedConnection,
-    client_id: i64,
+    client_id: ClientId,
     queue: String,
     consumer: String,
     blocking: Duration,
     response_timeout: Duration,
     known: Arc<Known>,
+}
+
+/// A reader's connection, as the node of its partition calls it.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientId {
+    partition: u16,
+    /// 0 where Redis does not tell it.
+    id: i64,
 }
 
 impl Drop for Reader {
@@ -37,8 +45,8 @@ impl Drop for Reader {
 }
 
 impl Reader {
-    /// The connection's id, for [`Store::unblock`]; 0 where Redis does not tell it.
-    pub fn client_id(&self) -> i64 {
+    /// Its connection, for [`Store::unblock`].
+    pub fn client_id(&self) -> ClientId {
         self.client_id
     }
 
@@ -94,11 +102,12 @@ impl Store {
         known: Arc<Known>,
     ) -> Result<Reader, StoreError> {
         let (heard, keys) = (known.clone(), self.0.keys.clone());
-        let response_timeout = self.0.link.response_timeout();
-        let mut connection = self.0.link.dedicated(move |push| heard.told(&keys, push)).await?;
+        let node = self.at(partition);
+        let response_timeout = node.response_timeout();
+        let mut connection = node.dedicated(move |push| heard.told(&keys, push)).await?;
         let ask = redis::cmd("CLIENT").arg("ID").clone();
         let told = answered(response_timeout, ask.query_async(&mut connection)).await;
-        let client_id = match told.map_err(StoreError::from) {
+        let id = match told.map_err(StoreError::from) {
             Ok(id) => id,
             Err(StoreError::Refused(error) | StoreError::Forbidden(error)) => {
                 TOLD.call_once(|| {
@@ -113,7 +122,7 @@ impl Store {
         }
         Ok(Reader {
             connection,
-            client_id,
+            client_id: ClientId { partition, id },
             queue: self.0.keys.queue(partition),
             consumer: consumer.to_owned(),
             blocking,
@@ -124,10 +133,10 @@ impl Store {
 
     /// Has Redis tell of changes of a partition's webhooks on this connection; `false` where it does not, or not in time.
     async fn track_webhooks(&self, partition: u16, connection: &mut MultiplexedConnection) -> Result<bool, StoreError> {
-        let refused = if self.server_info().await?.tells_before_it_answers() {
+        let refused = if self.at(partition).info().await?.tells_before_it_answers() {
             let mut track = redis::cmd("CLIENT");
             track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(self.0.keys.webhooks_of(partition));
-            let tracked = answered(self.0.link.response_timeout(), track.query_async::<()>(connection)).await;
+            let tracked = answered(self.at(partition).response_timeout(), track.query_async::<()>(connection)).await;
             match tracked.map_err(StoreError::from) {
                 Ok(()) => return Ok(true),
                 Err(StoreError::Refused(error) | StoreError::Forbidden(error)) => error.to_string(),
@@ -142,10 +151,10 @@ impl Store {
 
     /// Ends a reader's blocking read early: it answers with nothing, or with what it took just before. The read of a connection
     /// whose id is not known ends by itself.
-    pub async fn unblock(&self, client_id: i64) -> Result<(), StoreError> {
-        if client_id == 0 {
+    pub async fn unblock(&self, ClientId { partition, id }: ClientId) -> Result<(), StoreError> {
+        if id == 0 {
             return Ok(());
         }
-        self.0.link.run::<i64>(redis::cmd("CLIENT").arg("UNBLOCK").arg(client_id)).await.map(drop)
+        self.at(partition).run::<i64>(redis::cmd("CLIENT").arg("UNBLOCK").arg(id)).await.map(drop)
     }
 }

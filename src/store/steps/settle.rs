@@ -109,7 +109,7 @@ impl Store {
                 };
             }
         }
-        let answers: Vec<String> = self.0.link.run_script(&script).await?;
+        let answers: Vec<String> = self.at(partition).run_script(&script).await?;
         let order = plain.iter().chain(&others).flat_map(|(.., deliveries)| deliveries.iter().map(|(_, index)| *index));
         Ok(in_order(order, answers))
     }
@@ -123,9 +123,9 @@ impl Store {
         deliveries: &[Delivery],
         more: bool,
     ) -> Result<StepAnswer, StoreError> {
-        let keys = &self.0.keys;
-        let mut script = self.0.scripts.fan_out.key(keys.queue(fence.partition));
-        script.key(keys.counts(fence.partition)).key(keys.retries(fence.partition));
+        let (keys, partition) = (&self.0.keys, fence.partition);
+        let mut script = self.0.scripts.fan_out.key(keys.queue(partition));
+        script.key(keys.counts(partition)).key(keys.retries(partition));
         script.arg(consumer).arg(&fence.entry.0).arg(fence.deliveries);
         match deliveries.last().filter(|_| more) {
             Some(last) => script.arg(last.event_id.as_str()).arg(last.webhook.to_string()),
@@ -134,7 +134,7 @@ impl Store {
         for delivery in deliveries {
             script.arg(delivery.line());
         }
-        self.0.link.run_script(&script).await.map(answer)
+        self.at(partition).run_script(&script).await.map(answer)
     }
 
     /// Sets an entry aside, whole, with the reason; an event under the id that it may have been sent with.
@@ -150,6 +150,6 @@ impl Store {
         script.key(keys.rejected(partition)).key(keys.counts(partition));
         script.arg(consumer).arg(&fence.entry.0).arg(fence.deliveries).arg(reason);
         script.arg(self.0.rejected.limit).arg(self.0.rejected.max_bytes).arg(event.map_or("", EventId::as_str));
-        self.0.link.run_script(&script).await.map(answer)
+        self.at(partition).run_script(&script).await.map(answer)
     }
 }

@@ -62,7 +62,7 @@ impl Store {
         self.of_webhook(&mut script, account, webhook);
         script.arg(ms(self.0.held.retention)).arg(ms(self.0.failed.retention)).arg(oldest_log);
         script.arg(self.0.held.max_bytes);
-        let answer: String = self.0.link.run_script(&script).await?;
+        let answer: String = self.at_account(account).run_script(&script).await?;
         Ok(match answer.as_str() {
             "VISITED" => Visited::Made,
             "AGAIN" => Visited::Again,
@@ -75,7 +75,7 @@ impl Store {
     pub async fn sweep(&self, partition: u16) -> Result<bool, StoreError> {
         let mut script = self.0.scripts.sweep.key(self.0.keys.rejected(partition));
         script.key(self.0.keys.counts(partition)).arg(ms(self.0.rejected.retention));
-        self.0.link.run_script(&script).await
+        self.at(partition).run_script(&script).await
     }
 
     /// Mends what a step of Redis's clock falsified, a part of it: among the pending entries it begins at `from`, which is `-` at
@@ -87,7 +87,8 @@ impl Store {
         script.key(keys.counts(partition)).key(keys.audit(partition));
         script.arg(ms(longest.retry)).arg(ms(longest.release)).arg(ms(longest.visit)).arg(BATCH_MAX_BYTES).arg(from);
         script.arg(ms(longest.besides)).arg(u8::from(longest.stepped));
-        let (times, leases, from, more_times): (usize, usize, String, bool) = self.0.link.run_script(&script).await?;
+        let (times, leases, from, more_times): (usize, usize, String, bool) =
+            self.at(partition).run_script(&script).await?;
         Ok(Mended { times, leases, from: Some(from).filter(|from| !from.is_empty()), more_times })
     }
 

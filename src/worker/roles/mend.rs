@@ -85,7 +85,7 @@ impl Worker {
     /// Whether Redis's clock, asked anew, is to be believed when it makes things old: it did not step forward just now.
     pub(crate) async fn is_clock_believed(&self, partition: u16) -> Result<bool, StoreError> {
         let (sent, here) = (Instant::now(), self.partition(partition));
-        let now = self.store.now().await?;
+        let now = self.store.now(partition).await?;
         here.hear(now.timestamp_millis(), sent);
         Ok(!here.clock.leapt_within(RIGHT_AFTER))
     }

@@ -19,7 +19,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use super::{READ_MAX, audit::audit_once};
 use crate::{
     domain::entry::Work,
-    store::{BATCH_MAX, Entry, EntryId, Reader, StoreError, Untold},
+    store::{BATCH_MAX, ClientId, Entry, EntryId, Reader, StoreError, Untold},
     worker::{
         Worker,
         parts::{
@@ -154,7 +154,7 @@ async fn read_once(
 /// future. On stopping it is ended early.
 async fn finish(
     worker: &Worker,
-    client_id: i64,
+    client_id: ClientId,
     reading: impl Future<Output = Result<Vec<Entry>, StoreError>>,
 ) -> Result<Vec<Entry>, StoreError> {
     let mut reading = std::pin::pin!(reading);

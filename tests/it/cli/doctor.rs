@@ -84,7 +84,7 @@ async fn an_old_backlog_fails_while_nobody_reads_it_and_is_a_warning_while_someb
     let here = Installation::new(&receiver).await;
     let mut redis = here.redis.clone();
     here.store.ensure_group(0).await.unwrap();
-    let now = here.store.now().await.unwrap().timestamp_millis();
+    let now = here.store.now(0).await.unwrap().timestamp_millis();
     for number in 0..3 {
         let id = format!("{}-{number}", now - 600_000);
         let event = [("account", "acme"), ("envelope", TRANSCRIPT)];

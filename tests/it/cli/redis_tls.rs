@@ -65,7 +65,7 @@ async fn the_authority_in_redis_ca_is_believed_by_programs_and_the_library_witho
     assert_eq!(behind_a_mark.json(["queue", "status"]).await["depth"], 0);
     let url = format!("rediss://localhost:{}/", secure.port);
     let variables = [("LYNKHOOK_REDIS__URL", url.as_str()), ("LYNKHOOK_REDIS__CA", path(&secure.ca))];
-    Store::open(&Settings::load(None, variables).unwrap()).await.unwrap().now().await.unwrap();
+    Store::open(&Settings::load(None, variables).unwrap()).await.unwrap().now(0).await.unwrap();
     let in_capitals = secure.believed().env("LYNKHOOK_REDIS__URL", url.replace("rediss", "REDISS"));
     assert_eq!(in_capitals.json(["queue", "status"]).await["depth"], 0);
     let worker = secure.believed().worker([]);

@@ -26,7 +26,7 @@ async fn pending(here: &Installation) -> Vec<(String, String, u64)> {
 
 /// When the times of this sorted set come, in ms from now by Redis's clock.
 async fn times_in_ms(here: &Installation, key: &str) -> Vec<i64> {
-    let now_ms = here.store.now().await.unwrap().timestamp_millis();
+    let now_ms = here.store.now(0).await.unwrap().timestamp_millis();
     let times: Vec<(Vec<u8>, i64)> = here.redis.clone().zrange_withscores(here.key(key), 0, -1).await.unwrap();
     times.into_iter().map(|(_, at_ms)| at_ms - now_ms).collect()
 }

@@ -54,7 +54,7 @@ async fn at_random_ages_what_is_too_old_is_not_shown_and_goes_with_the_next_visi
         let url = "https://localhost/hook";
         // Off, so that what is held stays held.
         let webhook = here.add_with("acme", url, NewAuthentication::None, false).await;
-        let now = here.store.now().await.unwrap();
+        let now = here.store.now(0).await.unwrap();
         let limits = [90 * DAY, 7 * DAY, LOG_RETENTION];
         let made = limits.map(|limit| around(&mut dice, now.timestamp_millis(), limit));
         let young: Vec<Vec<i64>> = made

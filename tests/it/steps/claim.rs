@@ -137,7 +137,7 @@ async fn a_look_through_suspects_of_a_mebibyte_reads_four_of_them() {
 async fn nothing_is_claimed_by_a_clock_that_is_further_on_than_it_can_be() {
     let bench = Bench::new().await;
     let ids = abandoned(&bench, 1, 1, 60_000).await;
-    let now = bench.store.now().await.unwrap();
+    let now = bench.store.now(0).await.unwrap();
     let at = async |latest| {
         let room = Room { latest: Some(latest), ..Room::from((1, 1)) };
         bench.store.claim(0, "b", LEASE, room).await.unwrap().entries.len()

@@ -197,10 +197,10 @@ async fn where_the_sum_is_missing_while_something_is_held_a_visit_is_due_now_and
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_without_room_goes_back_to_the_retries_and_is_due_again() {
     let (bench, webhook, held, delivery) = taken(true).await;
-    let before = bench.store.now().await.unwrap().timestamp_millis();
+    let before = bench.store.now(0).await.unwrap().timestamp_millis();
     let again = Reason::Again { after: Duration::from_millis(700) };
     assert_eq!(bench.hold(&held, &delivery, again).await, StepAnswer::Done);
-    let after = bench.store.now().await.unwrap().timestamp_millis();
+    let after = bench.store.now(0).await.unwrap().timestamp_millis();
     let waiting: Vec<(String, i64)> = bench.redis.clone().zrange_withscores(bench.key("retries"), 0, -1).await.unwrap();
     let [(waiting, due)] = &waiting[..] else { panic!("{waiting:?}") };
     assert_eq!(*waiting, text(&delivery, TRANSCRIPT), "with the number that its next attempt has");

@@ -19,13 +19,13 @@ async fn mend(bench: &Bench, from: &str) -> Mended {
 }
 
 async fn put(bench: &Bench, times: &str, member: &str, in_ms: i64) {
-    let at_ms = bench.store.now().await.unwrap().timestamp_millis() + in_ms;
+    let at_ms = bench.store.now(0).await.unwrap().timestamp_millis() + in_ms;
     let _: () = bench.redis.clone().zadd(bench.key(times), member, at_ms).await.unwrap();
 }
 
 async fn in_ms(bench: &Bench, times: &str, member: &str) -> i64 {
     let at_ms: i64 = bench.redis.clone().zscore(bench.key(times), member).await.unwrap();
-    at_ms - bench.store.now().await.unwrap().timestamp_millis()
+    at_ms - bench.store.now(0).await.unwrap().timestamp_millis()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +67,7 @@ async fn the_longest_wait_that_any_worker_has_counts_until_it_has_not_asked_for_
     let patient = Longest { retry: Duration::from_hours(1), ..LONGEST };
     put(&bench, "retries", "d", HOUR_MS / 2).await;
     assert_eq!((mend_within(patient).await, mend_within(LONGEST).await), (0, 0), "whoever asks");
-    let asked_at = bench.store.now().await.unwrap().timestamp_millis() - 301_000;
+    let asked_at = bench.store.now(0).await.unwrap().timestamp_millis() - 301_000;
     bench.cli::<()>(&format!("HSET {} longest_wait_at {asked_at}", bench.key("audit"))).await;
     let stepped = Longest { stepped: true, ..LONGEST };
     assert_eq!(mend_within(stepped).await, 0, "that time may be wrong");
@@ -86,8 +86,8 @@ async fn a_lease_of_the_future_whose_entry_was_taken_out_of_the_queue_ends_and_i
     let redis = RedisServer::start_with_a_clock();
     let receiver = Receiver::start().await;
     let bench = Bench::of(Installation::on(&redis, &receiver).await).await;
-    let start = bench.store.now().await.unwrap();
-    let is_ahead = async || bench.store.now().await.unwrap() > start + chrono::Duration::hours(12);
+    let start = bench.store.now(0).await.unwrap();
+    let is_ahead = async || bench.store.now(0).await.unwrap() > start + chrono::Duration::hours(12);
     redis.step_clock("+1d");
     eventually(SOON, "the clock ahead", async || is_ahead().await.then_some(())).await;
     let entry = bench.append("queue", &[("account", "acme"), ("envelope", TRANSCRIPT)]).await;
@@ -104,7 +104,7 @@ async fn a_lease_of_the_future_whose_entry_was_taken_out_of_the_queue_ends_and_i
 #[tokio::test(flavor = "multi_thread")]
 async fn many_are_mended_in_bounded_steps_and_a_spoiled_key_keeps_no_other_from_it() {
     let bench = Bench::new().await;
-    let far_ms = bench.store.now().await.unwrap().timestamp_millis() + 24 * HOUR_MS;
+    let far_ms = bench.store.now(0).await.unwrap().timestamp_millis() + 24 * HOUR_MS;
     let mut fill = redis::pipe();
     for number in 0..250 {
         fill.zadd(bench.key("retries"), format!("r{number}"), far_ms).ignore();

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_stays_until_it_is_due_and_then_moves_once() {
     let bench = Bench::new().await;
-    let due = bench.store.now().await.unwrap().timestamp_millis() + 50;
+    let due = bench.store.now(0).await.unwrap().timestamp_millis() + 50;
     bench.cli::<()>(&format!("ZADD {} {due} the-delivery", bench.key("retries"))).await;
     // Each answer says what time it was, so that it is right or wrong however slow this test is.
     eventually(SOON, "the retry to be due", async || {
@@ -29,7 +29,7 @@ async fn a_retry_stays_until_it_is_due_and_then_moves_once() {
 async fn what_was_planned_before_the_clock_stepped_forward_is_due_by_the_old_time_and_what_was_planned_since_by_the_new()
  {
     let bench = Bench::new().await;
-    let (now, hour_ms) = (bench.store.now().await.unwrap(), 3_600_000);
+    let (now, hour_ms) = (bench.store.now(0).await.unwrap(), 3_600_000);
     let now_ms = now.timestamp_millis();
     // It stepped an hour forward ten minutes ago.
     let leap = Leap { to: now - chrono::Duration::minutes(10), by: Duration::from_hours(1) };

@@ -8,7 +8,7 @@ async fn a_release_that_is_not_due_or_not_planned_changes_nothing() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
     put_held(&bench, webhook, 1).await;
-    let in_a_minute = bench.store.now().await.unwrap().timestamp_millis() + 60_000;
+    let in_a_minute = bench.store.now(0).await.unwrap().timestamp_millis() + 60_000;
     for planned in [false, true] {
         if planned {
             bench.cli::<()>(&format!("ZADD {} {in_a_minute} acme/{webhook}", bench.key("releases"))).await;
@@ -87,7 +87,7 @@ async fn where_places_became_free_a_planned_release_is_made_before_it_is_due() {
     assert_eq!((released.moved, released.next_in, released.more_held), (0, None, None), "none is planned");
     assert_eq!(changed(&before, &bench.state().await), [""; 0]);
 
-    let in_a_minute = bench.store.now().await.unwrap().timestamp_millis() + 60_000;
+    let in_a_minute = bench.store.now(0).await.unwrap().timestamp_millis() + 60_000;
     bench.cli::<()>(&format!("ZADD {} {in_a_minute} acme/{webhook}", bench.key("releases"))).await;
     assert_eq!(bench.release_now("acme", webhook, room, false).await.moved, 0, "it is not due");
     let released = bench.release_now("acme", webhook, room, true).await;

@@ -24,9 +24,9 @@ async fn a_retry_waits_for_its_delay_as_the_next_attempt_with_the_envelope_as_it
     let envelope = " {\"a\": \"b\\u00e9\"}\n\n";
     bench.append("queue", &[("delivery", &text(&delivery, envelope))]).await;
     let held = bench.take("a").await.remove(0);
-    let before = bench.store.now().await.unwrap().timestamp_millis();
+    let before = bench.store.now(0).await.unwrap().timestamp_millis();
     assert_eq!(bench.settle(&[attempted(&held, &delivery, RETRY)]).await, [StepAnswer::Done]);
-    let after = bench.store.now().await.unwrap().timestamp_millis();
+    let after = bench.store.now(0).await.unwrap().timestamp_millis();
     let waiting = retries(&bench).await;
     let [(waiting, due)] = &waiting[..] else { panic!("{waiting:?}") };
     assert_eq!(*waiting, text(&delivery.next_attempt(), envelope));
@@ -107,7 +107,7 @@ async fn the_very_same_delivery_waits_once_for_the_sooner_time_and_the_other_is_
     assert_eq!(bench.settle(&attempts).await, [StepAnswer::Done, StepAnswer::Done]);
     let waiting = retries(&bench).await;
     assert_eq!(waiting.len(), 1);
-    let now = bench.store.now().await.unwrap().timestamp_millis();
+    let now = bench.store.now(0).await.unwrap().timestamp_millis();
     assert!(waiting[0].1 <= now + 2000, "the first one's time stands");
     assert_eq!(bench.counted("retries_merged").await, 1);
     assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0));

@@ -78,7 +78,7 @@ async fn webhooks_whose_settings_are_of_a_wrong_type_do_not_keep_the_others_wait
     receiver.wait_for("/hook", 1, SOON).await;
     for times in &times {
         eventually(SOON, "nothing to be due", async || {
-            let now = bench.store.now().await.unwrap().timestamp_millis();
+            let now = bench.store.now(0).await.unwrap().timestamp_millis();
             (bench.cli::<usize>(&format!("ZCOUNT {times} -inf {now}")).await == 0).then_some(())
         })
         .await;

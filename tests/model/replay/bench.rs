@@ -147,7 +147,7 @@ impl Bench {
                 assert_eq!(moved, after.queue.len() - before.queue.len());
             }
             Action::Visit { webhook } => {
-                let oldest_log = timestamp(self.store.now().await.unwrap() - LOG_RETENTION);
+                let oldest_log = timestamp(self.store.now(0).await.unwrap() - LOG_RETENTION);
                 let planned = before.webhooks[usize::from(webhook)].visit;
                 let webhook = self.webhooks[usize::from(webhook)];
                 let member = format!("{}/{webhook}", self.account);

@@ -17,7 +17,7 @@ impl Bench {
     /// The state as Redis has it; of what Redis does not know, as the model has it.
     pub(super) async fn look(&mut self, model: &State) -> State {
         let keys = self.store.keys().clone();
-        let now = self.store.now().await.unwrap().timestamp_millis();
+        let now = self.store.now(0).await.unwrap().timestamp_millis();
         let due = |score: i64| if score <= now { Due::Now } else { Due::Later };
         let retries: Vec<(String, i64)> = self.run("ZRANGE", &keys.retries(0), &["0", "-1", "WITHSCORES"]).await;
         let times =

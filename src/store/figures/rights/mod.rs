@@ -202,10 +202,10 @@ impl Store {
     /// # Errors
     /// Where Redis is out of reach.
     pub async fn missing_rights(&self, role: Role) -> Result<Missing, StoreError> {
-        let user = self.0.link.user();
+        let user = self.only().user();
         let mut missing = Missing { user, needed: Vec::new(), useful: Vec::new(), partitions: Vec::new(), tried: true };
         // One of its own, which ends with this function: what was queued on it is forgotten then.
-        let mut connection = self.0.link.dedicated(|_| ()).await?;
+        let mut connection = self.only().dedicated(|_| ()).await?;
         match redis::cmd("MULTI").query_async::<()>(&mut connection).await.map_err(StoreError::from) {
             Ok(()) => {}
             Err(StoreError::Forbidden(_)) => return Ok(Missing { tried: false, ..missing }),
@@ -225,7 +225,7 @@ impl Store {
                 pipeline.add_command(self.command(line, partition));
             }
             let answers = pipeline.ignore_errors().query_async::<Vec<RedisResult<Value>>>(&mut connection);
-            let answers = answered(self.0.link.response_timeout(), answers).await?;
+            let answers = answered(self.only().response_timeout(), answers).await?;
             for ((line, needed), answer) in tried.into_iter().zip(answers) {
                 let lacking = match answer.map_err(StoreError::from) {
                     // Redis 7 says "no permissions to run the 'xadd' command" or "no permissions to access one of the keys".
