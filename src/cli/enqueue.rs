@@ -93,7 +93,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         }
     };
     telemetry::init(&settings.log)?;
-    let stop = super::signals::on_signal()?;
+    let stop = super::signal::on_signal()?;
     let producer = Producer::connect(settings).await?;
     let (sender, mut pieces) = mpsc::channel(READ_AHEAD);
     let max_bytes = usize::try_from(settings.event.max_bytes).unwrap_or(usize::MAX);

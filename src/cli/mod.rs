@@ -12,7 +12,7 @@ mod output;
 mod queue;
 mod redis_advice;
 mod secrets;
-mod signals;
+mod signal;
 mod webhook;
 mod worker;
 

@@ -1,6 +1,6 @@
 //! `lynkhook worker`.
 
-use super::{Exit, signals::on_signal};
+use super::{Exit, signal::on_signal};
 use crate::{config::Settings, worker};
 
 /// Runs a worker until a signal; a second signal ends it at once.

@@ -34,7 +34,7 @@ use self::{
     receiver::{PATHS, Received, Receiver},
     screen::{Screen, program, quoted},
 };
-use super::{Exit, output, signals::on_signal, webhook::tables};
+use super::{Exit, output, signal::on_signal, webhook::tables};
 use crate::{
     config::Settings,
     domain::{account::AccountId, event::EventId, log_entry::LogEntry, retry::Schedule},

@@ -31,7 +31,7 @@ pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result
     match command {
         Command::Status { watch: true, json } => {
             // Before anything else, so that no Ctrl-C finds the process without an ear.
-            let stop = super::signals::on_signal()?;
+            let stop = super::signal::on_signal()?;
             status::watch(&open(settings).await?.0, &stop, json).await
         }
         Command::Status { watch: false, json } => status::show(&open(settings).await?.0, json).await,

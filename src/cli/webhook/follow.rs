@@ -21,7 +21,7 @@ const REMEMBERED: usize = 8 * LOG_LIMIT;
 
 /// Follows until a signal, the webhook's deletion, or until nobody reads any more.
 pub(super) async fn run(webhooks: &Webhooks, target: &Target, json: bool) -> anyhow::Result<Exit> {
-    let stop = super::super::signals::on_signal()?;
+    let stop = super::super::signal::on_signal()?;
     let mut ticks = interval(POLL_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = Seen::default();
