@@ -1,0 +1,5 @@
+//! What this process tells its operators.
+
+mod logs;
+
+pub use self::logs::{BadFilter, init, panics};
