@@ -26,10 +26,9 @@ pub(super) async fn attempt(
     envelope: Bytes,
 ) -> Result<Met, NotMade> {
     let time = worker.partition_of(lease).clock.now();
-    worker.vitals.counters.attempt_started();
     failpoint::before("request", delivery.account.as_str());
-    let made = request(worker, delivery, webhook, time, envelope).await;
-    let met = made.inspect_err(|_| worker.vitals.counters.attempt_undone())?;
+    let met = request(worker, delivery, webhook, time, envelope).await?;
+    worker.vitals.counters.attempt_made();
     permit.end(&met.outcome);
     failpoint::after("request", delivery.account.as_str());
     Ok((time, met))

@@ -34,13 +34,9 @@ impl Counters {
         }
     }
 
-    pub(super) fn attempt_started(&self) {
+    /// A request was made and has ended. Each count only rises, so what turns out to be no attempt is never counted.
+    pub(super) fn attempt_made(&self) {
         self.attempts.fetch_add(1, Relaxed);
-    }
-
-    /// What was begun turned out to be none.
-    pub(super) fn attempt_undone(&self) {
-        self.attempts.fetch_sub(1, Relaxed);
     }
 
     pub(super) fn settled(&self, next: Next) {
