@@ -360,7 +360,7 @@ fn webhooks(SettingsLooked { accounts, complete, unreadable }: &SettingsLooked) 
 }
 
 fn workers(status: &Status) -> Finding {
-    let lacking = status.workers.iter().find_map(|worker| Some((&worker.name, worker.lacking.as_ref()?)));
+    let lacking = status.workers.iter().find_map(|worker| Some((&worker.name, worker.figures.lacking.as_ref()?)));
     match (status.workers.len(), lacking) {
         (0, _) => warn("workers", "none is alive: nothing is delivered", "start one: lynkhook worker"),
         (count, None) => pass("workers", format!("{count} alive")),

@@ -22,7 +22,7 @@ pub use self::{
     error::{StoreError, Unanswered},
     figures::{
         Examination, Group, Holding, Kept, Limited, LiveWorker, Missing, Partition, Planned, QueueFigures, Retries,
-        Role, Status, WEBHOOKS_MAX, for_shell,
+        Role, Status, WEBHOOKS_MAX, WorkerFigures, for_shell,
     },
     link::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
     records::{

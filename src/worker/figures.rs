@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use chrono::{DateTime, Utc};
 
-use super::Worker;
+use super::{local_exhaustion::LocalExhaustion, parts::endpoints::Endpoints};
 use crate::{
     domain::{log_entry::timestamp, retry::Next},
+    store::WorkerFigures,
     telemetry,
 };
 
@@ -58,29 +59,34 @@ impl Counters {
         self.no_room.fetch_add(1, Relaxed);
     }
 
-    /// The value of `workers:<name>`.
-    pub(super) fn to_json(&self, worker: &Worker) -> String {
-        let (slow, failing, limited) = worker.room.endpoints.survey();
-        serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "pid": std::process::id(),
-            "startedAt": timestamp(self.started_at),
-            "at": timestamp(worker.partition(0).clock.now()),
-            "inFlight": worker.in_hand.leases.count(),
-            "concurrency": worker.rules.concurrency,
-            "busyPercent": worker.room.endpoints.busy().percent,
-            "attempts": self.attempts.load(Relaxed),
-            "delivered": self.delivered.load(Relaxed),
-            "retries": self.retries.load(Relaxed),
-            "failed": self.failed.load(Relaxed),
-            "putOff": self.put_off.load(Relaxed),
-            "noRoom": self.no_room.load(Relaxed),
-            "slowEndpoints": slow,
-            "failingEndpoints": failing,
-            "limited": limited,
-            "lacking": worker.vitals.exhaustion.lacking(),
-            "panics": telemetry::panics(),
-        })
-        .to_string()
+    /// What the worker publishes at `now`, while it has `in_flight` of `concurrency` entries in hand.
+    pub(super) fn published(
+        &self,
+        now: DateTime<Utc>,
+        (in_flight, concurrency): (usize, usize),
+        endpoints: &Endpoints,
+        local_exhaustion: &LocalExhaustion,
+    ) -> WorkerFigures {
+        let (slow_endpoints, failing_endpoints, limited) = endpoints.survey();
+        WorkerFigures {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: timestamp(self.started_at),
+            at: timestamp(now),
+            in_flight,
+            concurrency,
+            busy_percent: endpoints.busy().percent,
+            attempts: self.attempts.load(Relaxed),
+            delivered: self.delivered.load(Relaxed),
+            retries: self.retries.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+            put_off: self.put_off.load(Relaxed),
+            no_room: self.no_room.load(Relaxed),
+            slow_endpoints,
+            failing_endpoints,
+            limited,
+            lacking: local_exhaustion.lacking().map(str::to_owned),
+            panics: telemetry::panics(),
+        }
     }
 }

@@ -179,9 +179,9 @@ fn workers(status: &Status, width: Option<u16>) -> String {
     if status.workers.is_empty() {
         return "No worker is alive: nothing is delivered. Start one: lynkhook worker\n".to_owned();
     }
-    let row = |worker: &LiveWorker| {
+    let row = |LiveWorker { name, figures: worker }: &LiveWorker| {
         [
-            clean(&worker.name).into_owned(),
+            clean(name).into_owned(),
             clean(&worker.version).into_owned(),
             format!("{}/{}", worker.in_flight, worker.concurrency),
             worker.attempts.to_string(),
@@ -227,7 +227,7 @@ fn limited_endpoints(workers: &[LiveWorker], width: Option<u16>) -> Option<Strin
             let [account, webhook, why] = [&one.account, &one.webhook, &one.why].map(|text| clean(text).into_owned());
             [account, webhook, format!("{}/{}", one.in_flight, one.limit), why, name.clone()]
         };
-        worker.limited.iter().map(row).collect::<Vec<_>>()
+        worker.figures.limited.iter().map(row).collect::<Vec<_>>()
     };
     let rows: Vec<_> = workers.iter().flat_map(of).collect();
     let header = ["Account", "Limited webhook", "In flight", "Why", "Worker"];
@@ -236,9 +236,9 @@ fn limited_endpoints(workers: &[LiveWorker], width: Option<u16>) -> Option<Strin
 
 /// Faults of this program that workers survived.
 fn panics(workers: &[LiveWorker]) -> Option<String> {
-    let met = workers.iter().filter(|worker| worker.panics > 0);
+    let met = workers.iter().filter(|worker| worker.figures.panics > 0);
     let lines = met.map(|worker| {
-        let (name, panics) = (clean(&worker.name), plural(worker.panics, "panic"));
+        let (name, panics) = (clean(&worker.name), plural(worker.figures.panics, "panic"));
         format!(
             "{panics} at {name}, a fault of this program: its log says where. What it was delivering is taken over.\n"
         )

@@ -9,5 +9,5 @@ pub use self::{
     examine::{Examination, Group},
     rights::{Missing, Role, for_shell},
     status::{Holding, Kept, Partition, Planned, QueueFigures, Retries, Status, WEBHOOKS_MAX},
-    workers::{Limited, LiveWorker},
+    workers::{Limited, LiveWorker, WorkerFigures},
 };

@@ -16,11 +16,19 @@ const SCAN_PAGE: usize = 1000;
 const PAGE: usize = 500;
 
 /// A worker that is alive, as it published itself at most half a minute ago.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, Serialize)]
 pub struct LiveWorker {
     /// Its name in the consumer groups.
     pub name: String,
+    /// What it published.
+    #[serde(flatten)]
+    pub figures: WorkerFigures,
+}
+
+/// The figures that a worker publishes. A worker of another version may publish fewer or others.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkerFigures {
     /// The program's version.
     pub version: String,
     /// Its process, on its own machine.
@@ -30,12 +38,12 @@ pub struct LiveWorker {
     /// When it published these figures.
     pub at: String,
     /// Entries it has in hand.
-    pub in_flight: u64,
+    pub in_flight: usize,
     /// How many it may have.
-    pub concurrency: u64,
+    pub concurrency: usize,
     /// The part of the time for which its thread works.
     pub busy_percent: u8,
-    /// Attempts since it started.
+    /// Attempts that have ended since it started.
     pub attempts: u64,
     /// Of them, those that delivered.
     pub delivered: u64,
@@ -46,12 +54,11 @@ pub struct LiveWorker {
     /// Deliveries held because their endpoint had as much in flight as it may.
     pub put_off: u64,
     /// Deliveries that failed because no more might be held for their endpoint.
-    #[serde(default)]
     pub no_room: u64,
     /// Endpoints that it has to wait for.
-    pub slow_endpoints: u64,
+    pub slow_endpoints: usize,
     /// Endpoints whose last attempt failed.
-    pub failing_endpoints: u64,
+    pub failing_endpoints: usize,
     /// Endpoints that had no room for one more attempt a moment ago.
     pub limited: Vec<Limited>,
     /// What its machine lacked for requests a moment ago, such as file descriptors, in words.
@@ -74,6 +81,19 @@ pub struct Limited {
     pub in_flight: usize,
     /// Places that they may occupy.
     pub limit: usize,
+}
+
+impl WorkerFigures {
+    /// The value of `workers:<name>`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("plain JSON")
+    }
+
+    /// Reads what [`to_json`](Self::to_json) of any version wrote. Where it cannot be read at all, the figures are empty: that
+    /// the worker is alive is still worth saying.
+    pub(super) fn parse(json: &str) -> Self {
+        serde_json::from_str(json).unwrap_or_default()
+    }
 }
 
 impl Store {
@@ -122,11 +142,48 @@ impl Store {
             }
             let figures: Vec<Option<String>> = self.only().run_pipeline(&get).await?;
             workers.extend(names.iter().zip(figures).filter_map(|(name, figures)| {
-                // Another version may publish otherwise; that it is alive is still worth saying.
-                let figures: LiveWorker = serde_json::from_str(&figures?).unwrap_or_default();
-                Some(LiveWorker { name: name.clone(), ..figures })
+                Some(LiveWorker { name: name.clone(), figures: WorkerFigures::parse(&figures?) })
             }));
         }
         Ok(workers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What version 0.1.0 publishes.
+    fn published() -> Value {
+        json!({
+            "version": "0.1.0", "pid": 7, "startedAt": "2026-03-26T14:32:00.000Z", "at": "2026-03-26T15:32:00.000Z",
+            "inFlight": 1, "concurrency": 256, "busyPercent": 12, "attempts": 9, "delivered": 6, "retries": 2, "failed": 1,
+            "putOff": 5, "noRoom": 6, "slowEndpoints": 3, "failingEndpoints": 4,
+            "limited": [{ "account": "acme", "webhook": "wh_1", "why": "has not answered yet", "inFlight": 3, "limit": 3 }],
+            "lacking": null, "panics": 0
+        })
+    }
+
+    #[test]
+    fn figures_are_read_as_they_were_written_and_written_as_they_were_read() {
+        let figures = WorkerFigures::parse(&published().to_string());
+        assert_eq!(serde_json::from_str::<Value>(&figures.to_json()).unwrap(), published());
+        let mut shown = published();
+        shown["name"] = json!("w-1");
+        assert_eq!(serde_json::to_value(LiveWorker { name: "w-1".to_owned(), figures }).unwrap(), shown);
+    }
+
+    #[test]
+    fn figures_of_another_version_are_read_as_far_as_they_can_be() {
+        let mut newer = published();
+        newer["fresh"] = json!(1);
+        assert_eq!(WorkerFigures::parse(&newer.to_string()).attempts, 9);
+        assert_eq!(WorkerFigures::parse(r#"{"attempts":9}"#).attempts, 9, "an older one");
+        let none = serde_json::to_value(WorkerFigures::default()).unwrap();
+        for strange in [r#"{"attempts":"nine"}"#, "[]", ""] {
+            assert_eq!(serde_json::to_value(WorkerFigures::parse(strange)).unwrap(), none, "{strange}");
+        }
     }
 }

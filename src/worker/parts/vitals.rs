@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
+use super::endpoints::Endpoints;
 use crate::{
     config::Settings,
+    store::WorkerFigures,
     worker::{figures::Counters, health::RedisHealth, heartbeat::Heartbeats, local_exhaustion::LocalExhaustion},
 };
 
@@ -23,5 +25,15 @@ impl Vitals {
             redis: RedisHealth::default(),
             exhaustion: LocalExhaustion::default(),
         }
+    }
+
+    /// What the worker publishes at `now`, while it has `in_hand` entries of those that it may have.
+    pub(crate) fn published(
+        &self,
+        now: DateTime<Utc>,
+        in_hand: (usize, usize),
+        endpoints: &Endpoints,
+    ) -> WorkerFigures {
+        self.counters.published(now, in_hand, endpoints, &self.exhaustion)
     }
 }

@@ -10,8 +10,9 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(2);
 /// Publishes this worker's figures.
 pub(crate) async fn publish(worker: Arc<Worker>) {
     loop {
-        let figures = worker.vitals.counters.to_json(&worker);
-        if let Err(error) = worker.store.publish_worker(&worker.name, &figures).await {
+        let (now, in_flight) = (worker.partition(0).clock.now(), worker.in_hand.leases.count());
+        let figures = worker.vitals.published(now, (in_flight, worker.rules.concurrency), &worker.room.endpoints);
+        if let Err(error) = worker.store.publish_worker(&worker.name, &figures.to_json()).await {
             tell("publish", None, &error);
         }
         tokio::select! {
