@@ -13,13 +13,10 @@ mod admit;
 mod attempt;
 mod deliver;
 mod error;
-mod figures;
-mod health;
-mod heartbeat;
 mod leave;
 mod limits;
-mod local_exhaustion;
 mod parts;
+mod probes;
 mod roles;
 mod step;
 mod threads;
@@ -78,10 +75,10 @@ struct Worker {
 pub async fn run(settings: &Settings, store: Store, vault: Vault, stop: CancellationToken) -> Result<(), WorkerError> {
     let settings = &limits::within_files(settings)?;
     limits::within_clients(settings, &store).await?;
-    let crew: health::Workers = (0..settings.threads()).map(|_| OnceLock::new()).collect();
+    let crew: probes::Workers = (0..settings.threads()).map(|_| OnceLock::new()).collect();
     if let Some(address) = settings.worker.health_bind {
-        let probes = health::listen(address).await.map_err(|source| WorkerError::Health { address, source })?;
-        tokio::spawn(health::serve(crew.clone(), probes));
+        let listener = probes::listen(address).await.map_err(|source| WorkerError::Health { address, source })?;
+        tokio::spawn(probes::serve(crew.clone(), listener));
     }
     let others = threads::start(settings, &vault, &crew, &stop);
     let settings = threads::share(settings, 0);
@@ -130,7 +127,8 @@ async fn work(
     let renewing = serving.spawn(roles::renew::renew(worker.clone()));
     let _ = slot.set(worker.clone());
     if settings.worker.health_bind.is_some() {
-        serving.spawn(health::listen_to_redis(worker.clone()));
+        let asking = worker.clone();
+        serving.spawn(async move { asking.vitals.redis.keep_asking(&asking.store, &asking.partitions).await });
     }
 
     tokio::select! {

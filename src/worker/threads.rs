@@ -7,7 +7,7 @@ use std::thread;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{WorkerError, health::Workers, work};
+use super::{WorkerError, probes::Workers, work};
 use crate::{config::Settings, secrets::Vault, store::Store};
 
 /// A thread's end.

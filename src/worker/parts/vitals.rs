@@ -1,13 +1,23 @@
 //! How a worker does: what it counted, whether its loops turn, what Redis said last, and what it lacks.
+//!
+//! Each loop leaves a mark when it has turned, and a loop that leaves none in its time is wedged. A process that merely runs
+//! proves nothing.
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::endpoints::Endpoints;
-use crate::{
-    config::Settings,
-    store::WorkerFigures,
-    worker::{figures::Counters, health::RedisHealth, heartbeat::Heartbeats, local_exhaustion::LocalExhaustion},
+use super::{
+    counters::Counters,
+    endpoints::Endpoints,
+    heartbeat::{Check, Heartbeats},
+    local_exhaustion::LocalExhaustion,
+    redis_health::RedisHealth,
 };
+use crate::{config::Settings, store::WorkerFigures};
+
+/// A retry that still waits this long after its time was forgotten.
+const RETRY_LATE: Duration = Duration::from_secs(30);
 
 /// What operators and probes are told.
 pub(crate) struct Vitals {
@@ -35,5 +45,33 @@ impl Vitals {
         endpoints: &Endpoints,
     ) -> WorkerFigures {
         self.counters.published(now, in_hand, endpoints, &self.exhaustion)
+    }
+
+    /// The checks of `/healthz`: the loops turn, and no retry is forgotten. If one fails, restart the worker.
+    pub(crate) fn alive(&self) -> Vec<Check> {
+        let mut checks = self.heartbeats.checks();
+        if let Some(Ok(late)) = self.redis.last() {
+            // While retries go out, the worker makes up for an outage, and a restart would only delay that.
+            let forgotten = late > RETRY_LATE && self.heartbeats.since_promoted() > RETRY_LATE;
+            checks.push(Check::new("retries", !forgotten, || {
+                format!("the oldest due retry has waited for {late:.1?} since its time, and none is promoted")
+            }));
+        }
+        checks
+    }
+
+    /// The checks that `/readyz` has besides: Redis answers, the machine has what requests take, and the worker is not
+    /// stopping. So an outage of Redis makes workers unready and restarts none of them.
+    pub(crate) fn ready(&self, stopping: bool) -> [Check; 3] {
+        let (heard, lacking) = (self.redis.last(), self.exhaustion.lacking());
+        let why = || match &heard {
+            Some(Err(error)) => error.clone(),
+            _ => "it was not asked yet".to_owned(),
+        };
+        [
+            Check::new("redis", matches!(heard, Some(Ok(_))), why),
+            Check::new("resources", lacking.is_none(), || format!("{}; deliveries wait", lacking.unwrap_or_default())),
+            Check::new("running", !stopping, || "it is stopping".to_owned()),
+        ]
     }
 }

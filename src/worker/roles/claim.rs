@@ -15,7 +15,7 @@ use crate::{
     store::{BATCH_MAX_BYTES, Claimed, Entry, Room, StoreError, Untold},
     worker::{
         Worker,
-        heartbeat::Role,
+        parts::heartbeat::Role,
         parts::slots::{Share, Taker},
         until_answered::tell,
     },

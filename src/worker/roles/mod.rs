@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Mutex, task::JoinSet};
 
-use super::{Worker, heartbeat::Role, parts::partition::StepBatches};
+use super::{Worker, parts::heartbeat::Role, parts::partition::StepBatches};
 
 /// One read takes at most this many entries.
 const READ_MAX: usize = 64;

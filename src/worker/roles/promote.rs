@@ -8,7 +8,7 @@ use crate::{
     failpoint,
     worker::{
         Worker,
-        heartbeat::{PROMOTE_EVERY, Role},
+        parts::heartbeat::{PROMOTE_EVERY, Role},
         until_answered::{Backoff, tell},
     },
 };

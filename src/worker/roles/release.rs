@@ -11,7 +11,7 @@ use crate::{
     store::{StoreError, Times},
     worker::{
         Worker,
-        heartbeat::{RELEASE_EVERY, Role},
+        parts::heartbeat::{RELEASE_EVERY, Role},
         until_answered::tell,
     },
 };

@@ -7,7 +7,7 @@ use tokio::{task::JoinSet, time::Instant};
 use crate::{
     failpoint,
     store::{Fence, StoreError},
-    worker::{Worker, heartbeat::Role, until_answered::tell},
+    worker::{Worker, parts::heartbeat::Role, until_answered::tell},
 };
 
 /// Leases renewed by one script.

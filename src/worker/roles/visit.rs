@@ -17,7 +17,7 @@ use crate::{
     store::{StoreError, Times, Visited},
     worker::{
         Worker,
-        heartbeat::{Role, VISIT_EVERY},
+        parts::heartbeat::{Role, VISIT_EVERY},
         until_answered::tell,
     },
 };

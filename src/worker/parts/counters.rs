@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use chrono::{DateTime, Utc};
 
-use super::{local_exhaustion::LocalExhaustion, parts::endpoints::Endpoints};
+use super::{endpoints::Endpoints, local_exhaustion::LocalExhaustion};
 use crate::{
     domain::{log_entry::timestamp, retry::Next},
     store::WorkerFigures,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Counts since the worker started.
-pub(super) struct Counters {
+pub(crate) struct Counters {
     started_at: DateTime<Utc>,
     attempts: AtomicU64,
     delivered: AtomicU64,
@@ -23,7 +23,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn new(started_at: DateTime<Utc>) -> Self {
+    pub(crate) fn new(started_at: DateTime<Utc>) -> Self {
         Self {
             started_at,
             attempts: AtomicU64::default(),
@@ -36,11 +36,11 @@ impl Counters {
     }
 
     /// A request was made and has ended. Each count only rises, so what turns out to be no attempt is never counted.
-    pub(super) fn attempt_made(&self) {
+    pub(crate) fn attempt_made(&self) {
         self.attempts.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn settled(&self, next: Next) {
+    pub(crate) fn settled(&self, next: Next) {
         let counter = match next {
             Next::Delivered => &self.delivered,
             Next::Retry { .. } => &self.retries,
@@ -50,17 +50,17 @@ impl Counters {
     }
 
     /// A delivery was held because its endpoint had too much in flight.
-    pub(super) fn put_off(&self) {
+    pub(crate) fn put_off(&self) {
         self.put_off.fetch_add(1, Relaxed);
     }
 
     /// A delivery fails because no more may be held for its endpoint.
-    pub(super) fn no_room(&self) {
+    pub(crate) fn no_room(&self) {
         self.no_room.fetch_add(1, Relaxed);
     }
 
     /// What the worker publishes at `now`, while it has `in_flight` of `concurrency` entries in hand.
-    pub(super) fn published(
+    pub(crate) fn published(
         &self,
         now: DateTime<Utc>,
         (in_flight, concurrency): (usize, usize),

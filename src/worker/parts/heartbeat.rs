@@ -10,15 +10,15 @@ use serde::Serialize;
 use crate::config;
 
 /// The promoter looks at least this often.
-pub(super) const PROMOTE_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const PROMOTE_EVERY: Duration = Duration::from_secs(1);
 /// The releaser turns at least this often, though nothing be due.
-pub(super) const RELEASE_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const RELEASE_EVERY: Duration = Duration::from_secs(5);
 /// The visitor turns at least this often, though nothing be due.
-pub(super) const VISIT_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const VISIT_EVERY: Duration = Duration::from_secs(5);
 
 /// The loops that are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Claim,
     Promote,
     Release,
@@ -29,7 +29,7 @@ pub(super) enum Role {
 const ROLES: [Role; 5] = [Role::Claim, Role::Promote, Role::Release, Role::Visit, Role::Renew];
 
 /// When each loop turned last.
-pub(super) struct Heartbeats {
+pub(crate) struct Heartbeats {
     started: Instant,
     /// By role, then by partition; ms since `started`.
     last: [Vec<AtomicU64>; ROLES.len()],
@@ -41,7 +41,7 @@ pub(super) struct Heartbeats {
 
 impl Heartbeats {
     /// Nothing has turned yet, and everything has its time from now on.
-    pub(super) fn new(settings: &config::Settings, partitions: u16) -> Self {
+    pub(crate) fn new(settings: &config::Settings, partitions: u16) -> Self {
         let config::Worker { claim_every, renew_every, .. } = settings.worker;
         // A command that gets no answer, its repetition, and a busy machine.
         let slack = settings.redis.response_timeout * 2 + Duration::from_secs(2);
@@ -59,22 +59,22 @@ impl Heartbeats {
     }
 
     /// The loop of this role and partition has turned.
-    pub(super) fn note(&self, role: Role, partition: u16) {
+    pub(crate) fn note(&self, role: Role, partition: u16) {
         self.last[role as usize][usize::from(partition)].store(self.elapsed_ms(), Relaxed);
     }
 
     /// A retry was promoted.
-    pub(super) fn promoted(&self) {
+    pub(crate) fn promoted(&self) {
         self.promoted.store(self.elapsed_ms(), Relaxed);
     }
 
     /// How long ago a retry was promoted; since the start, where none was.
-    pub(super) fn since_promoted(&self) -> Duration {
+    pub(crate) fn since_promoted(&self) -> Duration {
         Duration::from_millis(self.elapsed_ms().saturating_sub(self.promoted.load(Relaxed)))
     }
 
     /// Each role's slowest loop.
-    pub(super) fn checks(&self) -> Vec<Check> {
+    pub(crate) fn checks(&self) -> Vec<Check> {
         let slowest = |role: Role| self.last[role as usize].iter().map(|last| last.load(Relaxed)).min().unwrap_or(0);
         ROLES
             .into_iter()
@@ -105,15 +105,15 @@ fn role_name(role: Role) -> &'static str {
 
 /// One check, as probes read it.
 #[derive(Debug, Serialize)]
-pub(super) struct Check {
-    pub(super) name: &'static str,
-    pub(super) ok: bool,
+pub(crate) struct Check {
+    pub(crate) name: &'static str,
+    pub(crate) ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 impl Check {
-    pub(super) fn new(name: &'static str, ok: bool, error: impl FnOnce() -> String) -> Self {
+    pub(crate) fn new(name: &'static str, ok: bool, error: impl FnOnce() -> String) -> Self {
         Self { name, ok, error: (!ok).then(error) }
     }
 }

@@ -11,7 +11,7 @@ const OVER_AFTER: Duration = Duration::from_secs(5);
 
 /// The last shortage.
 #[derive(Default)]
-pub(super) struct LocalExhaustion(Mutex<Option<Met>>);
+pub(crate) struct LocalExhaustion(Mutex<Option<Met>>);
 
 #[derive(Clone, Copy)]
 struct Met {
@@ -22,7 +22,7 @@ struct Met {
 
 impl LocalExhaustion {
     /// A delivery met a shortage: says so in the log.
-    pub(super) fn tell(&self, lacking: &'static str) {
+    pub(crate) fn tell(&self, lacking: &'static str) {
         let (now, mut last) = (Instant::now(), self.0.lock());
         let told = last.map(|last| last.told).filter(|told| now < *told + TELL_EVERY);
         if told.is_none() {
@@ -32,7 +32,7 @@ impl LocalExhaustion {
     }
 
     /// What is lacking now.
-    pub(super) fn lacking(&self) -> Option<&'static str> {
+    pub(crate) fn lacking(&self) -> Option<&'static str> {
         let last = *self.0.lock();
         last.filter(|last| last.at.elapsed() < OVER_AFTER).map(|last| last.lacking)
     }
