@@ -65,6 +65,7 @@ use crate::{
     domain::{
         account::AccountId,
         event::{Catalogue, EnvelopeFacts, EnvelopeFault, EventId},
+        failure::Failure,
     },
     store::{Store, StoreError, Unanswered},
 };
@@ -106,6 +107,16 @@ pub enum EnqueueError {
          because the repetition has the same webhook-id"
     )]
     Unknown(#[source] StoreError),
+}
+
+impl EnqueueError {
+    /// The kind of failure.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Refused(_) => Failure::Refused,
+            Self::NotAccepted(error) | Self::Unknown(error) => error.failure(),
+        }
+    }
 }
 
 /// What became of one event.

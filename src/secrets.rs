@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::{
     account::AccountId,
+    failure::Failure,
     webhook::{Sealed, WebhookId},
 };
 
@@ -89,9 +90,12 @@ pub enum SecretsError {
 }
 
 impl SecretsError {
-    /// Whether the settings are to be mended.
-    pub fn is_of_settings(&self) -> bool {
-        matches!(self, Self::BadKey { .. } | Self::Blank | Self::TooManyKeys(_))
+    /// The kind of failure.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::BadKey { .. } | Self::Blank | Self::TooManyKeys(_) => Failure::Usage,
+            Self::NoKey | Self::OtherKey { .. } | Self::Damaged => Failure::Broken,
+        }
     }
 }
 

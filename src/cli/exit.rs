@@ -1,11 +1,12 @@
 //! Exit codes, which scripts rely on, and the line that says why.
 
-use std::process::ExitCode;
+use std::{error::Error, process::ExitCode};
 
-use super::{queue::RejectedError, redis_advice};
+use super::{account::Unconfirmed, queue::RejectedError, redis_advice, webhook::BadInput};
 use crate::{
     config::ConfigError,
-    domain::{account::NotAnAccount, address::AllowListError, webhook::NotAWebhookId},
+    domain::{account::NotAnAccount, address::AllowListError, failure::Failure, webhook::NotAWebhookId},
+    producer::EnqueueError,
     secrets::SecretsError,
     sender::SenderError,
     store::StoreError,
@@ -48,9 +49,15 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// The exit code of an error, by its type, wherever in the chain it stands.
+    /// The exit code of an error, by the kind of failure that the first known error of its chain is.
     pub(super) fn of(error: &anyhow::Error) -> Self {
-        error.chain().find_map(of_one).unwrap_or(Self::Other)
+        match error.chain().find_map(failure).unwrap_or(Failure::Broken) {
+            Failure::Usage => Self::Usage,
+            Failure::NotFound => Self::NotFound,
+            Failure::Refused | Failure::Conflict => Self::Refused,
+            Failure::Unavailable => Self::Redis,
+            Failure::Broken => Self::Other,
+        }
     }
 }
 
@@ -71,7 +78,7 @@ pub(super) fn line(error: &anyhow::Error) -> String {
 }
 
 /// What to do about errors whose texts, made for every surface, do not say it for a command line.
-fn next_step(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+fn next_step(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(WebhooksError::NotFound { account, .. }) = error.downcast_ref() {
         return Some(format!("`lynkhook webhook list --account {account}` shows those that it has"));
     }
@@ -93,57 +100,27 @@ fn next_step(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     store.and_then(redis_advice::of).map(str::to_owned)
 }
 
-fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Exit> {
-    if let Some(error) = error.downcast_ref::<WebhooksError>() {
-        return Some(match error {
-            WebhooksError::NotFound { .. } | WebhooksError::NoSuchDelivery { .. } => Exit::NotFound,
-            WebhooksError::Store(error) => of_store(error),
-            WebhooksError::NotMade(_) => Exit::Other,
-            _ => Exit::Refused,
-        });
+/// The kind of one error of a chain, by its type.
+fn failure(error: &(dyn Error + 'static)) -> Option<Failure> {
+    fn of<E: Error + 'static>(error: &(dyn Error + 'static), kind: fn(&E) -> Failure) -> Option<Failure> {
+        error.downcast_ref().map(kind)
     }
-    if let Some(error) = error.downcast_ref::<StoreError>() {
-        return Some(of_store(error));
-    }
-    if let Some(error) = error.downcast_ref::<WorkerError>() {
-        return Some(match error {
-            WorkerError::Store(error) => of_store(error),
-            WorkerError::Health { .. }
-            | WorkerError::Files { .. }
-            | WorkerError::Clients { .. }
-            | WorkerError::Sender(_) => Exit::Usage,
-            WorkerError::Thread(_) | WorkerError::ThreadEnded | WorkerError::Panicked => Exit::Other,
-        });
-    }
-    if let Some(error) = error.downcast_ref::<RejectedError>() {
-        return Some(match error {
-            RejectedError::NotFound(_) => Exit::NotFound,
-            RejectedError::Partition(..) | RejectedError::Ambiguous(..) => Exit::Usage,
-            RejectedError::Stayed(_) => Exit::Refused,
-        });
-    }
-    let usage = error.is::<ConfigError>()
+    let is_of_usage = error.is::<BadInput>()
+        || error.is::<Unconfirmed>()
         || error.is::<BadFilter>()
         || error.is::<NotAnAccount>()
         || error.is::<NotAWebhookId>()
-        || error.is::<AllowListError>()
-        || error.is::<SenderError>()
-        || error.is::<super::account::Unconfirmed>()
-        || error.is::<super::webhook::BadInput>()
-        || error.downcast_ref::<SecretsError>().is_some_and(SecretsError::is_of_settings);
-    usage.then_some(Exit::Usage)
-}
-
-fn of_store(error: &StoreError) -> Exit {
-    match error {
-        StoreError::Unreachable(_)
-        | StoreError::Forbidden(_)
-        | StoreError::Unfit(_)
-        | StoreError::Denied(_)
-        | StoreError::NoGroup
-        | StoreError::Full => Exit::Redis,
-        StoreError::Corrupt { .. } | StoreError::Refused(_) => Exit::Other,
-    }
+        || error.is::<AllowListError>();
+    is_of_usage
+        .then_some(Failure::Usage)
+        .or_else(|| of(error, ConfigError::failure))
+        .or_else(|| of(error, SecretsError::failure))
+        .or_else(|| of(error, StoreError::failure))
+        .or_else(|| of(error, SenderError::failure))
+        .or_else(|| of(error, WebhooksError::failure))
+        .or_else(|| of(error, RejectedError::failure))
+        .or_else(|| of(error, EnqueueError::failure))
+        .or_else(|| of(error, WorkerError::failure))
 }
 
 #[cfg(test)]

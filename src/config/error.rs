@@ -9,6 +9,8 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 use humantime::format_duration;
 use thiserror::Error;
 
+use crate::domain::failure::Failure;
+
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -179,6 +181,13 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl ConfigError {
+    /// The kind of failure.
+    pub fn failure(&self) -> Failure {
+        Failure::Usage
+    }
 }
 
 fn did_you_mean(nearest: Option<&String>) -> String {

@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod endpoint;
 pub mod entry;
 pub mod event;
+pub mod failure;
 pub mod header;
 pub mod identifier;
 pub mod lease;

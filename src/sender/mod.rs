@@ -57,6 +57,7 @@ use crate::{
     config,
     domain::{
         address::{AllowList, AllowListError},
+        failure::Failure,
         outcome::{NetworkFault, Outcome, Phase, Phases},
     },
     secrets::SecretsError,
@@ -141,6 +142,13 @@ pub enum SenderError {
     /// The DNS client could not be made.
     #[error("cannot set up DNS")]
     Dns(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl SenderError {
+    /// The kind of failure.
+    pub fn failure(&self) -> Failure {
+        Failure::Usage
+    }
 }
 
 impl Sender {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use redis::{ErrorKind, ServerErrorKind};
 
+use crate::domain::failure::Failure;
+
 /// How Redis begins to say that it has as many clients as it may have.
 const TOO_MANY_CLIENTS: &str = "max number of clients";
 /// Redis's words to a client that has a password where none is wanted.
@@ -98,6 +100,19 @@ fn unreachable(error: &redis::RedisError) -> String {
 }
 
 impl StoreError {
+    /// The kind of failure.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Unreachable(_)
+            | Self::Forbidden(_)
+            | Self::Unfit(_)
+            | Self::Denied(_)
+            | Self::NoGroup
+            | Self::Full => Failure::Unavailable,
+            Self::Corrupt { .. } | Self::Refused(_) => Failure::Broken,
+        }
+    }
+
     /// The code and the text of Redis's answer; nothing where it did not answer.
     pub(crate) fn answer(&self) -> Option<(String, String)> {
         match self {

@@ -26,6 +26,7 @@ use crate::{
         address::{AllowList, AllowListError},
         delivery::Delivery,
         event::{Catalogue, EnvelopeFacts, EventId, TEST_EVENT},
+        failure::Failure,
         header::{self, HeaderRefusal},
         log_entry::{LogEntry, timestamp},
         url::{EndpointUrl, UrlRefusal},
@@ -155,6 +156,25 @@ pub enum WebhooksError {
     /// Redis.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl WebhooksError {
+    /// The kind of failure.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::NotFound { .. } | Self::NoSuchDelivery { .. } => Failure::NotFound,
+            Self::Stale { .. } | Self::Conflict => Failure::Conflict,
+            Self::Limit { .. }
+            | Self::Url(_)
+            | Self::Header(_)
+            | Self::Event { .. }
+            | Self::NoEvents
+            | Self::Description
+            | Self::Secrets(_) => Failure::Refused,
+            Self::Store(error) => error.failure(),
+            Self::NotMade(_) => Failure::Broken,
+        }
+    }
 }
 
 impl Webhooks {

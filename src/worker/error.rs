@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::{sender::SenderError, store::StoreError};
+use crate::{domain::failure::Failure, sender::SenderError, store::StoreError};
 
 /// Why a worker could not start.
 #[derive(Debug, thiserror::Error)]
@@ -60,4 +60,16 @@ pub enum WorkerError {
         /// Why not.
         source: std::io::Error,
     },
+}
+
+impl WorkerError {
+    /// The kind of failure.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Store(error) => error.failure(),
+            Self::Sender(error) => error.failure(),
+            Self::Health { .. } | Self::Files { .. } | Self::Clients { .. } => Failure::Usage,
+            Self::Thread(_) | Self::ThreadEnded | Self::Panicked => Failure::Broken,
+        }
+    }
 }

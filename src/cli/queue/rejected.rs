@@ -14,7 +14,7 @@ use super::{
     Exit, output,
 };
 use crate::{
-    domain::log_entry::timestamp,
+    domain::{failure::Failure, log_entry::timestamp},
     store::{EntryId, EntryRange, Fate, RejectedEntry, Store},
 };
 
@@ -84,6 +84,17 @@ pub(in crate::cli) enum RejectedError {
     /// Its fields cannot be restored.
     #[error("the rejected entry {0} stays: it has too many fields, or is not one that a worker set aside")]
     Stayed(String),
+}
+
+impl RejectedError {
+    /// The kind of failure.
+    pub(in crate::cli) fn failure(&self) -> Failure {
+        match self {
+            Self::NotFound(_) => Failure::NotFound,
+            Self::Partition(..) | Self::Ambiguous(..) => Failure::Usage,
+            Self::Stayed(_) => Failure::Refused,
+        }
+    }
 }
 
 /// Runs it.
