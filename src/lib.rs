@@ -155,8 +155,9 @@
 //! | [`store`] | Redis: keys, connections, one method for each script | policy |
 //! | [`sender`] | one attempt: resolve, judge the addresses, connect to those, send, read a little | redirects, proxies, other addresses |
 //! | [`webhooks`] | what people do with webhooks, once for every surface | |
+//! | [`queue`] | what operators do with the queue, once for every surface | the webhooks |
 //! | [`producer`] | the library for backends | the worker |
-//! | [`worker`] | taking, delivering, promoting, releasing, visiting, renewing | the producer |
+//! | [`worker`] | taking, delivering, promoting, releasing, visiting, renewing | the producer, [`webhooks`], [`queue`] |
 //! | [`cli`] | the command line, `lynkhook dev` | |
 //!
 //! # Deliberately absent
@@ -170,6 +171,7 @@ pub mod config;
 pub mod domain;
 pub mod failpoint;
 pub mod producer;
+pub mod queue;
 pub mod secrets;
 pub mod sender;
 pub mod store;

@@ -2,11 +2,12 @@
 
 use std::{error::Error, process::ExitCode};
 
-use super::{account::Unconfirmed, queue::RejectedError, redis_advice, webhook::BadInput};
+use super::{account::Unconfirmed, webhook::BadInput};
 use crate::{
     config::ConfigError,
     domain::{account::NotAnAccount, address::AllowListError, failure::Failure, webhook::NotAWebhookId},
     producer::EnqueueError,
+    queue::{RejectedError, redis_advice},
     secrets::SecretsError,
     sender::SenderError,
     store::StoreError,
@@ -90,14 +91,28 @@ fn next_step(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(WebhooksError::NoSuchDelivery { account, webhook, .. }) = error.downcast_ref() {
         return Some(format!("`lynkhook webhook failed --account {account} {webhook}` shows those that it has"));
     }
-    let store = match error.downcast_ref() {
-        Some(WebhooksError::Store(error)) => Some(error),
-        _ => match error.downcast_ref() {
-            Some(WorkerError::Store(error)) => Some(error),
-            _ => error.downcast_ref(),
-        },
-    };
-    store.and_then(redis_advice::of).map(str::to_owned)
+    match error.downcast_ref() {
+        Some(RejectedError::NotFound(_)) => {
+            return Some("`lynkhook queue rejected list` shows those that there are".to_owned());
+        }
+        Some(RejectedError::Ambiguous(..)) => return Some("say which with --partition".to_owned()),
+        _ => {}
+    }
+    store_error(error).and_then(redis_advice::of).map(str::to_owned)
+}
+
+/// The store's error, itself or as the one that another stands for.
+fn store_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a StoreError> {
+    if let Some(WebhooksError::Store(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(RejectedError::Store(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(WorkerError::Store(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    error.downcast_ref()
 }
 
 /// The kind of one error of a chain, by its type.

@@ -10,7 +10,6 @@ mod enqueue;
 mod exit;
 mod output;
 mod queue;
-mod redis_advice;
 mod secrets;
 mod signal;
 mod webhook;

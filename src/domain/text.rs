@@ -1,4 +1,7 @@
-//! Texts as editors save them: some put a byte order mark before UTF-8, and some save UTF-16.
+//! Texts as editors save them: some put a byte order mark before UTF-8, and some save UTF-16. And durations as people read
+//! them.
+
+use std::time::Duration;
 
 /// U+FEFF in UTF-8.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -19,6 +22,14 @@ pub fn without_mark(bytes: &[u8]) -> Result<&[u8], Utf16> {
     }
 }
 
+/// A duration in whole seconds: `less than 1s`, `1m 15s`.
+pub fn seconds(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => "less than 1s".to_owned(),
+        seconds => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,6 +43,16 @@ mod tests {
         }
         for text in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{\0}", b"{\0}\0", b"\0{\0}", b"\xff\xfe"] {
             assert_eq!(without_mark(text), Err(Utf16), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_for_people() {
+        for (ms, words) in
+            [(0, "less than 1s"), (999, "less than 1s"), (75_400, "1m 15s"), (1_795_446_063_000, "56years 10months")]
+        {
+            let text = seconds(Duration::from_millis(ms));
+            assert!(text.starts_with(words) && !text.contains('.'), "{ms} ms: {text}");
         }
     }
 }

@@ -5,9 +5,8 @@ mod status;
 
 use clap::Subcommand;
 
-pub(super) use self::rejected::RejectedError;
 use super::{Exit, open, output};
-use crate::config::Settings;
+use crate::{config::Settings, queue::Queue};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -28,13 +27,14 @@ pub(super) enum Command {
 
 /// Runs it.
 pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result<Exit> {
+    let queue = async || anyhow::Ok(Queue::new(open(settings).await?.0));
     match command {
         Command::Status { watch: true, json } => {
             // Before anything else, so that no Ctrl-C finds the process without an ear.
             let stop = super::signal::on_signal()?;
-            status::watch(&open(settings).await?.0, &stop, json).await
+            status::watch(&queue().await?, &stop, json).await
         }
-        Command::Status { watch: false, json } => status::show(&open(settings).await?.0, json).await,
-        Command::Rejected(command) => rejected::run(&open(settings).await?.0, command).await,
+        Command::Status { watch: false, json } => status::show(&queue().await?, json).await,
+        Command::Rejected(command) => rejected::run(&queue().await?, command).await,
     }
 }

@@ -10,7 +10,10 @@ use super::{
     super::output::{Reader, clean, fits, flexible, milliseconds, render, table, time},
     Exit, output,
 };
-use crate::store::{Kept, Limited, LiveWorker, QueueFigures, Status, Store, WEBHOOKS_MAX};
+use crate::{
+    domain::text::seconds,
+    queue::{Kept, Limited, LiveWorker, Queue, QueueFigures, Status, WEBHOOKS_MAX},
+};
 
 /// The figures are shown again this often.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
@@ -18,8 +21,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(2);
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// Shows the figures once.
-pub(super) async fn show(store: &Store, json: bool) -> anyhow::Result<Exit> {
-    let status = store.status().await?;
+pub(super) async fn show(queue: &Queue, json: bool) -> anyhow::Result<Exit> {
+    let status = queue.status().await?;
     if json {
         output::print_json(&status)?;
     } else {
@@ -29,7 +32,7 @@ pub(super) async fn show(store: &Store, json: bool) -> anyhow::Result<Exit> {
 }
 
 /// Shows them again and again. Redis may be away for a while, but not at the start.
-pub(super) async fn watch(store: &Store, stop: &CancellationToken, json: bool) -> anyhow::Result<Exit> {
+pub(super) async fn watch(queue: &Queue, stop: &CancellationToken, json: bool) -> anyhow::Result<Exit> {
     let redraws = !json && std::io::stdout().is_terminal();
     let mut ticks = interval(WATCH_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -37,7 +40,7 @@ pub(super) async fn watch(store: &Store, stop: &CancellationToken, json: bool) -
     loop {
         let read = async {
             ticks.tick().await;
-            store.status().await
+            queue.status().await
         };
         let status = tokio::select! {
             () = stop.cancelled() => return Ok(Exit::Success),
@@ -103,7 +106,7 @@ fn summary(status: &Status, width: Option<u16>) -> String {
     };
     let late = match retries.late {
         0 => String::new(),
-        late => format!(", LATE: {late}, by up to {}", span(retries.late_by_ms)),
+        late => format!(", LATE: {late}, by up to {}", duration(retries.late_by_ms)),
     };
     let rows = [
         ("Depth", format!("{depth}{oldest}")),
@@ -155,7 +158,7 @@ fn partitions(status: &Status, width: Option<u16>) -> Option<String> {
         [
             partition.partition.to_string(),
             depth.to_string(),
-            oldest_ms.map(span).unwrap_or_default(),
+            oldest_ms.map(duration).unwrap_or_default(),
             in_flight.to_string(),
             consumers.to_string(),
             retries.waiting.to_string(),
@@ -257,12 +260,12 @@ fn plural(count: u64, noun: &str) -> String {
 }
 
 fn ago(ms: u64) -> String {
-    span(ms) + " ago"
+    duration(ms) + " ago"
 }
 
 /// `120 ms`, `1.2 s`, `3m 20s`.
-fn span(ms: u64) -> String {
-    if ms < 60_000 { milliseconds(ms) } else { humantime::format_duration(Duration::from_secs(ms / 1000)).to_string() }
+fn duration(ms: u64) -> String {
+    if ms < 60_000 { milliseconds(ms) } else { seconds(Duration::from_millis(ms)) }
 }
 
 /// From one RFC 3339 time to another.
@@ -294,9 +297,9 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_for_people() {
+    fn durations_are_for_people() {
         for (ms, shown) in [(0, "0 ms"), (59_999, "60.0 s"), (60_000, "1m"), (200_500, "3m 20s")] {
-            assert_eq!(span(ms), shown);
+            assert_eq!(duration(ms), shown);
         }
         assert_eq!(age_ms("2026-03-26T14:32:00.000Z", "2026-03-26T14:32:01.500Z"), Some(1500));
         assert_eq!(age_ms("2026-03-26T14:32:01.000Z", "2026-03-26T14:32:00.000Z"), Some(0), "clocks differ");

@@ -1,27 +1,38 @@
 //! Rejected entries as operators meet them: listed, put back into the queue, or dropped.
 
+use std::borrow::Cow;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use chrono::DateTime;
 use redis::Value;
+use serde::{Serialize, Serializer};
 
 use super::entry_range::EntryRange;
-use crate::store::{BATCH_MAX, BATCH_MAX_BYTES, EntryId, Store, StoreError, steps::pairs};
+use crate::{
+    domain::log_entry::timestamp,
+    store::{BATCH_MAX, BATCH_MAX_BYTES, EntryId, Store, StoreError, steps::pairs},
+};
 
 /// Entries of one page: each may hold a whole envelope.
 const PAGE: usize = 20;
 
 /// An entry that was no event, set aside.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RejectedEntry {
-    /// Its partition.
-    pub partition: u16,
-    /// Its id among the rejected: `<ms>-<sequence>`, the time at which it was rejected.
-    pub id: EntryId,
-    /// Why.
-    pub reason: String,
     /// The id it had in the queue.
     pub entry: String,
-    /// Its own fields, in order, as they came.
+    /// Its own fields, in order, as they came: a name may stand twice, and neither name nor value need be text.
+    #[serde(serialize_with = "fields")]
     pub fields: Vec<(Bytes, Bytes)>,
+    /// Its id among the rejected: `<ms>-<sequence>`, the time at which it was rejected.
+    pub id: EntryId,
+    /// Its partition.
+    pub partition: u16,
+    /// Why.
+    pub reason: String,
+    /// When it was rejected: RFC 3339, UTC, milliseconds, by the clock of Redis.
+    pub time: String,
 }
 
 /// What becomes of rejected entries.
@@ -108,6 +119,60 @@ impl RejectedEntry {
             if found { String::from_utf8_lossy(&fields.remove(0).1).into_owned() } else { String::new() }
         };
         let (reason, entry) = (own("reason"), own("entry"));
-        Self { partition, id: EntryId(id), reason, entry, fields }
+        let id = EntryId(id);
+        let ms = id.order().and_then(|(ms, _)| i64::try_from(ms).ok());
+        let time = ms.and_then(DateTime::from_timestamp_millis).map(timestamp).unwrap_or_default();
+        Self { entry, fields, id, partition, reason, time }
+    }
+}
+
+/// Each field as text, and in Base64 too what is no text.
+fn fields<S: Serializer>(fields: &[(Bytes, Bytes)], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Field<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        base64: Option<String>,
+        name: Cow<'a, str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name_base64: Option<String>,
+        value: Cow<'a, str>,
+    }
+    let encoded = |bytes| str::from_utf8(bytes).is_err().then(|| BASE64_STANDARD.encode(bytes));
+    serializer.collect_seq(fields.iter().map(|(name, value)| Field {
+        base64: encoded(value),
+        name: String::from_utf8_lossy(name),
+        name_base64: encoded(name),
+        value: String::from_utf8_lossy(value),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_fields_in_order_and_what_is_no_text_in_base64_too() {
+        let own: [(&[u8], &[u8]); 5] = [
+            (b"reason", b"the entry has no field `account`"),
+            (b"entry", b"1774535520001-0"),
+            (b"account", b"acme"),
+            (b"account", b"\xff\x00"),
+            (b"\xfe", b"x"),
+        ];
+        let own = own.map(|(name, value)| (name.into(), value.into()));
+        let entry = RejectedEntry::new(3, "1774535520045-7".to_owned(), own.into());
+        let expected = serde_json::json!({
+            "id": "1774535520045-7", "partition": 3, "time": "2026-03-26T14:32:00.045Z",
+            "reason": "the entry has no field `account`", "entry": "1774535520001-0",
+            "fields": [
+                { "name": "account", "value": "acme" },
+                { "name": "account", "value": "\u{fffd}\u{0}", "base64": "/wA=" },
+                { "name": "\u{fffd}", "value": "x", "nameBase64": "/g==" },
+            ],
+        });
+        assert_eq!(serde_json::to_value(&entry).unwrap(), expected);
+        let json = serde_json::to_string(&entry).unwrap();
+        assert_eq!(json, expected.to_string(), "members come in the order of their names");
     }
 }

@@ -13,7 +13,7 @@ pub const BATCH_MAX_BYTES: usize = 4 << 20;
 pub const BATCH_MAX: usize = 50;
 
 /// A queue entry's id, as Redis made it: `<ms>-<sequence>`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct EntryId(pub String);
 
 impl EntryId {

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::{Finding, fail, pass, span, warn};
-use crate::store::{Audit, Group, Status};
+use super::finding::{Finding, fail, pass, warn};
+use crate::{
+    domain::text::seconds,
+    store::{Audit, Group, Status},
+};
 
 /// Entries that were taken out of the queue fail the check for this long.
 const TRIMMED_FAILS: Duration = Duration::from_hours(24);
@@ -67,10 +70,10 @@ fn trims(audits: &[(u16, &Audit)]) -> Finding {
     match noticed {
         None => pass(CHECK, "nobody took an entry out of the queue"),
         Some(ago) if ago < TRIMMED_FAILS => {
-            let found = format!("entries were taken out of the queue {} ago: see entries_trimmed", span(ago));
+            let found = format!("entries were taken out of the queue {} ago: see entries_trimmed", seconds(ago));
             fail(CHECK, found, advice)
         }
-        Some(ago) => pass(CHECK, format!("entries were taken out of the queue {} ago, none since", span(ago))),
+        Some(ago) => pass(CHECK, format!("entries were taken out of the queue {} ago, none since", seconds(ago))),
     }
 }
 
@@ -84,14 +87,14 @@ fn age(groups: &[Group], figures: Option<&Status>) -> Finding {
     let of = figures
         .map_or_else(String::new, |Status { all, .. }| format!(" of {}, {} in flight,", all.depth, all.in_flight));
     let came = |age: TimeDelta| {
-        format!("the oldest entry of the queue{of} came {} ago", span(age.to_std().unwrap_or_default()))
+        format!("the oldest entry of the queue{of} came {} ago", seconds(age.to_std().unwrap_or_default()))
     };
     let is_forgotten =
         |(group, age): &(&Group, TimeDelta)| age.to_std().is_ok_and(|age| age > FORGOTTEN) && !moves(group);
     if let Some((group, age)) = ages().filter(is_forgotten).max_by_key(|(_, age)| *age) {
         let forgotten = match group.touched {
             None => "no worker ever read".to_owned(),
-            Some(ago) => format!("no worker has read for {}", span(ago)),
+            Some(ago) => format!("no worker has read for {}", seconds(ago)),
         };
         let found = format!("{}, and {forgotten} from partition {}", came(age), group.partition);
         return fail(CHECK, found, "start a worker; if one runs, look at its log");
@@ -106,7 +109,7 @@ fn age(groups: &[Group], figures: Option<&Status>) -> Finding {
         Some(ahead) => {
             let found = format!(
                 "the oldest entry of a queue has an id from the future, {} ahead: how old it is, nobody knows",
-                span(ahead)
+                seconds(ahead)
             );
             warn(CHECK, found, "look whether Redis's clock stepped, or a producer chooses ids itself")
         }

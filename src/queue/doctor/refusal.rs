@@ -1,7 +1,9 @@
 //! What was not answered: the server's own words, and what to do by their cause.
 
-use super::{Finding, MANY_PARTITIONS, fail, pass, warn};
-use crate::cli::redis_advice::{self, FOREIGN, KEYS, RIGHTS};
+use super::{
+    super::redis_advice::{self, FOREIGN, KEYS, RIGHTS},
+    finding::{Finding, MANY_PARTITIONS, fail, pass, warn},
+};
 use crate::store::{Missing, Role, StoreError, for_shell};
 
 /// The failed check that no answer to the first question is.

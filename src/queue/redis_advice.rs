@@ -14,7 +14,7 @@ pub(super) const FOREIGN: &str = "a key under redis.prefix is not what Lynkhook 
 const PRIMARY: &str = "name the primary in redis.url: a replica takes no writes";
 
 /// The next step; nothing where the error's own text says it.
-pub(super) fn of(error: &StoreError) -> Option<&'static str> {
+pub fn of(error: &StoreError) -> Option<&'static str> {
     if matches!(error, StoreError::Full | StoreError::Unfit(_) | StoreError::NoGroup | StoreError::Corrupt { .. }) {
         return None;
     }

@@ -1,0 +1,60 @@
+//! One line of what `lynkhook doctor` says.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Partitions that are fewer than this are named; more are counted.
+pub(super) const MANY_PARTITIONS: usize = 6;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// All is well.
+    Pass,
+    /// Worth a look.
+    Warn,
+    /// Something has to be done.
+    Fail,
+}
+
+/// What one check found.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The check's name.
+    pub check: &'static str,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What was found, in words.
+    pub found: String,
+    /// What to do; absent where nothing is to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "pass",
+            Self::Warn => "WARN",
+            Self::Fail => "FAIL",
+        })
+    }
+}
+
+pub(super) fn pass(check: &'static str, found: impl Into<String>) -> Finding {
+    Finding { check, verdict: Verdict::Pass, found: found.into(), advice: None }
+}
+
+pub(super) fn warn(check: &'static str, found: impl Into<String>, advice: &str) -> Finding {
+    Finding { check, verdict: Verdict::Warn, found: found.into(), advice: Some(advice.to_owned()) }
+}
+
+pub(super) fn fail(check: &'static str, found: impl Into<String>, advice: &str) -> Finding {
+    Finding { verdict: Verdict::Fail, ..warn(check, found, advice) }
+}
+
+pub(super) fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}

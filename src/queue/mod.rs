@@ -1,0 +1,33 @@
+//! What operators do with the queue: read its figures, find, requeue and drop what was rejected (`rejected.rs`), and
+//! examine the Redis that holds it (`doctor/`). Written once, for every surface.
+
+pub mod doctor;
+pub mod redis_advice;
+mod rejected;
+
+pub use self::{
+    doctor::{Finding, Verdict},
+    rejected::{RejectedError, Settled, Which},
+};
+pub use crate::store::{
+    EntryId, Fate, Holding, Kept, Limited, LiveWorker, Partition, Planned, QueueFigures, RejectedEntry, Retries, Role,
+    Status, WEBHOOKS_MAX,
+};
+use crate::store::{Store, StoreError};
+
+/// What operators do with the queue.
+pub struct Queue {
+    store: Store,
+}
+
+impl Queue {
+    /// The queue in this store.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// The queue's figures.
+    pub async fn status(&self) -> Result<Status, StoreError> {
+        self.store.status().await
+    }
+}
