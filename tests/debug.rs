@@ -141,14 +141,16 @@ async fn errors_hide_it() {
     ] {
         let refusal = EndpointUrl::parse(&url, &allow).unwrap_err();
         assert_hidden("UrlRefusal", &refusal);
-        assert_hidden("WebhooksError", &WebhooksError::from(refusal));
+        let fault = lynkhook::webhooks::InputFault { field: "url".to_owned(), why: refusal.into() };
+        assert_hidden("WebhooksError", &WebhooksError::Input(vec![fault]));
     }
     for (name, value) in
         [("X-Key", format!("{SECRET}\n")), (&format!("{SECRET} "), SECRET.to_owned()), ("Cookie", SECRET.into())]
     {
         let refusal = header::judge(name, &value).unwrap_err();
         assert_hidden("HeaderRefusal", &refusal);
-        assert_hidden("WebhooksError", &WebhooksError::from(refusal));
+        let fault = lynkhook::webhooks::InputFault { field: "authentication.name".to_owned(), why: refusal.into() };
+        assert_hidden("WebhooksError", &WebhooksError::Input(vec![fault]));
     }
     for key in [SECRET.to_owned(), format!("{KEY} {SECRET}"), [KEY; 9].join(" ")] {
         assert_hidden("SecretsError", &Vault::new(Some(&key.into())).unwrap_err());

@@ -3,10 +3,13 @@
 use std::io::{IsTerminal, Write};
 
 use clap::Subcommand;
-use serde_json::json;
 
 use super::{Exit, open, output};
-use crate::{config::Settings, domain::account::AccountId, webhooks::Webhooks};
+use crate::{
+    config::Settings,
+    domain::account::AccountId,
+    webhooks::{Dropped, Webhooks},
+};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -51,10 +54,9 @@ pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result
 
 async fn purge(webhooks: &Webhooks, account: &AccountId, as_json: bool) -> anyhow::Result<Exit> {
     let purged = webhooks.purge(account).await?;
-    let (held, failed) = (purged.held, purged.failed);
+    let Dropped { held, failed } = purged.dropped;
     if as_json {
-        let dropped = json!({ "held": held, "failed": failed });
-        output::print_json(&json!({ "account": account, "webhooks": purged.webhooks, "dropped": dropped }))?;
+        output::print_json(&purged)?;
     } else if purged.webhooks.is_empty() {
         output::print(&format!("Account {account} has no webhooks; there was nothing to delete.\n"))?;
     } else {

@@ -62,6 +62,14 @@ impl Exit {
     }
 }
 
+/// An error as the lines to print: one for each fault of an input, otherwise one.
+pub(super) fn lines(error: &anyhow::Error) -> Vec<String> {
+    match error.downcast_ref() {
+        Some(WebhooksError::Input(faults)) => faults.iter().map(ToString::to_string).collect(),
+        _ => vec![line(error)],
+    }
+}
+
 /// An error as one line: each cause once, although many texts repeat their source's, and then the next step.
 pub(super) fn line(error: &anyhow::Error) -> String {
     let mut line = String::new();

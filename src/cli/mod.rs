@@ -93,7 +93,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            output::say(format_args!("error: {}", exit::line(&error)));
+            for line in exit::lines(&error) {
+                output::say(format_args!("error: {line}"));
+            }
             Exit::of(&error).into()
         }
     }

@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
 
 use super::{
     Exit, open,
@@ -71,23 +70,23 @@ async fn rotate(settings: &Settings, dry_run: bool, as_json: bool) -> anyhow::Re
     bar.finish_and_clear();
     let rotation = rotated?;
     if as_json {
-        output::print_json(&to_json(&rotation, dry_run))?;
+        output::print_json(&rotation)?;
     } else {
-        output::print(&to_text(&rotation, dry_run, output::width()))?;
+        output::print(&to_text(&rotation, output::width()))?;
     }
     Ok(if rotation.not_resealed == 0 { Exit::Success } else { Exit::Other })
 }
 
-fn to_text(rotation: &Rotation, dry_run: bool, width: Option<u16>) -> String {
-    let Rotation { key, resealed, already, without_secret, not_resealed, failures } = rotation;
-    let did = if dry_run { "Would seal" } else { "Sealed" };
+fn to_text(rotation: &Rotation, width: Option<u16>) -> String {
+    let Rotation { already, dry_run, failures, key, not_resealed, resealed, without_secret } = rotation;
+    let did = if *dry_run { "Would seal" } else { "Sealed" };
     let mut text = format!(
         "{did} {} anew with the key {key}; {already} sealed with it already, {} without a secret.\n",
         counted(*resealed, "secret"),
         counted(*without_secret, "webhook"),
     );
     if *not_resealed == 0 {
-        let nothing = !dry_run || *resealed == 0;
+        let nothing = !*dry_run || *resealed == 0;
         text += if nothing { "Nothing is sealed with another key.\n" } else { "" };
         return text;
     }
@@ -108,26 +107,6 @@ fn to_text(rotation: &Rotation, dry_run: bool, width: Option<u16>) -> String {
     )
 }
 
-fn to_json(rotation: &Rotation, dry_run: bool) -> Value {
-    let failure = |failure: &NotResealed| {
-        json!({
-            "account": failure.account,
-            "webhook": failure.webhook,
-            "missingKey": failure.why.missing_key(),
-            "reason": failure.why.to_string(),
-        })
-    };
-    json!({
-        "key": rotation.key,
-        "dryRun": dry_run,
-        "resealed": rotation.resealed,
-        "already": rotation.already,
-        "withoutSecret": rotation.without_secret,
-        "notResealed": rotation.not_resealed,
-        "failures": rotation.failures.iter().map(failure).collect::<Vec<_>>(),
-    })
-}
-
 fn webhook(failure: &NotResealed) -> String {
     failure.webhook.as_deref().map_or_else(|| "-".to_owned(), |id| clean(id).into_owned())
 }
@@ -143,24 +122,28 @@ mod tests {
 
     #[test]
     fn a_rotation_says_when_nothing_is_sealed_with_another_key_and_only_then() {
-        let done =
+        let mut done =
             Rotation { key: "0a1b2c3d".into(), resealed: 1, already: 2, without_secret: 1, ..Rotation::default() };
         assert_eq!(
-            to_text(&done, false, None),
+            to_text(&done, None),
             "Sealed 1 secret anew with the key 0a1b2c3d; 2 sealed with it already, 1 webhook without a secret.\n\
              Nothing is sealed with another key.\n"
         );
-        assert!(!to_text(&done, true, None).contains("Nothing is sealed"), "one would be sealed anew");
-        assert!(to_text(&Rotation::default(), true, None).contains("Nothing is sealed"));
+        done.dry_run = true;
+        assert!(!to_text(&done, None).contains("Nothing is sealed"), "one would be sealed anew");
+        assert!(to_text(&Rotation { dry_run: true, ..Rotation::default() }, None).contains("Nothing is sealed"));
         let error = SecretsError::OtherKey { sealed_with: "deadbeef".into(), present: "0a1b2c3d".into() };
         let why = WhyNot::Secret(error);
         let failure = NotResealed { account: "acme".parse().unwrap(), webhook: Some("wh_1".into()), why };
-        let stuck = Rotation { not_resealed: 2, failures: vec![failure], ..done };
-        let text = to_text(&stuck, false, Some(80));
+        let stuck = Rotation { dry_run: false, not_resealed: 2, failures: vec![failure], ..done };
+        let text = to_text(&stuck, Some(80));
         for words in ["wh_1", "deadbeef", "acme", "… and 1 more", "stay as they are (2)"] {
             assert!(text.contains(words), "{words}: {text}");
         }
         assert!(!text.contains("Nothing is sealed"), "{text}");
-        assert_eq!(to_json(&stuck, false)["failures"][0]["missingKey"], "deadbeef");
+        assert_eq!(
+            serde_json::to_string(&stuck).unwrap(),
+            r#"{"already":2,"dryRun":false,"failures":[{"account":"acme","missingKey":"deadbeef","reason":"the secret was sealed with the key deadbeef, and this process has 0a1b2c3d","webhook":"wh_1"}],"key":"0a1b2c3d","notResealed":2,"resealed":1,"withoutSecret":1}"#
+        );
     }
 }

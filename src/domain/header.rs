@@ -205,7 +205,8 @@ pub fn judge_bearer(token: &str) -> Result<(), HeaderRefusal> {
     }
 }
 
-fn judge_name(name: &str) -> Result<(), HeaderRefusal> {
+/// Whether a header of the customer's may have this name.
+pub fn judge_name(name: &str) -> Result<(), HeaderRefusal> {
     if name.is_empty() {
         return Err(HeaderRefusal::NameEmpty);
     }
@@ -223,7 +224,8 @@ fn judge_name(name: &str) -> Result<(), HeaderRefusal> {
     Ok(())
 }
 
-fn judge_value(value: &str) -> Result<(), HeaderRefusal> {
+/// Whether a header of the customer's may have this value.
+pub fn judge_value(value: &str) -> Result<(), HeaderRefusal> {
     let blank = [' ', '\t'];
     if value.is_empty() {
         Err(HeaderRefusal::ValueEmpty)

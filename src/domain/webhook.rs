@@ -6,6 +6,11 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use super::url::EndpointUrl;
 
+/// A description has at most this many characters.
+pub const DESCRIPTION_MAX: usize = 200;
+/// An edit that meets another is tried anew this often.
+pub const EDIT_TRIES: usize = 5;
+
 /// A webhook's id: `wh_` and a UUID of version 7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -123,6 +128,11 @@ impl Webhook {
     pub fn wants(&self, event: &str) -> bool {
         self.events.iter().any(|e| e == event)
     }
+}
+
+/// Whether a customer may label a webhook with this text.
+pub fn is_description(text: &str) -> bool {
+    text.chars().count() <= DESCRIPTION_MAX && !text.chars().any(char::is_control)
 }
 
 fn saved_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EndpointUrl, D::Error> {

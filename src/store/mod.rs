@@ -26,7 +26,7 @@ pub use self::{
     },
     link::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
     records::{
-        AccountPage, Batch, Deleted, EntryRange, FailedEntry, FailedPage, Fate, PageStart, Put, Redelivered,
+        AccountPage, Batch, Dropped, EntryRange, FailedEntry, FailedPage, Fate, PageStart, Put, Redelivered,
         RejectedEntry, SettingsLooked,
     },
     steps::{

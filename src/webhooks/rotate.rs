@@ -8,11 +8,13 @@
 
 use std::collections::HashSet;
 
-use super::{EDIT_TRIES, Webhooks, WebhooksError};
+use serde::{Serialize, Serializer};
+
+use super::{Webhooks, WebhooksError};
 use crate::{
     domain::{
         account::AccountId,
-        webhook::{Authentication, Sealed, Webhook},
+        webhook::{Authentication, EDIT_TRIES, Sealed, Webhook},
     },
     secrets::{SecretSlot, SecretsError},
     store::{PageStart, Put, StoreError},
@@ -22,31 +24,35 @@ use crate::{
 pub const FAILURES_SHOWN: usize = 1000;
 
 /// What a rotation came to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Rotation {
-    /// Id of the key that everything shall be sealed with.
-    pub key: String,
-    /// Secrets that were sealed anew, or would have been.
-    pub resealed: u64,
     /// Secrets that lay under that key already.
     pub already: u64,
+    /// Whether it only looked.
+    pub dry_run: bool,
+    /// The first [`FAILURES_SHOWN`] webhooks that could not be read, opened or put.
+    pub failures: Vec<NotResealed>,
+    /// Id of the key that everything shall be sealed with.
+    pub key: String,
+    /// How many webhooks could not be read, opened or put.
+    pub not_resealed: u64,
+    /// Secrets that were sealed anew, or would have been.
+    pub resealed: u64,
     /// Webhooks without a secret.
     pub without_secret: u64,
-    /// Webhooks that could not be read, opened or put: as many …
-    pub not_resealed: u64,
-    /// … and these, up to [`FAILURES_SHOWN`].
-    pub failures: Vec<NotResealed>,
 }
 
 /// A webhook that stays as it is.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct NotResealed {
     /// Its account.
     pub account: AccountId,
+    /// Why.
+    #[serde(flatten)]
+    pub why: WhyNot,
     /// Its id, as it stands in Redis; `None` where nothing of the account could be read.
     pub webhook: Option<String>,
-    /// Why.
-    pub why: WhyNot,
 }
 
 /// Why a webhook could not be sealed anew. The text names no secret.
@@ -73,6 +79,18 @@ impl WhyNot {
     }
 }
 
+impl Serialize for WhyNot {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Shape<'a> {
+            missing_key: Option<&'a str>,
+            reason: String,
+        }
+        Shape { missing_key: self.missing_key(), reason: self.to_string() }.serialize(serializer)
+    }
+}
+
 /// What became of one webhook.
 enum Fate {
     Resealed,
@@ -90,7 +108,7 @@ impl Webhooks {
     /// [`SecretsError::NoKey`] where there is no key at all, and [`WebhooksError::Store`] where Redis is lost on the
     /// way. What was sealed anew until then stays so; a second call goes on.
     pub async fn rotate(&self, dry_run: bool, mut progress: impl FnMut(&Rotation)) -> Result<Rotation, WebhooksError> {
-        let mut rotation = Rotation { key: self.vault.sealing_key()?.to_owned(), ..Rotation::default() };
+        let mut rotation = Rotation { key: self.vault.sealing_key()?.to_owned(), dry_run, ..Rotation::default() };
         // A scan may show an account twice; a second look would do no harm, but would count it twice.
         let mut seen = HashSet::new();
         let mut start = Some(PageStart::default());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lynkhook::webhooks::{Edit, NewAuthentication, NewWebhook, WebhooksError};
+use lynkhook::webhooks::{Edit, FieldRefusal, InputFault, NewAuthentication, NewWebhook, WebhooksError};
 use redis::AsyncCommands;
 use serde_json::json;
 
@@ -56,7 +56,8 @@ async fn an_event_goes_to_every_webhook_that_wants_its_type_and_to_no_other() {
     let both = add("/both", &["transcript.created", "call.ended"]).await.unwrap();
     let other = add("/other", &["call.ended"]).await.unwrap();
     assert!(matches!(add("/third", &["call.ended"]).await, Err(WebhooksError::Limit { limit: 2, .. })));
-    assert!(matches!(add("/third", &["no.such"]).await, Err(WebhooksError::Event { .. })));
+    let Err(WebhooksError::Input(faults)) = add("/third", &["no.such"]).await else { panic!("it was added") };
+    assert!(matches!(&faults[..], [InputFault { why: FieldRefusal::Event { .. }, .. }]), "{faults:?}");
 
     let _worker = here.program.worker([]);
     here.push("acme", TRANSCRIPT).await;
@@ -72,6 +73,53 @@ async fn an_event_goes_to_every_webhook_that_wants_its_type_and_to_no_other() {
     assert!(seen.iter().any(|request| request.header("webhook-id").map(str::to_owned) == fanned_out));
     let without: u64 = here.redis.clone().hget(here.key("counts"), "events_without_webhook").await.unwrap();
     assert_eq!(without, 1, "an event that matches no webhook is done, and counted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_faults_of_an_input_are_answered_at_once_each_at_its_field() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    let events = |events: &[&str]| Some(events.iter().map(|&event| event.to_owned()).collect());
+    let header = |name: &str, value: &str| NewAuthentication::Header { name: name.to_owned(), value: value.into() };
+    let faults = |result: Result<_, WebhooksError>| match result {
+        Err(WebhooksError::Input(faults)) => {
+            faults.into_iter().map(|fault| (fault.field.clone(), fault.to_string())).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    let new = NewWebhook {
+        url: "http://example.com/".to_owned(),
+        events: events(&["no.such", "transcript.created", "nor.this"]),
+        authentication: header("Cookie", ""),
+        description: "x".repeat(201),
+        active: true,
+    };
+    let of_new = faults(here.webhooks.add(&account_id("acme"), new).await);
+    let expected = [
+        ("url", "must begin with https://"),
+        ("events[0]", "`no.such` is not in the catalogue"),
+        ("events[2]", "`nor.this` is not in the catalogue"),
+        ("authentication.name", "cookie is reserved"),
+        ("authentication.value", "the header value is empty"),
+        ("description", "longer than 200 characters"),
+    ];
+    assert_eq!(of_new.len(), expected.len(), "{of_new:?}");
+    for ((field, text), (at, words)) in of_new.iter().zip(expected) {
+        assert!(field == at && text.contains(words), "{field}: {text}, not {at}: {words}");
+    }
+
+    let webhook = here.add("acme", &receiver.url("/hook")).await;
+    let edit = Edit {
+        url: Some("http://example.com/".to_owned()),
+        events: events(&[]),
+        authentication: Some(NewAuthentication::Bearer("a token".into())),
+        ..Edit::default()
+    };
+    let of_edit = faults(here.webhooks.edit(&account_id("acme"), webhook, edit).await);
+    let fields: Vec<&str> = of_edit.iter().map(|(field, _)| &**field).collect();
+    assert_eq!(fields, ["url", "events", "authentication.token"]);
+    let untouched = here.webhooks.show(&account_id("acme"), webhook).await.unwrap();
+    assert_eq!((untouched.revision, here.webhooks.list(&account_id("acme")).await.unwrap().len()), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

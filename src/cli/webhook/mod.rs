@@ -1,6 +1,6 @@
 //! `lynkhook webhook`: what people do with an account's webhooks, from a shell.
 //!
-//! What is done and what is refused is decided in `webhooks.rs`. Here are the flags (`input.rs`), the tables
+//! [`crate::webhooks`] decides what is done and what is refused. Here are the flags (`input.rs`), the tables
 //! (`tables.rs`), the following of a log (`follow.rs`) and redelivering (`failed.rs`). No secret is ever printed, nor taken from a flag.
 
 mod failed;
@@ -20,7 +20,7 @@ use crate::{
     config::Settings,
     domain::{account::AccountId, log_entry::Status, webhook::WebhookId},
     sender::Sender,
-    webhooks::{AuthenticationView, Edit, Enabled, NewWebhook, View, Webhooks},
+    webhooks::{AuthenticationView, Dropped, Edit, Enabled, NewWebhook, View, Webhooks},
 };
 
 /// What to do.
@@ -241,11 +241,10 @@ fn print_enabled(enabled: &Enabled, format: Format) -> anyhow::Result<Exit> {
 
 async fn delete(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::Result<Exit> {
     let Target { account, id } = target;
-    let dropped = webhooks.delete(account, *id).await?;
-    let (held, failed) = (dropped.held, dropped.failed);
+    let deleted = webhooks.delete(account, *id).await?;
+    let Dropped { held, failed } = deleted.dropped;
     if format.json {
-        let dropped = serde_json::json!({ "held": held, "failed": failed });
-        output::print_json(&serde_json::json!({ "id": id, "account": account, "dropped": dropped }))?;
+        output::print_json(&deleted)?;
     } else {
         output::print(&format!(
             "Deleted {id} of account {account}, with its delivery log, {held} held and {failed} failed deliveries.\n"

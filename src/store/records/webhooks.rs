@@ -23,13 +23,13 @@ pub enum Put {
     Conflict,
 }
 
-/// What deleting a webhook dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deleted {
-    /// Held deliveries.
-    pub held: u64,
+/// What deleting a webhook, or several, dropped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Dropped {
     /// Failed deliveries.
     pub failed: u64,
+    /// Held deliveries.
+    pub held: u64,
 }
 
 /// A webhook's id and its settings, as they lie in Redis.
@@ -164,11 +164,11 @@ impl Store {
     }
 
     /// Deletes a webhook with its log, held and failed deliveries; `None` where there was none.
-    pub async fn delete_webhook(&self, account: &AccountId, id: WebhookId) -> Result<Option<Deleted>, StoreError> {
+    pub async fn delete_webhook(&self, account: &AccountId, id: WebhookId) -> Result<Option<Dropped>, StoreError> {
         let mut script = self.0.scripts.delete_webhook.key(self.0.keys.webhooks(account));
         self.of_webhook(&mut script, account, id);
         let (was_there, held, failed): (bool, u64, u64) = self.at_account(account).run_script(&script).await?;
-        Ok(was_there.then_some(Deleted { held, failed }))
+        Ok(was_there.then_some(Dropped { failed, held }))
     }
 }
 

@@ -132,6 +132,13 @@ async fn what_a_rule_or_limit_forbids_is_4() {
         let output = here.program.run_with_input(webhook("acme", &words), input).await;
         assert_refused(&format!("{words:?} {input:?}"), &output, 4, &[says]);
     }
+    let words = ["add", "--url", "http://example.com/", "--event", "no.such", "--description", &long];
+    let output = here.program.run(webhook("acme", &words)).await;
+    let lines: Vec<&str> = output.stderr.lines().collect();
+    assert_eq!((output.code, lines.len()), (Some(4), 3), "a line for each fault: {output:#?}");
+    for (line, says) in lines.iter().zip(["https://", "`no.such`", "200 characters"]) {
+        assert!(line.starts_with("error: ") && line.contains(says), "{output:#?}");
+    }
     let keyless = here.program.clone().env("LYNKHOOK_SECRETS__KEY", "");
     let words = webhook("acme", &["add", "--url", &own, "--bearer-token-file", "-"]);
     let output = keyless.run_with_input(words, "t0ken-of-nobody").await;

@@ -1,0 +1,60 @@
+//! Deleting a webhook, and all webhooks of an account.
+
+use serde::Serialize;
+
+use super::{Dropped, Webhooks, WebhooksError, not_found};
+use crate::domain::{account::AccountId, webhook::WebhookId};
+
+/// A purge looks again this often for webhooks that were added while it went on.
+const PURGE_ROUNDS: usize = 5;
+
+/// A webhook that was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Deleted {
+    /// Its account.
+    pub account: AccountId,
+    /// What went with it.
+    pub dropped: Dropped,
+    /// Its id.
+    pub id: WebhookId,
+}
+
+/// What purging an account deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Purged {
+    /// The account.
+    pub account: AccountId,
+    /// What went with its webhooks.
+    pub dropped: Dropped,
+    /// Its webhooks.
+    pub webhooks: Vec<WebhookId>,
+}
+
+impl Webhooks {
+    /// Deletes a webhook with its log, held and failed deliveries.
+    pub async fn delete(&self, account: &AccountId, id: WebhookId) -> Result<Deleted, WebhooksError> {
+        let dropped = self.store.delete_webhook(account, id).await?.ok_or_else(|| not_found(account, id))?;
+        Ok(Deleted { account: account.clone(), dropped, id })
+    }
+
+    /// Deletes all webhooks of an account with their logs, held and failed deliveries. What is queued for them, or
+    /// waits for a retry, is dropped and counted as it comes up.
+    pub async fn purge(&self, account: &AccountId) -> Result<Purged, WebhooksError> {
+        let (mut webhooks, mut dropped) = (Vec::new(), Dropped::default());
+        for _ in 0..PURGE_ROUNDS {
+            let found = self.store.webhook_ids(account).await?;
+            if found.is_empty() {
+                break;
+            }
+            for id in found {
+                // Gone already: somebody else deleted it just now.
+                if let Some(deleted) = self.store.delete_webhook(account, id).await? {
+                    webhooks.push(id);
+                    dropped.held += deleted.held;
+                    dropped.failed += deleted.failed;
+                }
+            }
+        }
+        Ok(Purged { account: account.clone(), dropped, webhooks })
+    }
+}
