@@ -13,6 +13,7 @@ pub mod event;
 pub mod failure;
 pub mod header;
 pub mod identifier;
+pub mod lateness;
 pub mod lease;
 pub mod log_entry;
 pub mod new_event;

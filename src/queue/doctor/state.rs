@@ -7,12 +7,10 @@ use super::{
     finding::{Finding, MANY_PARTITIONS, fail, pass, warn},
 };
 use crate::{
-    domain::text::seconds,
+    domain::{lateness, text::seconds},
     store::{Group, SCHEMA, SettingsLooked, Status},
 };
 
-/// A due retry this late means that nobody promotes.
-const RETRY_LATE: Duration = Duration::from_secs(10);
 /// Settings that cannot be read are named up to here.
 const NAMED_MAX: usize = 3;
 
@@ -99,7 +97,7 @@ pub(super) fn retries(status: &Status) -> Finding {
     let found = format!("{} waiting, {} late, by up to {}", retries.waiting, retries.late, seconds(late));
     match retries.late {
         0 => pass("retries", format!("{} waiting, none late", retries.waiting)),
-        _ if late > RETRY_LATE => {
+        _ if late > lateness::FAILS_DOCTOR => {
             fail("retries", found, "start a worker: it promotes them; if one runs, look at its log")
         }
         _ => warn("retries", found, "look again in a moment"),

@@ -11,12 +11,10 @@ use serde::Serialize;
 use super::workers::LiveWorker;
 use crate::{
     config::Retention,
-    domain::{account::AccountId, log_entry::timestamp, webhook::WebhookId},
-    store::{Store, StoreError, keys::Keys},
+    domain::{account::AccountId, lateness, log_entry::timestamp, webhook::WebhookId},
+    store::{Store, StoreError, keys::Keys, ms},
 };
 
-/// A retry that is still not in the queue this long after its time is late.
-const LATE_MS: u64 = 1000;
 /// How many webhooks are looked at for what they hold; more are left out, and [`Status::complete`] says so.
 pub const WEBHOOKS_MAX: usize = 10_000;
 /// How many of those that hold most are named.
@@ -181,7 +179,7 @@ impl Store {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.status.key(keys.queue(partition));
         script.key(keys.retries(partition)).key(keys.releases(partition)).key(keys.visits(partition));
-        script.key(keys.rejected(partition)).key(keys.counts(partition)).arg(LATE_MS);
+        script.key(keys.rejected(partition)).key(keys.counts(partition)).arg(ms(lateness::COUNTED));
         let (now_ms, (depth, oldest, in_flight), consumers, retries, releases, visits, rejected, counts): Answer =
             self.at(partition).run_script(&script).await?;
         let added_ms = oldest.split('-').next().and_then(|ms| ms.parse::<i64>().ok());

@@ -3,8 +3,6 @@
 //! Each loop leaves a mark when it has turned, and a loop that leaves none in its time is wedged. A process that merely runs
 //! proves nothing.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 
 use super::{
@@ -14,10 +12,7 @@ use super::{
     local_exhaustion::LocalExhaustion,
     redis_health::RedisHealth,
 };
-use crate::{config::Settings, store::WorkerFigures};
-
-/// A retry that still waits this long after its time was forgotten.
-const RETRY_LATE: Duration = Duration::from_secs(30);
+use crate::{config::Settings, domain::lateness, store::WorkerFigures};
 
 /// What operators and probes are told.
 pub(crate) struct Vitals {
@@ -52,7 +47,7 @@ impl Vitals {
         let mut checks = self.heartbeats.checks();
         if let Some(Ok(late)) = self.redis.last() {
             // While retries go out, the worker makes up for an outage, and a restart would only delay that.
-            let forgotten = late > RETRY_LATE && self.heartbeats.since_promoted() > RETRY_LATE;
+            let forgotten = late > lateness::FAILS_HEALTH && self.heartbeats.since_promoted() > lateness::FAILS_HEALTH;
             checks.push(Check::new("retries", !forgotten, || {
                 format!("the oldest due retry has waited for {late:.1?} since its time, and none is promoted")
             }));
