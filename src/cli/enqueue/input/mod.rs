@@ -246,5 +246,4 @@ fn wide(bytes: usize) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "input_tests.rs"]
 mod tests;
