@@ -72,7 +72,7 @@ enum Kind {
 
 /// One answer; with `--json`, one line.
 #[derive(Debug, Serialize)]
-struct Verdict<'a> {
+struct Judgement<'a> {
     /// As it was given; of a header its name alone, for the value is a secret.
     input: Cow<'a, str>,
     kind: Kind,
@@ -143,7 +143,7 @@ impl Egress {
         Ok(Self { allow, resolver })
     }
 
-    async fn judge<'a>(&self, input: &'a str) -> Verdict<'a> {
+    async fn judge<'a>(&self, input: &'a str) -> Judgement<'a> {
         let (kind, judged) = match kind(input) {
             (Kind::Ip, Some(address)) => {
                 (Kind::Ip, judge_with(address, &self.allow).map(|()| None).map_err(|why| why.to_string()))
@@ -151,7 +151,7 @@ impl Egress {
             (kind, _) => (kind, self.judge_name(kind, input).await),
         };
         let (addresses, reason) = judged.map_or_else(|reason| (None, Some(reason)), |addresses| (addresses, None));
-        Verdict { input: input.into(), kind, allowed: reason.is_none(), reason, addresses }
+        Judgement { input: input.into(), kind, allowed: reason.is_none(), reason, addresses }
     }
 
     async fn judge_name(&self, kind: Kind, input: &str) -> Result<Option<Vec<IpAddr>>, String> {
@@ -173,7 +173,7 @@ fn kind(input: &str) -> (Kind, Option<IpAddr>) {
 }
 
 /// Never borrows the value: it is a secret.
-fn judge_header(input: &str) -> Verdict<'_> {
+fn judge_header(input: &str) -> Judgement<'_> {
     #[derive(Deserialize)]
     struct Given {
         name: String,
@@ -191,7 +191,7 @@ fn judge_header(input: &str) -> Verdict<'_> {
         }
         None => (String::new(), Some(r#"neither `Name: value` nor {"name":"…","value":"…"}"#.to_owned())),
     };
-    Verdict { input: name.into(), kind: Kind::Header, allowed: reason.is_none(), reason, addresses: None }
+    Judgement { input: name.into(), kind: Kind::Header, allowed: reason.is_none(), reason, addresses: None }
 }
 
 /// Prints verdicts as they come, and remembers whether one was a refusal.
@@ -201,22 +201,22 @@ struct Report {
 }
 
 impl Report {
-    fn add(&mut self, verdict: &Verdict<'_>) -> anyhow::Result<Reader> {
-        if !verdict.allowed {
+    fn add(&mut self, judgement: &Judgement<'_>) -> anyhow::Result<Reader> {
+        if !judgement.allowed {
             self.exit = Exit::Refused;
         }
-        let line = if self.json { output::json_line(verdict)? } else { words(verdict) + "\n" };
+        let line = if self.json { output::json_line(judgement)? } else { words(judgement) + "\n" };
         Ok(output::write(&line)?)
     }
 }
 
-fn words(verdict: &Verdict<'_>) -> String {
-    let mut words = format!("{}  {}", if verdict.allowed { "allowed" } else { "refused" }, clean(&verdict.input));
-    if let Some(reason) = &verdict.reason {
+fn words(judgement: &Judgement<'_>) -> String {
+    let mut words = format!("{}  {}", if judgement.allowed { "allowed" } else { "refused" }, clean(&judgement.input));
+    if let Some(reason) = &judgement.reason {
         words += "  ";
         words += &clean(reason);
     }
-    for address in verdict.addresses.iter().flatten() {
+    for address in judgement.addresses.iter().flatten() {
         words += "  ";
         words += &address.to_string();
     }
@@ -255,8 +255,8 @@ mod tests {
     fn a_headers_verdict_never_has_its_value() {
         for input in ["X-Key: s3cret", "Cookie: s3cret", "s3cret", r#"{"name":"X-Key","value":"s3cret\n"}"#, "{s3cret"]
         {
-            let verdict = judge_header(input);
-            let shown = serde_json::to_string(&verdict).unwrap() + &words(&verdict);
+            let judgement = judge_header(input);
+            let shown = serde_json::to_string(&judgement).unwrap() + &words(&judgement);
             assert!(!shown.contains("s3cret"), "{shown}");
         }
     }

@@ -7,7 +7,7 @@ mod rejected;
 
 pub use self::{
     doctor::{Finding, Verdict},
-    rejected::{RejectedError, Settled, Which},
+    rejected::{RejectedError, Settled, WhichRejected},
 };
 pub use crate::store::{
     EntryId, Fate, Holding, Kept, Limited, LiveWorker, Partition, Planned, QueueFigures, RejectedEntry, Retries, Role,

@@ -15,7 +15,7 @@ use crate::{
 
 /// Which rejected entries.
 #[derive(Debug, Clone)]
-pub struct Which {
+pub struct WhichRejected {
     /// The one of this id; `None`: all that there are now.
     pub id: Option<EntryId>,
     /// Of this partition only.
@@ -88,27 +88,27 @@ impl Queue {
     /// and of how many.
     pub async fn settle_rejected(
         &self,
-        which: &Which,
+        which: &WhichRejected,
         fate: Fate,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Settled, RejectedError> {
-        let mut spans = Vec::new();
+        let mut ranges = Vec::new();
         match &which.id {
-            Some(id) => spans.push((self.find_rejected(id, which.partition).await?, EntryRange::one(id), 1)),
+            Some(id) => ranges.push((self.find_rejected(id, which.partition).await?, EntryRange::one(id), 1)),
             None => {
                 for partition in self.partitions(which.partition)? {
-                    let span = self.store.rejected_span(partition).await?;
-                    spans.extend(span.map(|(span, length)| (partition, span, length)));
+                    let range = self.store.rejected_range(partition).await?;
+                    ranges.extend(range.map(|(range, length)| (partition, range, length)));
                 }
             }
         }
-        let of = spans.iter().map(|(_, _, length)| length).sum();
+        let of = ranges.iter().map(|(_, _, length)| length).sum();
         let (mut moved, mut stayed) = (0, 0);
         progress(0, of);
-        for (partition, span, _) in spans {
-            let mut rest = Some(span);
-            while let Some(span) = rest {
-                let batch = self.store.settle_rejected(partition, &span, fate).await?;
+        for (partition, range, _) in ranges {
+            let mut rest = Some(range);
+            while let Some(range) = rest {
+                let batch = self.store.settle_rejected(partition, &range, fate).await?;
                 (moved, stayed, rest) = (moved + batch.moved, stayed + batch.stayed, batch.rest);
                 progress(moved + stayed, of);
             }

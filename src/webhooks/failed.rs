@@ -99,10 +99,10 @@ impl Webhooks {
         mut progress: impl FnMut(Progress),
     ) -> Result<u64, WebhooksError> {
         self.find(account, id).await?;
-        let (mut left, of) = self.span(account, id, which).await?;
+        let (mut left, of) = self.range(account, id, which).await?;
         let mut moved = 0;
-        while let Some(span) = left {
-            match self.store.redeliver(account, id, span).await? {
+        while let Some(range) = left {
+            match self.store.redeliver(account, id, range).await? {
                 Redelivered::Gone => return Err(not_found(account, id)),
                 Redelivered::Moved(count, rest) => {
                     moved += count;
@@ -119,7 +119,7 @@ impl Webhooks {
     }
 
     /// From where to where, and how many that are; nothing where nothing has failed.
-    async fn span(
+    async fn range(
         &self,
         account: &AccountId,
         id: WebhookId,

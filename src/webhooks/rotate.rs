@@ -92,7 +92,7 @@ impl Serialize for WhyNot {
 }
 
 /// What became of one webhook.
-enum Fate {
+enum Resealing {
     Resealed,
     Already,
     WithoutSecret,
@@ -146,17 +146,17 @@ impl Webhooks {
     }
 
     /// Opens, seals, and puts one webhook, again on its newest revision where somebody else was faster.
-    async fn reseal(&self, account: &AccountId, webhook: Webhook, dry_run: bool) -> Result<Fate, WhyNot> {
+    async fn reseal(&self, account: &AccountId, webhook: Webhook, dry_run: bool) -> Result<Resealing, WhyNot> {
         let id = webhook.id;
         let mut found = Some(webhook);
         for _ in 0..EDIT_TRIES {
-            let Some(present) = found else { return Ok(Fate::Gone) };
-            let Some((field, sealed)) = secret(&present.authentication) else { return Ok(Fate::WithoutSecret) };
+            let Some(present) = found else { return Ok(Resealing::Gone) };
+            let Some((field, sealed)) = secret(&present.authentication) else { return Ok(Resealing::WithoutSecret) };
             let Some(anew) = self.vault.reseal(SecretSlot { account, webhook: id, field }, sealed)? else {
-                return Ok(Fate::Already);
+                return Ok(Resealing::Already);
             };
             if dry_run {
-                return Ok(Fate::Resealed);
+                return Ok(Resealing::Resealed);
             }
             let revision = present.revision;
             // Not edited by anybody: `updated_at` stays.
@@ -166,8 +166,8 @@ impl Webhooks {
                 ..present
             };
             match self.store.put_webhook(account, &put, Some(revision), self.limit_per_account).await? {
-                Put::Done => return Ok(Fate::Resealed),
-                Put::Gone => return Ok(Fate::Gone),
+                Put::Done => return Ok(Resealing::Resealed),
+                Put::Gone => return Ok(Resealing::Gone),
                 Put::Conflict | Put::Limit => found = self.store.webhook(account, id).await?,
             }
         }
@@ -181,13 +181,13 @@ impl Rotation {
         &mut self,
         account: &AccountId,
         webhook: Option<String>,
-        fate: Result<Fate, WhyNot>,
+        fate: Result<Resealing, WhyNot>,
     ) -> Result<(), WebhooksError> {
         match fate {
-            Ok(Fate::Resealed) => self.resealed += 1,
-            Ok(Fate::Already) => self.already += 1,
-            Ok(Fate::WithoutSecret) => self.without_secret += 1,
-            Ok(Fate::Gone) => {}
+            Ok(Resealing::Resealed) => self.resealed += 1,
+            Ok(Resealing::Already) => self.already += 1,
+            Ok(Resealing::WithoutSecret) => self.without_secret += 1,
+            Ok(Resealing::Gone) => {}
             Err(WhyNot::Store(error)) if !matches!(error, StoreError::Corrupt { .. } | StoreError::Refused(_)) => {
                 return Err(error.into());
             }

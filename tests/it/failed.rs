@@ -318,8 +318,8 @@ async fn a_script_that_writes_to_a_missing_webhook_says_so_and_leaves_no_key() {
     let delivery = Delivery::first(&"e1".parse().unwrap(), &account, webhook, None);
     let log = log_of(&delivery);
     assert!(!here.store.log(&account, webhook, &log).await.unwrap());
-    let span = EntryRange { first: EntryId("0-0".to_owned()), last: EntryId("9999999999999-0".to_owned()) };
-    let redelivered = here.store.redeliver(&account, webhook, span).await.unwrap();
+    let range = EntryRange { first: EntryId("0-0".to_owned()), last: EntryId("9999999999999-0".to_owned()) };
+    let redelivered = here.store.redeliver(&account, webhook, range).await.unwrap();
     assert!(matches!(redelivered, Redelivered::Gone), "{redelivered:?}");
 
     here.store.ensure_group(0).await.unwrap();

@@ -7,7 +7,7 @@ use super::{
     super::output::{clean, fits, flexible, render, table, time},
     Exit, output,
 };
-use crate::queue::{EntryId, Fate, Queue, RejectedEntry, Settled, Which};
+use crate::queue::{EntryId, Fate, Queue, RejectedEntry, Settled, WhichRejected};
 
 /// In a table, an entry's own fields are shown up to this many characters.
 const PREVIEW_CHARS: usize = 80;
@@ -60,7 +60,7 @@ pub(in crate::cli) struct WhichFlags {
     partition: Option<u16>,
 }
 
-impl From<WhichFlags> for Which {
+impl From<WhichFlags> for WhichRejected {
     fn from(WhichFlags { id, partition, .. }: WhichFlags) -> Self {
         Self { id, partition }
     }
@@ -87,7 +87,7 @@ async fn list(queue: &Queue, partition: Option<u16>, limit: usize, as_json: bool
     Ok(Exit::Success)
 }
 
-async fn settle(queue: &Queue, which: Which, fate: Fate, as_json: bool) -> anyhow::Result<Exit> {
+async fn settle(queue: &Queue, which: WhichRejected, fate: Fate, as_json: bool) -> anyhow::Result<Exit> {
     // Drawn on standard error, and only on a terminal.
     let bar = if as_json { ProgressBar::hidden() } else { progress() };
     let settled = queue.settle_rejected(&which, fate, |done, of| {

@@ -36,7 +36,7 @@ pub struct FailedPage {
 /// What one batch of redelivering did.
 #[derive(Debug, Clone)]
 pub enum Redelivered {
-    /// So many went to the queue, and this span is left.
+    /// So many went to the queue, and this range is left.
     Moved(u64, Option<EntryRange>),
     /// The webhook is deleted, and nothing is left of it.
     Gone,
@@ -91,18 +91,18 @@ impl Store {
         &self,
         account: &AccountId,
         webhook: WebhookId,
-        span: EntryRange,
+        range: EntryRange,
     ) -> Result<Redelivered, StoreError> {
         let keys = &self.0.keys;
         let partition = keys.partition(account);
         let mut script = self.0.scripts.redeliver.key(keys.webhooks(account));
         script.key(keys.failed(partition, webhook)).key(keys.queue(partition));
-        script.arg(webhook.to_string()).arg(&span.first.0).arg(&span.last.0).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
+        script.arg(webhook.to_string()).arg(&range.first.0).arg(&range.last.0).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
         let (word, moved, next): (String, u64, String) = self.at(partition).run_script(&script).await?;
         if word == "GONE" {
             return Ok(Redelivered::Gone);
         }
-        let left = (!next.is_empty()).then_some(EntryRange { first: EntryId(next), ..span });
+        let left = (!next.is_empty()).then_some(EntryRange { first: EntryId(next), ..range });
         Ok(Redelivered::Moved(moved, left))
     }
 }

@@ -51,7 +51,7 @@ pub struct Batch {
     pub moved: u64,
     /// Entries that stayed, because their own fields cannot be restored.
     pub stayed: u64,
-    /// What is left of the span; `None`: nothing.
+    /// What is left of the range; `None`: nothing.
     pub rest: Option<EntryRange>,
 }
 
@@ -87,7 +87,7 @@ impl Store {
 
     /// All of a partition's rejected entries as they are now, and how many; none where there are none. What is
     /// rejected from now on, perhaps for the second time, is not among them.
-    pub async fn rejected_span(&self, partition: u16) -> Result<Option<(EntryRange, u64)>, StoreError> {
+    pub async fn rejected_range(&self, partition: u16) -> Result<Option<(EntryRange, u64)>, StoreError> {
         let key = self.0.keys.rejected(partition);
         let mut look = redis::pipe();
         look.cmd("XREVRANGE").arg(&key).arg("+").arg("-").arg("COUNT").arg(1);
@@ -98,16 +98,16 @@ impl Store {
     }
 
     /// Requeues or drops the first entries of a range, in one script.
-    pub async fn settle_rejected(&self, partition: u16, span: &EntryRange, fate: Fate) -> Result<Batch, StoreError> {
+    pub async fn settle_rejected(&self, partition: u16, range: &EntryRange, fate: Fate) -> Result<Batch, StoreError> {
         let (keys, scripts) = (&self.0.keys, &self.0.scripts);
         let (script, other) = match fate {
             Fate::Requeue => (&scripts.requeue_rejected, keys.queue(partition)),
             Fate::Drop => (&scripts.drop_rejected, keys.counts(partition)),
         };
         let mut script = script.key(keys.rejected(partition));
-        script.key(other).arg(&span.first.0).arg(&span.last.0).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
+        script.key(other).arg(&range.first.0).arg(&range.last.0).arg(BATCH_MAX).arg(BATCH_MAX_BYTES);
         let (moved, stayed, next): (u64, u64, String) = self.at(partition).run_script(&script).await?;
-        let rest = (!next.is_empty()).then(|| EntryRange { first: EntryId(next), last: span.last.clone() });
+        let rest = (!next.is_empty()).then(|| EntryRange { first: EntryId(next), last: range.last.clone() });
         Ok(Batch { moved, stayed, rest })
     }
 }

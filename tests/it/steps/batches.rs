@@ -40,8 +40,8 @@ impl Move {
             Self::Promote => bench.store.promote(0, &KnownClock::default()).await.unwrap().moved,
             Self::Release => bench.release("acme", webhook).await,
             Self::Requeue => {
-                let Some((span, _)) = bench.store.rejected_span(0).await.unwrap() else { return 0 };
-                let batch = bench.store.settle_rejected(0, &span, Fate::Requeue).await.unwrap();
+                let Some((range, _)) = bench.store.rejected_range(0).await.unwrap() else { return 0 };
+                let batch = bench.store.settle_rejected(0, &range, Fate::Requeue).await.unwrap();
                 usize::try_from(batch.moved).unwrap()
             }
         }

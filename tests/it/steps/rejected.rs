@@ -21,11 +21,11 @@ async fn kept(bench: &Bench) -> Vec<String> {
     bench.entries("rejected").await.into_iter().map(|(_, mut fields)| fields.swap_remove(2).1).collect()
 }
 
-async fn requeue(bench: &Bench, span: &EntryRange) -> u64 {
-    let (mut span, mut moved) = (Some(span.clone()), 0);
-    while let Some(rest) = span {
+async fn requeue(bench: &Bench, range: &EntryRange) -> u64 {
+    let (mut range, mut moved) = (Some(range.clone()), 0);
+    while let Some(rest) = range {
         let batch = bench.store.settle_rejected(0, &rest, Fate::Requeue).await.unwrap();
-        (span, moved) = (batch.rest, moved + batch.moved);
+        (range, moved) = (batch.rest, moved + batch.moved);
     }
     moved
 }
@@ -69,8 +69,8 @@ async fn an_event_that_may_have_been_sent_keeps_the_id_it_was_sent_under_and_wha
     ];
     for (fields, id, expected) in rows {
         reject(&bench, fields, id).await;
-        let (span, _) = bench.store.rejected_span(0).await.unwrap().unwrap();
-        assert_eq!(requeue(&bench, &span).await, 1);
+        let (range, _) = bench.store.rejected_range(0).await.unwrap().unwrap();
+        assert_eq!(requeue(&bench, &range).await, 1);
         let queued = bench.entries("queue").await.remove(0).1;
         let queued: Vec<(&str, &str)> = queued.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(queued, expected);
@@ -87,8 +87,8 @@ async fn an_entry_of_very_many_fields_is_kept_as_one_list_and_put_back_field_by_
         reject(&bench, &fields, None).await;
         let rejected = bench.entries("rejected").await.remove(0).1;
         assert_eq!(rejected.len(), if as_list { 3 } else { 2 + count }, "{count}");
-        let (span, _) = bench.store.rejected_span(0).await.unwrap().unwrap();
-        assert_eq!(requeue(&bench, &span).await, 1, "{count}");
+        let (range, _) = bench.store.rejected_range(0).await.unwrap().unwrap();
+        assert_eq!(requeue(&bench, &range).await, 1, "{count}");
         let queued = bench.entries("queue").await.remove(0).1;
         let queued: Vec<(&str, &str)> = queued.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert!(queued == fields, "{count} fields, in order");
@@ -102,10 +102,10 @@ async fn requeueing_and_dropping_end_with_the_last_entry_there_was_at_the_start(
         for number in ["0", "1"] {
             reject(&bench, &[("account", number)], None).await;
         }
-        let (span, count) = bench.store.rejected_span(0).await.unwrap().unwrap();
+        let (range, count) = bench.store.rejected_range(0).await.unwrap().unwrap();
         assert_eq!(count, 2);
         reject(&bench, &[("account", "2")], None).await;
-        let batch = bench.store.settle_rejected(0, &span, fate).await.unwrap();
+        let batch = bench.store.settle_rejected(0, &range, fate).await.unwrap();
         assert_eq!((batch.moved, batch.stayed, batch.rest), (2, 0, None), "{fate:?}");
         assert_eq!(kept(&bench).await, ["2"], "{fate:?}");
         assert_eq!(bench.len("queue").await, if fate == Fate::Requeue { 2 } else { 0 });
