@@ -21,7 +21,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::outcome::Outcome;
+use super::outcome::{Class, Outcome};
 
 /// Attempts in flight at an endpoint that is new, or has just recovered. One that serves one at a time, 3 s each, answers
 /// this many within the time limit.
@@ -212,7 +212,7 @@ impl Endpoint {
     pub fn end(&mut self, rule: &Rule, attempt: Attempt, now: Duration, outcome: &Outcome) {
         let (took, in_use, known) = (attempt.took(now), self.attempts, self.least.is_some());
         let answered = matches!(outcome, Outcome::Response { .. });
-        let failed = !answered || matches!(outcome, Outcome::Response { status: 500..=599 });
+        let failed = matches!(outcome.class(), Class::Retryable | Class::Forbidden);
         self.forget(attempt, now);
         self.seen = now;
         let failures = if failed { self.failures.saturating_add(1) } else { 0 };
@@ -235,7 +235,7 @@ impl Endpoint {
         }
         self.usual = Some(self.usual.map_or(took, |usual| usual.mul_f64(0.75) + took.mul_f64(0.25)));
         // A refusal, quick or slow, does not tell how long the work takes.
-        if let Outcome::Response { status: 200..=299 } = outcome {
+        if outcome.class() == Class::Delivered {
             self.least = Some(if attempt.lone { took } else { self.least.map_or(took, |least| least.min(took)) });
         }
         let least = self.least.unwrap_or_default();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     delivery::Delivery,
     event::{EnvelopeFacts, Identifiers},
-    outcome::{Outcome, Phases},
+    outcome::{Class, Outcome, Phases},
 };
 
 /// A log holds the newest this many entries.
@@ -127,18 +127,19 @@ impl LogEntry {
         (outcome, duration, phases): (&Outcome, Duration, Phases),
         last: bool,
     ) -> Self {
+        let delivered = outcome.class() == Class::Delivered;
         let (http_status, error) = match outcome {
             Outcome::Response { status } => (HttpStatus::Code(*status), refused_by_receiver(*status)),
-            Outcome::NetworkError(fault) => (no_response(), Some(fault.to_string())),
-            Outcome::Refused(reason) => (no_response(), Some(reason.clone())),
+            Outcome::NetworkError(fault) => (no_response(), fault.to_string()),
+            Outcome::Refused(reason) => (no_response(), reason.clone()),
         };
         Self {
-            status: if error.is_none() { Status::Success } else { Status::Failed },
+            status: if delivered { Status::Success } else { Status::Failed },
             http_status,
-            error,
+            error: (!delivered).then_some(error),
             duration_ms: milliseconds(duration),
             phases_ms: Some(phases.into()),
-            ..Self::of_no_request(delivery, facts, time, String::new(), last)
+            ..Self::base(delivery, facts, time, last)
         }
     }
 
@@ -150,13 +151,18 @@ impl LogEntry {
         error: String,
         last: bool,
     ) -> Self {
+        Self { error: Some(error), ..Self::base(delivery, facts, time, last) }
+    }
+
+    /// What every entry has, as one of an attempt that met no response.
+    fn base(delivery: &Delivery, facts: EnvelopeFacts, time: DateTime<Utc>, last: bool) -> Self {
         Self {
             status: Status::Failed,
             event: facts.event,
             http_status: no_response(),
             attempt: delivery.attempt,
             duration_ms: 0,
-            error: Some(error),
+            error: None,
             identifiers: facts.identifiers.into_iter().collect(),
             time: timestamp(time),
             delivery_id: delivery.id.clone(),
@@ -181,14 +187,14 @@ fn no_response() -> HttpStatus {
     HttpStatus::NoResponse(NetworkError::NetworkError)
 }
 
-/// `HTTP 503 Service Unavailable`; nothing for 2xx.
-fn refused_by_receiver(status: u16) -> Option<String> {
+/// `HTTP 503 Service Unavailable`.
+fn refused_by_receiver(status: u16) -> String {
     let reason = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason());
     let mut text = reason.map_or_else(|| format!("HTTP {status}"), |reason| format!("HTTP {status} {reason}"));
     if matches!(status, 426 | 505) {
         text += ": the endpoint does not want HTTP/1.1, over which deliveries go";
     }
-    (!(200..=299).contains(&status)).then_some(text)
+    text
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -19,6 +19,31 @@ pub enum Outcome {
     Refused(String),
 }
 
+/// What an outcome means: what follows the attempt, how its endpoint does, and what the log says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The receiver acknowledged it.
+    Delivered,
+    /// Another attempt may help.
+    Retryable,
+    /// The receiver answered, and would answer the same again.
+    Final,
+    /// The egress policy forbids the request, now and later.
+    Forbidden,
+}
+
+impl Outcome {
+    /// What it means: the one place that knows.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Response { status: 200..=299 } => Class::Delivered,
+            Self::Response { status: 500..=599 } | Self::NetworkError(_) => Class::Retryable,
+            Self::Response { .. } => Class::Final,
+            Self::Refused(_) => Class::Forbidden,
+        }
+    }
+}
+
 /// Why no complete response headers arrived. Its `Display` is what the customer reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkFault {

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::outcome::Outcome;
+use super::outcome::{Class, Outcome};
 
 /// Jitter adds at most this fraction of a delay: enough to spread a burst of failures over the promoter's
 /// batches, little enough that a customer sees the delays that were promised.
@@ -73,10 +73,10 @@ impl Schedule {
     /// assert_eq!(schedule.decide(&unavailable, 3, 0.0), Next::Failed);
     /// ```
     pub fn decide(&self, outcome: &Outcome, attempt: u8, jitter: f64) -> Next {
-        match outcome {
-            Outcome::Response { status: 200..=299 } => return Next::Delivered,
-            Outcome::Response { status: 500..=599 } | Outcome::NetworkError(_) => {}
-            Outcome::Response { .. } | Outcome::Refused(_) => return Next::Failed,
+        match outcome.class() {
+            Class::Delivered => return Next::Delivered,
+            Class::Retryable => {}
+            Class::Final | Class::Forbidden => return Next::Failed,
         }
         let delay = usize::from(attempt).checked_sub(1).and_then(|i| self.0.get(i));
         delay.map_or(Next::Failed, |delay| {
