@@ -2,7 +2,7 @@
 //!
 //! `default.toml` holds every key, so it is the schema too: a name that is not in it is an error, wherever it comes
 //! from. The catalogue of event types is the one place where people choose names.
-//! What a value must be is not known here; `read.rs` knows.
+//! What a value must be is not known here; `read` knows.
 
 use std::{collections::BTreeMap, ffi::OsString, fs::File, io, io::Read, path::Path};
 

@@ -1,8 +1,8 @@
 //! Settings: `config/default.toml`, then a file, then the environment, then flags, checked before anything runs.
 //!
 //! `default.toml` is embedded; it is the source of every default, the list of every name, and the reference manual.
-//! `layers.rs` lays the layers over each other and refuses unknown names, `read.rs` says what each value must be.
-//! A new setting is a key there, a field here and a line in `read.rs`.
+//! `layers.rs` lays the layers over each other and refuses unknown names, `read` says what each value must be.
+//! A new setting is a key there, a field here and a line in `read`.
 //! Nothing here ever shows a secret, in an error or in `Debug`.
 
 use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, path::PathBuf, time::Duration};

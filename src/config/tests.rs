@@ -15,10 +15,10 @@ use super::{ConfigError, LogFormat, Settings, layers::Layers, layers::variable};
 const NO_ENV: [(&str, &str); 0] = [];
 
 /// A file that is gone when the test is over.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("lynkhook-config-{}-{number}.toml", std::process::id()));
@@ -26,7 +26,7 @@ impl Scratch {
         Self(path)
     }
 
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.0.to_str().unwrap()
     }
 }
@@ -37,11 +37,11 @@ impl Drop for Scratch {
     }
 }
 
-fn from_file(text: &str) -> Result<Settings, ConfigError> {
+pub(super) fn from_file(text: &str) -> Result<Settings, ConfigError> {
     Settings::load(Some(&Scratch::new(text).0), NO_ENV)
 }
 
-fn from_env(env: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+pub(super) fn from_env(env: &[(&str, &str)]) -> Result<Settings, ConfigError> {
     Settings::load(None, env.iter().copied())
 }
 
@@ -51,7 +51,7 @@ fn url(settings: &Settings) -> &str {
 
 /// The error's words must have all of these in them.
 #[track_caller]
-fn assert_says(result: Result<Settings, ConfigError>, words: &[&str]) {
+pub(super) fn assert_says(result: Result<Settings, ConfigError>, words: &[&str]) {
     let error = result.expect_err("should be refused").to_string();
     for word in words {
         assert!(error.contains(word), "{error:?} does not say {word:?}");
@@ -329,87 +329,11 @@ fn values_just_inside_their_range_pass_and_just_outside_are_refused() {
 }
 
 #[test]
-fn a_lease_that_could_end_before_an_attempt_is_refused_with_the_least_that_would_do() {
-    assert_says(from_file("delivery.timeout = \"20s\""), &["`worker.lease` is 20s", "raise it to 30s"]);
-    from_file("delivery.timeout = \"20s\"\nworker.lease = \"30s\"").unwrap();
-    assert_says(
-        from_file("worker.renew_every = \"5s\""),
-        &["`worker.renew_every` is 5s", "one lost renewal", "12s", "`worker.start_within` is 8s"],
-    );
-}
-
-#[test]
-fn sentinel_and_cluster_are_refused_as_not_there_yet() {
-    for scheme in ["redis+sentinel", "redis+cluster"] {
-        let result = from_env(&[("REDIS_URL", &format!("{scheme}://:hunter2@a,b/main"))]);
-        assert_says(result, &["(REDIS_URL)", &format!("does not speak {scheme}:// yet"), "redis://"]);
-    }
-}
-
-#[test]
-fn event_types_are_added_by_name_and_one_of_the_same_name_is_replaced() {
-    let types = from_file(
-        "[event.types.\"transcript.created\"]\ndescription = \"New\"\n[event.types.\"a_1.b\"]\ndescription = \"Other\"",
-    );
-    let types = types.unwrap().event.types;
-    assert_eq!(types.keys().collect::<Vec<_>>(), ["a_1.b", "transcript.created"]);
-    assert_eq!(types["transcript.created"].description, "New");
-    assert!(types["transcript.created"].identifiers.is_empty(), "replaced as a whole");
-}
-
-#[test]
-fn an_event_type_that_is_not_well_formed_is_refused() {
-    let long = "x".repeat(65);
-    for (name, body, word) in [
-        ("webhook.test", "description = \"x\"", "built in"),
-        ("Transcript", "description = \"x\"", "a-z 0-9 _ and dots"),
-        ("", "description = \"x\"", "a-z 0-9 _ and dots"),
-        (&long, "description = \"x\"", "1 to 64"),
-        ("a.b", "", "description` ("),
-        ("a.b", "description = 3", "is 3"),
-        ("a.b", "description = \" \"", "one line for people"),
-        ("a.b", "description = \"x\"\nidentifiers = { i = \"i\" }", "identifiers.i"),
-        ("a.b", "description = \"x\"\nidentifiers = { i = \"\" }", "begin with \"/\""),
-        ("a.b", "description = \"x\"\nidentifiers = { i = \"/a~2\" }", "JSON pointers"),
-        ("a.b", "description = \"x\"\nidentifiers = { \"\" = \"/a\" }", "labels"),
-        ("a.b", "description = \"x\"\nidentifiers = [\"/a\"]", "is a list"),
-    ] {
-        assert_says(from_file(&format!("[event.types.\"{name}\"]\n{body}")), &["event.types", "line 1", word]);
-    }
-}
-
-#[test]
 fn a_file_that_is_missing_or_no_toml_is_refused_with_its_place() {
     assert_says(Settings::load(Some(Path::new("no/such.toml")), NO_ENV), &["no/such.toml", "No such file", "--config"]);
     assert_says(from_file("[redis]\n\nurl = redis"), &["line 3", "is not TOML"]);
     assert_says(from_file("[redis]\nprefix = \"a\"\nprefix = \"b\""), &["line 3", "duplicate"]);
     assert_says(from_file(&"#".repeat((1 << 20) + 1)), &["longer than"]);
-}
-
-#[test]
-fn the_key_file_is_read_without_its_final_newline() {
-    for (text, key) in [("k1", "k1"), ("k2\n", "k2"), ("k3\r\n", "k3"), (" k4 \n\n", " k4 \n")] {
-        let file = Scratch::new(text);
-        let settings = from_env(&[("LYNKHOOK_SECRETS__KEY_FILE", file.name())]).unwrap();
-        assert_eq!(settings.secrets.key.unwrap().expose_secret(), key);
-    }
-}
-
-#[test]
-fn a_key_file_that_cannot_be_used_is_refused_without_its_name() {
-    let (empty, long) = (Scratch::new("\n"), Scratch::new(&"x".repeat(4097)));
-    for (name, word) in [("hunter2", "No such file"), (empty.name(), "it is empty"), (long.name(), "longer than")] {
-        let result = from_env(&[("LYNKHOOK_SECRETS__KEY_FILE", name)]);
-        assert!(!result.as_ref().unwrap_err().to_string().contains(name));
-        assert_says(result, &["(LYNKHOOK_SECRETS__KEY_FILE)", word]);
-    }
-}
-
-#[test]
-fn a_key_and_a_key_file_together_are_refused() {
-    let file = Scratch::new("[secrets]\nkey_file = \"/run/key\"");
-    let result = Settings::load(Some(&file.0), [("LYNKHOOK_SECRETS__KEY", "hunter2")]);
-    assert_says(result, &["(LYNKHOOK_SECRETS__KEY)", "line 2", "keep one"]);
 }
 
 #[test]
