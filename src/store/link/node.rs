@@ -5,10 +5,15 @@
 //! later, out of step with what the caller believes), or a server that turned read-only. The next caller opens a new
 //! one; callers that come meanwhile wait for that one. Nothing is resent here: who repeats a step knows why it may.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD as STANDARD};
-use parking_lot::Mutex;
 use redis::{
     AsyncConnectionConfig, ClientTlsConfig, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline,
     ProtocolVersion, PushInfo, RedisConnectionInfo, TlsCertificates, aio::MultiplexedConnection, io::tcp::TcpSettings,
@@ -45,6 +50,8 @@ pub(in crate::store) struct Node {
     connect_timeout: Duration,
     response_timeout: Duration,
     shared: Mutex<Option<Shared>>,
+    /// How many connections were shared so far.
+    opened: AtomicU64,
     /// When commands that are not safe to repeat last had an answer.
     answered: Mutex<Option<Instant>>,
     /// Held while one connects for all; when that failed last, and how.
@@ -77,6 +84,7 @@ impl Node {
             connect_timeout: settings.connect_timeout,
             response_timeout: settings.response_timeout,
             shared: Mutex::new(None),
+            opened: AtomicU64::new(0),
             answered: Mutex::new(None),
             connecting: tokio::sync::Mutex::new(None),
         })
@@ -113,7 +121,7 @@ impl Node {
         let answers: redis::RedisResult<Vec<redis::RedisResult<T>>> =
             self.in_time(pipeline.ignore_errors().query_async(&mut shared.connection)).await;
         let answers = self.judge(shared.number, answers).map_err(Unanswered::Unknown)?;
-        *self.answered.lock() = Some(Instant::now());
+        *locked(&self.answered) = Some(Instant::now());
         Ok(answers.into_iter().map(|answer| self.judge(shared.number, answer)).collect())
     }
 
@@ -153,7 +161,7 @@ impl Node {
     /// a proxy that may not even say so.
     async fn proven(&self) -> Result<Shared, StoreError> {
         let mut shared = self.shared().await?;
-        let answered = *self.answered.lock();
+        let answered = *locked(&self.answered);
         if answered.is_some_and(|answered| answered.elapsed() < QUIET) {
             return Ok(shared);
         }
@@ -184,19 +192,19 @@ impl Node {
         let opened = Box::pin(self.open_shared()).await;
         *last_failure = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
         let connection = opened?;
-        let shared = Shared { number: rand::random(), connection };
-        *self.shared.lock() = Some(shared.clone());
+        let shared = Shared { number: self.opened.fetch_add(1, Relaxed), connection };
+        *locked(&self.shared) = Some(shared.clone());
         Ok(shared)
     }
 
     fn present(&self) -> Option<Shared> {
-        self.shared.lock().clone()
+        locked(&self.shared).clone()
     }
 
     fn judge<T>(&self, number: u64, answer: redis::RedisResult<T>) -> Result<T, StoreError> {
         answer.map_err(StoreError::from).inspect_err(|error| {
             if matches!(error, StoreError::Unreachable(_)) {
-                let mut shared = self.shared.lock();
+                let mut shared = locked(&self.shared);
                 shared.take_if(|present| present.number == number);
             }
         })
@@ -276,6 +284,11 @@ impl Node {
             None => error.into(),
         }
     }
+}
+
+/// A panic under the lock leaves the value whole, so a poisoned lock is taken like any other.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is believed and shown.
