@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{account::AccountId, event::EventId, webhook::WebhookId};
+use super::{account::AccountId, event::EventId, webhook_id::WebhookId};
 
 /// The longest line that is read, in bytes; a longer one is no delivery of ours.
 pub const LINE_MAX_BYTES: usize = 1024;

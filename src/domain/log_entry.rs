@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub use super::time::timestamp;
 use super::{
     delivery::Delivery,
     event::{EnvelopeFacts, Identifiers},
@@ -176,11 +177,6 @@ impl LogEntry {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a log entry is plain JSON")
     }
-}
-
-/// RFC 3339, UTC, milliseconds: the one form of times in Redis and answers. Its texts sort as the times do.
-pub fn timestamp(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 fn no_response() -> HttpStatus {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{delivery, event::EventId, log_entry};
+use super::{delivery, event::EventId, time};
 
 /// An event to be enqueued. Its envelope is judged when it is enqueued, not before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl NewEvent {
     /// # Errors
     /// [`NotWritable`] where `data` has no JSON form.
     pub fn new(event: &str, timestamp: DateTime<Utc>, data: &impl Serialize) -> Result<Self, NotWritable> {
-        let envelope = Envelope { event, timestamp: log_entry::timestamp(timestamp), data };
+        let envelope = Envelope { event, timestamp: time::timestamp(timestamp), data };
         Ok(Self::from_envelope(serde_json::to_vec(&envelope)?))
     }
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::{
-    log_entry,
     new_event::{NewEvent, NotWritable},
+    time::timestamp,
 };
 
 /// A call's transcript, completed and ready to view.
@@ -84,7 +84,7 @@ fn finite<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error>
 }
 
 fn milliseconds<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&log_entry::timestamp(*time))
+    serializer.serialize_str(&timestamp(*time))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! `{p}` is the partition's hash tag: all that belongs to an account lies in one Redis hash slot, so that each step
 //! is one atomic script on one node.
 
-use crate::domain::{account::AccountId, webhook::WebhookId};
+use crate::domain::{account::AccountId, webhook_id::WebhookId};
 
 /// The keys of one installation.
 #[derive(Debug, Clone)]
