@@ -18,6 +18,7 @@ build: needs-cc ## Build the program in release form: target/release/lynkhook
 
 test: needs-cc needs-redis needs-clients needs-node needs-clock ## Run all tests, against a real Redis that they start themselves
 	$(CARGO) test --locked
+	$(CARGO) test --locked --manifest-path tests/producer/Cargo.toml --target-dir target
 	$(CARGO) test --locked --test it -- --ignored --test-threads=1 serial_
 
 test-receivers: needs-cc needs-redis needs-servers ## Deliver to real servers while they reload, beside Node's fetch: ONLY (part of a row's name, such as nginx)
@@ -68,7 +69,9 @@ fuzz: needs-cc needs-fuzz ## Fuzz each target for SECONDS (60); what breaks one 
 
 lint: needs-cc ## Check formatting and lints, warnings as errors
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path tests/producer/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
+	$(CARGO) clippy --locked --no-default-features --lib -- --deny warnings
 	@$(CARGO) metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps --document-private-items
 

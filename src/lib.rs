@@ -7,7 +7,8 @@
 //! # For Rust backends
 //!
 //! [`producer::Producer`] enqueues events, typed ([`domain::transcript::Transcript`]) or as bytes. Any Redis client
-//! can do the same with a plain `XADD`.
+//! can do the same with a plain `XADD`. The feature `program`, which is on by default, has the rest: a backend depends on this
+//! crate without it (`tests/producer` is one).
 //!
 //! # An event's way
 //!
@@ -166,15 +167,24 @@
 //! (receivers drop duplicates by `webhook-id`), an in-memory queue of retries, redirects, and any request made at the
 //! moment a webhook is saved.
 
-pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod failpoint;
 pub mod producer;
-pub mod queue;
-pub mod secrets;
-pub mod sender;
+#[cfg_attr(not(feature = "program"), expect(dead_code, unused_imports, reason = "a producer only enqueues"))]
 pub mod store;
+
+#[cfg(feature = "program")]
+pub mod cli;
+#[cfg(feature = "program")]
+pub mod queue;
+#[cfg(feature = "program")]
+pub mod secrets;
+#[cfg(feature = "program")]
+pub mod sender;
+#[cfg(feature = "program")]
 pub mod telemetry;
+#[cfg(feature = "program")]
 pub mod webhooks;
+#[cfg(feature = "program")]
 pub mod worker;

@@ -7,11 +7,15 @@
 //! The scripts carry `allow-oom`, so that a full Redis refuses producers and never the draining of the queue
 //! (design by flag rather than by the order of first writes; it is why Redis 7.0 is the oldest that serves).
 
+mod enqueue;
 mod error;
+#[cfg(feature = "program")]
 mod figures;
 pub mod keys;
 mod link;
+#[cfg(feature = "program")]
 mod records;
+#[cfg(feature = "program")]
 mod steps;
 
 use std::{sync::Arc, time::Duration};
@@ -20,11 +24,14 @@ use chrono::{DateTime, TimeZone, Utc};
 
 pub use self::{
     error::{StoreError, Unanswered},
+    link::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
+};
+#[cfg(feature = "program")]
+pub use self::{
     figures::{
         Examination, Group, Holding, Kept, Limited, LiveWorker, Missing, Partition, Planned, QueueFigures, Retries,
         Role, Status, WEBHOOKS_MAX, WorkerFigures, for_shell,
     },
-    link::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
     records::{
         AccountPage, Batch, Dropped, EntryRange, FailedEntry, FailedPage, Fate, PageStart, Put, Redelivered,
         RejectedEntry, SettingsLooked,

@@ -1,9 +1,8 @@
-//! What workers and producers do to the queue, one method for each step.
+//! What workers do to the queue, one method for each step.
 
 mod audit;
 mod batches;
 mod due;
-mod enqueue;
 mod entry;
 mod held;
 mod known;

@@ -1,0 +1,51 @@
+//! A backend that depends on the library alone reaches a real Redis.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    process::{Child, Command, Stdio},
+};
+
+/// A `redis-server`, which ends with this.
+struct Redis(Child);
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_producer_without_the_program_enqueues_an_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("s");
+    let mut redis = Redis(
+        Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocket", "s"])
+            .current_dir(&directory)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("redis-server is installed"),
+    );
+    let mut log = BufReader::new(redis.0.stdout.take().unwrap()).lines();
+    assert!(log.any(|line| line.unwrap().contains("eady to accept connections")), "Redis does not start");
+
+    let output = Command::new(env!("CARGO_BIN_EXE_lynkhook-producer"))
+        .env_clear()
+        .env("REDIS_URL", format!("redis+unix://{}", socket.display()))
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success(), "{stderr}");
+
+    let mut connection = UnixStream::connect(socket).unwrap();
+    connection.write_all(b"XRANGE lynkhook:{0}:queue - +\r\nQUIT\r\n").unwrap();
+    let mut queue = String::new();
+    connection.read_to_string(&mut queue).unwrap();
+    for part in
+        [stdout.trim_end(), "\r\nacme\r\n", r#"{"event":"transcript.created","timestamp":"#, r#""messageId":"m1""#]
+    {
+        assert!(queue.contains(part), "{part} is not in {queue}");
+    }
+}
