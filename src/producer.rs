@@ -90,7 +90,7 @@ pub struct Enqueued {
     pub stream_id: String,
 }
 
-/// What became of an event that was not (or perhaps not) enqueued.
+/// The fate of an event that was not (or perhaps not) enqueued.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EnqueueError {
     /// It is no valid envelope, and was not sent. Repeating does not help.
@@ -119,7 +119,7 @@ impl EnqueueError {
     }
 }
 
-/// What became of one event.
+/// The fate of one event.
 pub type Answer = Result<Enqueued, EnqueueError>;
 
 impl Producer {

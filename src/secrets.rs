@@ -40,7 +40,7 @@ struct Key {
     key: RandomizedNonceKey,
 }
 
-/// Where a secret belongs; it opens nowhere else.
+/// The place of a secret; it opens nowhere else.
 #[derive(Debug, Clone, Copy)]
 pub struct SecretSlot<'a> {
     /// The webhook's account.
@@ -59,7 +59,7 @@ pub enum SecretsError {
         "no key to seal secrets with: make one with `lynkhook secrets new-key > FILE` and set LYNKHOOK_SECRETS__KEY_FILE=FILE, for workers too"
     )]
     NoKey,
-    /// What is configured as a key has another form.
+    /// The configured key has another form.
     #[error(
         "secrets.key: {} not a key: a key is 32 bytes in base64, as `lynkhook secrets new-key` prints them",
         which(*number, *of)

@@ -1,4 +1,4 @@
-//! What can be wrong with the settings, in words that say what to change.
+//! Every fault that settings can have, in words that say what to change.
 //!
 //! No error may hold a secret: not the value of `redis.url` or `secrets.key`, not the text of the file around a
 //! mistake, in neither `Display` nor `Debug`. So a TOML error is kept as message and line, without its source,
@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::domain::failure::Failure;
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// The embedded `config/default.toml`.
@@ -58,7 +58,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// Counted from 1.
         line: usize,
-        /// What the parser expected; never the file's text.
+        /// The parser's expectation; never the file's text.
         message: String,
     },
     /// No setting has this name.
@@ -66,7 +66,7 @@ pub enum ConfigError {
     UnknownKey {
         /// The name, with its section.
         key: String,
-        /// Where it stands.
+        /// Its place.
         origin: Origin,
         /// The setting that was probably meant.
         nearest: Option<String>,
@@ -93,11 +93,11 @@ pub enum ConfigError {
     Value {
         /// The setting.
         key: String,
-        /// Where the value comes from.
+        /// The value's source.
         origin: Origin,
         /// The value, or its type alone where the value may be a secret.
         found: String,
-        /// What it may be, with an example.
+        /// The values that it may have, with an example.
         expected: String,
     },
     /// A way to reach Redis that is planned and not there.
@@ -105,7 +105,7 @@ pub enum ConfigError {
         "`redis.url` ({origin}): this version does not speak {scheme}:// yet; give one Redis as redis://, rediss:// or redis+unix://"
     )]
     SchemeNotYet {
-        /// Where the URL comes from.
+        /// The URL's source.
         origin: Origin,
         /// `redis+sentinel` or `redis+cluster`.
         scheme: &'static str,
@@ -115,7 +115,7 @@ pub enum ConfigError {
     PemFile {
         /// The setting.
         key: &'static str,
-        /// Where the file's name comes from.
+        /// The source of the file's name.
         origin: Origin,
         /// The file.
         path: PathBuf,
@@ -135,7 +135,7 @@ pub enum ConfigError {
         start_within: Duration,
         /// `delivery.timeout`.
         timeout: Duration,
-        /// What is wanted besides.
+        /// The time wanted besides.
         margin: Duration,
     },
     /// One lost renewal would make a healthy worker's leases too old to start on.
@@ -166,9 +166,9 @@ pub enum ConfigError {
         "both `secrets.key` ({key}) and `secrets.key_file` ({key_file}) are set; keep one and remove the other, or set it to \"\""
     )]
     TwoKeys {
-        /// Where the key comes from.
+        /// The key's source.
         key: Origin,
-        /// Where the file's name comes from.
+        /// The source of the file's name.
         key_file: Origin,
     },
     /// The sealing key's file cannot be used. Its name is not shown: it may be the key itself, put there by mistake.
@@ -176,7 +176,7 @@ pub enum ConfigError {
         "cannot read the file that `secrets.key_file` ({origin}) names: {source}; it must be a readable file that holds the key, or several, one a line, and nothing else"
     )]
     KeyFile {
-        /// Where the file's name comes from.
+        /// The source of the file's name.
         origin: Origin,
         /// Why.
         source: io::Error,

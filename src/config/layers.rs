@@ -2,7 +2,7 @@
 //!
 //! `default.toml` holds every key, so it is the schema too: a name that is not in it is an error, wherever it comes
 //! from. The catalogue of event types is the one place where people choose names.
-//! What a value must be is not known here; `read` knows.
+//! Only `read` knows the rules for each value.
 
 use std::{collections::BTreeMap, ffi::OsString, fs::File, io, io::Read, path::Path};
 
@@ -15,7 +15,7 @@ use crate::domain::text::without_mark;
 const DEFAULT: &str = include_str!("../../config/default.toml");
 /// The open table: event types by name.
 pub(super) const CATALOGUE: &str = "event.types";
-/// What every variable that is a setting begins with; it also has `__` after the section.
+/// Every variable that is a setting begins with this, and has `__` after the section.
 const VARIABLE: &str = "LYNKHOOK_";
 /// A settings file is at most this long.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -143,7 +143,7 @@ impl Layers {
         self.entries.get(key).unwrap_or_else(|| panic!("config/default.toml has no {key}"))
     }
 
-    /// What `default.toml` says.
+    /// The value in `default.toml`.
     pub(super) fn default(&self, key: &str) -> &Value {
         &self.defaults[key]
     }
@@ -183,8 +183,8 @@ impl Layers {
         Ok(())
     }
 
-    /// Text from a variable or flag, in the type of the key's default. What does not fit stays text, and is refused
-    /// with the right words where the value is read.
+    /// Text from a variable or flag, in the type of the key's default. Text that does not fit stays text; `read` then refuses
+    /// it with the right words.
     fn typed(&self, key: &str, text: &str) -> Value {
         let as_text = || Value::String(text.to_owned());
         match self.default(key) {
@@ -257,7 +257,7 @@ pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, known)| known)
 }
 
-/// What a value is, without the value.
+/// The kind of a value, without the value.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::String(_) => "a text",

@@ -36,7 +36,7 @@ pub struct Settings {
     pub worker: Worker,
     /// The rules of an attempt.
     pub delivery: Delivery,
-    /// What an event may be.
+    /// Limits on events, and their types.
     pub event: Event,
     /// Limits on webhooks.
     pub webhooks: Webhooks,
@@ -48,11 +48,11 @@ pub struct Settings {
     pub rejected: Retention,
     /// Which addresses requests may go to.
     pub egress: Egress,
-    /// Who resolves names.
+    /// The name servers.
     pub dns: Dns,
     /// Keys that seal customers' secrets at rest.
     pub secrets: Secrets,
-    /// What is logged, and how.
+    /// The filter and the format of the logs.
     pub log: Log,
 }
 
@@ -122,7 +122,7 @@ pub struct Redis {
     pub url: SecretString,
     /// How `rediss://` is believed, beside the name in the URL.
     pub tls: RedisTls,
-    /// What every key begins with.
+    /// The beginning of every key.
     pub prefix: String,
     /// The `maxmemory-policy` that is accepted although it is not `noeviction`; empty: none.
     pub accept_eviction: String,
@@ -169,7 +169,7 @@ pub struct Worker {
     pub claim_every: Duration,
     /// An entry lost by its worker this many times is set aside.
     pub max_losses: u32,
-    /// Where a worker answers health probes; `None`: nowhere.
+    /// The address at which a worker answers health probes; `None`: none.
     pub health_bind: Option<SocketAddr>,
     /// How long a stopping worker waits for what is in flight.
     pub shutdown_grace: Duration,

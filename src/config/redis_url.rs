@@ -1,4 +1,4 @@
-//! What `redis.url` may be. Stricter than the client library, which passes over what it does not know: a database that is
+//! The forms that `redis.url` may have. Stricter than the client library, which passes over what it does not know: a database that is
 //! written as a parameter would be database 0, and a user without a password would not be named to Redis.
 //!
 //! No refusal may quote any part that could hold a password; where one is misplaced, that is every part but the scheme.
@@ -11,7 +11,7 @@ const DATABASE_MAX: u32 = i32::MAX as u32;
 
 /// Why a URL is refused.
 pub(super) enum Refusal {
-    /// What is expected instead.
+    /// The expected form.
     Expected(String),
     /// A way to reach Redis that is planned and not there.
     NotYet(&'static str),
@@ -126,7 +126,7 @@ fn check_database(path: &str) -> Result<(), Refusal> {
         .into())
 }
 
-/// What to write instead of parameters. Their names are shown only where they are known.
+/// The advice where a URL has parameters. Their names are shown only where they are known.
 fn of_query(query: &str, on_a_socket: bool) -> String {
     let (name, value) = url::form_urlencoded::parse(query.as_bytes()).next().unwrap_or_default();
     let instead = match name.to_lowercase().as_str() {

@@ -24,9 +24,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub struct SpecialBlock {
     /// Its addresses.
     pub network: IpNet,
-    /// What an address in it is, to follow "10.0.0.1 is …".
+    /// The words that say what an address in it is, after "10.0.0.1 is …".
     pub reason: &'static str,
-    /// Who set it aside.
+    /// The document that set it aside.
     pub source: &'static str,
 }
 
@@ -106,7 +106,7 @@ pub enum AddressRefusal {
     Special {
         /// The refused address.
         address: IpAddr,
-        /// Where it lies.
+        /// Its block.
         block: &'static SpecialBlock,
     },
     /// It is IPv6, and nobody hands out addresses there.
@@ -133,7 +133,8 @@ pub fn judge_with(ip: IpAddr, allow: &AllowList) -> Result<(), AddressRefusal> {
     if allow.permits_address(ip) { Ok(()) } else { judge(ip) }
 }
 
-/// What may be reached although it is not public: for development and closed networks. Empty unless configured.
+/// The hosts and networks that may be reached although they are not public: for development and closed networks. Empty unless
+/// configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowList {
     networks: Vec<IpNet>,

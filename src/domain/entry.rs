@@ -16,7 +16,7 @@ const AFTER: &str = "lynkhook:after";
 /// Workers are behind when an entry waited in the queue for this long.
 const BEHIND: TimeDelta = TimeDelta::seconds(3);
 
-/// What an entry asks for.
+/// The work that an entry asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
     /// An event, as a producer pushed it.
@@ -41,7 +41,7 @@ pub struct Event {
 /// A judged entry: what it asks for, the envelope's bytes as they came, and what delivering needs to know of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
-    /// What it asks for.
+    /// The work that it asks for.
     pub work: Work,
     /// The bytes to send.
     pub envelope: Bytes,
@@ -84,7 +84,7 @@ pub enum Rejection {
     },
 }
 
-/// Where an entry was found.
+/// The place at which an entry was found.
 pub struct Found<'a> {
     /// Its id in the stream.
     pub entry: &'a str,
@@ -162,7 +162,7 @@ impl Judged {
     }
 }
 
-/// What is to be done with an entry, now that its account's webhooks are known.
+/// The next step with an entry, now that its account's webhooks are known.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Plan<'a> {
     /// Attempt this delivery to this webhook.

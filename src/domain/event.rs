@@ -82,7 +82,7 @@ pub struct EventType {
     pub identifiers: BTreeMap<String, String>,
 }
 
-/// What delivering needs to know of an envelope.
+/// The facts of an envelope that a delivery needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnvelopeFacts {
     /// The event type.
@@ -134,7 +134,7 @@ pub enum EnvelopeFault {
     WrongType {
         /// The member's name.
         member: &'static str,
-        /// What it should be.
+        /// The type that it should have.
         expected: &'static str,
     },
     /// Not in the catalogue.

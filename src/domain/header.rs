@@ -44,7 +44,7 @@ impl fmt::Display for ReservedName {
     }
 }
 
-/// What is reserved, and for what; the reason follows "… is reserved:".
+/// The reserved names, each with its use; the reason follows "… is reserved:".
 pub const RESERVED: &[(&str, &[ReservedName])] = &[
     (
         "it controls the connection or the framing of the request",
@@ -148,7 +148,7 @@ pub enum HeaderRefusal {
     NameReserved {
         /// The name or the family it belongs to.
         name: ReservedName,
-        /// What it is reserved for.
+        /// The use that it is reserved for.
         why: &'static str,
     },
     /// No value.

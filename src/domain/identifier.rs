@@ -16,7 +16,7 @@ pub enum Identifier {
 }
 
 impl Identifier {
-    /// What this JSON is as an identifier; `None` if it is `null`, an array or an object.
+    /// This JSON as an identifier; `None` if it is `null`, an array or an object.
     pub(super) fn of(json: &RawValue) -> Option<Self> {
         let text = json.get();
         match text.as_bytes().first()? {
@@ -28,7 +28,7 @@ impl Identifier {
         }
     }
 
-    /// What people are shown.
+    /// The text that people are shown.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Text(text) => text,

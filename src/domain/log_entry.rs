@@ -33,7 +33,7 @@ pub struct LogEntry {
     pub attempt: u8,
     /// How long the round trip took, in milliseconds.
     pub duration_ms: u64,
-    /// What went wrong, if it failed.
+    /// The fault, if it failed.
     pub error: Option<String>,
     /// Related entity ids.
     pub identifiers: Identifiers,
@@ -47,7 +47,7 @@ pub struct LogEntry {
     /// How often the delivery had been redelivered by hand; absent before the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redelivery: Option<u32>,
-    /// Where the time went, in milliseconds; absent where no request was made.
+    /// The time of each phase, in milliseconds; absent where no request was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phases_ms: Option<PhasesMs>,
 }
@@ -155,7 +155,7 @@ impl LogEntry {
         Self { error: Some(error), ..Self::base(delivery, facts, time, last) }
     }
 
-    /// What every entry has, as one of an attempt that met no response.
+    /// The fields of every entry, as those of a failed attempt without a response.
     fn base(delivery: &Delivery, facts: EnvelopeFacts, time: DateTime<Utc>, last: bool) -> Self {
         Self {
             status: Status::Failed,

@@ -1,7 +1,7 @@
-//! What Lynkhook means by its words, and every rule that can be decided without the world.
+//! The meaning of Lynkhook's words, and every rule that can be decided without the world.
 //!
-//! Pure: no I/O, no clock, no randomness, no async. Whoever needs the time or a random number passes it in as
-//! an argument, so each rule here is a function that a table of cases can test.
+//! Pure: no I/O, no clock, no randomness, no async. Time and random numbers are arguments, so each rule here is a
+//! function that a table of cases can test.
 
 pub mod account;
 pub mod delivery;

@@ -9,7 +9,7 @@ use super::{delivery, event::EventId, time};
 /// An event to be enqueued. Its envelope is judged when it is enqueued, not before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
-    /// What receivers get as `webhook-id`; `None`: one is made from the queue entry. An event that is enqueued twice
+    /// The `webhook-id` that receivers get; `None`: one is made from the queue entry. An event that is enqueued twice
     /// under one id of the producer's own can be recognised as a repetition by its receivers.
     pub id: Option<EventId>,
     /// W3C trace context, for the worker's spans.

@@ -1,11 +1,11 @@
-//! What one attempt met, as a value: never an error, because a customer's broken endpoint is an expected result.
+//! The result of one attempt, as a value: never an error, because a customer's broken endpoint is an expected result.
 //!
 //! The texts here are shown to customers in the delivery log. They name what went wrong at *their* endpoint and
 //! never carry a path, a query or a secret.
 
 use std::{fmt, time::Duration};
 
-/// What an attempt met.
+/// The result of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Complete response headers arrived with this status, whatever the body did afterwards.
@@ -19,7 +19,7 @@ pub enum Outcome {
     Refused(String),
 }
 
-/// What an outcome means: what follows the attempt, how its endpoint does, and what the log says.
+/// The meaning of an outcome: for the next attempt, for the endpoint's limit and for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// The receiver acknowledged it.
@@ -33,7 +33,7 @@ pub enum Class {
 }
 
 impl Outcome {
-    /// What it means: the one place that knows.
+    /// Its meaning. No other place decides this.
     pub fn class(&self) -> Class {
         match self {
             Self::Response { status: 200..=299 } => Class::Delivered,
@@ -52,7 +52,7 @@ pub enum NetworkFault {
     TimedOut {
         /// The time limit of the attempt.
         after: Duration,
-        /// What the attempt was doing when time ran out.
+        /// The attempt's phase when time ran out.
         phase: Phase,
     },
     /// The name does not exist (NXDOMAIN).
@@ -72,7 +72,7 @@ pub enum NetworkFault {
     LookupFailed {
         /// The host of the webhook's URL.
         host: String,
-        /// What the name servers did, in a few words.
+        /// The name servers' behaviour, in a few words.
         reason: String,
     },
     /// Nothing listens at the endpoint's address and port.
@@ -102,7 +102,7 @@ pub enum NetworkFault {
     /// secret. Another one may be able to, so that attempting it again is of use.
     #[error("nothing was sent: this webhook's credentials could not be used; ask the operator of this service")]
     NoCredentials,
-    /// What came back is not HTTP, or breaks a limit on it.
+    /// The response is not HTTP, or breaks a limit on it.
     #[error("invalid HTTP response ({0})")]
     InvalidResponse(String),
 }
@@ -119,7 +119,7 @@ impl NetworkFault {
     }
 }
 
-/// What an attempt is doing, in the words of `timed out after 10 s while …`.
+/// A phase of an attempt, in the words of `timed out after 10 s while …`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Looking up the host's addresses.

@@ -1,4 +1,4 @@
-//! What follows an attempt. The seed's table, as one pure function.
+//! The retry schedule: one pure function decides whether another attempt follows, and when.
 //!
 //! | attempt | when |
 //! |---|---|
@@ -20,7 +20,7 @@ const JITTER_MAX: f64 = 0.05;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule(Vec<Duration>);
 
-/// What follows an attempt; one variant for each branch of `settle.lua`.
+/// The step after an attempt; one variant for each branch of `settle.lua`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// The receiver acknowledged it.

@@ -20,7 +20,7 @@ pub struct Transcript {
     pub message_id: String,
     /// How the transcription ended, such as `completed`.
     pub status: String,
-    /// Who said what, in the order in which it was said.
+    /// The call's utterances, in the order in which they were said.
     pub utterances: Vec<Utterance>,
     /// The utterances as one text, a line each: `A: …\nB: …`.
     pub conversation: String,
@@ -34,7 +34,7 @@ pub struct Transcript {
     pub language_code: String,
     /// Which speaker is the recruiter.
     pub recruiter: String,
-    /// What went wrong; written as `null` where nothing did.
+    /// The fault; written as `null` where nothing did.
     pub error: Option<String>,
     /// When the call was made; written in UTC with milliseconds.
     #[serde(serialize_with = "milliseconds")]
@@ -47,13 +47,13 @@ pub struct Transcript {
     pub further: Map<String, Value>,
 }
 
-/// What one speaker said at a stretch.
+/// One speaker's words at a stretch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Utterance {
     /// The speaker's label, such as `A`.
     pub speaker: String,
-    /// What was said.
+    /// The words.
     pub text: String,
     /// Members that are not named above.
     #[serde(flatten)]

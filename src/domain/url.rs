@@ -6,7 +6,7 @@
 //! IDNA, percent-encoding of non-ASCII in path and query, dot segments, and dropping `:443`. The result is canonical:
 //! parsed again it gives itself.
 //!
-//! What is judged here is the spelling. Whether the name leads to a public address is judged when a connection is made
+//! Only the spelling is judged here. Whether the name leads to a public address is judged when a connection is made
 //! ([`address`](crate::domain::address)), for a public name can point anywhere. No name is looked up here.
 //!
 //! Path and query count as secret (some are capabilities): neither `Debug` nor a refusal repeats them.
@@ -129,7 +129,7 @@ pub enum UrlRefusal {
         host: String,
         /// Its last label.
         suffix: &'static str,
-        /// Who set it aside.
+        /// The document that set it aside.
         source_name: &'static str,
     },
     /// A character in path or query that the URL standard wants percent-encoded.
@@ -138,7 +138,7 @@ pub enum UrlRefusal {
     /// `%` without two hexadecimal digits after it.
     #[error("the URL has a % that is not followed by two hexadecimal digits; write %25 for the sign itself")]
     PercentEscape,
-    /// What the parser refuses besides.
+    /// Another fault that the parser found.
     #[error("the URL is not valid ({0})")]
     Invalid(ParseError),
 }
@@ -269,7 +269,7 @@ fn judge_port(digits: &str) -> Result<(), UrlRefusal> {
     }
 }
 
-/// What the WHATWG parser reads, unless it had to overlook something.
+/// The WHATWG parser's reading, unless it had to overlook something.
 fn parse_without_repair(input: &str) -> Result<Url, UrlRefusal> {
     let violation = Cell::new(None);
     let note = |found| violation.set(Some(found));
@@ -303,7 +303,7 @@ fn judge_host(host: &str) -> Result<(), UrlRefusal> {
         if !is_host_label(label) {
             return Err(UrlRefusal::HostCharacter);
         }
-        // What decodes to such a prefix again is none that a registry gives out (UTS 46, validity criterion 4).
+        // No registry gives out a label that decodes to such a prefix again (UTS 46, validity criterion 4).
         if label.starts_with("xn--") && url::quirks::domain_to_unicode(label).starts_with("xn--") {
             return Err(UrlRefusal::Idna);
         }

@@ -18,7 +18,7 @@ pub const EDIT_TRIES: usize = 5;
 pub struct Webhook {
     /// Its id.
     pub id: WebhookId,
-    /// Where its events go; path and query count as secret in logs.
+    /// The address of its events; path and query count as secret in logs.
     #[serde(deserialize_with = "saved_url")]
     pub url: EndpointUrl,
     /// The event types it is subscribed to.

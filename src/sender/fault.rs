@@ -45,7 +45,7 @@ pub(super) fn met(error: &(dyn Error + 'static), phase: Phase) -> Result<Outcome
         .unwrap_or_else(|| Ok(Outcome::NetworkError(unexplained(phase))))
 }
 
-/// What caused this error. An `io::Error` around another error leaves that one out of its `source()`.
+/// The cause of this error. An `io::Error` around another error leaves that one out of its `source()`.
 fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),
@@ -53,7 +53,7 @@ fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'stati
     }
 }
 
-/// What this one error says, if anything.
+/// The meaning of this one error, if it has one.
 fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Result<Outcome, NotMade>> {
     let fault = if let Some(lookup) = error.downcast_ref::<LookupError>() {
         return Some(match lookup.clone() {

@@ -2,7 +2,7 @@
 //!
 //! [`Sender::attempt`] reads top to bottom. What goes wrong at the endpoint is an [`Outcome`], never an error.
 //!
-//! What must never happen here: a connection to an address that `domain::address` has not passed; a redirect or a
+//! These must never happen here: a connection to an address that `domain::address` has not passed; a redirect or a
 //! proxy followed; a request sent twice; a path, a query or a secret in a text, a log line or a `Debug`; an endpoint
 //! blamed for a connection that was ours to judge, or for what this machine lacks.
 //!
@@ -77,10 +77,10 @@ struct Shared {
     response_max_bytes: u64,
 }
 
-/// What one attempt met.
+/// The result of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// What it met.
+    /// Its outcome.
     pub outcome: Outcome,
     /// From its start until the response body was read as far as it is read, or the attempt was given up.
     pub duration: Duration,
@@ -127,7 +127,7 @@ pub enum SenderError {
     ExtraCa {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Its fault.
         source: io::Error,
     },
     /// `egress.extra_ca` holds no certificate that could be trusted.
@@ -222,7 +222,7 @@ impl Sender {
             let why = format!("status {} as the final one", status.as_u16());
             return Ok(Outcome::NetworkError(NetworkFault::InvalidResponse(why)));
         }
-        // Whatever becomes of the body, the headers were complete: the outcome stands.
+        // The headers were complete, so the outcome stands, whatever becomes of the body.
         progress.answered(status.as_u16());
         let keep_alive = keep_alive(answer.headers());
         if read_away(answer.into_body(), self.0.response_max_bytes).await {

@@ -1,4 +1,4 @@
-//! What is sent: the envelope, the headers that every webhook request has, and the webhook's authentication.
+//! The request: the envelope, the headers that every webhook request has, and the webhook's authentication.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
 /// client adds.
 const HEADERS: usize = 8;
 
-/// What to send, and where.
+/// One request, with its destination.
 pub struct Request {
     /// An `https` URL with a host name.
     pub url: Url,

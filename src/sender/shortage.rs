@@ -1,10 +1,10 @@
-//! What this machine can run out of. It says nothing of the endpoint, and must not be charged to it.
+//! Shortages of this machine. They say nothing of the endpoint, and must not be charged to it.
 
 use std::io;
 
 use rustix::io::Errno;
 
-/// What this machine ran out of, where that is the error.
+/// The thing that this machine ran out of, if that is the error.
 pub(super) fn lacking(error: &io::Error) -> Option<&'static str> {
     Some(match Errno::from_io_error(error)? {
         Errno::MFILE | Errno::NFILE => "no file descriptor is left",

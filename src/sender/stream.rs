@@ -32,7 +32,7 @@ pub(super) struct Watch(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What the answer may still bring.
+    /// The bytes that the answer may still bring.
     left_bytes: AtomicU64,
     /// Whether anything of an answer came.
     answered: AtomicBool,

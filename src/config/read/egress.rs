@@ -9,7 +9,7 @@ use crate::config::{Dns, Egress, Settings, error::ConfigError};
 
 /// `egress.max_connections` is this much for each thread more than `worker.concurrency` unless it is set.
 const CONNECTIONS_BESIDES: usize = 1024;
-/// Where name servers listen.
+/// The port of name servers.
 const DNS_PORT: u16 = 53;
 
 impl Read<'_> {

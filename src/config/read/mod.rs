@@ -40,9 +40,9 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         delivery: read.delivery()?,
         event: read.event()?,
         webhooks: Webhooks { limit_per_account: read.integer("webhooks.limit_per_account", 1, 1000)? },
-        held: read.bounds("held")?,
-        failed: read.bounds("failed")?,
-        rejected: read.bounds("rejected")?,
+        held: read.retention("held")?,
+        failed: read.retention("failed")?,
+        rejected: read.retention("rejected")?,
         egress: read.egress()?,
         dns: read.dns()?,
         secrets: read.secrets()?,
@@ -108,7 +108,7 @@ impl Read<'_> {
         Ok(Some(self.text(key)?).filter(|text| !text.is_empty()).map(PathBuf::from))
     }
 
-    fn bounds(&self, section: &str) -> Result<Retention, ConfigError> {
+    fn retention(&self, section: &str) -> Result<Retention, ConfigError> {
         Ok(Retention {
             limit: self.integer(&format!("{section}.limit"), 1, 10_000_000)?,
             max_bytes: self.bytes(&format!("{section}.max_bytes"), &KEY_BYTES)?,

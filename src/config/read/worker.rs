@@ -8,7 +8,7 @@ use super::{
 };
 use crate::config::{Delivery, Settings, Worker, error::ConfigError};
 
-/// What a lease must have beyond the latest start and the longest attempt: the time to settle.
+/// A lease must outlast the latest start and the longest attempt by the time that settling takes.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
 /// More waits than this are no schedule but a mistake.
 const RETRY_DELAYS_MAX: usize = 10;

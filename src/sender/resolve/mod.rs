@@ -67,7 +67,7 @@ const AGAIN_TIMEOUT: Duration = Duration::from_millis(3500);
 const JUDGED_WITHIN: Duration = Duration::from_secs(5);
 /// The same after the second question, and still within an attempt of 10 s.
 const JUDGED_AGAIN_WITHIN: Duration = Duration::from_secs(9);
-/// Where attempts are short, a name server that works is heard within this.
+/// A name server that works is heard within this, if attempts are short.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// A probe is sent when a question is open for this long, or for a quarter of the time that an attempt has.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
@@ -281,7 +281,7 @@ fn absence(host: &str, v4: &NetError, v6: &NetError) -> NetworkFault {
     }
 }
 
-/// What the name servers did, in a few words.
+/// The name servers' behaviour, in a few words.
 fn reason(error: &NetError) -> String {
     match error {
         NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => "the name server failed".to_owned(),

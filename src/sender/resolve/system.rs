@@ -1,6 +1,6 @@
 //! The system's name servers: the `nameserver` lines of `/etc/resolv.conf`, and nothing else in that file.
 //!
-//! Whatever another line says is passed over unread, so that no line of the file can spoil a delivery. Search domains are
+//! Every other line is passed over unread, so that no line of the file can spoil a delivery. Search domains are
 //! not used in any case. The format is resolv.conf(5)'s, in which one address follows the word; besides, as on BSD, an
 //! address in brackets may have a port.
 
