@@ -2,8 +2,10 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
     process::{Child, Command, Stdio},
+    thread,
 };
 
 /// A `redis-server`, which ends with this.
@@ -14,6 +16,13 @@ impl Drop for Redis {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A backend whose Redis is at this URL.
+fn producer(url: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lynkhook-producer"));
+    command.env_clear().env("REDIS_URL", url);
+    command
 }
 
 #[test]
@@ -31,11 +40,7 @@ fn a_producer_without_the_program_enqueues_an_event() {
     let mut log = BufReader::new(redis.0.stdout.take().unwrap()).lines();
     assert!(log.any(|line| line.unwrap().contains("eady to accept connections")), "Redis does not start");
 
-    let output = Command::new(env!("CARGO_BIN_EXE_lynkhook-producer"))
-        .env_clear()
-        .env("REDIS_URL", format!("redis+unix://{}", socket.display()))
-        .output()
-        .unwrap();
+    let output = producer(&format!("redis+unix://{}", socket.display())).output().unwrap();
     let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(output.status.success(), "{stderr}");
 
@@ -48,4 +53,20 @@ fn a_producer_without_the_program_enqueues_an_event() {
     {
         assert!(queue.contains(part), "{part} is not in {queue}");
     }
+}
+
+#[test]
+fn a_producer_without_the_program_speaks_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let greeting = thread::spawn(move || {
+        let mut hello = [0; 6];
+        listener.accept().unwrap().0.read_exact(&mut hello).map(|()| hello)
+    });
+    let output = producer(&format!("rediss://{address}")).output().unwrap();
+    // Without a connection from the producer, this one ends the wait for it.
+    drop(TcpStream::connect(address));
+    let hello = greeting.join().unwrap().unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    // A record of a handshake, and in it the client's greeting (RFC 8446, 5.1 and 4).
+    assert_eq!((hello[0], hello[5]), (22, 1), "{hello:?}");
 }
