@@ -153,6 +153,7 @@
 //! | [`telemetry`] | logs | secrets, payloads |
 //! | [`failpoint`] | crashes that tests ask for | anything in a release build |
 //! | [`secrets`] | customers' secrets sealed at rest, under several keys while one replaces another | |
+//! | [`listen`] | one bounded HTTP server, for every port that is opened | what is asked and answered |
 //! | [`store`] | Redis: keys, connections, one method for each script | policy |
 //! | [`sender`] | one attempt: resolve, judge the addresses, connect to those, send, read a little | redirects, proxies, other addresses |
 //! | [`webhooks`] | what people do with webhooks, once for every surface | |
@@ -176,6 +177,8 @@ pub mod store;
 
 #[cfg(feature = "program")]
 pub mod cli;
+#[cfg(feature = "program")]
+pub mod listen;
 #[cfg(feature = "program")]
 pub mod queue;
 #[cfg(feature = "program")]

@@ -77,7 +77,7 @@ pub async fn run(settings: &Settings, store: Store, vault: Vault, stop: Cancella
     limits::within_clients(settings, &store).await?;
     let crew: probes::Workers = (0..settings.threads()).map(|_| OnceLock::new()).collect();
     if let Some(address) = settings.worker.health_bind {
-        let listener = probes::listen(address).await.map_err(|source| WorkerError::Health { address, source })?;
+        let listener = probes::open(address).await.map_err(|source| WorkerError::Health { address, source })?;
         tokio::spawn(probes::serve(crew.clone(), listener));
     }
     let others = threads::start(settings, &vault, &crew, &stop);

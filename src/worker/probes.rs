@@ -1,7 +1,6 @@
 //! The probes, over HTTP: `/healthz` and `/readyz`. Both answer 200 or 503, and say in JSON which check failed.
 
 use std::{
-    convert::Infallible,
     net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -10,21 +9,20 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::Incoming;
 use serde::Serialize;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::{Worker, parts::heartbeat::Check};
+use crate::listen::{self, Limits};
 
-/// One probe takes this long at most, its answer included.
-const EXCHANGE_WITHIN: Duration = Duration::from_secs(2);
 /// A probe sends its request at once; a connection that does not is in the way of those that do.
-const SAY_WITHIN: Duration = Duration::from_millis(500);
-/// Probes at a time.
-const CONNECTIONS_MAX: usize = 256;
-/// The pause when no connection can be accepted (no file descriptor is left).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const LIMITS: Limits = Limits {
+    connections_max: 256,
+    head_within: Duration::from_millis(500),
+    exchange_within: Some(Duration::from_secs(2)),
+};
 
 /// The workers of this process, each in its place from when it has started.
 pub(super) type Workers = Arc<[OnceLock<Arc<Worker>>]>;
@@ -36,7 +34,7 @@ struct Answer {
 }
 
 /// Opens the port for probes.
-pub(super) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(super) async fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
     let listener = TcpListener::bind(address).await?;
     tracing::info!(address = %listener.local_addr()?, "health at /healthz and /readyz");
     Ok(listener)
@@ -44,30 +42,8 @@ pub(super) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> 
 
 /// Answers probes until the process ends.
 pub(super) async fn serve(crew: Workers, listener: TcpListener) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let connection = connections.clone().acquire_owned().await.expect("never closed");
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let crew = crew.clone();
-        tokio::spawn(async move {
-            let answer = service_fn(|request| {
-                let crew = crew.clone();
-                async move { Ok::<_, Infallible>(answer(&crew, &request)) }
-            });
-            let mut http = http1::Builder::new();
-            let exchange = http
-                .timer(TokioTimer::new())
-                .header_read_timeout(SAY_WITHIN)
-                .keep_alive(false)
-                .serve_connection(TokioIo::new(stream), answer);
-            // Whoever is slow or talks nonsense is none to be told of it.
-            let _ = tokio::time::timeout(EXCHANGE_WITHIN, exchange).await;
-            drop(connection);
-        });
-    }
+    let answer = move |request| std::future::ready(answer(&crew, &request));
+    listen::serve(listener, LIMITS, None, CancellationToken::new(), answer).await;
 }
 
 fn answer(crew: &Workers, request: &Request<Incoming>) -> Response<Full<Bytes>> {

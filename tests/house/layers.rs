@@ -11,6 +11,7 @@ const LAYERS: [&str; 12] = [
     "telemetry",
     "failpoint",
     "secrets",
+    "listen",
     "store",
     "sender",
     "webhooks",

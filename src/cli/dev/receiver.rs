@@ -4,7 +4,6 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -13,17 +12,15 @@ use anyhow::Context;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::Incoming;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::{ServerConfig, crypto::aws_lc_rs};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
-};
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use super::home::Home;
+use crate::listen::{self, Limits};
 
 /// What the paths do, for people.
 pub(super) const PATHS: &str = "/crm 200 · /flaky 503, 503, 200 · /gone 404 · /status/NNN · /slow 200 after 12 s";
@@ -32,15 +29,14 @@ pub(super) const PATHS: &str = "/crm 200 · /flaky 503, 503, 200 · /gone 404 ·
 const SLOW: Duration = Duration::from_secs(12);
 /// More than an envelope may have.
 const BODY_MAX_BYTES: usize = 32 << 20;
-const CONNECTIONS_MAX: usize = 1024;
+/// The sender may keep a connection idle for as long as a head may take.
+const LIMITS: Limits = Limits { connections_max: 1024, head_within: Duration::from_secs(30), exchange_within: None };
 /// Requests that wait to be told, before further ones wait too.
 const UNTOLD_MAX: usize = 1024;
 /// How many events are remembered; beyond this their counts begin anew.
 const REMEMBERED_MAX: usize = 100_000;
 /// A handshake takes no longer than an attempt.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// The pause when no connection can be accepted (no file descriptor is left).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// One request that came. No `Debug`: its headers hold secrets.
 pub(super) struct Received {
@@ -89,7 +85,12 @@ impl Receiver {
         home.write("ca.pem", &ca)?;
         let (told, received) = mpsc::channel(UNTOLD_MAX);
         let paths = Arc::new(Paths { told, counts: Mutex::default() });
-        tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(tls)), paths));
+        let answer = move |request| {
+            let paths = paths.clone();
+            async move { paths.answer(request).await }
+        };
+        let tls = (TlsAcceptor::from(Arc::new(tls)), HANDSHAKE);
+        tokio::spawn(listen::serve(listener, LIMITS, Some(tls), CancellationToken::new(), answer));
         Ok(Self { port, received })
     }
 }
@@ -114,36 +115,6 @@ fn certificate() -> anyhow::Result<(String, ServerConfig)> {
         .with_single_cert(vec![certificate.into()], key)?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((authority.pem(), tls))
-}
-
-async fn accept(listener: TcpListener, tls: TlsAcceptor, paths: Arc<Paths>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let place = room.clone().acquire_owned().await.expect("never closed");
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let (tls, paths) = (tls.clone(), paths.clone());
-        tokio::spawn(async move {
-            serve(stream, tls, paths).await;
-            drop(place);
-        });
-    }
-}
-
-async fn serve(stream: TcpStream, tls: TlsAcceptor, paths: Arc<Paths>) {
-    // Without this an answer waits for 40 ms, and the durations that are shown are not the sender's.
-    let _ = stream.set_nodelay(true);
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
-    let service = service_fn(move |request| {
-        let paths = paths.clone();
-        async move { Ok::<_, Infallible>(paths.answer(request).await) }
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new());
-    // A connection that breaks is the sender's to tell.
-    let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }
 
 struct Paths {

@@ -1,0 +1,319 @@
+//! One bounded HTTP/1.1 server, for every port that this program opens. It does not know what is asked and answered.
+//!
+//! It bounds the connections at a time, the time for a request's head and for a TLS handshake, and, where the port asks for it,
+//! the time for a whole exchange. While no connection can be accepted, because no file descriptor is left, the server pauses.
+
+use std::{convert::Infallible, error::Error, pin::pin, time::Duration};
+
+use http::{Request, Response};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{either::Either, sync::CancellationToken};
+
+/// The pause after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The bounds of one port.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at a time; further ones wait until one of these ends.
+    pub connections_max: usize,
+    /// A connection is closed when it is ready for a request and the request's head does not arrive within this.
+    pub head_within: Duration,
+    /// With a limit, a connection serves one request and is closed after this at the latest; with `None` it is kept for
+    /// further requests.
+    pub exchange_within: Option<Duration>,
+}
+
+/// TLS, and the time that a handshake may take.
+pub type Tls = (TlsAcceptor, Duration);
+
+/// Serves the port until `stop` is cancelled. Then the server accepts nothing more, closes idle connections, and returns when the
+/// exchanges under way have ended. Dropping the future cuts every connection at once.
+pub async fn serve<F, B>(
+    listener: TcpListener,
+    limits: Limits,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+) where
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < limits.connections_max => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(converse(stream, limits, tls.clone(), stop.clone(), answer.clone()));
+                }
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            },
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// One connection. Its errors are ignored: a client that is slow or breaks the protocol needs no answer.
+async fn converse<F, B>(
+    stream: TcpStream,
+    limits: Limits,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+    answer: impl Fn(Request<Incoming>) -> F + Send,
+) where
+    F: Future<Output = Response<B>> + Send,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    // Without this an answer may wait for 40 ms.
+    let _ = stream.set_nodelay(true);
+    let stream = match tls {
+        None => Either::Left(stream),
+        Some((tls, within)) => match timeout(within, tls.accept(stream)).await {
+            Ok(Ok(stream)) => Either::Right(stream),
+            _ => return,
+        },
+    };
+    let service = service_fn(move |request| {
+        let answer = answer(request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.head_within).keep_alive(limits.exchange_within.is_none());
+    let mut served = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let served = async {
+        tokio::select! {
+            _ = &mut served => {}
+            () = stop.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                let _ = served.await;
+            }
+        }
+    };
+    match limits.exchange_within {
+        Some(within) => drop(timeout(within, served).await),
+        None => served.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        net::SocketAddr,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+        },
+        time::Instant,
+    };
+
+    use http_body_util::Full;
+    use hyper::body::Bytes;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use rustls::{ServerConfig, crypto::aws_lc_rs, server::ResolvesServerCertUsingSni};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        sync::{Semaphore, mpsc},
+        task::JoinHandle,
+    };
+
+    use super::*;
+
+    const REQUEST: &str = "GET / HTTP/1.1\r\nhost: here\r\n\r\n";
+    /// A bound that no test reaches …
+    const LONG: Duration = Duration::from_secs(60);
+    /// … because the server does by then what the test waits for.
+    const SOON: Duration = Duration::from_secs(10);
+    const SHORT: Duration = Duration::from_millis(150);
+    const LIMITS: Limits = Limits { connections_max: 8, head_within: LONG, exchange_within: None };
+
+    /// A port whose answers wait at a gate.
+    struct Port {
+        address: SocketAddr,
+        /// A unit for each request that came.
+        came: mpsc::UnboundedReceiver<()>,
+        gate: Arc<Semaphore>,
+        /// The most requests that waited together.
+        most: Arc<AtomicUsize>,
+        stop: CancellationToken,
+        serving: JoinHandle<()>,
+    }
+
+    impl Port {
+        async fn start(limits: Limits, tls: Option<Tls>) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (tell, came) = mpsc::unbounded_channel();
+            let (gate, most, now) =
+                (Arc::new(Semaphore::new(0)), Arc::<AtomicUsize>::default(), Arc::new(AtomicUsize::new(0)));
+            let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+            let (gate_in, most_in) = (gate.clone(), most.clone());
+            let answer = move |_| {
+                let (tell, gate, most, now) = (tell.clone(), gate_in.clone(), most_in.clone(), now.clone());
+                async move {
+                    most.fetch_max(now.fetch_add(1, Relaxed) + 1, Relaxed);
+                    tell.send(()).unwrap();
+                    gate.acquire().await.unwrap().forget();
+                    now.fetch_sub(1, Relaxed);
+                    Response::new(Full::new(Bytes::from_static(b"answered")))
+                }
+            };
+            let serving = tokio::spawn(serve(listener, limits, tls, stop.clone(), answer));
+            Self { address, came, gate, most, stop, serving }
+        }
+
+        /// A connection on which this was sent.
+        async fn send(&self, text: &str) -> TcpStream {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            stream.write_all(text.as_bytes()).await.unwrap();
+            stream
+        }
+    }
+
+    /// Reads one answer of a connection that is kept.
+    async fn one_answer(stream: &mut TcpStream) {
+        let mut read = Vec::new();
+        while !read.ends_with(b"answered") {
+            assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "{}", String::from_utf8_lossy(&read));
+        }
+    }
+
+    /// Reads until the connection is closed.
+    async fn rest(mut stream: TcpStream) -> String {
+        let mut read = Vec::new();
+        // A connection that is closed with something unread is reset.
+        let _ = timeout(SOON, stream.read_to_end(&mut read)).await.expect("the server closes it");
+        String::from_utf8(read).unwrap()
+    }
+
+    #[tokio::test]
+    async fn further_connections_wait_until_one_of_the_most_that_may_be_open_ends() {
+        let limits = Limits { connections_max: 2, exchange_within: Some(LONG), ..LIMITS };
+        let mut port = Port::start(limits, None).await;
+        let mut streams = Vec::new();
+        for _ in 0..2 {
+            streams.push(port.send(REQUEST).await);
+            port.came.recv().await.unwrap();
+        }
+        for _ in 0..6 {
+            streams.push(port.send(REQUEST).await);
+        }
+        port.gate.add_permits(streams.len());
+        for stream in streams {
+            assert!(rest(stream).await.ends_with("answered"));
+        }
+        assert_eq!(port.most.load(Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_head_does_not_arrive_in_time_is_closed_and_others_are_served_meanwhile() {
+        let port = Port::start(Limits { head_within: SHORT, ..LIMITS }, None).await;
+        let (began, late) = (Instant::now(), port.send("GET / HTTP/1.1\r\nhost:").await);
+        port.gate.add_permits(1);
+        let mut kept = port.send(REQUEST).await;
+        one_answer(&mut kept).await;
+        let rested = Instant::now();
+        assert!(!rest(late).await.contains("answered"));
+        assert!(began.elapsed() >= SHORT);
+        assert_eq!(rest(kept).await, "", "the head of a further request has that long, too");
+        assert!(rested.elapsed() + Duration::from_millis(5) >= SHORT);
+    }
+
+    #[tokio::test]
+    async fn an_exchange_is_cut_when_its_time_is_over_and_has_its_connection_for_itself() {
+        let limit = |within| Limits { exchange_within: Some(within), ..LIMITS };
+        let mut port = Port::start(limit(SHORT), None).await;
+        let (began, stream) = (Instant::now(), port.send(REQUEST).await);
+        port.came.recv().await.unwrap();
+        assert_eq!(rest(stream).await, "");
+        assert!(began.elapsed() >= SHORT);
+
+        let port = Port::start(limit(LONG), None).await;
+        port.gate.add_permits(2);
+        let answers = rest(port.send(&REQUEST.repeat(2)).await).await;
+        assert_eq!(answers.matches("answered").count(), 1, "{answers}");
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_does_not_come_ends_its_connection() {
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+        let port = Port::start(LIMITS, Some((TlsAcceptor::from(Arc::new(config)), SHORT))).await;
+        let began = Instant::now();
+        assert_eq!(rest(port.send("").await).await, "");
+        assert!(began.elapsed() >= SHORT);
+    }
+
+    #[tokio::test]
+    async fn while_no_file_descriptor_is_left_the_server_pauses_and_then_goes_on() {
+        const ALONE: &str = "LYNKHOOK_TEST_ALONE";
+        const NAME: &str = "listen::tests::while_no_file_descriptor_is_left_the_server_pauses_and_then_goes_on";
+        // The limit is the process's, so the test has a process of its own.
+        if std::env::var_os(ALONE).is_none() {
+            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+            let ended = alone.args(["--exact", NAME, "--nocapture"]).env(ALONE, "1").output().unwrap();
+            assert!(ended.status.success() && ended.stdout.windows(8).any(|part| part == b"1 passed"), "{ended:#?}");
+            return;
+        }
+        let mut port = Port::start(LIMITS, None).await;
+        port.gate.add_permits(1);
+        // The server does not run until something is awaited.
+        let mut waiting = std::net::TcpStream::connect(port.address).unwrap();
+        waiting.write_all(REQUEST.as_bytes()).unwrap();
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..limit }).unwrap();
+        let metrics = tokio::runtime::Handle::current().metrics();
+        let (began, busy) = (Instant::now(), metrics.worker_total_busy_duration(0));
+        sleep(ACCEPT_PAUSE * 3).await;
+        let busy = metrics.worker_total_busy_duration(0).saturating_sub(busy);
+        assert!(busy < began.elapsed() * 3 / 4, "busy for {busy:?} of {:?}", began.elapsed());
+        assert!(port.came.try_recv().is_err());
+
+        setrlimit(Resource::Nofile, limit).unwrap();
+        waiting.set_nonblocking(true).unwrap();
+        one_answer(&mut TcpStream::from_std(waiting).unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_stopped_finishes_what_has_begun_and_accepts_nothing_more() {
+        let mut port = Port::start(LIMITS, None).await;
+        let mut idle = port.send(REQUEST).await;
+        port.gate.add_permits(1);
+        one_answer(&mut idle).await;
+        port.came.recv().await.unwrap();
+        let begun = port.send(REQUEST).await;
+        port.came.recv().await.unwrap();
+        port.stop.cancel();
+        assert_eq!(rest(idle).await, "", "a kept connection with no request under way is closed");
+        assert!(TcpStream::connect(port.address).await.is_err());
+        assert!(!port.serving.is_finished());
+        port.gate.add_permits(1);
+        assert!(rest(begun).await.ends_with("answered"));
+        timeout(SOON, port.serving).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_dropped_cuts_its_connections() {
+        let mut port = Port::start(LIMITS, None).await;
+        let begun = port.send(REQUEST).await;
+        port.came.recv().await.unwrap();
+        port.serving.abort();
+        assert_eq!(rest(begun).await, "");
+    }
+}
