@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::sources;
 
 /// From the pure to the outermost. What a layer names as `crate::…` must stand before it here, or be itself.
-const LAYERS: [&str; 12] = [
+const LAYERS: [&str; 13] = [
     "domain",
     "config",
     "telemetry",

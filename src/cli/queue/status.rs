@@ -127,22 +127,20 @@ fn summary(status: &Status, width: Option<u16>) -> String {
 
 /// `12 of 2 webhooks`, and which limit is reached.
 fn kept(kept: Kept, section: &str, owner: &str) -> String {
-    let Kept { entries, streams, at_limit, at_max_bytes, limit, max_bytes, .. } = kept;
+    let Kept { entries, streams, limit, max_bytes, .. } = kept;
     let of = if entries > 0 { format!(" of {}", plural(streams, owner)) } else { String::new() };
     let beyond = match section {
         "held" => "new deliveries may fail, or the oldest are dropped",
         _ => "the oldest are dropped",
     };
-    let reached = |by, setting, bound| match by {
-        0 => String::new(),
-        by => format!(", LIMIT REACHED by {by}: {section}.{setting} = {bound}, {beyond}"),
-    };
-    let max_bytes = bytesize::ByteSize(max_bytes).display().iec().to_string();
-    format!(
-        "{entries}{of}{}{}",
-        reached(at_limit, "limit", limit.to_string()),
-        reached(at_max_bytes, "max_bytes", max_bytes)
-    )
+    let reached = kept.reached().map(|(setting, by)| {
+        let bound = match setting {
+            "limit" => limit.to_string(),
+            _ => bytesize::ByteSize(max_bytes).display().iec().to_string(),
+        };
+        format!(", LIMIT REACHED by {by}: {section}.{setting} = {bound}, {beyond}")
+    });
+    format!("{entries}{of}{}", reached.collect::<String>())
 }
 
 /// Partitions with anything in them.
@@ -252,7 +250,7 @@ fn panics(workers: &[LiveWorker]) -> Option<String> {
 
 /// A number, marked where it is as high as it may be.
 fn limited(entries: u64, kept: Kept) -> String {
-    if entries >= kept.limit { format!("{entries} (limit)") } else { entries.to_string() }
+    if kept.is_full(entries) { format!("{entries} (limit)") } else { entries.to_string() }
 }
 
 fn plural(count: u64, noun: &str) -> String {

@@ -157,10 +157,9 @@ impl Store {
         let all = QueueFigures::sum(partitions.iter().map(|partition| &partition.figures), consumers.len());
         let scanned = self.scan_workers(&mut consumers).await?;
         let kept = [("held", held), ("failed", failed), ("rejected", all.rejected)];
-        let reached = kept.iter().flat_map(|(section, kept)| {
-            let bounds = [("limit", kept.at_limit), ("max_bytes", kept.at_max_bytes)];
-            bounds.into_iter().filter(|&(_, streams)| streams > 0).map(move |(bound, _)| format!("{section}.{bound}"))
-        });
+        let reached = kept
+            .into_iter()
+            .flat_map(|(section, kept)| kept.reached().map(move |(bound, _)| format!("{section}.{bound}")));
         Ok(Status {
             time: timestamp(DateTime::<Utc>::from_timestamp_millis(now_ms).unwrap_or_default()),
             limits_reached: reached.collect(),
@@ -274,6 +273,16 @@ impl Kept {
         Self { limit: bounds.limit, max_bytes: bounds.max_bytes, ..Self::default() }
     }
 
+    /// Whether a stream of this many entries has as many as it may have.
+    pub fn is_full(self, entries: u64) -> bool {
+        entries >= self.limit
+    }
+
+    /// The bounds that are reached, each with the number of streams that reached it.
+    pub fn reached(self) -> impl Iterator<Item = (&'static str, u64)> {
+        [("limit", self.at_limit), ("max_bytes", self.at_max_bytes)].into_iter().filter(|&(_, streams)| streams > 0)
+    }
+
     /// One stream more, of this many entries and bytes.
     fn with(self, (entries, bytes): (u64, u64)) -> Self {
         let one_more = bytes + bytes / entries.max(1);
@@ -281,7 +290,7 @@ impl Kept {
             entries: self.entries + entries,
             streams: self.streams + u64::from(entries > 0),
             bytes: self.bytes + bytes,
-            at_limit: self.at_limit + u64::from(entries >= self.limit),
+            at_limit: self.at_limit + u64::from(self.is_full(entries)),
             at_max_bytes: self.at_max_bytes + u64::from(one_more > self.max_bytes),
             ..self
         }
