@@ -86,7 +86,7 @@ pub(super) fn line(error: &anyhow::Error) -> String {
     line
 }
 
-/// What to do about errors whose texts, made for every surface, do not say it for a command line.
+/// The next step on a command line after errors whose texts, made for every surface, do not name it.
 fn next_step(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(WebhooksError::NotFound { account, .. }) = error.downcast_ref() {
         return Some(format!("`lynkhook webhook list --account {account}` shows those that it has"));

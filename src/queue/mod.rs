@@ -1,4 +1,4 @@
-//! What operators do with the queue: read its figures, find, requeue and drop what was rejected (`rejected.rs`), and
+//! The things that operators do with the queue: read its figures, find, requeue and drop what was rejected (`rejected.rs`), and
 //! examine the Redis that holds it (`doctor/`). Written once, for every surface.
 
 pub mod doctor;
@@ -15,7 +15,7 @@ pub use crate::store::{
 };
 use crate::store::{Store, StoreError};
 
-/// What operators do with the queue.
+/// The queue, as operators see it.
 pub struct Queue {
     store: Store,
 }

@@ -1,4 +1,4 @@
-//! What to do about an error of Redis, by its cause.
+//! The next step after an error of Redis, by its cause.
 
 use rustls::{AlertDescription, CertificateError, Error};
 

@@ -1,7 +1,7 @@
 //! Entries that were no event: found, put back into the queue, or dropped.
 //!
-//! What is requeued or dropped is what was there at the start: an entry that is rejected for the second time
-//! meanwhile has a new id and is left alone, so that requeueing all of them comes to an end.
+//! Requeueing and dropping stop at the newest entry that was there at the start. An entry that is rejected for the second
+//! time meanwhile has a new id and is left alone, so that requeueing all of them comes to an end.
 
 use std::{cmp::Reverse, ops::Range};
 
@@ -22,7 +22,7 @@ pub struct WhichRejected {
     pub partition: Option<u16>,
 }
 
-/// What became of rejected entries.
+/// The result of requeueing or dropping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Settled {

@@ -13,18 +13,18 @@ const PURGE_ROUNDS: usize = 5;
 pub struct Deleted {
     /// Its account.
     pub account: AccountId,
-    /// What went with it.
+    /// The deliveries that went with it.
     pub dropped: Dropped,
     /// Its id.
     pub id: WebhookId,
 }
 
-/// What purging an account deleted.
+/// An account that was purged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Purged {
     /// The account.
     pub account: AccountId,
-    /// What went with its webhooks.
+    /// The deliveries that went with its webhooks.
     pub dropped: Dropped,
     /// Its webhooks.
     pub webhooks: Vec<WebhookId>,

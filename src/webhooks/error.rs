@@ -29,7 +29,7 @@ pub enum WebhooksError {
         account: AccountId,
         /// The webhook.
         webhook: WebhookId,
-        /// What was given.
+        /// The id that was given.
         delivery: String,
     },
     /// The account has as many as it may.

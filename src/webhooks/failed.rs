@@ -41,7 +41,7 @@ pub struct FailedDelivery {
     pub failed_at: String,
     /// The last attempt's response status, or "Network Error".
     pub http_status: HttpStatus,
-    /// What went wrong.
+    /// The reason, in words.
     pub error: Option<String>,
     /// Related entity ids.
     pub identifiers: Identifiers,
@@ -56,18 +56,18 @@ pub enum Which {
     One(String),
     /// All that there are.
     All,
-    /// What failed at this time or later.
+    /// Those that failed at this time or later.
     Since(DateTime<Utc>),
-    /// What failed within this long, by the clock of Redis.
+    /// Those that failed within this long, by the clock of Redis.
     Within(Duration),
 }
 
 /// How far redelivering has come.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    /// So many are queued again.
+    /// The number that are queued again.
     pub moved: u64,
-    /// Of so many, where that is known: not of those since a time.
+    /// The number of all that were named, if it is known: not of those since a time.
     pub of: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! What people give: a webhook to add, or what to change of one. Nothing here is judged yet.
+//! The input of people: a webhook to add, or what to change of one. Nothing here is judged yet.
 //!
 //! So nothing here is shown either. Path and query of a URL count as secret, and before it is judged nobody knows where
 //! they begin; a secret may have been pasted into any field. `Debug` tells what was given, and none of it.
@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 /// A webhook to add.
 pub struct NewWebhook {
-    /// Where its events go.
+    /// The URL that its events go to.
     pub url: String,
     /// The event types; `None`: all of the catalogue.
     pub events: Option<Vec<String>>,
@@ -21,10 +21,10 @@ pub struct NewWebhook {
     pub active: bool,
 }
 
-/// What to change of a webhook; `None` leaves it as it is.
+/// A change of a webhook; `None` leaves it as it is.
 #[derive(Default)]
 pub struct Edit {
-    /// Where its events go.
+    /// The URL that its events go to.
     pub url: Option<String>,
     /// The event types.
     pub events: Option<Vec<String>>,

@@ -1,4 +1,4 @@
-//! What people give, judged: all faults of an input at once, each with the field that it belongs to, so that a form can show
+//! Judges what people give: all faults of an input at once, each with the field that it belongs to, so that a form can show
 //! each one at its field. No fault holds a secret.
 
 use std::collections::BTreeSet;
@@ -36,9 +36,9 @@ pub enum FieldRefusal {
     /// An event type.
     #[error("the event type `{given}` is not in the catalogue; there are: {known}")]
     Event {
-        /// What was given.
+        /// The event type that was given.
         given: String,
-        /// What there is.
+        /// The event types of the catalogue.
         known: String,
     },
     /// No event type at all.

@@ -1,4 +1,4 @@
-//! What people do with webhooks: add, list, show, edit and switch them, read the log, test (`test_button.rs`), delete and
+//! The things that people do with webhooks: add, list, show, edit and switch them, read the log, test (`test_button.rs`), delete and
 //! purge (`deletion.rs`), redeliver what failed (`failed.rs`), seal secrets anew (`rotate.rs`). Written once, for the command
 //! line, the API and the screen alike, with one form of what people give (`input.rs`), one place that judges it (`judge.rs`),
 //! and one way of showing a webhook (`view.rs`).
@@ -39,7 +39,7 @@ use crate::{
     store::{Put, Store, StoreError},
 };
 
-/// What people do with webhooks.
+/// The things that people do with webhooks.
 pub struct Webhooks {
     store: Store,
     vault: Vault,
@@ -61,7 +61,7 @@ pub struct Enabled {
 }
 
 impl Webhooks {
-    /// What people do, on this store, by these settings.
+    /// Works on this store, by these settings.
     ///
     /// # Errors
     /// [`AllowListError`] where `egress.allow` names what is neither a network nor a host.

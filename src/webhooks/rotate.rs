@@ -4,7 +4,7 @@
 //! again, so that it cannot bring the old sealing back, and neither loses what the other changed. Workers that have both
 //! keys open either sealing. Rotating is safe to repeat, to interrupt, and to run twice at once.
 //!
-//! What cannot be read or opened is left as it is, and named with its reason; it does not stop the others.
+//! A webhook that cannot be read or opened stays as it is. It is named with its reason, and does not stop the others.
 
 use std::collections::HashSet;
 
@@ -20,10 +20,10 @@ use crate::{
     store::{PageStart, Put, StoreError},
 };
 
-/// So many of those that could not be sealed anew are named; the others are counted.
+/// At most this many of the webhooks that could not be sealed anew are named; the others are counted.
 pub const FAILURES_SHOWN: usize = 1000;
 
-/// What a rotation came to.
+/// The result of a rotation.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rotation {
@@ -91,7 +91,7 @@ impl Serialize for WhyNot {
     }
 }
 
-/// What became of one webhook.
+/// The result for one webhook.
 enum Resealing {
     Resealed,
     Already,

@@ -15,7 +15,7 @@ use crate::{
     sender::{Request, Sender},
 };
 
-/// What the test button met.
+/// The log entry of a test.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct Tested(pub LogEntry);

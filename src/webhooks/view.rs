@@ -21,7 +21,7 @@ pub struct View {
     pub id: WebhookId,
     /// Its account.
     pub account: AccountId,
-    /// Where its events go; whole in JSON, host alone in `Debug`.
+    /// The URL that its events go to; whole in JSON, host alone in `Debug`.
     pub url: EndpointUrl,
     /// The event types it is subscribed to.
     pub events: Vec<String>,

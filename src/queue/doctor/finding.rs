@@ -19,16 +19,16 @@ pub enum Verdict {
     Fail,
 }
 
-/// What one check found.
+/// The result of one check.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The check's name.
     pub check: &'static str,
     /// How it ended.
     pub verdict: Verdict,
-    /// What was found, in words.
+    /// The finding, in words.
     pub found: String,
-    /// What to do; absent where nothing is to be done.
+    /// The next step; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }

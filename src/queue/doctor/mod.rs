@@ -82,7 +82,7 @@ fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<F
     findings
 }
 
-/// What a fact means; where it was refused, that is a failed check of its own.
+/// The findings of a fact; if the server refused to tell it, that is a failed check of its own.
 fn each<T>(check: &'static str, fact: &Result<T, StoreError>, judged: impl FnOnce(&T) -> Vec<Finding>) -> Vec<Finding> {
     match fact {
         Ok(fact) => judged(fact),

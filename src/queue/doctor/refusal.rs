@@ -1,4 +1,4 @@
-//! What was not answered: the server's own words, and what to do by their cause.
+//! Questions that were not answered: the server's own words, and what to do by their cause.
 
 use super::{
     super::redis_advice::{self, FOREIGN, KEYS, RIGHTS},

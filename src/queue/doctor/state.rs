@@ -1,4 +1,4 @@
-//! What lies in Redis: the settings, the groups, the figures of the queue.
+//! The content of Redis: the settings, the groups, the figures of the queue.
 
 use std::time::Duration;
 

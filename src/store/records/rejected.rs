@@ -35,7 +35,7 @@ pub struct RejectedEntry {
     pub time: String,
 }
 
-/// What becomes of rejected entries.
+/// The next place of rejected entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// Back into the queue, with their own fields.
@@ -44,14 +44,14 @@ pub enum Fate {
     Drop,
 }
 
-/// What one batch did.
+/// The result of one batch.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Entries that left.
     pub moved: u64,
     /// Entries that stayed, because their own fields cannot be restored.
     pub stayed: u64,
-    /// What is left of the range; `None`: nothing.
+    /// The rest of the range; `None` if nothing is left.
     pub rest: Option<EntryRange>,
 }
 
