@@ -1,19 +1,30 @@
-//! When a retry is late. A worker promotes a retry within milliseconds of its time, so one that stays behind tells of a fault.
-//! Three readers ask, and each draws another conclusion, so each has a threshold of its own:
+//! When something is late.
+//!
+//! A worker promotes a retry within milliseconds of its time, and reads an entry as soon as it has room for it. One that
+//! stays behind tells of a fault, or of too much work. Each reader draws another conclusion, so each has a threshold of its
+//! own:
 //!
 //! | threshold | reader | because |
 //! |---|---|---|
-//! | [`COUNTED`] | `lynkhook queue status` | a promoter looks at least once a second: an earlier retry may only wait for its turn |
-//! | [`FAILS_DOCTOR`] | `lynkhook doctor` | a restart of the only worker, or a short outage of Redis, is over by then |
-//! | [`FAILS_HEALTH`] | `/healthz` | a failed check restarts the worker, so it waits until all else has had its time |
+//! | [`RETRY_COUNTED`] | `lynkhook queue status` | a promoter looks at least once a second: an earlier retry may only wait for its turn |
+//! | [`RETRY_FAILS_DOCTOR`] | `lynkhook doctor` | a restart of the only worker, or a short outage of Redis, is over by then |
+//! | [`RETRY_FAILS_HEALTH`] | `/healthz` | a failed check restarts the worker, so it waits until all else has had its time |
+//! | [`ENTRY_OLD`] | `lynkhook doctor` warns | an attempt takes at most 10 s by default, so an older entry waits for a slot |
+//! | [`ENTRY_FORGOTTEN`] | `lynkhook doctor` fails, if no worker touched the queue for as long | a worker reads or claims every few seconds, so none runs |
 
 use std::time::Duration;
 
 /// `queue status` counts a retry as late.
-pub const COUNTED: Duration = Duration::from_secs(1);
+pub const RETRY_COUNTED: Duration = Duration::from_secs(1);
 
 /// `doctor` says that nobody promotes retries.
-pub const FAILS_DOCTOR: Duration = Duration::from_secs(10);
+pub const RETRY_FAILS_DOCTOR: Duration = Duration::from_secs(10);
 
 /// A worker's probe says that a retry was forgotten.
-pub const FAILS_HEALTH: Duration = Duration::from_secs(30);
+pub const RETRY_FAILS_HEALTH: Duration = Duration::from_secs(30);
+
+/// `doctor` warns of the oldest entry of the queue.
+pub const ENTRY_OLD: Duration = Duration::from_secs(15);
+
+/// `doctor` says that nobody reads an entry. An id that is further ahead than this is from the future.
+pub const ENTRY_FORGOTTEN: Duration = Duration::from_mins(1);

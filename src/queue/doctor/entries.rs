@@ -6,20 +6,19 @@ use chrono::TimeDelta;
 
 use super::finding::{Finding, fail, pass, warn};
 use crate::{
-    domain::text::seconds,
+    domain::{
+        lateness::{ENTRY_FORGOTTEN, ENTRY_OLD},
+        text::seconds,
+    },
     store::{Audit, Group, Status},
 };
 
 /// Entries that were taken out of the queue fail the check for this long.
 const TRIMMED_FAILS: Duration = Duration::from_hours(24);
-/// The oldest entry waits for longer than an attempt takes.
-const OLD: TimeDelta = TimeDelta::seconds(15);
-/// An entry that waits for this long while no worker touches its queue. An id is from the future if it is so far ahead.
-const FORGOTTEN: Duration = Duration::from_mins(1);
 
 /// Whether a worker reads from this partition, or has something of it in hand.
 pub(super) fn moves(group: &Group) -> bool {
-    group.touched.is_some_and(|ago| ago < FORGOTTEN)
+    group.touched.is_some_and(|ago| ago < ENTRY_FORGOTTEN)
 }
 
 /// The checks of all partitions that have a group.
@@ -90,7 +89,7 @@ fn age(groups: &[Group], figures: Option<&Status>) -> Finding {
         format!("the oldest entry of the queue{of} came {} ago", seconds(age.to_std().unwrap_or_default()))
     };
     let is_forgotten =
-        |(group, age): &(&Group, TimeDelta)| age.to_std().is_ok_and(|age| age > FORGOTTEN) && !moves(group);
+        |(group, age): &(&Group, TimeDelta)| age.to_std().is_ok_and(|age| age > ENTRY_FORGOTTEN) && !moves(group);
     if let Some((group, age)) = ages().filter(is_forgotten).max_by_key(|(_, age)| *age) {
         let forgotten = match group.touched {
             None => "no worker ever read".to_owned(),
@@ -99,9 +98,9 @@ fn age(groups: &[Group], figures: Option<&Status>) -> Finding {
         let found = format!("{}, and {forgotten} from partition {}", came(age), group.partition);
         return fail(CHECK, found, "start a worker; if one runs, look at its log");
     }
-    let ahead = ages().filter_map(|(_, age)| (-age).to_std().ok()).max().filter(|ahead| *ahead > FORGOTTEN);
+    let ahead = ages().filter_map(|(_, age)| (-age).to_std().ok()).max().filter(|ahead| *ahead > ENTRY_FORGOTTEN);
     match ahead {
-        _ if oldest > OLD => warn(
+        _ if oldest.to_std().is_ok_and(|age| age > ENTRY_OLD) => warn(
             CHECK,
             came(oldest),
             "it is worked off; where it grows, start more workers, or see lynkhook queue status",

@@ -97,7 +97,7 @@ pub(super) fn retries(status: &Status) -> Finding {
     let found = format!("{} waiting, {} late, by up to {}", retries.waiting, retries.late, seconds(late));
     match retries.late {
         0 => pass("retries", format!("{} waiting, none late", retries.waiting)),
-        _ if late > lateness::FAILS_DOCTOR => {
+        _ if late > lateness::RETRY_FAILS_DOCTOR => {
             fail("retries", found, "start a worker: it promotes them; if one runs, look at its log")
         }
         _ => warn("retries", found, "look again in a moment"),

@@ -178,7 +178,7 @@ impl Store {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.status.key(keys.queue(partition));
         script.key(keys.retries(partition)).key(keys.releases(partition)).key(keys.visits(partition));
-        script.key(keys.rejected(partition)).key(keys.counts(partition)).arg(ms(lateness::COUNTED));
+        script.key(keys.rejected(partition)).key(keys.counts(partition)).arg(ms(lateness::RETRY_COUNTED));
         let (now_ms, (depth, oldest, in_flight), consumers, retries, releases, visits, rejected, counts): Answer =
             self.at(partition).run_script(&script).await?;
         let added_ms = oldest.split('-').next().and_then(|ms| ms.parse::<i64>().ok());

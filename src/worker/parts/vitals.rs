@@ -47,7 +47,8 @@ impl Vitals {
         let mut checks = self.heartbeats.checks();
         if let Some(Ok(late)) = self.redis.last() {
             // While retries go out, the worker makes up for an outage, and a restart would only delay that.
-            let forgotten = late > lateness::FAILS_HEALTH && self.heartbeats.since_promoted() > lateness::FAILS_HEALTH;
+            let forgotten =
+                late > lateness::RETRY_FAILS_HEALTH && self.heartbeats.since_promoted() > lateness::RETRY_FAILS_HEALTH;
             checks.push(Check::new("retries", !forgotten, || {
                 format!("the oldest due retry has waited for {late:.1?} since its time, and none is promoted")
             }));
