@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// An entry with this delivery count was read once and claimed at least twice. Its workers may have died of it, so it is a
-/// suspect and is attempted apart from others. (`claim.lua` looks at the count before its own claim, which is one less.)
+/// An entry that has this delivery count when it was claimed is a suspect: it was read once and lost, claimed and lost again, so
+/// its workers may have died of it. It is attempted apart from other suspects. (`claim.lua` and `examine` see the count before
+/// the next claim: there it is more than 1.)
 pub const SUSPECT_DELIVERIES: u32 = 3;
 
 /// The settings about leases.

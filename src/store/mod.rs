@@ -34,7 +34,7 @@ pub use self::{
     },
     records::{
         AccountPage, Batch, Dropped, EntryRange, FailedEntry, FailedPage, Fate, PageStart, Put, Redelivered,
-        RejectedEntry, SettingsLooked,
+        RejectedEntry, SettingsLooked, WebhookEntry,
     },
     steps::{
         Attempted, Audit, BATCH_MAX, BATCH_MAX_BYTES, Claimed, ClientId, Entry, EntryId, Fence, Known, KnownClock,

@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::{Dropped, Webhooks, WebhooksError, not_found};
-use crate::domain::{account::AccountId, webhook::WebhookId};
+use crate::{
+    domain::{account::AccountId, webhook::WebhookId},
+    store::StoreError,
+};
 
 /// A purge looks again this often for webhooks that were added while it went on.
 const PURGE_ROUNDS: usize = 5;
@@ -42,11 +45,13 @@ impl Webhooks {
     pub async fn purge(&self, account: &AccountId) -> Result<Purged, WebhooksError> {
         let (mut webhooks, mut dropped) = (Vec::new(), Dropped::default());
         for _ in 0..PURGE_ROUNDS {
-            let found = self.store.webhook_ids(account).await?;
+            // By the names of their fields, for what cannot be read goes too.
+            let found = self.store.webhook_entries(account).await?;
             if found.is_empty() {
                 break;
             }
-            for id in found {
+            let ids: Result<Vec<_>, _> = found.into_iter().map(|(field, _)| self.id_of(account, &field)).collect();
+            for id in ids? {
                 // Gone already: somebody else deleted it just now.
                 if let Some(deleted) = self.store.delete_webhook(account, id).await? {
                     webhooks.push(id);
@@ -56,5 +61,12 @@ impl Webhooks {
             }
         }
         Ok(Purged { account: account.clone(), dropped, webhooks })
+    }
+
+    fn id_of(&self, account: &AccountId, field: &str) -> Result<WebhookId, StoreError> {
+        field.parse().map_err(|error| StoreError::Corrupt {
+            key: self.store.keys().webhooks(account),
+            reason: format!("`{field}` is no field of it: {error}"),
+        })
     }
 }

@@ -6,7 +6,10 @@ use chrono::{DateTime, Utc};
 use redis::Value;
 
 use super::status::Status;
-use crate::store::{Audit, ServerInfo, SettingsLooked, Store, StoreError, ms};
+use crate::{
+    domain::lease::SUSPECT_DELIVERIES,
+    store::{Audit, ServerInfo, SettingsLooked, Store, StoreError, ms},
+};
 
 /// So many stuck entries of a partition are counted; there may be more.
 const STUCK_MAX: u64 = 1000;
@@ -84,10 +87,11 @@ impl Store {
         let queue = self.0.keys.queue(partition);
         let mut pending = redis::cmd("XPENDING");
         pending.arg(&queue).arg("workers").arg("IDLE").arg(ms(stuck_after)).arg("-").arg("+").arg(STUCK_MAX);
-        let pending: Vec<(String, String, u64, u64)> = self.at(partition).run(&pending).await?;
+        let pending: Vec<(String, String, u64, u32)> = self.at(partition).run(&pending).await?;
         let consumers: Vec<HashMap<String, Value>> =
             self.at(partition).run(redis::cmd("XINFO").arg("CONSUMERS").arg(&queue).arg("workers")).await?;
-        let suspects = pending.iter().filter(|(.., deliveries)| *deliveries > 1).count() as u64;
+        let is_suspect = |deliveries: u32| deliveries + 1 >= SUSPECT_DELIVERIES;
+        let suspects = pending.iter().filter(|(.., deliveries)| is_suspect(*deliveries)).count() as u64;
         let idle =
             consumers.iter().filter_map(|consumer| redis::from_redis_value_ref::<u64>(consumer.get("idle")?).ok());
         Ok(Group {

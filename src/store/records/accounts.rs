@@ -3,9 +3,9 @@
 //! One `SCAN` over all partitions of a node, never `KEYS`: Redis serves others between the pages. What is there from the first
 //! page to the last is met at least once, perhaps more than once; what is added meanwhile may be met or not.
 
-use super::webhooks::{Field, parse_webhook};
+use super::webhooks::entries;
 use crate::{
-    domain::{account::AccountId, webhook::Webhook},
+    domain::account::AccountId,
     store::{Store, StoreError},
 };
 
@@ -56,10 +56,10 @@ impl Store {
             }
             for (account, fields) in accounts.iter().zip(self.fields_of(&accounts).await?) {
                 let key = self.0.keys.webhooks(account);
-                let parse = |(id, json): &Field| parse_webhook(&key, &String::from_utf8_lossy(id), json).err();
                 match fields {
                     Ok(fields) => {
-                        looked.unreadable.extend(fields.iter().filter_map(parse).map(|error| error.to_string()));
+                        let errors = entries(&key, &fields).filter_map(|(_, webhook)| webhook.err());
+                        looked.unreadable.extend(errors.map(|error| error.to_string()));
                     }
                     Err(_) => looked.unreadable.push(format!("`{key}` is no hash")),
                 }
@@ -81,19 +81,5 @@ impl Store {
         let accounts = found.filter_map(|key| keys.parse_webhooks(key)).collect();
         let next = if cursor == 0 { PageStart { node: node + 1, cursor } } else { PageStart { node, cursor } };
         Ok(AccountPage { accounts, next: Some(next).filter(|next| next.node < self.nodes().len()) })
-    }
-
-    /// An account's webhooks, each under the name of its field, those that cannot be read among them.
-    pub async fn webhook_entries(
-        &self,
-        account: &AccountId,
-    ) -> Result<Vec<(String, Result<Webhook, StoreError>)>, StoreError> {
-        let key = self.0.keys.webhooks(account);
-        let read = |(field, json): Field| {
-            let field = String::from_utf8_lossy(&field).into_owned();
-            let webhook = parse_webhook(&key, &field, &json);
-            (field, webhook)
-        };
-        Ok(self.webhook_fields(account).await?.into_iter().map(read).collect())
     }
 }

@@ -1,11 +1,20 @@
-//! Webhooks' settings.
+//! Webhooks' settings: read, put and deleted.
+//!
+//! An account's webhooks are the fields of one hash. There are four ways to read them:
+//!
+//! | method | reads | settings that cannot be read | a key that is no hash |
+//! |---|---|---|---|
+//! | [`Store::subscriptions`] | several accounts, for workers | are told in the log, and listed as `unreadable` | that account's error |
+//! | [`Store::webhooks`] | an account | [`StoreError::Corrupt`] for all | [`StoreError::Refused`] |
+//! | [`Store::webhook_entries`] | an account, field by field | [`StoreError::Corrupt`] in their place | [`StoreError::Refused`] |
+//! | [`Store::webhook`] | one webhook | [`StoreError::Corrupt`] | [`StoreError::Refused`] |
 
 use std::sync::Arc;
 
 use crate::{
     domain::{
         account::AccountId,
-        webhook::{NotAWebhookId, Subscriptions, Webhook, WebhookId},
+        webhook::{Subscriptions, Webhook, WebhookId},
     },
     store::{Known, Store, StoreError, Unanswered, keys::Keys},
 };
@@ -35,12 +44,12 @@ pub struct Dropped {
 /// A webhook's id and its settings, as they lie in Redis.
 pub(in crate::store) type Field = (Vec<u8>, Vec<u8>);
 
+/// The name of a field, which is a webhook's id unless somebody wrote another, and what can be read of it.
+pub type WebhookEntry = (String, Result<Webhook, StoreError>);
+
 impl Store {
     /// The webhooks of several accounts of one partition, in their order, in one round trip, as they are in Redis now; that
-    /// is known from then on. What is wrong with one does not keep the others from being read; it is in the log.
-    ///
-    /// # Errors
-    /// For all, where Redis is away or refuses; for one account, where its key is of a wrong type.
+    /// is known from then on.
     pub async fn subscriptions(
         &self,
         accounts: &[AccountId],
@@ -50,7 +59,9 @@ impl Store {
         let found = self.fields_of(accounts).await?;
         let read = |(account, fields): (&AccountId, Result<Vec<Field>, StoreError>)| {
             fields.map(|fields| {
-                known.learn(asked, account, fields, |fields| subscriptions(&self.0.keys.webhooks(account), fields))
+                known.learn(asked, account, fields, |fields| {
+                    subscriptions(entries(&self.0.keys.webhooks(account), fields))
+                })
             })
         };
         Ok(accounts.iter().zip(found).map(read).collect())
@@ -77,37 +88,23 @@ impl Store {
         }
     }
 
-    /// The fields of an account's webhooks as they are.
-    pub(super) async fn webhook_fields(&self, account: &AccountId) -> Result<Vec<Field>, StoreError> {
-        self.at_account(account).run(redis::cmd("HGETALL").arg(self.0.keys.webhooks(account))).await
+    /// An account's webhooks, each under the name of its field, those that cannot be read among them.
+    pub async fn webhook_entries(&self, account: &AccountId) -> Result<Vec<WebhookEntry>, StoreError> {
+        let key = self.0.keys.webhooks(account);
+        let fields: Vec<Field> = self.at_account(account).run(redis::cmd("HGETALL").arg(&key)).await?;
+        Ok(entries(&key, &fields).collect())
     }
 
-    /// An account's webhooks, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] where one of them cannot be read: who asks for all shall not miss it.
+    /// An account's webhooks, oldest first; an error where one of them cannot be read, so that it is not missed.
     pub async fn webhooks(&self, account: &AccountId) -> Result<Vec<Webhook>, StoreError> {
-        let key = self.0.keys.webhooks(account);
-        let Subscriptions { webhooks, unreadable } = subscriptions(&key, &self.webhook_fields(account).await?);
+        let Subscriptions { webhooks, unreadable } = subscriptions(self.webhook_entries(account).await?);
         match unreadable.first() {
             None => Ok(webhooks),
             Some(id) => Err(StoreError::Corrupt {
-                key: format!("{key} {id}"),
+                key: format!("{} {id}", self.0.keys.webhooks(account)),
                 reason: "its settings cannot be read".to_owned(),
             }),
         }
-    }
-
-    /// The ids of an account's webhooks, whatever their settings hold.
-    pub async fn webhook_ids(&self, account: &AccountId) -> Result<Vec<WebhookId>, StoreError> {
-        let key = self.0.keys.webhooks(account);
-        let ids: Vec<String> = self.at_account(account).run(redis::cmd("HKEYS").arg(&key)).await?;
-        let parsed = ids.iter().map(|id| {
-            let corrupt =
-                |e| StoreError::Corrupt { key: key.clone(), reason: format!("`{id}` is no field of it: {e}") };
-            id.parse().map_err(|e: NotAWebhookId| corrupt(e))
-        });
-        parsed.collect()
     }
 
     /// One webhook, or `None`.
@@ -172,12 +169,20 @@ impl Store {
     }
 }
 
-/// What the fields at `key` say, oldest webhook first. What is wrong with one is in the log.
-fn subscriptions(key: &str, fields: &[Field]) -> Subscriptions {
-    let mut found = Subscriptions { webhooks: Vec::with_capacity(fields.len()), unreadable: Vec::new() };
-    for (id, json) in fields {
-        let id = String::from_utf8_lossy(id);
-        match parse_webhook(key, &id, json) {
+/// The fields at `key`, each read.
+pub(super) fn entries(key: &str, fields: &[Field]) -> impl Iterator<Item = WebhookEntry> {
+    fields.iter().map(move |(id, json)| {
+        let id = String::from_utf8_lossy(id).into_owned();
+        let webhook = parse_webhook(key, &id, json);
+        (id, webhook)
+    })
+}
+
+/// An account's webhooks, the oldest first. Those that cannot be read are told in the log.
+fn subscriptions(entries: impl IntoIterator<Item = WebhookEntry>) -> Subscriptions {
+    let mut found = Subscriptions::default();
+    for (id, webhook) in entries {
+        match webhook {
             Ok(webhook) => found.webhooks.push(webhook),
             Err(error) => {
                 tracing::error!(%error, "a webhook cannot be read; its deliveries fail");
@@ -191,7 +196,7 @@ fn subscriptions(key: &str, fields: &[Field]) -> Subscriptions {
 }
 
 /// The webhook in the field `id` at `key`, whose id must be the same: its log and all else that is its own go by the field.
-pub(super) fn parse_webhook(key: &str, id: &str, json: &[u8]) -> Result<Webhook, StoreError> {
+fn parse_webhook(key: &str, id: &str, json: &[u8]) -> Result<Webhook, StoreError> {
     let key = format!("{key} {id}");
     let webhook: Webhook = parse(&key, json)?;
     if webhook.id.to_string() == id {

@@ -1,4 +1,4 @@
-//! Looking at the queue's group: entries that nobody holds, and what somebody took out of the queue.
+//! Looking at the queue's group: entries on which nobody has a lease, and what somebody took out of the queue.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::store::{Store, StoreError, link::Step, ms};
 /// What a look at one partition's group found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Audit {
-    /// Entries up to the group's position that nobody held.
+    /// Entries up to the group's position on which nobody had a lease.
     pub unheld: u64,
     /// Whether somebody took entries out of the queue since the last look that wrote down what it found.
     pub trimmed: bool,
@@ -32,7 +32,7 @@ type Answer = (u64, String, bool, u64, i64, String, i64);
 impl Store {
     /// Looks at a partition's group; `None` where there is no group, or where another worker looked just now.
     ///
-    /// On behalf of `consumer`, entries that nobody holds become pending as if they had been idle for `lease`, so that the next
+    /// On behalf of `consumer`, entries on which nobody has a lease become pending as if they had been idle for `lease`, so that the next
     /// claim takes them; what was taken out is counted and written down, and ids that hold the queue up are set right. If it is
     /// `due`, it is made in any case.
     pub async fn audit(

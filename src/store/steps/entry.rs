@@ -49,7 +49,7 @@ impl Entry {
     }
 }
 
-/// The fence: an entry that `consumer` holds under a delivery count.
+/// The fence: a lease is a queue entry and the delivery count under which its consumer has it.
 #[derive(Debug, Clone)]
 pub struct Fence {
     /// The queue's partition.
@@ -69,7 +69,7 @@ pub enum StepAnswer {
     Unlogged,
     /// Somebody took the entry out of the queue; nothing changed.
     Trimmed,
-    /// Nobody holds the entry, because the queue or its group was lost after it came; nothing changed.
+    /// Nobody has a lease on the entry, because the queue or its group was lost after it came; nothing changed.
     Vanished,
     /// The queue takes nothing now, so that the rest of an event stays where it is; its deliveries so far wait.
     Rest,

@@ -112,8 +112,8 @@ impl Store {
         self.at(partition).run(redis::cmd("HINCRBY").arg(key).arg("entries_trimmed").arg(entries)).await
     }
 
-    /// Counts these leases from now; answers the entries that are no longer held, those that somebody took out of the queue, and
-    /// those that nobody holds because the queue or its group was lost.
+    /// Counts these leases from now; answers the entries whose lease is lost, those that somebody took out of the queue, and
+    /// those on which nobody has a lease because the queue or its group was lost.
     pub async fn renew(
         &self,
         partition: u16,

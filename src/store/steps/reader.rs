@@ -53,7 +53,7 @@ impl Reader {
     /// Takes up to `most` new entries, waiting for the first.
     ///
     /// Never put this where a `select!` may drop it: the command goes on without its future, and what it takes would
-    /// be held by nobody until the lease ends. After an error the reader is of no use; open another.
+    /// stay under a lease that nobody knows of until that ends. After an error the reader is of no use; open another.
     pub async fn read(&mut self, most: usize) -> Result<Vec<Entry>, StoreError> {
         self.take(most, Some(self.blocking)).await
     }

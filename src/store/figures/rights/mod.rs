@@ -118,7 +118,6 @@ const OPERATOR: &[&str] = &[
     "HGET {webhooks} field",
     "HGETALL {webhooks}",
     "HEXISTS {webhooks} field",
-    "HKEYS {webhooks}",
     "HLEN {webhooks}",
     "HSET {webhooks} field value",
     "HDEL {webhooks} field",
