@@ -1,8 +1,8 @@
 //! The only place that knows Redis: one method for each script, one place for keys, one for connections.
 //!
 //! State moves only in the scripts of `lua/`; each states its change, its keys, its arguments with units, and its
-//! answers as words. `prelude.lua` stands before every one of them and holds the fence: only who holds an entry
-//! under its present delivery count may move it.
+//! answers as words. What several scripts share stands in the parts of `lua/prelude/`, first of all the fence: only the
+//! consumer that has the lease on an entry, under its present delivery count, may move it.
 //!
 //! The scripts carry `allow-oom`, so that a full Redis refuses producers and never the draining of the queue
 //! (design by flag rather than by the order of first writes; it is why Redis 7.0 is the oldest that serves).
@@ -32,6 +32,7 @@ pub use self::{
         Examination, Group, Holding, Kept, Limited, LiveWorker, Missing, Partition, Planned, QueueFigures, Retries,
         Role, Status, WEBHOOKS_MAX, WorkerFigures, for_shell,
     },
+    link::script_names,
     records::{
         AccountPage, Batch, Dropped, EntryRange, FailedEntry, FailedPage, Fate, PageStart, Put, Redelivered,
         RejectedEntry, SettingsLooked, WebhookEntry,

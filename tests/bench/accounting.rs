@@ -48,18 +48,6 @@ pub fn open_files(process: u32) -> usize {
     fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
 }
 
-/// A script as the worker runs it.
-macro_rules! script {
-    ($name:literal) => {
-        concat!(
-            "#!lua flags=allow-oom\n",
-            include_str!("../../src/store/lua/prelude.lua"),
-            "\n",
-            include_str!(concat!("../../src/store/lua/", $name, ".lua"))
-        )
-    };
-}
-
 /// What Redis says of itself.
 #[derive(Debug, Clone, Copy)]
 pub struct RedisFigures {
@@ -136,7 +124,7 @@ pub async fn redis_process(redis: &mut MultiplexedConnection) -> u32 {
 pub struct Upkeep;
 
 impl Upkeep {
-    const SCRIPTS: [&str; 2] = [script!("claim"), script!("renew")];
+    const SCRIPTS: [&str; 2] = ["claim", "renew"];
 
     pub async fn begin(redis: &mut MultiplexedConnection) -> Self {
         let mut configure = redis::cmd("CONFIG");
@@ -149,7 +137,9 @@ impl Upkeep {
     /// The seconds since the beginning.
     pub async fn seconds(self, redis: &mut MultiplexedConnection) -> f64 {
         type Logged = (i64, i64, f64, Vec<redis::Value>, redis::Value, redis::Value);
-        let hashes = Self::SCRIPTS.map(|script| redis::Script::new(script).get_hash().to_owned());
+        let named = lynkhook::store::script_names().into_iter();
+        let hashes: Vec<String> =
+            named.filter(|(_, name)| Self::SCRIPTS.contains(name)).map(|(hash, _)| hash).collect();
         let logged: Vec<Logged> =
             redis::cmd("SLOWLOG").arg("GET").arg(-1).query_async(redis).await.expect("Redis answers");
         let of_upkeep = logged.iter().filter(|(_, _, _, command, ..)| {

@@ -18,9 +18,10 @@ use std::{
 
 use lynkhook::{
     domain::{delivery::Delivery, webhook::WebhookId},
+    store,
     webhooks::NewAuthentication,
 };
-use redis::{AsyncCommands, Script, aio::MultiplexedConnection};
+use redis::{AsyncCommands, aio::MultiplexedConnection};
 
 use crate::support::*;
 
@@ -94,7 +95,7 @@ async fn no_command_of_a_working_worker_goes_over_all_that_waits_and_no_script_t
     let mut forbidden = BTreeSet::new();
     // By script, round by round.
     let mut times = [BTreeMap::new(), BTreeMap::new()];
-    let scripts = scripts();
+    let scripts: BTreeMap<_, _> = store::script_names().into_iter().collect();
     for number in 0..=ROUNDS {
         for (times, (redis, besides)) in times.iter_mut().zip([(&few, NOTHING), (&many, MUCH)]) {
             let mut round = BTreeMap::new();
@@ -104,7 +105,7 @@ async fn no_command_of_a_working_worker_goes_over_all_that_waits_and_no_script_t
                 }
                 if words[0].eq_ignore_ascii_case("EVALSHA") {
                     let script = scripts.get(&words[1]).expect("it is one of the program's");
-                    round.entry(script.clone()).or_insert_with(Vec::new).push(us);
+                    round.entry((*script).to_owned()).or_insert_with(Vec::new).push(us);
                 }
             }
             // In round 0 the scripts are loaded, and calls of those that are not there yet take no time.
@@ -139,21 +140,6 @@ fn calm_us(script: &str, rounds: &mut [Vec<u64>]) -> u64 {
         times[if script == "visit" { times.len() - 1 } else { times.len() / 4 }]
     };
     rounds.iter_mut().map(of_round).min().expect("there was a round")
-}
-
-/// The name of every script by its hash, as `EVALSHA` calls it.
-fn scripts() -> BTreeMap<String, String> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/lua");
-    let text = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
-    let prelude = text("prelude.lua");
-    let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
-    let hashes = files.flat_map(|file| {
-        ["allow-oom", "allow-oom,no-writes"].map(|flags| {
-            let script = Script::new(&format!("#!lua flags={flags}\n{prelude}\n{}", text(&file)));
-            (script.get_hash().to_owned(), file.trim_end_matches(".lua").to_owned())
-        })
-    });
-    hashes.collect()
 }
 
 /// Sets an installation up, lets a worker do the work, and answers what it asked of Redis meanwhile.

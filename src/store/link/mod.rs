@@ -7,7 +7,10 @@ mod info;
 mod node;
 mod scripts;
 
-pub use self::info::{MAX_CLIENTS, NO_EVICTION, ServerInfo};
+pub use self::{
+    info::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
+    scripts::script_names,
+};
 pub(in crate::store) use self::{
     node::{Node, answered},
     scripts::{Run, Scripts, Step},

@@ -1,4 +1,4 @@
-//! The scripts, each with its flags and the prelude before it, and its file's name on it.
+//! The scripts, each with its flags and its parts of the prelude before it, and its file's name on it.
 
 use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisResult, Script, ServerErrorKind, ToRedisArgs, aio};
 
@@ -65,9 +65,16 @@ impl Run<'_> {
 }
 
 macro_rules! scripts {
-    (@file $name:ident) => { concat!("../lua/", stringify!($name), ".lua") };
-    (@file $name:ident $file:ident) => { concat!("../lua/", stringify!($file), ".lua") };
-    ($($flags:literal: [$($name:ident $(of $file:ident)?),* $(,)?])*) => {
+    (@text $flags:literal [$($part:ident)*] $file:ident $($_name:ident)?) => {
+        concat!(
+            "#!lua flags=",
+            $flags,
+            "\n",
+            $(include_str!(concat!("../lua/prelude/", stringify!($part), ".lua")), "\n",)*
+            include_str!(concat!("../lua/", stringify!($file), ".lua"))
+        )
+    };
+    ($($flags:literal: [$($name:ident $(of $file:ident)? [$($part:ident)*]),* $(,)?])*) => {
         /// Every script, under the name of its file, or of what it does of one.
         pub(in crate::store) struct Scripts {
             $($(pub(in crate::store) $name: Step,)*)*
@@ -78,48 +85,113 @@ macro_rules! scripts {
                 Self {
                     $($($name: Step {
                         name: stringify!($name),
-                        script: Script::new(concat!(
-                            "#!lua flags=",
-                            $flags,
-                            "\n",
-                            include_str!("../lua/prelude.lua"),
-                            "\n",
-                            include_str!(scripts!(@file $name $($file)?))
-                        )),
+                        script: Script::new(scripts!(@text $flags [$($part)*] $($file)? $name)),
                     },)*)*
                 }
             }
+
+            fn all(&self) -> impl Iterator<Item = &Step> {
+                [$($(&self.$name,)*)*].into_iter()
+            }
         }
+
+        /// The parts of the prelude that each script names.
+        #[cfg(test)]
+        const PARTS: &[(&str, &str)] = &[$($((stringify!($($file)? $name), stringify!($($part)*)),)*)*];
     };
 }
 
+// Behind each script are the parts of the prelude (`lua/prelude`) that stand before it, for nothing else is loaded and run.
 scripts! {
     // A full Redis must not stop the queue from draining.
     "allow-oom": [
-        audit,
-        claim,
-        delete_webhook,
-        drop_rejected,
-        fan_out,
-        group,
-        hold,
-        ids,
-        leave,
-        log,
-        mend_times,
-        promote,
-        publish,
-        put_webhook,
-        redeliver,
-        reject,
-        release,
-        renew,
-        requeue_rejected,
-        settle,
-        sweep,
-        take_back,
-        visit,
+        audit [clock counts groups ids unleased taken_out],
+        claim [clock counts entries],
+        delete_webhook [counts webhooks],
+        drop_rejected [counts],
+        fan_out [clock fence counts entries],
+        group [clock],
+        hold [clock fence counts guard settings times],
+        ids [clock groups ids],
+        leave [fence counts entries],
+        log [clock counts times logs],
+        mend_times [clock counts times],
+        promote [clock],
+        publish [],
+        put_webhook [clock counts times],
+        redeliver [],
+        reject [fence counts entries bytes],
+        release [clock settings],
+        renew [clock fence counts ids vanished],
+        requeue_rejected [],
+        settle [clock fence counts guard entries times bytes logs ids vanished attempted],
+        sweep [clock counts age],
+        take_back [counts],
+        visit [clock counts settings times age webhooks logs held_bytes],
     ]
     // What only looks is answered by a replica, too.
-    "allow-oom,no-writes": [list_failed, look of audit, look_at_ids of ids, status]
+    "allow-oom,no-writes": [
+        list_failed [],
+        look of audit [clock counts groups ids unleased taken_out],
+        look_at_ids of ids [clock groups ids],
+        status [clock],
+    ]
+}
+
+/// Each script's hash, as `EVALSHA` calls it, and its name.
+pub fn script_names() -> Vec<(String, &'static str)> {
+    Scripts::new().all().map(|step| (step.script.get_hash().to_owned(), step.name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        path::Path,
+    };
+
+    use super::PARTS;
+
+    fn text(file: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/lua").join(file);
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    /// A file's words of code that may name a function: no comments, no texts, no fields of tables.
+    fn words(file: &str) -> Vec<String> {
+        let code: String = text(file).lines().map(|line| line.split("--").next().unwrap().to_owned() + "\n").collect();
+        let code = code.split('\'').step_by(2).collect::<Vec<_>>().join(" ");
+        let words = code.split(|c: char| !c.is_ascii_alphanumeric() && !"_.".contains(c));
+        words.map(str::to_owned).collect()
+    }
+
+    /// The functions that a part has for others.
+    fn defined(part: &str) -> Vec<String> {
+        let text = text(&format!("prelude/{part}.lua"));
+        let functions = text.lines().filter_map(|line| line.strip_prefix("local function ")?.split('(').next());
+        functions.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn each_script_has_the_parts_of_the_prelude_that_it_uses_and_no_other() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/lua/prelude");
+        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        let parts = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned());
+        let home: BTreeMap<String, String> =
+            parts.flat_map(|part| defined(&part).into_iter().map(move |function| (function, part.clone()))).collect();
+        for (names, parts) in PARTS {
+            let script = names.split(' ').next().unwrap();
+            let parts: Vec<&str> = parts.split_whitespace().collect();
+            let mut used = BTreeSet::new();
+            for place in (0..=parts.len()).rev() {
+                let file = parts.get(place).map_or(format!("{script}.lua"), |part| format!("prelude/{part}.lua"));
+                assert!(place == parts.len() || used.contains(parts[place]), "{script} does not use {}", parts[place]);
+                for part in words(&file).iter().filter_map(|word| home.get(word)) {
+                    let is_before = parts[..parts.len().min(place + 1)].contains(&part.as_str());
+                    assert!(is_before, "{file} uses {part}, which {script} does not have before it");
+                    used.insert(part.as_str());
+                }
+            }
+        }
+    }
 }

@@ -55,7 +55,8 @@ fn called(piece: &str) -> BTreeSet<String> {
 /// The rights that each script takes, with what it uses of the prelude.
 fn of_scripts() -> BTreeMap<String, BTreeSet<String>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/lua");
-    let prelude = lua(&folder.join("prelude.lua"));
+    let files = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let prelude: String = files(&folder.join("prelude")).map(|part| lua(&part) + "\n").collect();
     let functions: Vec<(&str, &str)> = prelude
         .split("local function ")
         .skip(1)
@@ -65,7 +66,7 @@ fn of_scripts() -> BTreeMap<String, BTreeSet<String>> {
         let mut words = piece.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         words.any(|word| word == name)
     };
-    let scripts = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let scripts = files(&folder).filter(|path| path.is_file());
     let of_script = scripts.map(|path| {
         let mut pieces = vec![lua(&path)];
         let mut seen = 0;
@@ -80,7 +81,7 @@ fn of_scripts() -> BTreeMap<String, BTreeSet<String>> {
         let rights = pieces.iter().flat_map(|piece| called(piece)).collect();
         (path.file_stem().unwrap().to_str().unwrap().to_owned(), rights)
     });
-    of_script.filter(|(name, _)| name != "prelude").collect()
+    of_script.collect()
 }
 
 fn rights_of(role: Role) -> BTreeSet<String> {

@@ -1,0 +1,24 @@
+-- Delivery logs.
+
+-- Adds entries to a log, the oldest first, with LPUSH, or with LPUSHX, which does not create it, and drops those after the
+-- index `last`. Answers the log's length. Guarded, with nil for an answer: Lua never rolls back, so a log key of a wrong
+-- type must not undo a move that was made. `last` is text, or Lua would turn it into text for each log.
+local function add_to_log(push, key, last, ...)
+  local length = redis.pcall(push, key, ...)
+  if type(length) ~= 'number' then return nil end
+  if length > last + 1 then redis.call('LTRIM', key, '0', last) end
+  return length
+end
+
+-- Drops what is older than `oldest` (RFC 3339), and what is no log entry, from a log's end. Answers whether any entry is left,
+-- and whether more may have to go: only a log that somebody wrote can have over 100 such entries.
+local function drop_old_log(key, oldest)
+  for _ = 1, 100 do
+    local last = redis.pcall('LINDEX', key, -1)
+    if type(last) ~= 'string' then return false, false end
+    local ok, entry = pcall(cjson.decode, last)
+    if ok and type(entry) == 'table' and type(entry.time) == 'string' and entry.time >= oldest then return true, false end
+    redis.call('RPOP', key)
+  end
+  return true, true
+end
