@@ -1,14 +1,14 @@
--- claim: entries whose worker died (idle over the lease) -> pending with `consumer`, counted up.
--- An entry that was claimed before is a suspect: its worker may have died of it. Suspects are taken only as far as
--- there is room for them, so that a neighbour is not blamed for another's poison.
+-- claim: entries that were idle for longer than the lease, because their worker died -> leased by `consumer`, counted up.
+-- An entry with a delivery count over 1 was claimed before and lost again: a suspect, for its worker may have died of it. Only
+-- as many suspects are taken as there is room for, so that no neighbour is blamed for another's poison.
 -- KEYS  1 queue  2 counts
 -- ARGV  1 consumer  2 lease in ms  3 room (entries)  4 room for suspects (entries)  5 most bytes
---       6 the latest that the clock may show, Unix ms: beyond, it stepped forward, and leases only seem to have ended
---       7 where to begin among the suspects, as XPENDING takes it  8 how many names follow whose suspects are left where they are
---       then these, and names whose suspects let all others go first, and each other in this order: webhooks of deliveries and
+--       6 the latest time that the clock may show, Unix ms: later, it stepped forward, and leases only seem to have ended
+--       7 where to begin among the suspects, as XPENDING takes it  8 number of names whose suspects stay where they are
+--       then those names, and in order the names whose suspects are taken only if there is no other: webhooks of deliveries and
 --       accounts of events
 -- Answers [a list of [entry id, delivery count, [field, value, …]], where to go on among the suspects ('-' after the last)].
--- Where there are such names, the first 100 suspects are read, within the most bytes.
+-- If there are names, it reads at most 100 suspects, within the most bytes.
 local queue, counts, consumer, lease_ms = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 local room, suspects, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local claimed, ranks, looked, unread, any, behind, behind_rank = {}, {}, 0, bytes, false, nil, #ARGV + 1
@@ -17,7 +17,7 @@ for i = #ARGV, 9, -1 do ranks[ARGV[i]] = i end
 
 local function take(pending)
   local entry, deliveries = pending[1], pending[4]
-  -- Answers nothing for an entry that somebody took out of the queue, and forgets that it was pending.
+  -- XCLAIM answers nothing for an entry that somebody took out of the queue, and forgets that it was pending.
   local taken = redis.call('XCLAIM', queue, 'workers', consumer, lease_ms, entry)[1]
   if not taken then return count(counts, 'entries_trimmed', 1) end
   claimed[#claimed + 1] = { entry, deliveries + 1, taken[2] }

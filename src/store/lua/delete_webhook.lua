@@ -1,4 +1,4 @@
--- delete webhook: it is gone with its log, held and failed deliveries.
+-- delete webhook: a webhook, its log, its held and its failed deliveries -> gone, counted.
 -- KEYS  1 webhooks  2 logs  3 held  4 failed  5 visits  6 releases  7 counts  8 held_bytes
 -- ARGV  1 webhook  2 <account>/<webhook>
 -- Answers [1 if it was there else 0, held deliveries dropped, failed deliveries dropped].

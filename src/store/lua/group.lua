@@ -1,7 +1,7 @@
--- group: the consumer group is there, made where it was missing. What is settled is gone from the stream, so that
--- reading from the beginning repeats nothing that is done. A script, so that a worker can start on a full Redis too.
+-- group: no consumer group -> one that reads from the beginning, which repeats nothing, for settled entries are gone from the
+-- stream. It is a script so that a worker can start on a full Redis.
 -- KEYS  1 queue  2 audit
--- Answers whether it was made (1|0).
+-- Answers 1 if it made the group, else 0.
 local queue, audit = KEYS[1], KEYS[2]
 local made = redis.pcall('XGROUP', 'CREATE', queue, 'workers', '0')
 local is_there = made.err and string.find(made.err, 'BUSYGROUP', 1, true)
@@ -9,8 +9,8 @@ local without_queue = made.err and not is_there
 if without_queue then made = redis.pcall('XGROUP', 'CREATE', queue, 'workers', '0', 'MKSTREAM') end
 if made.err and not is_there then return made end
 if redis.pcall('HSETNX', audit, 'leases_lost', 0) == 0 and not is_there then
-  -- It is not the first. The new one reads from the beginning: what the old one had read, and what it was to read next, says
-  -- nothing of it. What workers have in hand and the queue has no more is nobody else's; the rest may come to others now.
+  -- It is not the first group. The new one reads from the beginning, so the old one's reads say nothing of it. Entries that
+  -- workers have in hand and that the queue no longer has are theirs alone; the rest may come to others now.
   redis.pcall('HDEL', audit, 'next', 'read')
   local now, first = now_ms(), redis.call('XRANGE', queue, '-', '+', 'COUNT', 1)[1]
   local lost_before = first and first[1] or string.format('%.0f-0', now + 1)

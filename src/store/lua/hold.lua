@@ -1,11 +1,11 @@
--- hold (leased, several at once): an entry whose webhook is off, or whose endpoint has no room -> held | retries.
+-- hold (leased, several at once): entries whose webhook is off, or whose endpoint has no room -> held | retries.
 -- KEYS  1 queue  2 visits  3 counts  4 retries  5 held_bytes  6 releases, then for each webhook: webhooks, held
--- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 first entry id  5 last entry id  6 how many entries, then each
---       webhook, then for each: <account>/<webhook>, how many of its entries follow, and for each of those: entry id, delivery
---       count, delivery (line and envelope), reason (off; new: no room; known: no room, and it always fits; again: no room, a
---       retry; or no name server), ms until the next release at the latest, or until the retry is due again
--- Answers for each entry: HELD, LOST (the lease is another's), GONE (the webhook is deleted), ACTIVE (off, but the webhook is on:
--- attempt it), FULL (new, the webhook is on and `held` is full), or the error that kept the entry where it was.
+-- ARGV  1 consumer  2 held limit (entries)  3 held limit (bytes)  4 first entry id  5 last entry id  6 number of entries, then each
+--       webhook, then for each: <account>/<webhook>, number of entries, and for each of those: entry id, delivery count, delivery
+--       (line and envelope), reason (off; new: no room; known: no room, and it always fits; again: no room, or no name server, for
+--       a retry), ms until the next release at the latest, or until the retry is due again
+-- Answers for each entry: HELD, LOST (the lease is another's), GONE (the webhook is deleted), ACTIVE (the webhook is on after all),
+-- FULL (new, the webhook is on, and `held` is full), or the error that kept the entry where it was.
 local queue, visits, counts, retries, sums, releases = unpack(KEYS, 1, 6)
 local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
 local owns = owner_of(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
@@ -17,7 +17,7 @@ local function hold(of, entry, deliveries, delivery, reason, ms)
   if of.entries == 0 then of.bytes = 0 end
   local is_full = of.entries >= limit or (of.bytes or 0) + of.added >= max_bytes
   local asks = is_full or reason == 'off'
-  -- Held deliveries prove that their webhook is there: they are deleted together.
+  -- Held deliveries prove that their webhook exists: both are deleted together.
   if of.settings == nil and (asks or of.entries == 0) then of.settings = redis.call('HGET', of.webhooks, of.webhook) end
   if of.settings == false then
     count(counts, 'deliveries_of_deleted_webhook', redis.call('XDEL', queue, entry))
@@ -30,12 +30,12 @@ local function hold(of, entry, deliveries, delivery, reason, ms)
   end
   if of.active == nil and asks then of.active = is_active(of.webhook, of.settings) end
   if of.active and reason == 'off' then return 'ACTIVE' end
-  -- First the times: held deliveries without them would never come back.
+  -- Times come first: held deliveries without them would never come back.
   if of.entries == 0 or reason == 'off' then of.visit = of.visit or come_by(visits, of.member, at_rest(now, of.member)) end
   if reason ~= 'off' then of.release = of.release or come_by(releases, of.member, now + ms) end
   if of.active and is_full and reason == 'new' then return 'FULL' end
   local id = redis.call('XADD', of.held, '*', 'delivery', delivery)
-  local there = redis.call('XDEL', queue, entry) -- 0: somebody took it out of the queue, and it is not held.
+  local there = redis.call('XDEL', queue, entry) -- 0: somebody took it out of the queue, so it is not held.
   if there == 0 then trimmed = trimmed + redis.call('XDEL', of.held, id) end
   of.entries, of.added = of.entries + there, of.added + there * #delivery
   return 'HELD'
@@ -50,7 +50,7 @@ for k = 7, #KEYS, 2 do
   local sum = of.bytes and of.bytes >= 0 and of.bytes + of.added
   a = a + 5 * ARGV[a]
   if of.added > 0 and sum then new_sums[#new_sums + 1], new_sums[#new_sums + 2] = of.webhook, sum end
-  -- A visit weighs where the sum is missing, or reaches the limit while it is off; before others, for more may come.
+  -- A visit weighs if the sum is missing, or reaches the limit while the webhook is off; it goes first, for more may come.
   if of.added > 0 and not (sum and (sum < max_bytes or of.active ~= false)) then come_by(visits, of.member, 0) end
   if of.active == false and of.entries > limit then dropped = dropped + redis.call('XTRIM', of.held, 'MAXLEN', '=', limit) end
 end

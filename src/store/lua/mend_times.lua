@@ -1,18 +1,18 @@
--- mend times: what a step of Redis's clock falsified -> as if it had been right. Retries, releases and visits that lie further
--- ahead than any rule plans are brought back, and counted. A pending entry whose lease began in the future has an idle time of
--- zero until then, so nobody could take it over: its lease counts from now, under its holder and its count.
+-- mend times: times and leases that a step of Redis's clock falsified -> as if the clock had been right. Retries, releases and
+-- visits that lie further ahead than any rule plans are brought back, and counted. A pending entry whose lease began in the
+-- future is idle for 0 ms until then, so nobody could claim it: its lease begins now, with the same consumer and count.
 -- KEYS  1 queue  2 retries  3 releases  4 visits  5 counts  6 audit
 -- ARGV  1 longest wait of a retry in ms, by this worker's settings  2 of a release in ms  3 of a visit in ms
 --       4 most bytes of retries (one may go beyond it)  5 where to begin among the pending entries, as XPENDING takes it
---       6 longest wait in ms of what has another reason to be among the retries
+--       6 longest wait in ms of deliveries that are among the retries for another reason
 --       7 whether the clock stepped lately (1|0)
--- Answers [times brought back, leases that count from now, where to go on among the pending entries ('' after the last), whether
--- more times may lie too far ahead (1|0)]. At most 100 times of each kind and 500 entries are looked at.
+-- Answers [times brought back, leases that begin now, where to go on among the pending entries ('' after the last), whether
+-- more times may lie too far ahead (1|0)]. It looks at no more than 100 times of each kind and 500 entries.
 local queue, retries, releases, visits, counts, audit = unpack(KEYS)
 local now, most_bytes, from, leases, more = now_ms(), tonumber(ARGV[4]), ARGV[5], 0, 0
 
--- Another worker's settings may have longer waits: the longest that any has asked with in these five minutes is the rule. How long
--- ago that was is not to be told just after a step.
+-- Another worker's settings may have longer waits, so the rule is the longest wait with which any worker asked in the last five
+-- minutes. Just after a step nobody can tell how long ago that was.
 local longest, told = tonumber(ARGV[1]), redis.pcall('HMGET', audit, 'longest_wait', 'longest_wait_at')
 local others, age = tonumber(told[1]), math.abs(now - (tonumber(told[2]) or 0))
 if others and (age < 300000 or ARGV[7] == '1') and others > longest then
@@ -22,7 +22,7 @@ elseif others ~= longest or age > 60000 then
 end
 longest = math.max(longest, ARGV[6])
 
--- Guarded: a key that somebody spoiled does not keep the others from being mended.
+-- Guarded: a key that somebody spoiled does not hinder the others.
 local function bring_back(times, longest_ms, to)
   local furthest, moved, bytes = string.format('(%.0f', now + longest_ms), 0, 0
   while true do
@@ -37,7 +37,7 @@ local function bring_back(times, longest_ms, to)
   end
 end
 
--- A retry is never early: it waits for as long as any retry may.
+-- A retry must not be early, so it waits for as long as any retry may.
 local moved = bring_back(retries, longest, function() return now + longest end)
 moved = moved + bring_back(releases, ARGV[2], function() return now end)
 moved = moved + bring_back(visits, ARGV[3], function(member) return at_rest(now, member) end)

@@ -1,9 +1,9 @@
--- put webhook: adds a webhook, or replaces the revision that an edit was made on.
+-- put webhook: a webhook's settings -> added, or in place of the revision that an edit was made on.
 -- KEYS  1 webhooks  2 releases  3 held  4 counts  5 held_bytes
 -- ARGV  1 webhook  2 its settings as JSON  3 revision edited (0: it is new)  4 most webhooks an account
---       5 <account>/<webhook>  6 whether it is on (1|0)  7 whether what it holds is dropped (1|0)
--- Answers [PUT (also where this very value is there already: a repetition), LIMIT (the account has its fill), GONE (it is
--- deleted) or CONFLICT (it was edited since), how many held deliveries were dropped].
+--       5 <account>/<webhook>  6 whether it is on (1|0)  7 whether its held deliveries are dropped (1|0)
+-- Answers [PUT (also if these very settings are there: a repetition), LIMIT (the account has as many as it may), GONE (it is
+-- deleted) or CONFLICT (it was edited since), held deliveries dropped].
 local webhooks, webhook, settings, edited = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 local present = redis.call('HGET', webhooks, webhook)
 if present == settings then return { 'PUT', 0 } end

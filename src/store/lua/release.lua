@@ -1,18 +1,18 @@
--- release: up to n of what a webhook holds -> queue, oldest first, each with the id it was held under; the next release is
--- planned, or none where nothing is left or it is off.
+-- release: held deliveries of a webhook -> queue, oldest first, each with the id under which it was held. The next release is
+-- planned, or none if nothing is left or the webhook is off.
 -- KEYS  1 releases  2 webhooks  3 held  4 queue  5 held_bytes
--- ARGV  1 <account>/<webhook>  2 webhook  3 places that its endpoint has free  4 bytes of an envelope for which an attempt
---       takes one  5 most entries  6 most bytes (at least one entry is moved)  7 ms until the next release while more is held
---       8 whether places became free: then it is made although it is not due, if one is planned (1|0)
--- Answers [how many moved, ms until the next release (-1: none; 0: it is due again, for more is held and places are left),
--- 1 if more is held else 0 (nothing where it was not due, and so was not made), places that what moved takes].
+-- ARGV  1 <account>/<webhook>  2 webhook  3 free places of its endpoint  4 bytes of an envelope for each place of an attempt
+--       5 most entries  6 most bytes (at least one entry is moved)  7 ms until the next release while more is held
+--       8 whether places became free: then a release that is planned is made although it is not due (1|0)
+-- Answers [entries moved, ms until the next release (-1: none; 0: at once, for more is held and places are left), 1 if more is
+-- held else 0 (nothing if no release was made, for it is not due), places that the entries take].
 local releases, webhooks, held, queue, sums = unpack(KEYS)
 local member, webhook, now = ARGV[1], ARGV[2], now_ms()
 local due = redis.call('ZSCORE', releases, member)
 if not due then return { 0, -1, false, 0 } end
 if tonumber(due) > now and ARGV[8] == '0' then return { 0, math.min(due - now, 3600000), false, 0 } end
 local settings = redis.pcall('HGET', webhooks, webhook)
--- What lies there for a webhook that is gone, its visit drops, in its time: somebody may be about to write the settings back.
+-- The deliveries of a webhook that is gone are left to its visit: somebody may be about to write the settings back.
 if not settings or settings.err or not is_active(webhook, settings) then
   redis.call('ZREM', releases, member)
   return { 0, -1, 0, 0 }
@@ -25,7 +25,7 @@ while waiting > 0 and places < room and moved < tonumber(ARGV[5]) do
   local first = redis.call('XRANGE', held, '-', '+', 'COUNT', 1)[1]
   local size = #first[2][2]
   if moved > 0 and bytes + size > tonumber(ARGV[6]) then break end
-  -- Under its own name: the worker that takes what is no delivery says so.
+  -- Under the field's own name, so that the worker that takes the entry says if it is no delivery.
   redis.call('XADD', queue, '*', first[2][1], first[2][2], 'held', first[1])
   redis.call('XDEL', held, first[1])
   moved, waiting, bytes = moved + 1, waiting - 1, bytes + size
@@ -33,7 +33,7 @@ while waiting > 0 and places < room and moved < tonumber(ARGV[5]) do
   places = places + math.max(1, math.ceil(envelope_bytes / place_bytes))
 end
 
--- Guarded: what moved has moved, though somebody spoiled the key of the sums.
+-- Guarded: a spoiled key of sums must not hide that deliveries moved.
 local sum = moved > 0 and tonumber(redis.pcall('HGET', sums, webhook))
 if waiting == 0 then
   if moved > 0 then redis.call('DEL', held) end

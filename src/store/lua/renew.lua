@@ -1,8 +1,8 @@
--- renew: leases of `consumer` -> counted from now. An entry that somebody took out of the queue is not pending any more then.
+-- renew: leases of `consumer` -> begin now. An entry that somebody took out of the queue is no longer pending after that.
 -- KEYS  1 queue  2 counts  3 audit
--- ARGV  1 consumer  2 first entry id  3 last entry id  4 how many leases, then for each lease: entry id, delivery count
--- Answers [the ids of entries that `consumer` no longer holds under that count, the ids of those that were taken out, the ids of
--- those that nobody holds: lost to everybody, unless a step of `consumer` settled them just now].
+-- ARGV  1 consumer  2 first entry id  3 last entry id  4 number of leases, then for each lease: entry id, delivery count
+-- Answers three lists of entry ids: leases that `consumer` lost; entries that were taken out of the queue; and entries that
+-- vanished, so that nobody has a lease, unless a step of `consumer` settled them just now.
 local queue, counts, audit, consumer = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
 local kept, lost, trimmed, vanished = {}, {}, {}, {}
 local owns = owner_of(queue, consumer, ARGV[2], ARGV[3], tonumber(ARGV[4]))
@@ -14,7 +14,7 @@ if #kept > 0 then
   -- JUSTID neither reads the entries nor counts them up.
   kept[#kept + 1] = 'JUSTID'
   local renewed = redis.call('XCLAIM', queue, 'workers', consumer, '0', unpack(kept))
-  -- In the same order, but for what is not there.
+  -- The answer has the same order, without the entries that are not there.
   local at = 1
   for i = 1, #kept - 1 do
     if renewed[at] == kept[i] then at = at + 1 else trimmed[#trimmed + 1] = kept[i] end

@@ -1,12 +1,12 @@
--- requeue rejected: entries of `rejected`, oldest first -> queue, as new entries with their own fields in order.
--- One whose own fields cannot be restored stays where it is.
+-- requeue rejected: entries of `rejected`, oldest first -> queue, as new entries with their own fields in order. An entry whose
+-- own fields cannot be restored stays where it is.
 -- KEYS  1 rejected  2 queue
 -- ARGV  1 first id, or ( and the id before it  2 last id  3 most entries  4 most bytes (at least one entry)
--- Answers [how many moved, how many stayed, where to go on (as ARGV 1; '' behind the last)].
+-- Answers [entries moved, entries that stayed, where to go on (as ARGV 1; '' behind the last)].
 local rejected, queue, from, last = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local moved, stayed, bytes = 0, 0, 0
 
--- What `reject` kept as one JSON list, because there were more than 1000 texts; Lua can pass up to 7000.
+-- The fields that `reject` kept as one JSON list, because they were more than 1000 texts; Lua can pass up to 7000.
 local function unlisted(text)
   local ok, list = pcall(cjson.decode, text)
   if not ok or type(list) ~= 'table' or #list <= 1000 or #list % 2 == 1 then return nil end

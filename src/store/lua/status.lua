@@ -1,8 +1,8 @@
--- status: reads one partition's figures. Changes nothing, and no command here grows with what is queued.
+-- status: reads one partition's figures. Changes nothing, and no command here grows with the length of the queue.
 -- KEYS  1 queue  2 retries  3 releases  4 visits  5 rejected  6 counts
 -- ARGV  1 how long after its time a retry counts as late, in ms
 -- Answers [now in Unix ms,
---   [entries, id of the oldest that nobody has taken, else of the oldest ('' where there is none), in flight],
+--   [entries, id of the oldest that nobody has taken, else of the oldest ('' if there is none), in flight],
 --   [consumer, …], [retries, of them late, ms since the first was due], [releases, of them due],
 --   [visits, of them due], [rejected, their bytes],
 --   [cause, n, …]].

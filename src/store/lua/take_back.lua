@@ -1,16 +1,15 @@
--- take back: entries whose read, or claim, `consumer` got no answer to -> leased to it anew under the same delivery count. The
--- answer was lost and not the worker, so nobody counts it as a loss.
+-- take back: entries of a read or a claim whose answer `consumer` never got -> leased by it anew, under the same delivery count.
+-- The answer was lost and not the worker, so it counts for no loss.
 -- KEYS  1 queue  2 counts
 -- ARGV  1 consumer  2 where to begin, as XPENDING takes it: behind the last entry that it was told of  3 most entries
---       4 most bytes (one entry may go beyond it)  5 ms since the claim was sent whose answer was lost (0: it was a
---       read's)
---       then, of a claim, entries that the consumer has in hand
+--       4 most bytes (one entry may go beyond it)  5 ms since the claim was sent (0: it was a read)
+--       then, for a claim, the entries that the consumer has in hand
 -- Answers a list of [entry id, delivery count, [field, value, …]].
 local queue, consumer, from, most, bytes = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local claimed_ms, in_hand, taken, pages = tonumber(ARGV[5]), {}, {}, 0
 for i = 6, #ARGV do in_hand[ARGV[i]] = true end
--- An entry that was lost before is its claimer's business: it may have to be attempted apart from others. One under count 0 was
--- nobody's, and waits to be claimed.
+-- An entry that was lost before is left to a claim, because it may have to be attempted apart from others. An entry under count
+-- 0 has no lease, and waits for a claim.
 local function is_untold(pending)
   if claimed_ms == 0 then return pending[4] == 1 end
   return pending[4] > 1 and pending[3] <= claimed_ms and not in_hand[pending[1]]
