@@ -1,4 +1,6 @@
--- Sorted sets of webhooks by time: when each is visited, and when its held deliveries are released.
+-- Sorted sets of webhooks by time: `visits` says when each is visited, `releases` when its held deliveries are released.
+-- `hold`, `settle`, `log` and `visit` plan visits, `mend_times` brings them back, and `visit` and `delete_webhook` remove them;
+-- the worker itself only puts one off that it cannot make, and removes a name that is no webhook's.
 
 -- Plans a webhook's visit or release for `at_ms`, unless it is planned sooner.
 local function come_by(times, member, at_ms) return redis.call('ZADD', times, 'LT', at_ms, member) end
