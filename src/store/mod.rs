@@ -24,7 +24,7 @@ use chrono::{DateTime, TimeZone, Utc};
 
 pub use self::{
     error::{StoreError, Unanswered},
-    link::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
+    link::{MAX_CLIENTS, NO_EVICTION, ServerInfo, script_names},
 };
 #[cfg(feature = "program")]
 pub use self::{
@@ -32,7 +32,6 @@ pub use self::{
         Examination, Group, Holding, Kept, Limited, LiveWorker, Missing, Partition, Planned, QueueFigures, Retries,
         Role, Status, WEBHOOKS_MAX, WorkerFigures, for_shell,
     },
-    link::script_names,
     records::{
         AccountPage, Batch, Dropped, EntryRange, FailedEntry, FailedPage, Fate, PageStart, Put, Redelivered,
         RejectedEntry, SettingsLooked, WebhookEntry,
