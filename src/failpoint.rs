@@ -6,7 +6,7 @@
 //! account); `…@<n>` lets it pass n - 1 times first. `LYNKHOOK_PANIC`, written alike, panics there, once. `LYNKHOOK_WEDGE=<loop>` stops one of the worker's loops.
 
 /// Every step that has a point before and one after it: taking entries, requests, and each script of the store.
-/// `tests/chaos/crash_points.rs` crashes at all of them.
+/// `tests/chaos/crash_points/mod.rs` crashes at all of them.
 pub const STEPS: [&str; 29] = [
     "read",
     "request",

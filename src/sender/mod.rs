@@ -7,7 +7,7 @@
 //! blamed for a connection that was ours to judge, or for what this machine lacks.
 //!
 //! * `request.rs` says what is sent;
-//! * `pool.rs` decides which connection a request uses and how many there may be; `in_use.rs` holds those that are in use;
+//! * `pool` decides which connection a request uses and how many there may be; `in_use.rs` holds those that are in use;
 //! * `connect.rs` opens connections, `stream.rs` bounds what they bring and reads what came before they broke;
 //! * `resolve` looks names up and has every address judged; only judged addresses are ever dialled;
 //! * `tls.rs` says which certificates are believed, `chain.rs` why one is not;

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// The rule and the script that holds.
-const RULE: [&str; 2] = ["src/domain/endpoint.rs", "src/store/lua/hold.lua"];
+const RULE: [&str; 2] = ["src/domain/endpoint/mod.rs", "src/store/lua/hold.lua"];
 /// What a worker remembers for the rule.
 const MEMORY: [&str; 2] = ["src/worker/parts/endpoints/mod.rs", "src/domain/recent.rs"];
 /// The way of a delivery that cannot be attempted now, because there is no room, no lease, no name server or no file.

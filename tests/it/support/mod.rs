@@ -2,7 +2,7 @@
 //! a DNS server that can change its mind, and the built program.
 //!
 //! Nothing here sleeps and hopes. A wait is for a signal or for a condition, it has a deadline, and when the deadline
-//! passes it panics with what was awaited and what was there instead. `support_works.rs` proves each part, so that a
+//! passes it panics with what was awaited and what was there instead. `support_works` proves each part, so that a
 //! fault which does not happen is not mistaken for a program that survives it.
 
 #![allow(dead_code, unused_imports, reason = "an interface for all tests; not all of it is in use at every time")]
