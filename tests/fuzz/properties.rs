@@ -1,5 +1,5 @@
 //! What must hold of every input whatsoever, where strangers' bytes are read. The fuzzer looks for inputs that break
-//! it (`make fuzz`); the tests replay those that were kept (`tests/kept.rs`).
+//! it (`make fuzz`); the tests replay those that were kept (`tests/it/kept.rs`).
 
 #![allow(dead_code, reason = "each fuzz target uses one of them")]
 

@@ -1,5 +1,5 @@
 //! `lynkhook enqueue`, all the way to the receiver. What it does at a Redis that is full or silent is in
-//! `tests/enqueue.rs`.
+//! `tests/it/enqueue.rs`.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,7 @@
-//! Enqueueing against a Redis of each test's own, because a full one must not be shared.
+//! The producer and `lynkhook enqueue` at a Redis of each test's own: full, silent, closing connections, or refusing.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    path::PathBuf,
+    io::{BufRead as _, BufReader, Write as _},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -14,41 +13,20 @@ use lynkhook::{
     store::StoreError,
 };
 
+use crate::support::{AppendFsync, RedisServer};
+
 const ENVELOPE: &str = r#"{"event":"transcript.created","timestamp":"2026-03-26T14:32:00Z","data":{"messageId":"m1"}}"#;
 
-/// A `redis-server`, or what `LYNKHOOK_TEST_REDIS_SERVER` names, on a socket in a directory of its own; both are gone with it.
-struct Redis {
-    server: Child,
-    directory: PathBuf,
-}
+/// A Redis of the test's own, with the default prefix.
+struct Redis(RedisServer);
 
 impl Redis {
     fn start() -> Self {
-        let directory = std::env::temp_dir().join(format!("lynkhook-{}", uuid::Uuid::now_v7().simple()));
-        std::fs::create_dir(&directory).unwrap();
-        let server = std::env::var("LYNKHOOK_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
-        let server = Command::new(server)
-            .args(["--port", "0", "--save", "", "--unixsocket", "s", "--maxmemory-policy", "noeviction", "--dir"])
-            .arg(&directory)
-            .current_dir(&directory)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("redis-server is installed");
-        let mut redis = Self { server, directory };
-        let mut log = redis.server.stdout.take().unwrap();
-        let (mut seen, mut byte) = (Vec::new(), [0]);
-        // Later versions write `Ready`.
-        while !seen.ends_with(b"eady to accept connections") {
-            assert_eq!(log.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&seen));
-            seen.push(byte[0]);
-        }
-        // Whatever it says later goes nowhere, and does not block it.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        redis
+        Self(RedisServer::start(AppendFsync::No))
     }
 
     fn url(&self) -> String {
-        format!("redis+unix://{}", self.directory.join("s").display())
+        self.0.url()
     }
 
     async fn producer(&self) -> Producer {
@@ -95,14 +73,6 @@ impl Redis {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The inputs that fuzzing found, or that stand for their kind, each held against what must hold of every input.
 
-#[path = "fuzz/properties.rs"]
+#[path = "../fuzz/properties.rs"]
 mod properties;
 
 use std::{fs, path::Path};
