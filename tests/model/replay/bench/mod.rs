@@ -1,25 +1,19 @@
 //! The model's actions, taken on a real Redis through the store as a worker takes them.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+mod step;
+
+use std::{collections::HashMap, time::Duration};
 
 use lynkhook::{
     config::Settings,
     domain::{
         account::AccountId,
         delivery,
-        entry::{self, Plan},
         event::EventId,
-        log_entry::{LOG_RETENTION, LogEntry, timestamp},
-        retry,
+        log_entry::{LOG_RETENTION, timestamp},
         webhook::{Webhook, WebhookId},
     },
-    store::{
-        Attempted, EntryId, EntryRange, Fence, Known, KnownClock, Put, Reader, Reason, Redelivered, StepAnswer, Store,
-        ToHold, Untold, Visited,
-    },
+    store::{EntryId, EntryRange, Fence, KnownClock, Put, Reader, Redelivered, Store, Untold, Visited},
 };
 use redis::{FromRedisValue, aio::MultiplexedConnection};
 use serde_json::json;
@@ -27,10 +21,9 @@ use serde_json::json;
 use crate::{
     actions::{Action, command, leases},
     protocol::Protocol,
-    redis_steps::{self, Answer, Given, HELD_LIMIT},
-    state::{self, Command, Consumer, Delivery, Next, Stage, State, Step, Work},
+    redis_steps::{self, Given, HELD_LIMIT},
+    state::{Consumer, Delivery, State, Work},
     support::RedisServer,
-    worker::FAN_OUT_MAX,
 };
 
 pub(super) const LEASE: Duration = Duration::from_secs(60);
@@ -198,110 +191,6 @@ impl Bench {
         assert_eq!(given, expected.iter().map(real).collect::<Vec<_>>());
     }
 
-    /// The program's own plan, from the webhooks as Redis has them, is the model's.
-    async fn assert_planned(&self, work: Work, stage: Stage) {
-        let looked_up =
-            self.store.subscriptions(std::slice::from_ref(&self.account), &Known::default()).await.unwrap().remove(0);
-        let account = looked_up.unwrap();
-        let work = match work {
-            Work::Event(event) => entry::Work::Event(entry::Event {
-                id: event_id(event.number),
-                account: self.account.clone(),
-                traceparent: None,
-                after: event.after.map(|webhook| self.webhooks[usize::from(webhook)]),
-            }),
-            Work::Delivery(delivery) => entry::Work::Delivery(self.delivery(delivery)),
-        };
-        let planned = match work.plan(TYPE, &account, FAN_OUT_MAX) {
-            Plan::Attempt(delivery, _) => ("attempt", vec![delivery]),
-            Plan::Hold(delivery) => ("hold", vec![delivery]),
-            Plan::FanOut { deliveries, more } => (if more { "fan out, more are left" } else { "fan out" }, deliveries),
-            Plan::Unreadable(_) => panic!("all can be read"),
-        };
-        let expected = match stage {
-            Stage::Attempt(delivery) => ("attempt", vec![self.delivery(delivery)]),
-            Stage::Ready(Step::Hold(delivery, _)) => ("hold", vec![self.delivery(delivery)]),
-            Stage::Ready(Step::FanOut { webhooks, more }) => {
-                let entry::Work::Event(event) = &work else { panic!("only events are fanned out") };
-                (if more { "fan out, more are left" } else { "fan out" }, self.fan(&event.id, webhooks))
-            }
-            other => panic!("{other:?} is no plan"),
-        };
-        assert_eq!(planned, expected);
-    }
-
-    fn fan(&self, event: &EventId, webhooks: u8) -> Vec<delivery::Delivery> {
-        let wanted = self.webhooks.iter().enumerate().filter(|(number, _)| webhooks & 1 << number != 0);
-        wanted.map(|(_, webhook)| delivery::Delivery::first(event, &self.account, *webhook, None)).collect()
-    }
-
-    /// Takes a leased step.
-    async fn step(&self, command: Command, before: &State) {
-        let expected = Protocol::WHOLE.take(&mut before.clone(), command);
-        let name = match command.consumer {
-            Consumer::Worker(worker) => &self.names[usize::from(worker)],
-            _ => self.departed.as_ref().expect("its name is kept"),
-        };
-        let held = self.held(command.entry, command.deliveries);
-        let answer = match command.step {
-            Step::FanOut { webhooks, more } => {
-                let deliveries = self.fan(&event_id(before.event_of(command)), webhooks);
-                self.store.fan_out(name, &held, &deliveries, more).await.unwrap()
-            }
-            Step::Hold(delivery, reason) => {
-                let later = Duration::from_hours(1);
-                let reason = match reason {
-                    state::Reason::Off => Reason::Off,
-                    state::Reason::New => Reason::Busy { release_in: later, is_new: true },
-                    state::Reason::Known => Reason::Busy { release_in: later, is_new: false },
-                    state::Reason::Again => Reason::Again { after: later },
-                };
-                let waiting = ToHold {
-                    fence: held,
-                    delivery: self.delivery(delivery),
-                    envelope: envelope(delivery.event).into(),
-                    reason,
-                };
-                self.store.hold(0, name, &[waiting]).await.unwrap().remove(0)
-            }
-            Step::Settle(delivery, next) => {
-                let delivery = self.delivery(delivery);
-                let log = log_of(&delivery, next);
-                let next = match next {
-                    Next::Delivered => retry::Next::Delivered,
-                    Next::Retry => retry::Next::Retry { after: Duration::from_hours(1) },
-                    Next::Failed => retry::Next::Failed,
-                };
-                self.store
-                    .settle(
-                        0,
-                        name,
-                        &[Attempted { fence: held, delivery: delivery.into(), next, log: log.into(), trimmed: None }],
-                        &HashSet::new(),
-                    )
-                    .await
-                    .unwrap()
-                    .remove(0)
-            }
-            Step::Reject => {
-                let event = event_id(before.event_of(command));
-                self.store.reject(name, &held, "lost too often", Some(&event)).await.unwrap()
-            }
-        };
-        let expected = match expected {
-            Answer::Done => StepAnswer::Done,
-            Answer::Lost => StepAnswer::Lost,
-            Answer::Gone => StepAnswer::Gone,
-            Answer::Active => StepAnswer::Active,
-            Answer::Full => StepAnswer::Full,
-        };
-        // An entry that was settled before the group was made anew is as gone as one that was taken out: its worker, whose lease
-        // must not have ended, tells them apart.
-        let is_gone = answer == StepAnswer::Vanished && !before.queue.iter().any(|entry| entry.id == command.entry);
-        let answer = if is_gone { StepAnswer::Lost } else { answer };
-        assert_eq!(answer, expected, "{command:?}");
-    }
-
     async fn renew(&self, worker: u8, before: &State) {
         let renewed = leases(before, worker);
         let lost = redis_steps::renew(Protocol::WHOLE, &mut before.clone(), Consumer::Worker(worker), &renewed);
@@ -423,15 +312,6 @@ fn settings(id: WebhookId) -> Webhook {
     serde_json::from_value(json!({
         "id": id.to_string(), "url": "https://example.com/", "events": [TYPE], "authentication": {"type": "none"},
         "description": "", "active": true, "revision": 1, "createdAt": "", "updatedAt": "",
-    }))
-    .unwrap()
-}
-
-fn log_of(delivery: &delivery::Delivery, next: Next) -> LogEntry {
-    serde_json::from_value(json!({
-        "status": if next == Next::Delivered { "success" } else { "failed" }, "event": TYPE, "httpStatus": 200,
-        "attempt": delivery.attempt, "durationMs": 1, "error": null, "identifiers": {}, "deliveryId": delivery.id,
-        "redelivery": delivery.redelivery, "final": next != Next::Retry, "time": timestamp(chrono::Utc::now()),
     }))
     .unwrap()
 }
