@@ -1,23 +1,18 @@
 //! What the documents say of the tests is so.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use super::sources;
+use super::{files, read, root};
 
 #[test]
 fn every_test_and_file_that_security_md_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let code: String = ["src", "tests"]
-        .iter()
-        .flat_map(|folder| sources(&root.join(folder)))
-        .map(|file| fs::read_to_string(file).unwrap())
-        .collect();
-    let document = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let code: String = [files("src", "rs"), files("tests", "rs")].concat().iter().map(|file| read(file)).collect();
+    let document = read(Path::new("SECURITY.md"));
     let table = document.lines().filter(|line| line.starts_with("| ")).skip(2);
     let (mut tests, mut files) = (0, 0);
     for name in table.flat_map(|row| row.split('`').skip(1).step_by(2)) {
         if name.contains('/') {
-            assert!(root.join(name).exists(), "{name} is not there");
+            assert!(root().join(name).exists(), "{name} is not there");
             files += 1;
         } else if name.contains('_') {
             assert!(code.contains(&format!("fn {name}(")), "no test is called {name}");

@@ -1,6 +1,11 @@
-//! The rule about endpoints stays small enough to be explained in five lines.
+//! Files stay small, and the rule about endpoints can be explained in five lines.
 
-use std::{fs, path::Path};
+use std::path::Path;
+
+use super::{code_and_tests, files, judge, lines_of_code, read};
+
+/// Lines of code of a file; in `src`, its tests are counted apart.
+const MOST: usize = 400;
 
 /// The rule and the script that holds.
 const RULE: [&str; 2] = ["src/domain/endpoint/mod.rs", "src/store/lua/hold.lua"];
@@ -9,26 +14,34 @@ const MEMORY: [&str; 2] = ["src/worker/parts/endpoints/mod.rs", "src/domain/rece
 /// The way of a delivery that cannot be attempted now, because there is no room, no lease, no name server or no file.
 const ADMISSION: [&str; 1] = ["src/worker/admit.rs"];
 
-/// Lines of code: no tests, no comments, no blank lines.
-fn lines_of_code(file: &str) -> usize {
-    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
-    let code = source.split("#[cfg(test)]").next().unwrap().lines().map(str::trim_start);
-    code.filter(|line| !line.is_empty() && !line.starts_with("//") && !line.starts_with("--")).count()
+#[test]
+fn no_file_has_more_than_400_lines_of_code() {
+    let mut broken = Vec::new();
+    for file in [files("src", "rs"), files("tests", "rs")].concat() {
+        let source = read(&file);
+        let (code, tests) = code_and_tests(&source);
+        let (code, tests) = (lines_of_code(code).count(), lines_of_code(tests).count());
+        if code.max(tests) > MOST {
+            broken.push((file, format!("{code} lines of code, {tests} of tests")));
+        }
+    }
+    judge("sizes", &broken);
 }
 
 #[test]
 fn the_rule_about_endpoints_and_holding_is_small() {
     for (files, most) in [(&RULE[..], 260), (&MEMORY[..], 315), (&ADMISSION[..], 120)] {
-        let lines: Vec<usize> = files.iter().map(|file| lines_of_code(file)).collect();
+        let count = |file| lines_of_code(code_and_tests(&read(Path::new(file))).0).count();
+        let lines: Vec<usize> = files.iter().map(count).collect();
         assert!(lines.iter().sum::<usize>() <= most, "{files:?} have {lines:?} lines, more than {most} together");
     }
-    let script = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(RULE[1])).unwrap();
+    let script = read(Path::new(RULE[1]));
     assert!(script.lines().count() <= 60, "{} has more than 60 lines, comments included", RULE[1]);
 }
 
 #[test]
 fn readme_tells_the_rule_in_five_lines() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let readme = read(Path::new("README.md"));
     let section = readme.split("### Slow and failing endpoints").nth(1).expect("there is such a section");
     let section = section.split("\n### ").next().unwrap();
     let numbered = section.lines().filter(|line| line.chars().next().is_some_and(|first| first.is_ascii_digit()));

@@ -1,0 +1,74 @@
+//! Which crate lives in which room: outside, nothing names it, so that another one can take its place.
+
+use super::{code_and_tests, files, judge, lines_of_code, read};
+
+/// A crate, and the rooms or files below `src` whose code may name it. Tests may name what they like.
+const ROOMS: [(&str, &[&str]); 27] = [
+    ("redis", &["store"]),
+    ("hickory_resolver", &["sender"]),
+    ("webpki_root_certs", &["sender"]),
+    ("rustls_native_certs", &["sender", "store"]),
+    ("hyper_util", &["listen", "sender"]),
+    // The two that answer name the type of a body, and nothing that opens or serves a connection.
+    ("hyper", &["listen", "sender", "worker/probes.rs", "cli/dev/receiver.rs"]),
+    ("tokio_rustls", &["sender", "cli/dev"]),
+    ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("comfy_table", &["cli"]),
+    ("indicatif", &["cli"]),
+    ("terminal_size", &["cli"]),
+    ("anyhow", &["cli"]),
+    ("rcgen", &["cli/dev"]),
+    ("toml", &["config", "cli/dev"]),
+    ("strsim", &["config"]),
+    ("bytesize", &["config", "cli"]),
+    ("ipnet", &["domain"]),
+    ("crc32fast", &["domain"]),
+    ("tracing_subscriber", &["telemetry"]),
+    ("mimalloc", &["main"]),
+    // These are not here yet; they have their rooms already.
+    ("prometheus_client", &["telemetry"]),
+    ("axum", &["server"]),
+    ("tower_http", &["server"]),
+    ("askama", &["server"]),
+    ("utoipa", &["server", "webhooks", "queue", "store", "domain"]),
+    ("utoipa_axum", &["server"]),
+];
+
+/// Whether a line names a crate, by the first part of a path.
+fn names(line: &str, name: &str) -> bool {
+    let path = format!("{name}::");
+    let is_first = |at| !line[..at].ends_with(|before: char| before.is_alphanumeric() || "_:\"`".contains(before));
+    line.match_indices(&path).any(|(at, _)| is_first(at))
+}
+
+#[test]
+fn each_crate_is_named_in_its_rooms_only() {
+    let (mut broken, mut seen) = (Vec::new(), 0);
+    for file in files("src", "rs") {
+        let below = file.strip_prefix("src").unwrap().with_extension("");
+        if below.ends_with("tests") || below.iter().any(|part| part == "tests") {
+            continue;
+        }
+        let source = read(&file);
+        let paths: Vec<&str> = lines_of_code(code_and_tests(&source).0).filter(|line| line.contains("::")).collect();
+        for (name, rooms) in ROOMS {
+            if paths.iter().any(|line| names(line, name)) {
+                seen += 1;
+                if !rooms.iter().any(|room| below.starts_with(room.trim_end_matches(".rs"))) {
+                    broken.push((file.clone(), format!("names {name}, which lives in {rooms:?}")));
+                }
+            }
+        }
+    }
+    assert!(seen > 50, "the scan found only {seen} names: it no longer sees what it should");
+    judge("crates", &broken);
+}
+
+#[test]
+fn the_scan_sees_the_first_part_of_a_path() {
+    assert!(names("use redis::Value;", "redis") && names("let x: &redis::Value", "redis"));
+    for other in ["use crate::redis::Value;", "config_redis::X", r#""redis::x""#, "redis.url", "redis_url::x"] {
+        assert!(!names(other, "redis"), "{other}");
+    }
+}
