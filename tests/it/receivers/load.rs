@@ -7,10 +7,8 @@ use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{
-    server,
-    support::{Installation, Process, TRANSCRIPT},
-};
+use super::server;
+use crate::support::{Installation, Process, TRANSCRIPT};
 
 /// The address that Node's requests come from. The worker's come from 127.0.0.1, which the kernel chooses.
 pub const FETCH_ADDRESS: [u8; 4] = [127, 0, 0, 2];

@@ -15,10 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    recipes::Recipe,
-    support::{send_signal, trusted_pem, unused_port},
-};
+use super::recipes::Recipe;
+use crate::support::{send_signal, trusted_pem, unused_port};
 
 /// How long a server may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -196,7 +194,7 @@ impl State {
 mod tests {
     use super::*;
     use crate::{
-        recipes::APP,
+        receivers::recipes::APP,
         support::{SOON, eventually},
     };
 

@@ -17,8 +17,6 @@ mod load;
 mod recipes;
 mod row;
 mod server;
-#[path = "../it/support/mod.rs"]
-mod support;
 mod tell;
 
 use row::{ROWS, Row};

@@ -9,15 +9,15 @@ use std::{
 use lynkhook::domain::webhook::WebhookId;
 use redis::AsyncCommands;
 
-use crate::{
+use super::{
     attempts::{self, attempts},
     early::{self, curl},
     load::{FETCH_ADDRESS, Fetch, Pace},
     recipes::{APACHE, APP, GUNICORN, GUNICORN_THREADS, HAPROXY, NGINX, NODE, NODE_EARLY, Recipe, UVICORN},
     server::{Server, version},
-    support::{Installation, Process, Receiver, SOON, TELLING, eventually},
     tell::{Ending, Figures, Loaded},
 };
+use crate::support::{Installation, Process, Receiver, SOON, TELLING, eventually};
 
 /// The account that gets the events.
 pub const ACCOUNT: &str = "acme";

@@ -7,7 +7,7 @@ use std::{
 
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 
-use crate::load::Fetched;
+use super::load::Fetched;
 
 /// The worker may lose this much more of its first attempts than Node's client loses of its requests, in percent.
 const BEYOND_NODE_PERCENT: f64 = 0.5;

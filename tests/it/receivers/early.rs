@@ -5,14 +5,14 @@ use std::{path::Path, process::Stdio};
 use tempfile::NamedTempFile;
 use tokio::process::Command;
 
-use crate::{
+use super::{
     attempts::{self, attempts},
     load::push,
     row::{ACCOUNT, Scene},
     server,
-    support::envelope_of,
     tell::{Early, Figures},
 };
+use crate::support::envelope_of;
 
 const SIZES: [usize; 3] = [5_000, 100_000, 900_000];
 /// Tries for each size.
