@@ -91,7 +91,6 @@ impl Bench {
 
     /// Takes one action; what it answers must be what the model answers.
     pub(super) async fn take(&mut self, action: Action, before: &State, after: &State) {
-        let releases = self.store.keys().releases(0);
         match action {
             Action::Accept => self.accept(before.accepted).await,
             Action::Read { worker, .. } => {
@@ -151,6 +150,13 @@ impl Bench {
             Action::Switch { webhook, on } => self.switch(self.webhooks[usize::from(webhook)], on).await,
             Action::Delete { webhook } => self.delete(webhook, before).await,
             Action::Redeliver { webhook } => self.redeliver(self.webhooks[usize::from(webhook)]).await,
+            other => self.suffer(other, before).await,
+        }
+    }
+
+    /// What happens to workers, or only passes.
+    async fn suffer(&mut self, action: Action, before: &State) {
+        match action {
             Action::LeaseEnds { entry } => self.age(|_, id, _| id == entry, before).await,
             Action::Stall { worker } => self.age(|_, _, holder| holder == Consumer::Worker(worker), before).await,
             Action::RetryDue { nth } => {
@@ -159,7 +165,7 @@ impl Bench {
             }
             Action::ReleaseDue { webhook } => {
                 let member = format!("{}/{}", self.account, self.webhooks[usize::from(webhook)]);
-                self.run::<()>("ZADD", &releases, &["XX", "0", &member]).await;
+                self.run::<()>("ZADD", &self.store.keys().releases(0), &["XX", "0", &member]).await;
             }
             Action::Crash { worker } => self.end(worker, before),
             Action::LoseGroup => self.lose_group().await,
@@ -168,6 +174,7 @@ impl Bench {
                 self.run::<()>("XGROUP", "DELCONSUMER", &[&self.store.keys().queue(0), "workers", consumer]).await;
             }
             Action::Request { .. } | Action::PutOff { .. } | Action::GiveUp { .. } | Action::Lose { .. } => {}
+            other => panic!("{other:?} is no fault"),
         }
     }
 
