@@ -16,8 +16,12 @@ run: needs-cc needs-redis build ## Install what is missing, build, and run the w
 build: needs-cc ## Build the program in release form: target/release/lynkhook
 	$(CARGO) build --release --locked
 
+# Most tests wait most of the time, so twice as many run at once as there are cores. These judge how punctual or how quick a
+# worker is, and need more of the machine.
+PUNCTUAL := hot_path:: isolation:: partitions::idle:: schedule:: upkeep::
 test: needs-cc needs-redis needs-clients needs-node needs-clock ## Run all tests, against a real Redis that they start themselves
-	$(CARGO) test --locked
+	RUST_TEST_THREADS=$$((2 * $$(getconf _NPROCESSORS_ONLN))) $(CARGO) test --locked -- $(PUNCTUAL:%=--skip %)
+	$(CARGO) test --locked -- $(PUNCTUAL)
 	$(CARGO) test --locked --manifest-path tests/producer/Cargo.toml --target-dir target
 	$(CARGO) test --locked --test it -- --ignored --test-threads=1 serial_
 
