@@ -1,4 +1,4 @@
-//! What the documents say of the tests is so.
+//! The tests and files that the documents name are there.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What is said of the house is so: its layers, its rooms, its sizes, and the tests that its documents name.
+//! The house is as its documents say: its layers, its rooms, its sizes, and the tests that they name.
 
 mod crates;
 mod documents;

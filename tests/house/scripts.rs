@@ -25,7 +25,7 @@ fn a_script_has_at_most_60_lines_below_its_header() {
     judge("script sizes", &broken);
 }
 
-/// What stands before every script is no script: it is given nothing and answers nothing.
+/// A part of the prelude is no script: it is given nothing and answers nothing.
 #[test]
 fn a_header_says_which_keys_and_arguments_a_script_has_and_what_it_answers() {
     let (mut broken, mut seen) = (Vec::new(), 0);

@@ -1,4 +1,4 @@
-//! Whose fault it is where a name server fails, refuses or is silent: the endpoint's, or ours.
+//! A name server that fails, refuses or is silent: when that is the endpoint's fault, and when it is ours.
 
 use std::sync::atomic::AtomicBool;
 

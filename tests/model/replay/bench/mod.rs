@@ -154,7 +154,7 @@ impl Bench {
         }
     }
 
-    /// What happens to workers, or only passes.
+    /// Takes a fault, lets time pass, or does nothing, where Redis does not notice the action.
     async fn suffer(&mut self, action: Action, before: &State) {
         match action {
             Action::LeaseEnds { entry } => self.age(|_, id, _| id == entry, before).await,
