@@ -21,7 +21,7 @@ async fn an_attempt_whose_queue_was_lost_is_settled_in_full_and_once() {
             // Others go on in the queue, which begins its ids anew: not in the same millisecond, or they would have this one's.
             let (taken_ms, _) = held.entry.order().unwrap();
             eventually(SOON, "the next millisecond", async || {
-                (bench.store.now().await.unwrap().timestamp_millis() > taken_ms.cast_signed()).then_some(())
+                (bench.store.now(0).await.unwrap().timestamp_millis() > taken_ms.cast_signed()).then_some(())
             })
             .await;
             bench.push_many(3).await;

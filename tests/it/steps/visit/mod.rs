@@ -19,7 +19,7 @@ async fn a_visit_that_is_not_due_or_not_planned_changes_nothing() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
     write_log(&bench, webhook, "junk").await;
-    let in_a_minute = bench.store.now().await.unwrap().timestamp_millis() + 60_000;
+    let in_a_minute = bench.store.now(0).await.unwrap().timestamp_millis() + 60_000;
     for planned in [false, true] {
         if planned {
             bench.cli::<()>(&format!("ZADD {} {in_a_minute} acme/{webhook}", bench.key("visits"))).await;
