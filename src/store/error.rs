@@ -1,4 +1,4 @@
-//! What can go wrong with Redis, sorted by what the caller does next.
+//! Errors of Redis, sorted by what the caller does next.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub enum StoreError {
     Corrupt {
         /// The key.
         key: String,
-        /// What is wrong with it.
+        /// The fault of the value.
         reason: String,
     },
     /// Redis answered with an error that repeating does not mend.
@@ -75,7 +75,7 @@ impl Unanswered {
     }
 }
 
-/// What Redis said, where it answered: the code, and the text after it. The first of a pipeline's errors speaks for it.
+/// Redis's answer, if there is one: the code, and the text after it. The first of a pipeline's errors speaks for it.
 fn said(error: &redis::RedisError) -> Option<(String, String)> {
     let own = |code: &str, detail: Option<&str>| (code.to_owned(), detail.unwrap_or_default().to_owned());
     if let Some(code) = error.code() {
@@ -123,7 +123,7 @@ impl StoreError {
         }
     }
 
-    /// What was wrong with TLS, where that was why no connection came about.
+    /// The fault of TLS, if that is why no connection came about.
     pub(crate) fn tls_fault(&self) -> Option<rustls::Error> {
         let Self::Unreachable(error) = self else { return None };
         // The client keeps an I/O error behind a pointer that is an error itself.

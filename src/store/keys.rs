@@ -18,7 +18,7 @@ impl Keys {
         Self { prefix: prefix.to_owned(), partitions }
     }
 
-    /// What every key begins with.
+    /// The beginning of every key.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -73,7 +73,7 @@ impl Keys {
         self.of(self.partition(account), format_args!("webhooks:{account}"))
     }
 
-    /// What the keys of a partition's accounts' webhooks begin with.
+    /// The beginning of the keys of the webhooks of a partition's accounts.
     pub fn webhooks_of(&self, partition: u16) -> String {
         self.of(partition, "webhooks:")
     }

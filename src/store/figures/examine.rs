@@ -1,4 +1,4 @@
-//! What `lynkhook doctor` looks at, beside the queue's figures. Changes nothing.
+//! Facts for `lynkhook doctor`, beside the queue's figures. Changes nothing.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,14 +11,14 @@ use crate::{
     store::{Audit, ServerInfo, SettingsLooked, Store, StoreError, ms},
 };
 
-/// So many stuck entries of a partition are counted; there may be more.
+/// At most this many stuck entries of a partition are counted; there may be more.
 const STUCK_MAX: u64 = 1000;
 
 /// Facts about a Redis and what lies in it. Each beyond what the server says of itself may be refused by itself: by the
 /// rights of a user, or by a key of another kind.
 #[derive(Debug, Clone)]
 pub struct Examination {
-    /// What the server says of itself.
+    /// The server's own facts.
     pub server: ServerInfo,
     /// Its clock.
     pub time: Result<DateTime<Utc>, StoreError>,
@@ -39,7 +39,7 @@ pub struct Examination {
 pub struct Group {
     /// The partition.
     pub partition: u16,
-    /// What a look at it found; `None` where there is none. A worker makes it.
+    /// The findings of a look at it; `None` if there is no group. A worker makes it.
     pub audit: Option<Audit>,
     /// Entries that nobody renewed or took over for the given time; at most 1000 are counted, suspects included.
     pub stuck: u64,

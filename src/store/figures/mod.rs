@@ -1,4 +1,4 @@
-//! What operators look at: the queue's figures, live workers, and whether a Redis and its user can serve.
+//! Figures for operators: the queue's, live workers', and whether a Redis and its user can serve.
 
 mod examine;
 mod rights;

@@ -78,7 +78,7 @@ pub struct QueueFigures {
     pub visits: Planned,
     /// Entries that are no event; the limit is for each partition.
     pub rejected: Kept,
-    /// What was dropped since the beginning, by cause.
+    /// Dropped deliveries and entries since the beginning, by cause.
     pub counts: BTreeMap<String, u64>,
 }
 
@@ -103,7 +103,7 @@ pub struct Planned {
     pub due: u64,
 }
 
-/// What lies in streams that are bounded each: `held`, `failed`, `rejected`.
+/// The content of streams that are bounded each: `held`, `failed`, `rejected`.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Kept {
@@ -139,7 +139,7 @@ pub struct Holding {
     bytes: [u64; 2],
 }
 
-/// What `status.lua` answers.
+/// The answer of `status.lua`.
 type Answer =
     (i64, (u64, String, u64), Vec<String>, (u64, u64, u64), (u64, u64), (u64, u64), (u64, u64), BTreeMap<String, u64>);
 
@@ -196,7 +196,7 @@ impl Store {
         Ok((figures, consumers, now_ms))
     }
 
-    /// What the webhooks hold and have failed.
+    /// The webhooks' held and failed deliveries.
     async fn holdings(&self) -> Result<Holdings, StoreError> {
         let mut holdings = Holdings {
             held: Kept::new(&self.0.held),
@@ -248,7 +248,7 @@ impl Store {
     }
 }
 
-/// What [`Store::holdings`] found.
+/// The findings of [`Store::holdings`].
 struct Holdings {
     held: Kept,
     failed: Kept,

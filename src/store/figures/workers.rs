@@ -61,7 +61,7 @@ pub struct WorkerFigures {
     pub failing_endpoints: usize,
     /// Endpoints that had no room for one more attempt a moment ago.
     pub limited: Vec<Limited>,
-    /// What its machine lacked for requests a moment ago, such as file descriptors, in words.
+    /// The resource that its machine lacked for requests a moment ago, such as file descriptors, in words.
     pub lacking: Option<String>,
     /// Panics of its process since that started.
     pub panics: u64,

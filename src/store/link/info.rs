@@ -1,4 +1,4 @@
-//! What a Redis says of itself, and whether it can serve: refused here are servers on which an event that was accepted
+//! A server's own facts, and whether it can serve: refused here are servers on which an event that was accepted
 //! could vanish without anybody's doing.
 
 use std::collections::HashMap;
@@ -63,7 +63,7 @@ impl ServerInfo {
         self.number("cluster_enabled") == Some(1) || self.text("redis_mode") == Some("cluster")
     }
 
-    /// What it does when it is full, if it says so.
+    /// Its policy when it is full, if it says so.
     pub fn eviction_policy(&self) -> Option<&str> {
         self.text("maxmemory_policy")
     }

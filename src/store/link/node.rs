@@ -182,7 +182,7 @@ impl Node {
         if let Some(shared) = self.present() {
             return Ok(shared);
         }
-        // Whoever waited while it failed has waited enough: one after the other, many would wait for minutes.
+        // A caller that waited while it failed has waited enough: one after the other, many would wait for minutes.
         if let Some((failed, error)) = &*last_failure
             && *failed >= asked
         {
@@ -291,7 +291,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is believed and shown.
+/// The authorities that are believed, and the certificate that is shown.
 fn certificates(tls: &config::RedisTls) -> TlsCertificates {
     let client_tls = tls.client.as_ref().map(|(certificate, key)| ClientTlsConfig {
         client_cert: certificate.clone(),

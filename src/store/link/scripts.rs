@@ -129,7 +129,7 @@ scripts! {
         take_back [counts],
         visit [clock counts settings times age webhooks logs held_bytes],
     ]
-    // What only looks is answered by a replica, too.
+    // Scripts that only look are answered by a replica, too.
     "allow-oom,no-writes": [
         list_failed [],
         look of audit [clock counts groups ids unleased taken_out],

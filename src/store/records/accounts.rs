@@ -19,11 +19,11 @@ const PAGES_MAX: usize = 10_000;
 pub struct AccountPage {
     /// These; often none, where the Redis holds much else.
     pub accounts: Vec<AccountId>,
-    /// Where the next page begins; `None` after the last.
+    /// The beginning of the next page; `None` after the last.
     pub next: Option<PageStart>,
 }
 
-/// Where a page begins: the nodes are gone through one after the other. Good for the server that gave it and as long as that
+/// The beginning of a page. Nodes are gone through one after the other. Good for the server that gave it and as long as that
 /// runs: after an error, begin anew.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PageStart {

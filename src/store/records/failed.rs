@@ -29,14 +29,14 @@ pub struct FailedEntry {
 pub struct FailedPage {
     /// Those that can be read.
     pub entries: Vec<FailedEntry>,
-    /// Where the next page goes on; `None`: there are no more.
+    /// The next page goes on before this entry; `None`: there are no more.
     pub oldest: Option<EntryId>,
 }
 
-/// What one batch of redelivering did.
+/// The result of one batch of redelivering.
 #[derive(Debug, Clone)]
 pub enum Redelivered {
-    /// So many went to the queue, and this range is left.
+    /// This many went to the queue, and this range is left.
     Moved(u64, Option<EntryRange>),
     /// The webhook is deleted, and nothing is left of it.
     Gone,

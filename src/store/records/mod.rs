@@ -1,4 +1,4 @@
-//! What people read and decide on: webhooks, their logs, and what failed or was rejected.
+//! Records that people read and decide on: webhooks, their logs, and failed and rejected entries.
 
 mod accounts;
 mod entry_range;

@@ -19,7 +19,7 @@ use crate::{
     store::{Known, Store, StoreError, Unanswered, keys::Keys},
 };
 
-/// What putting a webhook answered.
+/// The answer to putting a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     /// It is there.
@@ -32,7 +32,7 @@ pub enum Put {
     Conflict,
 }
 
-/// What deleting a webhook, or several, dropped.
+/// The deliveries that went with one or more deleted webhooks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Dropped {
     /// Failed deliveries.

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use super::entry::EntryId;
 use crate::store::{Store, StoreError, link::Step, ms};
 
-/// What a look at one partition's group found.
+/// The findings of a look at one partition's group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Audit {
     /// Entries up to the group's position on which nobody had a lease.
@@ -26,7 +26,7 @@ pub struct Audit {
     pub oldest: Option<TimeDelta>,
 }
 
-/// What `audit.lua` answers.
+/// The answer of `audit.lua`.
 type Answer = (u64, String, bool, u64, i64, String, i64);
 
 impl Store {

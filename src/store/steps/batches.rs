@@ -47,7 +47,7 @@ impl<'a> ByWebhook<'a> {
     }
 }
 
-/// What was answered for each of a batch, in the batch's order; `order` has their places in it.
+/// The answers to a batch, in the batch's order; `order` has their places in it.
 pub(super) fn in_order<A>(order: impl Iterator<Item = usize>, answers: impl IntoIterator<Item = A>) -> Vec<A> {
     let mut answers: Vec<_> = order.zip(answers).collect();
     answers.sort_unstable_by_key(|(index, _)| *index);

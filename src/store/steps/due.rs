@@ -1,4 +1,4 @@
-//! What has its time: retries that become due, and the webhooks whose held deliveries are released, or which are visited.
+//! Work that has its time: retries that become due, and webhooks to be released or visited.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     store::{Store, StoreError, keys::Keys, ms},
 };
 
-/// What promoting did.
+/// The result of promoting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Promoted {
     /// How many retries became due and moved to the queue.
@@ -28,7 +28,7 @@ pub struct Promoted {
     pub now_ms: i64,
 }
 
-/// What a worker knows of Redis's clock, which may be wrong.
+/// A worker's knowledge of Redis's clock, which may be wrong.
 #[derive(Debug, Clone, Default)]
 pub struct KnownClock {
     /// The latest that it may show, unless it steps forward just now.
@@ -49,7 +49,7 @@ impl KnownClock {
 /// A step forward of Redis's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leap {
-    /// What was to be done before this time of its new reckoning was planned before the step.
+    /// Anything that was to be done before this time of its new reckoning was planned before the step.
     pub to: DateTime<Utc>,
     /// How far it went, or a little more.
     pub by: Duration,

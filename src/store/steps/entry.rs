@@ -17,7 +17,7 @@ pub const BATCH_MAX: usize = 50;
 pub struct EntryId(pub String);
 
 impl EntryId {
-    /// What ids are sorted by: Unix ms, and a number within it; `None` where it is no whole id.
+    /// The order of ids: Unix ms, and a number within it; `None` if it is no whole id.
     pub fn order(&self) -> Option<(u64, u64)> {
         let (ms, sequence) = self.0.split_once('-')?;
         let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
@@ -43,7 +43,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What its fields weigh.
+    /// The bytes of its fields.
     pub fn size_bytes(&self) -> usize {
         self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
@@ -60,7 +60,7 @@ pub struct Fence {
     pub deliveries: u32,
 }
 
-/// What a leased step answered.
+/// The answer of a leased step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepAnswer {
     /// It is done.

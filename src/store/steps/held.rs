@@ -33,7 +33,7 @@ pub enum Reason {
     Off,
     /// Its endpoint has no room now.
     Busy {
-        /// What is held is released in this long at the latest.
+        /// Its held deliveries are released in this long at the latest.
         release_in: Duration,
         /// Whether it counts against the limits of `held`. A retry, and what was held or redelivered before, always fits.
         is_new: bool,

@@ -17,7 +17,7 @@ use crate::{
 /// Accounts that are remembered; when there are more, all are forgotten.
 const ACCOUNTS_MAX: usize = 4096;
 
-/// What is known of the webhooks of one partition's accounts.
+/// The known webhooks of one partition's accounts.
 #[derive(Default)]
 pub struct Known(Mutex<State>);
 
@@ -103,7 +103,7 @@ impl Known {
             _ => return,
         }
         let mut state = self.state();
-        // Where all of Redis was flushed there is no list of keys.
+        // If all of Redis was flushed, there is no list of keys.
         let Some(Value::Array(changed)) = push.data.into_iter().next() else { return state.forget() };
         for key in changed {
             let account = redis::from_redis_value::<String>(key).ok().and_then(|key| keys.parse_webhooks(&key));

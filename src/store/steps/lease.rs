@@ -15,20 +15,21 @@ const CONSUMER_IDLE: Duration = Duration::from_hours(1);
 /// Before all ids.
 const FROM_THE_OLDEST: &str = "-";
 
-/// What a claim may take.
+/// The limits of a claim.
 #[derive(Debug, Clone)]
 pub struct Room {
-    /// So many entries.
+    /// Most entries.
     pub entries: usize,
-    /// Of these, so many that were claimed before.
+    /// Most suspects among these: entries that were claimed before.
     pub suspects: usize,
-    /// Those are looked for from here on, as the claim before said; from the oldest on where it said nothing.
+    /// Suspects are looked for from this id on, as the claim before said; from the oldest on if it said nothing.
     pub from: Option<String>,
     /// Webhooks of deliveries, and accounts of events, whose suspects are left where they are.
     pub not: Vec<String>,
     /// The same, whose suspects are taken only where there is no other, in this order.
     pub last: Vec<String>,
-    /// Nothing where Redis's clock shows more: it stepped forward, and leases only seem to have ended.
+    /// The latest time that Redis's clock may show. Later, it stepped forward, leases only seem to have ended, and nothing is
+    /// claimed.
     pub latest: Option<DateTime<Utc>>,
 }
 
@@ -38,21 +39,21 @@ impl From<(usize, usize)> for Room {
     }
 }
 
-/// What a claim took.
+/// The result of a claim.
 #[derive(Debug)]
 pub struct Claimed {
     /// The entries.
     pub entries: Vec<Entry>,
-    /// Where the next claim is to look on among the suspects; nothing where all were looked at.
+    /// The id from which the next claim looks on among the suspects; `None` after the last.
     pub next: Option<String>,
 }
 
-/// What a consumer has without having been told of it, for an answer was lost.
+/// Entries that a consumer has without having been told of them, because an answer was lost.
 #[derive(Debug, Clone, Copy)]
 pub enum Untold<'a> {
-    /// What it read: new entries behind the last that it was told of. It may have some of them in hand.
+    /// Entries that it read: new ones behind the last that it was told of. It may have some of them in hand.
     Read(Option<&'a EntryId>),
-    /// What it claimed within this time: entries that were lost before.
+    /// Entries that it claimed within this time, after they had been lost before.
     Claimed {
         /// Other than these.
         in_hand: &'a [Fence],

@@ -1,4 +1,4 @@
-//! What workers do to the queue, one method for each step.
+//! The steps that workers take in the queue, one method for each.
 
 mod audit;
 mod batches;

@@ -26,7 +26,7 @@ pub struct Attempted {
     pub fence: Fence,
     /// The delivery as it was attempted.
     pub delivery: Arc<Delivery>,
-    /// What follows.
+    /// The step that follows.
     pub next: Next,
     /// Its log entry.
     pub log: Arc<LogEntry>,

@@ -44,7 +44,7 @@ pub struct Mended {
     pub times: usize,
     /// Leases that count from now.
     pub leases: usize,
-    /// Where to go on among the pending entries; `None` after the last.
+    /// The id to go on from among the pending entries; `None` after the last.
     pub from: Option<String>,
     /// Whether more times may lie too far ahead.
     pub more_times: bool,

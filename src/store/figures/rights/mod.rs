@@ -1,4 +1,4 @@
-//! What a Redis user must be allowed to do, by what it is used for, and which of it a user may not do.
+//! The rights that a Redis user needs for each role, and which of them a user lacks.
 //!
 //! The rights are tried harmlessly: a command that is sent after `MULTI` is judged when it comes, and refused there (`NOPERM`)
 //! if the user may not run it or touch its keys. Nothing is ever executed, because the connection ends without `EXEC`.
@@ -10,7 +10,7 @@ use crate::{
     store::{Store, StoreError, link::answered},
 };
 
-/// What a process is for.
+/// The purpose of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// `lynkhook worker`.
@@ -39,7 +39,7 @@ pub struct Missing {
 /// The commands with which every process finds out whether this Redis fits.
 const START: &[&str] = &["INFO", "HMGET {meta} schema partitions", "HSETNX {meta} schema 1"];
 
-/// What running scripts takes. `EVALSHA` tries a key for reading and writing.
+/// The rights to run scripts. `EVALSHA` tries a key for reading and writing.
 const SCRIPTS: &[&str] = &[
     "TIME",
     "SCRIPT LOAD return",
@@ -199,7 +199,7 @@ impl Store {
     /// Tries each right of a role, and answers which of them the user in `redis.url` lacks. Changes nothing.
     ///
     /// # Errors
-    /// Where Redis is out of reach.
+    /// [`StoreError::Unreachable`] if Redis is out of reach.
     pub async fn missing_rights(&self, role: Role) -> Result<Missing, StoreError> {
         let user = self.only().user();
         let mut missing = Missing { user, needed: Vec::new(), useful: Vec::new(), partitions: Vec::new(), tried: true };

@@ -110,7 +110,7 @@ fn every_command_that_the_store_sends_is_in_a_list_and_no_list_has_one_that_nobo
             for call in text.split("cmd(\"").skip(1) {
                 let (name, behind) = call.split_once('"').unwrap();
                 let argument = behind.strip_prefix(").arg(\"").and_then(|behind| behind.split('"').next());
-                // Where the subcommand follows in a line of its own.
+                // The subcommand may follow in a line of its own.
                 let argument = argument.unwrap_or(if name == "CLIENT" { "TRACKING" } else { "" });
                 sent.insert(right(&format!("{name} {argument}")));
             }

@@ -1,4 +1,4 @@
--- What somebody took out of the queue, for `audit`. Takes `ids`.
+-- Entries that somebody took out of the queue, for `audit`. Takes `ids`.
 
 -- Compares what Redis tells of the stream and the group, of which `pending` entries are pending, with what the last look wrote
 -- down. Of the entries ever added, it is known which the group has read and which it has yet to read: the missing ones were
