@@ -11,7 +11,7 @@ const ROOMS: [(&str, &[&str]); 27] = [
     ("hyper_util", &["listen", "sender"]),
     // The two that answer name the type of a body, and nothing that opens or serves a connection.
     ("hyper", &["listen", "sender", "worker/probes.rs", "cli/dev/receiver.rs"]),
-    ("tokio_rustls", &["sender", "cli/dev"]),
+    ("tokio_rustls", &["listen", "sender", "cli/dev"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("comfy_table", &["cli"]),
@@ -21,7 +21,7 @@ const ROOMS: [(&str, &[&str]); 27] = [
     ("rcgen", &["cli/dev"]),
     ("toml", &["config", "cli/dev"]),
     ("strsim", &["config"]),
-    ("bytesize", &["config", "cli"]),
+    ("bytesize", &["config", "queue", "cli"]),
     ("ipnet", &["domain"]),
     ("crc32fast", &["domain"]),
     ("tracing_subscriber", &["telemetry"]),

@@ -8,41 +8,14 @@ mod sizes;
 mod style;
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
-/// Files that break a rule today: the rule's name, then the file. An entry that is no longer needed fails the test of its
-/// rule, so that this list empties itself.
-const NOT_YET: [(&str, &str); 15] = [
-    ("crates", "src/cli/dev/receiver.rs"),
-    ("crates", "src/worker/health.rs"),
-    ("modules", "src/cli/doctor.rs"),
-    ("modules", "src/cli/enqueue.rs"),
-    ("modules", "src/cli/enqueue/input.rs"),
-    ("modules", "src/cli/webhook/tables.rs"),
-    ("modules", "src/worker/endpoints.rs"),
-    ("script headers", "src/store/lua/prelude.lua"),
-    ("script headers", "src/store/lua/publish.lua"),
-    ("script sizes", "src/store/lua/audit.lua"),
-    ("script sizes", "src/store/lua/prelude.lua"),
-    ("script sizes", "src/store/lua/settle.lua"),
-    ("script sizes", "src/store/lua/visit.lua"),
-    ("sizes", "src/config/tests.rs"),
-    ("sizes", "src/store/queue.rs"),
-];
-
-/// Fails where files break a rule and `NOT_YET` does not name them, or it names some that keep it. Each is a file and what it does.
+/// Fails where files break a rule. Each is a file and what it does.
 fn judge(rule: &str, broken: &[(PathBuf, String)]) {
-    let listed: BTreeSet<&Path> =
-        NOT_YET.iter().filter(|(of, _)| *of == rule).map(|(_, file)| Path::new(*file)).collect();
-    let (known, new): (Vec<_>, Vec<_>) = broken.iter().partition(|(file, _)| listed.contains(&**file));
-    let known: BTreeSet<&Path> = known.into_iter().map(|(file, _)| &**file).collect();
-    let mended: Vec<_> = listed.difference(&known).collect();
-    let new: Vec<String> = new.iter().map(|(file, how)| format!("{}: {how}", file.display())).collect();
-    assert!(new.is_empty(), "{rule}:\n{}", new.join("\n"));
-    assert!(mended.is_empty(), "{rule}: these keep the rule now; take them out of NOT_YET: {mended:?}");
+    let lines: Vec<String> = broken.iter().map(|(file, how)| format!("{}: {how}", file.display())).collect();
+    assert!(lines.is_empty(), "{rule}:\n{}", lines.join("\n"));
 }
 
 fn root() -> &'static Path {
