@@ -32,7 +32,7 @@ test-servers: needs-cc needs-clients needs-clock needs-pip ## Run the integratio
 	CARGO="$(CARGO)" ONLY="$(ONLY)" sh tests/it/servers.sh
 
 model: needs-cc needs-redis ## Check the model of the protocol within wider bounds, and say how many states that are
-	CARGO_PROFILE_DEV_OPT_LEVEL=3 $(CARGO) test --locked --test model -- --include-ignored --nocapture --test-threads=1
+	$(CARGO) test --locked --config profile.dev.package.lynkhook.opt-level=3 --test model -- --include-ignored --nocapture --test-threads=1
 
 soak: needs-cc needs-redis ## Run the randomised tests for SECONDS (120) each, with SEED if given
 	LYNKHOOK_TEST_SECONDS=$(or $(SECONDS),120) $(if $(SEED),LYNKHOOK_TEST_SEED=$(SEED)) $(CARGO) test --locked --test it -- --nocapture --test-threads=1 invariants
