@@ -1,6 +1,6 @@
-//! Files stay small, and the rule about endpoints can be explained in five lines.
+//! Files and functions stay small, and the rule about endpoints can be explained in five lines.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{code_and_tests, files, judge, lines_of_code, read};
 
@@ -26,6 +26,14 @@ fn no_file_has_more_than_400_lines_of_code() {
         }
     }
     judge("sizes", &broken);
+}
+
+#[test]
+fn a_function_has_at_most_70_lines() {
+    let clippy = read(Path::new("clippy.toml"));
+    assert!(clippy.lines().any(|line| line == "too-many-lines-threshold = 70"), "{clippy}");
+    let allowed = |file: &&PathBuf| lines_of_code(&read(file)).any(|line| line.contains("clippy::too_many_lines"));
+    assert_eq!(files("src", "rs").iter().find(allowed), None, "no file of the program may do without");
 }
 
 #[test]
