@@ -36,29 +36,32 @@
 //! delivery. An entry changes its place in Redis in one script, so a delivery is at any time in exactly one of queue, retries
 //! and held, until it is delivered, failed, or dropped and counted.
 //!
-//! **A delivery is put aside for one of three reasons** (`store::Reason`; `worker/admit.rs` puts it aside, `hold.lua` moves it):
+//! **A delivery is put aside for one of three reasons** (`worker/admit.rs` decides, `hold.lua` moves it):
 //!
-//! | reason | goes to | comes back |
-//! |---|---|---|
-//! | its webhook is off | `held` | when the webhook is switched on |
-//! | its endpoint has no room (`domain::endpoint::Limit` has the eight limits) | `held`; a due retry: `retries` | when an attempt at the endpoint ends, after 1 s at the latest; a retry after 0.2 to 2 s |
-//! | no name server answers | `retries` | after 1 to 60 s |
+//! | reason | goes to | comes back | an operator sees it in |
+//! |---|---|---|---|
+//! | its webhook is off | `held` | when the webhook is switched on | `webhook list`, *Active* |
+//! | its endpoint has no room: `domain::endpoint::Limit` has the eight limits | `held`; a due retry: `retries` | as attempts at the endpoint end, oldest first, looked at every second; a retry after 0.2 to 2 s | `queue status`, *Why* |
+//! | no name server answers | `retries` | after 1 to 60 s | `doctor`, *workers*; `/readyz`; the log |
 //!
-//! `lynkhook queue status` names the limit of each endpoint that has one now. When `held` is full, new deliveries fail.
+//! If `held` is full and the webhook is on, new deliveries fail. A suspect (see below) is never put aside, and a delivery for which
+//! this machine lacks a file, a port or memory waits in hand. While a queue takes no entry at all, the deliveries of a fan-out
+//! wait in `retries` (`fan_out.lua`).
 //!
 //! # What guards against settling twice: the fence
 //!
-//! A worker holds an entry by Redis's own pending list. Consumer and delivery count are the fence (`store::Fence`): every step
-//! on an entry names them, and its script asks `owns` in the prelude before it changes anything. An entry that another worker
-//! claimed has another consumer and another count, so the first worker's step answers `LOST` and changes nothing. A settled
-//! entry is no longer pending, so a repeated step answers `LOST` too: every step is safe to repeat, and is repeated until Redis
-//! answers.
+//! Redis's pending list records which worker has an entry, and how often the entry was delivered. These two values are the fence
+//! (`store::Fence`): every step on an entry names them, and its script compares them before it changes anything (`owns` and
+//! `owner_of` in `lua/prelude/fence.lua`). An entry that another worker claimed has another consumer and another count, so the
+//! first worker's step answers `LOST` and changes nothing. A settled entry is no longer pending, so a repeated step answers
+//! `LOST` too: every step is safe to repeat, and is repeated until Redis answers.
 //!
 //! A worker renews its leases every 3 s (`roles/renew.rs`). An entry that is idle for 20 s may be claimed by another worker, and
 //! workers look every 2 s. No request starts on a lease that was last renewed over 8 s ago, and a request takes 10 s at most, so
-//! an attempt never outlives its lease. One renewal may fail and nothing waits for it. The worker's table of leases
-//! (`parts/leases.rs`) is keyed by entry: when the consumer group is lost and recreated, entries come again, and the attempt under
-//! way goes on under the new delivery count.
+//! an attempt never outlives its lease. If one renewal fails, the lease stays fresh enough to start requests.
+//!
+//! The worker's table of leases (`parts/leases.rs`) is keyed by entry. If the consumer group is lost and recreated, entries come
+//! again: the table starts none twice, and the attempt under way goes on under the new delivery count.
 //!
 //! # What holds it together
 //!
@@ -72,35 +75,38 @@
 //! still looks at the socket before it gives an answer up.
 //!
 //! **A suspect** is an entry that was claimed before, so that its workers may have died of it. A worker that begins one begins no
-//! other for a moment, so that no neighbour is blamed; suspects of an endpoint that held others up go last (`parts/suspects.rs`).
-//! An entry that was lost five times is set aside with a final log entry.
+//! other for a moment, so that no neighbour is blamed. If attempts at an endpoint take long, its suspects are tried after all
+//! others (`parts/suspects.rs`). An entry that was lost five times is set aside with a final log entry.
 //!
 //! **Nothing vanishes unseen** (`roles/audit.rs`). The group's bookkeeping and the stream are in the operators' hands. One worker
 //! at a time compares them: an entry that was read and that nobody holds becomes pending as if its worker had died, and entries
-//! that somebody took out of the queue are counted. If a worker has such an entry in hand, it is that worker's alone: it is
-//! attempted, settled and logged by what the worker holds, under the delivery count 0.
+//! that somebody took out of the queue are counted. If a worker is already working on an entry that was taken out, only that
+//! worker can finish it: it settles from its own copy, under the delivery count 0. Then the log is the guard against settling
+//! twice: the script looks whether the same log entry is there (`LPOS` in `lua/prelude/attempted.lua`).
 //!
 //! **A panic** in a delivery's task drops all that the task had, so the entry stays pending and is lost once. A panic in one of
 //! the worker's loops stops the worker as a signal does, with an error at its end.
 //!
-//! **Places.** A worker is short of attempts in flight, and an endpoint that does not answer keeps each for 10 s. While places are
-//! free the schedule holds for everyone; how many of them one endpoint may have follows from how it answers
-//! ([`domain::endpoint`] has the rule, `parts/endpoints` the figures). There is no queue in memory to lose, and a backlog of
-//! 10,000 costs a script at a time.
+//! **Slots and places.** A *slot* is the right to have an entry in hand, a *place* the right to have an attempt in flight; a worker
+//! has `worker.concurrency` of each. Places are scarce, for an endpoint that does not answer keeps each for 10 s. While places
+//! are free the schedule holds for everyone; how many of them one endpoint may have follows from how it answers
+//! ([`domain::endpoint`] has the rule, `parts/endpoints` the figures). A backlog waits in Redis, not in memory, and comes back in
+//! batches.
 //!
-//! **Memory.** A worker's memory is bounded by bytes in hand, not by entries: reading stops at `worker.max_bytes` (64 MiB,
-//! `parts/bytes_in_hand.rs` says by how much it may be passed), and as much again may be on its way into `held`. A large event
-//! occupies several places, so that places share out memory as well. Each of the `worker.concurrency` attempts keeps 16 KiB of
-//! what the endpoint sends. `make bounds` measures the peak.
+//! **Memory.** Bytes in hand bound a worker's memory, not entries: reading and claiming stop at `worker.max_bytes` (64 MiB;
+//! `parts/bytes_in_hand.rs` says by how much it may be passed: one read of 64 entries, or an entry for each partition). A large
+//! event occupies several places, so that places share out memory as well. Besides, each open connection to an endpoint takes
+//! about 33 KiB, and there are at most `egress.max_connections` more than attempts; settings are cached for 4,096 accounts of each
+//! partition, figures for about as many endpoints. `tests/it/bounded.rs` asserts the peak (256 MiB), `make bounds` measures it.
 //!
 //! **Upkeep** (`roles/visit.rs`). Visits drop what is too old, too much or nobody's, each webhook's every 30 to 55 minutes. They
 //! are planned in a sorted set of their own, `visits`, and have a pace: however many are due together, no delivery waits for
-//! them. Five scripts write `visits`: `hold.lua` and `settle.lua` plan a visit, `visit.lua` makes it and plans the next,
-//! `mend_times.lua` brings back one that a step of the clock moved away, `delete_webhook.lua` removes it. One command besides:
-//! `Store::put_off` plans a visit anew that Redis refused.
+//! them. Six scripts write `visits`: `hold.lua`, `settle.lua` and `log.lua` plan a visit, `visit.lua` makes it and plans the next,
+//! `mend_times.lua` brings back one that a step of the clock moved away, `delete_webhook.lua` removes it. Two commands besides
+//! (`store/steps/due.rs`): one plans a visit anew that Redis refused, one removes a name that is no webhook's.
 //!
-//! **Partitions.** Each has a reader, for each lies in a hash slot of its own. A reader that waits keeps no place if there are
-//! several, so that idle partitions take nothing from busy ones (`roles/read.rs`).
+//! **Partitions.** Each has a reader, for each lies in a hash slot of its own. If there are several, a waiting reader reserves no
+//! slot, so that idle partitions take nothing from busy ones (`roles/read.rs`).
 //!
 //! **A busy worker** (`domain::busy`). Places are not all: attempts take time as well, and those that fail are repeated. While its
 //! thread has little time left, a worker starts fewer attempts at endpoints that always fail, and brings held deliveries back
@@ -108,9 +114,9 @@
 //!
 //! **When a lookup of settings may be skipped** (`store/steps/known.rs`). Redis tells a worker of every change of a webhook, on the
 //! connection on which it reads entries: an event that was enqueued after a change was answered is read after the change is
-//! known. So `worker/deliver.rs` skips the lookup for an entry that the reader has just read for the first time, once. It
-//! asks Redis for an entry that was claimed or taken back, when it looks at an entry again, and wherever Redis tells nothing:
-//! without the right to `CLIENT TRACKING`, or beside Redis's I/O threads.
+//! known. So `worker/deliver.rs` skips the lookup for an entry that came on that connection just now, once. It asks Redis for
+//! an entry that was claimed or taken back (both come on another connection), if it looks at an entry again, and if Redis tells
+//! nothing: without the right to `CLIENT TRACKING`, beside Redis's I/O threads, and on Valkey 8 and later.
 //!
 //! **One thread.** A worker runs on a single-threaded runtime: to hand a task from core to core costs a third of a
 //! delivery. On more cores there are more workers, in other processes or as other threads that share nothing
@@ -118,8 +124,8 @@
 //! (`roles/together.rs`), so that up to 50 deliveries share a script's round trip and Redis's work. Settling waits up to 1 ms and
 //! holding up to 5 ms for company while slots are free; an attempt never waits.
 //!
-//! **Names** (`sender/resolve`). A name that cannot be looked up is its endpoint's fault only if a name server gave a useful
-//! answer before and after it was asked for again. If none does, no attempt was made: the delivery waits in `retries`
+//! **Names** (`sender/resolve`). A name that cannot be looked up is its endpoint's fault only if a name server usefully answered
+//! another question both before and after a second try. If none does, no attempt was made: the delivery waits in `retries`
 //! (`parts/names.rs`) and keeps neither a slot nor a place, so that hosts whose names are known, or to which a connection is open,
 //! are served.
 //!

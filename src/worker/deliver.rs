@@ -21,14 +21,14 @@ use crate::{
 };
 
 /// Delivers one entry. When this returns, the entry is settled, or it is another's, or it stays pending until it is claimed.
-pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry) {
+pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry, just_read: bool) {
     let deliveries = entry.deliveries;
     let Some(mut judged) = judge(&worker, &lease, entry).await else { return };
     if deliveries > worker.rules.leases.max_losses {
         return bury(&worker, &lease, judged).await;
     }
     // What is known is as old as what the reader read last: that is good for an entry that it has just read, once.
-    let mut known = (deliveries == 1).then(|| worker.partition_of(&lease).known.get(judged.account())).flatten();
+    let mut known = just_read.then(|| worker.partition_of(&lease).known.get(judged.account())).flatten();
     let most = fan_out_max(judged.envelope.len());
     let mut backoff = Backoff::new();
     loop {

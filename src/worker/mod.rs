@@ -176,9 +176,9 @@ impl Worker {
 
     /// Starts delivering an entry. `done` is called when it is settled. A panic in its task drops all that it has: the entry
     /// stays pending and its lease ends, so that it is lost once, as if the worker had died of it.
-    fn begin(self: &Arc<Self>, Taken { lease, weight, entry }: Taken, done: impl FnOnce() + Send + 'static) {
+    fn begin(self: &Arc<Self>, Taken { lease, weight, entry, just_read }: Taken, done: impl FnOnce() + Send + 'static) {
         // In a box, because a task is moved several times before it runs.
-        let delivering = Box::pin(deliver::deliver(self.clone(), lease, entry));
+        let delivering = Box::pin(deliver::deliver(self.clone(), lease, entry, just_read));
         self.in_hand.deliveries.spawn(async move {
             delivering.await;
             drop(weight);

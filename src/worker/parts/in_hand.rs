@@ -25,6 +25,8 @@ pub(crate) struct Taken {
     pub(crate) lease: Lease,
     pub(crate) weight: Weight,
     pub(crate) entry: Entry,
+    /// Whether it came on the connection on which Redis tells of changed settings, just now.
+    pub(crate) just_read: bool,
 }
 
 /// An entry that was read and could not be started before the worker stopped.
@@ -43,6 +45,6 @@ impl InHand {
     /// Takes note of an entry that was given to this worker by a command sent at `sent`; `None` if it is in hand already.
     pub(crate) fn take(&self, partition: u16, entry: Entry, sent: Instant) -> Option<Taken> {
         let lease = self.leases.take(partition, entry.id.clone(), entry.deliveries, sent)?;
-        Some(Taken { lease, weight: self.bytes.add(entry.size_bytes()), entry })
+        Some(Taken { lease, weight: self.bytes.add(entry.size_bytes()), entry, just_read: false })
     }
 }

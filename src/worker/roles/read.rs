@@ -102,7 +102,7 @@ async fn take_back(worker: &Arc<Worker>, partition: u16, last: &mut Option<Entry
         let Some(newest) = entries.last() else { return Ok(()) };
         *last = Some(newest.id.clone());
         tracing::info!(partition, entries = entries.len(), "took back entries that a lost answer had told of");
-        begin(worker, partition, entries, slots, sent).await;
+        begin(worker, partition, entries, slots, sent, false).await;
     }
 }
 
@@ -134,7 +134,7 @@ async fn read_once(
             *last = Some(newest.id.clone());
         }
         let more = if is_only { entries.len() == most } else { !entries.is_empty() };
-        begin(worker, partition, entries, slots, sent).await;
+        begin(worker, partition, entries, slots, sent, true).await;
         Ok(more)
     } else {
         drop(slots);
@@ -144,7 +144,7 @@ async fn read_once(
         }
         let more = entry.is_some() && sent.elapsed() < CLOSELY;
         if let Some(taken) = entry.and_then(|entry| worker.in_hand.take(partition, entry, sent)) {
-            begin_with_next_slot(worker, partition, taken).await;
+            begin_with_next_slot(worker, partition, Taken { just_read: true, ..taken }).await;
         }
         Ok(more)
     }
@@ -173,17 +173,19 @@ async fn finish(
     }
 }
 
-/// Begins with entries that were read with these slots in hand.
+/// Begins with entries that came with these slots in hand: `just_read`, or taken back.
 async fn begin(
     worker: &Arc<Worker>,
     partition: u16,
     entries: Vec<Entry>,
     mut slots: OwnedSemaphorePermit,
     sent: Instant,
+    just_read: bool,
 ) {
     for entry in entries {
         let slot = slots.split(1).expect("never more entries than slots");
         let Some(taken) = worker.in_hand.take(partition, entry, sent) else { continue };
+        let taken = Taken { just_read, ..taken };
         if worker.stop.has_begun() {
             set_aside(worker, partition, taken).await;
         } else {
