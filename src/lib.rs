@@ -132,7 +132,7 @@
 //! **HTTP.** Deliveries do not go through `reqwest`: its header buffer cannot be bounded, so that a connection may keep 408 KiB
 //! of what an endpoint sends and 1,000 connections 400 MiB, where 16 KiB each are enough. It does not show whether a connection
 //! was reused and whether anything of a request was sent, and on that depends whether an endpoint is to blame. A bare loop over
-//! it makes 0.82 of the deliveries a second with 1.36 times the CPU of one over hyper (README, *Measured*).
+//! it makes 0.82 of the deliveries a second with 1.36 times the CPU of one over hyper (`tests/bench/README.md`).
 //!
 //! [`sender`] has a pool of its own over hyper's connections, one request at a time on each, over HTTP/1.1 alone: on a connection
 //! shared over HTTP/2 a request could wait unsent behind another customer's. What is no delivery is `reqwest`'s job.
@@ -197,3 +197,7 @@ pub mod telemetry;
 pub mod webhooks;
 #[cfg(feature = "program")]
 pub mod worker;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{arguments::Extent, figures::Judged};
+use crate::{arguments::Extent, figures::Judged, turn};
 
 /// `target/bench`: results lie there.
 pub fn folder() -> PathBuf {
@@ -90,6 +90,27 @@ impl Report {
             println!("{note}\n");
         }
         eprintln!("{}", file.display());
+        if !extent.quick && turn::BESIDE.get().is_none() {
+            self.record(extent);
+        }
+    }
+
+    /// Writes the tables into the scenario's block of `tests/bench/README.md`.
+    fn record(&self, extent: Extent) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/README.md");
+        let readme = fs::read_to_string(&path).expect("it is there");
+        let [begins, ends] = ["", "end of "].map(|mark| format!("<!-- {mark}{} -->\n", self.scenario));
+        let (Some((before, rest)), machine) = (readme.split_once(&begins), machine()) else {
+            eprintln!("{} has no block for {}", path.display(), self.scenario);
+            return;
+        };
+        let (_, after) = rest.split_once(&ends).expect("a block that begins ends");
+        let (rounds, cores) = (extent.rounds, &machine["cores"]);
+        let mut block = format!("{begins}\n`{}`: rounds {rounds}, cores {cores}.\n\n", self.scenario);
+        for part in self.tables.iter().map(ToString::to_string).chain(self.notes.iter().cloned()) {
+            block += &format!("{part}\n\n");
+        }
+        fs::write(&path, format!("{before}{block}{ends}{after}")).expect("it can be written to");
     }
 }
 

@@ -48,6 +48,13 @@ fn the_rule_about_endpoints_and_holding_is_small() {
 }
 
 #[test]
+fn readme_is_short_and_fits_a_narrow_window() {
+    let readme = read(Path::new("README.md"));
+    let (lines, widest) = (readme.lines().count(), readme.lines().map(|line| line.chars().count()).max().unwrap());
+    assert!(lines <= 280 && widest <= 100, "{lines} lines, the widest has {widest} columns");
+}
+
+#[test]
 fn readme_tells_the_rule_in_five_lines() {
     let readme = read(Path::new("README.md"));
     let section = readme.split("### Slow and failing endpoints").nth(1).expect("there is such a section");

@@ -24,6 +24,7 @@ mod panics;
 mod partitions;
 mod poison;
 mod queue;
+mod readme;
 mod receivers;
 mod rights;
 mod rotation;

@@ -1,4 +1,4 @@
-//! Redis users with the rights that README names and no more, and what `lynkhook doctor --role` finds missing.
+//! Redis users with the rights that deploy/README.md names and no more, and what `lynkhook doctor --role` finds missing.
 
 use redis::AsyncCommands;
 use serde_json::Value;
@@ -26,11 +26,11 @@ impl Scene {
         allow.query_async::<()>(&mut self.here.redis.clone()).await.unwrap();
     }
 
-    /// Makes the user that README names for a role, for this installation's keys.
-    async fn user_of_readme(&self, role: &str) -> Program {
-        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    /// Makes the user that deploy/README.md names for a role, for this installation's keys.
+    async fn documented_user(&self, role: &str) -> Program {
+        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/README.md")).unwrap();
         let begins = format!("redis-cli ACL SETUSER lynkhook-{role} on ");
-        let line = readme.lines().find_map(|line| line.strip_prefix(&begins)).expect("README has this role");
+        let line = readme.lines().find_map(|line| line.strip_prefix(&begins)).expect("deploy/README.md has this role");
         let rights = line.replace("PASSWORD", "secret").replace("lynkhook:*", &format!("{}:*", self.here.prefix));
         self.allow(&format!("{role} on {rights}")).await;
         self.program_of(role)
@@ -57,9 +57,9 @@ async fn with_the_rights_that_readme_names_a_worker_delivers_a_producer_enqueues
     receiver.plan("/flaky", [Answer::Status(503), Answer::Status(200)]);
     receiver.plan("/gone", [Answer::Status(404)]);
     let (worker, producer, operator) = (
-        scene.user_of_readme("worker").await,
-        scene.user_of_readme("producer").await,
-        scene.user_of_readme("operator").await,
+        scene.documented_user("worker").await,
+        scene.documented_user("producer").await,
+        scene.documented_user("operator").await,
     );
     for (role, program) in [("worker", &worker), ("producer", &producer), ("operator", &operator)] {
         let (found, code) = rights(program, role).await;
@@ -211,7 +211,7 @@ async fn keys_that_are_refused_fail_a_check_for_a_role_that_needs_them_and_not_f
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_in_the_url_takes_the_right_to_select_which_doctor_names() {
     let scene = Scene::set().await;
-    scene.user_of_readme("operator").await;
+    scene.documented_user("operator").await;
     let url = format!("redis://operator:secret@127.0.0.1:{}/3", scene.redis.port());
     let program = scene.here.program.clone().env("LYNKHOOK_REDIS__URL", url);
     let output = program.run(["doctor", "--role", "operator"]).await;
@@ -220,7 +220,7 @@ async fn a_database_in_the_url_takes_the_right_to_select_which_doctor_names() {
     scene.allow("operator +select").await;
     let (found, code) = rights(&program, "operator").await;
     assert_eq!((&found["verdict"], code), (&Value::from("pass"), Some(0)), "{found}");
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/README.md")).unwrap();
     assert!(readme.contains("each needs `+select` as well"));
 }
 

@@ -205,11 +205,11 @@ async fn an_event_under_the_largest_id_blocks_its_queue_for_less_than_a_minute()
     assert!(worker.stderr().contains("the largest id there is"), "{}", worker.stderr());
 }
 
-/// The commands that README gives for a queue that takes nothing, for when no worker can be started.
+/// The commands that deploy/README.md gives for a queue that takes nothing, for when no worker can be started.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cure_by_hand_that_readme_gives_opens_the_queue_and_loses_nothing() {
-    let readme = include_str!("../../README.md");
-    let cure = readme.split("#### A queue that takes nothing").nth(1).expect("README has the cure");
+async fn the_cure_by_hand_that_is_documented_opens_the_queue_and_loses_nothing() {
+    let readme = include_str!("../../deploy/README.md");
+    let cure = readme.split("### A queue that takes nothing").nth(1).expect("deploy/README.md has the cure");
     let cure = cure.split("```sh").nth(1).unwrap().split("```").next().unwrap();
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(200)]);

@@ -45,7 +45,7 @@ fn held(audits: &[(u16, &Audit)]) -> Finding {
 fn ids(audits: &[(u16, &Audit)]) -> Finding {
     const CHECK: &str = "ids";
     let partition = |is: fn(&Audit) -> bool| audits.iter().find(|(_, audit)| is(audit)).map(|(partition, _)| partition);
-    let advice = "a worker sets that right: start one; by hand: README, \"A queue that takes nothing\"";
+    let advice = "a worker sets that right: start one; by hand: deploy/README.md, \"A queue that takes nothing\"";
     if let Some(partition) = partition(|audit| audit.is_exhausted) {
         let found = format!("partition {partition} has the largest id there is: nothing can be added to its queue");
         return fail(CHECK, found, advice);

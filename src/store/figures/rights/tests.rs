@@ -118,8 +118,8 @@ fn every_command_that_the_store_sends_is_in_a_list_and_no_list_has_one_that_nobo
     }
     // The library loads scripts.
     sent.insert(right("SCRIPT LOAD"));
-    // AUTH takes no right, and SELECT is sent only where redis.url has a database: README says so beside the lists.
-    assert!(sent.remove("+auth") && sent.remove("+select") && source("README.md").contains("`+select`"));
+    // AUTH takes no right, and SELECT is sent only where redis.url has a database: deploy/README.md says so beside the lists.
+    assert!(sent.remove("+auth") && sent.remove("+select") && source("deploy/README.md").contains("`+select`"));
     let listed: BTreeSet<String> =
         [Role::Worker, Role::Producer, Role::Operator].into_iter().flat_map(rights_of).collect();
     let asked_for = ASKED_FOR.map(str::to_owned).into();
@@ -142,10 +142,10 @@ fn each_key_of_a_partition_that_a_role_uses_is_tried_in_every_partition() {
 }
 
 #[test]
-fn readme_has_the_rights_of_each_role() {
-    let readme = source("README.md");
+fn deploy_readme_has_the_rights_of_each_role() {
+    let readme = source("deploy/README.md");
     for role in [Role::Worker, Role::Producer, Role::Operator] {
         let line = format!("ACL SETUSER lynkhook-{} on '>PASSWORD' {}", role.name(), role.rights("lynkhook"));
-        assert!(readme.lines().any(|found| found.ends_with(&line)), "README has no line\nredis-cli {line}");
+        assert!(readme.lines().any(|found| found.ends_with(&line)), "deploy/README.md has no line\nredis-cli {line}");
     }
 }
