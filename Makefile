@@ -18,7 +18,7 @@ build: needs-cc ## Build the program in release form: target/release/lynkhook
 
 # Most tests wait most of the time, so twice as many run at once as there are cores. These judge how punctual or how quick a
 # worker is, and need more of the machine.
-PUNCTUAL := hot_path:: isolation:: partitions::idle:: schedule:: upkeep::
+PUNCTUAL := clock::steps:: enqueue:: hot_path:: isolation:: lateness:: partitions::idle:: resolve:: schedule:: upkeep::
 test: needs-cc needs-redis needs-clients needs-node needs-clock ## Run all tests, against a real Redis that they start themselves
 	RUST_TEST_THREADS=$$((2 * $$(getconf _NPROCESSORS_ONLN))) $(CARGO) test --locked -- $(PUNCTUAL:%=--skip %)
 	$(CARGO) test --locked -- $(PUNCTUAL)

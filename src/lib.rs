@@ -44,7 +44,7 @@
 //! | its endpoint has no room: `domain::endpoint::Limit` has the eight limits | `held`; a due retry: `retries` | as attempts at the endpoint end, oldest first, looked at every second; a retry after 0.2 to 2 s | `queue status`, *Why* |
 //! | no name server answers | `retries` | after 1 to 60 s | `doctor`, *workers*; `/readyz`; the log |
 //!
-//! If `held` is full and the webhook is on, new deliveries fail. A suspect (see below) is never put aside, and a delivery for which
+//! If `held` is full and the webhook is on, new deliveries fail. An entry that was claimed before is never put aside, and a delivery for which
 //! this machine lacks a file, a port or memory waits in hand. While a queue takes no entry at all, the deliveries of a fan-out
 //! wait in `retries` (`fan_out.lua`).
 //!
@@ -65,7 +65,7 @@
 //!
 //! # What holds it together
 //!
-//! **State moves only in Lua** (`store/lua`, one file for each transition), so that a crash falls before or after a
+//! **State moves only in Lua** (`store/lua`, one file for each transition; single commands only plan), so that a crash falls before or after a
 //! step and never inside it. **Policy lives only in [`domain`]**, pure, so that every rule is a function with a table
 //! of cases. **An expected result is a value**: a broken endpoint is an [`Outcome`](domain::outcome::Outcome), not an
 //! error.
@@ -74,7 +74,7 @@
 //! of (`take_back.lua`), under the same delivery count, and so does a claim after one without an answer. A process that stood
 //! still looks at the socket before it gives an answer up.
 //!
-//! **A suspect** is an entry that was claimed before, so that its workers may have died of it. A worker that begins one begins no
+//! **A suspect** is an entry that was claimed twice or more, so that its workers may have died of it. A worker that begins one begins no
 //! other for a moment, so that no neighbour is blamed. If attempts at an endpoint take long, its suspects are tried after all
 //! others (`parts/suspects.rs`). An entry that was lost five times is set aside with a final log entry.
 //!

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::Settings,
-    queue::{Finding, Role, Verdict, doctor},
+    queue::{Finding, UserRole, Verdict, doctor},
     telemetry,
 };
 
@@ -35,7 +35,7 @@ enum For {
     Operator,
 }
 
-impl From<For> for Role {
+impl From<For> for UserRole {
     fn from(role: For) -> Self {
         match role {
             For::Worker => Self::Worker,

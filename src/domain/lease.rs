@@ -9,7 +9,7 @@ pub const SUSPECT_DELIVERIES: u32 = 3;
 
 /// The settings about leases.
 #[derive(Debug, Clone, Copy)]
-pub struct Rule {
+pub struct LeaseRule {
     /// `worker.lease`: an entry that was not renewed for this long may be claimed by another worker.
     pub lease: Duration,
     /// `worker.renew_every`.
@@ -22,7 +22,7 @@ pub struct Rule {
     pub max_losses: u32,
 }
 
-impl Rule {
+impl LeaseRule {
     /// The longest time between two renewals of a lease, should one of them fail: both come up to a fifth late.
     pub fn two_renewals(&self) -> Duration {
         self.renew_every * 12 / 5
@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn a_lease_that_skips_a_round_is_young_enough_though_the_next_is_lost() {
         let seconds = Duration::from_secs_f64;
-        let rule = |start_within, renew_every| Rule {
+        let rule = |start_within, renew_every| LeaseRule {
             lease: seconds(20.0),
             renew_every: seconds(renew_every),
             start_within: seconds(start_within),

@@ -48,7 +48,7 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkFault {
     /// The attempt's one deadline passed.
-    #[error("timed out after {} while {phase}", seconds(*after))]
+    #[error("timed out after {} while {phase}", decimal_seconds(*after))]
     TimedOut {
         /// The time limit of the attempt.
         after: Duration,
@@ -158,6 +158,6 @@ pub struct Phases {
 }
 
 /// `10 s`, `1.5 s`: a time limit as people write it.
-fn seconds(duration: Duration) -> String {
+fn decimal_seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }

@@ -7,11 +7,11 @@ mod rejected;
 
 pub use self::{
     doctor::{Finding, Verdict},
-    rejected::{RejectedError, Settled, WhichRejected},
+    rejected::{Disposed, RejectedError, WhichRejected},
 };
 pub use crate::store::{
-    EntryId, Fate, Holding, Kept, Limited, LiveWorker, Partition, Planned, QueueFigures, RejectedEntry, Retries, Role,
-    Status, WEBHOOKS_MAX,
+    EntryId, Fate, Holding, Kept, Limited, LiveWorker, PartitionFigures, Planned, QueueFigures, RejectedEntry, Retries,
+    Status, UserRole, WEBHOOKS_MAX,
 };
 use crate::store::{Store, StoreError};
 

@@ -25,7 +25,7 @@ pub struct WhichRejected {
 /// The result of requeueing or dropping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Settled {
+pub enum Disposed {
     /// [`Fate::Requeue`].
     Requeued {
         /// Entries that are back in the queue.
@@ -48,7 +48,7 @@ pub enum RejectedError {
     NotFound(String),
     /// No such partition.
     #[error("there is no partition {0}: there are {1}, counted from 0")]
-    Partition(u16, u16),
+    PartitionFigures(u16, u16),
     /// Several entries have this id.
     #[error("the partitions {1} each have a rejected entry {0}")]
     Ambiguous(String, String),
@@ -65,7 +65,7 @@ impl RejectedError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::NotFound(_) => Failure::NotFound,
-            Self::Partition(..) | Self::Ambiguous(..) => Failure::Usage,
+            Self::PartitionFigures(..) | Self::Ambiguous(..) => Failure::Usage,
             Self::Stayed(_) => Failure::Refused,
             Self::Store(error) => error.failure(),
         }
@@ -86,12 +86,12 @@ impl Queue {
 
     /// Requeues or drops rejected entries. `progress` hears before the first batch and after each one how many are done,
     /// and of how many.
-    pub async fn settle_rejected(
+    pub async fn dispose_rejected(
         &self,
         which: &WhichRejected,
         fate: Fate,
         mut progress: impl FnMut(u64, u64),
-    ) -> Result<Settled, RejectedError> {
+    ) -> Result<Disposed, RejectedError> {
         let mut ranges = Vec::new();
         match &which.id {
             Some(id) => ranges.push((self.find_rejected(id, which.partition).await?, EntryRange::one(id), 1)),
@@ -108,7 +108,7 @@ impl Queue {
         for (partition, range, _) in ranges {
             let mut rest = Some(range);
             while let Some(range) = rest {
-                let batch = self.store.settle_rejected(partition, &range, fate).await?;
+                let batch = self.store.dispose_rejected(partition, &range, fate).await?;
                 (moved, stayed, rest) = (moved + batch.moved, stayed + batch.stayed, batch.rest);
                 progress(moved + stayed, of);
             }
@@ -119,8 +119,8 @@ impl Queue {
             _ => {}
         }
         Ok(match fate {
-            Fate::Requeue => Settled::Requeued { requeued: moved, stayed },
-            Fate::Drop => Settled::Dropped { dropped: moved },
+            Fate::Requeue => Disposed::Requeued { requeued: moved, stayed },
+            Fate::Drop => Disposed::Dropped { dropped: moved },
         })
     }
 
@@ -146,7 +146,7 @@ impl Queue {
     fn partitions(&self, named: Option<u16>) -> Result<Range<u16>, RejectedError> {
         let there_are = self.store.keys().partitions();
         match named {
-            Some(named) if named >= there_are => Err(RejectedError::Partition(named, there_are)),
+            Some(named) if named >= there_are => Err(RejectedError::PartitionFigures(named, there_are)),
             Some(named) => Ok(named..named + 1),
             None => Ok(0..there_are),
         }

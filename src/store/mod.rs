@@ -29,8 +29,8 @@ pub use self::{
 #[cfg(feature = "program")]
 pub use self::{
     figures::{
-        Examination, Group, Holding, Kept, Limited, LiveWorker, Missing, Partition, Planned, QueueFigures, Retries,
-        Role, Status, WEBHOOKS_MAX, WorkerFigures, for_shell,
+        Examination, Group, Holding, Kept, Limited, LiveWorker, Missing, PartitionFigures, Planned, QueueFigures,
+        Retries, Status, UserRole, WEBHOOKS_MAX, WorkerFigures, for_shell,
     },
     records::{
         AccountPage, Batch, Dropped, EntryRange, FailedEntry, FailedPage, Fate, PageStart, Put, Redelivered,
@@ -38,7 +38,7 @@ pub use self::{
     },
     steps::{
         Attempted, Audit, BATCH_MAX, BATCH_MAX_BYTES, Claimed, ClientId, Entry, EntryId, Fence, Known, KnownClock,
-        Leap, Longest, Mended, Promoted, Reader, Reason, Released, Room, StepAnswer, Times, ToHold, Untold, Visited,
+        Leap, Longest, MayTake, Mended, Promoted, Reader, Reason, Released, StepAnswer, Times, ToHold, Untold, Visited,
         fan_out_max,
     },
 };

@@ -50,14 +50,14 @@ pub enum FieldRefusal {
 }
 
 /// A value, or all its faults.
-type Judged<T> = Result<T, Vec<InputFault>>;
+type Checked<T> = Result<T, Vec<InputFault>>;
 
 /// The values of an input, or all its faults.
 pub(super) fn all<A, B, C, D>(
-    url: Judged<A>,
-    events: Judged<B>,
-    authentication: Judged<C>,
-    description: Judged<D>,
+    url: Checked<A>,
+    events: Checked<B>,
+    authentication: Checked<C>,
+    description: Checked<D>,
 ) -> Result<(A, B, C, D), WebhooksError> {
     match (url, events, authentication, description) {
         (Ok(url), Ok(events), Ok(authentication), Ok(description)) => Ok((url, events, authentication, description)),
@@ -68,12 +68,12 @@ pub(super) fn all<A, B, C, D>(
     }
 }
 
-pub(super) fn url(url: &str, allow: &AllowList) -> Judged<EndpointUrl> {
+pub(super) fn url(url: &str, allow: &AllowList) -> Checked<EndpointUrl> {
     EndpointUrl::parse(url, allow).map_err(|refusal| vec![fault("url", refusal)])
 }
 
 /// The event types in order, each once.
-pub(super) fn events(events: &[String], catalogue: &Catalogue) -> Judged<Vec<String>> {
+pub(super) fn events(events: &[String], catalogue: &Catalogue) -> Checked<Vec<String>> {
     let unknown = events.iter().enumerate().filter(|(_, event)| !catalogue.contains(event));
     let faults: Vec<InputFault> = unknown
         .map(|(index, given)| {
@@ -88,7 +88,7 @@ pub(super) fn events(events: &[String], catalogue: &Catalogue) -> Judged<Vec<Str
     }
 }
 
-pub(super) fn authentication(given: NewAuthentication) -> Judged<NewAuthentication> {
+pub(super) fn authentication(given: NewAuthentication) -> Checked<NewAuthentication> {
     let judged = match &given {
         NewAuthentication::None => Vec::new(),
         NewAuthentication::Bearer(token) => {
@@ -104,7 +104,7 @@ pub(super) fn authentication(given: NewAuthentication) -> Judged<NewAuthenticati
     if faults.is_empty() { Ok(given) } else { Err(faults) }
 }
 
-pub(super) fn description(description: String) -> Judged<String> {
+pub(super) fn description(description: String) -> Checked<String> {
     if is_description(&description) {
         Ok(description)
     } else {

@@ -31,15 +31,15 @@ pub(super) enum NoAttempt {
     Full(String),
 }
 
-/// Waits for the lease, and asks for room for an attempt; puts the delivery off if there is none. Never holds a `suspect`, an
-/// entry that was claimed before: a held entry loses its delivery count, and that count exposes an entry that ends its workers.
-/// An entry that somebody took out of the queue cannot be put off from there either.
+/// Waits for the lease, and asks for room for an attempt; puts the delivery off if there is none, unless it `stays_in_hand`. An
+/// entry that was claimed before stays in hand: a held entry loses its delivery count, and that count exposes an entry that ends
+/// its workers. So does an entry that somebody took out of the queue, for it cannot be put off from there.
 pub(super) async fn admit(
     worker: &Worker,
     lease: &Lease,
     judged: &Judged,
     (delivery, webhook): (&Delivery, &Webhook),
-    suspect: bool,
+    stays_in_hand: bool,
 ) -> Result<Permit, NoAttempt> {
     match lease.ready(worker.rules.leases.start_within).await {
         Ready::Now => {}
@@ -50,22 +50,22 @@ pub(super) async fn admit(
     let (endpoints, bytes) = (&worker.room.endpoints, judged.envelope.len());
     match endpoints.enter(delivery, webhook.url.as_url(), bytes, judged.was_held) {
         Ok(permit) => Ok(permit),
-        Err(_) if suspect => Ok(endpoints.enter_anyway(delivery, bytes)),
+        Err(_) if stays_in_hand => Ok(endpoints.enter_anyway(delivery, bytes)),
         Err(no_room) => Err(put_off(worker, lease, delivery, judged, no_room).await),
     }
 }
 
-/// No request could be made, for a reason that is not the endpoint's fault: the delivery waits. A suspect waits in hand.
+/// No request could be made, for a reason that is not the endpoint's fault: the delivery waits. A delivery that `stays_in_hand` waits there.
 pub(super) async fn wait_for_means(
     worker: &Worker,
     lease: &Lease,
     judged: &Judged,
     (delivery, webhook): (&Delivery, &Webhook),
-    suspect: bool,
+    stays_in_hand: bool,
     lacking: NotMade,
 ) -> NoAttempt {
     match lacking {
-        NotMade::HostFull if !suspect => {
+        NotMade::HostFull if !stays_in_hand => {
             worker.room.endpoints.note_host_full(delivery, webhook.url.as_url());
             return put_off(worker, lease, delivery, judged, NoRoom::HostFull).await;
         }
@@ -73,7 +73,7 @@ pub(super) async fn wait_for_means(
         NotMade::Lacking(lacking) => worker.vitals.exhaustion.tell(lacking),
         NotMade::NoNameServer(why) => {
             worker.vitals.exhaustion.tell(why);
-            if !suspect {
+            if !stays_in_hand {
                 return wait_for_name(worker, lease, delivery, judged).await;
             }
         }

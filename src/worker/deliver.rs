@@ -6,22 +6,45 @@ use super::{
     Worker,
     admit::{NoAttempt, admit, hold_while_off, wait_for_means},
     attempt::{Met, attempt, conclude},
-    parts::leases::Lease,
-    step::{Then, fail, fan_out, reject},
+    parts::{in_hand::Taken, leases::Lease},
+    step::{Then, bury, event_id, fail, fan_out, reject},
     until_answered::Backoff,
 };
 use crate::{
     domain::{
         delivery::Delivery,
-        entry::{Judged, Plan, Work},
-        event::EventId,
+        entry::{Found, Judged, Plan, Rejection},
         webhook::{Subscriptions, Webhook},
     },
     store::{Entry, fan_out_max},
 };
 
+impl Worker {
+    /// Starts delivering an entry. `done` is called when it is settled. A panic in its task drops all that it has: the entry
+    /// stays pending and its lease ends, so that it is lost once, as if the worker had died of it.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        Taken { lease, weight, entry, just_read }: Taken,
+        done: impl FnOnce() + Send + 'static,
+    ) {
+        // In a box, because a task is moved several times before it runs.
+        let delivering = Box::pin(deliver(self.clone(), lease, entry, just_read));
+        self.in_hand.deliveries.spawn(async move {
+            delivering.await;
+            drop(weight);
+            done();
+        });
+    }
+
+    /// What an entry of this partition is.
+    pub(super) fn judge(&self, partition: u16, entry: &Entry) -> Result<Judged, Rejection> {
+        let found = Found { entry: &entry.id.0, partition, partitions: self.store.keys().partitions() };
+        Judged::parse(&entry.fields, &found, &self.rules.catalogue, |p| self.store.keys().queue(p))
+    }
+}
+
 /// Delivers one entry. When this returns, the entry is settled, or it is another's, or it stays pending until it is claimed.
-pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry, just_read: bool) {
+async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry, just_read: bool) {
     let deliveries = entry.deliveries;
     let Some(mut judged) = judge(&worker, &lease, entry).await else { return };
     if deliveries > worker.rules.leases.max_losses {
@@ -48,8 +71,8 @@ pub(super) async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry, jus
                 return fail(&worker, &lease, delivery, judged, "no attempt is left".to_owned()).await;
             }
             Plan::Attempt(delivery, webhook) => {
-                let suspect = deliveries > 1 || lease.is_trimmed();
-                match try_to_attempt(&worker, &lease, &judged, (&delivery, webhook), suspect).await {
+                let stays_in_hand = deliveries > 1 || lease.is_trimmed();
+                match try_to_attempt(&worker, &lease, &judged, (&delivery, webhook), stays_in_hand).await {
                     Ok(met) => return conclude(&worker, &lease, delivery, judged, met).await,
                     Err(NoAttempt::Full(why)) => return fail(&worker, &lease, delivery, judged, why).await,
                     Err(NoAttempt::Then(then)) => then,
@@ -107,31 +130,11 @@ async fn try_to_attempt(
     lease: &Lease,
     judged: &Judged,
     to: (&Delivery, &Webhook),
-    suspect: bool,
+    stays_in_hand: bool,
 ) -> Result<Met, NoAttempt> {
-    let permit = admit(worker, lease, judged, to, suspect).await?;
+    let permit = admit(worker, lease, judged, to, stays_in_hand).await?;
     match attempt(worker, lease, to, permit, judged.envelope.clone()).await {
         Ok(met) => Ok(met),
-        Err(lacking) => Err(wait_for_means(worker, lease, judged, to, suspect, lacking).await),
-    }
-}
-
-/// An entry that took its worker with it too often gets a final log entry and is set aside.
-async fn bury(worker: &Worker, lease: &Lease, judged: Judged) {
-    let reason = format!("worker ended {} times during this attempt", worker.rules.leases.max_losses);
-    tracing::error!(entry = %lease.entry().0, reason, "an entry is to be set aside");
-    match &judged.work {
-        Work::Event(_) => reject(worker, lease, &reason, event_id(&judged)).await,
-        Work::Delivery(delivery) => {
-            let delivery = delivery.clone();
-            fail(worker, lease, delivery, judged, reason).await;
-        }
-    }
-}
-
-fn event_id(judged: &Judged) -> Option<&EventId> {
-    match &judged.work {
-        Work::Event(event) => Some(&event.id),
-        Work::Delivery(_) => None,
+        Err(lacking) => Err(wait_for_means(worker, lease, judged, to, stays_in_hand, lacking).await),
     }
 }

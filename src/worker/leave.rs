@@ -44,7 +44,7 @@ impl Worker {
                 loop {
                     let batch: Vec<Unstarted> = batch::first(&mut unstarted, |entry| entry.bytes);
                     let given: Vec<(Fence, String)> =
-                        batch.iter().map(|entry| (entry.lease.token().0, entry.event_id.clone())).collect();
+                        batch.iter().map(|entry| (entry.lease.fence().0, entry.event_id.clone())).collect();
                     let given = self.store.leave(partition, &self.name, true, &given).await?;
                     if given > 0 {
                         tracing::info!(partition, given, "gave unstarted entries back");

@@ -1,11 +1,10 @@
 //! The worker: takes entries from the queue, delivers them, and looks after what waits.
 //!
-//! Each role is one loop: a reader for new entries and a claimer for those whose worker died, a promoter, a releaser,
-//! a visitor and a mender for each partition, and one for each kind of step that deliveries take together; one renewer and one publisher. They
-//! share `Worker` and nothing else; all state that matters lies in Redis, so that a worker may end at any instant.
+//! Each role is one loop (`roles`). They share `Worker` and nothing else; all state that matters lies in Redis, so that a worker
+//! may end at any instant. An entry's way is `deliver.rs`, `admit.rs`, `attempt.rs`, and the steps under its lease in `step.rs`.
 //!
-//! A worker takes only what it has room for: an entry keeps a slot until it is settled (`slots.rs`), and is read with that
-//! slot in hand, except for the one entry that an idle partition's reader waits for (`reader.rs`).
+//! A worker takes only what it has room for: an entry keeps a slot until it is settled (`parts/slots.rs`), and is read with that
+//! slot in hand, except for the one entry that an idle partition's reader waits for (`roles/read.rs`).
 //!
 //! A process may hold several workers, one a thread (`threads.rs`); they share nothing but the process.
 
@@ -34,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::error::WorkerError;
 use self::parts::{
     bytes_in_hand::BytesInHand,
-    in_hand::{InHand, Taken},
+    in_hand::InHand,
     leases::Lease,
     partition::Partition,
     room::Room,
@@ -44,10 +43,9 @@ use self::parts::{
 };
 use crate::{
     config::Settings,
-    domain::entry::{Found, Judged, Rejection},
     secrets::Vault,
     sender::Sender,
-    store::{Entry, Store, StoreError},
+    store::{Store, StoreError},
 };
 
 /// What the loops share.
@@ -75,14 +73,14 @@ struct Worker {
 pub async fn run(settings: &Settings, store: Store, vault: Vault, stop: CancellationToken) -> Result<(), WorkerError> {
     let settings = &limits::within_files(settings)?;
     limits::within_clients(settings, &store).await?;
-    let crew: probes::Workers = (0..settings.threads()).map(|_| OnceLock::new()).collect();
+    let workers: probes::Workers = (0..settings.threads()).map(|_| OnceLock::new()).collect();
     if let Some(address) = settings.worker.health_bind {
         let listener = probes::open(address).await.map_err(|source| WorkerError::Health { address, source })?;
-        tokio::spawn(probes::serve(crew.clone(), listener));
+        tokio::spawn(probes::serve(workers.clone(), listener));
     }
-    let others = threads::start(settings, &vault, &crew, &stop);
+    let others = threads::start(settings, &vault, &workers, &stop);
     let settings = threads::share(settings, 0);
-    let own = work(&settings, (store, vault), &crew[0], stop.clone()).await;
+    let own = work(&settings, (store, vault), &workers[0], stop.clone()).await;
     if own.is_err() {
         stop.cancel();
     }
@@ -166,24 +164,6 @@ impl Worker {
     /// The partition of an entry that is in hand.
     fn partition_of(&self, lease: &Lease) -> &Partition {
         self.partition(lease.partition())
-    }
-
-    /// What an entry of this partition is.
-    fn judge(&self, partition: u16, entry: &Entry) -> Result<Judged, Rejection> {
-        let found = Found { entry: &entry.id.0, partition, partitions: self.store.keys().partitions() };
-        Judged::parse(&entry.fields, &found, &self.rules.catalogue, |p| self.store.keys().queue(p))
-    }
-
-    /// Starts delivering an entry. `done` is called when it is settled. A panic in its task drops all that it has: the entry
-    /// stays pending and its lease ends, so that it is lost once, as if the worker had died of it.
-    fn begin(self: &Arc<Self>, Taken { lease, weight, entry, just_read }: Taken, done: impl FnOnce() + Send + 'static) {
-        // In a box, because a task is moved several times before it runs.
-        let delivering = Box::pin(deliver::deliver(self.clone(), lease, entry, just_read));
-        self.in_hand.deliveries.spawn(async move {
-            delivering.await;
-            drop(weight);
-            done();
-        });
     }
 }
 

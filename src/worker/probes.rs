@@ -41,12 +41,12 @@ pub(super) async fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Answers probes until the process ends.
-pub(super) async fn serve(crew: Workers, listener: TcpListener) {
-    let answer = move |request| std::future::ready(answer(&crew, &request));
+pub(super) async fn serve(workers: Workers, listener: TcpListener) {
+    let answer = move |request| std::future::ready(answer(&workers, &request));
     listen::serve(listener, LIMITS, None, CancellationToken::new(), answer).await;
 }
 
-fn answer(crew: &Workers, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(workers: &Workers, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(StatusCode::METHOD_NOT_ALLOWED, String::new());
     }
@@ -55,17 +55,17 @@ fn answer(crew: &Workers, request: &Request<Incoming>) -> Response<Full<Bytes>> 
         "/readyz" => true,
         _ => return respond(StatusCode::NOT_FOUND, String::new()),
     };
-    let checks = checks(crew, ready);
+    let checks = checks(workers, ready);
     let ok = checks.iter().all(|check| check.ok);
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     respond(status, serde_json::to_string(&Answer { ok, checks }).expect("plain JSON"))
 }
 
 /// Each check of all workers; where several fail it, the first one's.
-fn checks(crew: &Workers, ready: bool) -> Vec<Check> {
+fn checks(workers: &Workers, ready: bool) -> Vec<Check> {
     let mut all: Vec<Check> = Vec::new();
-    for place in &**crew {
-        let Some(worker) = place.get() else {
+    for slot in &**workers {
+        let Some(worker) = slot.get() else {
             if ready {
                 all.push(Check::new("started", false, || "a worker has not started yet".to_owned()));
             }

@@ -32,7 +32,7 @@ pub(super) enum Then {
 macro_rules! leased {
     ($lease:ident, |$fence:ident| $step:expr) => {
         loop {
-            let ($fence, takings) = $lease.token();
+            let ($fence, takings) = $lease.fence();
             let answer: Result<StepAnswer, StoreError> = $step;
             if !matches!(answer, Ok(StepAnswer::Lost)) || $lease.give_up(takings) {
                 break answer;
@@ -101,6 +101,27 @@ pub(super) async fn reject(worker: &Worker, lease: &Lease, reason: &str, event: 
     let rejected =
         leased!(lease, |fence| { until_answered!("reject", worker.store.reject(&worker.name, &fence, reason, event)) });
     report(lease, "reject", rejected);
+}
+
+/// An entry that took its worker with it too often gets a final log entry and is set aside.
+pub(super) async fn bury(worker: &Worker, lease: &Lease, judged: Judged) {
+    let reason = format!("worker ended {} times during this attempt", worker.rules.leases.max_losses);
+    tracing::error!(entry = %lease.entry().0, reason, "an entry is to be set aside");
+    match &judged.work {
+        Work::Event(_) => reject(worker, lease, &reason, event_id(&judged)).await,
+        Work::Delivery(delivery) => {
+            let delivery = delivery.clone();
+            fail(worker, lease, delivery, judged, reason).await;
+        }
+    }
+}
+
+/// The id of an event; a delivery is rejected under none.
+pub(super) fn event_id(judged: &Judged) -> Option<&EventId> {
+    match &judged.work {
+        Work::Event(event) => Some(&event.id),
+        Work::Delivery(_) => None,
+    }
 }
 
 /// One step of an event's fan-out, which adds so much and no more: the queue has the rest as an entry of its own, behind the

@@ -28,10 +28,10 @@ pub(super) fn share(settings: &Settings, nth: usize) -> Settings {
 
 /// Starts all but the first, which runs on the thread that calls this. Whichever cannot start or ends by itself ends the
 /// others, in good order.
-pub(super) fn start(settings: &Settings, vault: &Vault, crew: &Workers, stop: &CancellationToken) -> Vec<Ending> {
+pub(super) fn start(settings: &Settings, vault: &Vault, workers: &Workers, stop: &CancellationToken) -> Vec<Ending> {
     (1..settings.threads())
         .map(|nth| {
-            let (settings, vault, crew, stop) = (share(settings, nth), vault.clone(), crew.clone(), stop.clone());
+            let (settings, vault, workers, stop) = (share(settings, nth), vault.clone(), workers.clone(), stop.clone());
             let (end, ended) = oneshot::channel();
             let unstarted = stop.clone();
             let run = move || {
@@ -41,7 +41,7 @@ pub(super) fn start(settings: &Settings, vault: &Vault, crew: &Workers, stop: &C
                 let result = runtime.map_err(WorkerError::Thread).and_then(|runtime| {
                     runtime.block_on(async {
                         let store = Store::open(&settings).await?;
-                        work(&settings, (store, vault), &crew[nth], stop).await
+                        work(&settings, (store, vault), &workers[nth], stop).await
                     })
                 });
                 drop(others);

@@ -13,20 +13,22 @@ use lynkhook::{
     store::StoreError,
 };
 
-use crate::support::{AppendFsync, RedisServer};
+use crate::support::RedisServer;
 
+/// The socket of a Redis, in its directory.
+const SOCKET: &str = "s";
 const ENVELOPE: &str = r#"{"event":"transcript.created","timestamp":"2026-03-26T14:32:00Z","data":{"messageId":"m1"}}"#;
 
-/// A Redis of the test's own, with the default prefix.
+/// A Redis of the test's own, with the default prefix, which the tests reach over a Unix socket.
 struct Redis(RedisServer);
 
 impl Redis {
     fn start() -> Self {
-        Self(RedisServer::start(AppendFsync::No))
+        Self(RedisServer::start_with_arguments(&["--unixsocket", SOCKET]))
     }
 
     fn url(&self) -> String {
-        self.0.url()
+        format!("redis+unix://{}", self.0.directory().join(SOCKET).display())
     }
 
     async fn producer(&self) -> Producer {

@@ -7,7 +7,7 @@ use super::{
     super::output::{clean, fits, flexible, render, table, time},
     Exit, output,
 };
-use crate::queue::{EntryId, Fate, Queue, RejectedEntry, Settled, WhichRejected};
+use crate::queue::{Disposed, EntryId, Fate, Queue, RejectedEntry, WhichRejected};
 
 /// In a table, an entry's own fields are shown up to this many characters.
 const PREVIEW_CHARS: usize = 80;
@@ -90,7 +90,7 @@ async fn list(queue: &Queue, partition: Option<u16>, limit: usize, as_json: bool
 async fn settle(queue: &Queue, which: WhichRejected, fate: Fate, as_json: bool) -> anyhow::Result<Exit> {
     // Drawn on standard error, and only on a terminal.
     let bar = if as_json { ProgressBar::hidden() } else { progress() };
-    let settled = queue.settle_rejected(&which, fate, |done, of| {
+    let settled = queue.dispose_rejected(&which, fate, |done, of| {
         bar.set_length(of);
         bar.set_position(done);
     });
@@ -105,12 +105,12 @@ async fn settle(queue: &Queue, which: WhichRejected, fate: Fate, as_json: bool) 
     Ok(Exit::Success)
 }
 
-fn to_text(settled: Settled) -> String {
+fn to_text(settled: Disposed) -> String {
     let entries = |count| if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") };
     match settled {
-        Settled::Dropped { dropped } => format!("Dropped {}.\n", entries(dropped)),
-        Settled::Requeued { requeued, stayed: 0 } => format!("Put {} back into the queue.\n", entries(requeued)),
-        Settled::Requeued { requeued, stayed } => format!(
+        Disposed::Dropped { dropped } => format!("Dropped {}.\n", entries(dropped)),
+        Disposed::Requeued { requeued, stayed: 0 } => format!("Put {} back into the queue.\n", entries(requeued)),
+        Disposed::Requeued { requeued, stayed } => format!(
             "Put {} back into the queue. {} stayed rejected: too many fields, or not set aside by a worker.\n",
             entries(requeued),
             entries(stayed)
@@ -134,7 +134,7 @@ fn progress() -> ProgressBar {
 }
 
 fn to_table(entries: &[RejectedEntry], width: Option<u16>) -> String {
-    let header = ["ID", "Partition", "Time (UTC)", "Reason", "Entry", "Fields"];
+    let header = ["ID", "PartitionFigures", "Time (UTC)", "Reason", "Entry", "Fields"];
     let row = |entry: &RejectedEntry| {
         [
             clean(&entry.id.0).into_owned(),
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(
             shown,
             "ID                     Reason\n\
-             Partition, Time (UTC)  Fields\n\
+             PartitionFigures, Time (UTC)  Fields\n\
              1774535520045-7        the entry has no field `account`\n\
              partition 3            envelope={}\n\
              2026-03-26 14:32:00\n"

@@ -1,7 +1,7 @@
 //! `lynkhook webhook`: what people do with an account's webhooks, from a shell.
 //!
 //! [`crate::webhooks`] decides what is done and what is refused. Here are the flags (`input.rs`), the tables
-//! (`tables.rs`), the following of a log (`follow.rs`) and redelivering (`failed.rs`). No secret is ever printed, nor taken from a flag.
+//! (`tables`), the following of a log (`follow.rs`) and redelivering (`failed.rs`). No secret is ever printed, nor taken from a flag.
 
 mod failed;
 mod follow;

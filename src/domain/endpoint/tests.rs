@@ -6,7 +6,8 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-const RULE: Rule = Rule { places: 256, timeout: Duration::from_secs(10), failing_every: Duration::from_millis(30) };
+const RULE: EndpointRule =
+    EndpointRule { places: 256, timeout: Duration::from_secs(10), failing_every: Duration::from_millis(30) };
 const OK: Outcome = Outcome::Response { status: 200 };
 const UNAVAILABLE: Outcome = Outcome::Response { status: 503 };
 
@@ -23,7 +24,7 @@ fn room(endpoint: &Endpoint, crowd: &Crowd, now: Duration) -> usize {
     endpoint.room(&RULE, crowd, now, false).0
 }
 
-fn end_all(endpoint: &mut Endpoint, attempts: Vec<Attempt>, now: Duration, outcome: &Outcome) {
+fn end_all(endpoint: &mut Endpoint, attempts: Vec<InFlight>, now: Duration, outcome: &Outcome) {
     for attempt in attempts {
         endpoint.end(&RULE, attempt, now, outcome);
     }
@@ -186,7 +187,7 @@ fn a_quick_refusal_among_slow_answers_does_not_keep_an_endpoint_from_getting_mor
 #[test]
 fn slow_endpoints_leave_a_place_to_others_however_few_there_are() {
     for places in 2..10 {
-        let rule = Rule { places, ..RULE };
+        let rule = EndpointRule { places, ..RULE };
         let taken = (0..places).find(|taken| Endpoint::default().room(&rule, &slow(*taken), MS, false).0 == 0);
         assert!(taken.is_some_and(|taken| taken < places), "{places} places");
     }
@@ -264,7 +265,7 @@ fn an_endpoint_not_seen_for_a_minute_is_forgotten_unless_something_is_in_flight(
 /// all of it took.
 fn serve(threads: usize, took: Duration) -> (usize, Duration) {
     let (mut endpoint, mut now, mut waiting, mut timed_out) = (Endpoint::default(), Duration::ZERO, 150, 0);
-    let mut in_flight: VecDeque<(Attempt, Duration)> = VecDeque::new();
+    let mut in_flight: VecDeque<(InFlight, Duration)> = VecDeque::new();
     let mut free_at = vec![Duration::ZERO; threads];
     loop {
         while waiting > 0 && room(&endpoint, &slow(in_flight.len()), now) > 0 {
@@ -307,7 +308,7 @@ proptest! {
         let outcomes = [OK, UNAVAILABLE, NO_ANSWER];
         let attempts: Vec<_> = attempts.iter().map(|(ms, kind)| (Duration::from_millis(*ms), &outcomes[*kind])).collect();
         let (endpoint, now) = after(&attempts);
-        let rule = Rule { places, ..RULE };
+        let rule = EndpointRule { places, ..RULE };
         let crowd = slow(taken.min(places));
         prop_assert!(endpoint.room(&rule, &crowd, now, false).0 <= places - crowd.in_flight);
         prop_assert!(endpoint.room(&rule, &slow(0), now, false).0 > 0);

@@ -17,11 +17,11 @@ use chrono::{DateTime, Utc};
 pub use self::finding::{Finding, Verdict};
 use crate::{
     config::Settings,
-    store::{Examination, Missing, Role, Store, StoreError},
+    store::{Examination, Missing, Store, StoreError, UserRole},
 };
 
 /// Examines the Redis of these settings, and whether its user may do what this role takes.
-pub async fn examine(settings: &Settings, role: Role) -> Vec<Finding> {
+pub async fn examine(settings: &Settings, role: UserRole) -> Vec<Finding> {
     let examined = async {
         let store = Store::unchecked(settings)?;
         Ok((store.examine(stuck_after(settings)).await?, store.missing_rights(role).await))
@@ -39,7 +39,7 @@ fn stuck_after(settings: &Settings) -> Duration {
 }
 
 /// Adds the line about the rights of a role. A user that has all of them does not need those that are refused besides.
-fn with_rights(findings: Vec<Finding>, missing: &Result<Missing, StoreError>, role: Role) -> Vec<Finding> {
+fn with_rights(findings: Vec<Finding>, missing: &Result<Missing, StoreError>, role: UserRole) -> Vec<Finding> {
     let has_all = missing.as_ref().is_ok_and(|missing| missing.tried && missing.needed.is_empty());
     let findings = findings.into_iter();
     let judged = |finding| if has_all { refusal::of_others_fact(finding, role) } else { finding };

@@ -4,7 +4,7 @@ use super::{
     super::redis_advice::{self, FOREIGN, KEYS, RIGHTS},
     finding::{Finding, MANY_PARTITIONS, fail, pass, warn},
 };
-use crate::store::{Missing, Role, StoreError, for_shell};
+use crate::store::{Missing, StoreError, UserRole, for_shell};
 
 /// The failed check that no answer to the first question is.
 pub(super) fn of_connection(error: &StoreError) -> Finding {
@@ -22,10 +22,10 @@ pub(super) fn of_fact(check: &'static str, error: &StoreError) -> Finding {
 
 /// A fact that the role has no right to ask for, and no need to know. A producer uses the queues alone; to any other role no
 /// key is of no use.
-pub(super) fn of_others_fact(finding: Finding, role: Role) -> Finding {
+pub(super) fn of_others_fact(finding: Finding, role: UserRole) -> Finding {
     let is_others = match finding.advice.as_deref() {
         Some(RIGHTS) => true,
-        Some(KEYS) => role == Role::Producer,
+        Some(KEYS) => role == UserRole::Producer,
         _ => false,
     };
     if !is_others {
@@ -36,7 +36,7 @@ pub(super) fn of_others_fact(finding: Finding, role: Role) -> Finding {
 }
 
 /// The line about the rights of a role.
-pub(super) fn of_rights(missing: &Missing, role: Role) -> Finding {
+pub(super) fn of_rights(missing: &Missing, role: UserRole) -> Finding {
     const CHECK: &str = "rights";
     let Missing { user, needed, useful, partitions, tried } = missing;
     let (role, give) = (role.one(), |rights: &[String]| format!("ACL SETUSER {user} {}", for_shell(rights)));

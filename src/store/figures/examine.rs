@@ -87,10 +87,10 @@ impl Store {
         let queue = self.0.keys.queue(partition);
         let mut pending = redis::cmd("XPENDING");
         pending.arg(&queue).arg("workers").arg("IDLE").arg(ms(stuck_after)).arg("-").arg("+").arg(STUCK_MAX);
-        let pending: Vec<(String, String, u64, u32)> = self.at(partition).run(&pending).await?;
+        let pending: Vec<(String, String, u64, u64)> = self.at(partition).run(&pending).await?;
         let consumers: Vec<HashMap<String, Value>> =
             self.at(partition).run(redis::cmd("XINFO").arg("CONSUMERS").arg(&queue).arg("workers")).await?;
-        let is_suspect = |deliveries: u32| deliveries + 1 >= SUSPECT_DELIVERIES;
+        let is_suspect = |deliveries: u64| deliveries >= u64::from(SUSPECT_DELIVERIES) - 1;
         let suspects = pending.iter().filter(|(.., deliveries)| is_suspect(*deliveries)).count() as u64;
         let idle =
             consumers.iter().filter_map(|consumer| redis::from_redis_value_ref::<u64>(consumer.get("idle")?).ok());

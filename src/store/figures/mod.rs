@@ -7,7 +7,7 @@ mod workers;
 
 pub use self::{
     examine::{Examination, Group},
-    rights::{Missing, Role, for_shell},
-    status::{Holding, Kept, Partition, Planned, QueueFigures, Retries, Status, WEBHOOKS_MAX},
+    rights::{Missing, UserRole, for_shell},
+    status::{Holding, Kept, PartitionFigures, Planned, QueueFigures, Retries, Status, WEBHOOKS_MAX},
     workers::{Limited, LiveWorker, WorkerFigures},
 };

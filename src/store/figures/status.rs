@@ -43,14 +43,14 @@ pub struct Status {
     /// The settings whose bound is reached somewhere, such as `held.limit` or `failed.max_bytes`.
     pub limits_reached: Vec<String>,
     /// Each partition.
-    pub partitions: Vec<Partition>,
+    pub partitions: Vec<PartitionFigures>,
     /// The workers that are alive.
     pub workers: Vec<LiveWorker>,
 }
 
 /// One partition.
 #[derive(Debug, Clone, Serialize)]
-pub struct Partition {
+pub struct PartitionFigures {
     /// Its number.
     pub partition: u16,
     /// Its figures.
@@ -149,7 +149,7 @@ impl Store {
         let (mut partitions, mut consumers, mut now_ms) = (Vec::new(), BTreeSet::new(), 0);
         for partition in 0..self.0.keys.partitions() {
             let (figures, names, at_ms) = self.figures(partition).await?;
-            partitions.push(Partition { partition, figures });
+            partitions.push(PartitionFigures { partition, figures });
             consumers.extend(names);
             now_ms = at_ms;
         }

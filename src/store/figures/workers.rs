@@ -84,9 +84,9 @@ pub struct Limited {
 }
 
 impl WorkerFigures {
-    /// The value of `workers:<name>`.
+    /// The value of `workers:<name>`, whose members come in the order of their names.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("plain JSON")
+        serde_json::to_value(self).expect("plain JSON").to_string()
     }
 
     /// Reads what [`to_json`](Self::to_json) of any version wrote. Where it cannot be read at all, the figures are empty: that

@@ -98,7 +98,7 @@ impl Store {
     }
 
     /// Requeues or drops the first entries of a range, in one script.
-    pub async fn settle_rejected(&self, partition: u16, range: &EntryRange, fate: Fate) -> Result<Batch, StoreError> {
+    pub async fn dispose_rejected(&self, partition: u16, range: &EntryRange, fate: Fate) -> Result<Batch, StoreError> {
         let (keys, scripts) = (&self.0.keys, &self.0.scripts);
         let (script, other) = match fate {
             Fate::Requeue => (&scripts.requeue_rejected, keys.queue(partition)),

@@ -40,7 +40,7 @@ struct Account {
 
 /// When something was asked for.
 #[derive(Clone, Copy)]
-pub(in crate::store) struct Asked(u64);
+pub(in crate::store) struct AskedAt(u64);
 
 impl Known {
     /// An account's webhooks, where it is certain that they did not change.
@@ -51,15 +51,15 @@ impl Known {
     }
 
     /// To be called before Redis is asked.
-    pub(in crate::store) fn ask(&self) -> Asked {
-        Asked(self.state().changes)
+    pub(in crate::store) fn ask(&self) -> AskedAt {
+        AskedAt(self.state().changes)
     }
 
     /// Takes note of what Redis answered, which is parsed only where it differs from what was there; and answers what it
     /// says.
     pub(in crate::store) fn learn(
         &self,
-        asked: Asked,
+        asked: AskedAt,
         account: &AccountId,
         fields: Vec<Field>,
         parse: impl FnOnce(&[Field]) -> Subscriptions,

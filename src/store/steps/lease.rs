@@ -17,7 +17,7 @@ const FROM_THE_OLDEST: &str = "-";
 
 /// The limits of a claim.
 #[derive(Debug, Clone)]
-pub struct Room {
+pub struct MayTake {
     /// Most entries.
     pub entries: usize,
     /// Most suspects among these: entries that were claimed before.
@@ -33,7 +33,7 @@ pub struct Room {
     pub latest: Option<DateTime<Utc>>,
 }
 
-impl From<(usize, usize)> for Room {
+impl From<(usize, usize)> for MayTake {
     fn from((entries, suspects): (usize, usize)) -> Self {
         Self { entries, suspects, from: None, not: Vec::new(), last: Vec::new(), latest: None }
     }
@@ -76,9 +76,9 @@ impl Store {
         partition: u16,
         consumer: &str,
         lease: Duration,
-        room: impl Into<Room>,
+        room: impl Into<MayTake>,
     ) -> Result<Claimed, StoreError> {
-        let Room { entries, suspects, from, not, last, latest } = room.into();
+        let MayTake { entries, suspects, from, not, last, latest } = room.into();
         let mut script = self.0.scripts.claim.key(self.0.keys.queue(partition));
         script.key(self.0.keys.counts(partition));
         script.arg(consumer).arg(ms(lease)).arg(entries).arg(suspects).arg(BATCH_MAX_BYTES);

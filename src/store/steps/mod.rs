@@ -18,7 +18,7 @@ pub use self::{
     entry::{BATCH_MAX, BATCH_MAX_BYTES, Entry, EntryId, Fence, StepAnswer, fan_out_max},
     held::{Reason, Released, ToHold},
     known::Known,
-    lease::{Claimed, Room, Untold},
+    lease::{Claimed, MayTake, Untold},
     reader::{ClientId, Reader},
     settle::Attempted,
     upkeep::{Longest, Mended, Visited},

@@ -162,7 +162,7 @@ impl Slot {
 
 impl Lease {
     /// The fence for a step on this entry, under its present delivery count; and how often it came again so far.
-    pub(crate) fn token(&self) -> (Fence, u32) {
+    pub(crate) fn fence(&self) -> (Fence, u32) {
         let (deliveries, takings) = self.with_slot(|slot| {
             slot.stepped = true;
             (slot.deliveries, slot.takings)
@@ -180,7 +180,7 @@ impl Lease {
         &self.key.1
     }
 
-    /// Gives the entry up after a step with `held` found it to be another's: unless it came again meanwhile, in which
+    /// Gives the entry up after a step found it to be another's: unless it came again meanwhile, in which
     /// case it is this worker's under a new token, and the step is to be repeated with that.
     pub(crate) fn give_up(&self, seen: u32) -> bool {
         let mut slots = self.leases.slots();
@@ -273,7 +273,7 @@ mod tests {
         let lease = leases.take(0, id("1-0"), 1, now).unwrap();
         assert!(leases.take(0, id("1-0"), 2, now).is_none());
         assert!(leases.take(1, id("1-0"), 1, now).is_some(), "another partition's entry is another entry");
-        assert_eq!(lease.token().0.deliveries, 2);
+        assert_eq!(lease.fence().0.deliveries, 2);
         drop(lease);
         assert_eq!(leases.count(), 0);
     }
@@ -282,10 +282,10 @@ mod tests {
     fn an_entry_is_given_up_unless_it_came_again() {
         let leases = Arc::new(Leases::default());
         let lease = leases.take(0, id("1-0"), 1, Instant::now()).unwrap();
-        let (_, before) = lease.token();
+        let (_, before) = lease.fence();
         assert!(leases.take(0, id("1-0"), 1, Instant::now()).is_none());
         assert!(!lease.give_up(before), "it is ours under a new token");
-        assert!(lease.give_up(lease.token().1));
+        assert!(lease.give_up(lease.fence().1));
         let successor = leases.take(0, id("1-0"), 2, Instant::now());
         assert!(successor.is_some(), "given up, it starts anew");
         drop(lease);
@@ -300,7 +300,7 @@ mod tests {
             broken.with_slot(|_| panic!("under the lock"));
         }));
         assert!(met.is_err());
-        assert_eq!((leases.count(), other.token().0.deliveries), (1, 1));
+        assert_eq!((leases.count(), other.fence().0.deliveries), (1, 1));
         assert!(leases.take(0, id("1-0"), 2, Instant::now()).is_some(), "it is taken over");
     }
 
@@ -339,20 +339,20 @@ mod tests {
     async fn an_entry_that_was_taken_out_of_the_queue_is_its_workers_alone_and_its_steps_are_repeated_as_such() {
         let leases = Arc::new(Leases::default());
         let lease = leases.take(0, id("1-0"), 1, Instant::now()).unwrap();
-        let (_, before) = lease.token();
+        let (_, before) = lease.fence();
         leases.renewed(&leases.due(0, Duration::ZERO), &[vec![], vec![id("1-0")], vec![]], LEASE, Instant::now());
         assert!(lease.is_trimmed() && leases.due(0, Duration::ZERO).is_empty(), "there is nothing to renew");
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(lease.ready(Duration::from_secs(15)).await, Ready::Now);
         assert!(!lease.give_up(before), "a step that began before is repeated");
-        assert!(lease.give_up(lease.token().1));
+        assert!(lease.give_up(lease.fence().1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_entry_that_a_step_may_have_settled_is_left_to_its_answer() {
         let leases = Arc::new(Leases::default());
         let lease = leases.take(0, id("1-0"), 1, Instant::now()).unwrap();
-        let _ = lease.token();
+        let _ = lease.fence();
         let vanished = [vec![], vec![], vec![id("1-0")]];
         assert_eq!(leases.renewed(&leases.due(0, Duration::ZERO), &vanished, LEASE, Instant::now()), 0);
         assert!(!lease.is_trimmed());

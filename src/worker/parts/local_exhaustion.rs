@@ -11,10 +11,10 @@ const OVER_AFTER: Duration = Duration::from_secs(5);
 
 /// The last shortage.
 #[derive(Default)]
-pub(crate) struct LocalExhaustion(Mutex<Option<Met>>);
+pub(crate) struct LocalExhaustion(Mutex<Option<LastMet>>);
 
 #[derive(Clone, Copy)]
-struct Met {
+struct LastMet {
     lacking: &'static str,
     at: Instant,
     told: Instant,
@@ -28,7 +28,7 @@ impl LocalExhaustion {
         if told.is_none() {
             tracing::warn!(lacking, "requests cannot be made from here; deliveries wait");
         }
-        *last = Some(Met { lacking, at: now, told: told.unwrap_or(now) });
+        *last = Some(LastMet { lacking, at: now, told: told.unwrap_or(now) });
     }
 
     /// What is lacking now.

@@ -46,11 +46,11 @@ impl Partition {
         (partition, StepBatches { look_up: to_look_up, settle: to_settle, hold: to_hold })
     }
 
-    /// Takes note of Redis's clock, as it answered a question that was sent at `sent`; after a step all times are mended.
-    pub(crate) fn hear(&self, now_ms: i64, sent: Instant) {
-        if let Some(step_ms) = self.clock.hear(now_ms, sent) {
-            tracing::warn!(step_ms, "Redis's clock stepped; times that it falsified are mended");
-            self.alarms.mend.by(Instant::now());
-        }
+    /// Takes note of Redis's clock, as it answered a question that was sent at `sent`. After a step all times of the partition
+    /// are mended. Answers by how many ms the clock stepped, if it did.
+    pub(crate) fn hear(&self, now_ms: i64, sent: Instant) -> Option<i64> {
+        let step_ms = self.clock.hear(now_ms, sent)?;
+        self.alarms.mend.by(Instant::now());
+        Some(step_ms)
     }
 }

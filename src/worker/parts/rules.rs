@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     config::Settings,
-    domain::{endpoint, event::Catalogue, lease, retry::Schedule},
+    domain::{endpoint::EndpointRule, event::Catalogue, lease::LeaseRule, retry::Schedule},
 };
 
 /// What one worker was told.
@@ -13,8 +13,8 @@ pub(crate) struct Rules {
     pub(crate) schedule: Schedule,
     /// `worker.concurrency`: the attempts that may be in flight.
     pub(crate) concurrency: usize,
-    pub(crate) leases: lease::Rule,
-    pub(crate) endpoints: endpoint::Rule,
+    pub(crate) leases: LeaseRule,
+    pub(crate) endpoints: EndpointRule,
 }
 
 impl Rules {
@@ -25,14 +25,14 @@ impl Rules {
             catalogue: settings.catalogue(),
             schedule: Schedule::new(delivery.retry_delays.clone()),
             concurrency: worker.concurrency,
-            leases: lease::Rule {
+            leases: LeaseRule {
                 lease: worker.lease,
                 renew_every: worker.renew_every,
                 start_within: worker.start_within,
                 claim_every: worker.claim_every,
                 max_losses: worker.max_losses,
             },
-            endpoints: endpoint::Rule {
+            endpoints: EndpointRule {
                 places: worker.concurrency,
                 timeout: delivery.timeout,
                 failing_every: Duration::from_secs(attempts.into()) / worker.failing_rate,

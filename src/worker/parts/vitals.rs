@@ -3,7 +3,11 @@
 //! Each loop leaves a mark when it has turned, and a loop that leaves none in its time is wedged. A process that merely runs
 //! proves nothing.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{
     counters::Counters,
@@ -14,12 +18,17 @@ use super::{
 };
 use crate::{config::Settings, domain::lateness, store::WorkerFigures};
 
+/// All partitions notice a step of Redis's clock within this time.
+const STEP_TOLD_EVERY: Duration = Duration::from_secs(2);
+
 /// What operators and probes are told.
 pub(crate) struct Vitals {
     pub(crate) counters: Counters,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) redis: RedisHealth,
     pub(crate) exhaustion: LocalExhaustion,
+    /// When the log last said that Redis's clock stepped.
+    step_told: Mutex<Option<Instant>>,
 }
 
 impl Vitals {
@@ -29,6 +38,16 @@ impl Vitals {
             heartbeats: Heartbeats::new(settings, partitions),
             redis: RedisHealth::default(),
             exhaustion: LocalExhaustion::default(),
+            step_told: Mutex::default(),
+        }
+    }
+
+    /// Says in the log that Redis's clock stepped: once, though each partition notices it.
+    pub(crate) fn tell_of_step(&self, step_ms: i64) {
+        let mut told = self.step_told.lock();
+        if told.is_none_or(|told| told.elapsed() >= STEP_TOLD_EVERY) {
+            tracing::warn!(step_ms, "Redis's clock stepped; times that it falsified are mended");
+            *told = Some(Instant::now());
         }
     }
 

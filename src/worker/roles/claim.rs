@@ -12,7 +12,7 @@ use super::READ_MAX;
 use crate::{
     domain::{entry::Work, lease::SUSPECT_DELIVERIES},
     failpoint,
-    store::{BATCH_MAX_BYTES, Claimed, Entry, Room, StoreError, Untold},
+    store::{BATCH_MAX_BYTES, Claimed, Entry, MayTake, StoreError, Untold},
     worker::{
         Worker,
         parts::heartbeat::Role,
@@ -64,7 +64,7 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
     let sent = Instant::now();
     let mut alone = worker.room.suspects.try_begin(partition);
     let (not, last) = worker.room.suspects.names();
-    let may_take = Room {
+    let may_take = MayTake {
         entries: room,
         suspects: usize::from(alone.is_some()),
         from: claims.next.take(),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::release;
+use super::PUT_OFF;
 use crate::{
     domain::{endpoint::LONGEST_PUT_OFF, retry::Schedule},
     failpoint,
@@ -49,7 +49,7 @@ fn longest(schedule: &Schedule, stepped: bool) -> Longest {
     Longest {
         retry: schedule.longest_wait() + MARGIN,
         besides: LONGEST_PUT_OFF.max(unnamed) + MARGIN,
-        release: release::PUT_OFF + MARGIN,
+        release: PUT_OFF + MARGIN,
         visit: VISIT_LONGEST,
         stepped,
     }
@@ -82,11 +82,18 @@ async fn mend_all(worker: &Worker, partition: u16, longest: &Longest) -> Result<
 }
 
 impl Worker {
+    /// Takes note of Redis's clock, as a partition answered a question that was sent at `sent`.
+    pub(crate) fn hear(&self, partition: u16, now_ms: i64, sent: Instant) {
+        if let Some(step_ms) = self.partition(partition).hear(now_ms, sent) {
+            self.vitals.tell_of_step(step_ms);
+        }
+    }
+
     /// Whether Redis's clock, asked anew, is to be believed when it makes things old: it did not step forward just now.
     pub(crate) async fn is_clock_believed(&self, partition: u16) -> Result<bool, StoreError> {
         let (sent, here) = (Instant::now(), self.partition(partition));
         let now = self.store.now(partition).await?;
-        here.hear(now.timestamp_millis(), sent);
+        self.hear(partition, now.timestamp_millis(), sent);
         Ok(!here.clock.leapt_within(RIGHT_AFTER))
     }
 }

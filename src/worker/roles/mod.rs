@@ -19,6 +19,8 @@ use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{Worker, parts::heartbeat::Role, parts::partition::StepBatches};
 
+/// A release or visit that Redis refuses is tried again after this long.
+const PUT_OFF: Duration = Duration::from_mins(1);
 /// One read takes at most this many entries.
 const READ_MAX: usize = 64;
 
@@ -54,11 +56,11 @@ impl Worker {
         let mut what = std::pin::pin!(what);
         loop {
             tokio::select! {
-            biased;
-            () = self.stop.begins() => return None,
-                        answer = &mut what => return Some(answer),
-            () = tokio::time::sleep(Duration::from_secs(1)) => self.vitals.heartbeats.note(role, partition),
-                    }
+                biased;
+                () = self.stop.begins() => return None,
+                answer = &mut what => return Some(answer),
+                () = tokio::time::sleep(Duration::from_secs(1)) => self.vitals.heartbeats.note(role, partition),
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) async fn promote(worker: Arc<Worker>, partition: u16) {
                 if promoted.moved > 0 {
                     worker.vitals.heartbeats.promoted();
                 }
-                here.hear(promoted.now_ms, sent);
+                worker.hear(partition, promoted.now_ms, sent);
                 if let Some(release_in) = promoted.release_in {
                     here.alarms.release.by(Instant::now() + release_in);
                 }

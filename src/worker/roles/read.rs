@@ -187,7 +187,7 @@ async fn begin(
         let Some(taken) = worker.in_hand.take(partition, entry, sent) else { continue };
         let taken = Taken { just_read, ..taken };
         if worker.stop.has_begun() {
-            set_aside(worker, partition, taken).await;
+            keep_unstarted(worker, partition, taken).await;
         } else {
             worker.begin(taken, move || drop(slot));
         }
@@ -199,13 +199,13 @@ async fn begin(
 async fn begin_with_next_slot(worker: &Arc<Worker>, partition: u16, taken: Taken) {
     tokio::select! {
         biased;
-        () = worker.stop.begins() => set_aside(worker, partition, taken).await,
+        () = worker.stop.begins() => keep_unstarted(worker, partition, taken).await,
         slot = worker.room.slots.one(Taker::Reader) => worker.begin(taken, move || drop(slot)),
     }
 }
 
 /// An entry that cannot be started because the worker stops: given back on leaving, under the event id it has.
-async fn set_aside(worker: &Worker, partition: u16, Taken { lease, entry, .. }: Taken) {
+async fn keep_unstarted(worker: &Worker, partition: u16, Taken { lease, entry, .. }: Taken) {
     let (event_id, bytes) = match worker.judge(partition, &entry).map(|judged| (judged.work, judged.envelope.len())) {
         Ok((Work::Event(event), bytes)) => (event.id.to_string(), bytes),
         // Deliveries carry theirs; what is no event is left pending for a worker that rejects it.

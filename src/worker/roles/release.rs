@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+use super::PUT_OFF;
 use crate::{
     domain::{account::AccountId, endpoint::LOOK_AGAIN, webhook::WebhookId},
     failpoint,
@@ -16,8 +17,6 @@ use crate::{
     },
 };
 
-/// What Redis refuses is tried again after this long.
-pub(crate) const PUT_OFF: Duration = Duration::from_mins(1);
 /// Where Redis does not answer, the next round comes after this long at least.
 const NO_ANSWER: Duration = Duration::from_millis(500);
 /// Webhooks of either kind in one round.

@@ -29,7 +29,8 @@ pub(crate) async fn renew(worker: Arc<Worker>) {
     }
 }
 
-/// Renews all of them, at all nodes of Redis at the same time: one that does not answer holds the others up no longer.
+/// Renews all of them, at all nodes of Redis at the same time: the others do not wait for one that does not answer, until their
+/// next round.
 async fn renew_round(worker: &Arc<Worker>) {
     worker.vitals.heartbeats.note(Role::Renew, 0);
     let mut nodes = JoinSet::new();

@@ -13,14 +13,27 @@ const SWEEP_EVERY: Duration = Duration::from_mins(10);
 /// Removes consumers whose workers are long dead and hold nothing, and rejected entries that are too old.
 pub(crate) async fn sweep(worker: Arc<Worker>) {
     loop {
-        for partition in 0..worker.store.keys().partitions() {
-            if let Err(error) = sweep_one(&worker, partition).await {
-                tell("sweep", Some(partition), &error);
-            }
+        for partitions in worker.store.by_node() {
+            sweep_at_node(&worker, partitions).await;
         }
         tokio::select! {
             () = worker.stop.begins() => return,
             () = tokio::time::sleep(SWEEP_EVERY.mul_f64(rand::random_range(0.5..1.5))) => {}
+        }
+    }
+}
+
+/// Sweeps one node's partitions, until one gets no answer: then the others would not either, and each would wait for it anew.
+async fn sweep_at_node(worker: &Worker, partitions: Vec<u16>) {
+    for partition in partitions {
+        if worker.stop.has_begun() {
+            return;
+        }
+        if let Err(error) = sweep_one(worker, partition).await {
+            tell("sweep", Some(partition), &error);
+            if error.is_passing() {
+                return;
+            }
         }
     }
 }

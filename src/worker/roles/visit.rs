@@ -11,6 +11,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use super::PUT_OFF;
 use crate::{
     domain::log_entry::{LOG_RETENTION, timestamp},
     failpoint,
@@ -22,8 +23,6 @@ use crate::{
     },
 };
 
-/// A visit that Redis refuses is tried again after this long.
-const PUT_OFF: Duration = Duration::from_mins(1);
 /// Visits of a round, and how long all of a worker's visits rest for each: 200 visits a second, which take 1 % of Redis's
 /// time. 50,000 that are due together take four minutes.
 const VISITS_MAX: usize = 8;

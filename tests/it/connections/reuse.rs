@@ -18,7 +18,7 @@ enum Death {
 /// The state of all connections of an endpoint. Those that it accepts while the others are dead are well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    ToHold,
+    Waiting,
     Answering,
     Dead,
 }
@@ -31,7 +31,7 @@ struct Mortal {
 
 impl Mortal {
     async fn start(death: Death) -> Self {
-        let (stage, watching) = watch::channel(Stage::ToHold);
+        let (stage, watching) = watch::channel(Stage::Waiting);
         let endpoint = Endpoint::start(move |connection, _| live(connection, watching.clone(), death)).await;
         Self { endpoint, stage }
     }
@@ -61,7 +61,7 @@ async fn live(mut connection: Connection, mut stage: watch::Receiver<Stage>, dea
             };
         }
         connection.request().await?;
-        stage.wait_for(|stage| *stage != Stage::ToHold).await.map_err(io::Error::other)?;
+        stage.wait_for(|stage| *stage != Stage::Waiting).await.map_err(io::Error::other)?;
         connection.answer(200).await?;
     }
     Ok(())

@@ -41,7 +41,7 @@ impl Move {
             Self::Release => bench.release("acme", webhook).await,
             Self::Requeue => {
                 let Some((range, _)) = bench.store.rejected_range(0).await.unwrap() else { return 0 };
-                let batch = bench.store.settle_rejected(0, &range, Fate::Requeue).await.unwrap();
+                let batch = bench.store.dispose_rejected(0, &range, Fate::Requeue).await.unwrap();
                 usize::try_from(batch.moved).unwrap()
             }
         }

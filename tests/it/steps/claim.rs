@@ -56,12 +56,12 @@ async fn suspect_delivery(bench: &Bench, webhook: WebhookId) -> String {
 
 /// What `b` claims where suspects of these go last.
 async fn claim_last(bench: &Bench, entries: usize, slow: &[String]) -> Vec<String> {
-    let mut room = Room { last: slow.to_vec(), ..Room::from((entries, 1)) };
+    let mut room = MayTake { last: slow.to_vec(), ..MayTake::from((entries, 1)) };
     look_on(bench, &mut room).await
 }
 
 /// What `b` claims, from where the claim before left off on.
-async fn look_on(bench: &Bench, room: &mut Room) -> Vec<String> {
+async fn look_on(bench: &Bench, room: &mut MayTake) -> Vec<String> {
     let claimed = bench.store.claim(0, "b", LEASE, room.clone()).await.unwrap();
     room.from = claimed.next;
     claimed.entries.into_iter().map(|entry| entry.id.0).collect()
@@ -89,7 +89,7 @@ async fn a_suspect_of_what_holds_others_up_goes_behind_another_and_first_where_t
     let fresh = abandoned(&bench, 3, 1, 60_000).await;
     let taken = claim_last(&bench, 3, &last).await;
     assert_eq!(taken, [events[2].clone(), fresh[0].clone(), fresh[1].clone()], "a place is kept for it");
-    let mut room = Room { not: last.to_vec(), ..Room::from((3, 1)) };
+    let mut room = MayTake { not: last.to_vec(), ..MayTake::from((3, 1)) };
     assert_eq!(look_on(&bench, &mut room).await, [fresh[2].clone()], "two of the slow webhook are left where they are");
     assert_eq!((room.from, held_by(&bench, "a").await), (None, 2));
 }
@@ -101,7 +101,7 @@ async fn suspects_are_looked_through_in_as_many_claims_as_scripts_of_a_short_tim
     let quick = bench.webhook("acme", true).await;
     let of_quick = suspect_delivery(&bench, quick).await;
     let fresh = abandoned(&bench, 2, 1, 60_000).await;
-    let mut room = Room { last: vec!["acme".to_owned()], ..Room::from((1, 1)) };
+    let mut room = MayTake { last: vec!["acme".to_owned()], ..MayTake::from((1, 1)) };
     assert_eq!(look_on(&bench, &mut room).await, [events[0].clone()], "the first hundred are slow");
     room.not = std::mem::take(&mut room.last);
     for (number, entry) in fresh.iter().enumerate() {
@@ -127,7 +127,7 @@ async fn a_look_through_suspects_of_a_mebibyte_reads_four_of_them() {
         bench.cli::<redis::Value>(&age).await;
     }
     let all = bench.entries("queue").await;
-    let mut room = Room { not: vec!["acme".to_owned()], ..Room::from((1, 1)) };
+    let mut room = MayTake { not: vec!["acme".to_owned()], ..MayTake::from((1, 1)) };
     assert_eq!(look_on(&bench, &mut room).await, [""; 0]);
     assert_eq!(room.from.as_deref(), Some(&*format!("({}", all[3].0)));
     assert_eq!((look_on(&bench, &mut room).await.len(), room.from), (0, None));
@@ -139,7 +139,7 @@ async fn nothing_is_claimed_by_a_clock_that_is_further_on_than_it_can_be() {
     let ids = abandoned(&bench, 1, 1, 60_000).await;
     let now = bench.store.now(0).await.unwrap();
     let at = async |latest| {
-        let room = Room { latest: Some(latest), ..Room::from((1, 1)) };
+        let room = MayTake { latest: Some(latest), ..MayTake::from((1, 1)) };
         bench.store.claim(0, "b", LEASE, room).await.unwrap().entries.len()
     };
     assert_eq!(at(now - chrono::Duration::milliseconds(1)).await, 0);

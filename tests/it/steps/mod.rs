@@ -28,7 +28,8 @@ use lynkhook::{
         webhook::WebhookId,
     },
     store::{
-        Attempted, EntryId, Fence, KnownClock, Leap, Reason, Released, Room, StepAnswer, Times, ToHold, Untold, Visited,
+        Attempted, EntryId, Fence, KnownClock, Leap, MayTake, Reason, Released, StepAnswer, Times, ToHold, Untold,
+        Visited,
     },
     webhooks::NewAuthentication,
 };

@@ -24,7 +24,7 @@ async fn kept(bench: &Bench) -> Vec<String> {
 async fn requeue(bench: &Bench, range: &EntryRange) -> u64 {
     let (mut range, mut moved) = (Some(range.clone()), 0);
     while let Some(rest) = range {
-        let batch = bench.store.settle_rejected(0, &rest, Fate::Requeue).await.unwrap();
+        let batch = bench.store.dispose_rejected(0, &rest, Fate::Requeue).await.unwrap();
         (range, moved) = (batch.rest, moved + batch.moved);
     }
     moved
@@ -105,7 +105,7 @@ async fn requeueing_and_dropping_end_with_the_last_entry_there_was_at_the_start(
         let (range, count) = bench.store.rejected_range(0).await.unwrap().unwrap();
         assert_eq!(count, 2);
         reject(&bench, &[("account", "2")], None).await;
-        let batch = bench.store.settle_rejected(0, &range, fate).await.unwrap();
+        let batch = bench.store.dispose_rejected(0, &range, fate).await.unwrap();
         assert_eq!((batch.moved, batch.stayed, batch.rest), (2, 0, None), "{fate:?}");
         assert_eq!(kept(&bench).await, ["2"], "{fate:?}");
         assert_eq!(bench.len("queue").await, if fate == Fate::Requeue { 2 } else { 0 });

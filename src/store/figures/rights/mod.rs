@@ -12,7 +12,7 @@ use crate::{
 
 /// The purpose of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum UserRole {
     /// `lynkhook worker`.
     Worker,
     /// `lynkhook enqueue`, and backends that use the library.
@@ -147,7 +147,7 @@ const OPERATOR: &[&str] = &[
     "ZSCAN {visits} 0",
 ];
 
-impl Role {
+impl UserRole {
     /// The word for it on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -200,7 +200,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unreachable`] if Redis is out of reach.
-    pub async fn missing_rights(&self, role: Role) -> Result<Missing, StoreError> {
+    pub async fn missing_rights(&self, role: UserRole) -> Result<Missing, StoreError> {
         let user = self.only().user();
         let mut missing = Missing { user, needed: Vec::new(), useful: Vec::new(), partitions: Vec::new(), tried: true };
         // One of its own, which ends with this function: what was queued on it is forgotten then.

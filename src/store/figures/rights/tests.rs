@@ -84,7 +84,7 @@ fn of_scripts() -> BTreeMap<String, BTreeSet<String>> {
     of_script.collect()
 }
 
-fn rights_of(role: Role) -> BTreeSet<String> {
+fn rights_of(role: UserRole) -> BTreeSet<String> {
     role.commands().into_iter().flat_map(|(commands, _)| commands).map(|command| right(command)).collect()
 }
 
@@ -92,7 +92,7 @@ fn rights_of(role: Role) -> BTreeSet<String> {
 fn each_role_may_run_every_command_of_its_scripts() {
     for (script, rights) in of_scripts() {
         assert!(!rights.is_empty(), "{script}");
-        let role = if OF_OPERATORS.contains(&&*script) { Role::Operator } else { Role::Worker };
+        let role = if OF_OPERATORS.contains(&&*script) { UserRole::Operator } else { UserRole::Worker };
         let lacking: Vec<_> = rights.difference(&rights_of(role)).cloned().collect();
         assert!(lacking.is_empty(), "{script}.lua runs what {} may not: {lacking:?}", role.one());
     }
@@ -121,7 +121,7 @@ fn every_command_that_the_store_sends_is_in_a_list_and_no_list_has_one_that_nobo
     // AUTH takes no right, and SELECT is sent only where redis.url has a database: deploy/README.md says so beside the lists.
     assert!(sent.remove("+auth") && sent.remove("+select") && source("deploy/README.md").contains("`+select`"));
     let listed: BTreeSet<String> =
-        [Role::Worker, Role::Producer, Role::Operator].into_iter().flat_map(rights_of).collect();
+        [UserRole::Worker, UserRole::Producer, UserRole::Operator].into_iter().flat_map(rights_of).collect();
     let asked_for = ASKED_FOR.map(str::to_owned).into();
     let unlisted: Vec<_> = sent.difference(&listed).filter(|right| !ASKED_FOR.contains(&right.as_str())).collect();
     assert!(unlisted.is_empty(), "no list has {unlisted:?}");
@@ -135,7 +135,7 @@ fn each_key_of_a_partition_that_a_role_uses_is_tried_in_every_partition() {
         let words = lines.iter().flat_map(|line| line.split(' ')).filter(|word| word.starts_with('{'));
         words.filter(|word| !["{meta}", "{worker}"].contains(word)).map(str::to_owned).collect()
     };
-    for role in [Role::Worker, Role::Producer, Role::Operator] {
+    for role in [UserRole::Worker, UserRole::Producer, UserRole::Operator] {
         let used: Vec<&str> = role.commands().iter().flat_map(|(lines, _)| lines.iter().copied()).collect();
         assert_eq!(keys(&role.on_keys().collect::<Vec<_>>()), keys(&used), "{role:?}");
     }
@@ -144,7 +144,7 @@ fn each_key_of_a_partition_that_a_role_uses_is_tried_in_every_partition() {
 #[test]
 fn deploy_readme_has_the_rights_of_each_role() {
     let readme = source("deploy/README.md");
-    for role in [Role::Worker, Role::Producer, Role::Operator] {
+    for role in [UserRole::Worker, UserRole::Producer, UserRole::Operator] {
         let line = format!("ACL SETUSER lynkhook-{} on '>PASSWORD' {}", role.name(), role.rights("lynkhook"));
         assert!(readme.lines().any(|found| found.ends_with(&line)), "deploy/README.md has no line\nredis-cli {line}");
     }

@@ -27,7 +27,7 @@ use crate::{
         account::AccountId,
         busy::Busy,
         delivery::Delivery,
-        endpoint::{Attempt, Crowd, Endpoint, Limit, Rule},
+        endpoint::{Crowd, Endpoint, EndpointRule, InFlight, Limit},
         outcome::Outcome,
         recent::Recent,
         webhook::WebhookId,
@@ -47,17 +47,17 @@ const LIMITED_MAX: usize = 20;
 /// All endpoints of one worker.
 pub(crate) struct Endpoints {
     began: Instant,
-    rule: Rule,
+    rule: EndpointRule,
     /// An attempt occupies a place for each this many bytes of its envelope, or part of them.
     place_bytes: usize,
     busy_percent: AtomicU8,
     /// By partition.
     alarms: Vec<Arc<Alarms>>,
-    known: Mutex<Known>,
+    known: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Known {
+struct State {
     by_webhook: HashMap<WebhookId, One>,
     /// Places occupied by endpoints that were quick, and that were slow, when the attempt began.
     in_flight: [usize; 2],
@@ -89,7 +89,7 @@ struct One {
 pub(crate) struct Permit {
     endpoints: Arc<Endpoints>,
     webhook: WebhookId,
-    attempt: Attempt,
+    attempt: InFlight,
     slow: bool,
     ended: bool,
 }
@@ -97,9 +97,9 @@ pub(crate) struct Permit {
 impl Endpoints {
     /// Nothing is known yet. Places share out this many bytes as well, so that an endpoint that may not have all places cannot
     /// have all bytes that may be in hand either.
-    pub(crate) fn new(rule: Rule, bytes: usize, alarms: Vec<Arc<Alarms>>, host_room: HostRoom) -> Self {
+    pub(crate) fn new(rule: EndpointRule, bytes: usize, alarms: Vec<Arc<Alarms>>, host_room: HostRoom) -> Self {
         let rung = alarms.iter().map(|_| VecDeque::new()).collect();
-        let known = Known { rung, hosts: Hosts::new(host_room), ..Known::default() };
+        let known = State { rung, hosts: Hosts::new(host_room), ..State::default() };
         let place_bytes = (bytes / rule.places).max(1);
         Self { began: Instant::now(), rule, place_bytes, busy_percent: 0.into(), alarms, known: known.into() }
     }
@@ -162,7 +162,7 @@ impl Endpoints {
 
     fn permit(
         self: &Arc<Self>,
-        known: &mut Known,
+        known: &mut State,
         crowd: &Crowd,
         delivery: &Delivery,
         bytes: usize,
@@ -219,7 +219,7 @@ impl Endpoints {
     }
 
     /// Has the releaser look after a webhook, if anything is held for it.
-    fn ring(&self, known: &mut Known, webhook: WebhookId) {
+    fn ring(&self, known: &mut State, webhook: WebhookId) {
         let Some(one) = known.by_webhook.get_mut(&webhook).filter(|one| one.held && !one.rung) else { return };
         let Some(account) = &one.account else { return };
         one.rung = true;
@@ -268,7 +268,7 @@ impl Endpoints {
     }
 
     /// A panic under this lock, which is a fault of this program, spoils no more than the figures of one endpoint.
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, State> {
         self.known.lock()
     }
 }
@@ -281,12 +281,19 @@ impl One {
 }
 
 /// Room for one more attempt at an endpoint whose host takes `by_host` more requests, and what limits it.
-fn room_at(rule: &Rule, by_host: usize, one: &One, crowd: &Crowd, now: Duration, is_retry: bool) -> (usize, Limit) {
+fn room_at(
+    rule: &EndpointRule,
+    by_host: usize,
+    one: &One,
+    crowd: &Crowd,
+    now: Duration,
+    is_retry: bool,
+) -> (usize, Limit) {
     let by_rule = one.endpoint.room(rule, crowd, now, is_retry);
     if by_host < by_rule.0 { (by_host, Limit::Connections) } else { by_rule }
 }
 
-impl Known {
+impl State {
     fn saw(&mut self, webhook: WebhookId, now: Duration) {
         self.recent.saw(webhook, now);
         if self.by_webhook.len() >= self.forget_at.max(REMEMBERED) {
@@ -341,7 +348,7 @@ impl Permit {
         if let Some(Outcome::Response { .. }) = outcome {
             known.recent.note_answer(self.attempt.took(now), now);
         }
-        let Known { hosts, by_webhook, .. } = &mut *known;
+        let State { hosts, by_webhook, .. } = &mut *known;
         let next = hosts.next(self.webhook, |webhook| by_webhook.get(&webhook).is_some_and(|one| one.held));
         endpoints.ring(&mut known, next);
     }
