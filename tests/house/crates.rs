@@ -38,8 +38,18 @@ const ROOMS: [(&str, &[&str]); 27] = [
 /// Whether a line names a crate, by the first part of a path.
 fn names(line: &str, name: &str) -> bool {
     let path = format!("{name}::");
-    let is_first = |at| !line[..at].ends_with(|before: char| before.is_alphanumeric() || "_:\"`".contains(before));
-    line.match_indices(&path).any(|(at, _)| is_first(at))
+    let is_first = |at: usize| {
+        let before = &line[..at];
+        let is_inner =
+            before.strip_suffix("::").is_some_and(|path| path.ends_with(|c: char| c.is_alphanumeric() || c == '_'));
+        !is_inner && !before.trim_end_matches("::").ends_with(|c: char| c.is_alphanumeric() || "_\"`".contains(c))
+    };
+    let renamed = ["use ", "extern crate "].iter().any(|begins| {
+        let rest = line.trim_start().strip_prefix(begins).map(|rest| rest.trim_start_matches("::"));
+        rest.and_then(|rest| rest.strip_prefix(name))
+            .is_some_and(|rest| rest.starts_with(" as ") || rest.starts_with(';'))
+    });
+    renamed || line.match_indices(&path).any(|(at, _)| is_first(at))
 }
 
 #[test]
@@ -51,7 +61,7 @@ fn each_crate_is_named_in_its_rooms_only() {
             continue;
         }
         let source = read(&file);
-        let paths: Vec<&str> = lines_of_code(code_and_tests(&source).0).filter(|line| line.contains("::")).collect();
+        let paths: Vec<&str> = lines_of_code(code_and_tests(&source).0).collect();
         for (name, rooms) in ROOMS {
             if paths.iter().any(|line| names(line, name)) {
                 seen += 1;
@@ -67,7 +77,11 @@ fn each_crate_is_named_in_its_rooms_only() {
 
 #[test]
 fn the_scan_sees_the_first_part_of_a_path() {
-    assert!(names("use redis::Value;", "redis") && names("let x: &redis::Value", "redis"));
+    for line in
+        ["use redis::Value;", "let x: &redis::Value", "use ::redis::Value;", "use redis as r;", "extern crate redis;"]
+    {
+        assert!(names(line, "redis"), "{line}");
+    }
     for other in ["use crate::redis::Value;", "config_redis::X", r#""redis::x""#, "redis.url", "redis_url::x"] {
         assert!(!names(other, "redis"), "{other}");
     }

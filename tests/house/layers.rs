@@ -1,6 +1,6 @@
 //! Holds the layers of the house: each may use only those before it in the list.
 
-use super::{files, lines_of_code, read, room};
+use super::{code_and_tests, files, lines_of_code, read, room};
 
 /// From the pure to the outermost. What a layer names as `crate::…` must stand before it here, or be itself.
 const LAYERS: [&str; 14] = [
@@ -68,7 +68,16 @@ fn each_layer_uses_only_those_before_it() {
         }
         let rank = |layer: &str| LAYERS.iter().position(|l| *l == layer);
         let own_rank = rank(own).unwrap_or_else(|| panic!("{} is in no layer", file.display()));
-        for name in named(&read(&file)) {
+        let source = read(&file);
+        // `super` from a folder's depth on leads to another room, past the scan below.
+        let inside = file.iter().count() - 2 - usize::from(file.ends_with("mod.rs"));
+        let outward = format!("use {}", "super::".repeat(inside + 1));
+        assert!(
+            !code_and_tests(&source).0.contains(&outward),
+            "{} leaves its room by `super`: say crate::",
+            file.display()
+        );
+        for name in named(&source) {
             let Some(used) = rank(&name) else {
                 panic!("{} uses crate::{name}, which is in no layer", file.display());
             };
@@ -85,12 +94,61 @@ fn each_layer_uses_only_those_before_it() {
 fn the_domain_is_pure() {
     for file in files("src/domain", "rs") {
         let source = read(&file);
-        for impure in ["tokio::", "std::fs", "std::net::Tcp", "SystemTime", "Utc::now", "Instant", "rand::", "async fn"]
-        {
-            let is_named = lines_of_code(&source).any(|line| line.contains(impure));
-            assert!(!is_named, "{} uses {impure}", file.display());
+        for line in lines_of_code(code_and_tests(&source).0) {
+            let impure = IMPURE.iter().find(|impure| line.contains(*impure));
+            assert!(impure.is_none(), "{} uses {}: {line}", file.display(), impure.unwrap());
         }
     }
+}
+
+/// Things that a pure function does not have.
+const IMPURE: [&str; 18] = [
+    "tokio::",
+    "tokio_util",
+    "std::fs",
+    "std::env::",
+    "std::thread",
+    "std::process",
+    "std::io",
+    "std::{fs",
+    "std::{env",
+    "std::net::Tcp",
+    "SystemTime",
+    "Utc::now",
+    "Local::now",
+    "Instant",
+    "rand::",
+    "async fn",
+    "println!",
+    "now_v7",
+];
+
+/// What files may not name, besides other layers: the parts of a worker do not know it, its loops do not know each other, and
+/// the command line has the shapes that it prints from those that judge them.
+#[test]
+fn parts_do_not_know_their_owner_and_surfaces_do_not_know_the_store() {
+    let mut seen = 0;
+    for file in files("src", "rs") {
+        let source = read(&file);
+        let code: Vec<&str> = lines_of_code(code_and_tests(&source).0).collect();
+        if file.starts_with("src/worker/parts") {
+            let owner = code.iter().find(|line| line.contains("super::super") || line.contains("crate::worker"));
+            assert!(owner.is_none(), "{} knows more of the worker than its parts: {}", file.display(), owner.unwrap());
+            seen += 1;
+        }
+        if file.starts_with("src/cli") {
+            let grouped = source.replace("\n        ", " ");
+            for shapes in grouped.split("store::{").skip(1).map(|rest| rest.split('}').next().unwrap()) {
+                let others = shapes
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|name| !["Store", "StoreError", "keys::Keys", ""].contains(name));
+                assert_eq!(others.count(), 0, "{} names shapes of the store: {shapes}", file.display());
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "the scan saw only {seen} files");
 }
 
 #[test]

@@ -43,8 +43,12 @@ fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A source's code, and the tests that stand at its end.
+/// A source's code, and the tests that stand at its end; nothing comes after them.
 fn code_and_tests(source: &str) -> (&str, &str) {
+    if let Some((_, tests)) = source.split_once("#[cfg(test)]\nmod tests {") {
+        let (_, after) = tests.split_once("\n}\n").expect("the tests end");
+        assert!(after.trim().is_empty(), "code follows the tests: {after}");
+    }
     let elsewhere = || Some((source.strip_suffix("#[cfg(test)]\nmod tests;\n")?, ""));
     source.split_once("#[cfg(test)]\nmod tests {").or_else(elsewhere).unwrap_or((source, ""))
 }

@@ -51,7 +51,7 @@ pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The settings that the rule uses, for one worker.
 #[derive(Debug, Clone, Copy)]
-pub struct EndpointRule {
+pub struct Rule {
     /// Attempts that may be in flight: `worker.concurrency`.
     pub places: usize,
     /// `delivery.timeout`.
@@ -149,13 +149,13 @@ impl Endpoint {
     /// however many places it takes. A due retry has room before everything else.
     ///
     /// ```
-    /// # use lynkhook::domain::endpoint::{Crowd, Endpoint, Limit, EndpointRule};
+    /// # use lynkhook::domain::endpoint::{Crowd, Endpoint, Limit, Rule};
     /// # use std::time::Duration;
-    /// let rule = EndpointRule { places: 256, timeout: Duration::from_secs(10), failing_every: Duration::from_millis(30) };
+    /// let rule = Rule { places: 256, timeout: Duration::from_secs(10), failing_every: Duration::from_millis(30) };
     /// let idle = Crowd { in_flight: 0, slow: 0, failing: 0, alone: false, quickest: Duration::ZERO, busy: false };
     /// assert_eq!(Endpoint::default().room(&rule, &idle, Duration::ZERO, false), (3, Limit::New));
     /// ```
-    pub fn room(&self, rule: &EndpointRule, crowd: &Crowd, now: Duration, is_retry: bool) -> (usize, Limit) {
+    pub fn room(&self, rule: &Rule, crowd: &Crowd, now: Duration, is_retry: bool) -> (usize, Limit) {
         let share = if crowd.alone && self.least.is_some() && !self.silent && self.is_responsive(crowd, now) {
             rule.places
         } else if self.is_quick(crowd, now) {
@@ -185,14 +185,7 @@ impl Endpoint {
     }
 
     /// An attempt begins.
-    pub fn begin(
-        &mut self,
-        rule: &EndpointRule,
-        crowd: &Crowd,
-        places: usize,
-        now: Duration,
-        is_retry: bool,
-    ) -> InFlight {
+    pub fn begin(&mut self, rule: &Rule, crowd: &Crowd, places: usize, now: Duration, is_retry: bool) -> InFlight {
         if let Some((every, _)) = self.pace(rule, crowd, now).filter(|_| !is_retry) {
             self.used_until = self.used_until.max(now) + every;
         }
@@ -216,7 +209,7 @@ impl Endpoint {
     }
 
     /// The attempt met this at `now`.
-    pub fn end(&mut self, rule: &EndpointRule, attempt: InFlight, now: Duration, outcome: &Outcome) {
+    pub fn end(&mut self, rule: &Rule, attempt: InFlight, now: Duration, outcome: &Outcome) {
         let (took, in_use, known) = (attempt.took(now), self.attempts, self.least.is_some());
         let answered = matches!(outcome, Outcome::Response { .. });
         let failed = matches!(outcome.class(), Class::Retryable | Class::Forbidden);
@@ -268,7 +261,7 @@ impl Endpoint {
     }
 
     /// The time between two deliveries that it may start, and why; `None` if it has no pace. Retries follow by themselves.
-    fn pace(&self, rule: &EndpointRule, crowd: &Crowd, now: Duration) -> Option<(Duration, Limit)> {
+    fn pace(&self, rule: &Rule, crowd: &Crowd, now: Duration) -> Option<(Duration, Limit)> {
         if self.silent && !self.is_quick(crowd, now) {
             // Then its places become free one after the other, not all at once.
             let every = self.usual? / u32::try_from(rule.places.div_ceil(2)).unwrap_or(u32::MAX);

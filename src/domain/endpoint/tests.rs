@@ -6,8 +6,7 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-const RULE: EndpointRule =
-    EndpointRule { places: 256, timeout: Duration::from_secs(10), failing_every: Duration::from_millis(30) };
+const RULE: Rule = Rule { places: 256, timeout: Duration::from_secs(10), failing_every: Duration::from_millis(30) };
 const OK: Outcome = Outcome::Response { status: 200 };
 const UNAVAILABLE: Outcome = Outcome::Response { status: 503 };
 
@@ -187,7 +186,7 @@ fn a_quick_refusal_among_slow_answers_does_not_keep_an_endpoint_from_getting_mor
 #[test]
 fn slow_endpoints_leave_a_place_to_others_however_few_there_are() {
     for places in 2..10 {
-        let rule = EndpointRule { places, ..RULE };
+        let rule = Rule { places, ..RULE };
         let taken = (0..places).find(|taken| Endpoint::default().room(&rule, &slow(*taken), MS, false).0 == 0);
         assert!(taken.is_some_and(|taken| taken < places), "{places} places");
     }
@@ -308,7 +307,7 @@ proptest! {
         let outcomes = [OK, UNAVAILABLE, NO_ANSWER];
         let attempts: Vec<_> = attempts.iter().map(|(ms, kind)| (Duration::from_millis(*ms), &outcomes[*kind])).collect();
         let (endpoint, now) = after(&attempts);
-        let rule = EndpointRule { places, ..RULE };
+        let rule = Rule { places, ..RULE };
         let crowd = slow(taken.min(places));
         prop_assert!(endpoint.room(&rule, &crowd, now, false).0 <= places - crowd.in_flight);
         prop_assert!(endpoint.room(&rule, &slow(0), now, false).0 > 0);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     config::Settings,
-    domain::{endpoint::EndpointRule, event::Catalogue, lease::LeaseRule, retry::Schedule},
+    domain::{endpoint::Rule, event::Catalogue, lease::LeaseRule, retry::Schedule},
 };
 
 /// What one worker was told.
@@ -14,7 +14,7 @@ pub(crate) struct Rules {
     /// `worker.concurrency`: the attempts that may be in flight.
     pub(crate) concurrency: usize,
     pub(crate) leases: LeaseRule,
-    pub(crate) endpoints: EndpointRule,
+    pub(crate) endpoints: Rule,
 }
 
 impl Rules {
@@ -32,7 +32,7 @@ impl Rules {
                 claim_every: worker.claim_every,
                 max_losses: worker.max_losses,
             },
-            endpoints: EndpointRule {
+            endpoints: Rule {
                 places: worker.concurrency,
                 timeout: delivery.timeout,
                 failing_every: Duration::from_secs(attempts.into()) / worker.failing_rate,

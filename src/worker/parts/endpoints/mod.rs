@@ -27,7 +27,7 @@ use crate::{
         account::AccountId,
         busy::Busy,
         delivery::Delivery,
-        endpoint::{Crowd, Endpoint, EndpointRule, InFlight, Limit},
+        endpoint::{Crowd, Endpoint, InFlight, Limit, Rule},
         outcome::Outcome,
         recent::Recent,
         webhook::WebhookId,
@@ -47,7 +47,7 @@ const LIMITED_MAX: usize = 20;
 /// All endpoints of one worker.
 pub(crate) struct Endpoints {
     began: Instant,
-    rule: EndpointRule,
+    rule: Rule,
     /// An attempt occupies a place for each this many bytes of its envelope, or part of them.
     place_bytes: usize,
     busy_percent: AtomicU8,
@@ -97,7 +97,7 @@ pub(crate) struct Permit {
 impl Endpoints {
     /// Nothing is known yet. Places share out this many bytes as well, so that an endpoint that may not have all places cannot
     /// have all bytes that may be in hand either.
-    pub(crate) fn new(rule: EndpointRule, bytes: usize, alarms: Vec<Arc<Alarms>>, host_room: HostRoom) -> Self {
+    pub(crate) fn new(rule: Rule, bytes: usize, alarms: Vec<Arc<Alarms>>, host_room: HostRoom) -> Self {
         let rung = alarms.iter().map(|_| VecDeque::new()).collect();
         let known = State { rung, hosts: Hosts::new(host_room), ..State::default() };
         let place_bytes = (bytes / rule.places).max(1);
@@ -281,14 +281,7 @@ impl One {
 }
 
 /// Room for one more attempt at an endpoint whose host takes `by_host` more requests, and what limits it.
-fn room_at(
-    rule: &EndpointRule,
-    by_host: usize,
-    one: &One,
-    crowd: &Crowd,
-    now: Duration,
-    is_retry: bool,
-) -> (usize, Limit) {
+fn room_at(rule: &Rule, by_host: usize, one: &One, crowd: &Crowd, now: Duration, is_retry: bool) -> (usize, Limit) {
     let by_rule = one.endpoint.room(rule, crowd, now, is_retry);
     if by_host < by_rule.0 { (by_host, Limit::Connections) } else { by_rule }
 }

@@ -19,7 +19,7 @@ fn endpoints(places: usize) -> Arc<Endpoints> {
 
 /// The same; their host takes as many more requests as `host_room` says.
 fn endpoints_at(places: usize, host_room: HostRoom) -> Arc<Endpoints> {
-    let rule = EndpointRule { places, timeout: Duration::from_secs(10), failing_every: Duration::from_millis(30) };
+    let rule = Rule { places, timeout: Duration::from_secs(10), failing_every: Duration::from_millis(30) };
     Arc::new(Endpoints::new(rule, 100 * places, vec![Arc::default()], host_room))
 }
 
