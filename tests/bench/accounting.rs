@@ -1,4 +1,4 @@
-//! What processes used: CPU and memory from `/proc`, commands from Redis's own `INFO`.
+//! The resources that processes used: CPU and memory from `/proc`, commands from Redis's own `INFO`.
 
 use std::{collections::BTreeMap, fs};
 
@@ -8,20 +8,21 @@ use serde::Serialize;
 /// The unit of `/proc/<pid>/stat`: `USER_HZ`, which is 100 on every Linux in use.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// CPU seconds that a process has used, in user and kernel, all threads.
+/// CPU seconds that a process has used, user and kernel time of all threads.
 pub fn cpu_seconds(process: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_else(|error| panic!("{process}: {error}"));
-    // The second field is the program's name in parentheses, whatever it holds; utime and stime are the 14th and 15th.
+    // The second field is the program's name in parentheses, which may contain anything; utime and stime are the 14th
+    // and 15th.
     let after_name = stat.rsplit_once(')').expect("a name in parentheses").1;
     let ticks = after_name.split_whitespace().skip(11).take(2);
     ticks.map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>() / TICKS_PER_SECOND
 }
 
-/// CPU seconds that this machine's cores have been busy with anything.
+/// CPU seconds that the cores of this machine have been busy, with any process.
 pub fn busy_seconds() -> f64 {
     let stat = fs::read_to_string("/proc/stat").expect("this is Linux");
     let first = stat.lines().next().expect("a line for all cores");
-    // user nice system idle iowait irq softirq steal: all but the two in the middle.
+    // user nice system idle iowait irq softirq steal: all count except idle and iowait.
     let ticks = first.split_whitespace().skip(1).take(8).map(|ticks| ticks.parse::<f64>().expect("a number"));
     let busy = ticks.enumerate().filter(|(column, _)| !matches!(column, 3 | 4)).map(|(_, ticks)| ticks);
     busy.sum::<f64>() / TICKS_PER_SECOND
@@ -32,29 +33,29 @@ pub fn peak_mib(process: u32) -> f64 {
     memory_mib(process, "VmHWM:")
 }
 
-/// The memory that a process has now, in MiB.
+/// The memory that a process uses now, in MiB.
 pub fn present_mib(process: u32) -> f64 {
     memory_mib(process, "VmRSS:")
 }
 
 fn memory_mib(process: u32, field: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("Linux tells it");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("Linux reports it");
     line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
 }
 
-/// How many files a process has open now, sockets included.
+/// The number of files that a process has open now, sockets included.
 pub fn open_files(process: u32) -> usize {
     fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count)
 }
 
-/// What Redis says of itself.
+/// Figures that Redis reports about itself.
 #[derive(Debug, Clone, Copy)]
 pub struct RedisFigures {
     /// Commands executed, those inside scripts included.
     pub commands: f64,
-    /// How often it read from a socket: several commands that come together are one. The nearest thing to a count of
-    /// round trips that it keeps.
+    /// How often Redis read from a socket. Several commands that arrive together are one read, so this is the nearest
+    /// count of round trips that Redis keeps.
     pub reads: f64,
     pub used_memory_bytes: f64,
 }
@@ -80,8 +81,8 @@ impl RedisFigures {
     }
 }
 
-/// How often Redis executed each command, and the µs that they took by its clock. Those inside scripts are counted again
-/// under `evalsha`.
+/// How often Redis executed each command, and the µs that the commands took by its clock. Commands inside scripts are
+/// counted again under `evalsha`.
 #[derive(Debug, Clone, Serialize)]
 pub struct CommandTimes(pub BTreeMap<String, (f64, f64)>);
 
@@ -100,7 +101,7 @@ impl CommandTimes {
         Self(text.lines().filter_map(read).collect())
     }
 
-    /// Since then, for each of so many deliveries.
+    /// The difference since `before`, for each of the `deliveries`.
     #[allow(clippy::cast_precision_loss, reason = "a number of deliveries")]
     pub fn since(&self, before: &Self, deliveries: u64) -> Self {
         let deliveries = deliveries.max(1) as f64;
@@ -117,10 +118,11 @@ impl CommandTimes {
 /// The process of a Redis.
 pub async fn redis_process(redis: &mut MultiplexedConnection) -> u32 {
     let info: redis::InfoDict = redis::cmd("INFO").arg("server").query_async(redis).await.expect("Redis answers");
-    info.get("process_id").expect("it tells its process")
+    info.get("process_id").expect("Redis reports its process")
 }
 
-/// How long Redis works on the scripts that claim and renew, by its slow log, in which every command stands meanwhile.
+/// How long Redis works on the scripts that claim and renew, by its slow log. While this measures, the slow log records
+/// every command.
 pub struct Upkeep;
 
 impl Upkeep {
@@ -147,7 +149,7 @@ impl Upkeep {
             second.is_some_and(|hash| hashes.contains(&hash))
         });
         let micros: Vec<f64> = of_upkeep.map(|(_, _, micros, ..)| *micros).collect();
-        assert!(!micros.is_empty(), "the scripts are not what the worker runs");
+        assert!(!micros.is_empty(), "the worker runs other scripts");
         micros.iter().sum::<f64>() / 1e6
     }
 }

@@ -1,5 +1,5 @@
-//! Whether a delivery costs more where a million events wait than where ten thousand do, and what a waiting event takes
-//! of Redis's memory.
+//! Whether a delivery costs more when a million events wait than when ten thousand do, and how much of Redis's memory a
+//! waiting event takes.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,8 @@ use crate::{
 const CONTENDERS: [Contender; 2] = [Contender::BARE, Contender::Worker];
 const SHORT: usize = 10_000;
 const LONG: usize = 1_000_000;
-/// A short queue is drained in a second or less, which the kernel's clock ticks measure coarsely: so several times.
+/// A short queue is drained within a second, which the kernel's clock ticks measure coarsely; so it is drained several
+/// times.
 const SHORT_TURNS: usize = 5;
 
 #[derive(Debug, Clone, Serialize)]
@@ -27,11 +28,11 @@ struct Drained {
     cpu_per_1000: f64,
     redis_cpu_per_1000: f64,
     peak_mib: f64,
-    /// Redis's memory for each waiting event.
+    /// Redis's memory per waiting event.
     waiting_event_bytes: f64,
 }
 
-/// One round: by contender and by how many waited.
+/// One round, by contender and number of waiting events.
 type Round = BTreeMap<String, Drained>;
 
 fn key(contender: Contender, events: usize) -> String {
@@ -118,11 +119,11 @@ fn tell(rounds: &[Round], lengths: [usize; 2]) -> Report {
         })
         .collect();
     report.table(
-        ["", "deliveries/s", "CPU s/1,000", "Redis CPU s/1,000", "peak MiB", "Redis bytes an event", "of its payload"],
+        ["", "deliveries/s", "CPU s/1,000", "Redis CPU s/1,000", "peak MiB", "Redis bytes per event", "to its payload"],
         rows,
     );
     let worker = Contender::Worker;
-    let figure = |what: &str| format!("{what} each delivery, {long} waiting, to {short}");
+    let figure = |what: &str| format!("{what} per delivery with {long} waiting, to {short}");
     report.judge(Judged::near_one(figure("worker CPU"), long_to_short(worker, |drained| drained.cpu_per_1000), 0.1));
     report.judge(Judged::near_one(
         figure("Redis CPU"),

@@ -1,5 +1,5 @@
-//! Processes that are measured: told what to do by arguments and lines of JSON, and gone when this process is gone,
-//! however it ends: they end when their standard input does.
+//! Processes that are measured. They are told what to do by arguments and lines of JSON. They end when their standard
+//! input does, so they never outlive this process, however it ends.
 
 use std::{
     ffi::OsString,
@@ -16,7 +16,8 @@ use tokio::{
     process::{ChildStdin, ChildStdout, Command},
 };
 
-/// Runs a program that does not watch its standard input: says its process id, and kills it when ours ends.
+/// Runs a program that does not watch its standard input: prints its process id, and kills it when our standard input
+/// ends.
 const GUARD: &str = r#"
     "$@" </dev/null >/dev/null &
     echo $!
@@ -25,7 +26,7 @@ const GUARD: &str = r#"
     wait
 "#;
 
-/// A process that is measured. Dropped, it ends.
+/// A process that is measured. Dropping it ends the process.
 pub struct Child {
     pub id: u32,
     stdin: ChildStdin,
@@ -34,7 +35,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// This binary again, as something else; answers when it says that it is ready, with what it says.
+    /// Starts this binary again in another role. Answers once the child reports that it is ready, with its report.
     pub async fn of_this_binary<R: DeserializeOwned>(arguments: Vec<OsString>) -> (Self, R) {
         let mut command = Command::new(std::env::current_exe().expect("this binary is a file"));
         command.args(arguments);
@@ -44,7 +45,7 @@ impl Child {
         (child, ready)
     }
 
-    /// A program as it ships, with this environment and no other. Its standard error goes to `log`.
+    /// Starts a program as it ships, with this environment and no other. Its standard error goes to `log`.
     pub async fn of_program(
         program: &str,
         arguments: &[&str],
@@ -68,10 +69,10 @@ impl Child {
         Self { id: 0, stdin, stdout, process }
     }
 
-    /// Whether it has not died by itself.
+    /// Whether the process still runs: it has not exited by itself.
     pub fn runs(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id)).unwrap_or_default();
-        // The state follows the program's name in parentheses; Z is dead and not buried.
+        // The state follows the program's name in parentheses; Z is a zombie and X is dead.
         stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
     }
 
@@ -89,7 +90,7 @@ impl Child {
         kill_process(id, signal).expect("it is ours");
     }
 
-    /// Asks the child for something, and waits for its answer.
+    /// Sends the child a question, and waits for its answer.
     pub async fn ask<R: DeserializeOwned>(&mut self, ask: &impl Serialize) -> R {
         let line = serde_json::to_string(ask).expect("it can be written") + "\n";
         self.stdin.write_all(line.as_bytes()).await.expect("the child listens");
@@ -102,23 +103,23 @@ impl Child {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?} is no answer: {error}"))
     }
 
-    /// Ends it, and waits until it is gone.
+    /// Ends the process, and waits until it is gone.
     pub async fn end(mut self) {
         drop(self.stdin);
         self.process.wait().await.expect("it is our child");
     }
 }
 
-/// In a child: says one thing to the parent.
+/// In a child: sends one message to the parent.
 pub fn say(what: &impl Serialize) {
     let line = serde_json::to_string(what).expect("it can be written");
-    // Whoever started this is gone: so is the reason for it.
+    // The parent is gone, and with it the reason to run.
     if writeln!(std::io::stdout(), "{line}").is_err() {
         std::process::exit(0);
     }
 }
 
-/// In a child: what the parent asks for.
+/// In a child: the parent's questions.
 pub struct Questions(Lines<BufReader<Stdin>>);
 
 impl Questions {
@@ -126,14 +127,14 @@ impl Questions {
         Self(BufReader::new(tokio::io::stdin()).lines())
     }
 
-    /// The next one; `None` when the parent is gone or has had enough.
+    /// The next question, or `None` if the parent is gone or has no more.
     pub async fn next<A: DeserializeOwned>(&mut self) -> Option<A> {
         let line = self.0.next_line().await.ok().flatten()?;
         Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}")))
     }
 }
 
-/// Where children write their logs and complaints: a file, emptied when this process begins.
+/// The file to which children write their logs and errors; emptied when this process begins.
 pub fn log() -> File {
     static LOG: OnceLock<File> = OnceLock::new();
     let file = LOG

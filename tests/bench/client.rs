@@ -1,6 +1,6 @@
-//! The two HTTP clients that a bare loop can run on: hyper's, which Lynkhook's worker is built on, with the pool of
-//! hyper-util; and reqwest, which most would take. Both run over rustls with aws-lc-rs, offer HTTP/1.1 alone, resume
-//! TLS sessions, send without Nagle's delay, and keep as many connections as they have.
+//! The two HTTP clients that a bare loop can use: hyper's, on which the worker is built, with the pool of hyper-util;
+//! and reqwest, the most common choice. Both use rustls with aws-lc-rs, offer only HTTP/1.1, resume TLS sessions, send
+//! without Nagle's delay, and keep every connection open.
 //!
 //! A request has the same headers and bytes as a worker's.
 
@@ -38,7 +38,7 @@ use rustls::{
 use tower::{BoxError, Service};
 use url::Url;
 
-/// As the worker calls itself.
+/// The same as the worker's.
 pub const AGENT: &str = concat!("Lynkhook/", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -47,7 +47,7 @@ pub enum Kind {
     Reqwest,
 }
 
-/// Where a POST goes, as each client takes it, so that neither has to parse it for every request.
+/// The target of a POST in each client's own type, so that no client parses it again for every request.
 pub struct Endpoint {
     uri: Uri,
     url: Url,
@@ -67,7 +67,7 @@ pub enum Client {
 }
 
 impl Client {
-    /// One that trusts the authority in this file, and takes every name for this machine.
+    /// A client that trusts the authority in this file and resolves every name to this machine.
     pub fn new(kind: Kind, ca: &Path) -> Self {
         let tls = tls(ca);
         match kind {
@@ -85,7 +85,7 @@ impl Client {
         }
     }
 
-    /// POSTs an event, and reads the answer to its end.
+    /// POSTs an event, and reads the whole answer.
     pub async fn post(&self, endpoint: &Endpoint, id: &[u8], envelope: Bytes) -> Result<StatusCode, BoxError> {
         let headers = headers(id)?;
         match self {
@@ -130,14 +130,14 @@ fn tls(ca: &Path) -> ClientConfig {
         .expect("the provider knows TLS 1.2 and 1.3")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    // The worker's deliveries go over HTTP/1.1 only.
+    // The worker delivers over HTTP/1.1 only.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // As many as the worker keeps.
+    // The same number as the worker keeps.
     config.resumption = rustls::client::Resumption::in_memory_sessions(4096);
     config
 }
 
-/// Every name is this machine's.
+/// Resolves every name to this machine.
 #[derive(Clone)]
 pub struct Here;
 

@@ -1,5 +1,6 @@
-//! How many connections an endpoint sees: one that answers after 100 ms gets 1,000 events a second, so about 100
-//! attempts are in flight at once, each on a connection of its own. A client that opens spare ones shows it here.
+//! The number of connections that an endpoint sees. It answers after 100 ms and gets 1,000 events a second, so about
+//! 100 attempts are in flight at once, each on a connection of its own. A client that opens spare connections shows it
+//! here.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,22 +18,22 @@ use crate::{
 const SERIES: &str = "slow-100";
 const SETUP: Setup = Setup { series: &[SERIES], ..PLAIN };
 const PER_SECOND: f64 = 1000.0;
-/// The load grows in steps. A worker sends a new endpoint few attempts at first: under the whole load
-/// at once, deliveries would wait and then go out together, on more connections than the load needs.
+/// The load grows in steps. A worker sends a new endpoint few attempts at first. Under the whole load at once,
+/// deliveries would wait and then leave together, on more connections than the load needs.
 const STEPS: u32 = 10;
 const STEP: Duration = Duration::from_millis(500);
 /// Connections opened, to the most attempts in flight at once.
 const RATIO: f64 = 1.3;
-/// Deliveries that wait when the last event is pushed have this long to arrive.
+/// The time that deliveries still waiting when the last event is pushed have to arrive.
 const LATE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Serialize)]
 struct Met {
-    /// Opened in all, from the worker's start on, and open at once.
+    /// Opened since the worker's start, and open at once.
     connections: u64,
     most_open: u64,
     most_in_flight: u64,
-    /// Of the events, this share arrived.
+    /// The share of the events that arrived.
     arrived: f64,
     p50_ms: f64,
     p99_ms: f64,
@@ -115,7 +116,7 @@ fn tell(rounds: &[Round]) -> Report {
     });
     report.table(
         [
-            "1,000 events/s, answered after 100 ms",
+            "1,000 events/s, each answered after 100 ms",
             "connections opened",
             "open at once",
             "in flight at once",
@@ -129,7 +130,7 @@ fn tell(rounds: &[Round]) -> Report {
     let ratio = median_of(Contender::Worker, &Met::ratio);
     report.judge(Judged::at_most("connections opened, to the most attempts in flight at once", ratio, RATIO));
     if let Some(program) = BESIDE.get() {
-        report.note(format!("The build beside: {program}."));
+        report.note(format!("The other build: {program}."));
     }
     report
 }

@@ -1,8 +1,8 @@
-//! Medians, ratios, and whether what was to be reached is reached.
+//! Medians, ratios, and whether a target is reached.
 
 use serde::Serialize;
 
-/// The median; of an even number, the mean of the two in the middle.
+/// The median; of an even number of values, the mean of the two in the middle.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -14,7 +14,7 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// The smallest of these that at least this share of them does not exceed; 0 of none.
+/// The smallest value that at least this share of the values does not exceed; 0 if there are none.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -28,17 +28,17 @@ pub fn quantile(values: &[f64], share: f64) -> f64 {
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
-/// The median of the rounds' ratios: each of one round's value to the other's of the same round.
+/// The median of the rounds' ratios. Each ratio is between two values of the same round.
 pub fn median_ratio<T>(rounds: &[T], of: impl Fn(&T) -> f64, to: impl Fn(&T) -> f64) -> f64 {
     median(rounds.iter().map(|round| of(round) / to(round)))
 }
 
-/// A figure, and in brackets what it is of the bare loop's.
+/// A figure, with its ratio to the bare loop's in brackets.
 pub fn with_ratio(figure: f64, ratio: f64, decimals: usize) -> String {
     format!("{figure:.decimals$} ({ratio:.2})")
 }
 
-/// A figure beside what it should be.
+/// A figure and its target.
 #[derive(Debug, Clone, Serialize)]
 pub struct Judged {
     pub figure: String,
@@ -57,7 +57,7 @@ impl Judged {
         Self { figure: figure.into(), measured, target: format!("<= {target}"), reached: measured <= target }
     }
 
-    /// No further from 1 than this.
+    /// Within `by` of 1.
     pub fn near_one(figure: impl Into<String>, measured: f64, by: f64) -> Self {
         let reached = (measured - 1.0).abs() <= by;
         Self { figure: figure.into(), measured, target: format!("1 ± {by}"), reached }

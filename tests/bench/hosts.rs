@@ -1,8 +1,9 @@
-//! Many hosts and few files: two events for each of 20,000 healthy hosts, and a worker that may have 1,024 files open.
+//! Many hosts and few files: two events for each of 20,000 healthy hosts, and a worker with a limit of 1,024 open
+//! files.
 //!
-//! All events wait when the worker starts, first one for each host and then another, so a host's second event comes
-//! when the worker has long needed its connection's file for others. Running out of files is the worker's own trouble:
-//! no event may fail for it.
+//! All events wait when the worker starts, first one for each host, then a second for each. When a host's second event
+//! comes up, the worker has long needed the file of that host's connection for others. Running out of files is the
+//! worker's own trouble, so no event may fail because of it.
 
 use std::{
     collections::BTreeMap,
@@ -29,11 +30,11 @@ const EACH: usize = 2;
 const FILES: u32 = 1024;
 /// Deliveries a second, at least.
 const PER_SECOND: f64 = 100.0;
-/// A turn ends after this long, delivered or not.
+/// A turn ends after this time, even if not everything is delivered.
 const LIMIT: Duration = Duration::from_secs(600);
-/// How often a turn looks how far it has come, and how many files are open.
+/// The interval at which a turn checks its progress and counts open files.
 const LOOK: Duration = Duration::from_millis(100);
-/// A report names at most this many troubles, the most frequent first.
+/// A report names at most this many error texts, the most frequent first.
 const TOLD: usize = 5;
 
 #[derive(Debug, Clone, Serialize)]
@@ -41,18 +42,18 @@ struct Met {
     hosts: usize,
     delivered: f64,
     failed_for_good: f64,
-    /// Neither delivered nor failed when the turn was over.
+    /// Neither delivered nor failed at the end of the turn.
     unfinished: f64,
-    /// Attempts that failed, and how many of them were first ones.
+    /// Attempts that failed, and the number of first attempts among them.
     failed_attempts: f64,
     failed_first_attempts: f64,
-    /// From the worker's start until nothing arrived, was queued or waited for a retry.
+    /// From the worker's start until nothing was queued, waited for a retry, or arrived any longer.
     seconds: f64,
     peak_mib: f64,
     most_files: f64,
     connections: f64,
     most_open: f64,
-    /// Errors of attempts, and warnings, with how often the worker logged each.
+    /// The errors of attempts and the warnings, with how often the worker logged each.
     troubles: BTreeMap<String, u64>,
 }
 
@@ -149,12 +150,12 @@ struct Line {
     error: Option<String>,
 }
 
-/// How many attempts failed, first ones and later ones; and each trouble with how often the worker logged it.
+/// The number of first and later attempts that failed, and how often the worker logged each trouble.
 fn read(mut log: File) -> ([f64; 2], BTreeMap<String, u64>) {
     log.rewind().expect("a file can be read again");
     let (mut failed, mut troubles) = ([0.0; 2], BTreeMap::new());
     for line in BufReader::new(log).lines().map(|line| line.expect("a line")) {
-        // The last line may be cut off.
+        // The last line may be incomplete.
         let Ok(line) = serde_json::from_str::<Line>(&line) else { continue };
         let trouble = match (line.attempt, line.error) {
             (Some(number), Some(error)) if line.message == "attempt" => {
@@ -172,7 +173,7 @@ fn read(mut log: File) -> ([f64; 2], BTreeMap<String, u64>) {
     (failed, troubles)
 }
 
-/// Names and ports differ from host to host; the trouble is the same.
+/// Names and ports differ from host to host, but the trouble is the same.
 fn without_numbers(trouble: &str) -> String {
     let mut text = String::with_capacity(trouble.len());
     for character in trouble.chars() {
@@ -216,7 +217,7 @@ fn tell(rounds: &[Round]) -> Report {
             "first ones",
             "deliveries/s",
             "peak MiB",
-            "files open at most",
+            "most open files",
             "connections opened",
             "open at once",
         ],
@@ -242,7 +243,7 @@ fn tell(rounds: &[Round]) -> Report {
     if let Some(program) = BESIDE.get() {
         let peak_mib = |of: Contender| move |round: &Round| round[&of.name()].peak_mib;
         let ratio = median_ratio(rounds, peak_mib(Contender::Worker), peak_mib(Contender::Beside));
-        report.note(format!("{ratio:.3} of the peak MiB of the build beside, {program}."));
+        report.note(format!("Peak MiB is {ratio:.3} of that of the other build, {program}."));
     }
     report
 }

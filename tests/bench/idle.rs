@@ -1,6 +1,6 @@
-//! The cost of a worker that has nothing to do, by partitions and threads. Part of it, and of a busy worker's cost,
-//! is looking for dead workers' entries and renewing its own. There is no bare loop to compare with: it would not even look
-//! for the dead.
+//! The cost of an idle worker, by partitions and threads. Part of that cost, and of a busy worker's, is the upkeep:
+//! looking for dead workers' entries and renewing its own. No bare loop is compared, because it does not look for dead
+//! workers' entries.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::{
     world::{PLAIN, Setup, Stage, World},
 };
 
-/// Partitions and threads that are tried.
+/// The partitions and threads to measure.
 const IDLE: [(u16, usize); 6] = [(1, 1), (4, 1), (16, 1), (64, 1), (512, 1), (64, 4)];
-/// Endpoints of busy workers, and the events a second that come for them.
+/// The endpoints of busy workers, and the events per second for them.
 const BUSY: [(&[&str], f64); 2] = [(&["slow-10"], 5000.0), (&["slow-2000"], 128.0)];
-/// Enough for many attempts in flight although a new endpoint gets few.
+/// A new endpoint gets few attempts; this many accounts still give many attempts in flight.
 const ACCOUNTS: usize = 64;
 /// Slow endpoints share half of the slots: 256.
 const CONCURRENCY: usize = 512;
@@ -32,18 +32,18 @@ struct Idled {
     partitions: u16,
     threads: usize,
     connections: f64,
-    /// Per cent of one core.
+    /// Percent of one core.
     worker_cpu_percent: f64,
     redis_cpu_percent: f64,
-    /// A second.
+    /// Per second.
     round_trips: f64,
     commands: f64,
-    /// Per cent of one core, of Redis.
+    /// Percent of one core, of Redis.
     upkeep_percent: f64,
 }
 
 impl Idled {
-    /// For each partition and thread.
+    /// Per partition and thread.
     #[allow(clippy::cast_precision_loss, reason = "few threads")]
     fn each(&self, of: f64) -> f64 {
         of / f64::from(self.partitions) / self.threads as f64
@@ -54,7 +54,7 @@ impl Idled {
 struct Worked {
     endpoint: &'static str,
     in_flight: f64,
-    /// Per cent of one core.
+    /// Percent of one core.
     redis_cpu_percent: f64,
     upkeep_percent: f64,
 }
@@ -87,7 +87,7 @@ pub async fn run(extent: Extent) -> Report {
     tell(&idle, &busy)
 }
 
-/// A worker whose readers wait.
+/// Starts a worker, and waits until its readers wait.
 async fn start(world: &mut World, threads: usize) -> Child {
     let child =
         Contender::Worker.work(world, &[("LYNKHOOK_WORKER__THREADS", threads.to_string())], children::log()).await;
@@ -106,7 +106,7 @@ async fn blocked_and_connected(world: &mut World) -> (usize, f64) {
 async fn idled(partitions: u16, threads: usize, stage: &mut Stage, extent: Extent) -> Idled {
     let mut world = World::new(stage, Setup { partitions, ..PLAIN }).await;
     let children = vec![start(&mut world, threads).await];
-    // Its start is not what is measured.
+    // The start is not measured.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let upkeep = Upkeep::begin(&mut world.redis).await;
     let from = Mark::take(&children, &mut world, stage).await;
@@ -127,7 +127,7 @@ async fn idled(partitions: u16, threads: usize, stage: &mut Stage, extent: Exten
         connections,
         worker_cpu_percent: percent(0),
         redis_cpu_percent: percent(1),
-        // One of each is the look at the figures itself.
+        // One of the reads is this measurement itself.
         round_trips: (to.redis.reads - from.redis.reads - 1.0) / seconds,
         commands: (to.redis.commands - from.redis.commands - 1.0) / seconds,
         upkeep_percent: upkeep / seconds * 100.0,
@@ -178,11 +178,11 @@ fn tell(idle: &[Idled], busy: &[Worked]) -> Report {
         [
             "idle: partitions × threads",
             "connections to Redis",
-            "round trips/s and partition and thread",
-            "commands/s and partition and thread",
+            "round trips/s per partition and thread",
+            "commands/s per partition and thread",
             "worker, % of a core",
             "Redis, % of a core",
-            "of that, looking for dead workers' entries and renewing",
+            "upkeep (dead workers' entries, renewing), % of a core",
         ],
         rows,
     );
@@ -204,8 +204,8 @@ fn tell(idle: &[Idled], busy: &[Worked]) -> Report {
             "busy: endpoints that take",
             "entries in hand",
             "Redis, % of a core",
-            "of that, looking for dead workers' entries and renewing",
-            "% of Redis's work",
+            "upkeep (dead workers' entries, renewing), % of a core",
+            "upkeep, % of Redis's work",
         ],
         rows,
     );
@@ -213,8 +213,8 @@ fn tell(idle: &[Idled], busy: &[Worked]) -> Report {
         let name = format!("partitions × threads: {} × {}", row.0, row.1);
         let [cpu, trips] =
             [of(row, &|idled| idled.each(idled.worker_cpu_percent)), of(row, &|idled| idled.each(idled.round_trips))];
-        report.judge(Judged::at_most(format!("{name}; worker, % of a core for each"), cpu, 0.5));
-        report.judge(Judged::at_most(format!("{name}; round trips/s for each"), trips, 2.5));
+        report.judge(Judged::at_most(format!("{name}; worker, % of a core per partition and thread"), cpu, 0.5));
+        report.judge(Judged::at_most(format!("{name}; round trips/s per partition and thread"), trips, 2.5));
     }
     let upkeep = of((1, 1), &|idled| idled.upkeep_percent);
     report.judge(Judged::at_most("idle, one partition; upkeep, % of a core of Redis", upkeep, 1.0));

@@ -1,8 +1,8 @@
-//! From `XADD` to arrival, while events come at a steady rate: at light load, at half of what the bare loop is capable of,
-//! and over a curve of loads up to that.
+//! The time from `XADD` to arrival while events come at a steady rate: at light load, at half of the bare loop's
+//! capacity, and over a curve of loads up to that capacity.
 //!
-//! The producer is an open loop: it pushes when an event is due, whatever has become of those before. So a contender
-//! that cannot keep up shows it in its latency.
+//! The producer is an open loop: it pushes an event when it is due, whether or not earlier events have arrived. So a
+//! contender that cannot keep up shows it in its latency.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,23 +18,23 @@ use crate::{
     world::{PLAIN, Stage, World},
 };
 
-/// Events a second at light load.
+/// Events per second at light load.
 const LIGHT: f64 = 200.0;
-/// The other loads, as shares of what the bare loop is capable of.
+/// The other loads, as shares of the bare loop's capacity.
 const SHARES: [f64; 6] = [0.1, 0.25, 0.5, 0.75, 0.9, 1.0];
-/// Which of them is judged beside the light one.
+/// The share that is judged in addition to the light load.
 const HALF: f64 = 0.5;
 
 const CONTENDERS: [Contender; 3] = [Contender::BARE, Contender::Worker, Contender::BARE_REQWEST];
 
-/// What was met at one load, in one turn.
+/// The figures of one turn at one load.
 #[derive(Debug, Clone, Serialize)]
 struct Met {
     p50_ms: f64,
     p99_ms: f64,
     p999_ms: f64,
     max_ms: f64,
-    /// Of what was pushed, this share arrived before the producer had stopped for a second.
+    /// The share of the events that arrived within a second of the producer's stop.
     arrived: f64,
     used: Sample,
 }
@@ -43,12 +43,12 @@ struct Met {
 #[derive(Serialize)]
 struct Load {
     name: String,
-    /// Of what the bare loop is capable of in the same round; `None` is the light load.
+    /// The share of the bare loop's capacity in the same round; `None` is the light load.
     share: Option<f64>,
     rounds: Vec<Round>,
 }
 
-/// How much was pushed, and what each contender met.
+/// The rate of events, and the figures of each contender.
 #[derive(Serialize)]
 struct Round {
     per_second: f64,
@@ -65,7 +65,7 @@ pub async fn run(extent: Extent) -> Report {
     }));
     for number in 1..=extent.rounds {
         let capacity = drain(Contender::BARE, 1, PLAIN, &mut stage, extent.events(200_000)).await.per_second;
-        extent.progress(&format!("latency, round {number}: the bare loop is capable of {capacity:.0}/s"));
+        extent.progress(&format!("latency, round {number}: the bare loop's capacity is {capacity:.0}/s"));
         for load in &mut loads {
             let per_second = load.share.map_or(LIGHT, |share| share * capacity);
             let mut round = Round { per_second, met: BTreeMap::new() };
@@ -91,7 +91,7 @@ async fn turn(contender: Contender, per_second: f64, stage: &mut Stage, extent: 
     let mut world = World::new(stage, PLAIN).await;
     stage.receiver.ask::<()>(&Ask::Reset).await;
     let children = vec![contender.start(&world, stage).await];
-    // Connections are made, code and pools are warm.
+    // Opens connections and warms up code and pools.
     world.producer.push_steadily(per_second, Duration::from_secs(1)).await;
     settled(&mut world, Duration::from_secs(2)).await;
     stage.receiver.ask::<()>(&Ask::Reset).await;
@@ -125,7 +125,7 @@ impl Load {
         median_ratio(&self.rounds, |round| of(&round.met[&name]), |round| of(&round.met[&bare]))
     }
 
-    /// By how much the worker exceeds the bare loop, in the median of the rounds.
+    /// The difference between the worker and the bare loop, in the median of the rounds.
     fn beyond_bare(&self, of: fn(&Met) -> f64) -> f64 {
         let [bare, worker] = [Contender::BARE.name(), Contender::Worker.name()];
         median(self.rounds.iter().map(|round| of(&round.met[&worker]) - of(&round.met[&bare])))
@@ -164,11 +164,11 @@ fn tell(loads: &[Load]) -> Report {
     });
     report.table(header, rows);
     let light = &loads[0];
-    report.judge(Judged::at_most("light load: p50 beyond bare, ms", light.beyond_bare(|met| met.p50_ms), 0.3));
-    report.judge(Judged::at_most("light load: p99 beyond bare, ms", light.beyond_bare(|met| met.p99_ms), 2.0));
+    report.judge(Judged::at_most("light load: p50 above bare, ms", light.beyond_bare(|met| met.p50_ms), 0.3));
+    report.judge(Judged::at_most("light load: p99 above bare, ms", light.beyond_bare(|met| met.p99_ms), 2.0));
     let half = loads.iter().find(|load| load.share == Some(HALF)).expect("it is one");
     report.note(format!(
-        "At half of the bare loop's capacity the worker's p50 is {:.2} ms beyond bare, its p99 {:.2} ms.",
+        "At half of the bare loop's capacity the worker's p50 is {:.2} ms above bare, its p99 {:.2} ms.",
         half.beyond_bare(|met| met.p50_ms),
         half.beyond_bare(|met| met.p99_ms)
     ));

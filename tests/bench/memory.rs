@@ -22,7 +22,7 @@ const MIB: f64 = 64.0;
 struct Met {
     peak_mib: f64,
     most_in_flight: u64,
-    /// Opened in all, and open at once.
+    /// Opened since the start, and open at once.
     connections: u64,
     most_open: u64,
 }
@@ -48,7 +48,7 @@ pub async fn run(extent: Extent) -> Report {
         for number in 1..=extent.rounds {
             let mut round = Round::new();
             for contender in order(contenders(), number) {
-                // Slow endpoints, where they are many, have five eighths of a worker's places.
+                // If many endpoints are slow, they share five eighths of a worker's places.
                 let shared = accounts > 1 && contender != Contender::BARE;
                 let concurrency = if shared { IN_FLIGHT * 8 / 5 } else { IN_FLIGHT };
                 let met = turn(contender, Setup { concurrency, ..setup }, &mut stage).await;
@@ -69,14 +69,15 @@ pub async fn run(extent: Extent) -> Report {
     tell(&measured)
 }
 
-/// Five times as many arrive as are in flight at once: connections are used again, and one new endpoint's limit, which
-/// begins with three, has grown to all places. More events wait behind, so that the queue is not empty.
+/// Waits until five times as many attempts have arrived as are in flight at once. By then connections are reused, and
+/// the limit of a new endpoint, which begins with three, has grown to all places. More events wait behind, so that the
+/// queue is not empty.
 async fn turn(contender: Contender, setup: Setup, stage: &mut Stage) -> Met {
     let mut world = World::new(stage, setup).await;
     world.producer.push(6 * IN_FLIGHT).await;
     stage.receiver.ask::<()>(&Ask::Reset).await;
     let child = contender.start(&world, stage).await;
-    assert!(arrived(stage, 5 * IN_FLIGHT as u64, LIMIT).await, "{} does not get on", contender.name());
+    assert!(arrived(stage, 5 * IN_FLIGHT as u64, LIMIT).await, "{} does not deliver", contender.name());
     let peak_mib = peak_mib(child.id);
     let Received { connections, most_open, most_in_flight, .. } = stage.receiver.ask(&Ask::Report).await;
     child.end().await;
@@ -111,7 +112,7 @@ fn tell(measured: &[Shaped]) -> Report {
         for Shaped { shape, rounds } in measured {
             let peak_mib = |of: Contender| move |round: &Round| round[&of.name()].peak_mib;
             let ratio = median_ratio(rounds, peak_mib(Contender::Worker), peak_mib(Contender::Beside));
-            report.note(format!("{shape}: {ratio:.3} of the peak MiB of the build beside, {program}."));
+            report.note(format!("{shape}: peak MiB is {ratio:.3} of that of the other build, {program}."));
         }
     }
     report

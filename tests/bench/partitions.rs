@@ -1,6 +1,6 @@
-//! Partitions do not slow a worker down: one of four threads with 256 slots and an endpoint that takes 200 ms delivers as much
-//! with many partitions as with one, whether all of them are busy or all but one are idle; and the first event of an idle
-//! partition arrives at once.
+//! Partitions do not slow a worker down. With four threads, 256 slots and an endpoint that answers after 200 ms, a
+//! worker delivers as much with many partitions as with one, whether all of them are busy or all but one are idle. The
+//! first event of an idle partition arrives at once.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,24 +19,24 @@ use crate::{
 const THREADS: usize = 4;
 const SLOW: &str = "slow-200";
 const QUICK: &str = "ok";
-/// Partitions, and accounts that get events: enough to spread over all partitions, or one.
+/// Partitions, and accounts that get events: 64 spread over all partitions, 1 uses one.
 const ROWS: [(u16, usize); 7] = [(1, 64), (16, 64), (64, 64), (512, 64), (1, 1), (64, 1), (512, 1)];
-/// As many events a second as 256 slots can deliver at most.
+/// Events per second: the most that 256 slots can deliver.
 const PER_SECOND: f64 = 1280.0;
-/// New endpoints get few attempts at first; so long the load lasts before it is measured.
+/// The load lasts this long before it is measured, because new endpoints get few attempts at first.
 const WARM: Duration = Duration::from_secs(5);
-/// Events for idle partitions, one after the other.
+/// Events for idle partitions, one after another.
 const FIRST: usize = 20;
-/// Each has this long to arrive.
+/// The time that each of these events has to arrive.
 const LATE: Duration = Duration::from_secs(10);
-/// How much less than with one partition is delivered, at most; and how late an idle partition's event may be.
+/// The least share of the rate with one partition; and the most that an idle partition's event may be late.
 const RATIO: f64 = 0.9;
 const FIRST_MS: f64 = 50.0;
 
 #[derive(Debug, Clone, Serialize)]
 struct Met {
     per_second: f64,
-    /// From `XADD` to arrival, while nothing else is to be done.
+    /// From `XADD` to arrival, while the worker is otherwise idle.
     first_ms: f64,
 }
 
@@ -144,7 +144,7 @@ fn tell(rounds: &[Round]) -> Report {
         report.judge(Judged::at_most(format!("{name}; first event, ms"), first, FIRST_MS));
     }
     if let Some(program) = BESIDE.get() {
-        report.note(format!("The build beside: {program}."));
+        report.note(format!("The other build: {program}."));
     }
     report
 }

@@ -1,4 +1,4 @@
-//! Plots: lines over an axis, one chart below the other, as SVG.
+//! Plots: lines over an axis, one chart below another, as SVG.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ const WIDTH: u32 = 1040;
 const LEGEND_WIDTH: u32 = 190;
 const CHART_HEIGHT: u32 = 420;
 
-/// Told apart by those who do not see red and green, too (Okabe and Ito).
+/// Colours that people who cannot tell red from green can tell apart (Okabe and Ito).
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -64,7 +64,7 @@ pub fn draw(file: &Path, charts: &[Chart]) {
     root.present().expect("target can be written to");
 }
 
-/// From zero, or from the least, to a little more than the most.
+/// From zero, or from the smallest value, to a little more than the largest.
 fn range(chart: &Chart, scale: Scale, of: fn(&(f64, f64)) -> f64) -> std::ops::Range<f64> {
     let values = || chart.lines.iter().flat_map(|line| &line.points).map(of).filter(|value| value.is_finite());
     let most = values().fold(f64::MIN_POSITIVE, f64::max);
@@ -99,7 +99,7 @@ fn draw_on<X, Y>(
     }
 }
 
-/// Says which line is which, beside the chart, where it hides none.
+/// Draws the legend outside the chart, so that it covers no line.
 fn name(area: &DrawingArea<SVGBackend, Shift>, lines: &[Line]) {
     for ((line, colour), y) in lines.iter().zip(COLOURS.iter().cycle()).zip((60..).step_by(24)) {
         let stroke = PathElement::new([(0, y), (24, y)], ShapeStyle::from(colour).stroke_width(3));
@@ -119,7 +119,7 @@ fn short(value: &f64) -> String {
     }
 }
 
-/// With as many decimals as tell something.
+/// With as many decimals as are useful.
 fn rounded(value: f64) -> String {
     let decimals = if value >= 10.0 || value == 0.0 {
         0

@@ -1,6 +1,6 @@
-//! Events of a known size, pushed as any backend pushes them: `XADD` in pipelines.
+//! Events of a known size, pushed as any backend pushes them: with `XADD` in pipelines.
 //!
-//! Each carries the moment it was sent in its id, by which the receiver knows how long it was under way.
+//! Each event carries the moment it was sent in its id, from which the receiver computes the latency.
 
 use std::time::Duration;
 
@@ -16,18 +16,18 @@ use crate::receiver::now_micros;
 /// The queue's consumer group.
 pub const GROUP: &str = "workers";
 
-/// An envelope's bytes, where nothing else is said.
+/// The bytes of an envelope unless a setup says otherwise.
 pub const ENVELOPE_BYTES: usize = 600;
 
-/// As many events are pushed in one pipeline when time does not matter.
+/// The number of events in one pipeline when time does not matter.
 const PAGE: usize = 1000;
-/// And about as many bytes.
+/// The approximate limit of a pipeline in bytes.
 const PAGE_BYTES: usize = 8 << 20;
 
-/// How often an open loop pushes what is due.
+/// How often an open loop pushes the events that are due.
 const TICK: Duration = Duration::from_millis(1);
 
-/// An envelope of exactly this many bytes, at least some 130.
+/// An envelope of exactly this many bytes; at least about 130.
 pub fn envelope(bytes: usize) -> Vec<u8> {
     let head = r#"{"event":"transcript.created","timestamp":"2026-03-26T14:32:00.000Z","data":{"messageId":"6601abc123def4567890abcd","text":""#;
     let text = "x".repeat(bytes.checked_sub(head.len() + 3).expect("it is long enough for an event"));
@@ -61,7 +61,7 @@ impl Producer {
         &self.sent_us
     }
 
-    /// Pushes as many events as quickly as that goes.
+    /// Pushes `count` events as fast as possible.
     pub async fn push(&mut self, count: usize) {
         let most = PAGE.min(PAGE_BYTES.div_ceil(self.envelope.len()));
         for pushed in (0..count).step_by(most) {
@@ -70,8 +70,8 @@ impl Producer {
         }
     }
 
-    /// Pushes events at this rate for so long, whatever becomes of them: a slow Redis delays no event after. Answers how
-    /// many.
+    /// Pushes events at this rate for this time, without waiting for any: a slow Redis does not delay later events.
+    /// Answers their number.
     pub async fn push_steadily(&mut self, per_second: f64, duration: Duration) -> usize {
         let (started, before) = (Instant::now(), self.pushed);
         let mut ticks = tokio::time::interval(TICK);

@@ -1,4 +1,4 @@
-//! What a scenario tells: tables for people, one JSON document for programs, and where both go.
+//! The output of a scenario: tables for people, one JSON document for programs, and their files.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{arguments::Extent, figures::Judged, turn};
 
-/// `target/bench`: results lie there.
+/// `target/bench`, the folder of the results.
 pub fn folder() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target holds it");
     let folder = target.join("bench");
@@ -29,13 +29,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// `data` is what was measured, whole.
+    /// `data` is the complete measurement.
     pub fn new(scenario: &'static str, data: &impl Serialize) -> Self {
         let data = serde_json::to_value(data).expect("it can be written");
         Self { scenario, tables: Vec::new(), judged: Vec::new(), notes: Vec::new(), data }
     }
 
-    /// Adds a table; its first column is text, the others are figures.
+    /// Adds a table. The first column is text, the others are figures.
     pub fn table<const N: usize>(&mut self, header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
         let mut table = Table::new();
         table.load_style(ASCII_MARKDOWN).set_header(header);
@@ -57,7 +57,7 @@ impl Report {
         self.judged.push(judged);
     }
 
-    /// Writes the JSON document to its file, and prints it (on one line) or the tables.
+    /// Writes the JSON document to its file, and prints either the document (on one line) or the tables.
     pub fn publish(mut self, extent: Extent, as_json: bool) {
         if !self.judged.is_empty() {
             let rows = self.judged.clone();
@@ -114,7 +114,7 @@ impl Report {
     }
 }
 
-/// What the figures depend on.
+/// The machine that the figures depend on.
 fn machine() -> Value {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Rounds in which contenders drain the same queue in turn, and what is told of them beside the bare loop.
+//! Rounds in which contenders drain the same queue in turn, and a table that compares them with the bare loop.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
 /// One round: a sample of each contender, by its name.
 pub type Round = BTreeMap<String, Sample>;
 
-/// All rounds of so many events; `what` is measured, for those who watch.
+/// Runs all rounds with `events` events. `what` names the measurement in the progress output.
 pub async fn run(
     what: &str,
     contenders: &[Contender],
@@ -34,12 +34,12 @@ pub async fn run(
     rounds
 }
 
-/// A contender's figure, in the median of the rounds.
+/// A contender's figure: the median of the rounds.
 pub fn median_of(rounds: &[Round], contender: Contender, figure: impl Fn(&Sample) -> f64) -> f64 {
     median(rounds.iter().map(|round| figure(&round[&contender.name()])))
 }
 
-/// The same to another's of the same round.
+/// A contender's figure, to another's of the same round: the median of the rounds.
 pub fn ratio(rounds: &[Round], of: Contender, to: Contender, figure: impl Fn(&Sample) -> f64) -> f64 {
     median_ratio(rounds, |round| figure(&round[&of.name()]), |round| figure(&round[&to.name()]))
 }
@@ -65,15 +65,15 @@ pub fn tell(report: &mut Report, what: &str, contenders: &[Contender], rounds: &
         ]
     });
     let header = [
-        &format!("{what} (of bare)"),
+        &format!("{what} (to bare)"),
         "deliveries/s",
         "CPU s/1,000",
         "Redis CPU s/1,000",
         "receiver CPU s/1,000",
         "peak MiB",
-        "Redis commands each",
-        "round trips each",
-        "cores in all",
+        "Redis commands per delivery",
+        "round trips per delivery",
+        "cores in total",
         "cores elsewhere",
     ];
     report.table(header, rows);

@@ -1,4 +1,4 @@
-//! One, two, four and eight workers on as many partitions: how much more they deliver together, and what limits them.
+//! One, two, four and eight workers with one partition each: how much more they deliver together, and what limits them.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ use crate::{
 
 const CONTENDERS: [Contender; 2] = [Contender::BARE, Contender::Worker];
 const COUNTS: [u16; 4] = [1, 2, 4, 8];
-/// Enough to spread over eight partitions.
+/// Enough accounts to spread over eight partitions.
 const ACCOUNTS: usize = 64;
-/// Who uses this share of what there is to use is limited by it.
+/// A process that uses this share of its capacity is limited by it.
 const FULL: f64 = 0.9;
 
 type Round = BTreeMap<String, Sample>;
@@ -87,8 +87,8 @@ fn tell(rounds: &[Round]) -> Report {
             "cores",
             "Redis cores",
             "receiver cores",
-            "cores in all",
-            "peak MiB in all",
+            "cores in total",
+            "peak MiB in total",
             "limited by",
         ],
         rows,
@@ -98,9 +98,9 @@ fn tell(rounds: &[Round]) -> Report {
         points: COUNTS.map(|count| (f64::from(count), of(contender, count, |s| s.per_second))).into(),
     };
     let chart = Chart {
-        title: format!("Deliveries each second, {cores} cores for all processes together"),
+        title: format!("Deliveries per second, {cores} cores for all processes together"),
         x: ("processes, and partitions".to_owned(), Scale::Linear),
-        y: ("delivered each second".to_owned(), Scale::Linear),
+        y: ("deliveries per second".to_owned(), Scale::Linear),
         lines: CONTENDERS.map(line).into(),
     };
     plot::draw(&folder().join("scale.svg"), &[chart]);

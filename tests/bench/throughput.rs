@@ -1,10 +1,10 @@
-//! How fast, and at what cost: as many events as there are, waiting already, for one endpoint and for 1,000.
+//! Speed and cost of delivering a backlog as fast as possible, to one endpoint and to 1,000.
 //!
-//! The worker is judged by the minimum, which keeps the delivery log as the worker does, and on as many threads: one, as
-//! the worker ships. The bare loop shows what the log costs the minimum.
+//! The worker is judged by the minimum, which keeps the same delivery log, with the same number of threads: one, as the
+//! worker ships. The bare loop shows how much the log costs the minimum.
 //!
-//! With another build beside, only the bare loop and the two builds take turns: they follow one another more closely,
-//! and the ratios of the builds are what is asked for.
+//! With another build (`--beside`), only the bare loop and the two builds take turns. They then follow each other more
+//! closely, and only the ratios of the builds matter.
 
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ use crate::{
     world::{PLAIN, Setup, Stage},
 };
 
-/// An endpoint's shape, and what of it is measured.
+/// The number of endpoints, and the measurements with it.
 pub struct Shape {
     pub name: &'static str,
     accounts: usize,
@@ -32,7 +32,7 @@ impl Shape {
     }
 }
 
-/// Of the build beside: this build delivers at least this share, and its worker takes at most this share of CPU.
+/// Limits for this build, to the other build: at least this share of its deliveries, at most this share of its CPU.
 const BESIDE_DELIVERIES: f64 = 0.97;
 const BESIDE_CPU: f64 = 1.03;
 
@@ -45,22 +45,23 @@ const CONTENDERS: [Contender; 6] = [
     Contender::BARE_REQWEST,
 ];
 
-/// The worker and the minimum on as many threads. The first pair is judged.
+/// The worker, and the minimum on as many threads. The first pair is judged.
 const PAIRS: [(Contender, Contender); 2] =
     [(Contender::Worker, Contender::MINIMUM_ONE_THREAD), (Contender::WorkerOnAllCores, Contender::MINIMUM)];
 
-/// Of the minimum: the worker delivers at least this share, its CPU and Redis's are at most these shares.
+/// Limits for the worker, to the minimum: at least this share of its deliveries, at most these shares of its CPU and
+/// Redis's.
 const DELIVERIES: f64 = 0.9;
 const CPU: f64 = 1.15;
 const REDIS_CPU: f64 = 1.25;
 
-/// A minimum that delivers less than this share of the bare loop, to one endpoint, is written badly.
+/// A minimum that delivers less than this share of the bare loop's rate to one endpoint is badly written.
 const MINIMUM_DELIVERIES: f64 = 0.8;
 
-/// What bare loops are known to take on 2 cores, Redis included: they may not take a fifth more here.
+/// The known cost of bare loops on 2 cores, Redis included. They may cost at most a fifth more here.
 const KNOWN_CPU_PER_1000: [(Contender, f64); 2] = [(Contender::BARE, 0.036), (Contender::BARE_REQWEST, 0.048)];
 
-/// What apalis-redis does of a bare loop at its best.
+/// The rate of apalis-redis, to that of a bare loop at its best.
 const APALIS: f64 = 0.5;
 
 #[derive(Serialize)]
@@ -92,16 +93,16 @@ fn tell(measured: &[Shaped]) -> Report {
     }
     if let Some(program) = BESIDE.get() {
         compare_builds(&mut report, measured);
-        report.note(format!("The build beside: {program}."));
+        report.note(format!("The other build: {program}."));
     } else {
         compare(&mut report, measured);
     }
-    // A bare loop that is slow is easily beaten.
+    // Check that the bare loop is fast: a slow one would be easy to beat.
     let rounds = &measured[0].rounds;
     for (contender, known) in KNOWN_CPU_PER_1000.into_iter().filter(|(one, _)| contenders().contains(one)) {
         let cpu = rounds::median_of(rounds, contender, |s| s.cpu_per_1000 + s.redis_cpu_per_1000);
         let name = contender.name();
-        report.judge(Judged::at_most(format!("{name}: CPU with Redis's, of {known} s/1,000"), cpu / known, 1.2));
+        report.judge(Judged::at_most(format!("{name}: CPU with Redis's, to {known} s/1,000"), cpu / known, 1.2));
     }
     let apalis = rounds::ratio(rounds, Contender::Worker, Contender::BARE, |s| s.per_second) / APALIS;
     report.note(format!(
@@ -111,11 +112,12 @@ fn tell(measured: &[Shaped]) -> Report {
     report
 }
 
-/// The worker's figures to those of the minimum on as many threads, and the minimum's to those of the bare loop.
+/// Tables of the worker's figures to those of the minimum on as many threads, and of the minimum's to those of the bare
+/// loop.
 fn compare(report: &mut Report, measured: &[Shaped]) {
     const FIGURES: [fn(&Sample) -> f64; 4] =
         [|s| s.per_second, |s| s.cpu_per_1000, |s| s.redis_cpu_per_1000, |s| s.receiver_cpu_per_1000];
-    let header = ["of the minimum on as many threads", "deliveries/s", "CPU", "Redis CPU", "receiver CPU"];
+    let header = ["to the minimum on as many threads", "deliveries/s", "CPU", "Redis CPU", "receiver CPU"];
     let ratios =
         |rounds: &[Round], (worker, minimum)| FIGURES.map(|figure| rounds::ratio(rounds, worker, minimum, figure));
     let rows = measured.iter().flat_map(|Shaped { shape, rounds }| {
@@ -127,22 +129,22 @@ fn compare(report: &mut Report, measured: &[Shaped]) {
     report.table(header, rows);
     for Shaped { shape, rounds } in measured {
         let [deliveries, cpu, redis_cpu, _] = ratios(rounds, PAIRS[0]);
-        let figure = |what: &str| format!("{shape}: {what}, of the minimum");
+        let figure = |what: &str| format!("{shape}: {what}, to the minimum");
         report.judge(Judged::at_least(figure("deliveries/s"), deliveries, DELIVERIES));
         report.judge(Judged::at_most(figure("worker CPU"), cpu, CPU));
         report.judge(Judged::at_most(figure("Redis CPU"), redis_cpu, REDIS_CPU));
     }
     let Shaped { shape, rounds } = &measured[0];
     let minimum = rounds::ratio(rounds, Contender::MINIMUM, Contender::BARE, |s| s.per_second);
-    let figure = format!("{shape}: the minimum's deliveries/s, of bare");
+    let figure = format!("{shape}: the minimum's deliveries/s, to bare");
     report.judge(Judged::at_least(figure, minimum, MINIMUM_DELIVERIES));
 }
 
-/// This build's figures to those of the build beside.
+/// A table of this build's figures to those of the other build.
 fn compare_builds(report: &mut Report, measured: &[Shaped]) {
     const FIGURES: [fn(&Sample) -> f64; 5] =
         [|s| s.per_second, |s| s.cpu_per_1000, |s| s.redis_cpu_per_1000, |s| s.peak_mib, |s| s.reads];
-    let header = ["this build, of the build beside", "deliveries/s", "CPU", "Redis CPU", "peak MiB", "round trips"];
+    let header = ["this build, to the other build", "deliveries/s", "CPU", "Redis CPU", "peak MiB", "round trips"];
     let ratios =
         |rounds: &[Round]| FIGURES.map(|figure| rounds::ratio(rounds, Contender::Worker, Contender::Beside, figure));
     report.table(
@@ -154,7 +156,7 @@ fn compare_builds(report: &mut Report, measured: &[Shaped]) {
     );
     for Shaped { shape, rounds } in measured {
         let [deliveries, cpu, ..] = ratios(rounds);
-        let figure = |what: &str| format!("{shape}: {what}, of the build beside");
+        let figure = |what: &str| format!("{shape}: {what}, to the other build");
         report.judge(Judged::at_least(figure("deliveries/s"), deliveries, BESIDE_DELIVERIES));
         report.judge(Judged::at_most(figure("worker CPU"), cpu, BESIDE_CPU));
     }

@@ -1,4 +1,4 @@
-//! One contender's turn: what it is, how it is started, and what it uses between two marks.
+//! One contender's turn: its kind, its start, and the resources it uses between two marks.
 
 use std::{
     ffi::OsString,
@@ -20,7 +20,7 @@ use crate::{
     world::{Setup, Stage, World},
 };
 
-/// How often is looked how far a turn has come.
+/// How often a turn checks its progress.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Longer than any turn should take.
@@ -29,46 +29,48 @@ pub const LIMIT: Duration = Duration::from_secs(600);
 /// A process is warm after this many deliveries.
 const WARM: u64 = 20_000;
 
-/// Events that make endpoints known, and their bytes at most: `held` has room for them.
+/// Events that make endpoints known, and their bytes at most; `held` has room for them.
 const BURST: usize = 2000;
 const BURST_BYTES: usize = 32 << 20;
 
-/// Events are a backlog when they have waited this long: a worker never fails those, whatever it has learnt of their endpoint.
+/// Events are a backlog once they have waited this long. A worker never fails a backlog, whatever it knows about the
+/// endpoint.
 pub const BACKLOG: Duration = Duration::from_millis(3500);
 
-/// If nothing arrives for this long, twice, it may be that nothing will.
+/// If nothing arrives twice in a row for this time, the turn may be stuck.
 const STUCK: Duration = Duration::from_secs(2);
 
-/// Another build of the `lynkhook` program, which takes turns with this one: `--beside`.
+/// Another build of the `lynkhook` program that takes turns with this one: `--beside`.
 pub static BESIDE: OnceLock<String> = OnceLock::new();
 
-/// What takes turns.
+/// The programs that take turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contender {
     /// `lynkhook worker` as it ships: one thread.
     Worker,
-    /// The same, of another build: [`BESIDE`].
+    /// The same program in another build: [`BESIDE`].
     Beside,
-    /// `lynkhook worker` with `worker.threads` = this machine's cores, all of which the bare loop uses too.
+    /// `lynkhook worker` with `worker.threads` set to this machine's number of cores, all of which the bare loop uses
+    /// as well.
     WorkerOnAllCores,
-    /// A loop; `threads` as its arguments say.
+    /// A loop; `threads` has the meaning of its argument.
     Bare { kind: Loop, client: Kind, threads: usize },
-    /// `BullMQ`, where it is installed.
+    /// `BullMQ`, if it is installed.
     BullMq,
 }
 
 impl Contender {
-    /// The bare loop that ratios are made with: on the worker's client, and on all cores.
+    /// The bare loop to which ratios are made: with the worker's client, on all cores.
     pub const BARE: Self = Self::Bare { kind: Loop::Bare, client: Kind::Hyper, threads: 0 };
     pub const BARE_REQWEST: Self = Self::Bare { kind: Loop::Bare, client: Kind::Reqwest, threads: 0 };
-    /// The loop that keeps the delivery log as well, on all cores, and on one thread as the worker ships.
+    /// The loop that also keeps the delivery log: on all cores, and on one thread like the worker as it ships.
     pub const MINIMUM: Self = Self::Bare { kind: Loop::Minimum, client: Kind::Hyper, threads: 0 };
     pub const MINIMUM_ONE_THREAD: Self = Self::Bare { kind: Loop::Minimum, client: Kind::Hyper, threads: 1 };
 
     pub fn name(self) -> String {
         match self {
             Self::Worker => "worker".to_owned(),
-            Self::Beside => "worker, the build beside".to_owned(),
+            Self::Beside => "worker, other build".to_owned(),
             Self::WorkerOnAllCores => format!("worker, {} threads", cores()),
             Self::BullMq => "BullMQ".to_owned(),
             Self::Bare { kind, client, threads } => {
@@ -80,18 +82,18 @@ impl Contender {
         }
     }
 
-    /// The builds that take turns: this one, and the one beside it, if any.
+    /// The builds that take turns: this one and, with `--beside`, the other one.
     pub fn builds() -> Vec<Self> {
         if BESIDE.get().is_some() { vec![Self::Worker, Self::Beside] } else { vec![Self::Worker] }
     }
 
-    /// Starts a worker, of this build or of the one beside it, with further settings and its log in this file.
+    /// Starts a worker of this build or of the other one, with further settings and its log in this file.
     pub async fn work(self, world: &World, settings: &[(&'static str, String)], log: File) -> Child {
         let environment = [&world.environment, settings].concat();
         Child::of_program(self.program(), &["worker"], &environment, log).await
     }
 
-    /// The same, for a worker that may have at most `files` files open, sockets included.
+    /// The same, for a worker that may have at most `files` open files, sockets included.
     pub async fn work_within(self, files: u32, world: &World, settings: &[(&'static str, String)], log: File) -> Child {
         let environment = [&world.environment, settings].concat();
         let limited = format!(r#"ulimit -n {files} && exec "$@""#);
@@ -105,7 +107,7 @@ impl Contender {
         }
     }
 
-    /// Starts one process of it.
+    /// Starts one process of this contender.
     pub async fn start(self, world: &World, stage: &Stage) -> Child {
         match self {
             Self::Worker | Self::Beside => self.work(world, &[], children::log()).await,
@@ -143,7 +145,7 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Contenders in the order of a round: each is first in its turn, so that what drifts on this machine favours none.
+/// The contenders in the order of a round. Each is first in turn, so that a drift of the machine favours none.
 pub fn order(contenders: impl Into<Vec<Contender>>, round: u32) -> Vec<Contender> {
     let mut contenders = contenders.into();
     let first = usize::try_from(round).expect("a small number") % contenders.len();
@@ -151,14 +153,14 @@ pub fn order(contenders: impl Into<Vec<Contender>>, round: u32) -> Vec<Contender
     contenders
 }
 
-/// Where everything stood at a moment.
+/// All counters at one moment.
 #[derive(Clone)]
 pub struct Mark {
     pub at: Instant,
     pub arrived: u64,
-    /// CPU seconds of the contender's processes together, of Redis, of the receiver.
+    /// CPU seconds of the contender's processes together, of Redis, and of the receiver.
     pub cpu: [f64; 3],
-    /// CPU seconds of all that runs on this machine.
+    /// CPU seconds of everything that runs on this machine.
     pub busy: f64,
     pub redis: RedisFigures,
 }
@@ -173,19 +175,19 @@ impl Mark {
     }
 }
 
-/// What a contender did and used between two marks.
+/// The work and the resources of a contender between two marks.
 #[derive(Debug, Clone, Serialize)]
 pub struct Sample {
     pub per_second: f64,
-    /// CPU seconds for each 1,000 deliveries: of the contender, of Redis, of the receiver.
+    /// CPU seconds per 1,000 deliveries: of the contender, of Redis, of the receiver.
     pub cpu_per_1000: f64,
     pub redis_cpu_per_1000: f64,
     pub receiver_cpu_per_1000: f64,
-    /// How much of this machine these took together, and everything else beside them, in cores.
+    /// The cores that these processes used together, and the cores that everything else used.
     pub cores: f64,
     pub elsewhere: f64,
     pub peak_mib: f64,
-    /// Of Redis, for each delivery: commands, those inside scripts included; reads of a socket.
+    /// Redis's figures per delivery: commands, those inside scripts included; reads of a socket.
     pub commands: f64,
     pub reads: f64,
 }
@@ -223,8 +225,8 @@ impl Sample {
     }
 }
 
-/// `processes` processes of a contender deliver `events` that wait. The first fifth (at most [`WARM`] for each process) and
-/// the last fiftieth are left out: in between they are busy and nothing else.
+/// `processes` processes of a contender deliver `events` waiting events. The first fifth (at most [`WARM`] for each
+/// process) and the last fiftieth are not measured: between them the processes are busy with deliveries only.
 pub async fn drain(contender: Contender, processes: usize, setup: Setup, stage: &mut Stage, events: usize) -> Sample {
     let mut world = World::new(stage, setup).await;
     let children = ready(contender, processes, &mut world, stage).await;
@@ -235,11 +237,11 @@ pub async fn drain(contender: Contender, processes: usize, setup: Setup, stage: 
     drain_world(contender, children, &mut world, stage, events).await
 }
 
-/// Starts processes of a contender that know their endpoints, and stops them, so that their queue can be filled.
+/// Starts processes of a contender that know their endpoints, and stops them so that their queue can be filled.
 ///
-/// A worker sends a new endpoint few attempts at first. Deliveries beyond that are held, and what finds no room in `held`
-/// fails; so a long queue for one new endpoint would say little of how fast the worker is. A burst that `held` has room for
-/// raises the limit to all places, and opens connections.
+/// A worker sends a new endpoint few attempts at first. Deliveries beyond that are held, and those that find no room in
+/// `held` fail. So a long queue for one new endpoint would say little about the worker's speed. A burst that `held` has
+/// room for raises the limit to all places, and opens connections.
 pub async fn ready(contender: Contender, processes: usize, world: &mut World, stage: &mut Stage) -> Vec<Child> {
     stage.receiver.ask::<()>(&Ask::Reset).await;
     let mut children = Vec::new();
@@ -258,7 +260,7 @@ pub async fn ready(contender: Contender, processes: usize, world: &mut World, st
     children
 }
 
-/// Processes that are [`ready`] deliver the events that wait.
+/// Processes that are [`ready`] deliver the waiting events.
 pub async fn drain_world(
     contender: Contender,
     children: Vec<Child>,
@@ -267,8 +269,8 @@ pub async fn drain_world(
     events: usize,
 ) -> Sample {
     let sample = between_arrivals(&children, world, stage, measured(events, children.len())).await;
-    // All of it, and settled: a contender that loses something has not done the work. (BullMQ's queue is another; of that
-    // it is known that all of it arrived.)
+    // All events must arrive and be settled: a contender that loses something has not done the work. (BullMQ has a
+    // queue of its own; there it is only known that all events arrived.)
     all_arrived(stage, world, &children, u64::try_from(events).expect("64 bits")).await;
     assert!(settled(world, LIMIT).await, "{} does not settle what it delivered", contender.name());
     for child in children {
@@ -277,13 +279,13 @@ pub async fn drain_world(
     sample
 }
 
-/// Which of these events are measured: those during which the processes do nothing else. See [`drain`].
+/// The events that are measured: those during which the processes do nothing else. See [`drain`].
 pub fn measured(events: usize, processes: usize) -> Range<u64> {
     let (events, processes) = (u64::try_from(events).expect("64 bits"), u64::try_from(processes).expect("64 bits"));
     (events / 5).min(WARM * processes)..events - events / 50
 }
 
-/// Processes that are [`ready`] deliver: what they do between one arrival and another. They go on.
+/// Processes that are [`ready`] deliver; the sample covers the time between two arrivals. The processes keep running.
 pub async fn between_arrivals(
     children: &[Child],
     world: &mut World,
@@ -302,7 +304,7 @@ pub async fn between_arrivals(
     Sample::between(&from, &to, children)
 }
 
-/// Whether nothing waits or is in flight within `limit`.
+/// Whether, within `limit`, nothing waits or is in flight.
 pub async fn settled(world: &mut World, limit: Duration) -> bool {
     let started = Instant::now();
     while world.waiting().await > 0 {

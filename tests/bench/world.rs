@@ -1,5 +1,5 @@
-//! Where a turn takes place: the receiver and the names that lead to it, which stay for a scenario ([`Stage`]), and a
-//! Redis of its own for each turn, with webhooks and events ([`World`]).
+//! The environment of a turn: the receiver and its names, which stay for a scenario ([`Stage`]), and a Redis of its own
+//! for each turn, with webhooks and events ([`World`]).
 
 use std::{io::Write, net::Ipv4Addr, path::Path, time::Duration};
 
@@ -23,11 +23,11 @@ use crate::{
 
 const PREFIX: &str = "bench";
 
-/// Unless a setup says otherwise, events go to at most the first 1,000 accounts: with more hosts, a scenario would
+/// Unless a setup says otherwise, events go to at most the first 1,000 accounts; with more hosts, a scenario would
 /// measure connections.
 pub const ADDRESSED_MAX: usize = 1000;
 
-/// A worker has this long to begin.
+/// The time that a worker has to begin.
 const START: Duration = Duration::from_secs(10);
 
 /// A receiver, and names that lead to it.
@@ -39,19 +39,19 @@ pub struct Stage {
     dns: DnsServer,
 }
 
-/// What is set up for a turn.
+/// The setup of a turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
-    /// Accounts with one webhook each.
+    /// The number of accounts, with one webhook each.
     pub accounts: usize,
     /// At most the first `addressed` of them get events.
     pub addressed: usize,
     pub names: Names,
     pub partitions: u16,
-    /// Attempts in flight, of a process.
+    /// Attempts in flight, per process.
     pub concurrency: usize,
-    /// How the receiver answers account n's webhook, and in which series it is counted: the n-th of these, in turn.
-    /// Besides the receiver's own, `reset`, `no-tls` and `refused` are endpoints that never get a request.
+    /// How the receiver answers account n's webhook, and the series that counts it: the n-th of these, in turn. Besides
+    /// the receiver's own series, `reset`, `no-tls` and `refused` are endpoints that never get a request.
     pub series: &'static [&'static str],
     pub envelope_bytes: usize,
 }
@@ -65,7 +65,7 @@ pub enum Names {
     OneButLast,
 }
 
-/// As most turns are: one endpoint that answers at once, default settings.
+/// The setup of most turns: one endpoint that answers at once, default settings.
 pub const PLAIN: Setup = Setup {
     accounts: 1,
     addressed: ADDRESSED_MAX,
@@ -84,7 +84,7 @@ impl Stage {
         Self { receiver, ready, refused_port: refused_port(), ca, dns: DnsServer::start().await }
     }
 
-    /// Where account n's events go: the n-th of these, in turn, `{n}` being its number.
+    /// The URLs of the accounts: account n uses the n-th of these, in turn, with `{n}` replaced by its number.
     pub fn urls(&self, setup: &Setup) -> Vec<String> {
         let url = |(at, series): (usize, &&'static str)| {
             let host = match setup.names {
@@ -125,7 +125,7 @@ impl World {
     pub async fn new(stage: &Stage, setup: Setup) -> Self {
         let server = RedisServer::start(AppendFsync::EverySecond);
         let mut redis = server.connection().await;
-        // A rewrite of the append-only file falls into some turns and not into others.
+        // A rewrite of the append-only file would slow some turns and not others.
         let mut no_rewrite = redis::cmd("CONFIG");
         no_rewrite.arg("SET").arg("auto-aof-rewrite-percentage").arg(0);
         no_rewrite.exec_async(&mut redis).await.expect("Redis is configured");
@@ -155,7 +155,7 @@ impl World {
         self.server.url()
     }
 
-    /// How many entries wait or are in flight.
+    /// The number of entries that wait or are in flight.
     pub async fn waiting(&mut self) -> usize {
         let mut waiting = 0;
         for queue in &self.queues {
@@ -164,17 +164,17 @@ impl World {
         waiting
     }
 
-    /// One more producer, for the events of some of the accounts.
+    /// One more producer, for the events of some accounts.
     pub fn producer_for(&self, accounts: impl Iterator<Item = usize>) -> Producer {
         producer(&self.redis, &self.queues, &self.setup, accounts)
     }
 
-    /// The sorted sets of failed attempts that wait for their next one.
+    /// The sorted sets of failed attempts that wait for their retry.
     pub fn retries(&self) -> Vec<String> {
         (0..self.setup.partitions).map(|partition| self.keys.retries(partition)).collect()
     }
 
-    /// How many failed attempts wait for their next one.
+    /// The number of failed attempts that wait for their retry.
     pub async fn retrying(&mut self) -> usize {
         let mut retrying = 0;
         for retries in self.retries() {
@@ -183,7 +183,7 @@ impl World {
         retrying
     }
 
-    /// Whether nothing waits, neither for its first attempt nor for another.
+    /// Whether nothing waits, neither for a first attempt nor for a retry.
     pub async fn has_ended(&mut self) -> bool {
         self.waiting().await == 0 && self.retrying().await == 0 && self.held_and_failed(None).await.0 == 0
     }
@@ -197,7 +197,7 @@ impl World {
         .await;
     }
 
-    /// How many deliveries are held, and how many have failed for good: of account n, or of all.
+    /// The numbers of deliveries that are held and that failed for good: of account n, or of all.
     pub async fn held_and_failed(&mut self, of: Option<usize>) -> (u64, u64) {
         let of = of.map(account);
         let (mut held, mut failed) = (0, 0);
@@ -209,7 +209,7 @@ impl World {
                 held += self.redis.xlen::<_, u64>(self.keys.held(partition, webhook)).await.expect("Redis answers");
                 failed += self.redis.xlen::<_, u64>(self.keys.failed(partition, webhook)).await.expect("Redis answers");
             }
-            // Counted for all accounts together: one account is asked for where no other fails as often.
+            // This count is for all accounts together. A caller asks for one account only if no other fails as often.
             let dropped = self.redis.hget::<_, _, Option<u64>>(self.keys.counts(partition), "failed_overflow");
             failed += dropped.await.expect("Redis answers").unwrap_or(0);
         }
@@ -231,13 +231,13 @@ fn producer(
     Producer::new(redis.clone(), accounts.map(with_queue).collect(), setup.envelope_bytes)
 }
 
-/// Default settings, but for what a test has to say: where things are.
+/// Default settings, except those that a test must set: addresses and files.
 fn environment(server: &RedisServer, stage: &Stage, setup: &Setup) -> Vec<(&'static str, String)> {
     let mut environment = vec![
         ("LYNKHOOK_REDIS__URL", server.url()),
         ("LYNKHOOK_REDIS__PREFIX", PREFIX.to_owned()),
         ("LYNKHOOK_SECRETS__KEY", SECRETS_KEY.to_owned()),
-        // Names are judged when a webhook is added, and only the first is: h0.
+        // Names are checked when a webhook is added, and only the first webhook, on h0, is added.
         ("LYNKHOOK_EGRESS__ALLOW", "127.0.0.0/8,localhost,h0.hooks.test".to_owned()),
         ("LYNKHOOK_EGRESS__EXTRA_CA", stage.ca().display().to_string()),
         ("LYNKHOOK_QUEUE__PARTITIONS", setup.partitions.to_string()),
@@ -249,12 +249,12 @@ fn environment(server: &RedisServer, stage: &Stage, setup: &Setup) -> Vec<(&'sta
     environment
 }
 
-/// Where account n's events go.
+/// The URL of account n's events.
 pub fn url_of(urls: &[String], n: usize) -> String {
     urls[n % urls.len()].replace("{n}", &n.to_string())
 }
 
-/// One webhook for each account. The first is added as anybody adds one, the others are its copies.
+/// One webhook for each account. The first is added the usual way; the others are copies of it.
 async fn subscribe(
     settings: &Settings,
     store: &Store,
@@ -274,7 +274,7 @@ async fn subscribe(
     };
     let first = webhooks.add(&account(0), new).await.expect("a webhook").id.to_string();
     let settings: String = redis.hget(store.keys().webhooks(&account(0)), &first).await.expect("it is there");
-    // As if each had been looked after a moment ago: a start is not what is measured.
+    // As if each webhook had been visited a moment ago: the start is not measured.
     let in_an_hour = store.now(0).await.expect("Redis answers").timestamp_millis() + 3_600_000;
     for page in (0..accounts).collect::<Vec<_>>().chunks(5000) {
         let mut put = redis::pipe();

@@ -1,4 +1,4 @@
-//! What the minimum writes to the delivery log: the entries that the worker writes, member for member, without its types.
+//! The delivery log that the minimum writes: the same entries as the worker's, member for member, without its types.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::producer::{ENVELOPE_BYTES, envelope};
 
-/// A logged delivery, before its answer.
+/// A delivery to be logged, before its answer.
 pub struct Begun {
     time: String,
     at: Instant,
@@ -90,7 +90,7 @@ impl Begun {
     }
 }
 
-/// The log keys of this many webhooks, beside the queue.
+/// The log keys of `webhooks` webhooks, next to the queue.
 pub struct Logs(Vec<String>);
 
 impl Logs {
@@ -114,7 +114,7 @@ impl Logs {
     }
 }
 
-/// Fails unless an entry says all that the worker's would say.
+/// Fails unless an entry has every member that the worker's entry has.
 fn check() {
     let entry = Begun::now(envelope(ENVELOPE_BYTES).into()).answered(b"event", "wh_", StatusCode::OK);
     let read: LogEntry = serde_json::from_str(&entry).expect("a log entry");

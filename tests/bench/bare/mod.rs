@@ -1,12 +1,13 @@
-//! The loops that the worker is measured against, in processes of their own.
+//! The loops that the worker is compared with, in processes of their own.
 //!
-//! - `bare`: reads 64 entries at a time (fewer of each of several queues) on a connection of its own, POSTs each at once,
-//!   and settles what has finished meanwhile with one `XACK` and one `XDEL` in a pipeline, up to 64, never waiting to fill;
+//! - `bare`: reads 64 entries at a time (fewer from each of several queues) on a connection of its own, POSTs each at
+//!   once, and settles finished entries with one `XACK` and one `XDEL` in a pipeline, up to 64, without waiting for
+//!   more;
 //! - `minimum`: the same, and keeps the delivery log that customers are promised. Each delivery gets an entry, and before
 //!   the two commands the pipeline has `LPUSH`, `LTRIM` and `EXPIRE` for each webhook that it settles deliveries of.
 //!
-//! They are what a good engineer writes who cares for speed and for nothing else: no retry, no lease, no second thought
-//! about addresses, and a webhook's URL is known without asking.
+//! They are the work of a good engineer who cares only about speed: no retry, no lease, no second check of addresses,
+//! and a webhook's URL is known without asking Redis.
 
 mod log;
 
@@ -28,7 +29,7 @@ use crate::{
 /// The first argument of a process that is a bare loop.
 pub const CHILD: &str = "bare";
 
-/// As many entries are read, and settled, at a time.
+/// The most entries that are read or settled at a time.
 const BATCH: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -43,15 +44,15 @@ struct Arguments {
     kind: Loop,
     #[arg(long)]
     client: Kind,
-    /// Threads of the runtime: 1 is one without work stealing; 0 is as many as there are cores.
+    /// Threads of the runtime. 1 means a runtime without work stealing, 0 means one thread per core.
     #[arg(long)]
     threads: usize,
     #[arg(long)]
     concurrency: usize,
-    /// The receivers' authority, PEM.
+    /// The PEM file of the receivers' certificate authority.
     #[arg(long)]
     ca: PathBuf,
-    /// Where account n's events go: the n-th of these, in turn, `{n}` being its number.
+    /// The URLs of the accounts: account n uses the n-th of these, in turn, with `{n}` replaced by its number.
     #[arg(long)]
     url: Vec<String>,
     #[arg(long)]
@@ -78,7 +79,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) {
-    // One task's trouble ends the process, or the others would wait for ever.
+    // If one task panics, the process ends; otherwise the other tasks would wait for ever.
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         tell(panic);
@@ -88,9 +89,9 @@ async fn run(arguments: Arguments) {
     let endpoints: Arc<[Endpoint]> = (0..arguments.accounts).map(endpoint).collect();
     let client = Arc::new(Client::new(arguments.client, &arguments.ca));
     children::say(&());
-    // One for all partitions, as a worker's.
+    // One for all partitions, as in the worker.
     let slots = Arc::new(Semaphore::new(arguments.concurrency));
-    // A reader holds the slots of what it may get: no more than leave some for the others.
+    // A reader holds a slot for every entry that it may get: at most half of its share, so that others find some.
     let most = (arguments.concurrency / (2 * arguments.queue.len())).clamp(1, BATCH);
     let redis = redis::Client::open(arguments.redis).expect("a URL");
     for queue in arguments.queue {
@@ -108,15 +109,15 @@ async fn connection(redis: &redis::Client) -> MultiplexedConnection {
     redis.get_multiplexed_async_connection_with_config(&config).await.expect("Redis is up")
 }
 
-/// What deliveries of one queue share.
+/// The state that deliveries of one queue share.
 struct Deliver {
     client: Arc<Client>,
     endpoints: Arc<[Endpoint]>,
-    /// The minimum's.
+    /// Only for the minimum.
     logs: Option<Logs>,
 }
 
-/// A delivery that is to be settled.
+/// A delivery that is ready to be settled.
 struct Finished {
     id: Bytes,
     account: usize,
@@ -124,7 +125,7 @@ struct Finished {
 }
 
 impl Deliver {
-    /// POSTs an entry; nothing where that fails: these loops know no retry.
+    /// POSTs an entry. Answers nothing if that fails: these loops do not retry.
     async fn deliver(&self, entry: Entry) -> Option<Finished> {
         let Entry { id, account, event_id, envelope } = entry;
         let logged = self.logs.as_ref().map(|logs| (logs.webhook(account), Begun::now(envelope.clone())));
@@ -141,7 +142,7 @@ impl Deliver {
     }
 }
 
-/// Reads with a slot in hand for each entry, and POSTs each as soon as it is there.
+/// Reads with a slot in hand for each entry, and POSTs each entry as soon as it arrives.
 async fn read(
     mut redis: MultiplexedConnection,
     queue: String,
@@ -172,7 +173,7 @@ async fn read(
     }
 }
 
-/// Settles whatever has finished, in one round trip.
+/// Settles everything that has finished, in one round trip.
 async fn settle(
     mut redis: MultiplexedConnection,
     queue: String,
@@ -204,7 +205,7 @@ struct Entry {
     envelope: Bytes,
 }
 
-/// The entries of an answer, without copying what they hold: `[[queue, [[id, [field, value, …]], …]]]`, or nothing.
+/// The entries of an answer, without copying their contents: `[[queue, [[id, [field, value, …]], …]]]`, or nothing.
 fn entries(answer: Value) -> Vec<Entry> {
     let [_, entries] = items(answer).into_iter().next().map(items).and_then(array).unwrap_or([Value::Nil, Value::Nil]);
     items(entries)

@@ -1,7 +1,7 @@
-// The same deliveries with BullMQ: `node deliver.mjs fill|work`, told by the environment where things are.
+// The same deliveries with BullMQ: `node deliver.mjs fill|work`, configured by the environment.
 //
-// fill pushes EVENTS jobs and ends; work takes them, CONCURRENCY at once, and POSTs each over kept-alive connections
-// with undici, Node's quickest HTTP client, until it is killed. Jobs that are done are removed, as Lynkhook's are.
+// fill pushes EVENTS jobs and ends. work takes jobs, CONCURRENCY at once, and POSTs each over kept-alive connections
+// with undici, Node's fastest HTTP client, until it is killed. Finished jobs are removed, as Lynkhook's are.
 
 import { readFileSync } from "node:fs";
 import { Queue, Worker } from "bullmq";

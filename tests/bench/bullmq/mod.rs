@@ -1,4 +1,4 @@
-//! `BullMQ`, a queue over Redis that many know, doing the same deliveries to the same receiver: `make bench-bullmq`, which
+//! `BullMQ`, a well-known queue over Redis, doing the same deliveries to the same receiver: `make bench-bullmq`, which
 //! installs it. One process of Node, one endpoint.
 
 use std::{path::PathBuf, process::Stdio};
@@ -37,7 +37,7 @@ pub async fn work(world: &World, stage: &Stage) -> Child {
     Child::of_program("node", &[&script(), "work"], &environment(world, stage, 0), children::log()).await
 }
 
-/// Pushes jobs, and returns when they are there.
+/// Pushes jobs, and returns when they are in the queue.
 pub async fn fill(world: &World, stage: &Stage, events: usize) {
     let mut fill = tokio::process::Command::new("node");
     fill.args([&script(), "fill"]).envs(environment(world, stage, events)).stdin(Stdio::null()).kill_on_drop(true);

@@ -1,10 +1,10 @@
-//! What a delivery costs as work grows: with the number of webhooks, of events that wait, with payload, partitions and
-//! workers.
+//! The cost of a delivery as work grows: with the number of webhooks, waiting events, payload, partitions and workers.
 //!
-//! It is the worker's own cost at one size beside its cost at another, so no bare loop stands beside it; sizes take turns
-//! over rounds. At every point a worker that is warm delivers as many events (fewer, where they are large), and some wait
-//! behind those that are measured, so that it is never idle. Webhooks each have an account and a visit that is due later;
-//! the events go to at most [`ADDRESSED_MAX`] of their hosts, so that from there on it is not connections that grow.
+//! The worker's cost at one size is compared with its own cost at another size, so no bare loop takes part; the sizes
+//! take turns over rounds. At every point a warm worker delivers the same number of events (fewer if they are large),
+//! and some more wait behind the measured ones, so that the worker is never idle. Each webhook has an account of its
+//! own and a visit that is due later. The events go to at most [`ADDRESSED_MAX`] of the hosts, so that from there on
+//! the number of connections no longer grows.
 
 mod tell;
 
@@ -17,18 +17,18 @@ use crate::{
     world::{ADDRESSED_MAX, PLAIN, Setup, Stage, World},
 };
 
-/// Events of a point, if they are small: those that warm up and those that are measured, and a few behind.
+/// Events of a point, if they are small: those that warm up, those that are measured, and a few behind them.
 const EVENTS: usize = 30_000;
-/// Events of a point weigh at most this much together.
+/// The most bytes that the events of a point have together.
 const EVENTS_BYTES: usize = 450 << 20;
-/// Enough to spread over eight partitions.
+/// Enough accounts to spread over eight partitions.
 const SPREAD: usize = 64;
-/// Partitions of several workers.
+/// Partitions that several workers share.
 const SHARED: u16 = 8;
-/// A MiB is the largest event, its identifiers included.
+/// The largest event has one MiB, its identifiers included.
 const LARGEST: usize = (1 << 20) - 1024;
 
-/// What grows.
+/// The quantity that grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Grown {
@@ -39,13 +39,13 @@ enum Grown {
     Workers,
 }
 
-/// One size of it.
+/// One size of that quantity.
 #[derive(Debug, Clone, Copy)]
 struct Point {
     size: usize,
     setup: Setup,
     events: usize,
-    /// Events that wait behind, besides those few.
+    /// Events that wait behind, in addition to those few.
     waiting: usize,
     workers: usize,
 }
@@ -98,7 +98,7 @@ impl Grown {
     }
 }
 
-/// What was measured as one thing grew: for each size, a sample of each round.
+/// The measurements as one quantity grew: for each size, a sample of each round.
 #[derive(Debug, Serialize)]
 struct Series {
     grown: Grown,

@@ -10,15 +10,15 @@ use crate::{
     world::{PLAIN, Setup, Stage},
 };
 
-/// Takes 200 ms for each.
+/// Answers after 200 ms.
 const SLOW: &[&str] = &["slow-200"];
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Alone {
-    /// Deliveries a second to one endpoint that answers at once, and to 100.
+    /// Deliveries per second to one endpoint that answers at once, and to 100 of them.
     pub one_per_second: f64,
     pub all_per_second: f64,
-    /// What one gets that takes its time, beside the places there are.
+    /// The most attempts in flight at one slow endpoint, and the number of places.
     pub most_in_flight: u64,
     pub places: usize,
 }

@@ -1,5 +1,5 @@
-//! What the worker is capable of beside a producer: the rate at which events may come without its falling behind. Draining
-//! what waits already says too much, for then nobody else needs the machine.
+//! The worker's capacity while a producer runs: the rate of events that it can keep up with. The rate at which it
+//! drains a backlog would be too high, because then nothing else needs the machine.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,14 @@ use crate::{
     world::{Stage, World},
 };
 
-/// Events that are drained first: the most that it could be.
+/// Events that are drained first; the drain rate is the upper limit of the capacity.
 const EVENTS: usize = 100_000;
-/// Halvings of what it may be: to 3 % of the most.
+/// The number of halvings of the remaining interval, to 3 % of the upper limit.
 const STEPS: usize = 5;
-/// It keeps up if, in the end, no more waits, is held or is in flight than came within so many seconds.
+/// The worker keeps up if, in the end, the events that wait, are held or are in flight are at most those of this many
+/// seconds.
 const BEHIND: f64 = 0.1;
-/// Until connections are made, and endpoints known.
+/// The time to open connections and to learn the endpoints' speed.
 const WARM: Duration = Duration::from_secs(2);
 
 pub async fn measure(stage: &mut Stage, extent: Extent) -> f64 {
@@ -30,7 +31,7 @@ pub async fn measure(stage: &mut Stage, extent: Extent) -> f64 {
         let rate = f64::midpoint(kept_up, fell_behind);
         let (started, seconds) = (Instant::now(), extent.seconds(5));
         world.producer.push_steadily(rate, seconds).await;
-        // A Redis that is busy takes events later than they came.
+        // A busy Redis takes events later than they were due.
         let late = started.elapsed().saturating_sub(seconds).as_secs_f64();
         #[allow(clippy::cast_precision_loss, reason = "a number of events")]
         let behind = late + left(&mut world).await as f64 / rate;
@@ -44,7 +45,7 @@ pub async fn measure(stage: &mut Stage, extent: Extent) -> f64 {
     kept_up
 }
 
-/// How much is not delivered.
+/// The number of events that are not delivered.
 async fn left(world: &mut World) -> usize {
     let (held, failed) = world.held_and_failed(None).await;
     assert_eq!(failed, 0, "all endpoints are well");
@@ -54,7 +55,7 @@ async fn left(world: &mut World) -> usize {
 async fn none_left(world: &mut World) {
     let started = Instant::now();
     while left(world).await > 0 {
-        assert!(started.elapsed() < LIMIT, "the worker does not deliver what came");
+        assert!(started.elapsed() < LIMIT, "the worker does not deliver all events");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

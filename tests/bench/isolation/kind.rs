@@ -1,28 +1,28 @@
-//! The kinds of badness.
+//! The kinds of bad endpoints.
 
 use crate::world::{PLAIN, Setup};
 
-/// The series of the good ones.
+/// The series of the good endpoints.
 pub const OK: &str = "ok";
 
 const ACCOUNTS: usize = 100;
 
-/// As most kinds are: all good.
+/// The setup of most kinds, with good endpoints only.
 pub const HEALTHY: Setup = Setup { accounts: ACCOUNTS, series: &[OK], ..PLAIN };
 
-/// One kind.
+/// One kind of bad endpoints.
 #[derive(Clone, Copy)]
 pub struct Kind {
     pub name: &'static str,
-    /// An account in another series than [`OK`] is bad.
+    /// An account whose series is not [`OK`] is bad.
     pub series: &'static [&'static str],
-    /// A bad one gets this many times the events that a good one gets.
+    /// A bad account gets this many times the events of a good one.
     pub times: u32,
-    /// The load on the good ones, as a share of the usual.
+    /// The load on the good accounts, as a share of the usual load.
     pub load: f64,
-    /// How long a turn lasts where nothing else is said.
+    /// The length of a turn unless the command line says otherwise.
     pub seconds: u64,
-    /// Whether they answer after a while.
+    /// Whether the bad endpoints recover after a while.
     pub recovers: bool,
 }
 
@@ -35,7 +35,8 @@ pub const KINDS: [Kind; 7] = [
     Kind { name: "reset", series: &one_in_ten("reset"), ..PLAIN_KIND },
     Kind { name: "no-tls", series: &one_in_ten("no-tls"), ..PLAIN_KIND },
     Kind { name: "recover", series: &RECOVERING, recovers: true, ..PLAIN_KIND },
-    // One sends a hundred times as much: as much as all others. With it, the load is the usual one.
+    // One account sends a hundred times as much as another: as much as all others together. With it, the total is the
+    // usual load.
     Kind { name: "flood", series: &FLOODED, times: 100, load: 0.5, ..PLAIN_KIND },
 ];
 
@@ -44,18 +45,18 @@ impl Kind {
         Setup { series: self.series, ..HEALTHY }
     }
 
-    /// Ten of a hundred that are well.
+    /// The same kind with ten healthy endpoints instead of the bad ones.
     pub fn well(&self) -> Self {
         Self { series: &WELL, ..*self }
     }
 
-    /// What the bad ones get together, for each event that a good one gets.
+    /// The events of all bad accounts together, for each event of a good account.
     pub fn bad_share(&self) -> f64 {
         let [good, bad] = [true, false].map(|good| u32::try_from(self.accounts(good).len()).expect("a hundred"));
         f64::from(bad * self.times) / f64::from(good)
     }
 
-    /// The numbers of the good, or of the bad accounts.
+    /// The numbers of the good accounts, or of the bad ones.
     pub fn accounts(&self, good: bool) -> Vec<usize> {
         (0..ACCOUNTS).filter(|n| self.is_good(*n) == good).collect()
     }
@@ -65,28 +66,28 @@ impl Kind {
         self.series[account % self.series.len()] == OK
     }
 
-    /// The series of the bad ones, which are told apart where it matters.
+    /// The series of the bad accounts, counted apart where it matters.
     pub fn bad_series(&self) -> impl Iterator<Item = &'static str> {
         self.series.iter().copied().filter(|series| *series != OK)
     }
 }
 
-/// The last of ten is bad.
+/// The last of every ten is bad.
 const fn one_in_ten(bad: &'static str) -> [&'static str; 10] {
     [OK, OK, OK, OK, OK, OK, OK, OK, OK, bad]
 }
 
-/// Ten that are counted apart from the good ones.
+/// Ten of the hundred are healthy as well, and are counted apart from the good ones.
 const WELL: [&str; 10] = one_in_ten("ok-well");
 
-/// The last of all floods.
+/// The last account floods.
 const FLOODED: [&str; ACCOUNTS] = {
     let mut series = [OK; ACCOUNTS];
     series[ACCOUNTS - 1] = "ok-flood";
     series
 };
 
-/// Ten that are told apart, half of each sort.
+/// Ten endpoints recover; they are counted one by one, and half of them have each fault.
 const RECOVERING: [&str; ACCOUNTS] = {
     let bad = ["hang-0", "close-1", "hang-2", "close-3", "hang-4", "close-5", "hang-6", "close-7", "hang-8", "close-9"];
     let mut series = [OK; ACCOUNTS];

@@ -1,13 +1,13 @@
-//! Whether bad endpoints hurt the good ones: 100 accounts with an endpoint each, of which ten hang, are slow, answer 503,
-//! reset, fail TLS, or recover, or one sends far more than all others.
+//! Whether bad endpoints hurt the good ones: 100 accounts with an endpoint each, of which ten hang, are slow, answer
+//! 503, reset, fail TLS, or recover, or one gets far more events than all others.
 //!
-//! Each round of a [`kind`] has three [`turn`]s, at a share of what the worker is capable of ([`capacity`]): *with*
-//! the bad ones; with ten that are *well* and receive as many requests as the bad ones got attempts; and *without*
-//! events for either. What the good ones meet is judged beside the well ones ([`tell`]): what is worse there is
-//! badness, and not load. The turn with the bad ones comes first, because its attempts say what the well ones receive;
-//! the other two take turns at being second. Builds that are compared take turns at being first. Then, whether one
-//! endpoint that is [`alone`] reaches the whole worker. Last, whether slow customers delay a quick one that shares
-//! their host ([`one_host`]).
+//! Each round of a [`kind`] has three [`turn`]s, at a share of the worker's capacity ([`capacity`]): *with* the bad
+//! endpoints; with ten *well* ones that receive as many requests as the bad ones got attempts; and *without* events for
+//! either. The figures of the good endpoints are compared with those of the turn with well ones ([`tell`]), so that a
+//! difference is due to the bad behaviour and not to the load. The turn with the bad endpoints comes first, because the
+//! number of their attempts sets the load of the well ones; the other two turns take turns at being second. Builds that
+//! are compared take turns at being first. After the kinds, the scenario measures whether one endpoint that is
+//! [`alone`] gets the whole worker, and whether slow customers delay a quick one that shares their host ([`one_host`]).
 
 mod alone;
 mod capacity;
@@ -32,17 +32,17 @@ use crate::{
     world::Stage,
 };
 
-/// Of the worker's capacity, this is the healthy load.
+/// The healthy load, as a share of the worker's capacity.
 const SHARE: f64 = 0.5;
 
-/// What can be said of this scenario alone.
+/// The options of this scenario.
 #[derive(clap::Args)]
 #[group(id = "isolation")]
 pub struct Options {
-    /// isolation: how long a turn's load lasts (300 s where endpoints hang or are slow, 60 s else).
+    /// isolation: how long a turn's load lasts (300 s if endpoints hang or are slow, otherwise 60 s).
     #[arg(long, value_parser = clap::value_parser!(u64).range(5..=86_400))]
     seconds: Option<u64>,
-    /// isolation: the healthy load, in events a second (half of the worker's capacity, which is measured).
+    /// isolation: the healthy load, in events per second (default: half of the worker's measured capacity).
     #[arg(long, value_parser = clap::value_parser!(u32).range(100..))]
     rate: Option<u32>,
     /// isolation: only these kinds of badness.
@@ -68,7 +68,7 @@ impl Options {
     }
 }
 
-/// One kind's rounds with one build.
+/// The rounds of one kind with one build.
 #[derive(Serialize)]
 struct Measured {
     kind: &'static str,
@@ -86,10 +86,10 @@ struct Round {
     with: Met,
 }
 
-/// All kinds of badness, and an endpoint that is alone.
+/// All kinds of bad endpoints, and an endpoint that is alone.
 #[derive(Serialize)]
 struct Beside {
-    /// Deliveries a second.
+    /// Deliveries per second.
     capacity: f64,
     kinds: Vec<Measured>,
     alone: Alone,
@@ -111,14 +111,14 @@ pub async fn run(extent: Extent, options: &Options) -> Report {
     tell::tell(beside.as_ref(), &one_host)
 }
 
-/// Good endpoints beside bad ones.
+/// Measures good endpoints beside bad ones.
 async fn beside(kinds: &[&Kind], extent: Extent, options: &Options, stage: &mut Stage) -> Beside {
     let builds = Contender::builds();
     let capacity = match options.rate {
         Some(rate) => f64::from(rate) / SHARE,
         None => capacity::measure(stage, extent).await,
     };
-    extent.progress(&format!("isolation: the worker is taken to be capable of {capacity:.0}/s"));
+    extent.progress(&format!("isolation: the worker's capacity is {capacity:.0}/s"));
     let mut measured = Vec::new();
     for kind in kinds {
         let plan = Plan {

@@ -1,10 +1,10 @@
 //! Several customers, one host, as at any automation platform: 41 webhooks of as many accounts have the same host and
-//! port. 40 of them are slow, one is quick. A quick one on a host of its own gets its events in the same pipelines,
-//! from the same worker, so that the two differ in nothing but the host, and whatever else delays one event delays the
-//! other as well.
+//! port. 40 of them are slow, one is quick. Another quick webhook has a host of its own; it gets its events in the same
+//! pipelines from the same worker. So the two quick ones differ only in the host, and any other delay affects both.
 //!
 //! The slow ones get about as many events as the worker can carry: they share half of its places
-//! ([`lynkhook::domain::endpoint`]). Figures count from their first event on, because customers meet a start, too.
+//! ([`lynkhook::domain::endpoint`]). Figures count from their first event on, because customers experience a start as
+//! well.
 
 use std::time::{Duration, Instant};
 
@@ -21,38 +21,37 @@ use crate::{
     world::{Names, PLAIN, Setup, Stage, World},
 };
 
-/// By this name `--kind` knows it.
+/// The name of this part for `--kind`.
 pub const NAME: &str = "one-host";
 
-/// The quick ones: on the host of the slow ones, and on its own.
+/// The quick webhooks: one on the host of the slow ones, one on its own.
 const SHARED: &str = "ok-shared";
 const OWN: &str = "ok-own";
 const SLOW: usize = 40;
 const WEBHOOKS: usize = SLOW + 2;
 
-/// Events a second for each quick one.
+/// Events per second for each quick webhook.
 const QUICK_PER_SECOND: f64 = 7.0;
-/// An attempt at a slow one takes this long: until its answer, or until `delivery.timeout`.
+/// The time an attempt takes at a slow one: until its answer, or until `delivery.timeout`.
 const ANSWER: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A turn's load lasts this long unless the command line says otherwise.
 const SECONDS: u64 = 40;
-/// The quick ones alone get events first, until connections are made.
+/// The time during which only the quick ones get events, until connections are open.
 const WARM: Duration = Duration::from_secs(2);
-/// Events of the quick ones that wait when the load ends have this long to arrive.
+/// The time that the quick ones' waiting events have to arrive after the load ends.
 const LATE: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The quick one's p99 on the shared host may be this many times that on its own host, or this much more.
+/// The p99 on the shared host may be at most this many times the p99 on the own host, or this much more.
 const RATIO: f64 = 1.2;
 const MORE_MS: f64 = 5.0;
 /// The share of its events that must arrive.
 const ARRIVED: f64 = 0.999;
-/// The slow ones get at least this share of the attempts that half of the places can carry; a turn's start is part of
-/// it.
+/// The slow ones get at least this share of the attempts that half of the places can carry, the turn's start included.
 const CARRIED: f64 = 0.8;
 
-/// How the slow ones behave, and the places of the worker.
+/// The behaviour of the slow ones, and the places of the worker.
 #[derive(Debug, Clone, Copy)]
 struct Row {
     behaviour: &'static str,
@@ -75,7 +74,7 @@ const ROWS: [Row; 6] = {
     ]
 };
 
-/// The last has a host of its own ([`Names::OneButLast`]).
+/// The last webhook has a host of its own ([`Names::OneButLast`]).
 const fn shared_with(slow: &'static str) -> [&'static str; WEBHOOKS] {
     let mut series = [slow; WEBHOOKS];
     series[0] = SHARED;
@@ -88,12 +87,12 @@ impl Row {
         format!("{}, {} places", self.behaviour, self.places)
     }
 
-    /// Events for the slow ones together: as many as half of the places can carry where attempts are answered.
+    /// Events per second for all slow ones: as many as half of the places can carry if attempts are answered.
     fn slow_per_second(&self) -> f64 {
         f64::from(self.places) / 2.0 / ANSWER.as_secs_f64()
     }
 
-    /// Attempts that half of the places can carry.
+    /// The attempts per second that half of the places can carry.
     fn carried_per_second(&self) -> f64 {
         f64::from(self.places) / 2.0 / self.attempt.as_secs_f64()
     }
@@ -109,7 +108,7 @@ impl Row {
     }
 }
 
-/// A quick webhook's deliveries.
+/// The deliveries of a quick webhook.
 #[derive(Debug, Clone, Serialize)]
 struct Quick {
     pushed: u64,
@@ -123,10 +122,10 @@ struct Quick {
 struct Met {
     shared: Quick,
     own: Quick,
-    /// Events for the slow ones together, and the attempts that they got, in the mean.
+    /// Mean events for all slow ones, and mean attempts that they got.
     slow_events_per_second: f64,
     slow_attempts_per_second: f64,
-    /// Of what half of the places can carry.
+    /// Those attempts, to the attempts that half of the places can carry.
     slow_carried: f64,
 }
 
@@ -142,7 +141,7 @@ fn seconds(extent: Extent, asked: Option<u64>) -> u64 {
     asked.unwrap_or_else(|| extent.seconds(SECONDS).as_secs())
 }
 
-/// How long a round of all rows takes with one build.
+/// How long one round of all rows takes with one build.
 pub fn lasts(extent: Extent, asked: Option<u64>) -> Duration {
     let turn = WARM + Duration::from_secs(seconds(extent, asked) + 3);
     turn * u32::try_from(ROWS.len()).expect("a few")
@@ -178,11 +177,11 @@ async fn turn(row: &Row, build: Contender, seconds: u64, stage: &mut Stage) -> M
     let worker = build.work(&world, &[], log()).await;
     world.is_read().await;
     let (shared, own) = (0, WEBHOOKS - 1);
-    // Each is first in every other pair.
+    // Each quick webhook is first in every other pair.
     let mut quick = world.producer_for([shared, own, own, shared].into_iter());
     let mut slow = world.producer_for(1..=SLOW);
     push_pairs(&mut quick, WARM).await;
-    assert!(settled(&mut world, LATE).await, "the worker does not deliver what came");
+    assert!(settled(&mut world, LATE).await, "the worker does not deliver all events");
     stage.receiver.ask::<()>(&Ask::Reset).await;
 
     let duration = Duration::from_secs(seconds);
@@ -206,7 +205,7 @@ async fn turn(row: &Row, build: Contender, seconds: u64, stage: &mut Stage) -> M
     }
 }
 
-/// Pushes an event for each quick one at a time, both in one pipeline. Answers how many pairs.
+/// Pushes pairs of events, one for each quick webhook, in one pipeline. Answers the number of pairs.
 async fn push_pairs(quick: &mut Producer, duration: Duration) -> u64 {
     let (started, mut pairs) = (Instant::now(), 0);
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / QUICK_PER_SECOND));
@@ -218,7 +217,7 @@ async fn push_pairs(quick: &mut Producer, duration: Duration) -> u64 {
     pairs
 }
 
-/// The receiver's report, once both quick ones have got all of their events, or after [`LATE`].
+/// The receiver's report, once both quick webhooks have got all of their events, or after [`LATE`].
 async fn received(pairs: u64, stage: &mut Stage) -> Received {
     let started = Instant::now();
     loop {
@@ -244,7 +243,7 @@ impl Quick {
 
 impl Measured {
     fn name(&self) -> String {
-        if self.is_beside() { format!("{}, the build beside", self.row) } else { self.row.clone() }
+        if self.is_beside() { format!("{}, other build", self.row) } else { self.row.clone() }
     }
 
     fn is_beside(&self) -> bool {
@@ -265,13 +264,13 @@ pub fn tell(report: &mut Report, measured: &[Measured]) {
         "own host",
         "ratio",
         "more ms",
-        "most ms, shared host",
+        "max ms, shared host",
         "own host",
         "arrived, shared host",
         "own host",
         "slow ones' events/s",
         "attempts/s",
-        "of what half of the places carry",
+        "to what half of the places carry",
     ];
     let rows = measured.iter().map(|one| {
         let of = |figure: fn(&Met) -> f64, decimals: usize| format!("{:.decimals$}", one.median(figure));
@@ -305,7 +304,7 @@ pub fn tell(report: &mut Report, measured: &[Measured]) {
         let arrived = one.median(|met| met.shared.arrived);
         report.judge(Judged::at_least(format!("one host, {}: share that arrived", one.row), arrived, ARRIVED));
         let carried = one.median(|met| met.slow_carried);
-        let figure = format!("one host, {}: slow ones' attempts, of what half of the places carry", one.row);
+        let figure = format!("one host, {}: slow ones' attempts, to what half of the places carry", one.row);
         report.judge(Judged::at_least(figure, carried, CARRIED));
     }
 }

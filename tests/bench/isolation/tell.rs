@@ -1,4 +1,4 @@
-//! What is told of it: a table with what was to be reached, and the plot.
+//! The report: tables, targets and the plot.
 
 use super::{
     Beside, Measured, Round,
@@ -14,18 +14,18 @@ use crate::{
     world::PLAIN,
 };
 
-/// Of the healthy ones' p99 beside ten that are well, and of their throughput.
+/// The healthy endpoints' p99, to the turn with ten well ones; and their throughput.
 const P99_RATIO: f64 = 1.2;
 const THROUGHPUT_WITHIN: f64 = 0.02;
-/// Of the build beside, each row's own p99 ratio.
+/// A row's own p99 ratio, to that of the other build.
 const BESIDE_RATIO: f64 = 1.1;
-/// Of Redis's work, what a backlog may cost that lies held.
+/// The most that held deliveries may add to Redis's CPU, as a share of it.
 const UPKEEP: f64 = 0.05;
-/// The worker's memory at the end of a turn, to that after a quarter of it.
+/// The worker's memory at the end of a turn, to its memory after a quarter of it.
 const MEMORY_RATIO: f64 = 1.1;
-/// One endpoint that fell silent or is not known may have so much of the places: half of them is never its.
+/// The share of the places that one endpoint may have if it fell silent or is not known; the other half is never its.
 const STAMPEDE: f64 = 0.5;
-/// One endpoint alone, to a hundred.
+/// The rate to one endpoint alone, to the rate to a hundred.
 const ALONE_RATIO: f64 = 0.9;
 
 pub fn tell(beside: Option<&Beside>, one_host: &[one_host::Measured]) -> Report {
@@ -37,7 +37,7 @@ pub fn tell(beside: Option<&Beside>, one_host: &[one_host::Measured]) -> Report 
         one_host::tell(&mut report, one_host);
     }
     if let Some(program) = BESIDE.get() {
-        report.note(format!("The build beside: {program}."));
+        report.note(format!("The other build: {program}."));
     }
     report
 }
@@ -78,15 +78,15 @@ impl Measured {
     }
 
     fn name(&self) -> String {
-        if self.is_beside() { format!("{}, the build beside", self.kind) } else { self.kind.to_owned() }
+        if self.is_beside() { format!("{}, other build", self.kind) } else { self.kind.to_owned() }
     }
 
-    /// Of the turns with the bad ones, to those without.
+    /// The turns with the bad ones, to those without.
     fn to_without(&self, of: fn(&Met) -> f64) -> f64 {
         median_ratio(&self.rounds, |round| of(&round.with), |round| of(&round.without))
     }
 
-    /// The same, to those in which ten are well.
+    /// The turns with the bad ones, to those with ten well ones.
     fn to_well(&self, of: fn(&Met) -> f64) -> f64 {
         median_ratio(&self.rounds, |round| of(&round.with), |round| of(&round.well))
     }
@@ -95,7 +95,7 @@ impl Measured {
         arrows([self.median(|round| of(&round.without)), self.median(|round| of(&round.with))], decimals)
     }
 
-    /// With the well ones between the two.
+    /// The same, with the turn of the well ones between the two.
     fn each(&self, of: fn(&Met) -> f64, decimals: usize) -> String {
         let turns: [fn(&Round) -> &Met; 3] = [|round| &round.without, |round| &round.well, |round| &round.with];
         arrows(turns.map(|turn| self.median(|round| of(turn(round)))), decimals)
@@ -106,7 +106,7 @@ impl Measured {
     }
 }
 
-/// From one to the next.
+/// The values, joined by arrows.
 fn arrows(values: impl IntoIterator<Item = f64>, decimals: usize) -> String {
     values.into_iter().map(|value| format!("{value:.decimals$}")).collect::<Vec<_>>().join(" -> ")
 }
@@ -218,12 +218,12 @@ fn recoveries(report: &mut Report, measured: &[Measured]) {
 }
 
 impl Recovery {
-    /// Of the turn with the bad ones, and of that with well ones.
+    /// The recovery in the turn with the bad ones, and in the turn with well ones.
     fn of(round: &Round) -> Option<(&Self, &Self)> {
         round.with.recovery.as_ref().zip(round.well.recovery.as_ref())
     }
 
-    /// The good ones' p99 meanwhile, to well.
+    /// The good ones' p99 meanwhile, to the turn with well ones.
     fn to_well(round: &Round) -> f64 {
         Self::of(round).map_or(f64::NAN, |(with, well)| with.p99_ms / well.p99_ms)
     }
@@ -234,10 +234,11 @@ fn judge(report: &mut Report, one: &Measured) {
     report.judge(Judged::at_most(figure("healthy p99, to well"), one.to_well(|met| met.p99_ms), P99_RATIO));
     let throughput = one.to_well(|met| met.per_second);
     report.judge(Judged::near_one(figure("healthy deliveries/s, to well"), throughput, THROUGHPUT_WITHIN));
-    // What is held for others is being attempted meanwhile.
+    // These kinds leave deliveries held. In the others, held deliveries are being attempted while the upkeep is
+    // measured.
     if ["hang", "slow"].contains(&one.kind) {
         let upkeep = one.to_without(|met| met.upkeep_cpu_per_1000) - 1.0;
-        report.judge(Judged::at_most(figure("Redis CPU of what is held, of its work"), upkeep, UPKEEP));
+        report.judge(Judged::at_most(figure("Redis CPU added by held deliveries, to the CPU without"), upkeep, UPKEEP));
     }
     report.judge(Judged::at_most(figure("worker memory, end to 1/4 of the turn"), one.memory_ratio(), MEMORY_RATIO));
     let meanwhile = one.median(Recovery::to_well);
@@ -252,13 +253,13 @@ fn judge(report: &mut Report, one: &Measured) {
     report.judge(Judged::at_most(figure("healthy p99 meanwhile, to well"), meanwhile, P99_RATIO));
 }
 
-/// This build's own ratios to those of the build beside, each from the same round.
+/// This build's own ratios, to those of the other build in the same round.
 fn compare(report: &mut Report, one: &Measured, beside: &Measured) {
     let mut compare = |what: &str, of: fn(&Round) -> f64| {
         let pairs = one.rounds.iter().zip(&beside.rounds);
         let ratio = median(pairs.map(|(this, other)| of(this) / of(other)));
         if !ratio.is_nan() {
-            report.judge(Judged::at_most(format!("{}: {what}, to the build beside's", one.kind), ratio, BESIDE_RATIO));
+            report.judge(Judged::at_most(format!("{}: {what}, to the other build's", one.kind), ratio, BESIDE_RATIO));
         }
     };
     compare("healthy p99 to well", |round| round.with.p99_ms / round.well.p99_ms);
@@ -294,7 +295,7 @@ fn draw(measured: &[Measured]) {
         #[allow(clippy::cast_precision_loss, reason = "small numbers")]
         let as_lines = |name: &str, values: &[u64]| line(name, &mut values.iter().map(|value| *value as f64));
         charts.push(Chart {
-            title: format!("{}: what the ten get from then on", one.name()),
+            title: format!("{}: the ten endpoints after they recover", one.name()),
             x: seconds(),
             y: ("each second".to_owned(), Scale::Logarithmic),
             lines: vec![

@@ -1,5 +1,5 @@
-//! One turn of a kind: load on the good endpoints and, in every other turn, on the bad ones; then on the good ones alone,
-//! while what the bad ones have waiting is held.
+//! One turn of a kind. First, load on the good endpoints and, in the turns that have them, on the bad ones. Then load
+//! on the good ones alone, while deliveries for the bad ones are held.
 
 use std::{
     collections::BTreeSet,
@@ -18,95 +18,96 @@ use crate::{
     world::{Stage, World},
 };
 
-/// Load on the good ones until connections are made and code and pools are warm; then on all.
+/// Load on the good ones until connections are open and code and pools are warm; then on all.
 const WARM: Duration = Duration::from_secs(2);
-/// What was sent last is waited for.
+/// The time that the last events have to arrive.
 const LATE: Duration = Duration::from_secs(1);
-/// As common endpoints do, those that have recovered take 20 ms: what is in flight can be seen.
+/// Recovered endpoints answer after 20 ms, as common endpoints do, so that attempts in flight can be seen.
 const RECOVERED: &str = "slow-20";
-/// How often the worker's memory is looked at.
+/// The interval at which the worker's memory is read.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What a turn is to be.
+/// The load of a turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// The healthy load.
     pub per_second: f64,
-    /// What the bad ones get together; nothing in turns without them.
+    /// The load on all bad ones together; 0 in turns without them.
     pub bad_per_second: f64,
-    /// … and once they have recovered.
+    /// The same, once they have recovered.
     pub recovered_per_second: f64,
     pub seconds: u64,
 }
 
-/// What was met.
+/// The figures of a turn.
 #[derive(Debug, Clone, Serialize)]
 pub struct Met {
-    /// Of the good ones, from `XADD` to arrival.
+    /// For the good ones, from `XADD` to arrival.
     pub p50_ms: f64,
     pub p99_ms: f64,
     pub p999_ms: f64,
     pub per_second: f64,
-    /// What the bad ones got of attempts, each a request or, where none arrives, a connection.
+    /// Attempts per second that the bad ones got: requests or, if no request arrives, connections.
     pub bad_per_second: f64,
-    /// Of what was pushed for the good ones, this share arrived.
+    /// The share of the good ones' events that arrived.
     pub arrived: f64,
     pub p99_ms_per_second: Vec<f64>,
-    /// Of the worker.
+    /// The worker's.
     pub cpu_per_1000: f64,
     pub peak_mib: f64,
-    /// Its memory after a quarter of the turn and at its end.
+    /// The worker's memory after a quarter of the turn and at its end.
     pub quarter_mib: f64,
     pub last_mib: f64,
-    /// Of Redis, for 1,000 healthy deliveries: under the turn's load, and while only the good ones get events.
+    /// Redis's CPU for 1,000 healthy deliveries: under the turn's load, and while only the good ones get events.
     pub redis_cpu_per_1000: f64,
     pub upkeep_cpu_per_1000: f64,
-    /// Its commands for each healthy delivery meanwhile, which noise on the machine does not touch.
+    /// Redis's commands per healthy delivery while only the good ones get events. Other work on the machine does not
+    /// change it.
     pub upkeep_commands: f64,
-    /// At the end of the turn: deliveries held, and failed for good.
+    /// At the end of the turn: held deliveries, and deliveries that failed for good.
     pub held: u64,
     pub failed: u64,
-    /// What else ran on this machine meanwhile, in cores: where it is much, nothing can be said.
+    /// The machine's other work during the turn, in cores. If it is much, the figures mean nothing.
     pub elsewhere: f64,
     pub recovery: Option<Recovery>,
 }
 
 impl Met {
-    /// The p99 of the good ones in a second in the middle, of all seconds sorted by it.
+    /// The good ones' p99 in a median second.
     pub fn usual_p99_ms(&self) -> f64 {
         median(self.p99_ms_per_second.iter().copied())
     }
 }
 
-/// How the backlog of those that recover goes out.
+/// How the backlog of the recovering endpoints leaves.
 #[derive(Debug, Clone, Serialize)]
 pub struct Recovery {
-    /// Of one endpoint at most.
+    /// The most in flight at one endpoint.
     pub most_in_flight: u64,
     pub most_per_second: u64,
-    /// Of all ten together.
+    /// All ten together.
     pub mean_per_second: f64,
-    /// Of the good ones, meanwhile.
+    /// For the good ones, meanwhile.
     pub p99_ms: f64,
-    /// For each second: the most in flight at any one of them, and how much all of them got.
+    /// For each second: the most in flight at any one of them, and the deliveries that all of them got.
     pub in_flight_per_second: Vec<u64>,
     pub per_second: Vec<u64>,
-    /// Held when they recovered, and a turn later.
+    /// Held when the endpoints recovered, and a turn later.
     pub held_before: u64,
     pub held_after: u64,
 }
 
-/// How long load goes on for those that recover: attempts that hang when they do still do until their time is over.
+/// How long the load goes on for recovering endpoints: attempts that hang when they recover still take their full time.
 fn recovering(seconds: u64) -> Duration {
     Duration::from_secs(seconds.max(20))
 }
 
-/// How long the good ones get events alone.
+/// How long only the good ones get events.
 fn upkeep(seconds: u64) -> Duration {
     Duration::from_secs((seconds / 2).clamp(5, 60))
 }
 
-/// How long a turn of this kind takes in the mean, start and end included.
+/// The mean length of a turn of this kind, start and end included.
 pub fn lasts(kind: &Kind, seconds: u64) -> Duration {
     // Two of three turns have a recovery.
     let recovery = if kind.recovers { recovering(seconds) * 2 / 3 } else { Duration::ZERO };
@@ -170,7 +171,7 @@ pub async fn take(kind: &Kind, plan: Plan, build: Contender, stage: &mut Stage) 
     }
 }
 
-/// They answer from now on, and load goes on for all.
+/// The bad ones answer from now on, and the load continues for all.
 async fn recover(kind: &Kind, plan: Plan, world: &mut World, stage: &mut Stage) -> Recovery {
     let seconds = recovering(plan.seconds);
     let held_before = world.held_and_failed(None).await.0;
@@ -178,7 +179,7 @@ async fn recover(kind: &Kind, plan: Plan, world: &mut World, stage: &mut Stage) 
     answer(kind, Some(RECOVERED), stage).await;
     push(kind, (plan.per_second, plan.recovered_per_second), seconds, world).await;
     let received = report(stage).await;
-    // The next turn begins as this one did.
+    // The next turn begins like this one.
     answer(kind, None, stage).await;
     let bad: Vec<&Counts> = kind.bad_series().filter_map(|series| received.series.get(series)).collect();
     let most = |of: fn(&Counts) -> &Vec<u64>| bad.iter().flat_map(|counts| of(counts)).copied().max().unwrap_or(0);
@@ -199,7 +200,7 @@ async fn recover(kind: &Kind, plan: Plan, world: &mut World, stage: &mut Stage) 
     }
 }
 
-/// The bad ones answer as this series does, or as their own name says.
+/// Makes the bad ones answer like this series, or as their own name says if `None`.
 async fn answer(kind: &Kind, like: Option<&str>, stage: &mut Stage) {
     for series in kind.bad_series() {
         let like = like.unwrap_or(series).to_owned();
@@ -207,8 +208,8 @@ async fn answer(kind: &Kind, like: Option<&str>, stage: &mut Stage) {
     }
 }
 
-/// Pushes so many events a second, for the good and for the bad ones, as one backend does, for whom they are not two.
-/// Answers how many for the good ones.
+/// Pushes events for the good and the bad ones in one stream, as one backend does, which does not tell them apart.
+/// Answers the number of events for the good ones.
 async fn push(kind: &Kind, (good, bad): (f64, f64), duration: Duration, world: &World) -> usize {
     let mix = mix(kind, bad / good);
     let mut producer = world.producer_for(mix.iter().copied());
@@ -216,7 +217,7 @@ async fn push(kind: &Kind, (good, bad): (f64, f64), duration: Duration, world: &
     mix.iter().cycle().take(pushed).filter(|account| kind.is_good(**account)).count()
 }
 
-/// Each good account a hundred times, and the bad ones this many times as often; both are spread evenly.
+/// Each good account a hundred times, and the bad ones together `share` times as often; both are spread evenly.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -235,7 +236,7 @@ fn mix(kind: &Kind, share: f64) -> Vec<usize> {
     placed.into_iter().map(|(_, account)| account).collect()
 }
 
-/// What the bad ones got each second while load went on; later arrivals are left out.
+/// The mean rate at which the bad ones got requests while the load lasted; later arrivals are left out.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "numbers of requests")]
 fn mean_per_second(kind: &Kind, received: &Received, duration: Duration) -> f64 {
     let seconds = duration.as_secs() as usize;
@@ -276,7 +277,7 @@ async fn report(stage: &mut Stage) -> Received {
     stage.receiver.ask(&Ask::Report).await
 }
 
-/// A process's memory in MiB over so long.
+/// Samples of a process's memory in MiB over this time.
 async fn memory(process: u32, duration: Duration) -> Vec<f64> {
     let started = Instant::now();
     let mut memory_mib = Vec::new();
@@ -287,7 +288,7 @@ async fn memory(process: u32, duration: Duration) -> Vec<f64> {
     memory_mib
 }
 
-/// The mean of the tenth that ends at this share of the turn.
+/// The mean of the tenth of the samples that ends at this share of the turn.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

@@ -1,5 +1,5 @@
-//! Where the time of a delivery goes, beside the bare loop's and the minimum's: of the processes by area ([`sampler`]), of
-//! Redis by area and by command, and what is left of the machine meanwhile.
+//! The time of a delivery, compared with the bare loop's and the minimum's: of the processes by area ([`sampler`]), of
+//! Redis by area and by command, and of the rest of the machine.
 
 mod sampler;
 
@@ -25,10 +25,10 @@ const CONTENDERS: [Contender; 3] = [Contender::BARE, Contender::MINIMUM_ONE_THRE
 
 type Micros = BTreeMap<Area, f64>;
 
-/// What a delivery takes, in µs.
+/// The time of a delivery, in µs.
 #[derive(Debug, Serialize)]
 struct Profile {
-    /// Of all cores.
+    /// Of all cores together.
     in_all: f64,
     process: Micros,
     redis: Micros,
@@ -82,7 +82,7 @@ async fn take(contender: Contender, shape: &Shape, stage: &mut Stage, extent: Ex
     let to = Mark::take(&children, &mut world, stage).await;
     let after = CommandTimes::read(&mut world.redis).await;
     let sample = Sample::between(&from, &to, &children);
-    // They are looked at until they end.
+    // The samplers run until the processes end.
     for child in children {
         child.end().await;
     }
@@ -139,11 +139,11 @@ fn tell(measured: &[Shaped]) -> Report {
     report
 }
 
-/// Below that, a row is left out.
+/// Smaller rows are left out.
 const TOLD: f64 = 0.05;
 
 impl Shaped {
-    /// Of the bare loop, of the minimum, and of the worker.
+    /// The medians of the bare loop, of the minimum, and of the worker.
     fn medians(&self, of: impl Fn(&Profile) -> f64) -> [f64; 3] {
         CONTENDERS.map(|contender| median(self.rounds.iter().map(|round| of(&round[&contender.name()]))))
     }

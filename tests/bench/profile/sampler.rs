@@ -1,8 +1,9 @@
-//! Where a process spends its CPU: `perf` looks every half a millisecond what it is at, and what it is at is told by area.
+//! The CPU time of a process by area: `perf` samples the process every half a millisecond, and each sample counts for
+//! an area.
 //!
-//! An instruction counts for the crate whose code it is, inlined or not: that is what the debug information says, which
-//! all that ships has. Where that is the standard library or a container, and was inlined, it counts for whoever called
-//! it; what has no debug information (C, assembler) goes by the name of its function.
+//! An instruction counts for the crate that contains its code, inlined or not, according to the debug information,
+//! which everything that ships has. An inlined function of the standard library or of a container crate counts for its
+//! caller. Code without debug information (C, assembler) is assigned by the name of its function.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,7 +17,7 @@ use addr2line::Loader;
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-/// Looks a second: a prime, so that it keeps step with nothing.
+/// Samples per second: a prime, so that they do not fall into step with anything periodic.
 const PER_SECOND: &str = "1999";
 
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
@@ -79,24 +80,24 @@ impl Area {
         }
     }
 
-    /// Of what has no debug information: by where it is, the file it is in, and its name.
+    /// The area of code without debug information: by its address, its file and its name.
     fn of_symbol(address: u64, name: &str, file: &str) -> Self {
         match file {
-            // The upper half of all addresses.
+            // The upper half of all addresses belongs to the kernel.
             _ if address >> 63 == 1 => Self::Kernel,
             _ if file.contains("/libc.so") || file.contains("jemalloc") || file == "[vdso]" => Self::Memory,
             _ if ["mi_", "_mi_", "je_"].iter().any(|allocator| name.starts_with(allocator)) => Self::Memory,
             _ if name.starts_with("aws_lc_") => Self::Tls,
-            // What has none and is not one of the libraries: Redis, Lua included.
+            // No debug information and not one of the libraries: Redis, Lua included.
             _ => Self::Own,
         }
     }
 }
 
-/// The cryptography that Rust's is made of; its files do not say where they lie.
+/// The crate with the cryptography of the TLS provider; the paths of its source files do not name it.
 const AWS_LC: &str = "aws-lc-sys";
 
-/// Containers, whose code counts for whoever called it as the standard library's does.
+/// Container crates. Their code counts for its caller, like the standard library's.
 const LENT: [&str; 12] = [
     "bytes",
     "hashbrown",
@@ -112,12 +113,12 @@ const LENT: [&str; 12] = [
     "scopeguard",
 ];
 
-/// Looks at a process, until it ends.
+/// Samples a process until it ends.
 pub struct Sampler {
     perf: std::process::Child,
     samples: NamedTempFile,
     program: PathBuf,
-    /// Where the program begins in the process's memory.
+    /// The address at which the program begins in the process's memory.
     base: u64,
 }
 
@@ -132,7 +133,7 @@ impl Sampler {
         perf.args(["record", "--quiet", "--event", "cpu-clock", "--freq", PER_SECOND, "--pid", &process.to_string()]);
         perf.arg("--output").arg(samples.path()).stdin(Stdio::null()).stdout(Stdio::null());
         let perf = perf.spawn().expect("perf can be started: make bench-profile installs it");
-        // It looks when it has something to write down.
+        // perf is running once it has written something.
         let started = Instant::now();
         while samples.path().metadata().expect("a file").len() == 0 {
             assert!(started.elapsed() < STARTS_WITHIN, "perf does not start");
@@ -145,7 +146,7 @@ impl Sampler {
     pub fn shares(mut self) -> BTreeMap<Area, f64> {
         assert!(
             self.perf.wait().expect("it is our child").success(),
-            "perf failed: is it allowed to? (perf_event_paranoid)"
+            "perf failed: check that it is permitted (perf_event_paranoid)"
         );
         let mut script = Command::new("perf");
         script.args(["script", "--fields", "ip,sym,dso", "--input"]).arg(self.samples.path()).stderr(Stdio::null());
@@ -160,10 +161,7 @@ impl Sampler {
             *counts.entry(area).or_insert(0.0) += 1.0;
             all += 1.0;
         }
-        assert!(
-            counts.contains_key(&Area::Kernel),
-            "perf saw nothing of the kernel: it has to be allowed to, as root is"
-        );
+        assert!(counts.contains_key(&Area::Kernel), "perf saw nothing of the kernel: run as root, or permit it");
         counts.into_iter().map(|(area, count): (_, f64)| (area, count / all)).collect()
     }
 
@@ -177,7 +175,7 @@ impl Sampler {
     }
 }
 
-/// From the innermost of what is inlined there, outwards.
+/// From the innermost inlined function outwards.
 fn of_debug_information(program: &Loader, address: u64) -> Option<Area> {
     let mut frames = program.find_frames(address).ok()?;
     let mut standard = None;
@@ -200,7 +198,7 @@ fn crate_of(file: &str) -> Option<&str> {
     if file.starts_with("/aws-lc/") {
         return Some(AWS_LC);
     }
-    // Where it was fetched from, its name and version.
+    // The registry, then the crate: its name and version.
     let (_, inside) = file.split_once("/registry/src/")?;
     let folder = inside.split('/').nth(1)?;
     folder.rsplit_once('-').map(|(name, _)| name)

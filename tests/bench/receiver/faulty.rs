@@ -1,4 +1,4 @@
-//! Listeners where no request ever arrives. Each connection counts as one, in a series of the listener's name.
+//! Listeners that never get a request. Each connection counts as one, in a series with the listener's name.
 
 use tokio::{
     io::AsyncWriteExt,
@@ -7,7 +7,7 @@ use tokio::{
 
 use super::{InFlight, Shared};
 
-/// Accepts connections and resets them. Answers its port.
+/// Accepts connections and resets them. Answers the listener's port.
 pub async fn resetting(shared: Shared) -> u16 {
     listen("reset", shared, |stream| {
         let _ = stream.set_zero_linger();
@@ -15,7 +15,7 @@ pub async fn resetting(shared: Shared) -> u16 {
     .await
 }
 
-/// Answers whatever comes with what is no TLS, and closes. Answers its port.
+/// Answers every connection with bytes that are not TLS, and closes it. Answers the listener's port.
 pub async fn without_tls(shared: Shared) -> u16 {
     listen("no-tls", shared, |mut stream| {
         tokio::spawn(async move { stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await });

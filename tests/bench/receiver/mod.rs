@@ -1,10 +1,11 @@
-//! The endpoint that deliveries go to: an HTTPS server in a process of its own, as quick as it can be, that counts what
-//! arrives and how long after its `XADD` it came.
+//! The endpoint of the deliveries: an HTTPS server in a process of its own, as fast as possible. It counts requests and
+//! measures the time from each event's `XADD` to its arrival.
 //!
-//! The first segment of a request's path says how it is answered ([`Behaviour`]), and is the name of the *series* it is
-//! counted in: `/ok/…` and `/ok-quiet/…` are answered alike and counted apart. When an event was sent stands in its id,
-//! which arrives as `webhook-id`: `<Unix microseconds>-<number>`. On standard input it is asked what it counted, and told
-//! to answer a series otherwise from now on. Connections that never bring a request are served by [`faulty`], and counted too.
+//! The first segment of a request's path says how the receiver answers ([`Behaviour`]), and is the name of the *series*
+//! that counts the request: `/ok/…` and `/ok-quiet/…` get the same answers and are counted apart. An event's id, which
+//! arrives as `webhook-id`, holds the moment it was sent: `<Unix microseconds>-<number>`. On standard input, the parent
+//! asks for the counts, or tells the receiver to answer a series differently from now on. Connections that never bring
+//! a request are served by [`faulty`], and counted as well.
 
 mod faulty;
 mod series;
@@ -44,32 +45,32 @@ pub const CHILD: &str = "receiver";
 /// Flaky answers are the same in every run.
 const SEED: u64 = 1;
 
-/// What it says when it is ready.
+/// The message that the receiver sends when it is ready.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Ready {
     pub port: u16,
-    /// Here connections are reset, and here TLS fails.
+    /// The ports on which connections are reset, and on which TLS fails.
     pub reset_port: u16,
     pub no_tls_port: u16,
-    /// The authority of its certificate, PEM.
+    /// The authority of the receiver's certificate, in PEM.
     pub ca: String,
 }
 
-/// What it can be asked for.
+/// The questions that the parent can ask.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
-    /// Forget what was counted.
+    /// Forget all counts.
     Reset,
-    /// How many requests came, of all series.
+    /// The number of requests in all series.
     Count,
-    /// Everything.
+    /// All counts.
     Report,
-    /// Answer a series as another one is, from now on.
+    /// Answer a series like another one from now on.
     Answer { series: String, like: String },
 }
 
-/// How a request is answered.
+/// The way to answer a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Behaviour {
     /// 200, at once: `ok`.
@@ -80,12 +81,12 @@ enum Behaviour {
     Status(StatusCode),
     /// 500 to this percentage of requests, at random, and 200 to the others, at once: `flaky-<percent>`.
     Flaky(u32),
-    /// 200, as a server with this many threads answers that spends this long on each request: `few-<threads>-<ms>`.
+    /// 200, like a server with this many threads that works on each request for this time: `few-<threads>-<ms>`.
     /// Requests beyond its threads wait their turn.
     Few { threads: usize, each: Duration },
-    /// Not at all, for as long as the client waits: `hang`.
+    /// No answer while the client waits: `hang`.
     Hang,
-    /// By closing the connection: `close`.
+    /// Closes the connection: `close`.
     Close,
 }
 
@@ -109,12 +110,12 @@ impl Behaviour {
     }
 }
 
-/// What a receiver knows.
+/// The state of a receiver.
 struct State {
     series: Series,
-    /// What is answered otherwise than its name says.
+    /// Series that are answered differently from their names.
     otherwise: HashMap<String, Behaviour>,
-    /// The threads of servers that have few, by series.
+    /// The threads of the servers that have few, by series.
     threads: HashMap<String, Arc<Semaphore>>,
     dice: StdRng,
 }
@@ -125,7 +126,7 @@ impl State {
         Self { series, otherwise, threads, dice: StdRng::seed_from_u64(SEED) }
     }
 
-    /// Forgets what was counted, and whose turn it is at servers with few threads.
+    /// Forgets all counts, and the queues of servers with few threads.
     fn reset(&mut self) {
         self.series.reset();
         self.threads.clear();
@@ -134,11 +135,11 @@ impl State {
 
 type Shared = Arc<Mutex<State>>;
 
-/// A request that has arrived and is not answered yet.
+/// A request that has arrived and is not yet answered.
 struct InFlight<'a>(&'a Shared, &'a str);
 
 impl<'a> InFlight<'a> {
-    /// Counts it, and says how it is to be answered.
+    /// Counts the request, and says how to answer it.
     fn arrived(shared: &'a Shared, series: &'a str, sent_us: Option<u64>) -> (Self, Behaviour) {
         let mut state = shared.lock().expect("never poisoned");
         state.series.arrived(series, now_micros(), sent_us);
@@ -192,7 +193,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared: Shared) {
         let (acceptor, shared) = (acceptor.clone(), Arc::clone(&shared));
         tokio::spawn(async move {
             shared.lock().expect("never poisoned").series.connected();
-            // That a client goes away is no concern of the one that counts.
+            // Ignore the error: a client may leave at any time.
             let _ = serve(stream, acceptor, Arc::clone(&shared)).await;
             shared.lock().expect("never poisoned").series.disconnected();
         });
@@ -235,8 +236,9 @@ async fn answer(request: http::Request<Incoming>, shared: Shared) -> io::Result<
     Ok(response)
 }
 
-/// Returns when one of the server's threads has served this request. A request whose client leaves while it waits is not
-/// served; one that is being served takes its thread to the end, because the thread cannot know that the client has left.
+/// Returns when one of the server's threads has served this request. If the client leaves while the request waits, it
+/// is not served. A request that is being served occupies its thread to the end, because the thread cannot know that
+/// the client has left.
 async fn serve_in_turn(shared: &Shared, series: &str, threads: usize, each: Duration) {
     let threads = {
         let mut state = shared.lock().expect("never poisoned");
@@ -251,7 +253,7 @@ async fn serve_in_turn(shared: &Shared, series: &str, threads: usize, each: Dura
     served.await.expect("it does not panic");
 }
 
-/// The clock of this machine, which the producer uses as well.
+/// The clock of this machine, which the producer also uses.
 pub fn now_micros() -> u64 {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
     u64::try_from(since_1970.as_micros()).expect("before the year 500,000")

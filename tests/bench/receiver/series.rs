@@ -1,10 +1,10 @@
-//! What a receiver counted, by series.
+//! The counts of a receiver, by series.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Latencies are kept one by one up to this many for a series (80 MB); what comes after is counted only.
+/// Each series keeps up to this many latencies (80 MB); later ones are only counted.
 const LATENCIES: usize = 20_000_000;
 
 /// All series of a receiver.
@@ -25,7 +25,7 @@ struct One {
     in_flight: u64,
     /// In the order of arrival.
     latencies_us: Vec<u32>,
-    /// By the second of the clock.
+    /// By second of the clock.
     seconds: BTreeMap<u64, Second>,
 }
 
@@ -35,14 +35,14 @@ struct Second {
     most_in_flight: u64,
 }
 
-/// What was counted, for whoever asks.
+/// All counts, as the parent gets them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
-    /// Accepted, whether or not a request came.
+    /// Accepted connections, with or without a request.
     pub connections: u64,
     /// The most that were open at once.
     pub most_open: u64,
-    /// The most requests that had arrived and were not answered yet.
+    /// The most requests that had arrived and were not yet answered.
     pub most_in_flight: u64,
     pub series: BTreeMap<String, Counts>,
 }
@@ -56,8 +56,8 @@ pub struct Counts {
     pub p99_ms: f64,
     pub p999_ms: f64,
     pub max_ms: f64,
-    /// For each second of the clock from the first arrival on: arrivals, the p99 of their latencies in ms (0 where none
-    /// arrived), and the most that were in flight when one arrived.
+    /// For each second of the clock from the first arrival on: arrivals, the p99 of their latencies in ms (0 if none
+    /// arrived), and the most requests in flight when one arrived.
     pub per_second: Vec<u64>,
     pub p99_ms_per_second: Vec<f64>,
     pub in_flight_per_second: Vec<u64>,
@@ -98,13 +98,13 @@ impl Series {
         }
     }
 
-    /// A request was answered, or its client has left.
+    /// A request was answered, or its client left.
     pub fn left(&mut self, series: &str) {
         self.in_flight -= 1;
         self.by_name.get_mut(series).expect("it arrived").in_flight -= 1;
     }
 
-    /// Counts anew, but for what is open or in flight.
+    /// Starts counting again; open connections and requests in flight remain.
     pub fn reset(&mut self) {
         let by_name = std::mem::take(&mut self.by_name);
         let still = by_name.into_iter().filter(|(_, one)| one.in_flight > 0);
@@ -146,7 +146,7 @@ impl One {
         }
     }
 
-    /// Latencies stand one after the other as they came, so that each second's are the next so many.
+    /// The latencies are in order of arrival, so each second's are the next `count` of them.
     fn p99_ms_of(&self, seconds: &[Second]) -> Vec<f64> {
         let mut rest = &self.latencies_us[..];
         let of_second = seconds.iter().map(|second| {
@@ -165,7 +165,7 @@ fn sorted(latencies_us: &[u32]) -> Vec<u32> {
     sorted
 }
 
-/// The smallest of these that at least this share of them does not exceed.
+/// The smallest value that at least this share of the values does not exceed.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn quantile_ms(sorted_us: &[u32], share: f64) -> f64 {
     let rank = (sorted_us.len() as f64 * share).ceil() as usize;

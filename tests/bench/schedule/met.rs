@@ -1,4 +1,4 @@
-//! What a turn met: how late attempts were, and which events did not get theirs.
+//! The figures of a turn: how late attempts were, and which events did not get theirs.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,14 +10,14 @@ use super::{
 };
 use crate::figures::quantile;
 
-/// The log has milliseconds.
+/// The log rounds to milliseconds.
 const ROUNDING_MS: f64 = 1.0;
 /// A delivery has three attempts.
 const ATTEMPTS: u8 = 3;
 
-/// What was seen of the watched endpoint.
+/// The observations of the watched endpoint.
 pub struct Seen<'a> {
-    /// When each event was sent.
+    /// The moment when each event was sent.
     pub sent_us: &'a [u64],
     pub attempts: Vec<Attempt>,
     pub due: Due,
@@ -33,31 +33,31 @@ pub struct Seen<'a> {
 pub struct Met {
     pub events: f64,
     pub attempts: f64,
-    /// Events that did not get exactly the attempts of the schedule: up to the first success, or three.
+    /// Events that did not get exactly the attempts of the schedule: until the first success, or three.
     pub off_schedule: f64,
     pub delivered: f64,
     /// Events that needed a second attempt.
     pub attempted_again: f64,
-    /// Of the first attempts before the row's promise counts, in full.
+    /// First attempts before the row's promise counts, all of them.
     pub before: Lateness,
     pub firsts: Lateness,
     pub retries: Lateness,
     /// Retries that started before they were due.
     pub early: f64,
-    /// Retries whose score was not seen: nothing is known of their lateness.
+    /// Retries whose score was not read, so that their lateness is not known.
     pub not_seen: f64,
     pub failed: f64,
-    /// Of these, those that failed although attempts were left.
+    /// Failed deliveries that still had attempts left.
     pub unattempted: f64,
     /// At the end.
     pub held: f64,
-    /// Attempts that started each second, from when the promise counts to the end of the load; of a burst, none.
+    /// Attempts that started per second, from when the promise counts to the end of the load; none for a burst.
     pub attempts_per_second: f64,
-    /// Of healthy endpoints beside, from `XADD` to arrival.
+    /// For healthy endpoints beside the watched one, from `XADD` to arrival.
     pub others_p99_ms: f64,
 }
 
-/// How late, in ms.
+/// Lateness in ms.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Lateness {
     pub p50: f64,
@@ -111,7 +111,7 @@ impl Seen<'_> {
         }
     }
 
-    /// How late first attempts were: of events that were sent before the promise counts, and of the others.
+    /// The lateness of first attempts: of events sent before the promise counts, and of the others.
     fn firsts(&self, started: &HashMap<(usize, u8), u64>, from_us: u64) -> (Vec<f64>, Vec<f64>) {
         let late = |event| late_ms(self.sent_us[event], started.get(&(event, 1)).copied().unwrap_or(self.ended_us));
         let (before, after): (Vec<_>, Vec<_>) =
@@ -119,7 +119,7 @@ impl Seen<'_> {
         (before.into_iter().map(late).collect(), after.into_iter().map(late).collect())
     }
 
-    /// How late retries were that fell due since the promise counts. One that is not due yet is left out.
+    /// The lateness of retries that fell due after the promise counts. Retries that are not yet due are left out.
     fn retries(&self, started: &HashMap<(usize, u8), u64>, from_us: u64) -> Vec<f64> {
         let counts = self.due.iter().filter(|(_, due_ms)| **due_ms * 1000 >= from_us);
         let late = counts.filter_map(|(key, due_ms)| {
@@ -158,7 +158,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).expect("less than an age")
 }
 
-/// From then to then, in ms; negative where the second was first.
+/// From `due_us` to `at_us`, in ms; negative if the second moment was earlier.
 #[allow(clippy::cast_precision_loss, reason = "less than an age")]
 fn late_ms(due_us: u64, at_us: u64) -> f64 {
     let ms = at_us.abs_diff(due_us) as f64 / 1000.0;

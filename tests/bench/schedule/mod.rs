@@ -1,19 +1,19 @@
-//! Whether every event gets its attempts on time: the first at once, the second 2 s after the first failure, the third 4 s
-//! after the second. One worker with default settings, and one endpoint that is watched.
+//! Whether every event gets its attempts on time: the first at once, the second 2 s after the first failure, the third
+//! 4 s after the second. One worker with default settings; one endpoint is watched.
 //!
-//! A [`row`] says how the endpoint behaves, how many events it gets, and what runs beside it. A [`turn`] starts a worker on
-//! an empty queue, sends the events and waits until all of them have ended, or until the row's time is over. The figures
-//! ([`met`]) are lateness:
+//! A [`row`] defines how the endpoint behaves, how many events it gets, and what runs beside it. A [`turn`] starts a
+//! worker on an empty queue, sends the events and waits until all of them have ended, or until the row's time is over.
+//! The figures ([`met`]) are lateness:
 //!
-//! - a first attempt is late by the time from its `XADD` (the event's id carries that moment) to its start;
-//! - a retry is late by the time from its score in `retries` to its start. The score holds the delay and the jitter. A start
-//!   before the score is early; 1 ms is allowed, because the log rounds to milliseconds;
-//! - an attempt that has not started when the turn ends is as late as it has waited.
+//! - the lateness of a first attempt is the time from its `XADD` (the event's id carries that moment) to its start;
+//! - the lateness of a retry is the time from its score in `retries` to its start. The score includes the delay and the
+//!   jitter. A start before the score is early; 1 ms is allowed, because the log rounds to milliseconds;
+//! - the lateness of an attempt that has not started when the turn ends is the time that it has waited.
 //!
-//! The start of an attempt is the same for every kind of failure, also where no request arrives: the worker's log has a line
-//! for each attempt at `debug`, written at its end, with how long it took ([`watch`]). Each score is read once, in the second
-//! before it falls due. The lines of healthy endpoints beside the watched one cost the worker a few per cent of a core, and
-//! each build that is compared pays the same.
+//! The start of an attempt is known for every kind of failure, even if no request arrives: at level `debug`, the
+//! worker's log has a line for each attempt, written at its end, with its duration ([`watch`]). Each score is read
+//! once, in the second before it falls due. The lines of healthy endpoints beside the watched one cost the worker a few
+//! percent of a core, for every build that is compared.
 //!
 //! [`recovery`] measures how fast held deliveries leave once their endpoint answers again.
 
@@ -40,7 +40,7 @@ use crate::{
     world::Stage,
 };
 
-/// What can be said of this scenario alone.
+/// The options of this scenario.
 #[derive(clap::Args)]
 #[group(id = "schedule")]
 pub struct Options {
@@ -55,7 +55,7 @@ impl Options {
     }
 }
 
-/// One row, or one recovery: what each build met in each round, by the build's name.
+/// One row, or one recovery: the figures of each build in each round, by the build's name.
 #[derive(Serialize)]
 struct Measured<W, M> {
     #[serde(skip)]

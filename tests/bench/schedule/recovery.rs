@@ -1,4 +1,4 @@
-//! How fast held deliveries leave once their endpoint answers again, beside what it serves when it has all its places.
+//! How fast held deliveries leave once their endpoint answers again, compared with its rate when it has all its places.
 
 use std::time::{Duration, Instant};
 
@@ -11,19 +11,19 @@ use crate::{
     world::{PLAIN, Setup, Stage, World},
 };
 
-/// Events come at this rate until so many deliveries are held, or for so long.
+/// Events come at this rate until this many deliveries are held, or for at most this time.
 const PER_SECOND: f64 = 600.0;
 const HELD: u64 = 8000;
 const FILL: Duration = Duration::from_secs(20);
-/// An endpoint is given this long before the rate counts.
+/// The time that an endpoint has before the rate counts.
 const SETTLE: Duration = Duration::from_secs(5);
-/// … and then it is measured this long at most.
+/// The longest time that the rate is then measured.
 const MEASURE: Duration = Duration::from_secs(10);
-/// It answers within this, or the row says so.
+/// The endpoint answers within this time; otherwise the row says so.
 const FIRST: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How it fails, how it answers once it is well, and how many waiting events show its full rate.
+/// How the endpoint fails, how it answers once it is well, and the number of waiting events that show its full rate.
 #[derive(Debug, Clone, Copy)]
 pub struct Recovery {
     fails: &'static [&'static str],
@@ -38,17 +38,17 @@ pub const RECOVERIES: [Recovery; 4] = [
     Recovery { fails: &["close"], well: &["slow-200"], events: 8000 },
 ];
 
-/// What was met.
+/// The figures of a recovery.
 #[derive(Debug, Clone, Serialize)]
 pub struct Recovered {
     /// Held when the endpoint recovered, and [`SETTLE`] after its first success.
     pub held_before: f64,
     pub held_after: f64,
-    /// From the recovery to the first request that it answered, in ms.
+    /// From the recovery to the first answered request, in ms.
     pub first_ms: f64,
-    /// What left `held` each second from then on.
+    /// Deliveries that left `held` per second after that.
     pub left_per_second: f64,
-    /// What the endpoint serves each second while it is well and events wait.
+    /// Requests that the endpoint serves per second while it is well and events wait.
     pub well_per_second: f64,
 }
 
@@ -59,7 +59,7 @@ impl Recovery {
 }
 
 impl Recovered {
-    /// Whether enough was held for the rate to be seen.
+    /// Whether enough deliveries were held to measure the rate.
     pub fn is_seen(&self) -> bool {
         self.held_after >= self.well_per_second / 2.0
     }

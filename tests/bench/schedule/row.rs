@@ -1,4 +1,4 @@
-//! The rows: how the watched endpoint behaves, what it gets, what runs beside it, and what is promised.
+//! The rows: how the watched endpoint behaves, its load, what runs beside it, and what is promised.
 
 use std::{iter, time::Duration};
 
@@ -11,56 +11,56 @@ use crate::{
 /// The series of healthy endpoints.
 pub const OK: &str = "ok";
 
-/// Endpoints that fail fast, and what they are called.
+/// The endpoints that fail fast: series and name.
 const FAST: [(&str, &str); 4] =
     [("status-500", "5xx"), ("refused", "refused"), ("reset", "reset"), ("no-tls", "TLS refused")];
-/// Events a second for such an endpoint.
+/// Events per second for such an endpoint.
 const RATES: [u32; 3] = [1, 5, 30];
-/// Events at once.
+/// Events sent at once.
 const BURSTS: [usize; 2] = [30, 300];
-/// Healthy endpoints beside, and what they get together.
+/// The number of healthy endpoints beside the watched one, and their load together.
 const HEALTHY: usize = 90;
 const HEALTHY_PER_SECOND: f64 = 4000.0;
-/// What an endpoint gets that hangs and takes all it may.
+/// The load of a hanging endpoint that uses all the places it may have.
 const HANGING_PER_SECOND: f64 = 20.0;
-/// An endpoint that hangs has shown by then that it does.
+/// By this time, an endpoint that hangs is known to hang.
 const KNOWN_BY: Duration = Duration::from_secs(15);
 
 pub struct Row {
     pub name: String,
-    /// One for each account. The first is the watched one's.
+    /// One for each account; the first is the watched endpoint's.
     pub series: &'static [&'static str],
     pub load: Load,
-    /// What all others get together, in events a second.
+    /// Events per second for all other endpoints together.
     pub others_per_second: f64,
-    /// From here on the promise counts, where it does not count from the start.
+    /// The time from which the promise counts, if not from the start.
     pub from: Duration,
-    /// After the load, the turn waits this long at most.
+    /// The longest time that the turn waits after the load.
     pub tail: Duration,
     pub promise: Promise,
 }
 
-/// What the watched endpoint gets.
+/// The load of the watched endpoint.
 #[derive(Debug, Clone, Copy)]
 pub enum Load {
     Steady { per_second: f64, duration: Duration },
     AtOnce(usize),
 }
 
-/// What is promised; `tell` has the figures.
+/// The promise of a row; `tell` has the figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Promise {
-    /// Every attempt on time, whatever the rate.
+    /// Every attempt is on time, whatever the rate.
     OnTime,
-    /// All within a second, and nothing stays held.
+    /// All attempts start within a second, and nothing stays held.
     Burst,
-    /// On time once the endpoint is known to hang.
+    /// Attempts are on time once the endpoint is known to hang.
     Hanging,
-    /// The places that an endpoint may have are used.
+    /// All places that an endpoint may have are used.
     Hung,
-    /// On time beside one that hangs.
+    /// Attempts are on time beside an endpoint that hangs.
     BesideHung,
-    /// All is delivered, at the endpoint's pace.
+    /// All events are delivered, at the endpoint's pace.
     Few,
 }
 
@@ -88,7 +88,7 @@ impl Load {
     }
 }
 
-/// All rows. Where endpoints hang, a turn is never shorter: it is their time limit that makes it long.
+/// All rows. A turn with hanging endpoints is never shortened, because their time limit makes it long.
 pub fn all(extent: Extent) -> Vec<Row> {
     let seconds = Duration::from_secs(if extent.quick { 10 } else { 60 });
     fast(seconds).chain(bursts()).chain(mixed(seconds)).chain(hanging()).chain(few(extent)).collect()
@@ -138,7 +138,7 @@ fn hanging() -> impl Iterator<Item = Row> {
     [
         // Three attempts of 10 s, 6.3 s between them, and some lateness.
         hanging(3.0, Promise::Hanging, 50),
-        // Until the attempts that began last have ended.
+        // Until the last attempts have ended.
         hanging(HANGING_PER_SECOND, Promise::Hung, 11),
         Row { others_per_second: HANGING_PER_SECOND, ..beside },
     ]

@@ -1,4 +1,4 @@
-//! What is told of it: the table, and each row's figures beside what was promised.
+//! The report: the table, and each row's figures compared with its promise.
 
 use super::{
     Measured,
@@ -12,20 +12,20 @@ use crate::{
     turn::{BESIDE, Contender},
 };
 
-/// First attempts and retries that are on time, in ms.
+/// The limits for first attempts and retries that are on time, in ms.
 const FIRST_LATE: f64 = 100.0;
 const RETRY_LATE: f64 = 150.0;
-/// … of a burst.
+/// The limit for a burst.
 const BURST_LATE: f64 = 1000.0;
-/// First attempts before an endpoint is known to hang.
+/// The limit for first attempts before an endpoint is known to hang.
 const BEFORE_LATE: f64 = 12_000.0;
-/// First attempts beside one that hangs.
+/// The limit for first attempts beside an endpoint that hangs.
 const BESIDE_LATE: f64 = 2000.0;
-/// Attempts a second of one that hangs.
+/// Attempts per second at an endpoint that hangs.
 const HUNG_PER_SECOND: f64 = 12.0;
-/// Of a server with few threads, this many events may need a second attempt.
+/// The most events of a server with few threads that may need a second attempt.
 const AGAIN: f64 = 3.0;
-/// Of what an endpoint serves when it is well.
+/// The share of the endpoint's rate when it is well.
 const RECOVERY_RATE: f64 = 0.5;
 
 pub fn tell(rows: &[Measured<Row, Met>], recoveries: &[Measured<Recovery, Recovered>]) -> Report {
@@ -48,7 +48,7 @@ pub fn tell(rows: &[Measured<Row, Met>], recoveries: &[Measured<Recovery, Recove
             .to_owned(),
     );
     if let Some(program) = BESIDE.get() {
-        report.note(format!("In brackets: {program}, and this build's figure to its."));
+        report.note(format!("In brackets: the figure of {program}, and this build's ratio to it."));
     }
     report
 }
@@ -63,7 +63,7 @@ impl<W, M> Measured<W, M> {
         median(self.rounds.iter().map(|round| figure(&round[&build.name()])))
     }
 
-    /// For a table: this build's figure, and in brackets that of the build beside and the ratio.
+    /// A table cell: this build's figure, and in brackets the other build's and the ratio.
     fn cell(&self, decimals: usize, figure: impl Fn(&M) -> f64) -> String {
         let this = self.of(&figure);
         if this.is_nan() {
@@ -75,7 +75,7 @@ impl<W, M> Measured<W, M> {
         let [of, to] = [Contender::Worker.name(), Contender::Beside.name()];
         let ratio = median_ratio(&self.rounds, |round| figure(&round[&of]), |round| figure(&round[&to]));
         let beside = self.of_build(Contender::Beside, figure);
-        // Nothing to nothing is no ratio.
+        // If both are 0, there is no ratio.
         let ratio = if ratio.is_finite() { format!("; {ratio:.2}") } else { String::new() };
         format!("{this:.decimals$} ({beside:.decimals$}{ratio})")
     }
@@ -126,7 +126,7 @@ fn table(report: &mut Report, rows: &[Measured<Row, Met>]) {
     report.table(header, rows);
 }
 
-/// A row's figures, each beside what its promise is.
+/// A row's figures, each compared with its promise.
 fn judge(row: &Measured<Row, Met>) -> Vec<Judged> {
     let at_most = |what: &str, figure: fn(&Met) -> f64, target: f64| {
         Judged::at_most(format!("{}: {what}", row.name), row.of(figure), target)
@@ -198,12 +198,12 @@ fn judge_recovery(report: &mut Report, one: &Measured<Recovery, Recovered>) {
     let recovered = one.rounds.iter().map(|round| &round[&Contender::Worker.name()]);
     if recovered.clone().all(Recovered::is_seen) {
         let ratio = one.of(|met| met.left_per_second / met.well_per_second);
-        let name = format!("{}: held leave from 5 s on, to what it serves when well", one.name);
+        let name = format!("{}: rate of leaving held from 5 s on, to the rate when well", one.name);
         report.judge(Judged::at_least(name, ratio, RECOVERY_RATE));
     } else {
         let held: Vec<_> = recovered.map(|met| format!("{:.0} -> {:.0}", met.held_before, met.held_after)).collect();
         report.note(format!(
-            "{}: too little was held 5 s after the first answer to measure a rate ({}).",
+            "{}: too few deliveries were held 5 s after the first answer to measure a rate ({}).",
             one.name,
             held.join(", ")
         ));

@@ -16,11 +16,11 @@ use crate::{
     world::{Stage, World},
 };
 
-/// What runs beside the watched endpoint gets its events this long before, so that it is known.
+/// The endpoints beside the watched one get events this long before it, so that they are known.
 const WARM: Duration = Duration::from_secs(2);
-/// … and this long after, while the last retries are made.
+/// They get events this long after it, while the last retries are made.
 const AFTER: Duration = Duration::from_secs(7);
-/// How often is looked whether all has ended.
+/// How often the turn checks whether all has ended.
 const LOOK: Duration = Duration::from_millis(100);
 
 pub async fn take(row: &Row, build: Contender, stage: &mut Stage) -> Met {

@@ -1,4 +1,5 @@
-//! What is seen of an account's attempts: their starts, by the worker's log, and when retries were due, by their scores.
+//! The observed attempts of an account: their starts, from the worker's log, and the due times of retries, from their
+//! scores.
 
 use std::{
     collections::HashMap,
@@ -20,7 +21,7 @@ use crate::{producer::account, receiver::now_micros, world::World};
 pub const TELLING: [(&str, &str); 2] =
     [("LYNKHOOK_LOG__FILTER", "info,lynkhook::worker=debug"), ("LYNKHOOK_LOG__FORMAT", "json")];
 
-/// How often scores are read, and how far ahead: no retry is due sooner than 2 s after it is written.
+/// How often scores are read, and how far ahead. No retry is due sooner than 2 s after it is written.
 const LOOK: Duration = Duration::from_millis(250);
 const AHEAD_MS: u64 = 1000;
 
@@ -29,10 +30,10 @@ const AHEAD_MS: u64 = 1000;
 pub struct Attempt {
     /// The event's number among those of its account.
     pub event: usize,
-    /// From 1.
+    /// Counted from 1.
     pub number: u8,
     pub started_us: u64,
-    /// Whether none follows.
+    /// Whether it is the last attempt.
     pub last: bool,
     pub delivered: bool,
 }
@@ -48,7 +49,7 @@ struct Line {
     error: Option<String>,
 }
 
-/// The attempts of account n, in the order in which they ended. The worker that wrote the log has ended.
+/// The attempts of account n, in the order in which they ended. The worker that wrote the log must have ended.
 pub fn attempts(mut log: File, n: usize) -> Vec<Attempt> {
     log.rewind().expect("a file can be read again");
     let account = format!(r#""account":"{}""#, account(n));
@@ -71,16 +72,16 @@ impl Attempt {
     }
 }
 
-/// The event's number, of a delivery's id: `<Unix microseconds>-<number>.<webhook>`.
+/// The event's number, from a delivery's id: `<Unix microseconds>-<number>.<webhook>`.
 fn number(delivery: &str) -> usize {
     let event = delivery.split_once('.').and_then(|(event, _)| event.split_once('-'));
     event.and_then(|(_, number)| number.parse().ok()).unwrap_or_else(|| panic!("{delivery} is none of ours"))
 }
 
-/// By event and attempt, when it was due, in Unix ms.
+/// The due time by event and attempt, in Unix ms.
 pub type Due = HashMap<(usize, u8), u64>;
 
-/// Reads the scores of account n's retries until it is asked for them.
+/// Reads the scores of account n's retries until they are asked for.
 pub struct Scores {
     due: Arc<Mutex<Due>>,
     reading: JoinSet<()>,
@@ -102,7 +103,8 @@ impl Scores {
     }
 }
 
-/// Reads what falls due within the next second and was not read yet: so each score is read once, soon before it is due.
+/// Reads the scores that fall due within the next second and were not yet read; so each score is read once, soon before
+/// it is due.
 async fn read(mut redis: MultiplexedConnection, retries: String, account: AccountId, due: Arc<Mutex<Due>>) {
     let mut from = "-inf".to_owned();
     let mut looks = tokio::time::interval(LOOK);
@@ -117,7 +119,7 @@ async fn read(mut redis: MultiplexedConnection, retries: String, account: Accoun
         for (member, score) in read {
             let (delivery, _) = Delivery::parse(&member).expect("a delivery");
             if delivery.account == account {
-                // Should it be put off, what was promised first counts.
+                // If the retry is put off, the first due time counts.
                 due.entry((number(&delivery.id), delivery.attempt)).or_insert(score);
             }
         }
