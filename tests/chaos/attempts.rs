@@ -1,5 +1,5 @@
-//! What was attempted, seen from both sides: the workers' logs have a line for each attempt that ended, with its number
-//! and its times; the receivers have every request. A request that is in no log ended with its worker.
+//! All attempts, seen from both sides. The workers' logs have a line for each attempt that ended, with its number and
+//! its times; the receivers have every request. If no log has a request, its worker ended before the attempt did.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,14 +11,14 @@ use crate::{
     support::Received,
 };
 
-/// Between the two sides' times for one attempt, at most.
+/// The largest difference between the two sides' times for one attempt.
 const SKEW: Duration = Duration::from_millis(250);
-/// A fault may strike an attempt this long before its request: when its entry was taken.
+/// A fault may strike an attempt this long before its request, when the worker took its entry.
 const BEFORE: Duration = Duration::from_millis(1500);
-/// And this long after its end, until it is settled.
+/// A fault may strike an attempt this long after its end, until it is settled.
 const AFTER: Duration = Duration::from_secs(2);
 
-/// An attempt that ended, as its worker logged it just before it settled it.
+/// An attempt that ended. The worker logs it just before it settles it.
 #[derive(Clone, Debug)]
 pub struct Logged {
     pub number: u8,
@@ -28,15 +28,15 @@ pub struct Logged {
     pub good: bool,
 }
 
-/// One delivery's attempts.
+/// The attempts of one delivery.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pub logged: Vec<Logged>,
-    /// Requests of which no worker logged the end: arrival, and end as the receiver saw it.
+    /// Requests whose end no worker logged: arrival, and end as the receiver saw it.
     pub unlogged: Vec<(Instant, Instant)>,
 }
 
-/// Two clocks read at one moment, so that times of day become instants.
+/// Two clocks that were read at the same moment, to convert times of day into instants.
 #[derive(Clone, Copy)]
 pub struct Clocks(SystemTime, Instant);
 
@@ -51,7 +51,7 @@ impl Clocks {
     }
 }
 
-/// All deliveries' logged attempts, by delivery id.
+/// The logged attempts of all deliveries, by delivery id.
 pub fn logged(said: &[String], clocks: Clocks) -> BTreeMap<String, History> {
     let mut histories: BTreeMap<String, History> = BTreeMap::new();
     for line in said.iter().flat_map(|stderr| stderr.lines()).filter(|line| line.contains(r#""message":"attempt""#)) {
@@ -74,7 +74,7 @@ pub fn logged(said: &[String], clocks: Clocks) -> BTreeMap<String, History> {
 }
 
 impl History {
-    /// Finds each request's line in the logs; what has none died with its worker.
+    /// Finds each request's line in the logs. A request without a line died with its worker.
     pub fn match_requests(&mut self, requests: &[&Received]) {
         let mut free: Vec<&Logged> = self.logged.iter().collect();
         for request in requests {
@@ -87,13 +87,13 @@ impl History {
         }
     }
 
-    /// The attempts that repeat a number, each as the span in which something must have struck it, and whether only the
-    /// death of its worker explains it.
+    /// The attempts that repeat a number. Each has the span in which a fault must have struck it, and says whether only
+    /// the death of its worker explains it.
     pub fn repetitions(&self) -> Vec<Repetition> {
         let mut newest: HashMap<u8, &Logged> = HashMap::new();
         let mut found = Vec::new();
         for attempt in &self.logged {
-            // The earlier one of two was not settled, or not known to be.
+            // The earlier of the two was not settled, or its worker did not learn that it was.
             if let Some(earlier) = newest.insert(attempt.number, attempt) {
                 let from = earlier.started.min(attempt.started);
                 found.push(Repetition::of(from, earlier.ended, false));
@@ -103,7 +103,7 @@ impl History {
         found
     }
 
-    /// What is against the rules in the numbers and times of the attempts.
+    /// Violations of the rules in the numbers and times of the attempts.
     pub fn faults(&self, delays: &[Duration]) -> Vec<String> {
         let mut faults = Vec::new();
         for attempt in &self.logged {
@@ -113,7 +113,7 @@ impl History {
             let Some(before) = attempt.number.checked_sub(2) else { continue };
             let delay = delays[usize::from(before).min(delays.len() - 1)];
             let predecessors = || self.logged.iter().filter(|other| other.number + 1 == attempt.number && !other.last);
-            // A line's times are whole milliseconds.
+            // The times in a line are whole milliseconds.
             let in_time = |other: &Logged| attempt.started + Duration::from_millis(2) >= other.ended + delay;
             if predecessors().next().is_none() {
                 faults.push(format!("attempt {} without one before it", attempt.number));
@@ -125,7 +125,7 @@ impl History {
     }
 }
 
-/// An attempt that was made again under its number.
+/// A repeated attempt, with the same number as an earlier one.
 #[derive(Clone, Copy, Debug)]
 pub struct Repetition {
     from: Instant,
@@ -140,24 +140,24 @@ impl Repetition {
 
     fn is_explained_by(&self, fault: &Happened) -> bool {
         let meets = fault.from <= self.until && self.from <= fault.until;
-        // A rollout repeats nothing, unless its grace was over in the middle of a request.
+        // A rollout repeats nothing, unless its grace period ended during a request.
         meets && (fault.name == KILL || self.by_death == (fault.name == TERM))
     }
 
-    /// How far a fault is from it.
+    /// The time between a fault and this repetition.
     fn distance(&self, fault: &Happened) -> Duration {
         let from = self.from + BEFORE;
         fault.from.saturating_duration_since(from) + from.saturating_duration_since(fault.from)
     }
 }
 
-/// Gives every repetition to a fault that explains it, none more than it can have caused. Answers how many each kind
-/// explains, and which none does.
+/// Assigns every repetition to a fault that explains it; no fault explains more than it can have caused. Answers the
+/// number that each kind of fault explains, and the repetitions that none explains.
 pub fn explain(
     mut repetitions: Vec<Repetition>,
     happened: &[Happened],
 ) -> (BTreeMap<&'static str, usize>, Vec<Repetition>) {
-    // Those that fewest faults can explain choose first.
+    // The repetitions that the fewest faults can explain choose first.
     let choices = |one: &Repetition| happened.iter().filter(|fault| one.is_explained_by(fault)).count();
     repetitions.sort_by_cached_key(choices);
     let mut left: Vec<usize> = happened.iter().map(|fault| fault.repeats).collect();
@@ -198,7 +198,7 @@ mod tests {
         for (attempts, faults) in [
             (&[(1, 0, 10, false), (2, 411, 420, false), (3, 1221, 1230, true)][..], &[][..]),
             (&[(1, 0, 10, false), (2, 380, 390, true)], &["attempt 2 before its time"]),
-            // The first of two was settled.
+            // The first of the two was settled.
             (&[(1, 0, 10, false), (1, 300, 310, false), (2, 411, 420, true)], &[]),
             (&[(1, 0, 10, true), (2, 911, 920, true)], &["attempt 2 without one before it"]),
             (
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repetition_needs_a_fault_of_its_time_that_may_still_have_caused_one() {
+    fn a_repetition_needs_a_fault_at_its_time_that_can_have_caused_it() {
         let repeated = history(&[(1, 0, 10, true), (1, 300, 310, true)]);
         let repetition = repeated.repetitions();
         assert_eq!(repetition.len(), 1);

@@ -1,18 +1,18 @@
-//! Attempts that are late without a reason. Where nothing is wrong, a first attempt begins within a second of its event
-//! being accepted, and a retry within a second of its due time.
+//! Attempts that are late without a reason. If nothing is wrong, a first attempt begins within a second after its event
+//! was accepted, and a retry within a second after its due time.
 //!
-//! An attempt is judged if from its due time until it began
+//! An attempt is judged if, from its due time until it began,
 //!
-//! - no fault was under way, nor had one ended in the last few seconds, in which processes start and connect anew. An
-//!   attempt whose worker was struck has the fault in this span, so a lease that had to end needs no rule of its own;
+//! - no fault was under way, nor had one ended in the last few seconds, in which processes start and reconnect. If a
+//!   fault struck the attempt's worker, it lies in this span, so a lease that had to end needs no rule of its own;
 //! - its webhook was on.
 //!
-//! It may be later than a second only if in that time
+//! It may be later than a second only if, in that time,
 //!
 //! - a worker showed its endpoint as limited, or
-//! - all workers together had as many attempts in flight as one of them has places.
+//! - all workers together had at least as many attempts in flight as one of them has places.
 //!
-//! Time in which this machine or Redis kept the test itself waiting counts for nobody.
+//! Time in which the machine or Redis kept the test itself waiting does not count.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -30,15 +30,15 @@ use crate::{
     world::CONCURRENCY,
 };
 
-/// How late an attempt may be.
+/// The longest that an attempt may be late.
 const LATE: Duration = Duration::from_secs(1);
-/// After a fault, until workers run and are connected again.
+/// The time after a fault until workers run and are connected again.
 pub const RECOVERY: Duration = Duration::from_secs(3);
-/// Between two looks at what workers publish, an endpoint may reach its limit unseen.
+/// An endpoint may reach its limit unseen between two looks at the figures that workers publish.
 const UNSEEN: Duration = Duration::from_secs(3);
-/// How often the machine, Redis and the workers' figures are looked at.
+/// The interval at which the test looks at the machine, Redis and the workers' figures.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A look that takes this much longer shows that others had to wait as well.
+/// A look that takes this much longer shows that other processes had to wait as well.
 const STALL: Duration = Duration::from_millis(200);
 /// Workers publish their figures every two seconds.
 const SHOWN_WITHIN: Duration = Duration::from_millis(2500);
@@ -46,34 +46,34 @@ const SHOWN_WITHIN: Duration = Duration::from_millis(2500);
 /// A span of time, both ends included.
 type Span = (Instant, Instant);
 
-/// What keeps attempts from being on time and is not the workers' fault.
+/// The reasons for late attempts that are not the workers' fault.
 #[derive(Default)]
 pub struct Reasons {
-    /// Faults, each with the time after it.
+    /// Faults, each with the recovery time after it.
     faults: Vec<Span>,
-    /// Times in which the machine stood still.
+    /// Times in which the machine stalled.
     stalls: Vec<Span>,
     /// By webhook.
     off: Vec<(String, Span)>,
     limited: Vec<(String, Span)>,
-    /// How many attempts were in flight from each time on, in order.
+    /// The number of attempts in flight from each time on, in order.
     in_flight: Vec<(Instant, usize)>,
 }
 
-/// How punctual attempts were.
+/// The punctuality of attempts.
 #[derive(Default)]
 pub struct Punctuality {
     pub judged: usize,
-    /// The latest of those that were not a second late.
+    /// The greatest lateness below a second.
     pub worst: Duration,
-    /// Later than a second, for want of a place.
+    /// Attempts more than a second late because no place was free.
     pub waited: usize,
     pub late: Vec<String>,
 }
 
 impl Reasons {
     pub fn new(happened: &[Happened], watched: &Watched, off: Vec<(String, Span)>) -> Self {
-        // A worker that is told to stop hands over at once what it has not begun; the rest it finishes itself.
+        // A stopping worker hands over at once the entries that it has not begun; it finishes the others itself.
         let until = |fault: &Happened| if fault.name == TERM { fault.from } else { fault.until };
         let faults = happened.iter().map(|fault| (fault.from, until(fault) + RECOVERY));
         Self {
@@ -102,20 +102,20 @@ impl Reasons {
         self
     }
 
-    /// Whether nothing can be said of an attempt.
+    /// Whether an attempt cannot be judged.
     fn is_disturbed(&self, webhook: &str, span: Span) -> bool {
         self.faults.iter().any(|fault| meets(*fault, span)) || has(&self.off, webhook, span)
     }
 
-    /// Whether an attempt that is this late had to wait for a place: all were taken, or its endpoint was at its limit nearly all
-    /// of the time.
+    /// Whether an attempt that is this late had to wait for a place: all places were taken, or its endpoint was at its
+    /// limit nearly all the time.
     fn had_to_wait(&self, webhook: &str, span: Span, late: Duration) -> bool {
         let limited = self.limited.iter().filter(|(of, _)| of == webhook).map(|(_, limited)| *limited);
         let limited = covered(limited, span);
         (!limited.is_zero() && late.saturating_sub(limited) <= UNSEEN) || self.most_in_flight(span) >= CONCURRENCY
     }
 
-    /// How late an attempt is, without the time in which the machine stood still.
+    /// How late an attempt is, without the time in which the machine stalled.
     fn late(&self, (due, started): Span) -> Duration {
         let within = |(from, until): &Span| (*until).min(started).saturating_duration_since((*from).max(due));
         let stalled: Duration = self.stalls.iter().map(within).sum();
@@ -129,7 +129,7 @@ impl Reasons {
     }
 }
 
-/// How much of a span others cover, which come in the order in which they begin.
+/// The part of a span that the other spans cover. They come in the order in which they begin.
 fn covered(spans: impl Iterator<Item = Span>, (from, until): Span) -> Duration {
     let (mut reached, mut covered) = (from, Duration::ZERO);
     for (begins, ends) in spans {
@@ -151,7 +151,7 @@ fn has(spans: &[(String, Span)], webhook: &str, span: Span) -> bool {
 }
 
 impl Punctuality {
-    /// Judges one delivery's attempts, of which the first was due when its event was accepted.
+    /// Judges the attempts of one delivery. The first attempt was due when its event was accepted.
     pub fn enter(
         &mut self,
         (event, webhook, path): (&str, &str, &str),
@@ -179,7 +179,7 @@ impl Punctuality {
     }
 }
 
-/// When an attempt was due at the latest: the delay may be up to 5 % longer.
+/// The latest due time of an attempt: the delay may be up to 5 % longer.
 fn due(history: &History, attempt: &Logged, accepted: Instant, delays: &[Duration]) -> Option<Instant> {
     let Some(before) = attempt.number.checked_sub(2) else { return Some(accepted) };
     let delay = delays[usize::from(before).min(delays.len() - 1)].mul_f64(1.05);
@@ -187,7 +187,7 @@ fn due(history: &History, attempt: &Logged, accepted: Instant, delays: &[Duratio
     predecessors.map(|other| other.ended).filter(|ended| *ended <= attempt.started).max().map(|ended| ended + delay)
 }
 
-/// What is seen beside the storm.
+/// The observations made during a storm.
 #[derive(Clone, Default)]
 pub struct Watched {
     stalls: Vec<Span>,
@@ -221,7 +221,7 @@ async fn watch(url: String, pattern: String, watched: Arc<Mutex<Watched>>) {
         tokio::time::sleep(LOOK_EVERY).await;
         let now = Instant::now();
         let mut watched = watched.lock().unwrap();
-        // A Redis that is away answers nothing; that is a fault, and is known.
+        // A Redis that is down answers nothing. That is a fault, and it is recorded.
         if limited.is_err() || now - before > LOOK_EVERY + STALL {
             watched.stalls.push((before, now));
         }
@@ -230,7 +230,7 @@ async fn watch(url: String, pattern: String, watched: Arc<Mutex<Watched>>) {
     }
 }
 
-/// The webhooks that workers show as limited.
+/// The webhooks that workers report as limited.
 async fn limited(
     client: &redis::Client,
     kept: &mut Option<MultiplexedConnection>,
@@ -248,12 +248,13 @@ async fn limited(
         let limited = figures["limited"].as_array().into_iter().flatten();
         webhooks.extend(limited.filter_map(|one| one["webhook"].as_str()).map(ToOwned::to_owned));
     }
-    // One that broke is not used again.
+    // A connection that broke is not used again.
     *kept = Some(connection);
     Ok(webhooks)
 }
 
-/// The spans in which webhooks were off, from what customers switched: webhook, on or off, and how long that took.
+/// The spans in which webhooks were off, computed from the customers' switches: webhook, on or off, and when the switch
+/// began and ended.
 pub fn off(switches: &[(String, bool, Span)], end: Instant) -> Vec<(String, Span)> {
     let mut since: BTreeMap<&str, Instant> = BTreeMap::new();
     let mut off = Vec::new();
@@ -283,7 +284,7 @@ mod tests {
         Logged { number, started, ended: started + ms(10), last: false, good: false }
     }
 
-    /// How one delivery is judged whose attempts began at these times.
+    /// The verdict on one delivery whose attempts began at these times.
     fn judged(zero: Instant, started: &[u64], reasons: &Reasons) -> (usize, usize) {
         let logged = (1..).zip(started).map(|(number, at)| logged(number, zero + ms(*at))).collect();
         let history = History { logged, ..History::default() };
@@ -295,7 +296,7 @@ mod tests {
     #[test]
     fn an_attempt_that_is_more_than_a_second_late_is_seen() {
         let zero = Instant::now() + Duration::from_secs(60);
-        // The second is due 420 ms after the end of the first, the third 840 ms after that of the second.
+        // The second attempt is due 420 ms after the end of the first, the third 840 ms after the end of the second.
         for (started, late) in [
             (&[900, 1400, 2300][..], 0),
             (&[1100], 1),
@@ -309,14 +310,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_happens_between_the_due_time_and_the_start_is_a_reason() {
+    fn a_reason_counts_only_between_the_due_time_and_the_start() {
         let zero = Instant::now() + Duration::from_secs(60);
         let span = |from, until| (zero + ms(from), zero + ms(until));
         let fault = |at| Happened { name: KILL, from: zero + ms(at), until: zero + ms(at), worker: None, repeats: 16 };
         let of = |webhook: &str, span| vec![(webhook.to_owned(), span)];
         let full: Vec<Logged> = (0..CONCURRENCY).map(|_| logged(1, zero + ms(5300))).collect();
         let with = |happened: &[Happened], off| Reasons::new(happened, &Watched::default(), off);
-        // Of the delivery, attempt 2 is due at 430 ms and begins at 5400 ms.
+        // The delivery's attempt 2 is due at 430 ms and begins at 5400 ms.
         for (reasons, is_late) in [
             (with(&[], Vec::new()), true),
             (with(&[fault(3000)], Vec::new()), false),

@@ -1,14 +1,15 @@
-//! The books of a storm. What Redis accepted stands on one side; on the other what receivers acknowledged, what lies among
-//! the failed, and what was counted as dropped. They balance, or what is missing is named.
+//! The books of a storm. One side has the events that Redis accepted. The other has the deliveries that receivers
+//! acknowledged, the failed ones, and those counted as dropped. Either the sides balance, or the missing deliveries are
+//! named.
 //!
 //! **Accounts whose webhooks stay**: exact, delivery by delivery. **Accounts whose webhook is deleted, or whose held
-//! deliveries are discarded**: nothing individual is left of what went with it, so they are balanced by account, each
-//! in a partition of its own, against the counts of that partition. There an event may be entered twice, and only then:
-//! the receiver had it, the answer was not settled before the worker was struck or the webhook deleted, and what was
-//! left of it was dropped and counted. So the counts may be higher than what is otherwise missing, never lower; by no
-//! more than the events that were in flight at such a moment.
+//! deliveries are discarded**: no record of the single lost deliveries remains. So these are balanced by account, each
+//! in a partition of its own, against the counts of that partition. Only there may an event be entered twice: the
+//! receiver had it, a fault or the deletion came before the answer was settled, and the rest of the delivery was
+//! dropped and counted. So the counts may exceed the otherwise missing events, but by no more than the events in flight
+//! at such a moment; they are never lower.
 //!
-//! Attempts that had no reason to be late were not: see [`lateness`].
+//! No attempt was late without a reason: see [`lateness`].
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -27,7 +28,7 @@ use crate::{
     world::{Wire, World, envelope, path},
 };
 
-/// Around a deletion, what is in flight may be entered twice.
+/// Around a deletion, events in flight may be entered twice.
 const AROUND: Duration = Duration::from_secs(3);
 
 /// The books of one storm, or the sum of several.
@@ -41,23 +42,23 @@ pub struct Books {
     pub due: usize,
     pub delivered: usize,
     pub failed: usize,
-    /// By cause, as Redis counts it.
+    /// By cause, as Redis counts them.
     pub dropped: BTreeMap<String, u64>,
-    /// Delivered or failed, and counted as dropped as well.
+    /// Delivered or failed, and also counted as dropped.
     pub entered_twice: u64,
     pub requests: usize,
-    /// Attempts that were made again under their number, by what explains them.
+    /// Repeated attempts, by the fault that explains them.
     pub repeated: BTreeMap<&'static str, usize>,
-    /// Attempts that no fault can have delayed; how late those were that were not a second late; and how many waited
-    /// longer for a place.
+    /// Attempts that no fault can have delayed; the greatest lateness below a second among them; and the number that
+    /// waited longer for a place.
     pub timed: usize,
     pub latest: Duration,
     pub waited: usize,
-    /// Everything that is not as promised.
+    /// Everything that breaks a promise.
     pub wrong: Vec<String>,
 }
 
-/// What was seen, to be entered.
+/// The observations to enter.
 pub struct Seen<'a> {
     pub world: &'a World,
     pub plan: &'a Plan,
@@ -133,7 +134,8 @@ impl Seen<'_> {
         }
     }
 
-    /// What one webhook's stream of failed deliveries has, each event once; and their last log entries, in order.
+    /// The deliveries in one webhook's stream of failed deliveries, each event once; and their last log entries, in
+    /// order.
     async fn failed(
         &self,
         books: &mut Books,
@@ -164,7 +166,7 @@ impl Seen<'_> {
         (failed, logs)
     }
 
-    /// One webhook's log has the newest of what ended.
+    /// One webhook's log has the newest attempts that ended.
     async fn enter_log(&self, books: &mut Books, wire: &mut Wire, account: usize, webhook: &str, failed: &[String]) {
         let mut range = redis::cmd("LRANGE");
         range.arg(self.world.key(account, &format!("logs:{webhook}"))).arg(0).arg(-1);
@@ -172,7 +174,7 @@ impl Seen<'_> {
         let dropped: usize = if account < STAYING {
             0
         } else {
-            // What ended for the worker may have been held again, and dropped.
+            // A delivery that ended for the worker may have been held again, and dropped.
             let counts: BTreeMap<String, usize> =
                 wire.ask(redis::cmd("HGETALL").arg(self.world.key(account, "counts"))).await;
             counts.values().sum()
@@ -180,12 +182,12 @@ impl Seen<'_> {
         books.wrong.extend(logs::faults(webhook, &log, failed, &self.histories, dropped));
     }
 
-    /// Brings requests and log lines together, whichever webhook of the hook they were for.
+    /// Combines requests and log lines for all webhooks that the hook has had.
     fn enter_history(&mut self, books: &mut Books, hook: usize, event: &str, requests: &[&Received], has_ended: bool) {
         let webhook = self.world.webhook(hook).to_string();
         let mut ids = vec![format!("{event}.{webhook}")];
         if HOOKS[hook].0 >= STAYING {
-            // The event may have met several webhooks, one after the other.
+            // The event may have met several webhooks, one after another.
             ids.extend(self.of_event(event).map(|(id, _)| id.clone()));
             ids.dedup();
         }
@@ -195,7 +197,7 @@ impl Seen<'_> {
         }
         all.match_requests(requests);
         if all.logged.iter().any(|attempt| attempt.good) && !has_ended {
-            books.wrong.push(format!("{event} is delivered to the worker and not to the receiver: {all:?}"));
+            books.wrong.push(format!("{event} is delivered according to the worker, but not to the receiver: {all:?}"));
         }
         if !requests.is_empty() {
             let id = ids.into_iter().find(|id| self.histories.contains_key(id));
@@ -208,8 +210,8 @@ impl Seen<'_> {
         self.histories.range(format!("{event}.")..format!("{event}/"))
     }
 
-    /// The counts of an account's partition are no lower than what is otherwise missing, and no higher than by what was in
-    /// flight when something was struck or deleted.
+    /// Checks the counts of an account's partition: no lower than the otherwise missing events, and higher by at most
+    /// the events that were in flight when a fault struck or the webhook was deleted.
     async fn balance_account(
         &self,
         books: &mut Books,
@@ -248,7 +250,7 @@ impl Seen<'_> {
                         || self.happened.iter().any(|f| f.repeats > 0 && f.from <= until && from <= f.until)
                 })
         });
-        // One that no worker logged died with its worker.
+        // An event that no worker logged died with its worker.
         struck || none
     }
 
@@ -268,7 +270,8 @@ impl Seen<'_> {
         }
     }
 
-    /// Only accounts whose webhooks stay: what became of an event that met several webhooks is not known one by one.
+    /// Only for accounts whose webhooks stay: for an event that met several webhooks, the fate of each delivery is not
+    /// known.
     fn enter_lateness(&self, books: &mut Books) {
         let notes = self.world.notes.lock().unwrap();
         let off = lateness::off(&notes.switches, Instant::now());
@@ -289,8 +292,8 @@ impl Seen<'_> {
     }
 }
 
-/// What must not be left when all is done: anything queued, pending, waiting or held; a key of a webhook that is gone;
-/// a log over its bounds.
+/// Nothing else may be left in the end: no entry queued, pending, waiting or held; no key of a deleted webhook; no log
+/// over its limits.
 pub async fn leftovers(world: &World, wire: &mut Wire, books: &mut Books) {
     let mut look = redis::cmd("KEYS");
     let keys: Vec<String> = wire.ask(look.arg(format!("{}:*", world.here.prefix))).await;
@@ -306,7 +309,7 @@ pub async fn leftovers(world: &World, wire: &mut Wire, books: &mut Books) {
             "counts" => (STAYING..ACCOUNTS).any(|account| *key == world.key(account, "counts")),
             "logs" => of_present() && log_is_fine(wire, key).await,
             "failed" => of_present(),
-            // `meta`, and figures of workers that died less than half a minute ago.
+            // `meta`, and the figures of workers that died less than half a minute ago.
             _ => key.ends_with(":meta") || key.contains(":workers:"),
         };
         if !fine {
@@ -326,7 +329,7 @@ pub async fn leftovers(world: &World, wire: &mut Wire, books: &mut Books) {
     }
 }
 
-/// At most 50 entries, each attempt once, numbers 1 to 3, and gone after 90 days.
+/// At most 50 entries, each attempt once, numbers 1 to 3, and an expiry of 90 days.
 async fn log_is_fine(wire: &mut Wire, key: &str) -> bool {
     let entries: Vec<String> = wire.ask(redis::cmd("LRANGE").arg(key).arg(0).arg(-1)).await;
     let ttl: i64 = wire.ask(redis::cmd("TTL").arg(key)).await;

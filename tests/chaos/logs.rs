@@ -1,4 +1,4 @@
-//! What the delivery logs must hold at the end: the newest fifty of all that ended, and none of them was lost.
+//! The delivery logs at the end of a storm: each must hold the newest fifty attempts that ended, with none missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use crate::attempts::History;
 
-/// A log holds the newest this many entries.
+/// A log holds at most this many entries, the newest.
 const LIMIT: usize = 50;
 
 /// An attempt: the delivery's id and the attempt's number.
 type Attempt = (String, u8);
 
-/// What is against the rules in one webhook's log. `log` is as Redis has it, the newest first; `failed` are the final log
-/// entries of its failed deliveries, the oldest first; of the attempts in `histories`, at most so many as were
-/// `dropped` may not have been settled.
+/// Violations of the rules in one webhook's log. `log` is in Redis's order, newest first. `failed` has the final log
+/// entries of its failed deliveries, oldest first. Of the attempts in `histories`, at most `dropped` may not have been
+/// settled.
 pub fn faults(
     webhook: &str,
     log: &[String],
@@ -36,7 +36,7 @@ pub fn faults(
         if !ended.contains(&(id.clone(), *number)) {
             faults.push(format!("attempt {number} of {id} is in the log, and no worker made it"));
         }
-        // What came after this one is newer, so it was not trimmed.
+        // The attempt after this one is newer, so it was not trimmed.
         let next = (id.clone(), number + 1);
         if dropped == 0 && ended.contains(&next) && !logged[..newer].contains(&next) {
             faults.push(format!("attempt {} of {id} is not in the log, or is older than the one before it", next.1));
@@ -46,8 +46,8 @@ pub fn faults(
     faults
 }
 
-/// A delivery fails and is logged in one step: the newest failures stand in the log in their order with none missing
-/// between them. What was trimmed from a full log is older than all of these.
+/// A delivery fails and is logged in one step. So the log has the newest failures in their order, with none missing
+/// between them. Entries trimmed from a full log are older than all of these.
 fn missing_failures<'a>(log: &[String], failed: &'a [String]) -> impl Iterator<Item = &'a String> {
     let places: Vec<Option<usize>> =
         failed.iter().rev().map(|entry| log.iter().position(|logged| logged == entry)).collect();

@@ -1,4 +1,5 @@
-//! An entry whose read, or claim, lost its answer is attempted as soon as its worker asks again; no lease has to end for it.
+//! If the answer to a read or a claim is lost, its entry is attempted as soon as the worker asks again, before its
+//! lease ends.
 
 use std::time::{Duration, Instant};
 
@@ -16,13 +17,13 @@ struct Scene {
     here: Installation,
     proxy: Proxy,
     worker: Process,
-    /// The account's.
+    /// The account's queue.
     queue: String,
     _redis: RedisServer,
 }
 
 impl Scene {
-    /// A queue of this many partitions.
+    /// A scene with this many partitions.
     async fn set(partitions: &str) -> Self {
         let (redis, receiver, gate) = (RedisServer::start(AppendFsync::No), Receiver::start().await, Gate::new());
         let here = Installation::on(&redis, &receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", partitions).await;
@@ -35,7 +36,7 @@ impl Scene {
         Self { receiver, gate, here, proxy, worker, queue, _redis: redis }
     }
 
-    /// How often each pending entry was given to a worker.
+    /// The delivery count of each pending entry.
     async fn deliveries(&self) -> Vec<u64> {
         let pending: Vec<(String, String, u64, u64)> =
             self.here.cli(&format!("XPENDING {} workers - + 100", self.queue)).await;
@@ -51,7 +52,7 @@ impl Scene {
         self.wait_for_deliveries("the first event settled", &[]).await;
     }
 
-    /// The connection breaks between the command that takes the second entry, under this delivery count, and its answer.
+    /// The connection breaks between the command that takes the second entry, with this delivery count, and its answer.
     async fn second_is_delivered_once_though_the_answer_is_lost(&self, count: u64, within: Duration) {
         self.wait_for_deliveries("the entry taken", &[count]).await;
         self.proxy.cut_and_clear().await;
@@ -59,7 +60,7 @@ impl Scene {
         self.receiver.wait_for("/hook", 2, SOON).await;
         let took = cut.elapsed();
         println!("attempted {took:.1?} after the connection was lost");
-        assert!(took < within, "{took:?}: it waited for the end of its lease");
+        assert!(took < within, "{took:?}: the entry waited for its lease to end");
         assert_eq!(self.deliveries().await, [count], "the lost answer is not counted as a loss");
         self.gate.open();
         self.wait_for_deliveries("the entry settled", &[]).await;
@@ -89,7 +90,7 @@ async fn an_entry_whose_read_lost_its_answer_is_attempted_on_reconnecting_and_is
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_whose_claim_lost_its_answer_is_attempted_soon_and_is_counted_as_lost_once() {
     let scene = Scene::set("1").await;
-    // In one step, so that the living worker reads nothing of it.
+    // In one step, so that the living worker cannot read the entry.
     let script = "local id = redis.call('XADD', KEYS[1], '*', 'account', 'acme', 'envelope', ARGV[1])
         redis.call('XREADGROUP', 'GROUP', 'workers', 'dead', 'STREAMS', KEYS[1], '>')
         redis.call('XCLAIM', KEYS[1], 'workers', 'dead', 0, id, 'IDLE', 60000, 'JUSTID')";
@@ -98,14 +99,14 @@ async fn an_entry_whose_claim_lost_its_answer_is_attempted_soon_and_is_counted_a
         abandon.arg(script).arg(1).arg(&scene.queue).arg(TRANSCRIPT);
         let _: redis::Value = abandon.query_async(&mut scene.here.redis.clone()).await.unwrap();
     };
-    // From the first on Redis knows the script that claims.
+    // After the first worker has started, Redis knows the script that claims.
     scene.worker.wait_for_line("worker started").await;
     scene.here.store.ensure_group(0).await.unwrap();
     abandon().await;
     scene.first_is_delivered().await;
     abandon().await;
-    // The next claim is the one that takes it, once for the dead worker; the one after that comes within 1.5 x 2 s, once the
-    // worker has connected.
+    // The next claim takes the entry, once for the dead worker. The claim after that comes within 1.5 x 2 s, once the
+    // worker has reconnected.
     scene.proxy.set(Weather::Withheld);
     scene.second_is_delivered_once_though_the_answer_is_lost(2, Duration::from_secs(8)).await;
 }

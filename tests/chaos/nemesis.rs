@@ -1,4 +1,5 @@
-//! What goes wrong: each fault a few lines, noted with its time, so that the books can say what explains a repetition.
+//! The faults, each in a few lines. Each is recorded with its time, so that the books can say which fault explains a
+//! repetition.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -13,11 +14,11 @@ use crate::{
     world::{CONCURRENCY, Wire, World},
 };
 
-/// How long a worker that was stopped may take for what is in flight.
+/// The time that a stopped worker may take for its attempts in flight.
 const LEAVING: Duration = Duration::from_secs(60);
-/// The grace of 5 s, and the 3 s that Redis has to answer the last steps.
+/// The grace period of 5 s, and the 3 s that Redis has to answer the last steps.
 const LEAVES_WITHIN: Duration = Duration::from_secs(8);
-/// Workers that ended by themselves are looked for this often.
+/// The interval at which the supervisor looks for workers that ended by themselves.
 const SUPERVISION: Duration = Duration::from_millis(200);
 pub const KILL: &str = "SIGKILL a worker";
 pub const TERM: &str = "SIGTERM a worker";
@@ -33,10 +34,10 @@ const FLUSH: &str = "SCRIPT FLUSH";
 const DESTROY: &str = "XGROUP DESTROY";
 const FULL: &str = "maxmemory reached";
 const JUMP: &str = "load jumped";
-/// Every kind of fault there is.
+/// Every kind of fault.
 pub const ALL: [&str; KINDS] =
     [KILL, STOP, TERM, REDIS, CUT, DELAYED, WITHHELD, LOST, CLIENTS, PAUSE, FLUSH, DESTROY, FULL, JUMP];
-/// What struck no connection and no reply in this time has not happened.
+/// A fault that strikes no connection and no reply within this time does not count as happened.
 const STRIKES_WITHIN: Duration = Duration::from_secs(2);
 
 /// A fault that happened.
@@ -45,9 +46,9 @@ pub struct Happened {
     pub name: &'static str,
     pub from: Instant,
     pub until: Instant,
-    /// The worker that it struck, if only one.
+    /// The worker that the fault struck, if it was only one.
     pub worker: Option<usize>,
-    /// So many attempts it may have repeated: 0 for what must not repeat any.
+    /// The most attempts that the fault may have repeated: 0 if it must not repeat any.
     pub repeats: usize,
 }
 
@@ -56,21 +57,21 @@ pub struct Nemesis {
     redis: RedisServer,
     wire: Wire,
     workers: Vec<Process>,
-    /// Told to stop, and not waited for yet.
+    /// Workers that were told to stop and have not been waited for.
     leaving: Vec<Process>,
     is_redis_up: bool,
-    /// What still has to end, and when.
+    /// Faults that still have to end, and when.
     ends: Vec<(Instant, End)>,
-    /// What needs a Redis that is up.
+    /// Steps that wait until Redis is up.
     put_off: Vec<Step>,
-    /// Other weather than fair, and how many replies were spoiled before it.
+    /// The current weather if it is not fair, and the number of replies spoiled before it.
     weather: Option<(&'static str, u64)>,
     pub happened: Vec<Happened>,
-    /// What each worker process that ended had written to standard error.
+    /// The standard error of each worker process that ended.
     pub said: Vec<String>,
 }
 
-/// Whether a count rises above this before long.
+/// Whether a count rises above `above` soon.
 async fn rises(above: u64, count: impl Fn() -> u64) -> bool {
     let started = Instant::now();
     while count() <= above && started.elapsed() < STRIKES_WITHIN {
@@ -98,14 +99,14 @@ impl Nemesis {
         }
     }
 
-    /// Waits until all workers are at work.
+    /// Waits until all workers have started.
     pub async fn workers_are_ready(&self) {
         for worker in &self.workers {
             worker.wait_for_line("worker started").await;
         }
     }
 
-    /// Does what is planned, and ends what lasts.
+    /// Begins the planned faults, and ends those that last.
     pub async fn run(&mut self, plan: &Plan) {
         let started = Instant::now();
         for step in &plan.steps {
@@ -118,7 +119,7 @@ impl Nemesis {
         self.supervise().await;
     }
 
-    /// Until then, ends what is to end.
+    /// Waits until this time, and ends the faults that are over by then.
     async fn wait_until(&mut self, until: Instant) {
         loop {
             self.supervise().await;
@@ -135,8 +136,8 @@ impl Nemesis {
         }
     }
 
-    /// Starts a worker anew that ended by itself: a worker gives up where Redis is out of reach at its start, and at no
-    /// other time.
+    /// Restarts a worker that ended by itself. A worker gives up if Redis is out of reach at its start, and at no other
+    /// time.
     async fn supervise(&mut self) {
         for worker in 0..WORKERS {
             if self.workers[worker].has_ended() {
@@ -207,7 +208,7 @@ impl Nemesis {
     }
 
     async fn kill_worker(&mut self, worker: usize) {
-        // One that is stopped has had what it was killed in since then.
+        // If the worker was stopped, the attempts that it loses have been in flight since then.
         let stopped = |fault: &&Happened| fault.name == STOP && fault.worker == Some(worker);
         let since = self.happened.iter().rev().find(stopped).filter(|stop| stop.until == stop.from);
         let since = since.map(|stop| stop.from);
@@ -227,11 +228,12 @@ impl Nemesis {
         }
     }
 
-    /// Another starts at once; this one finishes what it has. One that was only just started simply ends.
+    /// Starts another worker at once; the old one finishes its attempts. A worker that had only just started simply
+    /// ends.
     fn replace_worker(&mut self, worker: usize) {
         let mut leaving = std::mem::replace(&mut self.workers[worker], self.world.program.worker([]));
         if !leaving.has_ended() {
-            // What it cannot settle because Redis is away, another repeats.
+            // If Redis is down, the worker cannot settle its attempts, and another worker repeats them.
             self.note(TERM, CONCURRENCY).until += LEAVES_WITHIN;
             leaving.sigterm();
             leaving.sigcont();
@@ -262,7 +264,7 @@ impl Nemesis {
         self.world.proxy.set(weather);
     }
 
-    /// Fair weather again, once any other has spoiled a reply.
+    /// Returns to fair weather, once the other weather has spoiled a reply.
     async fn clear_up(&mut self) {
         let Some((name, before)) = self.weather.take() else { return };
         let has_struck = rises(before, || self.world.proxy.spoiled()).await;
@@ -273,7 +275,7 @@ impl Nemesis {
         }
     }
 
-    /// For longer than a lease.
+    /// Pauses Redis's clients for longer than a lease.
     async fn pause_clients(&mut self, pause: Duration) {
         let command = format!("CLIENT PAUSE {} ALL", pause.as_millis());
         if self.tell(PAUSE, CONCURRENCY * WORKERS, &command).await
@@ -283,7 +285,7 @@ impl Nemesis {
         }
     }
 
-    /// Producers are refused; workers must drain on.
+    /// Fills Redis's memory: producers are refused, and workers must continue to drain.
     async fn fill_memory(&mut self) {
         let info: redis::InfoDict = self.wire.ask(redis::cmd("INFO").arg("memory")).await;
         let used: u64 = info.get("used_memory").expect("Redis says how much it uses");
@@ -308,14 +310,15 @@ impl Nemesis {
         }
     }
 
-    /// Notes a fault and tells Redis to bring it about. Whether it did: a number says how much it struck.
+    /// Records a fault and tells Redis to cause it. Answers whether it happened; if Redis answers a number, that is how
+    /// many clients or entries it struck.
     async fn tell(&mut self, name: &'static str, repeats: usize, command: &str) -> bool {
         self.note(name, repeats);
         let mut words = command.split(' ');
         let mut told = redis::cmd(words.next().expect("a command has a name"));
         told.arg(words.collect::<Vec<_>>());
         let mut answer: redis::RedisResult<redis::Value> = Ok(redis::Value::Nil);
-        // The first may find that its connection went with an earlier Redis.
+        // The first try may find its connection closed with an earlier Redis.
         for _ in 0..3 {
             answer = self.wire.once(async |connection| told.query_async(connection).await).await;
             if !answer.as_ref().is_err_and(redis::RedisError::is_io_error) {
@@ -339,7 +342,7 @@ impl Nemesis {
         self.happened.last_mut().expect("it was just added")
     }
 
-    /// The newest fault of this name ends now, or has ended before.
+    /// Ends the newest fault of this name now, unless it has already ended.
     fn over(&mut self, name: &'static str, worker: Option<usize>) {
         let newest = self.happened.iter_mut().rev().find(|fault| fault.name == name && fault.worker == worker);
         if let Some(fault) = newest
@@ -353,7 +356,7 @@ impl Nemesis {
     pub async fn dismiss(&mut self) {
         for leaving in self.leaving.drain(..) {
             let Output { code, stderr, .. } = leaving.output(LEAVING).await;
-            // None: it had not yet an ear for signals. 5: Redis was out of reach when it started.
+            // None: the worker did not yet handle signals. 5: Redis was out of reach when it started.
             assert!(matches!(code, Some(0 | 5) | None), "a worker did not leave in order, {code:?}: {stderr}");
             self.said.push(stderr);
         }
@@ -362,7 +365,7 @@ impl Nemesis {
         }
         for worker in self.workers.drain(..) {
             let Output { code, stderr, .. } = worker.output(LEAVING).await;
-            // 5: it was started last while Redis was out of reach, and never began.
+            // 5: Redis was out of reach when this worker was last started, so it never began.
             let began = stderr.contains("worker started");
             assert!(
                 code == Some(0) || (code == Some(5) && !began),

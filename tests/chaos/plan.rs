@@ -1,5 +1,5 @@
-//! What happens in a storm and when, drawn from one seed before it begins: the load, what customers change, what the
-//! nemesis does, and how receivers answer each request. How processes interleave is theirs; the plan is the seed's.
+//! The events of a storm and their times, drawn from one seed before it begins: the load, the customers' changes, the
+//! nemesis's faults, and the receivers' answers to each request. The interleaving of processes is not planned.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -11,13 +11,13 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use crate::{lateness::RECOVERY, support::Answer};
 
-/// Two accounts of two webhooks each that stay, and two of one webhook each that is deleted and added anew. Each lies
-/// in a partition of its own, so that what is dropped is counted by account.
+/// Two accounts with two webhooks each that stay, and two with one webhook each that is deleted and added again. Each
+/// account is in a partition of its own, so that drops are counted by account.
 pub const ACCOUNTS: usize = 4;
 pub const STAYING: usize = 2;
 pub const WORKERS: usize = 3;
 
-/// The hooks: their accounts and characters.
+/// The hooks: account and character.
 pub const HOOKS: [(usize, Character); 6] = [
     (0, Character::Steady),
     (0, Character::Flaky),
@@ -27,10 +27,10 @@ pub const HOOKS: [(usize, Character); 6] = [
     (3, Character::Flaky),
 ];
 
-/// How long load goes on when the last fault is over.
+/// How long the load continues after the last fault.
 const CALM: Duration = RECOVERY.saturating_add(Duration::from_secs(4));
 
-/// How a receiver behaves, by and large.
+/// The usual behaviour of a receiver.
 #[derive(Clone, Copy, Debug)]
 pub enum Character {
     Steady,
@@ -39,7 +39,7 @@ pub enum Character {
     Hanging,
 }
 
-/// What customers and producers do. Hooks and accounts by their number.
+/// The actions of customers and producers. Hooks and accounts are given by their number.
 #[derive(Clone, Copy, Debug)]
 pub enum Deed {
     Push {
@@ -53,23 +53,23 @@ pub enum Deed {
     Edit {
         hook: usize,
     },
-    /// Deleted, and another added in its place, perhaps after some events that find none.
+    /// The webhook is deleted, and another is added in its place, perhaps after some events that match none.
     Replace {
         hook: usize,
         meanwhile: usize,
     },
-    /// Switched off until something is held, then on, and what was held is dropped.
+    /// The webhook is switched off until a delivery is held, then on, with the held deliveries discarded.
     Discard {
         hook: usize,
     },
 }
 
-/// What the nemesis does. What lasts has an end of its own.
+/// The actions of the nemesis. A fault that lasts has an end of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     KillWorker(usize),
     StopWorker(usize),
-    /// A rollout: SIGTERM, and another in its place.
+    /// A rollout: SIGTERM, and another worker in its place.
     ReplaceWorker(usize),
     KillRedis,
     CutConnections,
@@ -84,7 +84,7 @@ pub enum Fault {
     JumpLoad(usize),
 }
 
-/// The end of what lasts.
+/// The end of a fault that lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     ResumeWorker(usize),
@@ -93,7 +93,7 @@ pub enum End {
     FreeMemory,
 }
 
-/// A fault, when it is due, and what ends it how long after it began.
+/// A fault, its time, and its end with the time after which it comes.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     pub at: Duration,
@@ -104,7 +104,7 @@ pub struct Step {
 /// A storm.
 pub struct Plan {
     pub seed: u64,
-    /// How long it lasts, the calm at its end included; what is left then is finished in peace.
+    /// The length, including the calm at the end; the remaining work is finished after it.
     pub length: Duration,
     /// The waits before the second and the third attempt.
     pub delays: [Duration; 2],
@@ -117,7 +117,8 @@ impl Plan {
         let mut dice = StdRng::seed_from_u64(seed);
         let mut planned = deeds(&mut dice, length);
         let steps = steps(&mut dice, length);
-        // Afterwards load alone goes on for some seconds, so that there are attempts which nothing can have delayed.
+        // After the last fault, only the load continues for some seconds, so that there are attempts that no fault can
+        // have delayed.
         let ends = steps.iter().map(|step| step.at + step.end.map_or(Duration::ZERO, |(after, _)| after));
         let over = ends.fold(length, Duration::max);
         planned.extend(deeds(&mut dice, CALM).into_iter().map(|(at, deed)| (over + at, deed)));
@@ -129,7 +130,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Some thirty events a second, and a change every half second, dealt from a shuffled deck.
+/// About thirty events a second, and a change every half second, dealt from a shuffled deck.
 fn deeds(dice: &mut StdRng, length: Duration) -> Vec<(Duration, Deed)> {
     let (mut deeds, mut at, mut deck) = (Vec::new(), Duration::ZERO, Vec::new());
     while at < length {
@@ -152,8 +153,9 @@ fn deeds(dice: &mut StdRng, length: Duration) -> Vec<(Duration, Deed)> {
     deeds
 }
 
-/// Squalls of some seconds with a fault every second, and calms between them, in which nothing may be repeated that was
-/// not hit before, and nothing that begins then may be late. The first squall has each kind of fault once, and begins with a worker that dies in fair weather.
+/// Squalls of some seconds with a fault every second, and calms between them. In a calm, only attempts that a fault has
+/// struck may be repeated, and nothing that begins in it may be late. The first squall has each kind of fault once, and
+/// begins with a worker that is killed in fair weather.
 fn steps(dice: &mut StdRng, length: Duration) -> Vec<Step> {
     let mut deck = cards(dice, [1; KINDS]);
     let first = deck.iter().position(|(fault, _)| matches!(fault, Fault::KillWorker(_))).expect("one of them");
@@ -177,7 +179,7 @@ fn steps(dice: &mut StdRng, length: Duration) -> Vec<Step> {
 
 type Card = (Fault, Option<(Duration, End)>);
 
-/// Kinds of faults, and how often each is in a deck, in the order of [`fault`].
+/// The number of kinds of faults, and how often each is in a deck, in the order of [`fault`].
 pub const KINDS: usize = 14;
 const OFTEN: [usize; KINDS] = [5, 4, 2, 2, 2, 1, 1, 3, 1, 1, 1, 2, 1, 2];
 
@@ -192,7 +194,7 @@ fn fault(dice: &mut StdRng, kind: usize) -> Card {
     let worker = dice.random_range(0..WORKERS);
     match kind {
         0 => (Fault::KillWorker(worker), None),
-        // A third of them for longer than a lease of 3.9 s.
+        // A third of these last longer than a lease of 3.9 s.
         1 => (Fault::StopWorker(worker), Some((ms(dice.random_range(500..6000)), End::ResumeWorker(worker)))),
         2 => (Fault::ReplaceWorker(worker), None),
         3 => (Fault::KillRedis, Some((ms(dice.random_range(100..4500)), End::StartRedis))),
@@ -212,7 +214,7 @@ fn fault(dice: &mut StdRng, kind: usize) -> Card {
     }
 }
 
-/// How a receiver answers, decided by the seed, the path, the event and how often it came.
+/// A receiver's answer, decided by the seed, the path, the event and the number of its requests so far.
 pub fn answer(seed: u64, path: &str, event: &str, nth: usize) -> Answer {
     let mut hasher = DefaultHasher::new();
     (seed, path, event, nth).hash(&mut hasher);
@@ -234,18 +236,18 @@ pub fn answer(seed: u64, path: &str, event: &str, nth: usize) -> Answer {
         },
         roll if roll < fail + refuse => [Answer::Status(404), Answer::Status(301)][dice.random_range(0..2)].clone(),
         roll if roll < fail + refuse + hang => return Answer::Silence,
-        // For longer than a quarter of a lease, and still in time.
+        // Longer than a quarter of a lease, and still in time.
         roll if (50..60).contains(&roll) && matches!(HOOKS[number].1, Character::Hanging) => {
             return Answer::Delay(ms(1000), Box::new(Answer::Status(200)));
         }
-        // Complete headers are an answer, whatever the body then does.
+        // Complete headers are an answer, whatever happens to the body.
         99 => Answer::ResetInBody,
         _ => Answer::Status(200),
     };
     Answer::Delay(ms(dice.random_range(0..120)), Box::new(answer))
 }
 
-/// Whether an answer acknowledges.
+/// Whether an answer acknowledges the delivery.
 pub fn is_good(answer: &Answer) -> bool {
     match answer {
         Answer::Delay(_, answer) => is_good(answer),

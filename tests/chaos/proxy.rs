@@ -1,5 +1,5 @@
-//! A TCP proxy between workers and Redis that fails as networks do: it cuts connections, delays or withholds what Redis
-//! answers, and loses answers after the command ran. What it did is counted.
+//! A TCP proxy between workers and Redis that fails like a network: it cuts connections, delays or withholds Redis's
+//! answers, and loses answers after the command ran. It counts these faults.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::support::{SOON, eventually};
 
-/// How the proxy treats what Redis answers.
+/// The treatment of Redis's answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weather {
     Fair,
@@ -34,24 +34,24 @@ pub enum Weather {
     Lossy,
 }
 
-/// What the proxy did.
+/// The counts of the proxy.
 #[derive(Default)]
 pub struct Tally {
     pub cuts: AtomicU64,
     pub lost_replies: AtomicU64,
     pub late_replies: AtomicU64,
-    /// Connections that are open.
+    /// Open connections.
     open: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
 struct Sky {
     weather: Weather,
-    /// Counted up to cut every connection.
+    /// Raised to cut every connection.
     cuts: u64,
 }
 
-/// A running proxy. It ends, with its connections, when it is dropped.
+/// A running proxy. Dropping it ends it and its connections.
 pub struct Proxy {
     port: u16,
     sky: watch::Sender<Sky>,
@@ -79,7 +79,7 @@ impl Proxy {
         &self.tally
     }
 
-    /// How many replies met other than fair weather.
+    /// The number of replies that met other than fair weather.
     pub fn spoiled(&self) -> u64 {
         self.tally.lost_replies.load(Relaxed) + self.tally.late_replies.load(Relaxed)
     }
@@ -88,12 +88,12 @@ impl Proxy {
         self.sky.send_modify(|sky| sky.weather = weather);
     }
 
-    /// Cuts every connection there is; new ones are accepted.
+    /// Cuts every open connection; new ones are accepted.
     pub fn cut(&self) {
         self.sky.send_modify(|sky| sky.cuts += 1);
     }
 
-    /// The same, and every answer that was withheld is lost; from then on the weather is fair.
+    /// Cuts every connection and discards every withheld answer; from then on the weather is fair.
     pub async fn cut_and_clear(&self) {
         let (before, open) = (self.tally.cuts.load(Relaxed), self.tally.open.load(Relaxed));
         self.cut();
@@ -112,7 +112,7 @@ async fn accept(listener: TcpListener, to: u16, sky: watch::Receiver<Sky>, tally
     }
 }
 
-/// One connection, until either side ends it or the sky does.
+/// Serves one connection until either side closes it or the proxy cuts it.
 async fn serve(client: TcpStream, to: u16, mut sky: watch::Receiver<Sky>, tally: Arc<Tally>) -> io::Result<()> {
     let server = TcpStream::connect(("127.0.0.1", to)).await?;
     client.set_nodelay(true)?;
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(connection.get::<_, i64>("key").await.unwrap(), 2, "the command ran");
         assert_eq!(proxy.tally().lost_replies.load(Relaxed), 1);
         proxy.cut();
-        // Until then it may still answer.
+        // Before the cut, the connection may still answer.
         let cut = async || (proxy.tally().cuts.load(Relaxed) == 1).then_some(());
         eventually(SOON, "one connection cut", cut).await;
         assert!(connection.get::<_, i64>("key").await.is_err());

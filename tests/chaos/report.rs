@@ -1,4 +1,4 @@
-//! The books, for people.
+//! The books as a text for people.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -37,7 +37,7 @@ impl Display for Books {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let dropped: u64 = self.dropped.values().sum();
         let ended = (self.delivered + self.failed) as u64 + dropped - self.entered_twice;
-        // What the counts alone show; `wrong` names each.
+        // This is the difference of the counts; `wrong` names each lost delivery.
         let lost = (self.due as u64).saturating_sub(ended);
         line(f, "faults", self.faults.values().sum::<usize>(), &list(&self.faults))?;
         line(f, "changes to webhooks", self.deeds.values().sum::<usize>(), &list(&self.deeds))?;
@@ -46,14 +46,14 @@ impl Display for Books {
         line(f, "  delivered", self.delivered, "acknowledged by the receiver")?;
         line(f, "  failed", self.failed, "three attempts, or a final answer; kept, and in the log")?;
         line(f, "  dropped and counted", dropped, &list(&self.dropped))?;
-        line(f, "  entered twice", self.entered_twice, "delivered, and dropped before that was settled")?;
+        line(f, "  entered twice", self.entered_twice, "delivered, and dropped before the delivery was settled")?;
         line(f, "  lost", lost, "")?;
         line(f, "requests", self.requests, "")?;
         line(f, "attempts repeated", self.repeated.values().sum::<usize>(), &list(&self.repeated))?;
         let latest = self.latest.as_millis();
-        let latest = format!("no fault under way: at most {latest} ms late, or at a limit ({})", self.waited);
+        let latest = format!("without a fault: at most {latest} ms late, or at a limit ({})", self.waited);
         line(f, "attempts timed", self.timed, &latest)?;
-        line(f, "wrong", self.wrong.len(), "early or late attempts, fourth ones, leftovers, what nothing explains")
+        line(f, "wrong", self.wrong.len(), "attempts that are early, late, fourth or unexplained; leftovers")
     }
 }
 

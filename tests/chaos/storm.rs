@@ -1,4 +1,4 @@
-//! A storm from its beginning to its books.
+//! A storm from its start to its books.
 
 use std::{
     path::PathBuf,
@@ -18,17 +18,17 @@ use crate::{
     world::{Wire, World},
 };
 
-/// How long the calm after a storm may take to finish what is left: leases, retries, suspects one at a time.
+/// The time that the calm after a storm has for the remaining work: leases, retries, suspects one at a time.
 const FINISHING: Duration = Duration::from_secs(90);
-/// Of which this much is for starting and finishing.
+/// The part of a storm's time that is reserved for starting and finishing.
 const ENDING: Duration = Duration::from_secs(15);
-/// The storm of the ordinary suite, which has every kind of fault; and a seed with which what lasts is over soon.
+/// The storm of the ordinary test suite, with every kind of fault; and a seed whose faults are over soon.
 const SHORT: Duration = Duration::from_secs(12);
 const VARIED: u64 = 164;
-/// A storm of `make chaos` takes this long, its end included.
+/// The length of a storm of `make chaos`, its end included.
 const STORM: Duration = Duration::from_secs(120);
 
-/// Lets a storm pass and draws up its books.
+/// Runs a storm and closes its books.
 async fn pass(plan: &Plan) -> Books {
     let (books, said) = pass_with(plan, |_| ()).await;
     if !books.wrong.is_empty() {
@@ -37,14 +37,14 @@ async fn pass(plan: &Plan) -> Books {
     books
 }
 
-/// The same, with the books falsified before they are closed; and what the workers said.
+/// The same, with the books falsified before they are closed. Also answers the workers' standard error.
 async fn pass_with(plan: &Plan, falsify: impl FnOnce(&World)) -> (Books, Vec<String>) {
     let clocks = Clocks::read();
     let redis = RedisServer::start(AppendFsync::Always);
     let world = Arc::new(World::new(&redis, plan).await);
     let mut nemesis = Nemesis::new(world.clone(), redis);
     nemesis.workers_are_ready().await;
-    // Not before: workers that start are in each other's way.
+    // Start watching only now: workers that start slow each other down.
     let watch_lateness = Watch::start(&world.redis_url, &world.here.prefix);
     let storm = async { tokio::join!(nemesis.run(plan), traffic::run(&world, plan)) };
     tokio::select! {
@@ -91,7 +91,7 @@ async fn finish(world: &World, wire: &mut Wire) -> Result<(), String> {
     }
 }
 
-/// While the storm lasts: no log is over its bounds, and what is held is visited.
+/// During the storm, no log exceeds its limits, and every webhook with held deliveries has a visit planned.
 async fn watch(world: &World) -> std::convert::Infallible {
     let mut wire = world.wire();
     loop {
@@ -113,20 +113,20 @@ fn keep_evidence(plan: &Plan, books: &Books, said: &[String]) {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{}", plan.seed));
     std::fs::create_dir_all(&folder).expect("a folder for the evidence");
     for (number, stderr) in said.iter().enumerate() {
-        std::fs::write(folder.join(format!("worker-{number}.log")), stderr).expect("a log can be kept");
+        std::fs::write(folder.join(format!("worker-{number}.log")), stderr).expect("a log can be written");
     }
     let steps: Vec<String> = plan.steps.iter().map(|step| format!("{step:?}")).collect();
-    std::fs::write(folder.join("plan"), steps.join("\n")).expect("the plan can be kept");
-    std::fs::write(folder.join("wrong"), books.wrong.join("\n")).expect("what is wrong can be kept");
+    std::fs::write(folder.join("plan"), steps.join("\n")).expect("the plan can be written");
+    std::fs::write(folder.join("wrong"), books.wrong.join("\n")).expect("the faults can be written");
     eprintln!("seed {}: the books do not balance; the evidence is in {}", plan.seed, folder.display());
 }
 
 fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_redis_accepted_is_delivered_failed_or_counted_whatever_crashes() {
+async fn every_accepted_event_is_delivered_failed_or_counted_whatever_crashes() {
     let seed = from_environment("LYNKHOOK_CHAOS_SEED").unwrap_or(VARIED);
     let seconds = from_environment("LYNKHOOK_CHAOS_SECONDS").map(Duration::from_secs);
     let plans: Vec<Plan> = match seconds {
@@ -166,18 +166,18 @@ async fn what_redis_accepted_is_delivered_failed_or_counted_whatever_crashes() {
     assert!(total.delivered > 0 && total.failed > 0 && total.dropped.values().sum::<u64>() > 0, "{total}");
 }
 
-/// The books are no use if they balance whatever happens.
+/// The books are useless if they always balance.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_books_name_an_event_that_got_lost_a_count_that_is_too_low_and_an_attempt_that_is_late() {
+async fn the_books_name_a_lost_event_a_low_count_and_a_late_attempt() {
     let (mut plan, length) = (Plan::new(1, Duration::from_secs(2), [400, 800]), Duration::from_secs(2));
     plan.steps.clear();
     plan.deeds.retain(|(at, _)| *at < length);
     let (books, _) = pass_with(&plan, |world| {
         let mut notes = world.notes.lock().unwrap();
-        // Accepted, as the producer has it, and nobody knows what became of them.
+        // The producer noted these as accepted, and there is no trace of them.
         notes.accepted[0].push("lost".to_owned());
         notes.accepted[2].extend((0..1000).map(|number| format!("lost-{number}")));
-        // Accepted long before they were attempted for the first time, when there was nothing else to do.
+        // Accepted long before their first attempt, although the workers had nothing else to do.
         for event in notes.accepted[1].clone() {
             *notes.accepted_at.get_mut(&event).unwrap() -= Duration::from_secs(20);
         }

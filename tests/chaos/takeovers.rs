@@ -1,4 +1,4 @@
-//! Workers take over what another did not keep: only when a fault kept it from that, and a whole lease later.
+//! Workers take over entries that another worker lost: only if a fault made it lose them, and only a full lease later.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use crate::{attempts::Clocks, nemesis::Happened, world::LEASE};
 
 /// The newest renewal may be this much older than the fault: a lease is renewed every 200 ms.
 const RENEWED: Duration = Duration::from_millis(600);
-/// Later than a lease after a fault, at most: entries that were lost before are taken one at a time.
+/// The most time between a lease's end and the takeover: entries that were lost before are taken one at a time.
 const LATE: Duration = Duration::from_secs(8);
 
-/// Each time that workers say they took entries over and no fault explains it.
+/// Each takeover that workers logged and that no fault explains.
 pub fn unexplained(said: &[String], clocks: Clocks, happened: &[Happened]) -> Vec<String> {
     let lines = said.iter().flat_map(|stderr| stderr.lines()).filter(|line| line.contains(r#""message":"took over "#));
     let unexplained = lines.filter(|line| {

@@ -1,4 +1,4 @@
-//! Producers and customers: events pushed with known ids, webhooks switched, edited, deleted and added anew.
+//! Producers and customers: events pushed with known ids; webhooks switched, edited, deleted and added again.
 
 use std::{
     sync::atomic::Ordering::Relaxed,
@@ -14,14 +14,14 @@ use crate::{
 
 /// Every kind of change that customers make.
 pub const DEEDS: [&str; 5] =
-    ["switched on", "switched off", "edited", "deleted and added anew", "switched on, held discarded"];
+    ["switched on", "switched off", "edited", "deleted and added again", "switched on, held discarded"];
 
-/// Does what is planned, each when its time has come; later where Redis is away.
+/// Does every planned action at its time, or later if Redis is down.
 pub async fn run(world: &World, plan: &Plan) {
     let (started, mut wire) = (Instant::now(), world.wire());
     for (at, deed) in &plan.deeds {
         tokio::time::sleep(at.saturating_sub(started.elapsed())).await;
-        // What Redis kept waiting for too long is no longer of this storm.
+        // If Redis kept an action waiting too long, it is no longer part of this storm.
         if started.elapsed() > plan.length {
             return;
         }
@@ -43,7 +43,7 @@ async fn act(world: &World, wire: &mut Wire, deed: Deed) {
         }
         Deed::Replace { hook, meanwhile } => {
             replace(world, wire, hook, meanwhile).await;
-            "deleted and added anew"
+            "deleted and added again"
         }
         Deed::Discard { hook } => {
             discard(world, wire, hook).await;
@@ -53,7 +53,8 @@ async fn act(world: &World, wire: &mut Wire, deed: Deed) {
     *world.notes.lock().unwrap().deeds.entry(name).or_default() += 1;
 }
 
-/// Pushes events, each in one transaction with a mark, so that after a lost answer the mark tells whether Redis has it.
+/// Pushes events, each in one transaction with a mark. If the answer is lost, the mark shows whether Redis has the
+/// event.
 pub async fn push(world: &World, wire: &mut Wire, account: usize, events: usize) {
     let (queue, marks) = (world.key(account, "queue"), format!("marks-{}", world.here.prefix));
     for _ in 0..events {
@@ -110,7 +111,7 @@ async fn replace(world: &World, wire: &mut Wire, hook: usize, meanwhile: usize) 
     let (number, webhook) = (HOOKS[hook].0, world.webhook(hook));
     let account = &world.accounts[number];
     repeat(async || match world.here.webhooks.delete(account, webhook).await {
-        // A deletion whose answer was lost.
+        // The answer to the deletion was lost.
         Err(WebhooksError::NotFound { .. }) => Ok(()),
         deleted => deleted.map(drop),
     })
@@ -121,7 +122,7 @@ async fn replace(world: &World, wire: &mut Wire, hook: usize, meanwhile: usize) 
     world.webhooks.lock().unwrap()[hook] = webhook;
 }
 
-/// Repeats while Redis is away.
+/// Repeats while Redis is down.
 async fn repeat<T>(mut step: impl AsyncFnMut() -> Result<T, WebhooksError>) -> T {
     for _ in 0..600 {
         match step().await {

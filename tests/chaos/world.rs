@@ -1,5 +1,5 @@
-//! The installation that a storm passes over: a Redis of its own behind a proxy, webhooks, receivers; and a way to Redis
-//! for producers and books that outlives every fault.
+//! The installation that a storm strikes: a Redis of its own behind a proxy, webhooks and receivers; and a connection
+//! to Redis for producers and books that survives every fault.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use crate::{
     support::*,
 };
 
-/// Timings so short that a short run sees many leases end: the rule wants `start_within` + timeout + 2 s.
+/// Timings so short that a short run sees many leases end. The rule requires `start_within` + timeout + 2 s.
 const HASTE: [(&str, &str); 5] = [
     ("LYNKHOOK_WORKER__LEASE", "3900ms"),
     ("LYNKHOOK_WORKER__RENEW_EVERY", "200ms"),
@@ -27,11 +27,11 @@ const HASTE: [(&str, &str); 5] = [
     ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
     ("LYNKHOOK_DELIVERY__TIMEOUT", "1200ms"),
 ];
-/// The lease above.
+/// The lease in [`HASTE`].
 pub const LEASE: Duration = Duration::from_millis(3900);
 /// Longer than any fault lasts.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// So few in a worker at once that what a crash may repeat is a small number.
+/// Few attempts at once in a worker, so that a crash may repeat only a small number.
 pub const CONCURRENCY: usize = 16;
 
 pub struct World {
@@ -40,28 +40,28 @@ pub struct World {
     pub proxy: Proxy,
     pub receiver: Receiver,
     pub redis_url: String,
-    /// Account n lies in partition n.
+    /// Account n is in partition n.
     pub accounts: Vec<AccountId>,
-    /// The webhook that each hook has at the moment.
+    /// The current webhook of each hook.
     pub webhooks: Mutex<Vec<WebhookId>>,
     pub notes: Mutex<Notes>,
     pub refused: AtomicU64,
 }
 
-/// What producers and customers know.
+/// The knowledge of producers and customers.
 #[derive(Default)]
 pub struct Notes {
-    /// By account, the ids of the events that Redis accepted.
+    /// The ids of the events that Redis accepted, by account.
     pub accepted: Vec<Vec<String>>,
-    /// When Redis said of each event that it has it.
+    /// The time at which Redis confirmed each event.
     pub accepted_at: HashMap<String, Instant>,
-    /// What customers switched: the webhook, on or off, and from when until when they were at it.
+    /// The customers' switches: webhook, on or off, and the span of the change.
     pub switches: Vec<(String, bool, (Instant, Instant))>,
     /// The number of the next event.
     pub next: usize,
     /// Each deletion: account, and when it was done.
     pub deletions: Vec<(usize, Instant)>,
-    /// What customers did, by kind.
+    /// The number of customers' changes, by kind.
     pub deeds: HashMap<&'static str, usize>,
 }
 
@@ -109,7 +109,7 @@ impl World {
         world
     }
 
-    /// Adds a hook's webhook; where no answer came, looks whether it is there.
+    /// Adds a hook's webhook. If no answer comes, checks whether the webhook exists.
     pub async fn add(&self, hook: usize, active: bool) -> WebhookId {
         let (account, url) = (&self.accounts[HOOKS[hook].0], self.receiver.url(&path(hook)));
         let description = format!("added at {:?}", Instant::now());
@@ -150,7 +150,7 @@ impl World {
     }
 }
 
-/// Workers whose way to Redis is the proxy.
+/// Workers that reach Redis through the proxy.
 fn program(here: &Installation, proxy: &Proxy, plan: &Plan) -> Program {
     let program = HASTE.into_iter().fold(here.program.clone(), |program, (name, value)| program.env(name, value));
     let delays = plan.delays.map(|delay| format!("{}ms", delay.as_millis()));
@@ -161,13 +161,13 @@ fn program(here: &Installation, proxy: &Proxy, plan: &Plan) -> Program {
         .env("LYNKHOOK_DELIVERY__RETRY_DELAYS", delays.join(","))
         .env("LYNKHOOK_WORKER__CONCURRENCY", CONCURRENCY.to_string())
         .env("LYNKHOOK_WORKER__SHUTDOWN_GRACE", "5s")
-        // Nothing here is poison; bad luck alone shall not set an entry aside.
+        // Nothing here is poison, and bad luck alone must not set an entry aside.
         .env("LYNKHOOK_WORKER__MAX_LOSSES", "1000")
         .env("LYNKHOOK_LOG__FILTER", "info,lynkhook::worker=debug")
         .env("LYNKHOOK_LOG__FORMAT", "json")
 }
 
-/// The envelope of an event: no two are the same, nor of one length.
+/// The envelope of an event: each differs from all others, and in length.
 pub fn envelope(event: &str) -> String {
     let blanks = event.bytes().fold(0, |sum, byte| (sum * 7 + usize::from(byte)) % 400);
     TRANSCRIPT.replace("6601abc123def4567890abcd", &format!("{event}é\\u0000{}", " ".repeat(blanks)))
@@ -177,7 +177,7 @@ pub fn path(hook: usize) -> String {
     format!("/hook-{hook}")
 }
 
-/// A connection to Redis itself, not through the proxy, that is opened anew when it breaks.
+/// A connection to Redis itself, not through the proxy; reopened when it breaks.
 pub struct Wire {
     url: String,
     connection: Option<MultiplexedConnection>,
@@ -196,7 +196,7 @@ impl Wire {
         }
     }
 
-    /// The same with several in one transaction.
+    /// The same with several commands in one transaction.
     pub async fn ask_all<T: FromRedisValue>(&mut self, pipeline: &Pipeline) -> T {
         let started = Instant::now();
         loop {

@@ -1,5 +1,5 @@
-//! Commands that are killed before and after their step: what was done was done once, what was not is done by
-//! repeating the command.
+//! Commands that are killed before and after their step. A completed step was done once; a step that was not completed
+//! is done when the command is repeated.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use redis::AsyncCommands;
 use super::{PATIENT, scene::Scene};
 use crate::support::*;
 
-/// Where the six deliveries of the scene are in the end.
+/// The final state of the six deliveries of the scene.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Whereabouts {
     delivered: usize,
@@ -19,8 +19,9 @@ struct Whereabouts {
     dropped: HashMap<String, u64>,
 }
 
-/// Each step's command, without the program's name; `{id}` is the webhook and `{entry}` a rejected entry. And where
-/// the two held, two failed and two rejected events are after it and after a worker that delivers what is to be.
+/// Each step's command, without the program's name; `{id}` is the webhook and `{entry}` a rejected entry. The second
+/// value is the state of the two held, two failed and two rejected events after the command, and after a worker has
+/// delivered all that is due.
 fn case(step: &str) -> (&'static [&'static str], Whereabouts) {
     let as_before = Whereabouts { delivered: 2, failed: 2, rejected: 2, dropped: HashMap::new() };
     let dropped = |causes: &[(&str, u64)]| causes.iter().map(|(cause, n)| ((*cause).to_owned(), *n)).collect();
@@ -60,7 +61,7 @@ pub async fn a_command_is_killed(side: &str, step: &str) {
     let (scene, entry) = set().await;
     let id = scene.webhooks["acme"].to_string();
     let words: Vec<String> = words.iter().map(|word| word.replace("{id}", &id).replace("{entry}", &entry)).collect();
-    // Where there is no group, there is nothing to look at.
+    // Without a consumer group, the commands have nothing to read.
     scene.here.store.ensure_group(0).await.unwrap();
     let killed = scene.here.program.clone().env("LYNKHOOK_FAILPOINT", &point).run(&words).await;
     assert_eq!(killed.code, None, "{point} was not reached: {killed:#?}");
@@ -84,7 +85,7 @@ pub async fn a_command_is_killed(side: &str, step: &str) {
     let requests = events.len();
     events.sort_unstable();
     events.dedup();
-    assert_eq!(events.len(), requests, "{point}: none came twice");
+    assert_eq!(events.len(), requests, "{point}: no event came twice");
     let found = Whereabouts {
         delivered: events.len(),
         failed: scene.length(&scene.key("failed", "acme")).await,

@@ -1,5 +1,5 @@
-//! The process is killed before and after every step in Redis and every request; each time the books balance, with at
-//! most one repetition of what was under way.
+//! Kills the process before and after every step in Redis and every request. Each time the books balance, with at most
+//! one repetition of each attempt in flight.
 
 mod commands;
 mod scene;
@@ -13,7 +13,7 @@ use crate::{
     support::*,
 };
 
-/// A lease that ends soon, and time for an answer on a machine that has much to do: here only a crash may repeat an attempt.
+/// A lease that ends soon, and enough time for an answer on a busy machine: here only a crash may repeat an attempt.
 const PATIENT: [(&str, &str); 6] = [
     ("LYNKHOOK_WORKER__LEASE", "4200ms"),
     ("LYNKHOOK_WORKER__RENEW_EVERY", "200ms"),
@@ -23,11 +23,11 @@ const PATIENT: [(&str, &str); 6] = [
     ("LYNKHOOK_DELIVERY__RETRY_DELAYS", "400ms,800ms"),
 ];
 
-/// So many points are tried at a time: most of it is waiting for leases to end.
+/// The number of points tried at a time; most of the time is spent waiting for leases to end.
 const AT_A_TIME: usize = 8;
 
-/// One run that must end in a crash at `side`-`step`, and what cleans up after it. A worker is killed again and again, as
-/// often as it still comes by that point, at most so often.
+/// One run that must end in a crash at `side`-`step`, and the cleanup after it. A worker is killed again and again
+/// while it still reaches that point, at most `times` times.
 async fn crash_at(side: &'static str, step: &'static str, times: usize) {
     match step {
         "read" | "request" | "audit" | "claim" | "fan_out" | "group" | "hold" | "ids" | "mend_times" | "promote"
@@ -40,7 +40,7 @@ async fn crash_at(side: &'static str, step: &'static str, times: usize) {
     }
 }
 
-/// Everything that a worker can meet, all at once; it dies at the point, and a clean worker does the rest.
+/// Gives a worker every situation at once. It dies at the point, and a clean worker does the rest.
 async fn a_worker_is_killed(point: &str, times: usize) {
     let scene = Scene::set().await;
     let armed = scene.here.program.clone().env("LYNKHOOK_FAILPOINT", point);
@@ -62,9 +62,9 @@ async fn a_worker_that_connects_is_killed(side: &str) {
     let scene = Scene::empty().await;
     let proxy = Proxy::start(RedisServer::shared().port()).await;
     let program = scene.here.program.clone().env("LYNKHOOK_REDIS__URL", proxy.url());
-    // The first pass is the one of the first connection.
+    // The first connection makes the first pass.
     let mut armed = program.env("LYNKHOOK_FAILPOINT", format!("{side}-take_back@2")).worker(PATIENT);
-    // The sweep at the start is seen, so the worker is connected; what it reads later loses its answer.
+    // Once the sweep at the start is seen, the worker is connected; later reads lose their answers.
     eventually(SOON, "the sweep at the start", async || (scene.count("rejected_expired").await == 1).then_some(()))
         .await;
     scene.push("solo", "read").await;
@@ -79,16 +79,16 @@ async fn a_worker_that_connects_is_killed(side: &str) {
     assert_eq!(scene.requests("/solo", "taken-0"), 1, "{side}-take_back");
 }
 
-/// A worker that took entries when it was stopping already dies while it gives them back.
+/// A worker that took entries while it was already stopping dies while it gives them back.
 async fn a_leaving_worker_is_killed(side: &str) {
     let scene = Scene::empty().await;
     let proxy = Proxy::start(RedisServer::shared().port()).await;
-    // The first pass is the sweep's, at the start.
+    // The sweep at the start makes the first pass.
     let program = scene.here.program.clone().env("LYNKHOOK_REDIS__URL", proxy.url());
     let mut armed = program.env("LYNKHOOK_FAILPOINT", format!("{side}-leave@2")).worker(PATIENT);
     eventually(SOON, "the sweep at the start", async || (scene.count("rejected_expired").await == 1).then_some(()))
         .await;
-    // What it takes now it hears of when it is stopping.
+    // The worker learns of entries that it takes from now on only when it is already stopping.
     proxy.set(Weather::Slow(std::time::Duration::from_millis(1500)));
     for event in ["taken-0", "taken-1", "taken-2"] {
         scene.push("solo", event).await;
@@ -111,7 +111,8 @@ async fn a_process_that_is_killed_before_or_after_any_step_loses_nothing() {
     let mut points = STEPS.iter().flat_map(|step| [("before", *step), ("after", *step)]);
     let (mut running, mut crashes) = (JoinSet::new(), 0);
     let times = if std::env::var_os("LYNKHOOK_CHAOS_SECONDS").is_some() { 4 } else { 1 };
-    // On one thread, because these futures lend what they capture to others and are not seen to be `Send`.
+    // All on one thread: these futures lend captured values to others, and the compiler cannot prove that they are
+    // `Send`.
     let all = async {
         loop {
             while running.len() < AT_A_TIME
@@ -130,7 +131,7 @@ async fn a_process_that_is_killed_before_or_after_any_step_loses_nothing() {
 }
 
 #[test]
-fn every_script_of_the_store_has_its_points() {
+fn every_script_of_the_store_has_crash_points() {
     let scripts = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/lua")).unwrap();
     for script in scripts.map(|file| file.unwrap().path()) {
         let name = script.file_stem().unwrap().to_str().unwrap().to_owned();

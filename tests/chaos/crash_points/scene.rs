@@ -10,14 +10,14 @@ use redis::AsyncCommands;
 
 use crate::support::*;
 
-/// One installation, prepared.
+/// One prepared installation.
 pub struct Scene {
     pub here: Installation,
     pub receiver: Receiver,
     pub webhooks: HashMap<&'static str, WebhookId>,
 }
 
-/// What must have arrived where in the end: account's path, event, most requests without the crash.
+/// The requests that must have arrived in the end: account's path, event, and most requests without the crash.
 const ARRIVE: [(&str, &str, usize); 11] = [
     ("/pair-0", "both-0", 1),
     ("/pair-1", "both-0", 1),
@@ -33,7 +33,7 @@ const ARRIVE: [(&str, &str, usize); 11] = [
 ];
 
 impl Scene {
-    /// With one account of one webhook, and a rejected entry that is too old.
+    /// One account with one webhook, and a rejected entry that is too old.
     pub async fn empty() -> Self {
         let receiver = Receiver::start().await;
         for path in ["/solo", "/back", "/pair-0", "/pair-1", "/off"] {
@@ -47,7 +47,7 @@ impl Scene {
                     "unsteady" if *times == 1 => 503,
                     _ => 200,
                 };
-                // Slow enough for a renewal meanwhile.
+                // Slow enough for a renewal during the attempt.
                 Answer::Delay(Duration::from_millis(300), Box::new(Answer::Status(status)))
             });
         }
@@ -59,7 +59,7 @@ impl Scene {
         scene
     }
 
-    /// With something for every step of a worker.
+    /// Work for every step of a worker.
     pub async fn set() -> Self {
         let mut scene = Self::empty().await;
         for (account, path, active) in
@@ -69,7 +69,7 @@ impl Scene {
             let webhook = scene.here.add_with(account, &url, NewAuthentication::None, active).await;
             scene.webhooks.insert(account, webhook);
         }
-        // Taken by a worker that is long dead.
+        // The entry of a worker that has long been dead.
         scene.push("solo", "orphaned").await;
         let queue = scene.here.key("queue");
         let _: () = scene.redis().xgroup_create(&queue, "workers", "0").await.unwrap();
@@ -115,7 +115,7 @@ impl Scene {
         let _: String = self.redis().xadd(self.here.key("queue"), "*", &fields).await.unwrap();
     }
 
-    /// A delivery's text.
+    /// The text of a delivery.
     fn delivery(&self, account: &str, event: &str, second: bool) -> String {
         let first = Delivery::first(&event.parse().unwrap(), &account_id(account), self.webhooks[account], None);
         let delivery = if second { first.next_attempt() } else { first };
@@ -142,7 +142,7 @@ impl Scene {
         let _: String = self.redis().xadd(self.key("failed", account), "*", &fields).await.unwrap();
     }
 
-    /// How often an event came to a path.
+    /// The number of times that an event came to a path.
     pub fn requests(&self, path: &str, event: &str) -> usize {
         let all = self.receiver.requests(path);
         all.iter().filter(|request| request.header("webhook-id") == Some(event)).count()
@@ -157,7 +157,7 @@ impl Scene {
         self.redis().xlen(key).await.unwrap()
     }
 
-    /// How many entries are pending.
+    /// The number of pending entries.
     pub async fn pending(&self) -> u64 {
         let mut ask = redis::cmd("XPENDING");
         let summary: redis::RedisResult<Vec<redis::Value>> =
@@ -175,11 +175,11 @@ impl Scene {
     pub async fn finished(&self) {
         let back = self.key("held", "back");
         let held = async || (self.length(&back).await == 0).then_some(());
-        eventually(SOON * 2, "what was held back in the queue", held).await;
+        eventually(SOON * 2, "held deliveries back in the queue", held).await;
         self.here.drained().await;
     }
 
-    /// After [`Scene::set`] and so many crashes.
+    /// Checks the books after [`Scene::set`] and this many crashes.
     pub async fn assert_balanced(&self, point: &str, crashes: usize) {
         self.finished().await;
         self.drained().await;
@@ -187,15 +187,19 @@ impl Scene {
             let requests = self.requests(path, event);
             assert!((1..=most + crashes).contains(&requests), "{point}: {event} came {requests} times to {path}");
         }
-        assert!(self.receiver.requests("/off").is_empty(), "{point}: a webhook that is off gets nothing");
+        assert!(self.receiver.requests("/off").is_empty(), "{point}: a webhook that is off gets no request");
         let of = async |kind, account| self.length(&self.key(kind, account)).await;
         let mut range = redis::cmd("XRANGE");
         range.arg(self.key("failed", "solo")).arg("-").arg("+");
         let failed: Vec<(String, HashMap<String, String>)> = range.query_async(&mut self.redis()).await.unwrap();
         let is_refused = |fields: &HashMap<String, String>| fields["delivery"].contains(r#""event_id":"refused""#);
-        assert!(failed.len() == 1 && is_refused(&failed[0].1), "{point}: what was refused failed, once: {failed:#?}");
-        assert_eq!(of("held", "off").await, 2, "{point}: what is for a webhook that is off is held, once");
-        assert_eq!(self.length(&self.here.key("rejected")).await, 1, "{point}: no event, rejected once");
+        assert!(failed.len() == 1 && is_refused(&failed[0].1), "{point}: the refused event failed, once: {failed:#?}");
+        assert_eq!(of("held", "off").await, 2, "{point}: deliveries for a webhook that is off are held, once");
+        assert_eq!(
+            self.length(&self.here.key("rejected")).await,
+            1,
+            "{point}: the entry that is no event is rejected, once"
+        );
         let counts: HashMap<String, u64> = self.redis().hgetall(self.here.key("counts")).await.unwrap();
         assert_eq!(counts, HashMap::from([("rejected_expired".to_owned(), 1)]), "{point}: nothing else was dropped");
         for webhook in self.webhooks.values() {
