@@ -1,4 +1,4 @@
-// A plain producer, with nothing but Node's standard library: reads one account a line, pushes its event.
+// A plain producer that uses only Node's standard library: reads one account per line, and pushes its event.
 //
 //     node produce.mjs PORT PREFIX PARTITIONS < accounts
 
@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import * as zlib from "node:zlib";
 
-// Node has zlib.crc32 from 20.15 on.
+// Node has zlib.crc32 from version 20.15.
 const crc32 = zlib.crc32 ?? ((text) => {
   let crc = ~0;
   for (const byte of Buffer.from(text)) {

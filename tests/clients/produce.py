@@ -1,4 +1,4 @@
-"""A plain producer, with nothing but Python's standard library: reads one account a line, pushes its event.
+"""A plain producer that uses only Python's standard library: reads one account per line, and pushes its event.
 
     produce.py PORT PREFIX PARTITIONS < accounts
 """

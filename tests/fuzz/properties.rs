@@ -1,5 +1,5 @@
-//! What must hold of every input whatsoever, where strangers' bytes are read. The fuzzer looks for inputs that break
-//! it (`make fuzz`); the tests replay those that were kept (`tests/it/kept.rs`).
+//! Properties that must hold for every input from outside. The fuzzer looks for inputs that break them (`make fuzz`);
+//! the tests replay those that were kept (`tests/it/kept.rs`).
 
 #![allow(dead_code, reason = "each fuzz target uses one of them")]
 
@@ -21,8 +21,8 @@ use lynkhook::{
     secrets::{SecretSlot, Vault},
 };
 
-/// A URL that is accepted is canonical, is `https`, names a host with a dot that is no address, and another parser
-/// reads the same host and port in it.
+/// An accepted URL is canonical and `https`; its host is a name with a dot, not an address; and another parser reads
+/// the same host and port.
 pub(crate) fn url(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let Ok(url) = EndpointUrl::parse(text, &AllowList::default()) else { return };
@@ -32,12 +32,12 @@ pub(crate) fn url(data: &[u8]) {
     assert!(url.as_str().starts_with("https://") && url.as_str().is_ascii());
     assert!(url.host().contains('.') && url.host().parse::<IpAddr>().is_err());
     let other: http::Uri = url.as_str().parse().expect("every parser reads it");
-    assert_eq!(other.host(), Some(url.host()), "two parsers read two hosts");
+    assert_eq!(other.host(), Some(url.host()), "two parsers read different hosts");
     assert_eq!(other.port_u16().unwrap_or(443), url.port());
     assert!(!other.authority().expect("it has one").as_str().contains('@'));
 }
 
-/// A header that is accepted is one that the HTTP client can send, and frames nothing.
+/// The HTTP client can send every accepted header, and no accepted header changes the framing of the request.
 pub(crate) fn header(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let Some((name, value)) = header::read_line(text) else { return };
@@ -54,10 +54,10 @@ pub(crate) fn header(data: &[u8]) {
     assert!(!framing.contains(&name.as_str()), "{name} decides about the request");
 }
 
-/// An entry is judged without a panic; an event's bytes are kept, and a delivery reads again as what it was.
+/// An entry is judged without a panic. An event keeps its bytes, and a delivery reads back unchanged.
 ///
-/// The first line of the input is the account, the second the id (none where it is empty), the rest the envelope;
-/// the whole of it is a delivery's text too.
+/// The first line of the input is the account, the second the id (an empty line means no id), the rest the envelope;
+/// the whole input is also read as a delivery's text.
 pub(crate) fn entry(data: &[u8]) {
     let kind = EventType {
         description: String::new(),
@@ -76,7 +76,7 @@ pub(crate) fn entry(data: &[u8]) {
         fields.push(("id".into(), id.clone()));
     }
     if let Ok(Judged { work: Work::Event(event), envelope: kept, .. }) = judge(&fields) {
-        assert_eq!(kept, envelope, "the bytes that are sent are those that were pushed");
+        assert_eq!(kept, envelope, "the bytes sent are the bytes pushed");
         assert_eq!(event.account.as_str().as_bytes(), account);
         assert!(id.is_empty() || event.id.as_str().as_bytes() == id);
         assert!(event.id.as_str().parse::<lynkhook::domain::event::EventId>().is_ok());
@@ -85,22 +85,18 @@ pub(crate) fn entry(data: &[u8]) {
     let whole = Bytes::copy_from_slice(data);
     if let Ok(Judged { work: Work::Delivery(delivery), envelope, .. }) = judge(&[("delivery".into(), whole)]) {
         let text = [delivery.line().as_bytes(), b"\n", &envelope].concat();
-        assert_eq!(
-            Delivery::parse(&text),
-            Ok((delivery, &envelope[..])),
-            "a delivery that goes on is the one that came"
-        );
+        assert_eq!(Delivery::parse(&text), Ok((delivery, &envelope[..])), "a delivery is passed on unchanged");
     }
 }
 
-/// A log entry that can be read is written as what reads the same.
+/// A log entry that can be read is written so that it reads back the same.
 pub(crate) fn log_entry(data: &[u8]) {
     let Ok(entry) = serde_json::from_slice::<LogEntry>(data) else { return };
-    let again: LogEntry = serde_json::from_str(&entry.to_json()).expect("what is written can be read");
+    let again: LogEntry = serde_json::from_str(&entry.to_json()).expect("a written entry can be read");
     assert_eq!(again, entry);
 }
 
-/// Nothing opens but what was sealed, for its place.
+/// Only text that was sealed for this place opens.
 pub(crate) fn sealed(data: &[u8]) {
     let key = secrecy::SecretString::from("dGVzdHMgb25seSwgbmV2ZXIgYSByZWFsIHNlY3JldCE=");
     let vault = Vault::new(Some(&key)).expect("a key");
@@ -108,5 +104,5 @@ pub(crate) fn sealed(data: &[u8]) {
     let webhook = "wh_019a1b2c-0000-7000-8000-000000000001".parse().expect("a webhook");
     let place = SecretSlot { account: &account, webhook, field: "token" };
     let text = String::from_utf8_lossy(data).into_owned();
-    assert!(vault.open(place, &Sealed(text)).is_err(), "what nobody sealed has opened");
+    assert!(vault.open(place, &Sealed(text)).is_err(), "text that was never sealed has opened");
 }

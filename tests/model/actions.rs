@@ -1,4 +1,4 @@
-//! What can happen: what workers do, what people do, what time does, and what goes wrong.
+//! All actions: of workers, of people, of time, and faults.
 
 use crate::{
     protocol::Protocol,
@@ -7,22 +7,22 @@ use crate::{
     worker,
 };
 
-/// One thing that happens. `hand` is a place in a worker's table.
+/// One action. `hand` is an index in a worker's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// A producer's event is accepted.
     Accept,
 
-    /// A worker reads one entry; unanswered, the entry is its and it does not know.
+    /// A worker reads one entry. If the answer is lost, Redis has given it the entry and it does not know.
     Read {
         worker: u8,
         answered: bool,
     },
-    /// A worker connects anew, and takes back what it read and was not told of.
+    /// A worker reconnects, and takes back entries that it read without getting the answer.
     TakeBack {
         worker: u8,
     },
-    /// A worker claims what is idle.
+    /// A worker claims idle entries.
     Claim {
         worker: u8,
         room: u8,
@@ -34,7 +34,7 @@ pub(crate) enum Action {
         worker: u8,
         hand: u8,
     },
-    /// A worker makes the request; what follows is decided.
+    /// A worker makes the request; the next step is decided.
     Request {
         worker: u8,
         hand: u8,
@@ -45,12 +45,12 @@ pub(crate) enum Action {
         worker: u8,
         hand: u8,
     },
-    /// A worker takes a leased step and hears the answer.
+    /// A worker takes a leased step and gets the answer.
     Take {
         worker: u8,
         hand: u8,
     },
-    /// A worker gives up what a renewal told it is another's.
+    /// A worker gives up an entry after a renewal said that another worker holds it.
     GiveUp {
         worker: u8,
         hand: u8,
@@ -58,12 +58,12 @@ pub(crate) enum Action {
     Renew {
         worker: u8,
     },
-    /// A worker stops, gives back what it has not started, and is succeeded by another.
+    /// A worker stops, gives back its unstarted entries, and is succeeded by another.
     Leave {
         worker: u8,
     },
     Promote,
-    /// A worker looks for entries that nobody holds.
+    /// A worker looks for entries without a holder.
     Audit,
     Release {
         webhook: u8,
@@ -83,7 +83,7 @@ pub(crate) enum Action {
         webhook: u8,
     },
 
-    /// The lease of an entry ends that no worker's table has.
+    /// The lease of an entry ends that is in no worker's table.
     LeaseEnds {
         entry: u8,
     },
@@ -99,37 +99,37 @@ pub(crate) enum Action {
     Crash {
         worker: u8,
     },
-    /// A worker stands still until all its leases have ended; then it goes on.
+    /// A worker stalls until all its leases have ended, and then continues.
     Stall {
         worker: u8,
     },
-    /// A leased step is sent and its reply is lost.
+    /// A leased step is sent, and its reply is lost.
     Lose {
         worker: u8,
         hand: u8,
     },
-    /// What was sent takes effect.
+    /// The command on the wire takes effect.
     Arrive,
-    /// The consumer group is destroyed and made anew.
+    /// The consumer group is destroyed and recreated.
     LoseGroup,
-    /// Somebody deletes a worker's consumer: nobody holds what it had.
+    /// A worker's consumer is deleted, so its entries have no holder.
     LoseConsumer {
         worker: u8,
     },
 }
 
-/// What a receiver answers.
+/// A receiver's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Receiver {
     Accepts,
-    /// A reason to try again.
+    /// A reason to retry.
     Unavailable,
-    /// Final.
+    /// A final answer.
     Refuses,
 }
 
 impl Action {
-    /// The worker that it is about.
+    /// The worker of the action.
     pub(crate) fn worker_mut(&mut self) -> Option<&mut u8> {
         match self {
             Self::Read { worker, .. }
@@ -150,12 +150,12 @@ impl Action {
         }
     }
 
-    /// Whether it has to happen sooner or later, if nothing more goes wrong and whoever switched a webhook off
-    /// switches it on again.
+    /// Whether it must happen sooner or later if there are no more faults and every webhook that was switched off is
+    /// switched on again.
     pub(crate) fn is_progress(self, state: &State) -> bool {
         match self {
             Self::Read { answered, .. } | Self::Claim { answered, .. } => answered,
-            // The answer that makes the longest way.
+            // The answer that leads to the longest history.
             Self::Request { answer, .. } => answer == Receiver::Unavailable,
             Self::LookUp { .. }
             | Self::Take { .. }
@@ -172,7 +172,7 @@ impl Action {
     }
 }
 
-/// The state after it happened.
+/// The state after an action.
 pub(crate) fn after(protocol: Protocol, before: &State, action: Action) -> State {
     let mut state = before.clone();
     match action {
@@ -220,7 +220,7 @@ pub(crate) fn after(protocol: Protocol, before: &State, action: Action) -> State
     state
 }
 
-/// What people decided.
+/// An action of people.
 fn decided(state: &mut State, action: Action) {
     match action {
         Action::Switch { webhook, on } => {
@@ -239,7 +239,7 @@ fn decided(state: &mut State, action: Action) {
     }
 }
 
-/// What time brought.
+/// An effect of time.
 fn passed(state: &mut State, action: Action) {
     match action {
         Action::LeaseEnds { entry } => ends(state, |found| found.id == entry),
@@ -249,7 +249,7 @@ fn passed(state: &mut State, action: Action) {
     }
 }
 
-/// What went wrong.
+/// A fault.
 fn failed(protocol: Protocol, state: &mut State, action: Action) {
     match action {
         Action::Crash { worker } => {
@@ -266,7 +266,7 @@ fn failed(protocol: Protocol, state: &mut State, action: Action) {
             state.happened.losses += 1;
         }
         Action::Arrive => {
-            let command = state.wire.take().expect("something is on its way");
+            let command = state.wire.take().expect("a command is on its way");
             protocol.take(state, command);
         }
         Action::LoseGroup => {
@@ -284,14 +284,14 @@ fn failed(protocol: Protocol, state: &mut State, action: Action) {
     }
 }
 
-/// The leased step that a worker is about to take.
+/// The leased step that a worker takes next.
 pub(crate) fn command(state: &State, worker: u8, hand: u8) -> Command {
     let Hand { entry, deliveries, stage, .. } = state.workers[usize::from(worker)][usize::from(hand)];
     let Stage::Ready(step) = stage else { panic!("no step is ready") };
     Command { consumer: Consumer::Worker(worker), entry, deliveries, step }
 }
 
-/// What a worker believes to hold: entry, delivery count.
+/// The leases that a worker believes it has: entry, delivery count.
 pub(crate) fn leases(state: &State, worker: u8) -> Vec<(u8, u8)> {
     let hands = state.workers[usize::from(worker)].iter().filter(|hand| !hand.lost);
     hands.map(|hand| (hand.entry, hand.deliveries)).collect()

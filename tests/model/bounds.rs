@@ -1,25 +1,26 @@
-//! How far a search goes.
+//! The limits of a search.
 
 use crate::state::Faults;
 
-/// How much may happen in one history. Time passes, leases are renewed and webhooks are switched on without bound.
+/// How many of each action one history may have. Passing time, renewals of leases and switching webhooks on are
+/// unlimited.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) workers: usize,
-    /// What one worker takes at a time.
+    /// The most entries that one worker takes at a time.
     pub(crate) hands: u8,
     pub(crate) webhooks: usize,
     pub(crate) events: u8,
-    /// Of each kind of fault.
+    /// The most faults of each kind.
     pub(crate) faults: Faults,
-    /// Of all kinds together.
+    /// The most faults of all kinds together.
     pub(crate) faults_in_all: u8,
     /// Deliveries put off because their endpoint had no room.
     pub(crate) put_off: u8,
     pub(crate) switched_off: u8,
     pub(crate) deletions: u8,
     pub(crate) redeliveries: u8,
-    /// Whether workers stop in good order.
+    /// Whether workers stop in order.
     pub(crate) leaving: bool,
 }
 

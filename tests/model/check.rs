@@ -1,4 +1,4 @@
-//! The model, checked: what holds within which bounds, and that each part of the protocol is needed.
+//! Checks the model: the invariants hold within the stated bounds, and each part of the protocol is needed.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::{
 
 const EACH_FAULT: Faults = Faults { crashes: 1, stalls: 1, losses: 1, groups: 1, consumers: 1 };
 
-/// Two workers that take one entry at a time, one event, one webhook, nothing wrong.
+/// Two workers that take one entry at a time, one event, one webhook, no faults.
 const SMALLEST: Bounds = Bounds {
     workers: 2,
     hands: 1,
@@ -26,7 +26,7 @@ const SMALLEST: Bounds = Bounds {
     leaving: false,
 };
 
-/// Searches, and prints how far.
+/// Searches, and prints the extent.
 fn searched(protocol: Protocol, bounds: Bounds) -> Found {
     let started = Instant::now();
     let found = search(protocol, bounds);
@@ -44,7 +44,7 @@ fn one_delivery_survives_any_two_faults() {
 }
 
 #[test]
-fn one_delivery_survives_any_fault_amid_what_people_do() {
+fn one_delivery_survives_any_fault_amid_peoples_actions() {
     assert_all_hold(Bounds { faults_in_all: 1, switched_off: 1, deletions: 1, ..SMALLEST });
     assert_all_hold(Bounds { faults_in_all: 1, redeliveries: 1, ..SMALLEST });
 }
@@ -56,7 +56,7 @@ fn a_delivery_that_is_put_off_because_its_endpoint_is_busy_survives_any_fault() 
 }
 
 #[test]
-fn where_held_is_full_a_new_delivery_fails_while_its_webhook_is_on_and_the_oldest_goes_while_it_is_off() {
+fn when_held_is_full_a_new_delivery_fails_or_the_oldest_is_dropped_if_the_webhook_is_off() {
     assert_all_hold(Bounds { events: 2, put_off: 2, ..SMALLEST });
     assert_all_hold(Bounds { events: 2, put_off: 1, switched_off: 1, workers: 1, ..SMALLEST });
 }
@@ -74,17 +74,17 @@ fn two_webhooks_survive_a_stall() {
 }
 
 #[test]
-fn two_webhooks_one_of_which_is_switched_and_one_deleted_share_an_event() {
+fn two_webhooks_share_an_event_while_one_is_switched_and_one_deleted() {
     assert_all_hold(Bounds { webhooks: 2, switched_off: 1, deletions: 1, ..SMALLEST });
 }
 
 #[test]
-fn an_entry_that_comes_to_its_worker_anew_survives_any_fault() {
+fn an_entry_given_to_its_worker_again_survives_any_fault() {
     let faults = Faults { stalls: 1, groups: 1, losses: 1, ..Faults::default() };
     assert_all_hold(Bounds { hands: 2, leaving: true, faults, faults_in_all: 2, ..SMALLEST });
 }
 
-/// The same wider, for `make model`.
+/// The same within wider bounds, for `make model`.
 #[test]
 #[ignore = "takes a minute; `make model` runs it"]
 fn wider_bounds_hold_too() {
@@ -107,7 +107,7 @@ fn wider_bounds_hold_too() {
     }
 }
 
-/// A broken protocol, and the words of the invariant that it breaks.
+/// Checks that a broken protocol violates an invariant whose message has these words.
 fn breaks(what: &str, protocol: Protocol, bounds: Bounds) {
     let found = searched(protocol, bounds);
     let counterexample = found.counterexample.expect("a counterexample");
@@ -115,32 +115,32 @@ fn breaks(what: &str, protocol: Protocol, bounds: Bounds) {
 }
 
 #[test]
-fn without_the_fence_a_stale_holder_moves_what_is_anothers() {
+fn without_the_fence_a_stale_holder_moves_anothers_entry() {
     let bounds = Bounds { faults_in_all: 1, ..SMALLEST };
-    breaks("who does not hold", Protocol { fenced: false, ..Protocol::WHOLE }, bounds);
+    breaks("without holding the entry", Protocol { fenced: false, ..Protocol::WHOLE }, bounds);
 }
 
 #[test]
-fn without_the_delivery_count_a_late_command_moves_what_its_consumer_took_anew() {
+fn without_the_delivery_count_a_late_command_moves_an_entry_taken_again() {
     let bounds = Bounds { faults_in_all: 3, faults: Faults { stalls: 2, losses: 1, ..Faults::default() }, ..SMALLEST };
-    breaks("who does not hold", Protocol { counted: false, ..Protocol::WHOLE }, bounds);
+    breaks("without holding the entry", Protocol { counted: false, ..Protocol::WHOLE }, bounds);
 }
 
 #[test]
-fn without_the_question_for_the_webhook_a_deleted_ones_keys_come_back() {
+fn without_a_check_for_the_webhook_keys_of_a_deleted_one_come_back() {
     let bounds = Bounds { deletions: 1, ..SMALLEST };
     breaks("left of a deleted webhook", Protocol { webhook_must_exist: false, ..Protocol::WHOLE }, bounds);
 }
 
 #[test]
-fn without_a_visit_or_release_what_is_held_is_stranded() {
+fn without_a_visit_or_release_held_deliveries_are_stranded() {
     for bounds in [Bounds { switched_off: 1, ..SMALLEST }, Bounds { put_off: 1, ..SMALLEST }] {
         breaks("held without a visit or release", Protocol { held_is_planned: false, ..Protocol::WHOLE }, bounds);
     }
 }
 
 #[test]
-fn an_event_whose_fan_out_does_not_go_on_is_lost() {
+fn an_event_whose_fan_out_does_not_continue_is_lost() {
     let bounds = Bounds { webhooks: 2, ..SMALLEST };
     breaks("event 0 is in 0 places", Protocol { fan_out_goes_on: false, ..Protocol::WHOLE }, bounds);
 }
@@ -156,13 +156,13 @@ fn a_promoter_that_does_not_wait_is_early() {
 }
 
 #[test]
-fn without_claiming_what_a_dead_worker_held_never_ends() {
+fn without_claiming_a_dead_workers_entries_never_end() {
     let bounds = Bounds { faults_in_all: 1, ..SMALLEST };
-    breaks("nothing goes on", Protocol { claims: false, ..Protocol::WHOLE }, bounds);
+    breaks("no progress is possible", Protocol { claims: false, ..Protocol::WHOLE }, bounds);
 }
 
 #[test]
-fn without_audits_what_a_deleted_consumer_held_never_ends() {
+fn without_audits_a_deleted_consumers_entries_never_end() {
     let bounds = Bounds { faults_in_all: 1, ..SMALLEST };
-    breaks("nothing goes on", Protocol { audits: false, ..Protocol::WHOLE }, bounds);
+    breaks("no progress is possible", Protocol { audits: false, ..Protocol::WHOLE }, bounds);
 }

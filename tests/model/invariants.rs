@@ -1,22 +1,22 @@
-//! What must hold in every state, whatever happened.
+//! The invariants: they must hold in every state, whatever happened.
 
 use crate::state::{Counts, Delivery, Event, State, Work};
 
-/// Which of the invariants is broken, and how.
+/// The first broken invariant, and how it is broken.
 pub(crate) fn broken(state: &State) -> Option<String> {
     each_event_is_somewhere_once(state)
         .or_else(|| each_attempt_is_logged_once(state))
-        .or_else(|| what_is_held_is_visited(state))
+        .or_else(|| every_held_delivery_has_a_visit_or_release(state))
         .or_else(|| state.early.first().map(|early| format!("promoted before it was due: {early:?}")))
         .or_else(|| attempts_are_one_to_three(state))
         .or_else(|| nothing_is_left_of_a_deleted_webhook(state))
-        .or_else(|| state.trespassed.then(|| "a step was taken by who does not hold the entry".to_owned()))
-        .or_else(|| what_was_dropped_was_counted(state))
+        .or_else(|| state.trespassed.then(|| "a step was taken without holding the entry".to_owned()))
+        .or_else(|| every_drop_was_counted(state))
 }
 
-/// An event is waiting as such, or was set aside, or nobody wanted it, or every webhook that was to get it has it in
-/// exactly one place: queue, retries, held, failed, delivered, dropped. Only while it is being fanned out it is waiting, or set
-/// aside, and some webhooks have it: those up to the one behind which it goes on.
+/// An event is whole in one place (waiting or set aside), or no webhook wanted it, or every webhook that should get it
+/// has it in exactly one place: queue, retries, held, failed, delivered, dropped. Only during fan-out is the event
+/// waiting or set aside while some webhooks have it: those up to the webhook after which the fan-out continues.
 fn each_event_is_somewhere_once(state: &State) -> Option<String> {
     for event in 0..state.accepted {
         let queued = state.queue.iter().filter_map(|entry| match &entry.work {
@@ -52,13 +52,13 @@ fn each_event_is_somewhere_once(state: &State) -> Option<String> {
     None
 }
 
-/// A stale holder's result is not logged.
+/// The result of a stale holder is not logged.
 fn each_attempt_is_logged_once(state: &State) -> Option<String> {
     let mut log = state.webhooks.iter().flat_map(|webhook| &webhook.log);
     log.find(|(_, times)| **times > 1).map(|(logged, times)| format!("logged {times} times: {logged:?}"))
 }
 
-fn what_is_held_is_visited(state: &State) -> Option<String> {
+fn every_held_delivery_has_a_visit_or_release(state: &State) -> Option<String> {
     let stranded = |webhook: &&crate::state::Webhook| {
         let comes_back = webhook.visit && (webhook.release.is_some() || !webhook.active);
         !webhook.held.is_empty() && !comes_back
@@ -66,7 +66,8 @@ fn what_is_held_is_visited(state: &State) -> Option<String> {
     state.webhooks.iter().find(stranded).map(|webhook| format!("held without a visit or release: {:?}", webhook.held))
 }
 
-/// A request is repeated under its number only after a crash, a stall, or the loss of the group or a consumer; never for a lost reply.
+/// A request is repeated with its number only after a crash, a stall, or the loss of the group or a consumer; a lost
+/// reply never repeats one.
 fn attempts_are_one_to_three(state: &State) -> Option<String> {
     let repeats = state.happened.crashes + state.happened.stalls + state.happened.groups + state.happened.consumers;
     let wrong = |(delivery, times): &(&Delivery, &u8)| !(1..=3).contains(&delivery.attempt) || **times > 1 + repeats;
@@ -81,7 +82,7 @@ fn nothing_is_left_of_a_deleted_webhook(state: &State) -> Option<String> {
     state.webhooks.iter().find(left).map(|webhook| format!("left of a deleted webhook: {webhook:?}"))
 }
 
-fn what_was_dropped_was_counted(state: &State) -> Option<String> {
+fn every_drop_was_counted(state: &State) -> Option<String> {
     let dropped: u8 = state.books.values().map(|ended| ended.dropped).sum();
     let Counts { deliveries_of_deleted_webhook, failed_of_deleted_webhook, held_overflow, .. } = state.counts;
     let counted = deliveries_of_deleted_webhook + failed_of_deleted_webhook + held_overflow;
@@ -90,7 +91,7 @@ fn what_was_dropped_was_counted(state: &State) -> Option<String> {
     (!right).then(|| format!("dropped {dropped} and {}, counted {counted} and {unmatched}", state.unmatched.len()))
 }
 
-/// Whether everything accepted has ended, and nobody has anything in hand.
+/// Whether everything accepted has ended, and no worker has an entry in hand.
 pub(crate) fn is_ended(state: &State) -> bool {
     let held = state.webhooks.iter().any(|webhook| !webhook.held.is_empty());
     state.queue.is_empty() && state.retries.is_empty() && !held && state.workers.iter().all(Vec::is_empty)

@@ -1,12 +1,12 @@
-//! The protocol as a model: queue, leases, workers, promoter, releases, visits, and all that can go wrong.
+//! The protocol as a model: queue, leases, workers, promoter, releases, visits, and all possible faults.
 //!
-//! - [`state`] is what lies in Redis, what each worker believes, and the books;
-//! - [`redis_steps`] are the scripts, [`worker`] is a worker's side, as pure functions;
-//! - [`actions`] is all that can happen, faults included; [`possible`] says what can happen next;
+//! - [`state`] is the content of Redis, the beliefs of each worker, and the books;
+//! - [`redis_steps`] are the scripts, and [`worker`] is a worker's side, as pure functions;
+//! - [`actions`] are all possible actions, faults included; [`possible`] lists those that can come next;
 //! - [`invariants`] must hold whatever happens; [`check`] searches every history within stated bounds, and shows that
 //!   each part of the [`protocol`] is needed;
-//! - [`replay`] takes random histories on a real Redis and compares after each step, so that this model stays a model
-//!   of the scripts.
+//! - [`replay`] runs random histories on a real Redis and compares the state after each step, so that the model stays
+//!   a model of the scripts.
 
 mod actions;
 mod bounds;

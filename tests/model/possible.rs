@@ -1,4 +1,4 @@
-//! What can happen next in a state, within bounds.
+//! The actions that can come next in a state, within bounds.
 
 use crate::{
     actions::{Action, Receiver},
@@ -6,8 +6,8 @@ use crate::{
     state::{Consumer, Due, Entry, GONE, Hand, Pending, Stage, State},
 };
 
-/// All that can happen within bounds and changes something. What workers have in hand comes first, so that the first that
-/// [is progress](Action::is_progress) leads to an end.
+/// All actions that are possible within bounds and change the state. Actions on entries in hand come first, so that the
+/// first one that [is progress](Action::is_progress) leads to an end.
 pub(crate) fn possible(state: &State, bounds: &Bounds) -> Vec<Action> {
     let mut found = Vec::new();
     for (worker, hands) in (0..).zip(&state.workers) {

@@ -1,31 +1,31 @@
-//! What the protocol rests on, each part of which can be taken out to see what breaks.
+//! The parts that the protocol rests on. Each can be removed to see which invariant breaks.
 
-/// The parts that are in force.
+/// The parts in force.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each stands for a condition in a script")]
 pub(crate) struct Protocol {
-    /// A leased step asks first whether the entry is its consumer's.
+    /// A leased step first checks that its consumer holds the entry.
     pub(crate) fenced: bool,
-    /// … and under this very delivery count.
+    /// … and with the same delivery count.
     pub(crate) counted: bool,
-    /// `settle` and `hold` ask whether the webhook is still there.
+    /// `settle` and `hold` check that the webhook still exists.
     pub(crate) webhook_must_exist: bool,
-    /// `hold` sees to a visit, and to a release where the webhook is on.
+    /// `hold` plans a visit, and a release if the webhook is on.
     pub(crate) held_is_planned: bool,
-    /// `claim` takes over what is idle.
+    /// `claim` takes over idle entries.
     pub(crate) claims: bool,
-    /// `audit` looks for what nobody holds.
+    /// `audit` looks for entries without a holder.
     pub(crate) audits: bool,
     /// `fan_out` puts the rest of a fan-out back into the queue.
     pub(crate) fan_out_goes_on: bool,
-    /// `promote` takes out of the retries what it puts into the queue.
+    /// `promote` removes from the retries every delivery that it puts into the queue.
     pub(crate) promote_removes: bool,
-    /// `promote` leaves what is not due.
+    /// `promote` leaves retries that are not yet due.
     pub(crate) promote_waits: bool,
 }
 
 impl Protocol {
-    /// As the scripts are.
+    /// All parts, like the scripts.
     pub(crate) const WHOLE: Self = Self {
         fenced: true,
         counted: true,

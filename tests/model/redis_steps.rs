@@ -1,17 +1,18 @@
-//! Each script of `src/store/lua` as a pure function on the abstract state: the same conditions, the same effect.
+//! Each script of `src/store/lua` as a pure function on the abstract state, with the same conditions and the same
+//! effect.
 //!
-//! What is left out, because nothing here depends on it: bounds by bytes and age, the bounds of `failed` and `rejected`, and
-//! equal events under one id. The tests of `tests/it/steps` hold those.
+//! The model omits limits on bytes and age, the limits of `failed` and `rejected`, and equal events with one id,
+//! because nothing here depends on them. The tests of `tests/it/steps` cover those.
 
 use crate::{
     protocol::Protocol,
     state::{Command, Consumer, Delivery, Due, Event, Logged, Next, Pending, Reason, State, Step, Work},
 };
 
-/// How many may be held for a webhook. A setting; 10,000 by default, and here less, to be reached.
+/// The most deliveries held for a webhook. A setting, 10,000 by default; small here, so that it is reached.
 pub(crate) const HELD_LIMIT: usize = 1;
 
-/// What a leased step answers.
+/// The answer of a leased step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Answer {
     Done,
@@ -21,7 +22,7 @@ pub(crate) enum Answer {
     Full,
 }
 
-/// What a worker is given: entry, delivery count, work.
+/// The entries that a worker is given: entry, delivery count, work.
 pub(crate) type Given = Vec<(u8, u8, Work)>;
 
 impl Protocol {
@@ -143,7 +144,7 @@ impl Protocol {
         gone
     }
 
-    /// `audit.lua`: what nobody holds counts as idle for long, and as never given to anybody.
+    /// `audit.lua`: an entry without a holder counts as long idle, and as never delivered.
     pub(crate) fn audit(self, state: &mut State) {
         let pending = state.queue.iter_mut().filter_map(|entry| entry.pending.as_mut());
         for pending in pending.filter(|pending| self.audits && pending.holder == Consumer::Nobody) {
@@ -174,7 +175,7 @@ fn reject(state: &mut State, entry: u8) -> Answer {
     Answer::Done
 }
 
-/// `XREADGROUP … >` of one entry. What nobody has taken stands behind what somebody has.
+/// `XREADGROUP … >` of one entry: the oldest that no consumer has taken. Taken entries come before all others.
 pub(crate) fn read(state: &mut State, consumer: Consumer) -> Given {
     let Some(entry) = state.queue.iter_mut().find(|entry| entry.pending.is_none()) else { return Vec::new() };
     entry.pending = Some(Pending { holder: consumer, deliveries: 1, idle: false });
@@ -194,7 +195,7 @@ pub(crate) fn take_back(state: &mut State, consumer: Consumer) -> Given {
     given
 }
 
-/// `claim.lua`, with room for so many entries and so many suspects.
+/// `claim.lua`, with room for `room` entries and `suspects` suspects.
 pub(crate) fn claim(state: &mut State, consumer: Consumer, room: usize, mut suspects: usize) -> Given {
     let mut given = Vec::new();
     for suspect in [true, false] {
@@ -213,7 +214,7 @@ pub(crate) fn claim(state: &mut State, consumer: Consumer, room: usize, mut susp
     given
 }
 
-/// `renew.lua`; answers what is another's.
+/// `renew.lua`; answers the entries that another consumer holds.
 pub(crate) fn renew(protocol: Protocol, state: &mut State, consumer: Consumer, leases: &[(u8, u8)]) -> Vec<u8> {
     let mut lost = Vec::new();
     for &(entry, deliveries) in leases {
@@ -228,7 +229,7 @@ pub(crate) fn renew(protocol: Protocol, state: &mut State, consumer: Consumer, l
     lost
 }
 
-/// `leave.lua`: what was not started comes again as new entries.
+/// `leave.lua`: unstarted entries are added again as new ones.
 pub(crate) fn leave(protocol: Protocol, state: &mut State, consumer: Consumer, unstarted: &[(u8, u8)]) {
     for &(entry, deliveries) in unstarted {
         if protocol.holds(state, consumer, entry, deliveries) {
@@ -240,7 +241,7 @@ pub(crate) fn leave(protocol: Protocol, state: &mut State, consumer: Consumer, u
     }
 }
 
-/// `release.lua`: does nothing before it is due.
+/// `release.lua`: does nothing before the release is due.
 pub(crate) fn release(state: &mut State, number: u8) {
     let webhook = &mut state.webhooks[usize::from(number)];
     if webhook.release != Some(Due::Now) {
@@ -253,7 +254,7 @@ pub(crate) fn release(state: &mut State, number: u8) {
     }
 }
 
-/// `visit.lua`, when it is due.
+/// `visit.lua`, when the visit is due.
 pub(crate) fn visit(state: &mut State, number: u8) {
     let webhook = &mut state.webhooks[usize::from(number)];
     if webhook.visit && webhook.active && !webhook.held.is_empty() {
@@ -284,7 +285,7 @@ pub(crate) fn delete(state: &mut State, number: u8) {
     }
 }
 
-/// `redeliver.lua`, of all that failed.
+/// `redeliver.lua`, for all failed deliveries.
 pub(crate) fn redeliver(state: &mut State, number: u8) {
     for failed in std::mem::take(&mut state.webhooks[usize::from(number)].failed) {
         state.push(Work::Delivery(Delivery { attempt: 1, redelivery: failed.redelivery + 1, ..failed }));

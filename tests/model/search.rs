@@ -1,9 +1,9 @@
-//! A breadth-first search of all that can happen within bounds.
+//! A breadth-first search of all histories within bounds.
 //!
-//! Our own, in a hundred lines, rather than the crate `stateright`: that one brings a web server and a second `rand`
-//! which no feature turns off, compares states by a 64-bit digest, and would walk to the end anew from every state to
-//! find what is stuck. Here states are compared whole, the first counterexample is the shortest, and the way to the
-//! end is shared: each state has one step that it takes when nothing more goes wrong.
+//! It is our own, in a hundred lines, instead of the crate `stateright`. That crate brings a web server and a second
+//! `rand` that no feature turns off, compares states by a 64-bit digest, and would walk to the end again from every
+//! state to find stuck ones. Here states are compared whole, the first counterexample is the shortest, and the path to
+//! the end is shared: each state has one step that it takes when there are no more faults.
 
 use std::{collections::HashMap, fmt, rc::Rc};
 
@@ -16,20 +16,20 @@ use crate::{
     state::State,
 };
 
-/// A search goes no further than this many states.
+/// The most states that a search visits.
 const STATES_MAX: usize = 20_000_000;
 
-/// What a search found.
+/// The result of a search.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) states: usize,
     pub(crate) transitions: usize,
-    /// Steps on the shortest way to the furthest state.
+    /// Steps on the shortest path to the most distant state.
     pub(crate) depth: usize,
     pub(crate) counterexample: Option<Counterexample>,
 }
 
-/// The shortest history that breaks something.
+/// The shortest history that breaks an invariant.
 #[derive(Debug)]
 pub(crate) struct Counterexample {
     pub(crate) broken: String,
@@ -50,7 +50,7 @@ impl fmt::Display for Found {
     }
 }
 
-/// A state, how it was first reached, and where it goes when nothing more goes wrong.
+/// A state, how it was first reached, and the next state if there are no more faults.
 struct Visited {
     state: Rc<State>,
     from: u32,
@@ -67,7 +67,7 @@ struct Search {
     transitions: usize,
 }
 
-/// Searches everything within bounds, or up to the first counterexample.
+/// Searches everything within bounds, or until the first counterexample.
 pub(crate) fn search(protocol: Protocol, bounds: Bounds) -> Found {
     let mut search = Search { protocol, bounds, numbers: HashMap::new(), visited: Vec::new(), transitions: 0 };
     search.visit(State::new(bounds.workers, bounds.webhooks), 0, Action::Accept, 0);
@@ -89,7 +89,7 @@ pub(crate) fn search(protocol: Protocol, bounds: Bounds) -> Found {
 }
 
 impl Search {
-    /// Takes note of a state, unless it is known; answers its number.
+    /// Records a state, unless it is known. Answers its number.
     fn visit(&mut self, state: State, from: u32, by: Action, depth: u32) -> u32 {
         if let Some(number) = self.numbers.get(&state) {
             return *number;
@@ -113,8 +113,8 @@ impl Search {
         }
     }
 
-    /// A state from which, when nothing more goes wrong, something never ends: what goes on leads round in circles, or
-    /// nothing goes on.
+    /// A state from which, without more faults, some work never ends: progress leads round in a circle, or no progress
+    /// is possible.
     fn stuck(&self) -> Option<(usize, String)> {
         let mut ends: Vec<bool> = self.visited.iter().map(|v| v.onward.is_none() && is_ended(&v.state)).collect();
         for start in 0..self.visited.len() {
@@ -124,15 +124,15 @@ impl Search {
                 if ends[onward] || ends[start] {
                     break;
                 }
-                // Longer than any way to the end: it is a circle.
+                // Longer than any path to the end, so it is a circle.
                 if way.len() > 500 {
-                    return Some((start, "what goes on never ends".to_owned()));
+                    return Some((start, "progress never ends".to_owned()));
                 }
                 way.push(onward);
             }
             let last = *way.last().expect("not empty");
             if self.visited[last].onward.is_none() && !ends[last] {
-                return Some((last, "nothing goes on, and not everything has ended".to_owned()));
+                return Some((last, "no progress is possible, and not everything has ended".to_owned()));
             }
             for at in way {
                 ends[at] = true;
@@ -148,7 +148,7 @@ impl Search {
             back = self.visited[back].from as usize;
         }
         history.reverse();
-        // Each worker under the one name that it has from the beginning, whatever places they changed on the way.
+        // Each worker has the one name that it had at the beginning, even if workers changed places on the way.
         let mut state = State::new(self.bounds.workers, self.bounds.webhooks);
         let mut named_anew = false;
         for action in &mut history {

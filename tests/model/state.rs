@@ -1,11 +1,12 @@
-//! The abstract state: what lies in Redis, what each worker believes, what is on its way between them, and the books.
+//! The abstract state: the content of Redis, the beliefs of each worker, the command on its way between them, and the
+//! books.
 //!
-//! Small numbers stand for names: an event, a webhook, a worker, a queue entry. Everything is ordered, so that equal
+//! Small numbers stand for names: of an event, a webhook, a worker, a queue entry. Everything is ordered, so that equal
 //! situations are equal values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An entry that is no longer in the queue. No step on it can do anything, so that all of them are alike.
+/// An entry that is no longer in the queue. Every step on such an entry does nothing, so all of them are equal.
 pub(crate) const GONE: u8 = u8::MAX;
 
 /// One event for one webhook, before an attempt.
@@ -13,12 +14,12 @@ pub(crate) const GONE: u8 = u8::MAX;
 pub(crate) struct Delivery {
     pub(crate) event: u8,
     pub(crate) webhook: u8,
-    /// How often it was redelivered by hand.
+    /// The number of redeliveries by hand.
     pub(crate) redelivery: u8,
     pub(crate) attempt: u8,
 }
 
-/// An event, and how far it was fanned out.
+/// An event, and how far its fan-out has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Event {
     pub(crate) number: u8,
@@ -26,7 +27,7 @@ pub(crate) struct Event {
     pub(crate) after: Option<u8>,
 }
 
-/// What a queue entry asks for.
+/// The content of a queue entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Work {
     Event(Event),
@@ -37,20 +38,20 @@ pub(crate) enum Work {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Consumer {
     Worker(u8),
-    /// It ended, and a command of its is still on the way.
+    /// The process ended, and a command from it is still on its way.
     Departed,
-    /// It ended, and nothing more will come of it.
+    /// The process ended, and no command from it will arrive.
     Dead,
-    /// Somebody deleted the consumer that had it.
+    /// The consumer that had the entry was deleted.
     Nobody,
 }
 
-/// Redis's note of who has an entry.
+/// Redis's record of an entry's holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Pending {
     pub(crate) holder: Consumer,
     pub(crate) deliveries: u8,
-    /// Longer than a lease.
+    /// Idle for longer than a lease.
     pub(crate) idle: bool,
 }
 
@@ -58,11 +59,11 @@ pub(crate) struct Pending {
 pub(crate) struct Entry {
     pub(crate) id: u8,
     pub(crate) work: Work,
-    /// `None`: nobody has taken it yet.
+    /// `None`: no consumer has taken it yet.
     pub(crate) pending: Option<Pending>,
 }
 
-/// What lies in Redis for one webhook.
+/// The content of Redis for one webhook.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Webhook {
     pub(crate) deleted: bool,
@@ -71,15 +72,15 @@ pub(crate) struct Webhook {
     pub(crate) held: Vec<Delivery>,
     /// Oldest first.
     pub(crate) failed: Vec<Delivery>,
-    /// How many log entries there are of each attempt.
+    /// The number of log entries of each attempt.
     pub(crate) log: BTreeMap<Logged, u8>,
     /// Its place in `releases`, and whether the release is due.
     pub(crate) release: Option<Due>,
-    /// Whether it has a place in `visits`. When the visit is due changes nothing.
+    /// Whether it has a place in `visits`. The visit's due time makes no difference.
     pub(crate) visit: bool,
 }
 
-/// Whether something that waits for a time may go on.
+/// Whether an item that waits for a time may proceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Due {
     Now,
@@ -93,7 +94,7 @@ pub(crate) struct Logged {
     pub(crate) last: bool,
 }
 
-/// `counts`: what was dropped, by cause.
+/// `counts`: the dropped deliveries, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(clippy::struct_field_names, reason = "they are the names in Redis")]
 pub(crate) struct Counts {
@@ -103,7 +104,7 @@ pub(crate) struct Counts {
     pub(crate) held_overflow: u8,
 }
 
-/// What follows an attempt, as `settle` takes it.
+/// The decision after an attempt, as `settle` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Next {
     Delivered,
@@ -111,22 +112,22 @@ pub(crate) enum Next {
     Failed,
 }
 
-/// Why a delivery is to wait beside the queue.
+/// The reason why a delivery waits beside the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Reason {
     Off,
-    /// Its endpoint has no room, and it counts against the limit of what is held.
+    /// Its endpoint has no room, and the delivery counts against the limit of held deliveries.
     New,
-    /// Its endpoint has no room, and it always fits.
+    /// Its endpoint has no room, and the delivery always fits.
     Known,
-    /// Its endpoint has no room, and it is a retry that was due: it goes back to the retries.
+    /// Its endpoint has no room, and the delivery is a due retry: it goes back to the retries.
     Again,
 }
 
-/// A leased step that a worker wants taken.
+/// A leased step that a worker wants to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Step {
-    /// One delivery for each webhook whose bit is set; `more`: others are left behind them.
+    /// One delivery for each webhook whose bit is set. `more`: others follow after them.
     FanOut {
         webhooks: u8,
         more: bool,
@@ -145,46 +146,46 @@ pub(crate) struct Command {
     pub(crate) step: Step,
 }
 
-/// How far a worker is with an entry.
+/// How far a worker has come with an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Taken,
-    /// Its webhook was on when it was looked up; the request comes next.
+    /// Its webhook was on at the lookup; the request comes next.
     Attempt(Delivery),
     /// The step is repeated until Redis answers.
     Ready(Step),
 }
 
-/// An entry in a worker's table of what it believes to hold.
+/// An entry in the table of entries that a worker believes it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Hand {
     pub(crate) entry: u8,
     pub(crate) work: Work,
     pub(crate) deliveries: u8,
-    /// It was lost too often: it is set aside instead of attempted.
+    /// It was lost too often, so it is set aside instead of attempted.
     pub(crate) buried: bool,
-    /// A renewal said that it is another's.
+    /// A renewal said that another worker holds it.
     pub(crate) lost: bool,
     pub(crate) stage: Stage,
 }
 
-/// What became of one event for one webhook; the books, which no program keeps.
+/// The fate of one event for one webhook: the books, which no program keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Ended {
     pub(crate) delivered: u8,
     pub(crate) dropped: u8,
 }
 
-/// How often something happened, or may still happen.
+/// Numbers of faults that happened, or that may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Faults {
-    /// Of workers, one of which comes back at once under a new name.
+    /// Of workers; another comes at once, under a new name.
     pub(crate) crashes: u8,
-    /// A worker stands still until its leases have ended, and goes on.
+    /// A worker stalls until its leases have ended, and then continues.
     pub(crate) stalls: u8,
     /// A command arrives late, or its reply never does.
     pub(crate) losses: u8,
-    /// The consumer group is destroyed and made anew.
+    /// The consumer group is destroyed and recreated.
     pub(crate) groups: u8,
     /// A worker's consumer is deleted.
     pub(crate) consumers: u8,
@@ -201,22 +202,22 @@ pub(crate) struct State {
 
     /// Each worker's table.
     pub(crate) workers: Vec<Vec<Hand>>,
-    /// A command whose reply is lost; it takes effect when it arrives, if ever.
+    /// A command whose reply is lost. It takes effect when it arrives, if ever.
     pub(crate) wire: Option<Command>,
 
-    /// How many events were accepted.
+    /// The number of accepted events.
     pub(crate) accepted: u8,
-    /// Those that no webhook wanted.
+    /// Events that no webhook wanted.
     pub(crate) unmatched: Vec<u8>,
-    /// Those whose fan-out has begun and not ended.
+    /// Events whose fan-out has begun and not ended.
     pub(crate) begun: BTreeSet<u8>,
-    /// By event and webhook, from when it is decided that the webhook is to get the event.
+    /// By event and webhook, from the moment when it is decided that the webhook gets the event.
     pub(crate) books: BTreeMap<(u8, u8), Ended>,
     /// Requests made.
     pub(crate) requests: BTreeMap<Delivery, u8>,
     /// Retries that went to the queue before they were due.
     pub(crate) early: BTreeSet<Delivery>,
-    /// A step passed the fence by whoever did not hold the entry under that count.
+    /// A step passed the fence although its sender did not hold the entry with that count.
     pub(crate) trespassed: bool,
 
     pub(crate) happened: Faults,
@@ -228,7 +229,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Nothing happened yet, all webhooks are on and want every event.
+    /// Nothing has happened yet; all webhooks are on and want every event.
     pub(crate) fn new(workers: usize, webhooks: usize) -> Self {
         Self {
             workers: vec![Vec::new(); workers],
@@ -247,17 +248,17 @@ impl State {
         self.queue.iter_mut().find(|entry| entry.id == id)
     }
 
-    /// Ends an entry's stay in the queue.
+    /// Removes an entry from the queue.
     pub(crate) fn done(&mut self, id: u8) {
         self.queue.retain(|entry| entry.id != id);
     }
 
-    /// The books' line for a delivery, begun where there is none.
+    /// The line in the books for a delivery; added if there is none.
     pub(crate) fn book(&mut self, delivery: Delivery) -> &mut Ended {
         self.books.entry((delivery.event, delivery.webhook)).or_default()
     }
 
-    /// A consumer that departed is as good as dead when its last command is no longer on the way.
+    /// A departed consumer is dead once its last command is no longer on its way.
     pub(crate) fn forget_departed(&mut self) {
         if self.wire.is_none_or(|command| command.consumer != Consumer::Departed) {
             let pending = self.queue.iter_mut().filter_map(|entry| entry.pending.as_mut());
@@ -266,8 +267,8 @@ impl State {
         }
     }
 
-    /// The same situation under the names that all equal situations share: entries are numbered from the oldest on,
-    /// and of two workers the one that has less in hand comes first. Answers, too, whether they changed places.
+    /// The same situation under canonical names: entries are numbered from the oldest on, and of two workers the one
+    /// with less in hand comes first. Also answers whether they changed places.
     pub(crate) fn canonical(mut self) -> (Self, bool) {
         let ids: Vec<u8> = self.queue.iter().map(|entry| entry.id).collect();
         let number = |id: u8| ids.iter().position(|known| *known == id).map_or(GONE, |at| u8::try_from(at).unwrap());
@@ -280,7 +281,7 @@ impl State {
         if let Some(command) = &mut self.wire {
             command.entry = number(command.entry);
         }
-        // Nothing that is not in the queue can be moved: such a command is as good as none.
+        // A command on an entry that is not in the queue moves nothing, so it is dropped.
         self.wire = self.wire.filter(|command| command.entry != GONE);
         self.forget_departed();
         self.next_id = u8::try_from(self.queue.len()).unwrap();

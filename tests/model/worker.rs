@@ -1,4 +1,5 @@
-//! A worker's side: its table of what it believes to hold (`worker/parts/leases.rs`) and one entry's way (`worker/deliver.rs`).
+//! A worker's side: its table of entries that it believes it holds (`worker/parts/leases.rs`) and the path of one entry
+//! (`worker/deliver.rs`).
 
 use std::time::Duration;
 
@@ -11,14 +12,15 @@ use crate::{
     state::{Consumer, Delivery, Entry, Event, Hand, Next, Pending, Reason, Stage, State, Step, Work},
 };
 
-/// An entry that was lost more often than this is set aside. A setting; 5 by default, and here less, to be reached.
+/// An entry that was lost more often than this is set aside. A setting, 5 by default; small here, so that it is
+/// reached.
 pub(crate) const MAX_LOSSES: u8 = 2;
 
-/// A step of a fan-out makes so many deliveries. In the program it is 50, or fewer of large events; here so few that there are
-/// several steps.
+/// The most deliveries that one fan-out step makes. In the program it is 50, or fewer for large events; small here, so
+/// that a fan-out takes several steps.
 pub(crate) const FAN_OUT_MAX: usize = 1;
 
-/// Takes note of entries that came: those in hand already go on under their newest token.
+/// Records entries that arrived. Entries already in hand continue with their newest token.
 pub(crate) fn begin(state: &mut State, worker: u8, given: Given) {
     let hands = &mut state.workers[usize::from(worker)];
     for (entry, deliveries, work) in given {
@@ -31,7 +33,7 @@ pub(crate) fn begin(state: &mut State, worker: u8, given: Given) {
     }
 }
 
-/// Looks up the webhooks as they are now, and plans.
+/// Looks up the current webhooks, and plans.
 pub(crate) fn look_up(state: &mut State, worker: u8, hand: u8) {
     let Hand { buried, work, .. } = state.workers[usize::from(worker)][usize::from(hand)];
     let planned = match work {
@@ -42,7 +44,7 @@ pub(crate) fn look_up(state: &mut State, worker: u8, hand: u8) {
     state.workers[usize::from(worker)][usize::from(hand)].stage = planned;
 }
 
-/// As `Work::plan` does, where every webhook wants every event.
+/// Like `Work::plan`, if every webhook wants every event.
 fn plan(state: &State, work: Work) -> Stage {
     let delivery = match work {
         Work::Delivery(delivery) => delivery,
@@ -78,7 +80,7 @@ pub(crate) fn put_off(state: &mut State, worker: u8, hand: u8) {
     state.put_off += 1;
 }
 
-/// Makes the request; the policy of `domain/retry.rs` decides what follows.
+/// Makes the request; the policy of `domain/retry.rs` decides the next step.
 pub(crate) fn request(state: &mut State, worker: u8, hand: u8, answer: Receiver) {
     let hand = &mut state.workers[usize::from(worker)][usize::from(hand)];
     let Stage::Attempt(delivery) = hand.stage else { panic!("no attempt is planned") };
@@ -100,7 +102,7 @@ fn decide(answer: Receiver, attempt: u8) -> Next {
     }
 }
 
-/// Acts on a leased step's answer.
+/// Acts on the answer to a leased step.
 pub(crate) fn hear(state: &mut State, worker: u8, hand: u8, answer: Answer) {
     let hands = &mut state.workers[usize::from(worker)];
     match answer {
@@ -115,7 +117,7 @@ pub(crate) fn hear(state: &mut State, worker: u8, hand: u8, answer: Answer) {
     }
 }
 
-/// Renews what is believed to be held, and takes note of what is another's.
+/// Renews the entries that the worker believes it holds, and marks those that another worker holds.
 pub(crate) fn renew(protocol: Protocol, state: &mut State, worker: u8) {
     let leases = actions::leases(state, worker);
     let lost = redis_steps::renew(protocol, state, Consumer::Worker(worker), &leases);
@@ -124,7 +126,7 @@ pub(crate) fn renew(protocol: Protocol, state: &mut State, worker: u8) {
     }
 }
 
-/// A worker's process ends; its successor has nothing in hand and another name.
+/// A worker's process ends. Its successor has nothing in hand, and another name.
 pub(crate) fn end(state: &mut State, worker: u8) {
     let name = Consumer::Worker(worker);
     let departs = state.wire.is_some_and(|command| command.consumer == name);
@@ -142,7 +144,7 @@ impl State {
         self.queue.iter().any(|entry| entry.id == hand.entry && entry.pending == Some(pending))
     }
 
-    /// Whether its holder knows that it holds it, and so renews it.
+    /// Whether its holder knows that it holds the entry, and so renews it.
     pub(crate) fn is_in_hand(&self, entry: &Entry) -> bool {
         let Some(pending) = entry.pending else { return false };
         let Consumer::Worker(worker) = pending.holder else { return false };

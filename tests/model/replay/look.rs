@@ -1,4 +1,4 @@
-//! What lies in Redis, in the model's terms.
+//! The content of Redis, in the model's terms.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use crate::state::{Consumer, Counts, Delivery, Due, Entry, Event, Logged, Pendin
 type StreamEntry = (String, Vec<(String, String)>);
 
 impl Bench {
-    /// The state as Redis has it; of what Redis does not know, as the model has it.
+    /// The state according to Redis; for facts that Redis does not know, according to the model.
     pub(super) async fn look(&mut self, model: &State) -> State {
         let keys = self.store.keys().clone();
         let now = self.store.now(0).await.unwrap().timestamp_millis();
@@ -29,7 +29,11 @@ impl Bench {
             let member = format!("{}/{id}", self.account);
             let held = self.deliveries(&keys.held(0, id)).await;
             let sum: Option<u64> = self.run("HGET", &keys.held_bytes(0), &[&id.to_string()]).await;
-            assert_eq!(sum.is_some(), !held.is_empty(), "a sum of bytes where something is held, and only there: {id}");
+            assert_eq!(
+                sum.is_some(),
+                !held.is_empty(),
+                "a sum of bytes exists if and only if deliveries are held: {id}"
+            );
             webhooks.push(Webhook {
                 deleted: found.is_none(),
                 active: found.is_some_and(|webhook| webhook.active),
@@ -58,7 +62,7 @@ impl Bench {
         self.entries.iter().position(|known| known.0 == id).map(|at| u8::try_from(at).unwrap())
     }
 
-    /// What is pending: entry, consumer, ms idle, delivery count.
+    /// The pending entries: entry, consumer, ms idle, delivery count.
     pub(super) async fn pending(&self) -> Vec<(String, String, u64, u8)> {
         self.run("XPENDING", &self.store.keys().queue(0), &["workers", "-", "+", "1000"]).await
     }
@@ -66,7 +70,10 @@ impl Bench {
     async fn queue(&mut self) -> Vec<Entry> {
         let found: Vec<StreamEntry> = self.run("XRANGE", &self.store.keys().queue(0), &["-", "+"]).await;
         let pending = self.pending().await;
-        assert!(pending.iter().all(|(id, ..)| found.iter().any(|(entry, _)| entry == id)), "pending and not there");
+        assert!(
+            pending.iter().all(|(id, ..)| found.iter().any(|(entry, _)| entry == id)),
+            "an entry is pending and not in the queue"
+        );
         let groups: Vec<BTreeMap<String, redis::Value>> =
             self.run("XINFO", "GROUPS", &[&self.store.keys().queue(0)]).await;
         let position: String = redis::from_redis_value(groups[0]["last-delivered-id"].clone()).unwrap();
@@ -112,11 +119,11 @@ impl Bench {
                 let after = rest.first().map(|(_, webhook)| self.webhook(webhook));
                 Work::Event(Event { number, after })
             }
-            _ => panic!("no entry of ours: {fields:?}"),
+            _ => panic!("not one of our entries: {fields:?}"),
         }
     }
 
-    /// A delivery with its envelope whole.
+    /// A delivery whose envelope is complete.
     fn parse(&self, text: &str) -> Delivery {
         let (delivery, bytes) = delivery::Delivery::parse(text.as_bytes()).unwrap();
         let event = delivery.event_id.as_str()[1..].parse().unwrap();
@@ -159,7 +166,7 @@ impl Bench {
         let found: Vec<StreamEntry> = self.run("XRANGE", &self.store.keys().rejected(0), &["-", "+"]).await;
         let events = found.iter().map(|(_, fields)| match self.work(&fields[2..]) {
             Work::Event(event) => event,
-            Work::Delivery(delivery) => panic!("{delivery:?} is rejected"),
+            Work::Delivery(delivery) => panic!("the delivery {delivery:?} is rejected"),
         });
         events.collect()
     }
@@ -179,7 +186,7 @@ impl Bench {
 }
 
 impl State {
-    /// The event that a command is about: what is gone from the queue may have been any.
+    /// The event of a command. If its entry is gone from the queue, any event will do.
     pub(super) fn event_of(&self, command: crate::state::Command) -> u8 {
         let entry = self.queue.iter().find(|entry| entry.id == command.entry);
         entry.map_or(0, |entry| match entry.work {

@@ -1,7 +1,7 @@
-//! Random histories of the model, step by step on a real Redis: after each step, what lies there is what the model
-//! says. So that model and scripts cannot drift apart.
+//! Random histories of the model, step by step on a real Redis. After each step, the content of Redis must match the
+//! model, so that model and scripts cannot diverge.
 //!
-//! Nothing waits for time to pass: leases, retries and visits are aged by hand. `LYNKHOOK_TEST_SEED` repeats a run.
+//! Nothing waits for time to pass: the test ages leases, retries and visits itself. `LYNKHOOK_TEST_SEED` repeats a run.
 
 mod bench;
 mod look;
@@ -22,10 +22,10 @@ use crate::{
 
 const HISTORIES: usize = 80;
 const STEPS: usize = 100;
-/// How many kinds of actions there are.
+/// The number of kinds of actions.
 const ACTIONS: usize = 27;
 
-/// Far more than can be searched: a history goes where it likes.
+/// Far wider than a search could cover: a history is random.
 const WIDE: Bounds = Bounds {
     workers: 2,
     hands: 3,
@@ -40,7 +40,8 @@ const WIDE: Bounds = Bounds {
     leaving: true,
 };
 
-/// One of all that can happen, more often what leads on than not; now and then what must change nothing.
+/// One of the possible actions. Actions that are progress are more likely; now and then, an action that must change
+/// nothing.
 fn choose(state: &State, dice: &mut StdRng) -> Action {
     let worker = dice.random_range(0..2);
     if dice.random_bool(0.1) {
@@ -56,7 +57,7 @@ fn choose(state: &State, dice: &mut StdRng) -> Action {
         return idle[dice.random_range(0..idle.len())];
     }
     let all = possible(state, &WIDE);
-    // Held deliveries leave soon: only several in a row fill what may be held.
+    // Held deliveries leave soon, so only several in a row reach the limit of `held`.
     let put_off = all.iter().copied().find(|action| matches!(action, Action::PutOff { .. }));
     if let Some(put_off) = put_off.filter(|_| dice.random_bool(0.25)) {
         return put_off;
@@ -64,14 +65,14 @@ fn choose(state: &State, dice: &mut StdRng) -> Action {
     let leads_on: Vec<Action> = all.iter().copied().filter(|action| action.is_progress(state)).collect();
     let among = if leads_on.is_empty() || dice.random_bool(0.4) { &all } else { &leads_on };
     match among[dice.random_range(0..among.len())] {
-        // Deleting ends most of what a history could show.
+        // After a deletion, a history has little left to show.
         Action::Delete { .. } if dice.random_bool(0.7) => choose(state, dice),
         action => action,
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_redis_and_the_model_agree_after_each_step() {
+async fn redis_and_the_model_agree_after_each_step() {
     let seed = std::env::var("LYNKHOOK_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     println!("LYNKHOOK_TEST_SEED={seed}");
     let mut dice = StdRng::seed_from_u64(seed);

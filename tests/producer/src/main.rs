@@ -1,4 +1,4 @@
-//! A backend that does nothing but enqueue one event, in the Redis that its environment names.
+//! A backend that only enqueues one event, in the Redis that its environment names.
 
 use std::{env, error::Error};
 

@@ -1,12 +1,12 @@
-//! What a backend brings that depends on the library alone.
+//! The crates that a backend brings if it depends only on the library.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 /// A backend has at most this many crates more than those that it is compared with.
 const MORE_MAX: usize = 15;
-/// The program's own.
+/// Crates that only the program uses.
 const ABSENT: [&str; 6] = ["clap", "comfy-table", "indicatif", "rcgen", "hickory-resolver", "hyper"];
-/// Their versions and features are the library's. `rustls` provides what `redis` needs for TLS.
+/// Their versions and features are the library's. `rustls` provides the cryptography that `redis` needs for TLS.
 const COMPARED: [&str; 7] = ["chrono", "redis", "rustls", "serde_json", "tokio", "tracing", "uuid"];
 
 /// Every crate that this package brings with one of its features, by name and version.
@@ -35,7 +35,7 @@ fn a_producer_brings_few_crates_and_none_of_the_programs() {
 }
 
 #[test]
-fn what_a_producer_is_compared_with_has_the_librarys_versions_and_features() {
+fn the_compared_crates_have_the_librarys_versions_and_features() {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     let dependencies = |folder: &Path| {
         let manifest: toml::Table = fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap();

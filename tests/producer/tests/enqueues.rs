@@ -1,4 +1,4 @@
-//! A backend that depends on the library alone reaches a real Redis.
+//! A backend that depends only on the library reaches a real Redis.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-/// A `redis-server`, which ends with this.
+/// A `redis-server` that ends when this is dropped.
 struct Redis(Child);
 
 impl Drop for Redis {
@@ -64,9 +64,9 @@ fn a_producer_without_the_program_speaks_tls() {
         listener.accept().unwrap().0.read_exact(&mut hello).map(|()| hello)
     });
     let output = producer(&format!("rediss://{address}")).output().unwrap();
-    // Without a connection from the producer, this one ends the wait for it.
+    // If the producer does not connect, this connection ends the wait.
     drop(TcpStream::connect(address));
     let hello = greeting.join().unwrap().unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-    // A record of a handshake, and in it the client's greeting (RFC 8446, 5.1 and 4).
+    // A TLS handshake record that contains the ClientHello (RFC 8446, 5.1 and 4).
     assert_eq!((hello[0], hello[5]), (22, 1), "{hello:?}");
 }

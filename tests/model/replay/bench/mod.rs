@@ -1,4 +1,4 @@
-//! The model's actions, taken on a real Redis through the store as a worker takes them.
+//! The model's actions on a real Redis, taken through the store like a worker's.
 
 mod step;
 
@@ -30,7 +30,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(60);
 const LONG_IDLE_MS: u64 = 3_600_000;
 const TYPE: &str = "transcript.created";
 
-/// An installation of its own, and the real names of what the model numbers.
+/// An installation of its own, and the real names of the model's numbers.
 pub(super) struct Bench {
     pub(super) store: Store,
     pub(super) redis: MultiplexedConnection,
@@ -40,7 +40,7 @@ pub(super) struct Bench {
     pub(super) entries: Vec<EntryId>,
     /// The workers' present names.
     pub(super) names: Vec<String>,
-    /// Whose command is still on the way although it ended.
+    /// The name of an ended worker whose command is still on its way.
     pub(super) departed: Option<String>,
     readers: HashMap<String, Reader>,
     names_given: usize,
@@ -89,7 +89,7 @@ impl Bench {
         typed.unwrap_or_else(|error| panic!("{command} {key} {arguments:?}: {error}"))
     }
 
-    /// Takes one action; what it answers must be what the model answers.
+    /// Takes one action, and checks that its answer is the model's.
     pub(super) async fn take(&mut self, action: Action, before: &State, after: &State) {
         match action {
             Action::Accept => self.accept(before.accepted).await,
@@ -154,7 +154,7 @@ impl Bench {
         }
     }
 
-    /// Takes a fault, lets time pass, or does nothing, where Redis does not notice the action.
+    /// Causes a fault, lets time pass, or does nothing if Redis does not notice the action.
     async fn suffer(&mut self, action: Action, before: &State) {
         match action {
             Action::LeaseEnds { entry } => self.age(|_, id, _| id == entry, before).await,
@@ -174,7 +174,7 @@ impl Bench {
                 self.run::<()>("XGROUP", "DELCONSUMER", &[&self.store.keys().queue(0), "workers", consumer]).await;
             }
             Action::Request { .. } | Action::PutOff { .. } | Action::GiveUp { .. } | Action::Lose { .. } => {}
-            other => panic!("{other:?} is no fault"),
+            other => panic!("{other:?} is not a fault"),
         }
     }
 
@@ -211,7 +211,7 @@ impl Bench {
         assert_eq!(found, lost);
     }
 
-    /// Twice, as when the first reply is lost.
+    /// Sent twice, as if the first reply was lost.
     async fn delete(&self, webhook: u8, before: &State) {
         let (id, of) = (self.webhooks[usize::from(webhook)], &before.webhooks[usize::from(webhook)]);
         let deleted = self.store.delete_webhook(&self.account, id).await.unwrap().expect("it was there");
@@ -254,7 +254,7 @@ impl Bench {
         self.names[worker] = format!("worker-{}", self.names_given);
     }
 
-    /// Twice, as when the first reply is lost.
+    /// Sent twice, as if the first reply was lost.
     async fn switch(&self, webhook: WebhookId, on: bool) {
         let present = self.store.webhook(&self.account, webhook).await.unwrap().expect("it is there");
         let revision = present.revision;

@@ -1,4 +1,4 @@
-//! The plan for an entry and the step that follows it, as the program and as the model have them.
+//! The plan for an entry and the next step, in the program and in the model.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl Bench {
-    /// The program's own plan, from the webhooks as Redis has them, is the model's.
+    /// Checks that the program's own plan, from the webhooks in Redis, is the model's.
     pub(super) async fn assert_planned(&self, work: Work, stage: Stage) {
         let looked_up =
             self.store.subscriptions(std::slice::from_ref(&self.account), &Known::default()).await.unwrap().remove(0);
@@ -41,7 +41,7 @@ impl Bench {
             Plan::Attempt(delivery, _) => ("attempt", vec![delivery]),
             Plan::Hold(delivery) => ("hold", vec![delivery]),
             Plan::FanOut { deliveries, more } => (if more { "fan out, more are left" } else { "fan out" }, deliveries),
-            Plan::Unreadable(_) => panic!("all can be read"),
+            Plan::Unreadable(_) => panic!("all entries are readable"),
         };
         let expected = match stage {
             Stage::Attempt(delivery) => ("attempt", vec![self.delivery(delivery)]),
@@ -50,7 +50,7 @@ impl Bench {
                 let entry::Work::Event(event) = &work else { panic!("only events are fanned out") };
                 (if more { "fan out, more are left" } else { "fan out" }, self.fan(&event.id, webhooks))
             }
-            other => panic!("{other:?} is no plan"),
+            other => panic!("{other:?} is not a plan"),
         };
         assert_eq!(planned, expected);
     }
@@ -120,8 +120,8 @@ impl Bench {
             Answer::Active => StepAnswer::Active,
             Answer::Full => StepAnswer::Full,
         };
-        // An entry that was settled before the group was made anew is as gone as one that was taken out: its worker, whose lease
-        // must not have ended, tells them apart.
+        // An entry that was settled before the group was recreated is as gone as one that was taken out. Its worker,
+        // whose lease must not have ended, can tell the difference.
         let is_gone = answer == StepAnswer::Vanished && !before.queue.iter().any(|entry| entry.id == command.entry);
         let answer = if is_gone { StepAnswer::Lost } else { answer };
         assert_eq!(answer, expected, "{command:?}");
