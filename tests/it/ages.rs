@@ -1,5 +1,5 @@
-//! What is too old goes, entry by entry, whether its key is still written or not. Redis's clock is moved by
-//! backdating entries.
+//! Entries that are too old are deleted one by one, whether or not their key is still written. The tests move Redis's
+//! clock by backdating entries.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ async fn redis_seconds(here: &Installation) -> i64 {
     seconds
 }
 
-/// Appends to a stream as if it had been done `age_s` ago.
+/// Appends to a stream as if `age_s` seconds ago.
 async fn backdated(here: &Installation, key: &str, age_s: i64, field: &str, value: &str) {
     let id = format!("{}-0", (redis_seconds(here).await - age_s) * 1000);
     let _: String = here.redis.clone().xadd(key, id, &[(field, value)]).await.unwrap();
@@ -49,7 +49,7 @@ async fn next_visit_ms(here: &Installation, webhook: WebhookId) -> Option<f64> {
 async fn held_failed_and_logged_entries_go_when_they_are_too_old_though_nothing_writes_their_keys() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
-    // Off, so that what is held stays held.
+    // The webhook is off, so that held entries stay held.
     let webhook = here.add_with("acme", &receiver.url("/hook"), NewAuthentication::None, false).await;
     let (held, failed) = (here.key(&format!("held:{webhook}")), here.key(&format!("failed:{webhook}")));
     let logs = here.key(&format!("logs:{webhook}"));
@@ -66,11 +66,11 @@ async fn held_failed_and_logged_entries_go_when_they_are_too_old_though_nothing_
     eventually(SOON, "the visit", async || next_visit_ms(&here, webhook).await.filter(|&due| due > 0.0)).await;
     let lengths: (u64, u64, u64) =
         redis::pipe().xlen(&held).xlen(&failed).llen(&logs).query_async(&mut here.redis.clone()).await.unwrap();
-    assert_eq!(lengths, (1, 1, 1), "of each, what is just young enough is left");
+    assert_eq!(lengths, (1, 1, 1), "of each, the entry that is just young enough is left");
     let counts: HashMap<String, u64> = here.redis.clone().hgetall(here.key("counts")).await.unwrap();
     assert_eq!((counts["held_expired"], counts["failed_expired"]), (1, 1));
     let due = next_visit_ms(&here, webhook).await.unwrap();
-    assert!(due <= HOUR_MS + 1000.0, "and it is looked after again within the hour: {due} ms");
+    assert!(due <= HOUR_MS + 1000.0, "and it is visited again within the hour: {due} ms");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +85,7 @@ async fn a_log_that_is_written_once_a_month_is_visited_within_the_hour_and_an_em
     let due =
         eventually(SOON, "a visit ahead", async || next_visit_ms(&here, webhook).await.filter(|&due| due > 0.0)).await;
     assert!(due <= HOUR_MS + 1000.0, "{due} ms");
-    // A month later: the log's only entry is too old.
+    // A month later, the log's only entry is too old.
     let logs = here.key(&format!("logs:{webhook}"));
     let old = entry(redis_seconds(&here).await - 91 * DAY_S);
     let _: () = here.redis.clone().lset(&logs, 0, old).await.unwrap();

@@ -1,4 +1,4 @@
-//! However much waits, a worker stays small, and starts and stops as when nothing does.
+//! A worker stays small, and starts and stops as fast, however much work waits.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ async fn large_events_are_taken_only_as_far_as_their_bytes_fit() {
     receiver.wait_for("/hook", 1 + 3, SOON).await;
     let taken: redis::streams::StreamPendingReply =
         here.redis.clone().xpending(here.key("queue"), "workers").await.unwrap();
-    // One more than fits, because how much is left is known only when it is there.
+    // One more than fits, because the remaining room is known only after an event has arrived.
     assert!(taken.count() <= 9, "{} are taken", taken.count());
     gate.open();
     here.drained().await;
@@ -36,7 +36,7 @@ async fn a_worker_that_runs_out_of_files_waits_and_blames_no_endpoint() {
     let here = Installation::new(&receiver).await;
     let slow = Answer::Delay(Duration::from_millis(300), Box::new(Answer::Status(200)));
     receiver.plan("/hook", [slow]);
-    // Each attempt has a connection of its own; a few find a file.
+    // Each attempt has a connection of its own, and only a few find a file.
     let worker = here.program.worker([]);
     worker.wait_for_line("worker started").await;
     worker.limit_files(Some(worker.open_files() + 10));
@@ -52,17 +52,17 @@ async fn a_worker_that_runs_out_of_files_waits_and_blames_no_endpoint() {
         assert!(log.iter().all(|entry| entry["attempt"] == 1 && entry["status"] == "success"), "{log:#?}");
     }
     assert_eq!(receiver.requests("/hook").len(), EVENTS);
-    assert!(worker.stderr().contains("no file descriptor is left"), "the limit was reached at all");
+    assert!(worker.stderr().contains("no file descriptor is left"), "the limit was reached");
 }
 
-/// What a worker needed.
+/// The resources of a worker.
 struct Measured {
     first_delivery: Duration,
     stop: Duration,
     peak_kib: u64,
 }
 
-/// Starts a worker, lets it deliver for a while, stops it.
+/// Starts a worker, lets it deliver for a while, and stops it.
 async fn measure(here: &Installation, receiver: &Receiver, path: &str) -> Measured {
     let before = receiver.requests(path).len();
     let started = Instant::now();
@@ -89,7 +89,7 @@ async fn push_many(here: &Installation, account: &str, envelope: &str, count: us
     }
 }
 
-/// As many webhooks, one an account, all looked after; and an event for the last.
+/// Adds `count` webhooks, one per account, each with a visit planned, and pushes an event for the last.
 async fn crowd(here: &Installation, url: &str, count: usize) {
     let first = here.add("account-0", url).await.to_string();
     let mut redis = here.redis.clone();
@@ -107,7 +107,7 @@ async fn crowd(here: &Installation, url: &str, count: usize) {
     here.push(&format!("account-{}", count - 1), TRANSCRIPT).await;
 }
 
-/// `make bounds` runs it: minutes, and over 1 GB of memory for Redis.
+/// `make bounds` runs it: it takes minutes, and over 1 GB of memory for Redis.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: make bounds"]
 async fn long_a_worker_stays_small_however_much_waits() {

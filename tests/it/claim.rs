@@ -1,4 +1,4 @@
-//! What a dead worker held is taken over in time, however busy the living are.
+//! A dead worker's entries are taken over in time, however busy the living workers are.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use redis::{AsyncCommands, streams::StreamPendingReply};
 
 use crate::support::*;
 
-/// Timings under which a lease ends soon.
+/// Timings with which a lease ends soon.
 const QUICK: [(&str, &str); 6] = [
     ("LYNKHOOK_WORKER__LEASE", "4s"),
     ("LYNKHOOK_WORKER__RENEW_EVERY", "300ms"),
@@ -25,7 +25,7 @@ const QUARTER: [(&str, &str); 5] = [
     ("LYNKHOOK_DELIVERY__TIMEOUT", "2s"),
 ];
 
-/// An event that a worker took and did not live to deliver, long enough ago.
+/// An event that a worker took long enough ago and did not live to deliver.
 async fn orphan(here: &Installation, account: &str) {
     let partition = account_id(account).partition(here.store.keys().partitions());
     here.store.ensure_group(partition).await.unwrap();
@@ -44,7 +44,7 @@ async fn orphan(here: &Installation, account: &str) {
 async fn a_worker_whose_slots_are_all_in_use_takes_an_orphan_over() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await.with("LYNKHOOK_WORKER__CONCURRENCY", "4").await;
-    // Quick enough to use all that is free, and slow enough to use it for long.
+    // Fast enough to use all free slots, and slow enough to use them for long.
     receiver.plan("/busy", [Answer::Delay(Duration::from_millis(30), Box::new(Answer::Status(200)))]);
     receiver.plan("/fine", [Answer::Status(200)]);
     let busy = here.add("busy", &receiver.url("/busy")).await;
@@ -59,7 +59,7 @@ async fn a_worker_whose_slots_are_all_in_use_takes_an_orphan_over() {
     for key in [here.key("queue"), here.key(&format!("held:{busy}"))] {
         waiting += redis::AsyncCommands::xlen::<_, u64>(&mut here.redis.clone(), key).await.unwrap();
     }
-    assert!(waiting > 20, "it was busy all the time, and {waiting} still wait");
+    assert!(waiting > 20, "the worker was busy all the time, and {waiting} still wait");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,7 +74,8 @@ async fn a_worker_with_no_more_slots_than_partitions_takes_an_orphan_over() {
     receiver.wait_for("/fine", 1, SOON).await;
 }
 
-/// Kills a worker with 200 attempts in flight or more, and answers how long afterwards another has taken all of them over.
+/// Kills a worker with at least 200 attempts in flight. Answers how much later another worker has taken over all of
+/// them.
 async fn takeover<const N: usize>(settings: [(&str, &str); N]) -> Duration {
     const EVENTS: usize = 256;
     let (redis, receiver, gate) = (RedisServer::start(AppendFsync::No), Receiver::start().await, Gate::new());
@@ -128,13 +129,13 @@ async fn an_idle_worker_with_few_slots_takes_all_orphans_over_at_once_though_its
         ("LYNKHOOK_WORKER__LEASE", "20s"),
     ]);
     worker.wait_for_line("worker started").await;
-    // Each to an endpoint of its own, so that none has to wait for another.
+    // Each has an endpoint of its own, so that none has to wait for another.
     for number in 0..ORPHANS {
         here.add(&format!("slow-{number}"), &receiver.url("/slow")).await;
     }
     let mut reader = here.reader(0, "dead", Duration::from_millis(10)).await;
     let mut redis = here.redis.clone();
-    // The worker waits for an entry, and this one reads nothing but what is its own.
+    // The worker waits for an entry, and this consumer reads only its own.
     let mut orphans = redis::pipe();
     for number in 0..ORPHANS {
         let fields = [("account", format!("slow-{number}")), ("envelope", TRANSCRIPT.to_owned())];
@@ -151,13 +152,13 @@ async fn an_idle_worker_with_few_slots_takes_all_orphans_over_at_once_though_its
     receiver.wait_for("/slow", ORPHANS, SOON).await;
     let took = began.elapsed();
     println!("taken over within {took:.1?}");
-    // One by one, as slots of a second each become free, it would take longer.
+    // One by one, as slots become free after a second each, this would take longer.
     assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_a_killed_worker_held_moves_when_its_leases_have_ended_and_another_looks() {
-    // The next look is 1.5 x claim_every away, at most.
+    // The next look comes at most 1.5 x claim_every later.
     let (lease, look) = (Duration::from_secs(6), Duration::from_millis(750));
     let took = takeover(QUARTER).await;
     assert!(took < lease + look * 3, "{took:?}");
@@ -187,7 +188,7 @@ async fn a_lost_renewal_is_made_up_for_by_the_next_and_nothing_is_taken_over() {
         here.push(&format!("account-{account}"), TRANSCRIPT).await;
     }
     receiver.wait_for("/hook", 32, SOON).await;
-    // Redis stands still until a renewal of each has got no answer.
+    // Pauses Redis until a renewal of each lease has got no answer.
     redis.pause();
     for worker in &workers {
         worker.wait_for_line(r#""step":"renew""#).await;
@@ -195,7 +196,7 @@ async fn a_lost_renewal_is_made_up_for_by_the_next_and_nothing_is_taken_over() {
     redis.resume();
     receiver.wait_for("/hook", EVENTS, SOON).await;
     here.drained().await;
-    assert_eq!(receiver.requests("/hook").len(), EVENTS, "none came twice");
+    assert_eq!(receiver.requests("/hook").len(), EVENTS, "no event came twice");
     for worker in workers {
         assert!(!worker.stderr().contains("took over"), "{}", worker.stderr());
     }

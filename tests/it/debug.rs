@@ -1,5 +1,5 @@
-//! No `Debug` shows a secret, nor the path or query of a customer's URL: what is handed about as a value ends in an error
-//! or a log line one day.
+//! No `Debug` output shows a secret, or the path or query of a customer's URL: values that are passed around may end up
+//! in an error or a log line.
 
 use std::time::Duration;
 
@@ -26,10 +26,10 @@ const SECRET: &str = "sec-Zq8vN3xW7rT5";
 const PASSWORD: &str = "pas-Qd6hJ3yU8oF1";
 const URL: &str = "https://hooks.example.com/cap-Xw4jD8fG1nC3?key=qry-Lm7tR2vB9kE5";
 
-/// What must not be in any of the texts.
+/// The texts that no `Debug` output may contain.
 const HIDDEN: [&str; 5] = [KEY, SECRET, PASSWORD, "cap-Xw4jD8fG1nC3", "qry-Lm7tR2vB9kE5"];
 
-/// Asserts it of a value's two `Debug` forms.
+/// Asserts this for both `Debug` forms of a value.
 fn assert_hidden(name: &str, value: &dyn std::fmt::Debug) {
     for text in [format!("{value:?}"), format!("{value:#?}")] {
         for hidden in HIDDEN {
@@ -72,7 +72,7 @@ fn ways() -> [NewAuthentication; 3] {
     [
         NewAuthentication::Bearer(SECRET.into()),
         NewAuthentication::Header { name: "X-Key".to_owned(), value: SECRET.into() },
-        // Pasted into the wrong field.
+        // A secret pasted into the wrong field.
         NewAuthentication::Header { name: SECRET.to_owned(), value: "x".into() },
     ]
 }

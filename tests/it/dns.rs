@@ -1,4 +1,4 @@
-//! Names that cannot be looked up: where one name is not answered, its endpoint's attempts fail; where no name server
+//! Names that cannot be looked up. If one name gets no answer, the attempts at its endpoint fail. If no name server
 //! answers, deliveries wait and no endpoint is blamed. Real name servers on 127.0.0.1, and a real worker.
 
 use std::{net::Ipv4Addr, path::Path, time::Duration};
@@ -10,7 +10,7 @@ use crate::{health::Probed, support::*};
 
 const NETWORK_ERROR: &str = "Network Error";
 
-/// A receiver, a name server that sends these hosts' requests there, and an installation whose webhooks may be there.
+/// A receiver, a name server that resolves these hosts to it, and an installation that allows webhooks there.
 async fn scene(hosts: &[String]) -> (Receiver, DnsServer, Installation) {
     let (receiver, dns) = (Receiver::start().await, DnsServer::start().await);
     for host in hosts {
@@ -26,17 +26,17 @@ fn hosts(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("h{number}.hooks.test")).collect()
 }
 
-/// The account that has its webhook at this host: `h0` for `h0.hooks.test`.
+/// The account whose webhook is at this host: `h0` for `h0.hooks.test`.
 fn account(host: &str) -> &str {
     host.split('.').next().unwrap()
 }
 
-/// A program that tells of its attempts.
+/// A program that logs its attempts.
 fn telling(program: &Program) -> Program {
     TELLING.iter().fold(program.clone(), |program, (name, value)| program.env(name, value))
 }
 
-/// The attempts at an account's events once each event had its last.
+/// The attempts for an account's events, once each event has had its last.
 async fn finished(times: &Timetable, worker: &Process, account: &str) -> Record {
     eventually(SOON * 2, &format!("the last attempt of each event of {account}"), async || {
         let record = times.of(account, &[worker.stderr()]);
@@ -49,7 +49,7 @@ async fn finished(times: &Timetable, worker: &Process, account: &str) -> Record 
     .await
 }
 
-/// How late the first attempts were that began, in ms, the latest first.
+/// The lateness of the first attempts that began, in ms, the largest first.
 fn lateness(record: &Record) -> Vec<i64> {
     let firsts = record.attempts().filter(|attempt| attempt.number == 1);
     let mut late: Vec<i64> = firsts.filter_map(Timed::late_ms).collect();
@@ -95,7 +95,7 @@ async fn while_no_name_server_answers_deliveries_wait_unattempted_and_those_to_k
     }
     for host in &hosts {
         let record = times.of(account(host), &[probed.worker.stderr()]);
-        assert_eq!(record.attempts().count(), 0, "{host}: no attempt is spent");
+        assert_eq!(record.attempts().count(), 0, "{host}: no attempt is made");
     }
     let told = probed.worker.stderr().matches("requests cannot be made from here").count();
     assert!((1..=20).contains(&told), "told {told} times in {DOWN:?}");
@@ -114,7 +114,7 @@ async fn while_no_name_server_answers_deliveries_wait_unattempted_and_those_to_k
     here.drained().await;
 }
 
-/// A forwarder whose own server is down answers so, and did not a moment before.
+/// A forwarder whose own server is down answers with an error, and it answered well a moment before.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_name_server_fails_for_every_name_deliveries_wait_unattempted_and_then_go_out() {
     const DOWN: Duration = Duration::from_secs(15);
@@ -139,7 +139,7 @@ async fn while_a_name_server_fails_for_every_name_deliveries_wait_unattempted_an
     let (status, body) = probed.get("/readyz").await;
     assert!(status == 503 && body.contains("no name server answers"), "{status} {body}");
     let attempts = |host: &String| times.of(account(host), &[probed.worker.stderr()]).attempts().count();
-    assert_eq!(hosts.iter().map(attempts).collect::<Vec<_>>(), [0; 4], "no attempt is spent");
+    assert_eq!(hosts.iter().map(attempts).collect::<Vec<_>>(), [0; 4], "no attempt is made");
     dns.set_failing(false);
     let back = Instant::now();
     for host in hosts {

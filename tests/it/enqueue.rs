@@ -1,4 +1,5 @@
-//! The producer and `lynkhook enqueue` at a Redis of each test's own: full, silent, closing connections, or refusing.
+//! The producer and `lynkhook enqueue`, with a Redis of each test's own that is full, silent, refuses, or closes
+//! connections.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -43,7 +44,7 @@ impl Redis {
         command.query(&mut redis::Client::open(self.url()).unwrap().get_connection().unwrap()).unwrap()
     }
 
-    /// Closes the connections of everyone else.
+    /// Closes the connections of all other clients.
     fn close_connections(&self) {
         self.command::<()>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     }
@@ -57,7 +58,7 @@ impl Redis {
         let mut run = self.run(arguments);
         let mut stdin = run.stdin.take().unwrap();
         let input = input.to_owned();
-        // The program may end before it has read all.
+        // The program may end before it has read the whole input.
         let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
         let output = run.wait_with_output().unwrap();
         writing.join().unwrap();
@@ -124,7 +125,7 @@ async fn a_full_redis_lets_a_producer_connect_and_says_which_events_it_did_not_t
     assert!(!accepted.is_empty() && full > 0, "{} accepted, {full} not", accepted.len());
     assert_eq!(accepted.len() + full, 500);
     assert_eq!(accepted, redis.queue().into_iter().map(|(id, _)| id).collect::<Vec<_>>());
-    // At a Redis that is full already, connecting still works: a worker must be able to drain it.
+    // Connecting to a full Redis still works: a worker must be able to drain it.
     let again = redis.producer().await.enqueue(&acme(), &events[0].1).await;
     assert!(matches!(again, Err(EnqueueError::NotAccepted(StoreError::Full))), "{again:?}");
     let output = redis.cli(&[], large.as_bytes());
@@ -153,7 +154,7 @@ async fn a_producer_replaces_a_connection_that_was_closed_while_idle_and_enqueue
         assert!(answer.is_ok(), "round {round}: {answer:?}");
         assert_eq!(redis.queue().len(), round);
         redis.close_connections();
-        // Longer than a connection is trusted without a question.
+        // Longer than the time for which a connection is trusted without a check.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -196,7 +197,7 @@ fn a_line_is_enqueued_within_100_ms_while_its_producer_is_silent_and_after_its_c
         let mut command = redis.run(&["-", "--json"][..=usize::from(json)]);
         let mut stdin = command.stdin.take().unwrap();
         let mut out = BufReader::new(command.stdout.take().unwrap());
-        // The program has started when its first line is answered, so the time counts from the second on.
+        // The program has started when it answers its first line, so the time counts from the second line.
         let mut line = String::new();
         for round in 0..4 {
             writeln!(stdin, "{ENVELOPE}").unwrap();

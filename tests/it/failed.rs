@@ -1,4 +1,4 @@
-//! Deliveries that failed for good: kept whole, listed, redelivered, bounded; and held ones, discarded.
+//! Deliveries that failed for good are kept whole, listed, redelivered and bounded. Held deliveries can be discarded.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-/// One attempt at a time, so that the order of failing is the order of arriving.
+/// One attempt at a time, so that deliveries fail in the order of their arrival.
 const ONE_BY_ONE: [(&str, &str); 1] = [("LYNKHOOK_WORKER__CONCURRENCY", "1")];
 
 fn numbered(number: usize) -> String {
@@ -37,7 +37,7 @@ impl Installation {
         self.webhooks.redeliver(&account_id("acme"), webhook, &which, |_| {}).await
     }
 
-    /// Redelivers all and answers what its progress said: so many, of so many.
+    /// Redelivers all. Answers the reported progress: redelivered, and the total.
     async fn redeliver_all(&self, webhook: WebhookId) -> Vec<(u64, Option<u64>)> {
         let (account, mut heard) = (account_id("acme"), Vec::new());
         let hear = |progress: Progress| heard.push((progress.moved, progress.of));
@@ -51,7 +51,7 @@ impl Installation {
         count.unwrap_or_default()
     }
 
-    /// What lies in a stream of deliveries, oldest first: the line and the envelope of each.
+    /// The entries of a stream of deliveries, oldest first: each with its delivery and its envelope.
     async fn deliveries(&self, rest: &str) -> Vec<(Value, String)> {
         let range = redis::cmd("XRANGE").arg(self.key(rest)).arg("-").arg("+").to_owned();
         let entries: Vec<(String, Vec<String>)> = range.query_async(&mut self.redis.clone()).await.unwrap();
@@ -59,7 +59,7 @@ impl Installation {
         parts.map(|(line, envelope)| (serde_json::from_str(line).unwrap(), envelope.to_owned())).collect()
     }
 
-    /// A failed delivery as a worker leaves it, put there by hand.
+    /// Adds a failed delivery by hand, as a worker leaves it.
     async fn fail(&self, webhook: WebhookId, id: &str, event: &str, envelope: &str) {
         let delivery = first("acme", webhook, event).next_attempt().next_attempt();
         let fields = [("delivery", text(&delivery, envelope)), ("log", log_of(&delivery).to_json())];
@@ -87,7 +87,7 @@ async fn one_is_kept_whole_listed_and_redelivered_under_the_same_webhook_id() {
     let here = Installation::new(&receiver).await;
     let webhook = here.add("acme", &receiver.url("/hook")).await;
     let _worker = here.program.worker(ONE_BY_ONE);
-    // Blanks, escapes and a final newline: bytes that a rewriting would lose.
+    // Blanks, escapes and a final newline: bytes that rewriting the JSON would lose.
     let envelope = format!(" {}\n\n", TRANSCRIPT.replace("6601abc123def4567890abcd", r"caf\u00e9\/é"));
     here.push("acme", &envelope).await;
     here.push("acme", numbered(2)).await;
@@ -189,7 +189,7 @@ async fn a_batch_of_large_envelopes_is_bounded_by_bytes() {
     let heard = here.redeliver_all(webhook).await;
     assert_eq!(heard, [(2, Some(5)), (4, Some(5)), (5, Some(5))], "4 MiB hold two of these");
     here.fail(webhook, "*", "larger", &large(5_000_000)).await;
-    assert_eq!(here.redeliver(webhook, Which::All).await.unwrap(), 1, "one goes, however large");
+    assert_eq!(here.redeliver(webhook, Which::All).await.unwrap(), 1, "one is redelivered, however large");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,7 +225,7 @@ async fn what_is_held_can_be_discarded_and_is_counted() {
     receiver.wait_for("/hook", 1, SOON).await;
     here.drained().await;
     let arrived = receiver.requests("/hook");
-    assert_eq!(arrived.len(), 1, "what was held is gone");
+    assert_eq!(arrived.len(), 1, "the held deliveries are gone");
     assert_eq!(arrived[0].body, numbered(7).as_bytes());
     let enabled = here.program.json(["webhook", "enable", "--account", "acme", &id]).await;
     assert_eq!(enabled.get("heldDiscarded"), None);
@@ -259,7 +259,7 @@ async fn large_envelopes_are_kept_within_the_bound_of_bytes_and_the_others_count
     let here = here.with("LYNKHOOK_HELD__MAX_BYTES", "1MiB").await;
     let webhook = here.add("acme", &receiver.url("/hook")).await;
     let off = here.add_with("other", &receiver.url("/hook"), NewAuthentication::None, false).await;
-    // Many small ones before: the size of the oldest says nothing about that of the newest.
+    // Many small events come first: the size of the oldest says nothing about the size of the newest.
     for number in 0..100 {
         here.fail(webhook, "*", &format!("small-{number}"), TRANSCRIPT).await;
     }
@@ -272,7 +272,7 @@ async fn large_envelopes_are_kept_within_the_bound_of_bytes_and_the_others_count
     for (key, pushed, cause) in
         [(format!("failed:{webhook}"), 108, "failed_overflow"), (format!("held:{off}"), 8, "held_overflow")]
     {
-        // What is held is weighed by a visit, which comes at once.
+        // A visit measures the held deliveries, and it comes at once.
         let within = async || (here.bytes(&key).await <= 1 << 20).then_some(());
         eventually(SOON, &format!("{key} within its bytes"), within).await;
         let kept = here.deliveries(&key).await;
@@ -295,7 +295,7 @@ async fn a_deleted_webhooks_failed_deliveries_do_not_come_back_by_a_redelivery()
         let (account, under_way) = (account_id("acme"), tokio::sync::Notify::new());
         let redelivered = here.webhooks.redeliver(&account, webhook, &Which::All, |_| under_way.notify_one());
         let deleted = async {
-            // At times before it begins, at times amid it.
+            // In some rounds before it begins, in others in the middle of it.
             if round % 2 == 1 {
                 under_way.notified().await;
             }

@@ -1,10 +1,10 @@
-//! A worker that stands still for a while, as in a debugger or on a machine that was suspended, and then goes on.
+//! A worker that stalls for a while, as in a debugger or on a suspended machine, and then resumes.
 
 use std::time::{Duration, Instant};
 
 use crate::support::*;
 
-/// Each pending entry's idle time in ms, and how often it was given to a worker.
+/// Each pending entry's idle time in ms, and its delivery count.
 async fn pending(here: &Installation) -> Vec<(u64, u64)> {
     let mut look = redis::cmd("XPENDING");
     look.arg(here.key("queue")).arg("workers").arg("-").arg("+").arg(100);
@@ -23,7 +23,7 @@ async fn a_worker_that_stood_still_for_15_s_attempts_what_it_read_before_within_
     receiver.wait_for("/hook", 1, SOON).await;
     here.drained().await;
 
-    // Its reader waits for an entry, so Redis gives it this one, and the answer lies in its socket.
+    // The worker's reader waits for an entry, so Redis gives it this one, and the answer stays in its socket.
     worker.sigstop();
     here.push("acme", TRANSCRIPT).await;
     eventually(SOON, "15 s since the entry was read", async || {

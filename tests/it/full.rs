@@ -1,5 +1,5 @@
-//! A Redis that takes no writes for a while: at `maxmemory` producers are told and workers drain on; without its replicas
-//! everybody waits.
+//! A Redis that takes no writes for a while. At `maxmemory`, producers get an error and workers continue to drain.
+//! Without its replicas, everything waits.
 
 use crate::support::*;
 
@@ -14,7 +14,7 @@ async fn a_full_redis_tells_producers_and_is_drained_by_workers_that_start_only_
     let [good, bad] = [here.add("acme", &receiver.url("/hook")).await, here.add("acme", &receiver.url("/fails")).await];
     let off = here.add("other", &receiver.url("/off")).await;
     here.program.run(["webhook", "disable", "--account", "other", &off.to_string()]).await;
-    // A worker was here before, as everywhere but on the first day.
+    // A worker has run before, as always except on the first day.
     here.store.ensure_group(0).await.unwrap();
     for _ in 0..EVENTS {
         here.push("acme", TRANSCRIPT).await;

@@ -1,4 +1,4 @@
-//! Health that proves work: each loop is wedged in turn, and the probes see it.
+//! Health checks prove work: the test wedges each loop in turn, and the probes report it.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::support::*;
 
-/// Timings under which a wedged loop shows within seconds.
+/// Timings with which a wedged loop shows within seconds.
 const QUICK: [(&str, &str); 4] = [
     ("LYNKHOOK_WORKER__HEALTH_BIND", "127.0.0.1:0"),
     ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
@@ -44,7 +44,7 @@ impl Probed {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
-    /// The status, and the checks that fail.
+    /// The status, and the failing checks.
     async fn failing(&self, path: &str) -> (u16, Vec<String>) {
         let (status, body) = self.get(path).await;
         let body: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{body}"));
@@ -56,7 +56,7 @@ impl Probed {
         (status, failing.collect())
     }
 
-    /// Waits until this probe is answered so.
+    /// Waits until this probe has this status and these failing checks.
     async fn until(&self, path: &str, status: u16, failing: &[&str]) {
         let what = format!("{path} to answer {status} {failing:?}");
         eventually(SOON, &what, async || {
@@ -98,7 +98,7 @@ async fn a_retry_that_nobody_promotes_fails_the_probes_when_it_is_late() {
     let mut redis = here.redis.clone();
     let _: () = redis.zadd(here.key("retries"), "retry", now_ms - 3_600_000).await.unwrap();
     probed.until("/healthz", 503, &["promote"]).await;
-    // As long as the worker may have promoted one just now, lateness is made up for.
+    // While the worker may have promoted a retry just now, the lateness is not reported.
     eventually(Duration::from_secs(45), "the retry to be missed", async || {
         probed.failing("/healthz").await.1.contains(&"retries".to_owned()).then_some(())
     })

@@ -1,5 +1,5 @@
-//! One bad endpoint hurts nobody else: slow endpoints share half of the places, deliveries beyond that wait beside the queue
-//! and are delivered in the end, or fail where as many wait as may.
+//! One bad endpoint does not hurt the others: slow endpoints share half of the places. Deliveries beyond that wait
+//! beside the queue and are delivered later, or fail if the waiting list is full.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn overflowed(here: &Installation) -> u64 {
     counted.unwrap_or_default()
 }
 
-/// `/silent` answers when the gate is opened, `/quick` at once; this many events for each.
+/// `/silent` answers when the gate is opened, `/quick` at once; each gets `events` events.
 async fn scene(
     receiver: &Receiver,
     silent: usize,
@@ -69,11 +69,11 @@ async fn a_silent_endpoints_large_events_leave_others_their_part_of_the_bytes_th
         here.push("silent", &large).await;
         here.push("quick", TRANSCRIPT).await;
     }
-    // Twenty of them are as much as may be in hand; half of the places would be 128.
+    // Twenty of them fill the limit of bytes in hand; half of the places would be 128.
     let _worker = here.program.worker([("LYNKHOOK_WORKER__MAX_BYTES", "2MiB")]);
     receiver.wait_for_ended("/quick", 60, SOON).await;
     let in_flight = receiver.in_flight("/silent");
-    assert!((1..=10).contains(&in_flight), "half of the bytes is never its: {in_flight}");
+    assert!((1..=10).contains(&in_flight), "half of the bytes is reserved for others: {in_flight}");
     let rest_is_held = async || (held(&here, webhook).await + receiver.in_flight("/silent") == 60).then_some(());
     eventually(SOON, "the rest is held", rest_is_held).await;
     gate.open();
@@ -87,7 +87,7 @@ async fn what_a_slow_endpoint_cannot_make_up_for_fails_but_nothing_that_was_held
     let (here, webhook, gate) = scene(&receiver, 0, &[("LYNKHOOK_HELD__LIMIT", "5")]).await;
     let delivery = |event: &str| first("silent", webhook, event);
     let mut redis = here.redis.clone();
-    // More is held than may be, and released when anything more comes.
+    // Hold more than the limit, and release it when any other delivery comes.
     for number in 0..20 {
         let fields = [("delivery", text(&delivery(&format!("held-{number}")), TRANSCRIPT))];
         let _: () = redis.xadd(here.key(&format!("held:{webhook}")), "*", &fields).await.unwrap();
@@ -103,7 +103,7 @@ async fn what_a_slow_endpoint_cannot_make_up_for_fails_but_nothing_that_was_held
         fields.extend(mark.map(|held| ("held", held.to_owned())));
         let _: () = redis.xadd(here.key("queue"), "*", &fields).await.unwrap();
     }
-    // It waited for a name server, so it is due again without an attempt.
+    // This retry waited for a name server, so it is due again without an attempt.
     let waited = text(&delivery("waited"), TRANSCRIPT);
     let _: () = redis.zadd(here.key("retries"), waited, 1).await.unwrap();
     let _worker = here.program.worker(SMALL);
@@ -145,7 +145,7 @@ async fn a_backlog_that_no_worker_took_fails_for_no_lack_of_room() {
     eventually(SOON, "the events are old", is_old).await;
     let _worker = here.program.worker(SMALL);
     let is_held = async || (held(&here, webhook).await == EVENTS - 3).then_some(());
-    eventually(SOON, "what does not fit in flight is held", is_held).await;
+    eventually(SOON, "deliveries that do not fit in flight are held", is_held).await;
     gate.open();
     here.drained().await;
     let failed: usize = here.redis.clone().xlen(here.key(&format!("failed:{webhook}"))).await.unwrap();
@@ -181,7 +181,7 @@ async fn an_endpoint_that_never_answered_leaves_places_to_whoever_comes_though_i
     receiver.wait_for("/silent", 3, SOON).await;
     here.push("quick", TRANSCRIPT).await;
     receiver.wait_for_ended("/quick", 1, SOON).await;
-    assert_eq!(receiver.in_flight("/silent"), 3, "it did not have to wait for any of them");
+    assert_eq!(receiver.in_flight("/silent"), 3, "the other endpoint did not wait for any of them");
     gate.open();
     here.drained().await;
     assert_eq!(receiver.requests("/silent").len(), 30);
@@ -207,7 +207,7 @@ async fn where_all_others_are_slow_they_still_leave_places_to_one_that_is_not() 
     here.push("quick", TRANSCRIPT).await;
     receiver.wait_for_ended("/quick", 1, SOON).await;
     let in_flight = receiver.in_flight("/slow-1") + receiver.in_flight("/slow-2");
-    assert!(in_flight <= 9, "{in_flight}: nearly half of 16 places is never theirs");
+    assert!(in_flight <= 9, "{in_flight}: nearly half of 16 places is reserved for others");
     gate.open();
     here.drained().await;
 }

@@ -1,11 +1,12 @@
-//! The inputs that fuzzing found, or that stand for their kind, each held against what must hold of every input.
+//! Replays the inputs that fuzzing found, or that represent their kind, against the properties that hold for every
+//! input.
 
 #[path = "../fuzz/properties.rs"]
 mod properties;
 
 use std::{fs, path::Path};
 
-/// Holds every kept input of a target against its property; there must be some.
+/// Checks every kept input of a target against its property; there must be at least one.
 fn replay(target: &str, property: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/kept").join(target);
     let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();

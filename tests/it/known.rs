@@ -1,12 +1,12 @@
-//! What a worker knows of webhooks without asking: it is asked for once, and every change counts for what is enqueued after
-//! it, whatever becomes of the connection on which Redis tells of changes.
+//! A worker caches webhooks: it reads them once, and every change counts for events that are enqueued after it,
+//! whatever happens to the connection on which Redis announces changes.
 
 use lynkhook::{domain::webhook::WebhookId, webhooks::Edit};
 use redis::AsyncCommands;
 
 use crate::support::*;
 
-/// Changes of each run.
+/// The number of changes in each run.
 const CHANGES: usize = 60;
 
 /// How often Redis was asked for an account's webhooks.
@@ -16,14 +16,14 @@ async fn looked_up(here: &Installation) -> u64 {
     calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
 }
 
-/// Whether it is Valkey 8 or later, which may tell of a change after it has answered, and is asked at each delivery.
+/// Whether it is Valkey 8 or later. It may announce a change after it has answered, so workers ask it at each delivery.
 async fn is_valkey_with_threads(here: &Installation) -> bool {
     let info: String = redis::cmd("INFO").arg("server").query_async(&mut here.redis.clone()).await.unwrap();
     let version = info.lines().find_map(|line| line.strip_prefix("valkey_version:"));
     version.is_some_and(|version| version.split('.').next().unwrap().parse::<u32>().unwrap() >= 8)
 }
 
-/// The ids of the connections on which entries are read.
+/// The ids of the connections that read entries.
 async fn reading(here: &Installation) -> Vec<u64> {
     let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut here.redis.clone()).await.unwrap();
     let readers = clients.lines().filter(|client| client.contains(" cmd=xreadgroup "));
@@ -41,7 +41,7 @@ async fn push_for(here: &Installation, account: &str, event: &str) {
     let _: String = here.redis.clone().xadd(queue, "*", &fields).await.unwrap();
 }
 
-/// Where an event arrived, at `/<number>`.
+/// The number of the path `/<number>` at which an event arrived.
 async fn arrived(receiver: &Receiver, event: &str) -> usize {
     eventually(SOON, "the event at the receiver", async || {
         let requests = receiver.all_requests();
@@ -51,8 +51,8 @@ async fn arrived(receiver: &Receiver, event: &str) -> usize {
     .await
 }
 
-/// Changes a webhook again and again, and after each change pushes an event, which must find it; `between` happens before
-/// each of them.
+/// Changes a webhook again and again. After each change it pushes an event, which must meet the change; `between` runs
+/// before each of these events.
 async fn every_change_counts(here: &Installation, receiver: &Receiver, mut between: impl AsyncFnMut(usize)) {
     let webhook: WebhookId = here.add("acme", &receiver.url("/0")).await;
     for number in 0..CHANGES {
@@ -60,7 +60,7 @@ async fn every_change_counts(here: &Installation, receiver: &Receiver, mut betwe
     }
     let mut worker = here.program.worker([]);
     for number in 1..CHANGES {
-        // It is known as it was before.
+        // The worker knows the webhook in its former state.
         let before = format!("before-{number}");
         push(here, &before).await;
         assert_eq!(arrived(receiver, &before).await, number - 1);
@@ -69,9 +69,9 @@ async fn every_change_counts(here: &Installation, receiver: &Receiver, mut betwe
         here.webhooks.edit(&account_id("acme"), webhook, edit).await.unwrap();
         let after = format!("after-{number}");
         push(here, &after).await;
-        assert_eq!(arrived(receiver, &after).await, number, "enqueued when the change was there");
+        assert_eq!(arrived(receiver, &after).await, number, "enqueued after the change");
     }
-    // It leaves in good order: Redis could give the next entry to one that was just killed.
+    // The worker stops in order: Redis could give the next entry to a worker that was just killed.
     worker.sigterm();
     assert_eq!(worker.wait().await, Some(0));
 }
@@ -87,7 +87,7 @@ async fn a_change_counts_for_the_very_next_event_and_without_one_nothing_is_aske
         return;
     }
     let before = looked_up(&here).await;
-    assert!(before <= 2 * CHANGES as u64, "{before}: at most once for a change, and what the test asks");
+    assert!(before <= 2 * CHANGES as u64, "{before}: at most once per change, plus the test's own reads");
 
     let _worker = here.program.worker([]);
     for number in 0..50 {

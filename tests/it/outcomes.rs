@@ -1,4 +1,4 @@
-//! What follows each outcome: attempts counted at the receiver, the log entry field by field, retries on time.
+//! The consequences of each outcome: attempts counted at the receiver, the log entry field by field, retries on time.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::*;
 /// The attempt's time limit in these tests, so that silence does not take the default 10 s three times.
 const TIMEOUT: (&str, &str) = ("LYNKHOOK_DELIVERY__TIMEOUT", "1s");
 
-/// What the table says of one outcome.
+/// One row of the table of outcomes.
 struct Row {
     name: &'static str,
     url: String,
@@ -28,7 +28,7 @@ fn row(name: &'static str, url: String, attempts: usize, http_status: impl Into<
     Row { name, url, attempts, http_status: http_status.into(), error }
 }
 
-/// A log entry of this row is what the customer is promised, field by field.
+/// Checks that a log entry of this row has every field that customers are promised.
 fn assert_entry(row: &Row, entry: &Value, attempt: usize, webhook: WebhookId) {
     let name = row.name;
     let last = attempt == row.attempts;
@@ -190,7 +190,7 @@ async fn every_outcome_has_what_the_table_says() {
     }
 
     let here = Installation::new(&receiver).await;
-    // `.example` names are special-use and so refused when saved; here they are allowed by name.
+    // `.example` names are special-use names, so saving refuses them; here the allow list names them.
     let here = rows.iter().fold(here, |here, row| here.allowing(&row.url));
     let _worker = here.program.clone().resolving_with(&dns).worker([TIMEOUT]);
     let mut webhooks = Vec::new();
@@ -220,7 +220,7 @@ async fn every_outcome_has_what_the_table_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_come_2_and_4_seconds_after_the_end_of_a_failure_and_never_earlier() {
     let receiver = Receiver::start().await;
-    // The second answer is slow: the delay counts from the end of the attempt, not from its start.
+    // The second answer is slow. The delay counts from the end of the attempt, not from its start.
     let slow = Answer::Delay(Duration::from_millis(700), Box::new(Answer::Status(502)));
     receiver.plan("/flaky", [Answer::Status(503), slow, Answer::Status(200)]);
     let here = Installation::new(&receiver).await;

@@ -1,5 +1,5 @@
-//! Panics are faults of this program. One in a delivery's task costs that delivery an attempt's time and nothing else; one in a
-//! loop of the worker ends the worker in good order, because without that loop it would do harm.
+//! Panics are faults of this program. A panic in a delivery's task costs only that delivery the time of an attempt. A
+//! panic in a loop of the worker ends the worker in order, because without that loop it would do harm.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-/// Leases that end soon, and time enough for an answer.
+/// Leases that end soon, and enough time for an answer.
 const QUICK: [(&str, &str); 5] = [
     ("LYNKHOOK_WORKER__LEASE", "4200ms"),
     ("LYNKHOOK_WORKER__RENEW_EVERY", "200ms"),
@@ -22,7 +22,7 @@ fn panicking(here: &Installation, point: &str, concurrency: &str) -> Process {
     program.env("LYNKHOOK_WORKER__CONCURRENCY", concurrency).worker(QUICK)
 }
 
-/// The log's lines, which are JSON, with this message.
+/// The JSON lines of the log with this message.
 fn lines(worker: &Process, message: &str) -> Vec<Value> {
     let lines = worker.stderr();
     let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|e| panic!("{line}: {e}")));
@@ -38,7 +38,7 @@ async fn a_delivery_that_panics_is_lost_once_and_its_worker_goes_on_logs_and_cou
         let here = Installation::new(&receiver).await;
         let (broken, other) =
             (here.add("broken", &receiver.url("/broken")).await, here.add("fine", &receiver.url("/hook")).await);
-        // With a single slot and place, whatever the panic keeps would stop the worker.
+        // There is a single slot and place, so anything that the panic fails to release would stop the worker.
         let mut worker = panicking(&here, point, "1");
         here.push("broken", TRANSCRIPT).await;
         for _ in 0..5 {
@@ -69,7 +69,7 @@ async fn a_delivery_that_panics_is_lost_once_and_its_worker_goes_on_logs_and_cou
         let status = here.program.run(["queue", "status"]).await.stdout;
         assert!(status.contains("1 panic at "), "{point}: {status}");
         worker.sigterm();
-        assert_eq!(worker.wait().await, Some(0), "{point}: it was fit to the end");
+        assert_eq!(worker.wait().await, Some(0), "{point}: the worker worked to the end");
     }
 }
 
@@ -92,11 +92,12 @@ async fn a_loop_that_panics_ends_its_worker_in_good_order_and_the_next_worker_do
         here.drained().await;
         let log = here.log(webhook).await;
         assert_eq!((log.len(), &log[0]["attempt"], &log[0]["final"]), (1, &json!(1), &json!(true)), "{step}");
-        // Only an attempt that could not be settled is made again.
+        // Only an attempt that could not be settled is repeated.
         let requests = receiver.requests("/hook").len();
         assert_eq!(requests, if step == "settle" { 2 } else { 1 }, "{step}");
     });
-    // On one thread, because these futures lend what they capture to others and are not seen to be `Send`.
+    // All on one thread: these futures lend captured values to others, and the compiler cannot prove that they are
+    // `Send`.
     let mut all = tokio::task::JoinSet::new();
     let every = async {
         for one in tried {

@@ -1,4 +1,4 @@
-//! An entry that ends its worker every time is set aside; its neighbours are delivered and not blamed.
+//! An entry that kills its worker every time is set aside. Its neighbours are delivered and not blamed.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use redis::AsyncCommands;
 
 use crate::support::*;
 
-/// A worker that dies of the account `poison`, and leases that end soon.
+/// A worker that the account `poison` kills, and leases that end soon.
 const POISON: [(&str, &str); 6] = [
     ("LYNKHOOK_FAILPOINT", "before-request:poison"),
     ("LYNKHOOK_WORKER__LEASE", "3200ms"),
@@ -21,7 +21,7 @@ async fn a_poisonous_entry_is_set_aside_after_five_losses_and_its_neighbours_are
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Delay(Duration::from_millis(20), Box::new(Answer::Status(200)))]);
     let here = Installation::new(&receiver).await;
-    // The event goes to two webhooks, so it is two poisonous deliveries; the other one's account has a single
+    // This event goes to two webhooks, so it becomes two poisonous deliveries. The other event's account has a single
     // webhook, so the event itself is attempted.
     let mut poisoned = Vec::new();
     for _ in 0..2 {
@@ -40,7 +40,7 @@ async fn a_poisonous_entry_is_set_aside_after_five_losses_and_its_neighbours_are
             here.push("poison", TRANSCRIPT).await;
         }
     }
-    // A supervisor: whenever the worker dies, another one is started.
+    // A supervisor: it starts another worker whenever one dies.
     let supervised = tokio::spawn({
         let program = here.program.clone();
         async move {
@@ -86,13 +86,13 @@ async fn a_poisonous_event_that_one_webhook_wants_is_rejected_with_the_reason() 
     here.add("poison", &receiver.url("/poison")).await;
     here.push("poison", TRANSCRIPT).await;
     for _ in 0..2 {
-        assert_ne!(here.program.worker(POISON).wait().await, Some(0), "the worker dies of it");
+        assert_ne!(here.program.worker(POISON).wait().await, Some(0), "the event kills the worker");
     }
     let _survivor = here.program.worker(POISON);
     here.drained().await;
     let rejected = here.rejected().await;
     assert_eq!(rejected[0][0], ("reason".to_owned(), "worker ended 2 times during this attempt".to_owned()));
     let (name, id) = rejected[0].last().unwrap();
-    assert!(name == "id" && id.starts_with("0-"), "the id it may have been sent under stays its own: {rejected:?}");
+    assert!(name == "id" && id.starts_with("0-"), "it keeps the id with which it may have been sent: {rejected:?}");
     assert!(rejected[0].contains(&("envelope".to_owned(), TRANSCRIPT.to_owned())));
 }

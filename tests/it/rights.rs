@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::support::*;
 
-/// A server of its own, whose users nobody else uses.
+/// A server of its own, so that no other test uses its users.
 struct Scene {
     redis: RedisServer,
     receiver: Receiver,
@@ -19,7 +19,7 @@ impl Scene {
         Self { redis, receiver, here }
     }
 
-    /// Runs `ACL SETUSER` with these words, in which quotes are as a shell takes them.
+    /// Runs `ACL SETUSER` with these words, quoted as for a shell.
     async fn allow(&self, words: &str) {
         let mut allow = redis::cmd("ACL");
         allow.arg("SETUSER").arg(words.split(' ').map(|word| word.trim_matches('\'')).collect::<Vec<_>>());
@@ -88,7 +88,7 @@ async fn with_the_rights_that_readme_names_a_worker_delivers_a_producer_enqueues
     assert_eq!(statuses(here.log(flaky.parse().unwrap()).await), [200, 503]);
     assert_eq!(statuses(here.log(gone.parse().unwrap()).await), [404]);
 
-    // What is held while its webhook is off, set aside, failed, redelivered, and deleted.
+    // Deliveries that are held while their webhook is off, set aside, failed, redelivered, and deleted.
     operate(&format!("webhook disable --account acme {flaky}")).await;
     push(&event).await;
     here.push("acme", "no event").await;
@@ -128,7 +128,7 @@ async fn the_advice_of_doctor_gives_every_missing_right_at_once() {
         let advice = found["advice"].as_str().unwrap().strip_prefix("ACL SETUSER ").unwrap();
         let after: u64 = redis::cmd("DBSIZE").query_async(&mut scene.here.redis.clone()).await.unwrap();
         assert_eq!(before, after, "{role}: nothing was written");
-        // Where it may run no command on any key, the keys are found next.
+        // If the user may not run commands on any key, doctor finds the missing keys in the next run.
         scene.allow(advice).await;
         let (found, _) = rights(&program, role).await;
         if found["verdict"] != "pass" {
@@ -190,7 +190,7 @@ async fn a_user_who_may_use_the_keys_of_some_partitions_alone_fails_and_is_told_
 async fn keys_that_are_refused_fail_a_check_for_a_role_that_needs_them_and_not_for_a_producer() {
     let scene = Scene::set().await;
     let prefix = &scene.here.prefix;
-    // All that is tried may be used, but for the settings of an account.
+    // The user may use every key that doctor tries, except the settings of one account.
     let nobody = "wh_00000000-0000-0000-0000-000000000000";
     let partition = format!("{prefix}:{{0}}");
     let mut keys: Vec<String> = ["logs", "held", "failed"].map(|kind| format!("~{partition}:{kind}:{nobody}")).into();
@@ -237,7 +237,7 @@ async fn a_worker_without_client_reads_delivers_says_so_once_and_stops_when_its_
     }
     here.drained().await;
     assert_eq!(here.log(webhook).await.len(), 3);
-    // A second connection of the reader.
+    // Opens a second connection of the reader.
     let mut destroy = redis::cmd("XGROUP");
     destroy.arg("DESTROY").arg(here.key("queue")).arg("workers");
     destroy.query_async::<()>(&mut here.redis.clone()).await.unwrap();

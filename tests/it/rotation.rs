@@ -1,4 +1,4 @@
-//! Replacing the key that seals secrets, while everything runs.
+//! Replacing the key that seals secrets while everything runs.
 
 use std::sync::{
     Arc,
@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-/// Why an attempt was not made, in the words of the log.
+/// The reason in the log for an attempt that was not made.
 const NOT_SENT: &str =
     "nothing was sent: this webhook's credentials could not be used; ask the operator of this service";
 
-/// An old key and a new one, as a process has them in the middle of a rotation, and their ids.
+/// An old and a new key, as a process has them during a rotation, and their ids.
 struct Keys {
     new: String,
     both: String,
@@ -40,7 +40,7 @@ fn bearer(token: &str) -> NewAuthentication {
     NewAuthentication::Bearer(token.into())
 }
 
-/// A webhook as it lies in Redis.
+/// A webhook as stored in Redis.
 async fn stored(here: &Installation, account: &str, webhook: WebhookId) -> Value {
     let key = here.store.keys().webhooks(&account_id(account));
     let json: String = here.redis.clone().hget(key, webhook.to_string()).await.unwrap();
@@ -61,7 +61,7 @@ async fn deliveries_go_on_while_the_key_is_replaced_and_each_carries_its_secret(
     let mut webhooks = Vec::new();
     for number in 0..ACCOUNTS {
         let (account, path) = (format!("a{number}"), format!("/{number}"));
-        // The first attempt is answered after the rotation, the second is made after it.
+        // The first attempt is answered after the rotation, and the second is made after it.
         receiver.plan(&path, [gate.before(Answer::Status(503)), Answer::Status(200)]);
         let authentication = match number % 2 {
             0 => bearer(&format!("token-{number}")),
@@ -75,7 +75,7 @@ async fn deliveries_go_on_while_the_key_is_replaced_and_each_carries_its_secret(
         here.push(account, TRANSCRIPT).await;
         receiver.wait_for(&format!("/{number}"), 1, SOON).await;
     }
-    // And more of them all the while.
+    // More events follow during the rotation.
     let ended = Arc::new(AtomicBool::new(false));
     let pushing = tokio::spawn({
         let (here, ended) = (here.clone(), ended.clone());
@@ -114,7 +114,7 @@ async fn deliveries_go_on_while_the_key_is_replaced_and_each_carries_its_secret(
         let failed: u64 = here.redis.clone().xlen(here.key(&format!("failed:{webhook}"))).await.unwrap();
         assert_eq!(failed, 0, "{account}");
     }
-    assert!(delivered >= 2 * ACCOUNTS + pushed, "{delivered} requests of {pushed} events");
+    assert!(delivered >= 2 * ACCOUNTS + pushed, "{delivered} requests for {pushed} events");
     assert!(!worker.stderr().contains("credentials"), "the worker could open them all");
 }
 
@@ -159,7 +159,7 @@ async fn a_secret_that_no_key_opens_fails_at_once_without_a_request() {
     let here = Installation::new(&receiver).await;
     let webhook = here.add_with("acme", &receiver.url("/hook"), bearer("t0ken"), true).await;
     let other = here.add_with("acme", &receiver.url("/hook"), bearer("other"), false).await;
-    // Another webhook's sealing, moved here by hand.
+    // The secret of another webhook, moved here by hand.
     let mut moved = stored(&here, "acme", webhook).await;
     moved["authentication"] = stored(&here, "acme", other).await["authentication"].clone();
     let key = here.key("webhooks:acme");
@@ -254,7 +254,7 @@ async fn what_cannot_be_read_or_opened_is_named_and_stops_no_other() {
         failures.sort();
         failures
     };
-    assert_eq!(sorted(&rotated), sorted(&expected), "a dry run says what would be");
+    assert_eq!(sorted(&rotated), sorted(&expected), "a dry run reports the same result");
     for (count, number) in [("resealed", 1), ("already", 0), ("withoutSecret", 1), ("notResealed", 4)] {
         assert_eq!(rotated[count], number, "{count}: {rotated}");
     }

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs the integration tests on each server that is fetched here, in a directory of its own that goes at the end.
-# They are built without TLS, so the tests of TLS to Redis are left out.
-# ONLY: part of a test's name. A server has 30 minutes; one that fails does not keep the other from its turn.
+# Runs the integration tests on each server that is fetched here into a temporary directory. These servers are built
+# without TLS, so the tests of TLS to Redis are left out. ONLY: part of a test's name. Each server has 30 minutes; if
+# the tests fail on one, the other still gets its turn.
 set -eu
 
 directory=$(mktemp -d)

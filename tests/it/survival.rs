@@ -1,4 +1,4 @@
-//! What workers survive: being killed, being stopped, and whatever Redis does.
+//! Workers survive being killed, being stopped, and faults of Redis.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -6,7 +6,7 @@ use redis::AsyncCommands;
 
 use crate::support::*;
 
-/// A lease short enough that a test sees it end: the rule wants `start_within` + timeout + 2 s.
+/// A lease short enough that a test sees it end. The rule requires `start_within` + timeout + 2 s.
 const SHORT_LEASE: [(&str, &str); 5] = [
     ("LYNKHOOK_WORKER__LEASE", "4s"),
     ("LYNKHOOK_WORKER__RENEW_EVERY", "400ms"),
@@ -19,7 +19,7 @@ fn numbered(number: usize) -> String {
     TRANSCRIPT.replace("6601abc123def4567890abcd", &format!("message-{number}"))
 }
 
-/// Waits until every one of `webhook`'s entries is settled and asserts that the log of each event ends well.
+/// Waits until every entry of `webhook` is settled, and asserts that each event's log ends with success.
 async fn assert_whole(here: &Installation, receiver: &Receiver, path: &str, events: usize) {
     eventually(SOON * 2, "all events at the receiver", async || {
         (receiver.arrivals(path).len() == events).then_some(())
@@ -33,13 +33,13 @@ async fn what_a_killed_worker_had_in_flight_another_finishes() {
     let redis = RedisServer::start(AppendFsync::Always);
     let receiver = Receiver::start().await;
     let gate = Gate::new();
-    // The first 100 requests hang until the gate opens, and their worker never hears the answers.
+    // The first 100 requests hang until the gate opens, and their worker never gets the answers.
     let mut plan = vec![gate.before(Answer::Status(200)); 100];
     plan.push(Answer::Status(200));
     receiver.plan("/hook", plan);
     let here = Installation::on(&redis, &receiver).await;
     let mut webhooks = Vec::new();
-    // Fifty accounts with two events each, for a new endpoint gets few attempts at once.
+    // Fifty accounts with two events each, because a new endpoint gets few attempts at once.
     for account in 0..50 {
         webhooks.push(here.add(&format!("account-{account}"), &receiver.url("/hook")).await);
     }
@@ -56,10 +56,10 @@ async fn what_a_killed_worker_had_in_flight_another_finishes() {
     here.drained().await;
     let arrivals = receiver.arrivals("/hook");
     assert_eq!(arrivals.len(), 100, "the receiver has all events");
-    assert!(arrivals.values().all(|&times| times <= 2), "none more than twice: {arrivals:?}");
+    assert!(arrivals.values().all(|&times| times <= 2), "no event arrives more than twice: {arrivals:?}");
     for webhook in webhooks {
         let log = here.log(webhook).await;
-        assert_eq!(log.len(), 2, "the log is whole: one entry for each event");
+        assert_eq!(log.len(), 2, "the log is complete: one entry for each event");
         assert!(log.iter().all(|entry| entry["attempt"] == 1 && entry["final"] == true), "{log:#?}");
     }
 }
@@ -86,7 +86,7 @@ async fn a_worker_goes_on_when_group_stream_or_scripts_vanish() {
         };
         command.exec_async(&mut connection).await.unwrap();
     }
-    // Destroyed with work in flight: it is attempted again, or settled under the new group; never lost.
+    // The group is destroyed with attempts in flight: these are repeated, or settled in the new group, and never lost.
     let gate = Gate::new();
     receiver.plan("/hook", [gate.before(Answer::Status(200)), Answer::Status(200)]);
     here.push("acme", numbered(events)).await;
@@ -118,13 +118,13 @@ async fn a_restart_of_redis_under_load_loses_nothing() {
     }
     receiver.wait_for("/hook", 100, SOON).await;
     redis.kill9();
-    // Long enough for attempts to finish while nobody can be told.
+    // Long enough for attempts to finish while their results cannot be written.
     receiver.wait_for_ended("/hook", receiver.requests("/hook").len(), SOON).await;
     redis.restart();
     let here = Installation { redis: redis.connection().await, ..here };
     assert_whole(&here, &receiver, "/hook", 500).await;
     let repeated = receiver.arrivals("/hook").values().filter(|&&times| times > 1).count();
-    assert_eq!(repeated, 0, "what was in flight is settled by the worker that has it");
+    assert_eq!(repeated, 0, "attempts in flight are settled by the worker that has them");
     worker.sigterm();
     assert_eq!(worker.wait().await, Some(0), "{}", worker.stderr());
 }
@@ -149,7 +149,7 @@ async fn a_stopping_worker_finishes_what_is_in_flight_gives_the_rest_back_and_le
         here.push("acme", TRANSCRIPT).await;
         gate.open();
         assert_eq!(worker.wait().await, Some(0), "{}", worker.stderr());
-        assert_eq!(here.finished(webhook).await.len(), 1, "what was in flight was finished");
+        assert_eq!(here.finished(webhook).await.len(), 1, "the attempt in flight was finished");
         assert_eq!(receiver.requests("/hook").len(), 1, "and nothing more was taken");
         let mut connection = here.redis.clone();
         let waiting: usize = connection.xlen(here.key("queue")).await.unwrap();
@@ -196,6 +196,6 @@ async fn several_workers_share_one_queue() {
     assert_whole(&here, &receiver, "/hook", 200).await;
     assert_eq!(receiver.requests("/hook").len(), 200, "none twice");
     for worker in &workers {
-        assert!(worker.stderr().contains("\"attempt\":1"), "each had its share");
+        assert!(worker.stderr().contains("\"attempt\":1"), "each worker had its share");
     }
 }

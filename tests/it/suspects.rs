@@ -1,4 +1,5 @@
-//! Entries that were lost before are attempted one at a time; an endpoint that does not answer holds up no other's for long.
+//! Entries that were lost before are attempted one at a time. An endpoint that does not answer does not delay other
+//! endpoints' entries for long.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use redis::AsyncCommands;
 
 use crate::support::*;
 
-/// Has a dead worker hold all that is in the queue, as claimed before.
+/// Gives all entries in the queue to a dead worker, as if claimed before.
 async fn abandon(here: &Installation) {
     for partition in 0..here.store.keys().partitions() {
         here.store.ensure_group(partition).await.unwrap();
@@ -57,7 +58,7 @@ async fn behind_40_suspects_of_a_hanging_endpoint_a_healthy_ones_is_attempted_wi
     let took = began.elapsed();
     println!("attempted after {took:.1?}");
     assert!(took < Duration::from_secs(15), "{took:?}");
-    assert!(receiver.requests("/hangs").len() <= 2, "suspects of what hangs are attempted one at a time");
+    assert!(receiver.requests("/hangs").len() <= 2, "suspects of a hanging endpoint are attempted one at a time");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,7 +66,7 @@ async fn neither_20_hanging_endpoints_nor_another_partition_nor_large_envelopes_
     const HANGING: usize = 20;
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", "2").await;
-    // Those of partition 0 are rung first.
+    // The entries of partition 0 are claimed first.
     let of = |partition, number| {
         let mut names = (0..)
             .map(|name| format!("a{name}"))
@@ -104,7 +105,7 @@ async fn neither_20_hanging_endpoints_nor_another_partition_nor_large_envelopes_
     assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     let requests = |number| receiver.requests(&format!("/hangs-{number}")).len();
     let most = (0..HANGING).map(requests).max().unwrap();
-    assert!(most <= 3, "one of {most} attempts waited for the one before");
+    assert!(most <= 3, "{most} attempts at one endpoint: one of them waited for the one before");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +124,7 @@ async fn each_of_several_hanging_endpoints_holds_the_healthy_ones_suspects_up_on
     let healthy = here.add("healthy", &receiver.url("/healthy")).await;
     for event in 0..8 {
         for (number, webhook) in hanging.iter().enumerate() {
-            // Of one of them events, of the others deliveries.
+            // The first account has events, the others have deliveries.
             let account = format!("hangs-{number}");
             if number == 0 {
                 here.push(&account, TRANSCRIPT).await;
@@ -139,7 +140,7 @@ async fn each_of_several_hanging_endpoints_holds_the_healthy_ones_suspects_up_on
     let began = Instant::now();
     let _worker = here.program.worker([
         ("LYNKHOOK_DELIVERY__TIMEOUT", "2s"),
-        // What failed must not be attempted as a retry in the meantime: that is no suspect.
+        // Failed deliveries must not be attempted as retries during the test: a retry is not a suspect.
         ("LYNKHOOK_DELIVERY__RETRY_DELAYS", "1h"),
     ]);
     receiver.wait_for("/healthy", 5, SOON * 2).await;
@@ -148,6 +149,6 @@ async fn each_of_several_hanging_endpoints_holds_the_healthy_ones_suspects_up_on
     let requests = |number| receiver.requests(&format!("/hangs-{number}")).len();
     let held_up: usize = (0..HANGING).map(requests).sum();
     assert!((HANGING..=HANGING + 2).contains(&held_up), "{held_up} attempts went before");
-    // The first claim comes within 1.5 x 2 s, and each of them holds the others up for half a second.
+    // The first claim comes within 1.5 x 2 s, and each hanging endpoint delays the others for half a second.
     assert!(took < Duration::from_secs(10), "{took:?}");
 }

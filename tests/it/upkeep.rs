@@ -1,5 +1,5 @@
-//! What is done beside delivering is not felt by the deliveries: holding costs the same however much is held already, and
-//! visits that are due together keep nothing waiting.
+//! The worker's other work does not slow down deliveries: holding costs the same however much is already held, and
+//! visits that are due together delay nothing.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,14 @@ use crate::support::*;
 /// Webhooks that are off, and the bytes of their events.
 const OFF: usize = 4;
 const EVENT_BYTES: usize = 6000;
-/// As many such events fill `held.max_bytes`.
+/// The number of such events that fills `held.max_bytes`.
 const FULL: usize = 9000;
 const EVENTS: usize = 1200;
-/// No script may take longer, thrice: others may have the core meanwhile.
+/// The limit for a script, times three, because other processes may use the core in the meantime.
 const SCRIPT_US: u64 = 3 * 5000;
 
-/// What an event for a webhook that is off costs Redis in scripts, in µs, while each holds so many already; and how many of
-/// its scripts took too long.
+/// The scripts' cost in Redis of an event for a webhook that is off, in µs, while each webhook holds `held` deliveries;
+/// and the number of its scripts that took too long.
 async fn cost_of_holding(redis: &RedisServer, receiver: &Receiver, held: usize) -> (u64, u64) {
     let here = Installation::on(redis, receiver).await;
     let mut connection = redis.connection().await;
@@ -69,13 +69,13 @@ async fn holding_costs_at_most_twice_as_much_for_webhooks_that_are_full_and_no_s
         let (cost, slow_scripts) = cost_of_holding(&redis, &receiver, FULL).await;
         (full, slow) = (full.min(cost), slow.min(slow_scripts));
     }
-    println!("{few} µs an event where few are held, {full} µs where as many are as may be; {slow} slow scripts");
-    // Another half, because both are measured beside other tests.
-    assert!(full <= few * 3, "{few} µs an event, {full} µs where it is full");
+    println!("{few} µs per event if few are held, {full} µs if held is full; {slow} slow scripts");
+    // Half as much more is allowed, because both are measured beside other tests.
+    assert!(full <= few * 3, "{few} µs per event, {full} µs if held is full");
     assert!(slow <= 2, "{slow} scripts took over {SCRIPT_US} µs");
 }
 
-/// So many webhooks, one an account, each with a log of one entry that is too old, have a visit due now.
+/// Adds `count` webhooks, one per account, each with a log of one entry that is too old, and a visit that is due now.
 async fn visits_due(here: &Installation, count: usize) -> Vec<WebhookId> {
     let now_ms = here.store.now(0).await.unwrap().timestamp_millis();
     let webhooks: Vec<WebhookId> = (0..count).map(|_| WebhookId::new(uuid::Uuid::now_v7())).collect();
@@ -111,7 +111,7 @@ async fn neither_what_is_held_nor_a_webhook_that_is_switched_on_waits_behind_tho
     here.drained().await;
     visits_due(&here, 20_000).await;
 
-    // Each is to be released in 1.5 s: within one the worker hears of it.
+    // Each release is due in 1.5 s, and the worker learns of it within one second.
     let mut late = Vec::new();
     for number in 1..=10 {
         let mut redis = here.redis.clone();
@@ -131,12 +131,12 @@ async fn neither_what_is_held_nor_a_webhook_that_is_switched_on_waits_behind_tho
     let still_due = due_now(&here).await;
     late.sort_unstable();
     println!("released {late:?} late, switched on within {on:?}, {still_due} visits are due still");
-    assert!(still_due > 5000, "visits were to be due all the while: {still_due}");
+    assert!(still_due > 5000, "visits must be due all the time: {still_due}");
     assert!(late[5] < Duration::from_millis(3 * 100), "{late:?} late");
     assert!(on < Duration::from_secs(3), "{on:?} from switching on to the first request");
 }
 
-/// How long two endpoints take to get what is held for them, with so many visits due.
+/// The time until two endpoints have got their held deliveries, while `visits` visits are due.
 async fn drain_of_held(receiver: &Receiver, round: usize, visits: usize) -> Duration {
     const HELD: usize = 400;
     let here = Installation::new(receiver).await;
@@ -162,7 +162,7 @@ async fn drain_of_held(receiver: &Receiver, round: usize, visits: usize) -> Dura
         receiver.wait_for(path, HELD, SOON).await;
     }
     let took = began.elapsed();
-    assert!(due_now(&here).await >= visits / 2, "visits are due all the while");
+    assert!(due_now(&here).await >= visits / 2, "visits are due all the time");
     took
 }
 
@@ -177,7 +177,7 @@ async fn what_is_held_for_two_endpoints_comes_back_as_quickly_while_thousands_of
         ratios.push(with.as_secs_f64() / without.as_secs_f64());
     }
     ratios.sort_unstable_by(f64::total_cmp);
-    // 0.9 of the rate is asked for; other tests take their part meanwhile.
+    // The goal is 0.9 of the rate; the rest allows for other tests.
     assert!(ratios[1] <= 1.0 / 0.9 * 1.5, "{ratios:?} times as long");
 }
 

@@ -1,5 +1,5 @@
-//! Nothing vanishes unseen: whatever an operator does to the queue's group and stream, entries are found again, and what is
-//! gone is told.
+//! Nothing vanishes unseen: whatever an operator does to the queue's group and stream, entries are found again, and
+//! removed ones are reported.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::support::*;
 const MINUTE: Duration = Duration::from_secs(60);
 const LARGEST: &str = "18446744073709551615-18446744073709551615";
 
-/// The verdict of one of doctor's checks, and its text.
+/// The verdict and the text of one of doctor's checks.
 async fn check(here: &Installation, name: &str) -> (String, String) {
     let findings: Value = serde_json::from_str(&here.program.run(["doctor", "--json"]).await.stdout).unwrap();
     let found = findings.as_array().unwrap().iter().find(|finding| finding["check"] == name).unwrap().clone();
@@ -42,7 +42,7 @@ async fn what_a_killed_worker_had_is_delivered_within_a_minute_though_its_consum
     let consumers: Vec<HashMap<String, redis::Value>> = here.cli(&format!("XINFO CONSUMERS {queue} workers")).await;
     let [dead] = &consumers[..] else { panic!("{consumers:?}") };
     let dead: String = redis::from_redis_value(dead["name"].clone()).unwrap();
-    // Another one has as many in hand, and is to keep them.
+    // Another worker has as many in hand, and must keep them.
     let alive = here.program.worker([("LYNKHOOK_DELIVERY__TIMEOUT", "60s"), ("LYNKHOOK_WORKER__LEASE", "80s")]);
     for account in 0..20 {
         here.push(&format!("alive-{account}"), TRANSCRIPT).await;
@@ -62,7 +62,7 @@ async fn what_a_killed_worker_had_is_delivered_within_a_minute_though_its_consum
         assert_eq!(here.log(id).await.len(), 1);
     }
     assert_eq!(check(&here, "held").await.0, "pass");
-    assert_eq!(check(&here, "trims").await.0, "pass", "nobody took anything out");
+    assert_eq!(check(&here, "trims").await.0, "pass", "no entry was taken out");
     let told = [second.stderr(), alive.stderr()].concat();
     assert!(told.contains("entries that nobody held are taken over"), "{told}");
 }
@@ -132,7 +132,7 @@ async fn attempts_go_on_though_their_entries_are_lost(lose: &[&str]) {
     let queue = here.key("queue");
     let consumers: Vec<HashMap<String, redis::Value>> = here.cli(&format!("XINFO CONSUMERS {queue} workers")).await;
     let consumer: String = redis::from_redis_value(consumers[0]["name"].clone()).unwrap();
-    // In one step, so that the worker notices nothing between them.
+    // In one step, so that the worker notices nothing in between.
     let mut steps = redis::pipe();
     steps.atomic();
     for command in lose {
@@ -147,7 +147,7 @@ async fn attempts_go_on_though_their_entries_are_lost(lose: &[&str]) {
             log.iter().map(|entry| (entry["attempt"].clone(), entry["httpStatus"].clone())).collect();
         assert_eq!(attempts, [1, 2, 3].map(|attempt| (json!(attempt), json!("Network Error"))), "{lose:?} {log:#?}");
         let kept: usize = here.redis.clone().xlen(here.key(&format!("failed:{webhook}"))).await.unwrap();
-        assert_eq!(kept, 1, "and what failed can be delivered again");
+        assert_eq!(kept, 1, "and the failed delivery can be redelivered");
     }
     assert!(worker.stderr().contains("while they were in hand"), "{}", worker.stderr());
     assert_eq!(here.counted("entries_trimmed").await, 5, "{lose:?}");

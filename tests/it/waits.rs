@@ -1,4 +1,4 @@
-//! A delivery that has to wait before its request uses its webhook's settings as they are after the wait.
+//! A delivery that has to wait before its request uses its webhook's settings of the time after the wait.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::*;
 const EVENTS: usize = 20;
 const START_WITHIN: Duration = Duration::from_millis(1500);
 
-/// How long ago Redis last counted each pending lease anew, in ms.
+/// How long ago Redis last renewed each pending lease, in ms.
 async fn idle_ms(here: &Installation) -> Vec<u64> {
     let mut look = redis::cmd("XPENDING");
     look.arg(here.key("queue")).arg("workers").arg("-").arg("+").arg(100);
@@ -18,7 +18,7 @@ async fn idle_ms(here: &Installation) -> Vec<u64> {
     pending.into_iter().map(|(_, _, idle_ms, _)| idle_ms).collect()
 }
 
-/// How often Redis answered this command since its statistics were reset.
+/// The number of answers to this command since Redis's statistics were reset.
 async fn answered(here: &Installation, command: &str) -> u64 {
     let statistics: String = redis::cmd("INFO").arg("commandstats").query_async(&mut here.redis.clone()).await.unwrap();
     let of_command = format!("cmdstat_{command}:calls=");
@@ -40,7 +40,7 @@ async fn a_webhook_that_is_switched_off_while_its_deliveries_wait_for_a_renewal_
     let webhook = here.add("acme", &receiver.url("/hook")).await;
     here.store.ensure_group(0).await.unwrap();
 
-    // An outage, but in two parts that end one after the other: first look-ups are answered again, then renewals.
+    // An outage in two parts that end one after another: first look-ups are answered again, then renewals.
     user(&["-hgetall", "-xclaim"]).await;
     let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut here.redis.clone()).await.unwrap();
     let start_within = format!("{}ms", START_WITHIN.as_millis());
@@ -58,7 +58,7 @@ async fn a_webhook_that_is_switched_off_while_its_deliveries_wait_for_a_renewal_
     .await;
     user(&["+hgetall"]).await;
     eventually(SOON, "the webhook is looked up", async || (answered(&here, "hgetall").await > 0).then_some(())).await;
-    // It takes longer to come back than the answers, which wait for nothing more.
+    // The edit takes longer than the answers to the look-ups, which wait for nothing else.
     let off = Edit { active: Some(false), ..Edit::default() };
     here.webhooks.edit(&account_id("acme"), webhook, off).await.unwrap();
     user(&["+xclaim"]).await;

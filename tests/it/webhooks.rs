@@ -66,13 +66,13 @@ async fn an_event_goes_to_every_webhook_that_wants_its_type_and_to_no_other() {
     let seen = receiver.wait_for("/both", 2, SOON).await;
     receiver.wait_for("/other", 1, SOON).await;
     here.drained().await;
-    assert_eq!(receiver.requests("/other").len(), 1, "it did not ask for transcripts");
+    assert_eq!(receiver.requests("/other").len(), 1, "this webhook did not ask for transcripts");
     assert_eq!(here.log(other).await[0]["identifiers"], json!({"callId": 7}));
     assert_eq!(here.log(both).await.len(), 2);
     let fanned_out = receiver.requests("/other")[0].header("webhook-id").map(str::to_owned);
     assert!(seen.iter().any(|request| request.header("webhook-id").map(str::to_owned) == fanned_out));
     let without: u64 = here.redis.clone().hget(here.key("counts"), "events_without_webhook").await.unwrap();
-    assert_eq!(without, 1, "an event that matches no webhook is done, and counted");
+    assert_eq!(without, 1, "an event that matches no webhook is settled, and counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +128,7 @@ async fn a_webhook_that_is_off_holds_its_deliveries_and_gets_them_oldest_first_w
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await;
     let webhook = here.add_with("acme", &receiver.url("/hook"), NewAuthentication::None, false).await;
-    // One at a time, so that the order of going out is the order of arriving.
+    // One at a time, so that deliveries leave in the order of their arrival.
     let _worker = here.program.worker([("LYNKHOOK_WORKER__CONCURRENCY", "1")]);
     for number in 0..120 {
         here.push("acme", TRANSCRIPT.replace("6601abc123def4567890abcd", &format!("m{number}"))).await;
@@ -137,7 +137,7 @@ async fn a_webhook_that_is_off_holds_its_deliveries_and_gets_them_oldest_first_w
     let held: u64 = here.redis.clone().xlen(here.key(&format!("held:{webhook}"))).await.unwrap();
     assert_eq!((held, receiver.requests("/hook").len()), (120, 0));
     let due: Option<f64> = here.redis.clone().zscore(here.key("visits"), format!("acme/{webhook}")).await.unwrap();
-    assert!(due.is_some(), "what is held has a visit");
+    assert!(due.is_some(), "a visit is planned for the held deliveries");
 
     let on = Edit { active: Some(true), ..Edit::default() };
     here.webhooks.edit(&account_id("acme"), webhook, on).await.unwrap();
@@ -151,7 +151,7 @@ async fn a_webhook_that_is_off_holds_its_deliveries_and_gets_them_oldest_first_w
         .collect();
     assert_eq!(messages, (0..120).map(|number| format!("\"m{number}\"")).collect::<Vec<_>>());
     let exists: bool = here.redis.clone().exists(here.key(&format!("held:{webhook}"))).await.unwrap();
-    assert!(!exists, "an empty key is no key");
+    assert!(!exists, "an empty stream has no key");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,7 +198,7 @@ async fn an_event_for_many_webhooks_is_attempted_once_at_each_though_its_worker_
         ("LYNKHOOK_WORKER__RENEW_EVERY", "200ms"),
     ];
     let mut dies = here.program.clone().env("LYNKHOOK_FAILPOINT", "after-fan_out@2").worker(lease);
-    assert_eq!(dies.wait().await, None, "it was killed after the second step of three");
+    assert_eq!(dies.wait().await, None, "the worker was killed after the second step of three");
     let _goes_on = here.program.worker(lease);
     here.drained().await;
     for webhook in webhooks {
@@ -247,7 +247,7 @@ async fn a_log_keeps_the_newest_50_for_90_days_and_shows_nothing_older() {
     let ttl: i64 = redis.ttl(&key).await.unwrap();
     assert!((NINETY_DAYS_S - 60..=NINETY_DAYS_S).contains(&ttl), "{ttl}");
 
-    // One entry a day too old, one just inside.
+    // One entry that is a day too old, and one just young enough.
     let (seconds, _): (i64, i64) = redis::cmd("TIME").query_async(&mut redis).await.unwrap();
     let aged = |age_s: i64| {
         let time = chrono::DateTime::from_timestamp(seconds - age_s, 0).unwrap();
@@ -263,7 +263,7 @@ async fn a_log_keeps_the_newest_50_for_90_days_and_shows_nothing_older() {
     let shown = here.webhooks.logs(&account_id("acme"), webhook).await.unwrap();
     assert_eq!(shown.len(), 2, "an entry past 90 days is not shown");
 
-    // And it is gone once the webhook is visited.
+    // The next visit deletes it.
     let _: () = redis.zadd(here.key("visits"), format!("acme/{webhook}"), 0).await.unwrap();
     eventually(SOON, "the old entry to go", async || (here.log(webhook).await.len() == 2).then_some(())).await;
 }
@@ -308,7 +308,7 @@ async fn failed_deliveries_are_kept_whole() {
     assert!(line.contains(r#""attempt":1"#), "{line}");
 }
 
-/// Serial, because it measures: see `make test`.
+/// Serial, because it measures times: see `make test`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures punctuality, so it runs alone: make test"]
 async fn serial_retries_are_less_than_300_ms_late() {

@@ -1,4 +1,4 @@
-//! Each `webhook` command, for scripts and for people.
+//! The `webhook` commands, for scripts and for people.
 
 use redis::AsyncCommands;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! From `webhook add` to the header that the receiver sees.
+//! From `webhook add` to the header that the receiver gets.
 
 use super::*;
 

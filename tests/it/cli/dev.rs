@@ -1,4 +1,4 @@
-//! `lynkhook dev`, where nothing is installed but `redis-server`.
+//! `lynkhook dev`, on a machine with only `redis-server` installed.
 
 use tokio::process::Command;
 

@@ -1,4 +1,4 @@
-//! `lynkhook doctor`, and the refusal of a Redis that may forget what it has accepted.
+//! `lynkhook doctor`, and the refusal of a Redis that may evict accepted events.
 
 use redis::AsyncCommands;
 use serde_json::json;
@@ -41,7 +41,7 @@ async fn what_is_stuck_late_rejected_or_missing_is_told_with_what_to_do() {
     let here = Installation::new(&receiver).await;
     let mut redis = here.redis.clone();
     let (_, findings) = examine(&here.program).await;
-    assert_eq!(finding(&findings, "group").0, "warn", "no worker has made it");
+    assert_eq!(finding(&findings, "group").0, "warn", "no worker has created it");
     assert_eq!(finding(&findings, "workers").0, "warn");
 
     here.store.ensure_group(0).await.unwrap();
@@ -75,7 +75,11 @@ async fn what_is_stuck_late_rejected_or_missing_is_told_with_what_to_do() {
     }
     let other = here.program.clone().env("LYNKHOOK_QUEUE__PARTITIONS", "4");
     let (code, findings) = examine(&other).await;
-    assert_eq!((code, finding(&findings, "schema").0), (Some(5), "fail"), "it looks although it would not start");
+    assert_eq!(
+        (code, finding(&findings, "schema").0),
+        (Some(5), "fail"),
+        "doctor runs its checks although a worker would not start"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +105,7 @@ async fn an_old_backlog_fails_while_nobody_reads_it_and_is_a_warning_while_someb
     let (verdict, text) = finding(&findings, "age");
     assert!(verdict == "warn" && text.contains("of 3, 1 in flight, came 10m"), "{verdict} {text}");
 
-    // Lost twice, and idle for a day: it waits for its turn.
+    // An entry that was lost twice and is idle for a day waits for its turn.
     for (deliveries, verdict) in [(1, "fail"), (2, "warn")] {
         let mut lost = redis::cmd("XCLAIM");
         lost.arg(here.key("queue")).arg("workers").arg("here").arg(0).arg(&entry.id.0).arg("IDLE").arg(86_400_000);
@@ -155,9 +159,9 @@ async fn a_replica_is_told_as_one_and_all_else_is_looked_at_there() {
     }
     let output = there.run(["doctor"]).await;
     assert!(output.stdout.contains("FAIL  role") && !output.stdout.contains("start Redis"), "{output:#?}");
-    assert_eq!(there.json(["queue", "status"]).await["depth"], json!(0), "a replica answers what only looks");
+    assert_eq!(there.json(["queue", "status"]).await["depth"], json!(0), "a replica answers commands that only read");
     let id = id.to_string();
-    assert_eq!(there.json(webhook("acme", &["failed", &id])).await, json!([]), "so with failed deliveries");
+    assert_eq!(there.json(webhook("acme", &["failed", &id])).await, json!([]), "and lists failed deliveries");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,7 +235,7 @@ async fn a_user_without_the_rights_is_told_which_and_never_to_start_redis() {
         assert!(code == Some(5) && verdict == "fail" && text.contains(says), "{name}: {findings}");
         assert!(text.contains("give the user") && !text.contains("start Redis"), "{name}: {text}");
         let all = findings.as_array().unwrap();
-        assert!(check == "connection" || all.len() > 6, "{name}: the server's checks are told: {findings}");
+        assert!(check == "connection" || all.len() > 6, "{name}: the server's checks are reported: {findings}");
     }
     let (code, findings) = examine(&as_user("nobody", "wrong")).await;
     let (verdict, text) = finding(&findings, "connection");
@@ -256,7 +260,7 @@ async fn a_redis_that_may_evict_is_refused_unless_its_policy_is_accepted_by_name
         assert_refused(&format!("{words:?}"), &output, 5, &says);
     }
     let other = here.program.clone().env("LYNKHOOK_REDIS__ACCEPT_EVICTION", "allkeys-lru");
-    assert_eq!(other.run(["queue", "status"]).await.code, Some(5), "another policy is not the one that was accepted");
+    assert_eq!(other.run(["queue", "status"]).await.code, Some(5), "the accepted policy is another one");
     let (code, findings) = examine(&here.program).await;
     assert_eq!((code, finding(&findings, "eviction").0), (Some(5), "fail"));
 

@@ -1,4 +1,4 @@
-//! Edits that say which revision they are based on, so that no editor overwrites what another did unseen.
+//! Edits name the revision that they are based on, so that no editor overwrites another's change unseen.
 
 use std::sync::{
     Arc,
@@ -22,7 +22,7 @@ async fn an_edit_based_on_an_old_revision_changes_nothing_and_names_the_present_
     let id = add(&here.program, "acme", &receiver.url("/hook")).await.to_string();
     let edit =
         async |words: &[&str]| here.program.run(webhook("acme", &[&["edit", &id], words, &["--json"]].concat())).await;
-    // Two editors look at revision 1.
+    // Two editors read revision 1.
     let first = edit(&["--description", "first", "--revision", "1"]).await;
     assert_eq!(first.code, Some(0), "{first:#?}");
     for (words, asked) in [
@@ -43,7 +43,7 @@ async fn an_edit_based_on_an_old_revision_changes_nothing_and_names_the_present_
         json!([shown["description"], shown["active"], shown["revision"], shown["updatedAt"]]),
         json!(["first", true, 2, serde_json::from_str::<Value>(&first.stdout).unwrap()["updatedAt"]])
     );
-    // After another look it may be edited, and an edit that is based on no revision still takes the newest.
+    // After reading again, the editor may edit. An edit that names no revision still takes the newest.
     for (words, revision) in
         [(&["--description", "second", "--revision", "2"][..], 3), (&["--description", "third"], 4)]
     {
@@ -128,7 +128,7 @@ async fn an_edit_that_was_made_and_not_answered_is_no_conflict_with_itself() {
     assert_eq!(here.program.json(webhook("acme", &["show", &id])).await, edited);
 }
 
-/// A way to Redis on which the answer to the first command with this text in it is lost, and the connection with it.
+/// A proxy to Redis that loses the answer to the first command with this text, and then the connection.
 async fn swallowing(port: u16, text: &'static str) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}/", listener.local_addr().unwrap());

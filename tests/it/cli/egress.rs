@@ -1,4 +1,4 @@
-//! `lynkhook egress check` answers as saving and connecting would, for every example that there is.
+//! `lynkhook egress check` answers like saving and connecting, for every example in `tests/vectors`.
 
 use std::fmt::Write;
 
@@ -21,7 +21,7 @@ struct Example {
 }
 
 impl Example {
-    /// Whether it must be allowed; `None` where it is not judged.
+    /// Whether the example must be allowed; `None` if it is not judged.
     fn allowed(&self) -> Option<bool> {
         match self.expect.as_str() {
             "accept" | "allowed" | "public" => Some(true),
@@ -37,14 +37,14 @@ fn examples(json: &str) -> Vec<Example> {
     examples
 }
 
-/// A program on whose allow list nothing stands. No command here needs Redis.
+/// A program with an empty allow list. No command here needs Redis.
 fn strict() -> Program {
     Program::new(RedisServer::shared(), "unused")
         .env("LYNKHOOK_EGRESS__ALLOW", "")
         .env("LYNKHOOK_REDIS__URL", "redis://127.0.0.1:1/")
 }
 
-/// One JSON object for each line that was printed.
+/// One JSON object for each printed line.
 fn objects(output: &Output) -> Vec<Value> {
     output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -53,7 +53,7 @@ fn objects(output: &Output) -> Vec<Value> {
 async fn every_example_of_a_url_and_an_address_is_judged_as_it_says() {
     let urls = examples(include_str!("../../vectors/url_vectors.json"));
     let ips = examples(include_str!("../../vectors/ip_vectors.json"));
-    // A line ends at its newline, so those that have one inside are arguments; no argument can hold a NUL.
+    // A line ends at its newline, so inputs with one inside are passed as arguments; no argument can hold a NUL.
     let inputs = urls.iter().map(|e| (&e.url, e)).chain(ips.iter().map(|e| (&e.ip, e)));
     let (arguments, lines): (Vec<_>, Vec<_>) =
         inputs.filter(|(text, _)| !text.contains('\0')).partition(|(text, _)| text.contains('\n'));
@@ -153,7 +153,7 @@ async fn a_name_is_looked_up_only_where_that_is_asked_for() {
 async fn a_byte_order_mark_before_standard_input_is_skipped_and_utf_16_is_named() {
     for (command, line) in [("check", "https://example.com/"), ("check-header", "X-Api-Key: v")] {
         let output = strict().run_with_input(["egress", command, "--json"], format!("\u{feff}{line}\r\n{line}")).await;
-        // A carriage return is part of what is judged.
+        // The carriage return is part of the judged input.
         let allowed: Vec<_> = objects(&output).iter().map(|verdict| verdict["allowed"].clone()).collect();
         assert_eq!(allowed.last(), Some(&json!(true)), "{output:#?}");
         let marked = strict().run_with_input(["egress", command, "--json"], format!("\u{feff}{line}\n{line}")).await;

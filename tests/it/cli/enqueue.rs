@@ -1,5 +1,4 @@
-//! `lynkhook enqueue`, all the way to the receiver. What it does at a Redis that is full or silent is in
-//! `tests/it/enqueue.rs`.
+//! `lynkhook enqueue`, all the way to the receiver. `tests/it/enqueue.rs` tests it with a Redis that is full or silent.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Exit codes 1 to 5, each with words that say what to change. 0 and 6 are met everywhere else.
+//! Exit codes 1 to 5, each with a text that says what to change. Other tests cover 0 and 6.
 
 use std::time::{Duration, Instant};
 
@@ -154,7 +154,7 @@ async fn what_a_rule_or_limit_forbids_is_4() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_is_away_or_does_not_answer_is_5_within_10_seconds() {
-    // Connections are accepted by the kernel, and nobody ever speaks.
+    // The kernel accepts connections, and the server never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("redis://{}/", silent.local_addr().unwrap());
     let refused = format!("redis://127.0.0.1:{}/", refused_port());
@@ -219,5 +219,5 @@ async fn a_value_that_lynkhook_never_wrote_is_1_and_is_named_but_not_quoted() {
         assert!(!output.stderr.contains("gar8age"), "{output:#?}");
     }
     let output = here.program.run(webhook("acme", &["delete", NOBODYS])).await;
-    assert_eq!(output.code, Some(0), "and deleting is the way out: {output:#?}");
+    assert_eq!(output.code, Some(0), "and the webhook can still be deleted: {output:#?}");
 }

@@ -18,7 +18,7 @@ async fn following_prints_each_entry_once_as_one_object_a_line_until_ctrl_c() {
     let json = here.program.start(webhook("acme", &["logs", &webhook_id, "--follow", "--json"]));
     let human = here.program.start(webhook("acme", &["logs", &webhook_id, "--follow"]));
     json.wait_for_line(&expected[1]).await;
-    // Each of these is read together with all that was printed before.
+    // Each time, the follower reads the new entry together with all that it has already printed.
     for _ in 0..2 {
         expected.push(test().await);
         json.wait_for_line(expected.last().unwrap()).await;

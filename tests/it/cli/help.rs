@@ -50,7 +50,7 @@ const COMMANDS: [(&str, &[&str]); 17] = [
     ("completions", &["bash", "zsh", "fish"]),
 ];
 
-/// The program without Redis: none of this needs one.
+/// The program without Redis: none of these commands needs it.
 fn program() -> Program {
     Program::new(RedisServer::shared(), "unused").env("LYNKHOOK_REDIS__URL", "redis://127.0.0.1:1/")
 }
@@ -79,6 +79,6 @@ async fn the_version_and_completions_go_to_standard_output() {
         }
     }
     let nothing = program().run([] as [&str; 0]).await;
-    assert_eq!(nothing.code, Some(2), "no command is no success");
+    assert_eq!(nothing.code, Some(2), "running without a command is an error");
     assert!(nothing.stderr.contains("Usage:"), "{nothing:#?}");
 }

@@ -1,4 +1,4 @@
-//! The command line as scripts and people meet it: another process, its exit code, what it prints.
+//! The command line as scripts and people use it: a separate process, its exit code, and its output.
 
 mod commands;
 mod deliveries;
@@ -25,10 +25,10 @@ use tempfile::NamedTempFile;
 
 use crate::support::*;
 
-/// A webhook id that nobody has.
+/// A webhook id that does not exist.
 const NOBODYS: &str = "wh_019a1b2c-3d4e-7f00-8000-0123456789ab";
 
-/// What the customer is promised of each log entry, in the order of the promise.
+/// The fields of a log entry that customers are promised, in that order.
 const LOG_FIELDS: [&str; 8] = ["Status", "Event", "HTTP Status", "Attempt", "Duration", "Error", "Identifiers", "Time"];
 
 /// The members that every log entry has, and those that it may have.
@@ -53,7 +53,7 @@ fn id(view: &Value) -> WebhookId {
     view["id"].as_str().unwrap_or_else(|| panic!("no id in {view}")).parse().unwrap()
 }
 
-/// A file with this in it.
+/// A temporary file with this content.
 fn file(content: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(content.as_bytes()).unwrap();
@@ -64,7 +64,7 @@ fn path(file: &NamedTempFile) -> &str {
     file.path().to_str().unwrap()
 }
 
-/// Asserts the exit code and that standard error, and nothing but it, says this.
+/// Asserts the exit code, and that standard error has these words and standard output nothing.
 fn assert_refused(name: &str, output: &Output, code: i32, says: &[&str]) {
     assert_eq!(output.code, Some(code), "{name}: {output:#?}");
     assert_eq!(output.stdout, "", "{name}");
@@ -74,7 +74,7 @@ fn assert_refused(name: &str, output: &Output, code: i32, says: &[&str]) {
     assert!(!output.stderr.contains("panicked"), "{name}: {output:#?}");
 }
 
-/// Asserts that a log entry has the documented members and no other.
+/// Asserts that a log entry has the documented members and no others.
 fn assert_log_entry(entry: &Value) {
     let members = entry.as_object().unwrap();
     for member in LOG_MEMBERS {

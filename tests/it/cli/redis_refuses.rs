@@ -1,4 +1,4 @@
-//! A Redis that answers and takes nobody: its own sentence, and what to do about that very thing.
+//! A Redis that answers but refuses its clients: the command shows Redis's own sentence, and the matching advice.
 
 use std::net::UdpSocket;
 
@@ -11,7 +11,7 @@ async fn ask(connection: &mut MultiplexedConnection, words: &[&str]) {
     let _: redis::Value = command.arg(&words[1..]).query_async(connection).await.unwrap();
 }
 
-/// Each kind of command says these words, ends with 5, and does not advise to start Redis.
+/// Each kind of command prints these words, ends with 5, and does not advise to start Redis.
 async fn assert_each_command_says(url: &str, says: &[&str]) {
     let program = Program::new(RedisServer::shared(), "unused").env("LYNKHOOK_REDIS__URL", url);
     let event = file(TRANSCRIPT);
@@ -77,7 +77,7 @@ async fn a_permission_that_the_user_lacks_is_named_by_redis() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_loads_its_data_is_waited_for_and_not_started() {
-    // Each key takes 20 ms, and clients are heard in between.
+    // Each key takes 20 ms to load, and Redis answers clients in between.
     let redis = RedisServer::start_with_arguments(&[
         "--key-load-delay",
         "20000",
@@ -110,7 +110,7 @@ async fn a_redis_that_loads_its_data_is_waited_for_and_not_started() {
 #[tokio::test(flavor = "multi_thread")]
 async fn protected_mode_is_told_as_such_where_the_machine_has_an_address_to_try_it_from() {
     let probe = UdpSocket::bind("0.0.0.0:0").unwrap();
-    // Nothing is sent: this only asks which address would be used.
+    // Nothing is sent: this only asks which local address would be used.
     let Ok(()) = probe.connect("192.0.2.1:9") else { return };
     let own = probe.local_addr().unwrap().ip();
     if own.is_loopback() || own.is_unspecified() {

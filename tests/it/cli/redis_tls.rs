@@ -1,10 +1,10 @@
-//! TLS to a real Redis: `redis.ca`, `redis.client_cert` and `redis.client_key`, and what is wrong with certificates.
+//! TLS to a real Redis: `redis.ca`, `redis.client_cert`, `redis.client_key`, and faulty certificates.
 
 use lynkhook::{config::Settings, store::Store};
 
 use super::*;
 
-/// A Redis that speaks TLS with this certificate, on a second port.
+/// A Redis that serves TLS with this certificate on a second port.
 struct Secure {
     redis: RedisServer,
     port: u16,
@@ -41,7 +41,7 @@ impl Secure {
     }
 }
 
-/// Each kind of command ends with this code and these words; `doctor` as well, where the settings are good.
+/// Each kind of command ends with this code and these words; so does `doctor`, if the settings are valid.
 async fn assert_refused_with(program: &Program, code: i32, says: &[&str]) {
     let event = file(TRANSCRIPT);
     for words in
@@ -85,7 +85,11 @@ async fn authorities_of_the_system_that_cannot_be_read_hinder_nothing_that_does_
         assert_eq!(believed.json(["queue", "status"]).await["depth"], 0, "{name}");
     }
     let of_the_system = secure.program().env("SSL_CERT_DIR", folder);
-    assert_eq!(of_the_system.json(["queue", "status"]).await["depth"], 0, "the good one beside a malformed one");
+    assert_eq!(
+        of_the_system.json(["queue", "status"]).await["depth"],
+        0,
+        "the valid authority next to a malformed one"
+    );
     let without = secure.program().env("SSL_CERT_FILE", "/nowhere.pem");
     assert_refused_with(&without, 5, &["UnknownIssuer", "with redis.ca"]).await;
 }

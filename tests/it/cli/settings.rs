@@ -1,11 +1,11 @@
-//! Where settings come from, seen from outside; and the password in `redis.url`, which is never seen.
+//! The precedence of settings, seen from outside; and the password in `redis.url`, which is never shown.
 
 use redis::AsyncCommands;
 use tokio::process::Command;
 
 use super::*;
 
-/// What is tried, its environment, its flags, and the prefix that prevails.
+/// The name of the case, its environment, its flags, and the prefix that prevails.
 type Row<'a> = (&'a str, Vec<(&'a str, &'a str)>, Vec<&'a str>, &'a str);
 
 /// A run with this environment and none of [`Program`]'s.
@@ -24,7 +24,7 @@ async fn flags_go_over_the_environment_over_the_file_over_the_default() {
     let right = file(&format!("[redis]\nurl = \"{url}\"\nprefix = \"{from_file}\"\n"));
     let wrong = file(&format!("[redis]\nurl = \"{nowhere}\"\nprefix = \"{from_file}\"\n"));
     let (right, wrong) = (path(&right), path(&wrong));
-    // The prefix shows which layer prevailed: it is where the webhook lies.
+    // The prefix shows which layer prevailed: the webhook is stored under it.
     let rows: Vec<Row> = vec![
         ("the file", vec![], vec!["--config", right], &from_file),
         ("the file that a variable names", vec![("LYNKHOOK_CONFIG", right)], vec![], &from_file),

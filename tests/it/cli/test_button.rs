@@ -1,4 +1,4 @@
-//! `webhook test`: one request at once, on or off, the result shown and logged.
+//! `webhook test`: one request at once, whether the webhook is on or off; the result is shown and logged.
 
 use redis::AsyncCommands;
 use serde_json::json;
@@ -28,7 +28,7 @@ async fn a_test_that_succeeds_shows_status_time_and_phases_and_is_logged() {
         json!(["success", "webhook.test", 204, 1, null, true])
     );
     let log = here.log(webhook_id).await;
-    assert_eq!((log.len(), &log[0]), (2, &entry), "what was shown is what is logged");
+    assert_eq!((log.len(), &log[0]), (2, &entry), "the log has the entry that was shown");
 
     let requests = receiver.requests("/hook");
     assert_eq!(requests.len(), 2, "one request a test, although the webhook is off");

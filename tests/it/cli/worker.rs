@@ -1,4 +1,4 @@
-//! What `lynkhook worker` writes where logs are collected.
+//! The log lines of `lynkhook worker`.
 
 use std::{process::Stdio, time::Duration};
 
@@ -125,7 +125,7 @@ async fn a_terminal_that_closes_with_two_hangups_lets_a_worker_finish_and_a_late
     let mut worker = close(1, "slow").await;
     assert_eq!(worker.wait().await, Some(0), "{}", worker.stderr());
     assert!(!worker.stderr().contains("second signal"), "{}", worker.stderr());
-    assert_eq!(here.finished(slow).await[0]["httpStatus"], 200, "what was in flight was finished");
+    assert_eq!(here.finished(slow).await[0]["httpStatus"], 200, "the attempt in flight was finished");
 
     add(&here.program, "slower", &receiver.url("/slower")).await;
     let mut worker = close(9, "slower").await;
@@ -135,7 +135,7 @@ async fn a_terminal_that_closes_with_two_hangups_lets_a_worker_finish_and_a_late
     assert!(signalled.elapsed() < Duration::from_secs(3), "{:?}", signalled.elapsed());
 }
 
-/// A worker with nobody who reads its standard error, and an attempt in flight that goes on for long.
+/// A worker whose standard error no process reads, with an attempt in flight that takes long.
 async fn unread_worker(here: &Installation, receiver: &Receiver) -> std::process::Child {
     receiver.plan("/slow", [Answer::Delay(Duration::from_secs(9), Box::new(Answer::Status(200)))]);
     add(&here.program, "slow", &receiver.url("/slow")).await;
@@ -155,7 +155,7 @@ async fn a_worker_whose_standard_error_is_closed_delivers_and_a_second_signal_en
     let stop = tokio::task::spawn_blocking(move || {
         send_signal(worker.id(), "TERM");
         std::thread::sleep(Duration::from_millis(300));
-        assert!(worker.try_wait().unwrap().is_none(), "it finishes what is in flight");
+        assert!(worker.try_wait().unwrap().is_none(), "it finishes the attempt in flight");
         send_signal(worker.id(), "QUIT");
         let signalled = std::time::Instant::now();
         (worker.wait().unwrap().code(), signalled.elapsed())

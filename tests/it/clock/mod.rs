@@ -1,4 +1,4 @@
-//! A worker whose machine's clock is an hour off: what counts is the clock of Redis. And Redis's own clock, which steps.
+//! A worker on a machine whose clock is an hour off: only Redis's clock counts. And steps of Redis's own clock.
 
 mod steps;
 
@@ -17,11 +17,11 @@ async fn a_clock_an_hour_off_makes_no_retry_early_nor_late_and_no_time_in_the_lo
         let path = format!("/{}", shift.replace(['+', '-'], if shift.starts_with('+') { "ahead" } else { "behind" }));
         receiver.plan(&path, [Answer::Status(503), Answer::Status(503), Answer::Status(200)]);
         let webhook = here.add("acme", &receiver.url(&path)).await;
-        // The monotonic clock goes on as it is, as it does on a machine whose time of day is wrong.
+        // The monotonic clock stays correct, as on a machine whose time of day is wrong.
         let shifted = [("LD_PRELOAD", &*library), ("FAKETIME", shift), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
         let date = Command::new("date").args(["-u", "+%s"]).envs(shifted).output().unwrap();
         let shifted_s: i64 = String::from_utf8(date.stdout).unwrap().trim().parse().unwrap();
-        assert!((shifted_s - Utc::now().timestamp()).abs() > 3500, "the clock is shifted at all");
+        assert!((shifted_s - Utc::now().timestamp()).abs() > 3500, "the clock is shifted");
         let _worker = here.program.worker(shifted);
 
         let before = here.store.now(0).await.unwrap();

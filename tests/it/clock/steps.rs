@@ -1,4 +1,4 @@
-//! Redis's clock is a day ahead for some seconds, and then right again.
+//! Redis's clock is a day ahead for some seconds, and then correct again.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use redis::AsyncCommands;
 use crate::support::*;
 
 const DAY_MS: i64 = 86_400_000;
-/// A worker notices a step within about a second, and a machine may be busy.
+/// A worker notices a step within about a second; a busy machine may take longer.
 const MENDING: Duration = Duration::from_secs(4);
 
 async fn counted(here: &Installation) -> usize {
@@ -16,7 +16,7 @@ async fn counted(here: &Installation) -> usize {
     counted.unwrap_or_default()
 }
 
-/// Entry, holder and delivery count of all that is pending.
+/// Entry, holder and delivery count of all pending entries.
 async fn pending(here: &Installation) -> Vec<(String, String, u64)> {
     let mut look = redis::cmd("XPENDING");
     look.arg(here.key("queue")).arg("workers").arg("-").arg("+").arg(100);
@@ -24,7 +24,7 @@ async fn pending(here: &Installation) -> Vec<(String, String, u64)> {
     pending.into_iter().map(|(entry, holder, _, deliveries)| (entry, holder, deliveries)).collect()
 }
 
-/// When the times of this sorted set come, in ms from now by Redis's clock.
+/// The times in this sorted set, in ms from now by Redis's clock.
 async fn times_in_ms(here: &Installation, key: &str) -> Vec<i64> {
     let now_ms = here.store.now(0).await.unwrap().timestamp_millis();
     let times: Vec<(Vec<u8>, i64)> = here.redis.clone().zrange_withscores(here.key(key), 0, -1).await.unwrap();
@@ -68,7 +68,7 @@ async fn retries_that_were_planned_a_day_ahead_come_when_the_clock_is_right_agai
         let [again] = again.collect::<Vec<_>>()[..] else { panic!("{id:?} came twice, or not again") };
         assert!(again.arrived - event.ended.unwrap() >= Duration::from_secs(2), "a retry came early");
     }
-    // The logs' visits were planned a day ahead too.
+    // The visits of the logs were also planned a day ahead.
     eventually(SOON, "each time counted", async || (counted(&here).await == 2 * EVENTS).then_some(())).await;
     worker.wait_for_line("they were brought back").await;
     let visits = times_in_ms(&here, "visits").await;
@@ -163,7 +163,7 @@ async fn a_clock_that_leaps_a_day_ahead_and_back_takes_nothing_from_a_living_wor
         let held = text(&first("off", off, "waits"), TRANSCRIPT);
         let _: String = redis_now.xadd(key, "*", &[("delivery", held)]).await.unwrap();
     }
-    // It is always due, whatever the clock shows.
+    // This visit is always due, whatever time the clock shows.
     let visit = format!("off/{off}");
     let workers = [here.program.worker([]), here.program.worker([])];
     for worker in &workers {
@@ -177,10 +177,10 @@ async fn a_clock_that_leaps_a_day_ahead_and_back_takes_nothing_from_a_living_wor
     for worker in &workers {
         worker.wait_for_line("Redis's clock stepped").await;
     }
-    // Until the lease was renewed under the new time, and for a while longer, so that claims and visits could come.
+    // Until the lease was renewed with the new time, and for a while longer, so that claims and visits can happen.
     let stepped = Instant::now();
     eventually(SOON, "4 s ahead", async || (stepped.elapsed() > Duration::from_secs(4)).then_some(())).await;
-    assert_eq!(pending(&here).await, before, "the living worker keeps what it holds, under its count");
+    assert_eq!(pending(&here).await, before, "the living worker keeps its entry, with the same count");
     redis.step_clock("+0");
     gate.open();
     here.drained().await;

@@ -1,4 +1,4 @@
-//! A name may have an address where nobody answers; the next one is tried soon.
+//! If a name has an address that does not answer, the next address is tried soon.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -9,11 +9,11 @@ use super::*;
 const LIVE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DEAD: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const DEAD_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-/// A dead address may cost 0.4 s, and as much again on a machine that is busy with other tests.
+/// A dead address may cost 0.4 s, and twice that on a machine that is busy with other tests.
 const COSTS_MAX_MS: i64 = 2 * 400;
 
-/// Takes no connection any more: the one that waits to be accepted is all that its queue holds, so the kernel drops the
-/// first packet of every other.
+/// A listener that accepts no more connections. The one connection that waits to be accepted fills its queue, so the
+/// kernel drops the first packet of every other.
 struct Dead {
     _listener: TcpListener,
     _first: TcpStream,
@@ -28,7 +28,7 @@ impl Dead {
     }
 }
 
-/// A receiver, and at its port two other addresses that are dead.
+/// A receiver, and two dead addresses with the same port.
 async fn receiver_beside_dead_addresses() -> (Receiver, [Dead; 2]) {
     for _ in 0..100 {
         let receiver = Receiver::at(LIVE).await;

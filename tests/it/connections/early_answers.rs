@@ -1,4 +1,5 @@
-//! An endpoint may answer before it has read the body, and close. Its answer counts as often as `curl` gets it.
+//! An endpoint may answer before it has read the body, and then close. The worker gets this answer as often as `curl`
+//! does.
 
 use std::{io, path::Path};
 
@@ -6,10 +7,10 @@ use tokio::process::Command;
 
 use super::*;
 
-/// Answers for which the body need not be read: unauthorised, too large, overloaded, and good.
+/// Answers that need not read the body: unauthorised, too large, overloaded, and success.
 const STATUSES: [u16; 4] = [401, 413, 503, 200];
-/// The endpoint's way to end the connection, the body's size, and the number of tries: many where the answer and the
-/// reset that the rest of the body meets are on their way at the same time.
+/// How the endpoint ends the connection, the body's size, and the number of tries. Many tries are needed if the answer
+/// races with the reset that the rest of the body causes.
 const ROWS: [(End, usize, usize); 6] = [
     (End::Close, 5_000, 20),
     (End::CloseNotify, 5_000, 20),
@@ -18,17 +19,17 @@ const ROWS: [(End, usize, usize); 6] = [
     (End::CloseNotify, 900_000, 100),
     (End::Linger, 900_000, 20),
 ];
-/// Of 100 answers, the worker may miss this many more than curl does, and this many of an endpoint that lingers.
+/// Of 100 answers, the worker may miss this many more than curl does, or this many if the endpoint lingers.
 const FEWER_MAX: usize = 3;
 const MISSED_MAX: usize = 5;
 
-/// A way to end the connection after the answer.
+/// How to end the connection after the answer.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Close,
-    /// In good order as far as TLS goes; what the client still sends meets a closed socket all the same.
+    /// A proper end of TLS; but bytes that the client still sends meet a closed socket.
     CloseNotify,
-    /// The same, and reads what the client still sends.
+    /// The same, and it reads the bytes that the client still sends.
     Linger,
 }
 
@@ -47,11 +48,11 @@ async fn answer_early(mut connection: Connection, end: End) -> io::Result<()> {
     }
 }
 
-/// Posts this body with curl; `true` where it gets this status.
+/// Posts this body with curl. Answers `true` if curl gets this status.
 async fn curl(url: &str, status: u16, body: &Path, authority: &Path) -> bool {
     let mut command = Command::new("curl");
     command.args(["--silent", "--http1.1", "--max-time", "10", "--output", "/dev/null", "--write-out", "%{http_code}"]);
-    // The worker waits for no permission to send a body either.
+    // The worker does not wait for permission to send a body either.
     command.args(["--header", "Expect:", "--header", "Content-Type: application/json", "--cacert"]).arg(authority);
     command.arg("--data-binary").arg(format!("@{}", body.display())).arg(url);
     let output = command.output().await.expect("curl is installed");

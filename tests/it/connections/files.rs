@@ -1,4 +1,4 @@
-//! A worker that has few files: its own idle connections make room, deliveries wait, and no endpoint is blamed.
+//! A worker with few files: it closes idle connections to make room, deliveries wait, and no endpoint is blamed.
 
 use std::{net::Ipv4Addr, time::Instant};
 
@@ -14,7 +14,7 @@ fn host(number: usize) -> String {
     format!("h{number}.hooks.test")
 }
 
-/// An installation that may have webhooks at this many hosts, all of which lead here.
+/// An installation with webhooks at up to this many hosts, all of which resolve to this machine.
 async fn many_hosts(count: usize) -> (Receiver, DnsServer, Installation) {
     let (receiver, dns) = (Receiver::start().await, DnsServer::start().await);
     let hosts: Vec<String> = (0..count).map(host).collect();
@@ -26,7 +26,7 @@ async fn many_hosts(count: usize) -> (Receiver, DnsServer, Installation) {
     (receiver, dns, here)
 }
 
-/// Puts a webhook at each host into Redis, in the library's own form, and some rounds of events for all into the queue.
+/// Writes a webhook for each host into Redis, in the library's own form, and pushes some rounds of events for all.
 async fn crowd(here: &Installation, receiver: &Receiver, count: usize, rounds: usize) -> Vec<String> {
     const PAGE: usize = 1000;
     let first = here.add("account-0", &receiver.url_for(&host(0), "/hook")).await.to_string();
@@ -50,7 +50,7 @@ async fn crowd(here: &Installation, receiver: &Receiver, count: usize, rounds: u
     ids
 }
 
-/// The events that did not get one attempt each, a good one: the logs of their webhooks.
+/// The logs of the webhooks that did not get exactly one successful attempt for each event.
 async fn others(here: &Installation, webhooks: &[String], rounds: usize) -> Vec<Vec<Value>> {
     let mut read = redis::pipe();
     for webhook in webhooks {
@@ -63,7 +63,7 @@ async fn others(here: &Installation, webhooks: &[String], rounds: usize) -> Vec<
     logs.filter(|log: &Vec<Value>| log.len() != rounds || !log.iter().all(is_good)).collect()
 }
 
-/// The receiver is in this process, and its files are connections too.
+/// The receiver runs in this process, and its connections need files as well.
 fn raise_file_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
@@ -103,7 +103,7 @@ async fn a_shortage_of_files_spends_no_attempt_in_a_lookup_either_and_readyz_say
     let webhooks = crowd(&here, &receiver, HOSTS, 1).await;
     let until_named = async {
         loop {
-            // A probe takes a file too, and may have to wait for one.
+            // A probe needs a file as well, and may have to wait for one.
             let asked = tokio::time::timeout(Duration::from_secs(1), probed.get("/readyz")).await;
             if asked.is_ok_and(|(status, body)| status == 503 && body.contains("file")) {
                 return;
@@ -118,8 +118,8 @@ async fn a_shortage_of_files_spends_no_attempt_in_a_lookup_either_and_readyz_say
     here.drained().await;
     let others = others(&here, &webhooks, 1).await;
     assert!(others.is_empty(), "{} of {HOSTS} webhooks, such as {:#?}", others.len(), others[0]);
-    assert!(probed.worker.stderr().contains("file"), "the limit was reached at all");
-    assert!(is_named, "/readyz named no shortage of files");
+    assert!(probed.worker.stderr().contains("file"), "the limit was reached");
+    assert!(is_named, "/readyz did not report the shortage of files");
     probed.worker.limit_files(None);
     eventually(SOON, "a worker that is ready again", async || (probed.get("/readyz").await.0 == 200).then_some(()))
         .await;

@@ -1,5 +1,5 @@
-//! A front that allows few connections at a time. The worker learns the limit and keeps to it, as a client with so many
-//! sockets does: what is too much for the host waits, and is neither attempted nor lost.
+//! A front that allows few connections at a time. The worker learns the limit and keeps to it, like a client with that
+//! many sockets. Deliveries beyond it wait; they are neither attempted nor lost.
 
 use std::{io, sync::Arc, time::Instant};
 
@@ -10,13 +10,13 @@ use super::*;
 const ALLOWED: usize = 10;
 const TAKES: Duration = Duration::from_millis(300);
 
-/// The front, and an application behind it that answers after [`TAKES`].
+/// The front, and behind it an application that answers after [`TAKES`].
 async fn limited(resets: bool) -> Endpoint {
     let front = Front { connections_max: ALLOWED, resets, ..Front::default() };
     Endpoint::behind(front, |connection, _| answer_slowly(connection)).await
 }
 
-/// An application that serves few requests at a time, whatever stands before it.
+/// An application that serves few requests at a time, with any front.
 async fn answer_in_turn(mut connection: Connection, servers: Arc<Semaphore>) -> io::Result<()> {
     while connection.request().await?.is_some() {
         let server = servers.acquire().await.map_err(io::Error::other)?;
@@ -35,7 +35,8 @@ async fn answer_slowly(mut connection: Connection) -> io::Result<()> {
     Ok(())
 }
 
-/// Everything arrived, hardly a first attempt was lost, and no attempt's duration counts the wait for a connection.
+/// Checks that all events arrived, that almost no first attempt was lost, and that no attempt's duration includes the
+/// wait for a connection.
 fn judge(account: &str, endpoint: &Endpoint, record: &Record) -> Vec<String> {
     let (events, met) = (record.events.len(), errors(record));
     let failed_firsts = record.firsts().filter(|first| !first.is_good()).count();

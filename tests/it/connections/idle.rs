@@ -1,4 +1,4 @@
-//! Connections that nobody uses: how many are kept and for how long, and which of them are never used again.
+//! Idle connections: how many are kept and for how long, and which of them are never used again.
 
 use std::{io, time::Instant};
 
@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::*;
 
-/// Lets 100 requests be in flight at once at one host, and waits until no more than this many connections stay open.
+/// Puts 100 requests in flight at once at one host, and waits until at most `kept_max` connections stay open.
 async fn burst(settings: &[(&str, &str)], kept_max: usize) {
     const REQUESTS: usize = 100;
     const WITHIN: Duration = Duration::from_secs(3);
@@ -23,7 +23,7 @@ async fn burst(settings: &[(&str, &str)], kept_max: usize) {
     scene.here.drained().await;
     let what = format!("at most {kept_max} idle connections");
     eventually(WITHIN, &what, async || (endpoint.open() <= kept_max).then_some(())).await;
-    assert!(endpoint.open() > 0, "some are kept");
+    assert!(endpoint.open() > 0, "some connections are kept");
 }
 
 async fn answer_when(mut connection: Connection, mut opened: watch::Receiver<bool>) -> io::Result<()> {
@@ -44,8 +44,8 @@ async fn a_burst_leaves_as_many_idle_connections_to_a_host_as_the_setting_allows
     burst(&[("LYNKHOOK_EGRESS__IDLE_CONNECTIONS_PER_HOST", "5")], 5).await;
 }
 
-/// Sends each answer with this header, and tells how long after an answer the client closes; `None` if it takes longer
-/// than `patience`.
+/// Sends each answer with this header, and reports how long after an answer the client closes the connection; `None` if
+/// it takes longer than `patience`.
 async fn time_the_close(
     mut connection: Connection,
     header: String,
@@ -65,7 +65,7 @@ async fn time_the_close(
     Ok(())
 }
 
-/// How long after the answer to an event an endpoint that sends this header has its connection closed.
+/// The time after which the connection is closed, for an endpoint that sends this header with its answer.
 async fn closed_after(scene: &Scene, account: &str, header: &str, patience: Duration) -> Option<Duration> {
     let ((told, mut closes), header) = (mpsc::unbounded_channel(), header.to_owned());
     let serve = move |connection, _| time_the_close(connection, header.clone(), patience, told.clone());
@@ -87,7 +87,8 @@ async fn a_connection_is_closed_before_the_endpoint_does_where_it_says_when_it_w
     for (seconds, closed) in <[_; 3]>::from(tokio::join!(closed(1), closed(2), closed(4))) {
         println!("timeout={seconds}: closed after {closed:?}");
         let closed = closed.unwrap_or_else(|| panic!("timeout={seconds}: it was still open then"));
-        // A second before; half as much is allowed for a busy machine, or for one that counts from an earlier moment.
+        // One second before the timeout. Half a second more is allowed for a busy machine, or for an earlier start of
+        // the count.
         let least = Duration::from_secs(seconds.saturating_sub(1)).saturating_sub(Duration::from_millis(500));
         assert!(closed >= least, "timeout={seconds}: closed after {closed:?}, which is too early to be of use");
     }
@@ -127,16 +128,16 @@ async fn long_no_connection_is_used_for_more_than_five_minutes() {
     assert_eq!(receiver.connections(), 2, "one after the other");
 }
 
-/// Misbehaviour after the first answer, on that connection.
+/// The misbehaviour after the first answer on a connection.
 #[derive(Clone, Copy, Debug)]
 enum Unasked {
-    /// A byte more than the answer's length says, with the answer.
+    /// One byte more than the answer's length, sent with the answer.
     OneByteMore,
     /// The same byte a moment later.
     OneByteLater,
-    /// An answer to a request that has not come yet.
+    /// An answer to a request that has not been sent.
     Answer,
-    /// TLS's word for the end, and nothing else.
+    /// Only TLS's closing message.
     CloseNotify,
 }
 

@@ -1,8 +1,8 @@
-//! Each request has a connection to itself. These tests are about connections: how they are opened, kept and used
-//! again, what an endpoint's own limits on them cost, and that no endpoint is blamed for a shortage on this side.
+//! Each request has a connection to itself. These tests are about connections: how they are opened, kept and reused,
+//! the cost of an endpoint's own limits, and that no endpoint is blamed for a shortage in the worker.
 //!
-//! The endpoints count the connections; attempts and their times are those of the worker's log. The limits are wide
-//! enough for a machine that is busy with other tests, and times are compared within a run where they can be.
+//! The endpoints count the connections; attempts and their times come from the worker's log. The limits leave room for
+//! a machine that is busy with other tests. Times are compared within a run if possible.
 
 mod addresses;
 mod early_answers;
@@ -18,15 +18,15 @@ use std::time::Duration;
 
 use crate::support::*;
 
-/// One attempt for each event, so that an attempt that failed is an event that failed.
+/// One attempt for each event, so that every failed attempt is a failed event.
 const NO_RETRIES: (&str, &str) = ("LYNKHOOK_DELIVERY__RETRY_DELAYS", "");
 
-/// A worker that tells of its attempts.
+/// A worker that logs its attempts.
 struct Scene {
     here: Installation,
     worker: Process,
     times: Timetable,
-    /// Its file of authorities has to stay while the worker runs.
+    /// Its file of authorities must exist while the worker runs.
     authority: Receiver,
 }
 
@@ -48,12 +48,12 @@ impl Scene {
         self.times.push(&self.here, account).await;
     }
 
-    /// The attempts at an account's events so far.
+    /// The attempts for an account's events so far.
     fn record(&self, account: &str) -> Record {
         self.times.of(account, &[self.worker.stderr()])
     }
 
-    /// Waits until each event of an account had its last attempt; answers all attempts.
+    /// Waits until each event of an account has had its last attempt. Answers all attempts.
     async fn finished(&self, account: &str) -> Record {
         eventually(SOON, &format!("the last attempt of each event of {account}"), async || {
             let record = self.record(account);
@@ -67,12 +67,12 @@ impl Scene {
     }
 }
 
-/// How many events never arrived.
+/// The number of events that never arrived.
 fn lost(record: &Record) -> usize {
     record.events.values().filter(|(_, attempts)| !attempts.iter().any(Timed::is_good)).count()
 }
 
-/// The errors of the attempts that failed, each text once with how often it was met.
+/// The errors of failed attempts: each text with its number of occurrences.
 fn errors(record: &Record) -> std::collections::BTreeMap<&str, usize> {
     let mut errors = std::collections::BTreeMap::new();
     for error in record.attempts().filter_map(|attempt| attempt.error.as_deref()) {

@@ -1,4 +1,4 @@
-//! Deliveries go over HTTP/1.1, whatever else an endpoint speaks, and an endpoint that does not speak it is told so.
+//! Deliveries use HTTP/1.1, whatever else an endpoint supports. If an endpoint does not support it, the error says so.
 
 use serde_json::json;
 
@@ -31,7 +31,7 @@ async fn an_endpoint_that_speaks_http_2_alone_has_an_error_that_says_so() {
     let chooses_none = Front { protocols: &[], ..Front::default() };
     let closing = Endpoint::behind(chooses_none, async |mut connection, _| {
         connection.close().await?;
-        // The kernel would reset a connection that is let go of with bytes unread.
+        // The kernel would reset a connection that is closed with unread bytes.
         connection.drain().await
     })
     .await;

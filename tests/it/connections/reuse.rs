@@ -1,5 +1,5 @@
-//! A kept connection may have died: that is the sender's risk. It costs an event one attempt at most, and an endpoint
-//! that keeps closing its connections soon gets a new one for each request.
+//! A kept connection may have died. That is the sender's risk: it costs an event at most one attempt. An endpoint that
+//! keeps closing its connections early gets a new one for each request.
 
 use std::{io, time::Instant};
 
@@ -8,14 +8,14 @@ use tokio::sync::watch;
 
 use super::*;
 
-/// The reaction of a dead connection to the next byte.
+/// How a dead connection reacts to the next byte.
 #[derive(Clone, Copy, Debug)]
 enum Death {
     Reset,
     Silence,
 }
 
-/// The state of all connections of an endpoint. Those that it accepts while the others are dead are well.
+/// The state of all connections of an endpoint. Connections accepted while the others are dead are healthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Waiting,
@@ -36,7 +36,7 @@ impl Mortal {
         Self { endpoint, stage }
     }
 
-    /// Opens connections by as many requests at once, and lets them die when all are kept.
+    /// Opens one connection per account with simultaneous requests, and lets them die once all are kept.
     async fn keep_dead_connections(&self, scene: &Scene, accounts: &[String]) {
         for account in accounts {
             scene.here.add(account, &self.endpoint.url("/")).await;
@@ -46,7 +46,7 @@ impl Mortal {
         eventually(SOON, "a connection for each request", all_are_open).await;
         self.stage.send_replace(Stage::Answering);
         scene.here.drained().await;
-        assert_eq!(self.endpoint.open(), accounts.len(), "all are kept");
+        assert_eq!(self.endpoint.open(), accounts.len(), "all connections are kept");
         self.stage.send_replace(Stage::Dead);
     }
 }
@@ -67,7 +67,7 @@ async fn live(mut connection: Connection, mut stage: watch::Receiver<Stage>, dea
     Ok(())
 }
 
-/// Sends 100 events to endpoints with 20 dead connections each, and says how many of them took more than two attempts.
+/// Sends 100 events to endpoints with 20 dead connections each, and reports how many needed more than two attempts.
 async fn meet_dead_connections(death: Death) {
     const ENDPOINTS: usize = 25;
     const DEAD: usize = 20;
@@ -110,7 +110,7 @@ async fn an_event_that_meets_20_kept_connections_that_are_silent_is_delivered_by
     meet_dead_connections(Death::Silence).await;
 }
 
-/// Answers each request, and closes the connection this long after an answer, whatever came in between.
+/// Answers each request, and closes the connection this long after an answer, even if a request came in between.
 async fn close_after(mut connection: Connection, delay: Duration) -> io::Result<()> {
     if connection.request().await?.is_some() {
         connection.answer(200).await?;
@@ -139,7 +139,7 @@ async fn an_endpoint_that_closes_0_or_5_or_20_ms_after_each_answer_loses_hardly_
         for (account, _) in &endpoints {
             scene.push(account).await;
         }
-        // At all distances from an answer, so that some requests meet a connection at its end.
+        // At many distances from an answer, so that some requests meet a connection at its end.
         tokio::time::sleep(Duration::from_millis(dice.random_range(0..SPACE_MS))).await;
     }
     let mut wrong = Vec::new();
@@ -157,7 +157,7 @@ async fn an_endpoint_that_closes_0_or_5_or_20_ms_after_each_answer_loses_hardly_
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Answers ten requests, and says with the last answer that it closes: servers bound the requests of a connection.
+/// Answers ten requests and announces the close with the last answer: servers limit the requests of a connection.
 async fn close_after_many(mut connection: Connection) -> io::Result<()> {
     const REQUESTS: usize = 10;
     for number in 1..=REQUESTS {
@@ -219,11 +219,11 @@ async fn an_endpoint_that_takes_100_ms_is_opened_hardly_more_connections_than_it
     assert_eq!((lost(&record), errors(&record)), (0, [].into()));
     let (needed, connections) = (most_at_once(&receiver.requests("/hook")), receiver.connections());
     println!("{connections} connections for {needed} requests at once");
-    // The share, and two for requests that were on their way to the endpoint.
+    // That share, plus two for requests that were on their way to the endpoint.
     assert!(connections <= needed * 13 / 10 + 2, "{connections} connections for {needed} requests at once");
 }
 
-/// How many of these requests were being answered at the same time at most.
+/// The most of these requests that were being answered at the same time.
 fn most_at_once(requests: &[Received]) -> usize {
     let began = requests.iter().map(|request| request.arrived);
     let at = |moment: Instant| {

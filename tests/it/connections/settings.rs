@@ -1,8 +1,8 @@
-//! How many connections a worker may have: what is too few is refused when it starts.
+//! The connections that a worker may have: too few are refused at the start.
 
 use super::*;
 
-/// `worker.concurrency` by default, and the connections that a worker needs besides.
+/// The default of `worker.concurrency`, and the other connections that a worker needs.
 const LEAST: usize = 256 + 64;
 
 #[tokio::test(flavor = "multi_thread")]

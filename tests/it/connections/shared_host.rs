@@ -1,27 +1,29 @@
-//! Several customers have webhooks at one host, as at any automation platform: a slow one's requests delay nobody's.
+//! Several customers have webhooks at one host, as at any automation platform. A slow webhook's requests delay no
+//! other.
 
 use std::time::Instant;
 
 use super::*;
 
 const SLOW: usize = 40;
-/// A fifth of the default time limit; slow endpoints answer after a fifth of 3 s, or never.
+/// A fifth of the default time limit. Slow endpoints answer after a fifth of 3 s, or never.
 const SETTINGS: [(&str, &str); 2] =
     [("LYNKHOOK_DELIVERY__TIMEOUT", "2s"), ("LYNKHOOK_DELIVERY__RETRY_DELAYS", "400ms,800ms")];
 const ANSWERS_AFTER: Duration = Duration::from_millis(600);
 const LENGTH: Duration = Duration::from_secs(8);
-/// Three time limits: where all slow ones hang, 32 of 64 places are enough for an attempt at each in two.
+/// Three time limits. If all slow webhooks hang, 32 of 64 places are enough to attempt each of them within two time
+/// limits.
 const LATEST: Duration = Duration::from_secs(6);
 const QUICK_EVERY: Duration = Duration::from_millis(50);
 const SLOW_EVERY: Duration = Duration::from_secs(1);
-/// How much later than at another host 99 of 100 events may arrive. A release build keeps within 5 ms.
+/// How much later than at the other host 99 of 100 events may arrive. A release build stays within 5 ms.
 const LATER_MS: i64 = 250;
 
 fn slow_account(number: usize) -> String {
     format!("slow-{number}")
 }
 
-/// Lets 40 slow webhooks share a host with a quick one, beside a quick one at another host.
+/// Lets 40 slow webhooks share a host with a quick one, and compares it with a quick one at another host.
 async fn share(concurrency: &str, answer: Answer) {
     let row = format!("{answer:?} with {concurrency} places");
     let (shared, other) = (Receiver::start().await, Receiver::start().await);
@@ -31,7 +33,7 @@ async fn share(concurrency: &str, answer: Answer) {
     for (account, receiver) in [("quick", &shared), ("elsewhere", &other)] {
         receiver.plan(&format!("/{account}"), [Answer::Status(200)]);
         scene.here.add(account, &receiver.url(&format!("/{account}"))).await;
-        // The first connection takes longer than those that follow.
+        // The first connection takes longer than the later ones.
         scene.push(account).await;
         receiver.wait_for_ended(&format!("/{account}"), 1, SOON).await;
     }
@@ -67,7 +69,7 @@ async fn push_quick(scene: &Scene) {
     }
 }
 
-/// One after the other, so that each gets its events evenly.
+/// One after another, so that each gets its events evenly.
 async fn push_slow(scene: &Scene) {
     let (started, mut ticks) = (Instant::now(), tokio::time::interval(SLOW_EVERY / u32::try_from(SLOW).unwrap()));
     for number in (0..SLOW).cycle() {

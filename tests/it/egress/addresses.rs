@@ -1,4 +1,4 @@
-//! Names whose addresses are not what they should be: judged when connecting, by worker and test button alike.
+//! Names with forbidden addresses: both the worker and the test button check the addresses when they connect.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -10,14 +10,14 @@ use crate::support::*;
 /// Shorter than 10 s, longer than the resolver's 4 s.
 const TIMEOUT: (&str, &str) = ("LYNKHOOK_DELIVERY__TIMEOUT", "8s");
 
-/// As many addresses as fit in one TCP answer, the names in it written out.
+/// As many addresses as fit in one TCP answer if every name in it is written out.
 const THOUSANDS: u16 = 2000;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Far more addresses than fit in a UDP answer, all of them public, and this one at the end.
+/// Far more addresses than fit in a UDP answer: all public, with this one at the end.
 fn thousands_and(last: IpAddr) -> Vec<IpAddr> {
     (0..THOUSANDS).map(|n| IpAddr::from([8, 8, n.to_be_bytes()[0], n.to_be_bytes()[1]])).chain([last]).collect()
 }
@@ -91,16 +91,16 @@ async fn a_name_that_has_one_address_that_is_not_public_is_refused_and_nothing_i
 async fn a_name_that_changes_its_mind_after_the_check_is_dialled_where_it_was_judged() {
     const HOST: &str = "rebind.hooks.test";
     let mut site = Site::new(&[HOST]).await;
-    // The first answer is good, every later one is not; and each asks to be forgotten at once (TTL 0).
+    // The first answer is good, and every later one is bad; each has a TTL of 0, so none is cached.
     site.dns.sequence(HOST, [vec![PUBLIC], vec![PRIVATE, PRIVATE_V6]]);
-    // The connection does not outlive the first answer, so the second event needs another one.
+    // The connection ends after the first answer, so the second event needs another one.
     site.receiver.plan("/", [Answer::ResetInBody]);
     let webhook = site.here.add("acme", &site.receiver.url_for(HOST, "/")).await;
     let _worker = site.program.worker([TIMEOUT]);
     site.here.push("acme", TRANSCRIPT).await;
     let log = site.here.finished(webhook).await;
     assert_eq!(log[0]["httpStatus"], 200, "{log:#?}");
-    assert_eq!(site.dns.queries(HOST), 2, "A and AAAA, once: what was judged is what was dialled");
+    assert_eq!(site.dns.queries(HOST), 2, "A and AAAA, once: the checked address is the dialled one");
 
     site.here.push("acme", TRANSCRIPT).await;
     let log = eventually(SOON, "the second event's log entry", async || {
@@ -134,8 +134,8 @@ fn assert_refused(entry: &Value) {
     assert_eq!(entry["final"], true, "{entry}");
 }
 
-/// What is decided where one family of addresses cannot be had: the other's answer is judged and used; an address that
-/// nobody judged is dialled in no case.
+/// If one family of addresses cannot be looked up, the other family's answer is checked and used. An unchecked address
+/// is never dialled.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_family_that_is_not_answered_neither_helps_nor_hinders_the_other() {
     let addresses = |list: &[IpAddr]| Reply::Addresses(list.to_vec());
@@ -186,7 +186,7 @@ async fn a_long_answer_and_a_long_chain_of_aliases_are_delivered_to_and_one_cut_
     site.dns.set("many.hooks.test", vec![PUBLIC; 2 * usize::from(THOUSANDS)]);
     let webhook = site.here.add("too-many", &site.receiver.url_for("many.hooks.test", "/")).await;
     let too_large = "DNS: looking up many.hooks.test failed (the answer is too large)";
-    assert_eq!(site.pressed("too-many", webhook).await["error"], too_large, "what was cut off cannot be judged");
+    assert_eq!(site.pressed("too-many", webhook).await["error"], too_large, "a truncated answer cannot be checked");
     site.assert_tripwires_untouched().await;
 }
 

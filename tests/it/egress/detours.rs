@@ -1,4 +1,4 @@
-//! Ways around the judged address: redirects, proxies, addresses in a URL, another host's connection.
+//! Ways around the checked address: redirects, proxies, addresses in a URL, another host's connection.
 
 use serde_json::json;
 
@@ -119,8 +119,8 @@ async fn a_url_put_into_redis_past_every_check_is_not_connected_to_and_wedges_no
     site.assert_tripwires_untouched().await;
 }
 
-/// A connection whose certificate is good for another host as well, at the same port, is free. A request for that host
-/// sent on it would reach a host whose addresses were never judged.
+/// A free connection whose certificate is also valid for another host at the same port. A request for that host sent on
+/// it would reach a host whose addresses were never checked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kept_connection_is_not_used_for_another_host() {
     let mut site = Site::new(&["one.hooks.test", "two.hooks.test"]).await;

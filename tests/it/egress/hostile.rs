@@ -1,4 +1,4 @@
-//! An endpoint that reads a request and then does, byte for byte, what a script says.
+//! An endpoint that reads a request and then follows a script, byte for byte.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use crate::support::*;
 
-/// One step of a script. After the last one the connection stays open, silent, until the client leaves.
+/// One step of a script. After the last step the connection stays open and silent until the client leaves.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
     Send(Bytes),
-    /// These bytes again and again, as fast as they are taken, until the client leaves.
+    /// Sends these bytes again and again, as fast as possible, until the client leaves.
     Flood(Bytes),
-    /// These bytes every 100 ms until the client leaves.
+    /// Sends these bytes every 100 ms until the client leaves.
     Drip(Bytes),
     Close,
     /// TCP RST.
@@ -27,23 +27,23 @@ pub(super) fn drip(bytes: impl Into<Vec<u8>>) -> Act {
     Act::Drip(bytes.into().into())
 }
 
-/// Each write is a good portion, so that the flood is bounded by the client and not by this.
+/// Each write is large, so that the client limits the flood and not this endpoint.
 pub(super) fn flood(bytes: impl AsRef<[u8]>) -> Act {
     let bytes = bytes.as_ref();
     Act::Flood(bytes.repeat((16 * 1024 / bytes.len()).max(1)).into())
 }
 
-/// A running endpoint. It ends when it is dropped.
+/// A running endpoint. Dropping it ends it.
 pub(super) struct Hostile(Endpoint);
 
 impl Hostile {
-    /// Does this after each request.
+    /// Starts an endpoint that runs this script after each request.
     pub(super) async fn start(script: Vec<Act>) -> Self {
         let script: Arc<[Act]> = script.into();
         Self(Endpoint::start(move |connection, _| serve(connection, Arc::clone(&script))).await)
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub(super) fn connections(&self) -> usize {
         self.0.open()
     }
@@ -59,14 +59,14 @@ impl Hostile {
 
 async fn serve(mut connection: Connection, script: Arc<[Act]>) -> io::Result<()> {
     while let Some((head, _)) = connection.request().await? {
-        // Compressed answers are never asked for; one that comes all the same is not unpacked.
+        // The worker never asks for compressed answers, and does not unpack one that comes anyway.
         assert!(!head.headers.contains_key(http::header::ACCEPT_ENCODING), "{:?}", head.headers);
         play(&mut connection, &script).await?;
     }
     Ok(())
 }
 
-/// Does what the script says.
+/// Runs the script.
 async fn play(connection: &mut Connection, script: &[Act]) -> io::Result<()> {
     for act in script {
         match act {

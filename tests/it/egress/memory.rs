@@ -1,4 +1,4 @@
-//! A thousand endpoints do their worst at once, and the worker stays small.
+//! A thousand hostile endpoints answer at once, and the worker stays small.
 
 use std::{
     net::Ipv4Addr,
@@ -9,8 +9,8 @@ use super::hostile::*;
 use crate::support::*;
 
 const ATTEMPTS: usize = 1000;
-/// How much the worker may grow by over a thousand hostile answers, in KiB: 100 KiB an attempt. A connection with TLS that
-/// is merely open takes 50.
+/// The most that the worker may grow over a thousand hostile answers, in KiB: 100 KiB per attempt. An open TLS
+/// connection alone takes 50.
 const GROWTH_LIMIT_KIB: u64 = 100 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,7 +22,7 @@ async fn a_thousand_hostile_answers_at_once_do_not_make_the_worker_large() {
         Hostile::start(vec![head(endless), flood("x")]).await,
         Hostile::start(vec![head("connection: close\r\n\r\n"), flood("x")]).await,
         Hostile::start(vec![head("content-encoding: gzip\r\nconnection: close\r\n\r\n"), flood("\0")]).await,
-        // A header that goes on for long and then makes the client wait for its end.
+        // A long header, and then the client waits for its end.
         Hostile::start(vec![head("long: "), send("x".repeat(400 * 1024))]).await,
         Hostile::start(vec![head("long: "), flood("x")]).await,
         Hostile::start(vec![head(""), small_headers, drip("x")]).await,
@@ -34,7 +34,7 @@ async fn a_thousand_hostile_answers_at_once_do_not_make_the_worker_large() {
     let dns = DnsServer::start().await;
     let authority = Receiver::start().await;
     let mut here = Installation::new(&authority).await;
-    // Each request has a host of its own, so that no rule about one host bounds them.
+    // Each request has a host of its own, so that no limit per host applies.
     for number in 0..ATTEMPTS {
         let host = host(number);
         here = here.allowing(&format!("https://{host}/"));

@@ -1,7 +1,7 @@
-//! What strangers can try: endpoints that point at what is not theirs, and endpoints that answer to do harm.
+//! Attacks by strangers: endpoints with forbidden addresses, and endpoints with harmful answers.
 //!
-//! In these tests 127.0.0.2 stands for the public internet, the only network that `egress.allow` names. On every other
-//! address of this machine, at the same port, a tripwire listens: a connection to it fails the test, whatever the
+//! In these tests 127.0.0.2 stands for the public internet; it is the only network in `egress.allow`. On every other
+//! address of this machine, at the same port, a tripwire listens. A connection to it fails the test, whatever the
 //! delivery log says.
 
 mod addresses;
@@ -17,12 +17,12 @@ use serde_json::Value;
 
 use crate::support::*;
 
-/// The one address that may be dialled.
+/// The only address that may be dialled.
 const PUBLIC: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const PRIVATE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const PRIVATE_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-/// An installation that may dial 127.0.0.2 alone, a receiver there, and tripwires beside it.
+/// An installation that may dial only 127.0.0.2, a receiver there, and tripwires around it.
 struct Site {
     here: Installation,
     program: Program,
@@ -32,7 +32,7 @@ struct Site {
 }
 
 impl Site {
-    /// These host names may stand in a webhook's URL.
+    /// Starts a site whose webhooks may have these host names in their URLs.
     async fn new(names: &[&str]) -> Self {
         let (receiver, tripwires) = receiver_and_tripwires().await;
         let here = Installation::new(&receiver).await;
@@ -42,7 +42,7 @@ impl Site {
         Self { here, program, dns, receiver, tripwires }
     }
 
-    /// Presses the test button of this webhook; answers the log entry.
+    /// Presses the test button of this webhook. Answers the log entry.
     async fn pressed(&self, account: &str, webhook: lynkhook::domain::webhook::WebhookId) -> Value {
         let id = webhook.to_string();
         let output = self.program.run(["webhook", "test", "--account", account, &id, "--json"]).await;
@@ -55,7 +55,7 @@ impl Site {
         }
     }
 
-    /// Writes a webhook's settings past every check, as somebody with access to Redis can.
+    /// Writes a webhook's settings past every check, as anyone with access to Redis can.
     async fn forge(&self, account: &str, webhook: lynkhook::domain::webhook::WebhookId, url: &str) {
         let (key, id) = (self.here.key(&format!("webhooks:{account}")), webhook.to_string());
         let saved: String = self.here.redis.clone().hget(&key, &id).await.unwrap();

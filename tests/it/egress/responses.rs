@@ -1,4 +1,4 @@
-//! Answers that are wrong, endless or meant to do harm: each ends as the table of outcomes says, and is told in the log.
+//! Answers that are wrong, endless or harmful. Each has the outcome in the table of outcomes, and the log reports it.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ const BAD_HEADERS: &str = "invalid HTTP response (its headers are malformed)";
 const BAD_LENGTH: &str = "invalid HTTP response (its Content-Length header is malformed)";
 const BAD_STATUS: &str = "invalid HTTP response (its status line is malformed)";
 const DELIVERED: &str = "200";
-/// An empty SETTINGS frame (RFC 9113, 6.5), with which a server begins that speaks HTTP/2 alone.
+/// An empty SETTINGS frame (RFC 9113, 6.5), which a server that supports only HTTP/2 sends first.
 const HTTP_2_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 type Row = (&'static str, Vec<Act>, &'static str);
 
-/// Delivers an event to each row's endpoint, all at once, one attempt each, and compares what the log says.
+/// Delivers an event to each row's endpoint, all at once, one attempt each, and compares the log entries.
 async fn assert_outcomes(rows: Vec<Row>) {
     let authority = Receiver::start().await;
     let here = Installation::new(&authority).await;
@@ -42,7 +42,7 @@ async fn assert_outcomes(rows: Vec<Row>) {
         assert_eq!(log.len(), 1, "{name}: {log:#?}");
         let took = Duration::from_millis(log[0]["durationMs"].as_u64().unwrap());
         assert!(took < Duration::from_secs(3), "{name}: {}", log[0]);
-        // A client that is just writing when the reset comes meets a closed connection instead.
+        // A client that is writing when the reset arrives gets a closed connection instead.
         let same = words(&log[0]) == *met || (*met == RESET && words(&log[0]) == CLOSED);
         if !same {
             wrong.push(format!("{name}: {} instead of {met}", words(&log[0])));
@@ -50,7 +50,7 @@ async fn assert_outcomes(rows: Vec<Row>) {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     here.drained().await;
-    // A flood ends by itself, and not when a ping was not answered for long.
+    // A flood ends by itself, not by an unanswered ping after a long time.
     for (name, .., endpoint, floods) in &expected {
         if *floods {
             let gone = async || (endpoint.connections() == 0).then_some(());
@@ -59,7 +59,7 @@ async fn assert_outcomes(rows: Vec<Row>) {
     }
 }
 
-/// The status of a delivery, or the error.
+/// The status of a delivery, or its error.
 fn words(entry: &Value) -> String {
     entry["error"].as_str().map_or_else(|| entry["httpStatus"].to_string(), str::to_owned)
 }
@@ -97,7 +97,7 @@ async fn headers_that_never_end_or_are_too_many_are_network_errors() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_a_body_does_the_status_before_it_counts() {
-    // How gzip begins a gigabyte of zeros; the rest is zeros too.
+    // The beginning of a gigabyte of zeros in gzip; the rest consists of zeros as well.
     let bomb = [
         b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 1048576\r\n\r\n".as_slice(),
         b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xec\xc1\x01\x01\0\0\0\x80\x90\xfe\xaf\xee\x08\x0a\0",

@@ -1,50 +1,52 @@
-//! What a worker may ask of Redis while it works, and in which form: nothing that grows with what is queued, waits, is
-//! held or kept, or with the number of webhooks. What is bounded by a constant of the program or by one account is fine.
+//! The commands that a worker may send to Redis while it works, and their forms. None may grow with the number of
+//! queued, waiting, held or kept deliveries, or of webhooks. Limits by a constant of the program or by one account are
+//! fine.
 
-/// A batch of the program has at most this many entries; so has a page of what is in flight.
+/// The most entries in a batch of the program, and in a page of the entries in flight.
 const BATCH_MAX: usize = 100;
 
-/// Says why a command may not be used; its words are as Redis recorded them.
+/// Says why a command may not be used. `words` are the words as Redis recorded them.
 pub(super) fn check(words: &[String]) -> Result<(), String> {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let name = words[0].to_ascii_uppercase();
     let arguments = &words[1..];
     let form_is_allowed = match name.as_str() {
-        // Of one entry, field or member, or of as many as are named; a worker's scripts and its own connections; what the
-        // server is, asked when a worker starts.
+        // Commands on one entry, field or member, or on as many as are named; a worker's scripts and its own
+        // connections; the server's properties, which a worker asks for when it starts.
         "XACK" | "XDEL" | "XLEN" | "XCLAIM" | "HGET" | "HEXISTS" | "HINCRBY" | "HMGET" | "HSET" | "HSETNX" | "HDEL"
         | "ZREM" | "ZSCORE" | "ZADD" | "LPUSH" | "LPUSHX" | "RPOP" | "EXPIRE" | "TYPE" | "TIME" | "SET" | "EVALSHA"
         | "HELLO" | "CLIENT" | "PING" | "INFO" => true,
-        // The group, once, and consumers: one a worker.
+        // The group is created once, and each worker has one consumer.
         "XGROUP" => matches!(arguments, ["CREATE" | "DELCONSUMER", ..]),
         "XINFO" => matches!(arguments, ["CONSUMERS" | "GROUPS", ..] | ["STREAM", _]),
         "SCRIPT" => matches!(arguments, ["LOAD", _]),
         "CONFIG" => matches!(arguments, ["GET", _]),
-        // What is for the queue must not trim by the way; of what failed, the oldest goes that is beyond the bound.
+        // Adding to the queue must not trim it. Adding to the failed deliveries trims the oldest beyond the limit.
         "XADD" => match arguments {
             [_, "*", ..] => true,
             [key, "MAXLEN", "=", _, "*", ..] => key.contains(":failed:"),
             _ => false,
         },
         "XREADGROUP" => within(arguments, "COUNT"),
-        // Those of a batch and as many between them, or a page of those that are in flight: not more than workers have in hand.
+        // The entries of a batch and as many between them, or a page of entries in flight: not more than workers have
+        // in hand.
         "XPENDING" => match arguments {
             [_, "workers", _, _, most, _consumer] => most.parse().is_ok_and(|most: usize| most <= 2 * BATCH_MAX),
-            // What is idle, all of a page, or how many of the pending are gone.
+            // A page of idle entries; a whole page; or the number of pending entries that are gone.
             [_, "workers", "IDLE", _, _, "+", page] => small(page),
             [_, "workers", _, _, most] => most.parse().is_ok_and(|most: usize| most <= 10 * BATCH_MAX),
             _ => false,
         },
-        // One entry, or so many.
+        // One entry, or a limited number.
         "XRANGE" => match arguments {
             [_, from, to] => from == to,
             _ => within(arguments, "COUNT"),
         },
-        // What is beyond the bound, from the old end on.
+        // The entries beyond the limit, from the oldest on.
         "XTRIM" => {
             matches!(arguments, [_, "MAXLEN" | "MINID", "=", _] | [_, "MINID", "~", _, "LIMIT", "1000"])
         }
-        // An account's webhooks are few, and so is what an audit writes down; nothing else is read whole.
+        // An account's webhooks are few, and so are the notes of an audit. Nothing else is read whole.
         "HGETALL" => matches!(arguments, [key] if key.contains(":webhooks:") || key.ends_with(":audit")),
         "LTRIM" => matches!(arguments, [_, "0", "49"]),
         "LINDEX" => matches!(arguments, [_, "-1"]),
@@ -55,7 +57,7 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
             }
             _ => false,
         },
-        // Five samples of a stream, as long as its bound is far.
+        // Five samples of a stream, while it is far below its limit.
         "MEMORY" => matches!(arguments, ["USAGE", _]),
         // A stream that has become empty; a worker's own figures.
         "DEL" => {
@@ -66,7 +68,7 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
     if form_is_allowed { Ok(()) } else { Err(format!("{name} {}", shortened(arguments))) }
 }
 
-/// Whether this option is there, with a small number.
+/// Whether this option is present with a small number.
 fn within(arguments: &[&str], option: &str) -> bool {
     let at = arguments.iter().position(|word| *word == option);
     at.and_then(|at| arguments.get(at + 1)).is_some_and(|most| small(most))
@@ -76,7 +78,7 @@ fn small(most: &str) -> bool {
     most.parse().is_ok_and(|most: usize| (1..=BATCH_MAX).contains(&most))
 }
 
-/// The key and options: enough to find it, and the same for each such command.
+/// The key and options: enough to find the command, and the same for all commands of its kind.
 fn shortened(arguments: &[&str]) -> String {
     let known = |word: &&&str| word.len() < 24 || word.contains(":{");
     arguments.iter().filter(known).take(6).copied().collect::<Vec<_>>().join(" ")

@@ -1,13 +1,14 @@
-//! Nothing that a worker asks of Redis while it delivers, retries, fails, holds and visits costs more where more waits.
+//! No command that a worker sends to Redis while it delivers, retries, fails, holds and visits costs more if more
+//! waits.
 //!
-//! Two installations do the same work, one with nothing beside it, the other among all that may pile up. Redis keeps a
-//! record of every command, those inside scripts included, with its arguments and its time (`SLOWLOG`, from 0 µs on).
-//! Of that record two things are asked:
+//! Two installations do the same work: one with nothing else in Redis, the other among everything that may pile up.
+//! Redis records every command, including those inside scripts, with its arguments and its time (`SLOWLOG`, from 0 µs
+//! on). The test checks two things:
 //!
-//! - each command is on the list of those that are allowed here, in the form that is allowed ([`allowed`]): a new one,
-//!   or one that lost its `COUNT` or its `LIMIT`, fails the test, however quick it was;
-//! - no script takes much longer among all that waits: that catches what has an innocent form and reads a long key all
-//!   the same: a loop in Lua over pages of what a webhook holds made visits twenty times as long.
+//! - each command is on the list of allowed commands, in an allowed form ([`allowed`]). A new command, or one that lost
+//!   its `COUNT` or its `LIMIT`, fails the test, however quick it was;
+//! - no script takes much longer when much waits. This catches a command that looks harmless but reads a long key: a loop
+//!   in Lua over pages of a webhook's held deliveries made visits twenty times as long.
 
 mod allowed;
 
@@ -25,7 +26,7 @@ use redis::{AsyncCommands, aio::MultiplexedConnection};
 
 use crate::support::*;
 
-/// What waits besides.
+/// The other data in Redis.
 struct Besides {
     queued: usize,
     retries: usize,
@@ -38,31 +39,32 @@ struct Besides {
 const NOTHING: Besides = Besides { queued: 0, retries: 0, held: 0, failed: 0, webhooks: 0, logged: 0 };
 const MUCH: Besides = Besides { queued: 20_000, retries: 10_000, held: 5000, failed: 800, webhooks: 5000, logged: 50 };
 
-/// Events of each kind: delivered, to be retried, failed for good, for a webhook that is off, for two webhooks.
+/// The number of events of each kind: delivered, to be retried, failed for good, for a webhook that is off, for two
+/// webhooks.
 const EACH: usize = 100;
-/// Retries whose time has come, and deliveries held for a webhook that is on again: as many as a new endpoint gets at once.
+/// Due retries, and held deliveries of a webhook that is on again: as many as a new endpoint gets at once.
 const DUE: usize = 50;
 const DUE_HELD: usize = 3;
-/// Events whose endpoint does not answer: their leases are renewed.
+/// Events whose endpoint does not answer, so that their leases are renewed.
 const SILENT: usize = 4;
-/// Each installation is set up so many times, in turns, and what it took is put together.
+/// Each installation is set up this many times, in turns, and the times are combined.
 const ROUNDS: usize = 3;
-/// A script may take so many times as long among all that waits …
+/// A script may take this many times as long when much waits …
 const TIMES: u64 = 3;
-/// … and this much besides, which a busy machine takes of a script that does next to nothing. To read 5,000 entries takes
-/// several times as long.
+/// … and this much more, which a busy machine adds even to a script that does almost nothing. Reading 5,000 entries
+/// takes several times as long.
 const BESIDES_US: u64 = 300;
 
-/// What a worker does here besides, often enough to be seen.
+/// Settings that make a worker do its other work often enough to be seen.
 const QUICK: [(&str, &str); 4] = [
     ("LYNKHOOK_WORKER__CONCURRENCY", "256"),
     ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
     ("LYNKHOOK_WORKER__RENEW_EVERY", "300ms"),
-    // So that retries may wait for as long as those that wait besides.
+    // The second delay is as long as that of the retries that wait in the background.
     ("LYNKHOOK_DELIVERY__RETRY_DELAYS", "2s,2h"),
 ];
 
-/// The scripts that are run again and again while a worker works.
+/// The scripts that run again and again while a worker works.
 const HOT: [&str; 13] = [
     "claim",
     "fan_out",
@@ -79,10 +81,10 @@ const HOT: [&str; 13] = [
     "visit",
 ];
 
-/// As `SLOWLOG GET` answers: number, time, µs, words, the client's address and name.
+/// An answer of `SLOWLOG GET`: number, time, µs, words, the client's address and name.
 type Line = (u64, u64, u64, Vec<Vec<u8>>, String, String);
 
-/// A command as Redis recorded it: µs, and its words (long ones, and many, cut short).
+/// A command as Redis recorded it: µs, and its words (shortened if they are long or many).
 struct Recorded {
     us: u64,
     words: Vec<String>,
@@ -108,13 +110,13 @@ async fn no_command_of_a_working_worker_goes_over_all_that_waits_and_no_script_t
                     round.entry((*script).to_owned()).or_insert_with(Vec::new).push(us);
                 }
             }
-            // In round 0 the scripts are loaded, and calls of those that are not there yet take no time.
+            // Round 0 loads the scripts, and calls of scripts that are not yet loaded take no time.
             for (script, us) in round.into_iter().filter(|_| number > 0) {
                 times.entry(script).or_insert_with(Vec::new).push(us);
             }
         }
     }
-    assert!(forbidden.is_empty(), "not on the list of what a worker may ask while it works: {forbidden:#?}");
+    assert!(forbidden.is_empty(), "not on the list of commands that a working worker may send: {forbidden:#?}");
     let [mut alone, mut among] = times;
     for script in HOT {
         let [alone_us, among_us] = [&mut alone, &mut among].map(|times| {
@@ -131,9 +133,9 @@ async fn no_command_of_a_working_worker_goes_over_all_that_waits_and_no_script_t
     }
 }
 
-/// What a script takes in the calmest round: a quarter of the calls are quicker, for the others are shared by many entries,
-/// or were interrupted. Of visits it is the slowest: they go to one webhook after the other, and only one of them holds
-/// much.
+/// The time of a script in the calmest round, such that a quarter of the calls are quicker; the slower calls are shared
+/// by many entries or were interrupted. For visits it is the slowest call: they go to one webhook after another, and
+/// only one webhook holds much.
 fn calm_us(script: &str, rounds: &mut [Vec<u64>]) -> u64 {
     let of_round = |times: &mut Vec<u64>| {
         times.sort_unstable();
@@ -142,7 +144,7 @@ fn calm_us(script: &str, rounds: &mut [Vec<u64>]) -> u64 {
     rounds.iter_mut().map(of_round).min().expect("there was a round")
 }
 
-/// Sets an installation up, lets a worker do the work, and answers what it asked of Redis meanwhile.
+/// Sets up an installation and lets a worker do the work. Answers the commands that it sent to Redis.
 async fn work(redis: &RedisServer, receiver: &Receiver, besides: &Besides) -> Vec<Recorded> {
     for (path, answer) in [
         ("/ok", Answer::Status(200)),
@@ -160,7 +162,7 @@ async fn work(redis: &RedisServer, receiver: &Receiver, besides: &Besides) -> Ve
     scene.ask(redis::cmd("SLOWLOG").arg("RESET")).await;
     scene.ask(redis::cmd("CONFIG").arg("RESETSTAT")).await;
     let worker = scene.here.program.worker(QUICK);
-    eventually(SOON * 2, "all is done but what waits", async || scene.is_done().await.then_some(())).await;
+    eventually(SOON * 2, "all is done except waiting entries", async || scene.is_done().await.then_some(())).await;
     eventually(SOON, "leases are renewed", async || (scene.claims().await > 1).then_some(())).await;
     drop(worker);
     let mut get = redis::cmd("SLOWLOG");
@@ -174,14 +176,14 @@ async fn work(redis: &RedisServer, receiver: &Receiver, besides: &Besides) -> Ve
     of_worker.map(|(_, _, us, words, ..)| Recorded { us, words: text(words) }).collect()
 }
 
-/// How Redis names this connection.
+/// The address of this connection as Redis knows it.
 async fn own_address(redis: &MultiplexedConnection) -> String {
     let mut ask = redis::cmd("CLIENT");
     let info: String = ask.arg("INFO").query_async(&mut redis.clone()).await.unwrap();
     info.split_whitespace().find_map(|word| word.strip_prefix("addr=")).unwrap().to_owned()
 }
 
-/// An installation with work to do, and what waits besides.
+/// An installation with work to do, and the other data.
 struct Scene {
     here: Installation,
     off: WebhookId,
@@ -189,7 +191,7 @@ struct Scene {
     fails: WebhookId,
     held_before: usize,
     failed_before: usize,
-    /// Behind this entry of the queue is what waits.
+    /// The last entry of the queue that is work; entries after it only wait.
     last: String,
 }
 
@@ -226,7 +228,7 @@ impl Scene {
         scene
     }
 
-    /// Full logs, retries and visits of later, and what is held and kept for webhooks.
+    /// Adds full logs, later retries and visits, and webhooks' held and failed deliveries.
     async fn pile_up(&self, besides: &Besides, logged: [WebhookId; 3]) {
         let (here, mut put) = (&self.here, redis::pipe());
         let later = here.store.now(0).await.unwrap().timestamp_millis() + 3_600_000;
@@ -258,7 +260,7 @@ impl Scene {
         }
     }
 
-    /// A worker's whole day: an orphan, retries and visits that are due, events of every kind, and an entry that is none.
+    /// A worker's whole day: an orphan, due retries and visits, events of every kind, and an invalid entry.
     async fn give_work(&mut self) {
         let here = &self.here;
         here.store.ensure_group(0).await.unwrap();
@@ -303,13 +305,13 @@ impl Scene {
         let figures: (usize, usize, usize, usize, usize, Vec<redis::Value>) =
             look.query_async(&mut self.here.redis.clone()).await.unwrap();
         let (off, failed, on, due, rejected, left) = figures;
-        // Of those that fail for good, most are held soon, and come back one by one.
+        // Most of the deliveries that fail for good are held early, and come back one by one.
         (off, on, due, rejected) == (self.held_before + EACH, 0, 0, 1)
             && failed > self.failed_before
             && left.len() <= SILENT
     }
 
-    /// How many leases were taken over or renewed: the orphan's, and then those of events without an answer.
+    /// The number of leases taken over or renewed: first the orphan's, then those of events without an answer.
     async fn claims(&self) -> u64 {
         let mut ask = redis::cmd("INFO");
         let info: String = ask.arg("commandstats").query_async(&mut self.here.redis.clone()).await.unwrap();
@@ -322,7 +324,7 @@ impl Scene {
     }
 }
 
-/// A delivery as it lies in Redis.
+/// A delivery as Redis stores it.
 fn delivery(account: &str, webhook: WebhookId, event: &str) -> String {
     let first = Delivery::first(&event.parse().unwrap(), &account_id(account), webhook, None);
     format!("{}\n{TRANSCRIPT}", first.line())

@@ -1,4 +1,5 @@
-//! Invariant 6 at random: what is older than its limit is not shown, and gone with the next visit; what is younger stays.
+//! Invariant 6 at random: entries older than their limit are not shown, and the next visit deletes them; younger ones
+//! stay.
 
 use lynkhook::{
     domain::log_entry::{LOG_RETENTION, timestamp},
@@ -9,7 +10,7 @@ use serde_json::json;
 use super::*;
 
 const DAY: Duration = Duration::from_hours(24);
-/// Nothing is made this near to its limit, so that the test's own time decides nothing.
+/// No entry is this close to its limit, so that the test's own duration does not matter.
 const MARGIN_MS: i64 = 60_000;
 
 /// Random times around `limit` ago, oldest first, in Unix ms.
@@ -52,7 +53,7 @@ async fn at_random_ages_what_is_too_old_is_not_shown_and_goes_with_the_next_visi
     let (mut redis, started, mut expired) = (here.redis.clone(), Instant::now(), [0, 0]);
     while started.elapsed() < duration / 5 {
         let url = "https://localhost/hook";
-        // Off, so that what is held stays held.
+        // The webhook is off, so that held entries stay held.
         let webhook = here.add_with("acme", url, NewAuthentication::None, false).await;
         let now = here.store.now(0).await.unwrap();
         let limits = [90 * DAY, 7 * DAY, LOG_RETENTION];
@@ -75,7 +76,7 @@ async fn at_random_ages_what_is_too_old_is_not_shown_and_goes_with_the_next_visi
             let _: () = redis.lpush(here.key(&format!("logs:{webhook}")), log_entry(*time)).await.unwrap();
         }
         let shown = here.store.logs(&account, webhook).await.unwrap().len();
-        assert_eq!(shown, young[2].len(), "what is too old is not shown");
+        assert_eq!(shown, young[2].len(), "old entries are not shown");
 
         let _: () = redis.zadd(here.key("visits"), format!("acme/{webhook}"), 0).await.unwrap();
         let oldest_log = timestamp(now - LOG_RETENTION);
@@ -84,7 +85,7 @@ async fn at_random_ages_what_is_too_old_is_not_shown_and_goes_with_the_next_visi
             assert_eq!(times(&here, key).await, young[stream], "{key}");
             expired[stream] += made[stream].len() - young[stream].len();
         }
-        assert_eq!(here.log(webhook).await.len(), young[2].len(), "what is too old is gone");
+        assert_eq!(here.log(webhook).await.len(), young[2].len(), "old entries are gone");
         let next: Option<i64> = redis.zscore(here.key("visits"), format!("acme/{webhook}")).await.unwrap();
         assert_eq!(next.is_some(), young.iter().any(|young| !young.is_empty()));
         here.webhooks.delete(&account, webhook).await.unwrap();

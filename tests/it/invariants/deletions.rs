@@ -1,5 +1,5 @@
-//! Invariants 1 and 3 at random, at their hardest: webhooks are switched, deleted and added anew while workers are
-//! killed. At the end each event is delivered, or failed, or counted as dropped.
+//! Invariants 1 and 3 at random, in the hardest case: webhooks are switched, deleted and added again while workers are
+//! killed. In the end each event is delivered, failed, or counted as dropped.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,8 @@ use lynkhook::webhooks::NewAuthentication;
 
 use super::*;
 
-/// The accounts of two webhooks each, which stay, and those of one webhook each, which is deleted and added anew.
+/// The number of accounts with two webhooks each, which stay. The other accounts have one webhook each, which is
+/// deleted and added again.
 const STAYING: usize = 2;
 const CHANGING: usize = 3;
 
@@ -72,7 +73,7 @@ impl Run {
         assert_held_is_visited(&self.here, &hook.account, hook.webhook).await;
     }
 
-    /// Deletes a webhook and adds another in its place, at times with a moment in which the account has none.
+    /// Deletes a webhook and adds another in its place; sometimes the account has none for a moment.
     async fn replace_one(&mut self) {
         let number = self.dice.random_range(0..CHANGING);
         let hook = &self.changing[number];
@@ -86,7 +87,7 @@ impl Run {
         self.changing[number].webhook = webhook;
     }
 
-    /// Switches all on and waits until nothing is left to do.
+    /// Switches all on, and waits until no work is left.
     async fn finish(&self) {
         for hook in self.staying.iter().chain(&self.changing) {
             self.switch(hook, true).await;
@@ -98,7 +99,7 @@ impl Run {
         self.here.drained().await;
     }
 
-    /// The events that were delivered to a path, as far as the receiver knows.
+    /// The events that were delivered to a path, according to the receiver.
     fn delivered(&self, hook: &Hook) -> HashSet<String> {
         let heard = heard(&self.receiver, &hook.path, &hook.answers);
         heard.into_iter().filter(|(_, answers)| answers.contains(&200)).map(|(event, _)| event).collect()
@@ -150,7 +151,7 @@ async fn switching_deleting_and_killing_at_random_leaves_each_event_delivered_fa
             assert!(delivered.contains(event) || failed.contains(event), "{event} is lost for {}", hook.path);
         }
     }
-    // Of a webhook that is deleted only the counts tell what became of its deliveries.
+    // For a deleted webhook, only the counts show the fate of its deliveries.
     let (mut pushed, mut known) = (0, 0);
     for hook in &run.changing {
         let ended = &run.delivered(hook) | &run.failed(hook).await;

@@ -1,18 +1,18 @@
-//! The schedule at random: endpoints that fail, flake, take their time or are well, and no fault of our own. While the
-//! worker has room, no first attempt begins later than a second after its event was added, and no retry later than a
+//! The schedule at random: endpoints fail, flake, are slow or are well, and there are no faults on our side. While the
+//! worker has room, no first attempt begins more than a second after its event was added, and no retry more than a
 //! second after its score.
 //!
-//! Two exceptions are promised: an endpoint that has not answered yet, and one that a worker shows as limited.
+//! Two exceptions are promised: an endpoint that has not answered yet, and one that a worker reports as limited.
 
 use super::*;
 
-/// How late an attempt may be.
+/// The longest that an attempt may be late.
 const LATE_MS: i64 = 1000;
 
-/// For three attempts, and for what was held.
+/// The time for three attempts, and for held deliveries.
 const FINISHING: Duration = Duration::from_secs(15);
 
-/// How an endpoint behaves, by and large.
+/// The usual behaviour of an endpoint.
 #[derive(Clone, Copy, Debug)]
 enum Character {
     Healthy,
@@ -25,7 +25,7 @@ use Character::{Failing, Flaking, Healthy, Slow};
 
 const ENDPOINTS: [Character; 10] = [Healthy, Healthy, Healthy, Failing, Failing, Failing, Flaking, Flaking, Slow, Slow];
 
-/// How an endpoint answers one request.
+/// An endpoint's answer to one request.
 fn answer(character: Character, dice: &mut StdRng) -> Answer {
     let (status, pause_ms) = match character {
         Healthy => (200, dice.random_range(0..20)),
@@ -38,7 +38,7 @@ fn answer(character: Character, dice: &mut StdRng) -> Answer {
 
 struct Storm {
     here: Installation,
-    /// It answers until it is dropped.
+    /// Answers until it is dropped.
     _receiver: Receiver,
     times: Timetable,
     workers: Vec<Process>,
@@ -64,7 +64,7 @@ impl Storm {
         Self { here, _receiver: receiver, times, workers }
     }
 
-    /// Some sixty events a second, one at a time and at times a few at once.
+    /// About sixty events a second, one at a time and sometimes a few at once.
     async fn rage(&self, dice: &mut StdRng, duration: Duration) {
         let started = Instant::now();
         while started.elapsed() < duration {
@@ -75,7 +75,7 @@ impl Storm {
             }
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..50))).await;
         }
-        // What is left after that is incomplete, and is shown with what else is wrong.
+        // Deliveries that are left after that are incomplete, and are reported with the other faults.
         let _ = tokio::time::timeout(FINISHING, self.here.drained()).await;
     }
 
@@ -95,7 +95,7 @@ fn account(number: usize) -> String {
     format!("account-{number}")
 }
 
-/// When both workers can have learned that an endpoint answers: each has to ask it for itself.
+/// The time by which both workers can have learned that an endpoint answers: each has to send it a request itself.
 fn answered_ms(record: &Record) -> i64 {
     let mut ends: Vec<i64> = record.attempts().map(|attempt| attempt.ended_ms).collect();
     ends.sort_unstable();
@@ -124,7 +124,7 @@ async fn at_random_no_attempt_is_a_second_late_unless_its_endpoint_is_limited_or
         }
     }
     println!("{checked} attempts, at most {worst_ms} ms late, {explained} later than a second as is promised");
-    // Before the workers say all that they logged.
+    // Ends the workers before their logs are read.
     drop(storm);
     wrong.truncate(20);
     assert!(wrong.is_empty(), "{wrong:#?}");

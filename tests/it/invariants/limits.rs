@@ -1,4 +1,4 @@
-//! Invariant 7 at random: however many add and delete at once, no account has more webhooks than it may.
+//! Invariant 7 at random: however many editors add and delete at once, no account exceeds its limit of webhooks.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use super::*;
 const ACCOUNTS: usize = 3;
 const LIMIT: usize = 2;
 
-/// What all editors together did.
+/// The total of all editors' actions.
 #[derive(Default)]
 struct Done {
     added: [AtomicUsize; ACCOUNTS],
@@ -20,7 +20,7 @@ struct Done {
     refused: AtomicUsize,
 }
 
-/// One who adds, edits and deletes at random, among others who do the same.
+/// An editor who adds, edits and deletes at random, among others who do the same.
 async fn edit_at_random(here: Arc<Installation>, done: Arc<Done>, mut dice: StdRng, duration: Duration) {
     let started = Instant::now();
     while started.elapsed() < duration {

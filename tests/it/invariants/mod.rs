@@ -20,10 +20,10 @@ use redis::AsyncCommands;
 
 use crate::support::*;
 
-/// Retries that come soon, so that a few seconds hold many of them.
+/// Retries that come soon, so that a few seconds have many of them.
 const HASTY: [(&str, &str); 1] = [("LYNKHOOK_DELIVERY__RETRY_DELAYS", "150ms,300ms")];
 
-/// The same, and leases so short that a run sees many of them end.
+/// The same, with leases so short that a run sees many of them end.
 const SHORT_LEASE: [(&str, &str); 6] = [
     HASTY[0],
     ("LYNKHOOK_WORKER__LEASE", "3200ms"),
@@ -33,7 +33,7 @@ const SHORT_LEASE: [(&str, &str); 6] = [
     ("LYNKHOOK_DELIVERY__TIMEOUT", "500ms"),
 ];
 
-/// The run's random choices, and how long it lasts. The seed is printed, and shown if the test fails.
+/// The run's random choices, and its length. The seed is printed, and so shown if the test fails.
 fn dice() -> (StdRng, Duration) {
     let seed = std::env::var("LYNKHOOK_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     let seconds = std::env::var("LYNKHOOK_TEST_SECONDS").map_or(5, |seconds| seconds.parse().unwrap());
@@ -46,7 +46,7 @@ fn answers(dice: &mut StdRng) -> Vec<u16> {
     (0..20_000).map(|_| if dice.random_bool(0.33) { 503 } else { 200 }).collect()
 }
 
-/// What the receiver says of each event of one webhook, by `webhook-id`: the answers in order.
+/// The receiver's answers to each event of one webhook, by `webhook-id`, in order.
 fn heard(receiver: &Receiver, path: &str, answers: &[u16]) -> HashMap<String, Vec<u16>> {
     let mut events: HashMap<String, Vec<u16>> = HashMap::new();
     for (request, answer) in receiver.requests(path).iter().zip(answers) {
@@ -59,8 +59,8 @@ async fn length(here: &Installation, key: &str) -> u64 {
     here.redis.clone().xlen(key).await.unwrap()
 }
 
-/// Invariants 1 and 3, and half of 5: webhooks are switched at random in the middle of attempts, retries and fan-outs;
-/// no delivery is stranded, none is delivered twice, none is attempted more than three times.
+/// Invariants 1 and 3, and half of 5: webhooks are switched at random in the middle of attempts, retries and fan-outs.
+/// No delivery is stranded, none is delivered twice, none is attempted more than three times.
 #[tokio::test(flavor = "multi_thread")]
 async fn switching_at_random_strands_no_delivery_and_repeats_none() {
     let (mut dice, duration) = dice();
@@ -113,11 +113,11 @@ async fn switching_at_random_strands_no_delivery_and_repeats_none() {
             );
             lost += u64::from(answers[..] == [503; 3]);
         }
-        assert_eq!(failed, lost, "{path}: what failed three times is in `failed`, and nothing else is");
+        assert_eq!(failed, lost, "{path}: `failed` has exactly the deliveries that failed three times");
     }
 }
 
-/// Invariant 3: held not empty ⇒ its webhook is in `visits`. Looked at in one transaction.
+/// Invariant 3: if `held` is not empty, its webhook is in `visits`. Both are read in one transaction.
 async fn assert_held_is_visited(here: &Installation, account: &str, webhook: WebhookId) {
     let (held, visit): (u64, Option<f64>) = redis::pipe()
         .atomic()
@@ -164,7 +164,7 @@ async fn killing_workers_at_random_loses_nothing_and_adds_no_fourth_attempt() {
         assert!(answers.len() <= 3 + killed, "{event}: only a crash repeats an attempt: {answers:?}");
     }
     let failed = length(&here, &here.key(&format!("failed:{webhook}"))).await;
-    // Delivered, as far as the receiver knows; a delivery whose good answer died with its worker may be repeated.
+    // Delivered, according to the receiver. A delivery whose success died with its worker may be repeated.
     let delivered = events.values().filter(|answers| answers.contains(&200)).count();
     assert!(
         delivered + usize::try_from(failed).unwrap() >= pushed,
@@ -185,7 +185,8 @@ async fn editors_at_random_do_not_overwrite_each_other_and_a_busy_log_stays_with
     let here = std::sync::Arc::new(Installation::new(&receiver).await);
     let webhook = here.add("acme", &receiver.url("/hook")).await;
     let _worker = here.program.worker(HASTY);
-    // Each editor changes another field; an edit that was overwritten unseen would undo the other's last one.
+    // Each editor changes a different field. An edit that was overwritten unseen would undo the other editor's last
+    // one.
     let editors: Vec<_> = ["description", "url"]
         .map(|field| {
             let (here, url, mut dice) = (here.clone(), receiver.url("/hook"), StdRng::seed_from_u64(dice.random()));

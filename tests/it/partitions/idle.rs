@@ -1,15 +1,15 @@
-//! Idle partitions take nothing from busy ones: no slot, no time, and no event when a worker stops.
+//! Idle partitions take nothing from busy ones: no slots, no time, and no events when a worker stops.
 
 use std::time::{Duration, Instant};
 
 use super::*;
 
 const PARTITIONS: u16 = 64;
-/// With many partitions as much is delivered as with one. Beside other tests a run may be half as fast as another;
-/// while idle partitions held slots, one busy partition reached 0.03.
+/// A worker delivers as much with many partitions as with one. Next to other tests a run may be half as fast as
+/// another. When idle partitions held slots, one busy partition reached 0.03.
 const LEAST: f64 = 0.5;
 
-/// An account for each of 64 partitions; they spread evenly over 16, too.
+/// An account for each of 64 partitions; the accounts also spread evenly over 16.
 fn one_for_each_partition() -> Vec<String> {
     let name = |partition| {
         let names = (0..).map(|number: u32| format!("account-{number}"));
@@ -48,7 +48,7 @@ async fn until_blocked(here: &Installation, readers: usize) {
     .await;
 }
 
-/// How many entries workers have in hand, and how many are queued in all.
+/// The number of entries that workers have in hand, and the number queued in all.
 async fn in_hand(here: &Installation) -> (usize, usize) {
     let (mut pending, mut queued) = (0, 0);
     for partition in 0..here.store.keys().partitions() {
@@ -61,10 +61,10 @@ async fn in_hand(here: &Installation) -> (usize, usize) {
     (pending, queued)
 }
 
-/// Deliveries a second of a worker with 4 threads and 32 slots to endpoints that take 200 ms.
+/// Deliveries per second of a worker with 4 threads and 32 slots, to endpoints that answer after 200 ms.
 async fn per_second(partitions: u16, accounts: &[String]) -> f64 {
     const EVENTS: usize = 384;
-    // Neither the beginning counts, when a new endpoint gets few attempts, nor the end, when partitions run dry.
+    // Leaves out the beginning, when a new endpoint gets few attempts, and the end, when partitions become empty.
     const COUNTED: std::ops::Range<u32> = 48..336;
     let (redis, receiver) = (RedisServer::start(AppendFsync::No), Receiver::start().await);
     receiver.plan("/hook", [Answer::Delay(Duration::from_millis(200), Box::new(Answer::Status(200)))]);
@@ -132,10 +132,10 @@ async fn a_worker_that_stops_while_entries_wait_for_a_slot_gives_them_back() {
     worker.wait_for_line("stopping").await;
     gate.open();
     assert_eq!(worker.wait().await, Some(0), "{}", worker.stderr());
-    assert_eq!(receiver.requests("/hook").len(), 1, "what was in flight was finished");
+    assert_eq!(receiver.requests("/hook").len(), 1, "the attempt in flight was finished");
     assert_eq!(in_hand(&here).await, (0, 2 * USED - 1), "the rest was given back");
 
-    // With room in memory for one event at a time: readers that wait for room do not keep what is in hand from its slot.
+    // With memory for one event at a time: readers that wait for memory do not keep entries in hand from their slot.
     let mut next = here.program.worker([("LYNKHOOK_WORKER__MAX_BYTES", "1"), ("LYNKHOOK_WORKER__CONCURRENCY", "2")]);
     receiver.wait_for("/hook", 2 * USED, SOON).await;
     next.sigterm();
@@ -165,7 +165,7 @@ async fn an_entry_that_waits_for_a_slot_longer_than_a_lease_stays_its_workers() 
     let second = here.program.worker(quick);
     receiver.wait_for("/hook", USED, SOON).await;
     eventually(SOON, "an empty queue", async || (in_hand(&here).await.1 == 0).then_some(())).await;
-    assert_eq!(receiver.requests("/hook").len(), USED, "none came twice");
+    assert_eq!(receiver.requests("/hook").len(), USED, "no event came twice");
     for worker in [first, second] {
         assert!(!worker.stderr().contains("took over"), "{}", worker.stderr());
     }

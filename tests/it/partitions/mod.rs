@@ -1,4 +1,4 @@
-//! Partitions: events of many accounts land where CRC-32 says, whoever pushes them.
+//! Partitions: every producer puts an account's events into the partition that CRC-32 gives.
 
 mod idle;
 
@@ -17,14 +17,14 @@ use redis::AsyncCommands;
 use crate::support::*;
 
 const ACCOUNTS: usize = 60;
-/// For so many of them the command line enqueues too: each event is a process of its own.
+/// For this many accounts the command line enqueues as well; each of these events starts a process.
 const BY_COMMAND: usize = 8;
 
 fn accounts() -> Vec<String> {
     (0..ACCOUNTS).map(|number| format!("Customer_{number}.eu:west-{}", number * 7919)).collect()
 }
 
-/// Runs a producer that has nothing but its language's standard library.
+/// Runs a producer that uses only its language's standard library.
 fn produce(interpreter: &str, script: &str, prefix: &str, partitions: u16) {
     let script = format!("{}/tests/clients/{script}", env!("CARGO_MANIFEST_DIR"));
     let port = RedisServer::shared().port().to_string();
@@ -37,7 +37,7 @@ fn produce(interpreter: &str, script: &str, prefix: &str, partitions: u16) {
     assert!(child.wait().unwrap().success(), "{interpreter} {script}");
 }
 
-/// The Rust library and the command line push an event for each account, or for some.
+/// Pushes an event for each account with the Rust library, and for some with the command line.
 async fn produce_in_rust(here: &Installation) {
     let producer = Producer::connect(&Settings::load(None, here.variables.clone()).unwrap()).await.unwrap();
     let event = NewEvent::from_envelope(TRANSCRIPT);
@@ -51,7 +51,7 @@ async fn produce_in_rust(here: &Installation) {
     }
 }
 
-/// How many events of each account lie in each partition.
+/// The number of events of each account in each partition.
 async fn queued(here: &Installation, partitions: u16) -> BTreeMap<(String, u16), usize> {
     let mut queued = BTreeMap::new();
     for partition in 0..partitions {

@@ -1,4 +1,4 @@
-//! README's table of keys, held against what lies in Redis.
+//! Checks README's table of keys against the keys in Redis.
 
 use redis::AsyncCommands;
 use serde_json::json;
@@ -8,7 +8,7 @@ use lynkhook::{domain::webhook::WebhookId, webhooks::NewAuthentication};
 
 const README: &str = include_str!("../../../README.md");
 
-/// A row of the table: what the key begins with, whether something follows, and its type as Redis names it.
+/// A row of the table: the beginning of the key, whether more follows, and the type as Redis names it.
 #[derive(Debug)]
 struct Row {
     begins: String,
@@ -34,7 +34,7 @@ fn rows(prefix: &str, partitions: u16) -> Vec<Row> {
             "hash" => "hash",
             "list" => "list",
             "string" => "string",
-            other => panic!("{other} is no type of Redis"),
+            other => panic!("{other} is not a type of Redis"),
         };
         let of_each = if key.contains("{p}") { partitions } else { 1 };
         for partition in 0..of_each {
@@ -46,18 +46,18 @@ fn rows(prefix: &str, partitions: u16) -> Vec<Row> {
     rows
 }
 
-/// What of a partition is used further.
+/// The parts of a used partition that the test needs later.
 struct Used {
     account: String,
-    /// A webhook of it with a failed delivery.
+    /// A webhook of this partition with a failed delivery.
     failed: WebhookId,
-    /// An account that is to be purged.
+    /// An account to purge.
     purged: String,
 }
 
 /// Uses one partition for everything that a worker does by itself.
 async fn use_well(here: &Installation, receiver: &Receiver, partition: u16) -> Used {
-    // The same four accounts, by other names, in each partition.
+    // The same four accounts in each partition, with other names.
     let account = |role: &str| {
         let mut names = (0..).map(|number| format!("{role}-{number}"));
         names.find(|name| here.store.keys().partition(&account_id(name)) == partition).expect("one of them")
@@ -80,13 +80,14 @@ async fn use_well(here: &Installation, receiver: &Receiver, partition: u16) -> U
         let _: String = here.redis.clone().xadd(here.store.keys().queue(partition), "*", &fields).await.unwrap();
     }
     here.program.run(["webhook", "test", "--account", &acme, &good.to_string()]).await;
-    // As for an endpoint that has no room; what is planned for others is soon done, and the key is gone.
+    // As if an endpoint had no room. Releases planned for other reasons are soon done, and the key disappears.
     let releases = here.store.keys().releases(partition);
     let _: () = here.redis.clone().zadd(releases, format!("{acme}/{good}"), i64::MAX >> 12).await.unwrap();
     Used { account: other, failed: gone, purged }
 }
 
-/// The installation's keys as soon as each row has one; then nothing that a step writes besides can be missing.
+/// Waits until each row has a key, and answers the installation's keys. By then no other key that a step writes can be
+/// missing.
 async fn keys_of_all(here: &Installation, rows: &[Row]) -> Vec<String> {
     eventually(SOON, "a key for each row", async || {
         let mut keys: Vec<String> = here.redis.clone().keys(format!("{}:*", here.prefix)).await.unwrap();
@@ -124,7 +125,7 @@ async fn a_well_used_installation_has_the_keys_of_the_readme_and_no_other() {
     keys_of_all(&here, &rows).await;
     until_queues_are_empty(&here).await;
 
-    // And what people do: redeliver, requeue, purge.
+    // The actions of people: redeliver, requeue, purge.
     for Used { account, failed, purged } in used {
         let redeliver = ["webhook", "redeliver", "--all", "--account", &account, &failed.to_string()];
         assert_eq!(here.program.json(redeliver).await["redelivered"], 1);

@@ -1,4 +1,4 @@
-//! What operators see of the queue, and what purging an account leaves.
+//! The operators' view of the queue, and the remains of a purged account.
 
 mod keys;
 mod rejected;
@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use crate::support::*;
 use lynkhook::{domain::webhook::WebhookId, webhooks::NewAuthentication};
 
-/// A delivery that nobody has to read.
+/// A delivery that no worker has to read.
 const DELIVERY: [(&str, &str); 1] = [("delivery", "{}\n{}")];
 
 async fn now_ms(here: &Installation) -> i64 {
     here.store.now(0).await.unwrap().timestamp_millis()
 }
 
-/// Puts deliveries into a webhook's `held` or `failed`, as a worker would.
+/// Adds deliveries to a webhook's `held` or `failed`, as a worker would.
 async fn fill(here: &Installation, kind: &str, account: &str, webhook: WebhookId, entries: usize) {
     let mut redis = here.redis.clone();
     for _ in 0..entries {
@@ -61,7 +61,7 @@ async fn the_status_counts_what_is_queued_taken_late_held_failed_and_rejected() 
     for _ in 0..3 {
         here.push("acme", TRANSCRIPT).await;
     }
-    assert_eq!(status(&here).await["depth"], 3, "before there is a group");
+    assert_eq!(status(&here).await["depth"], 3, "before the group exists");
     here.store.ensure_group(0).await.unwrap();
     let mut reader = here.reader(0, "w-1", SOON).await;
     assert_eq!(reader.read(1).await.unwrap().len(), 1);

@@ -1,4 +1,4 @@
-//! The attempts that a worker made, as its log tells them.
+//! The attempts that a worker made, according to its log.
 
 use std::collections::BTreeMap;
 
@@ -22,13 +22,13 @@ impl Attempt {
     }
 }
 
-/// All attempts, in the order in which they ended. `said` is what the worker wrote to standard error.
+/// All attempts, in the order in which they ended. `said` is the worker's standard error.
 pub fn attempts(said: &str) -> Vec<Attempt> {
     let lines = said.lines().filter(|line| line.contains(r#""message":"attempt""#));
     lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
-/// How many of these attempts ended in each way, such as "status 502".
+/// The number of these attempts that ended in each way, such as "status 502".
 pub fn reasons<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> BTreeMap<String, usize> {
     let mut reasons = BTreeMap::new();
     for attempt in attempts {

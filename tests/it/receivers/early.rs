@@ -1,4 +1,4 @@
-//! Answers that come before the request's body was read: how often the status is known, to the worker and to `curl`.
+//! Answers that come before the server has read the request's body: how often the worker and `curl` learn the status.
 
 use std::{path::Path, process::Stdio};
 
@@ -20,7 +20,7 @@ const TRIES: usize = 100;
 /// An address of neither the worker nor Node's client.
 const CURL_ADDRESS: &str = "127.0.0.3";
 
-/// POSTs a file (or a single byte) with `curl` on a new connection; answers the status, or 0 for none.
+/// POSTs a file (or a single byte) with `curl` on a new connection. Answers the status, or 0 if there is none.
 pub async fn curl(port: u16, ca_file: &Path, body: Option<&Path>) -> u16 {
     let mut command = Command::new("curl");
     command.args(["--silent", "--http1.1", "--max-time", "10", "--interface", CURL_ADDRESS, "--cacert"]).arg(ca_file);

@@ -13,10 +13,10 @@ use crate::support::{Installation, Process, TRANSCRIPT};
 /// The address that Node's requests come from. The worker's come from 127.0.0.1, which the kernel chooses.
 pub const FETCH_ADDRESS: [u8; 4] = [127, 0, 0, 2];
 const CLIENT: &str = include_str!("servers/fetch.mjs");
-/// After its last request, Node's client waits for answers, 10 s each.
+/// After its last request, Node's client waits up to 10 s for each answer.
 const FETCH_TAIL: Duration = Duration::from_secs(30);
 
-/// When requests begin: `burst` of them each time.
+/// The times of the requests: `burst` of them at each time.
 #[derive(Clone, Copy)]
 pub struct Pace {
     pub burst: usize,
@@ -49,29 +49,29 @@ impl Pace {
     }
 }
 
-/// Pushes one event under an id.
+/// Pushes one event with an id.
 pub async fn push(here: &Installation, account: &str, event: &str, envelope: &str) {
     let fields = [("account", account), ("envelope", envelope), ("id", event)];
     let _: String = here.redis.clone().xadd(here.key("queue"), "*", &fields).await.expect("Redis is up");
 }
 
-/// Node's client at work.
+/// A running Node client.
 pub struct Fetch {
     process: Process,
     _files: TempDir,
     pace: Pace,
 }
 
-/// The fate of the requests of Node's client.
+/// The results of the requests of Node's client.
 #[derive(Debug, Deserialize)]
 pub struct Fetched {
     pub made: usize,
-    /// By reason.
+    /// Lost requests, by reason.
     pub lost: BTreeMap<String, usize>,
 }
 
 impl Fetch {
-    /// Starts a client that begins at once; answers when it does.
+    /// Starts a client that begins at once. Answers when it has begun.
     pub async fn start(port: u16, ca_file: &Path, pace: Pace) -> Self {
         let files = tempfile::Builder::new().prefix("lynkhook-fetch-").tempdir().expect("a directory");
         let (script, body) = (files.path().join("fetch.mjs"), files.path().join("body"));

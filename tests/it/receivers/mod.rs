@@ -1,15 +1,15 @@
 //! `make test-receivers`: real servers as receivers, each with a reload or a restart in the middle of the load.
 //!
-//! In each [`row`] a worker delivers to a server ([`recipes`]) while Node's `fetch` POSTs the same bodies to the same
+//! In each [`row`] a worker delivers to a server ([`recipes`]), while Node's `fetch` POSTs the same bodies to the same
 //! server, at the same rate, from another loopback address ([`load`]). A server that reloads may lose requests of every
-//! client, so the worker is judged beside Node: its share of lost first attempts may be half a percent larger, and no
-//! delivery may fail for good. The rows of early answers ([`early`]) compare with `curl`. One table has all figures
+//! client, so the worker is compared with Node: its share of lost first attempts may be half a percent larger, and no
+//! delivery may fail for good. The rows of early answers ([`early`]) compare it with `curl`. One table has all figures
 //! ([`tell`]).
 //!
 //! The servers are programs from the system's packages. They run as an unprivileged user in a directory of their own,
 //! on free ports of the loopback, with certificates of the tests' authority, and end with this process ([`server`]).
 
-#![allow(unreachable_pub, reason = "`pub` marks what one part offers the others")]
+#![allow(unreachable_pub, reason = "`pub` marks the items that one part offers the others")]
 
 mod attempts;
 mod early;
@@ -23,7 +23,7 @@ use row::{ROWS, Row};
 use tell::{Ending, Told};
 use tokio::task::LocalSet;
 
-/// Names one server or a part of a row's name: the others do not run.
+/// The name of a server, or part of a row's name: only matching rows run.
 const ONLY: &str = "LYNKHOOK_RECEIVERS_ONLY";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +35,7 @@ async fn at_real_servers_the_worker_loses_no_more_than_an_ordinary_client_and_no
     let mut told = Vec::new();
     for (at, row) in rows.iter().enumerate() {
         eprintln!("[{}/{}] {}: {}", at + 1, rows.len(), row.name(), row.announcement());
-        // A row that panics must not take the others with it.
+        // A row that panics must not end the others.
         let tasks = LocalSet::new();
         let task = tasks.spawn_local(row.run());
         let ending = match tasks.run_until(task).await {

@@ -1,13 +1,13 @@
-//! The servers: programs, files, command lines, and the signal by which an operator reloads each.
+//! The servers: programs, files, command lines, and the signal with which an operator reloads each.
 //!
-//! In files and command lines `@PORT@` is the server's port, `@APP@` the port of the app behind it, `@DIR@` the
-//! server's directory, in which it starts, and `@MORE@` an addition of the row.
+//! In files and command lines, `@PORT@` is the server's port, `@APP@` the port of the app behind it, `@DIR@` the
+//! server's working directory, and `@MORE@` the row's addition.
 
 /// How to run a server.
 pub struct Recipe {
-    /// The program that the row is about. Without it the row is skipped.
+    /// The row's server program. If it is not installed, the row is skipped.
     pub program: &'static str,
-    /// The arguments with which the program tells its version.
+    /// The arguments with which the program prints its version.
     pub version: &'static str,
     pub files: &'static [(&'static str, &'static str)],
     pub command: &'static [&'static str],
@@ -27,8 +27,8 @@ pub const NGINX: Recipe = Recipe {
     is_front: true,
 };
 
-/// `apache2 -k graceful` checks the configuration and sends SIGUSR1. For about a second after it Apache answers nobody;
-/// then it has more connections than threads and closes those that fall idle, which is hard on every client.
+/// `apache2 -k graceful` checks the configuration and sends SIGUSR1. For about a second after it, Apache answers no
+/// requests. Then it has more connections than threads and closes idle ones, which is hard on every client.
 pub const APACHE: Recipe = Recipe {
     program: "apache2",
     version: "-v",
@@ -85,7 +85,7 @@ pub const GUNICORN: Recipe = Recipe {
     is_front: false,
 };
 
-/// Threads are the simplest of its workers that keep connections.
+/// Threads are the simplest of its workers that keep connections open.
 pub const GUNICORN_THREADS: Recipe =
     Recipe { command: &["gunicorn", "--bind=127.0.0.1:@PORT@", "--workers=2", "--threads=8", "app:wsgi"], ..GUNICORN };
 

@@ -23,21 +23,21 @@ use crate::support::{Installation, Process, Receiver, SOON, TELLING, eventually}
 pub const ACCOUNT: &str = "acme";
 /// The address that the kernel chooses for the worker's connections.
 const WORKER_ADDRESS: [u8; 4] = [127, 0, 0, 1];
-/// How long the deliveries that wait may take after the load: those of a limited server need most of it.
+/// The time that waiting deliveries may take after the load; those of a limited server need most of it.
 const DRAINED_WITHIN: Duration = Duration::from_secs(180);
 
 /// 100 events a second for 20 s.
 const STEADY: Pace = Pace::new(1, Duration::from_millis(10), 2000);
 /// The same number, but in bursts that find connections idle for a second.
 const EACH_SECOND: Pace = Pace::new(100, Duration::from_secs(1), 20);
-/// Bursts of 60, for 20 s.
+/// The same number of events, but in bursts that find connections idle for a second.
 const BURSTS_OF_60: Pace = Pace::new(60, Duration::from_secs(5), 4);
 
 /// The proxy refuses connections beyond ten from one address.
 const TEN_CONNECTIONS: &str = "stick-table type ip size 100k store conn_cur
     tcp-request connection track-sc0 src
     tcp-request connection reject if { sc0_conn_cur gt 10 }";
-/// The app behind it answers after this many ms, so it can take 33 requests a second from an address.
+/// The app behind the proxy answers after this many ms, so it can take 33 requests a second from one address.
 const SLOW_MS: u64 = 300;
 
 pub struct Row {
@@ -45,17 +45,17 @@ pub struct Row {
     name: &'static str,
     /// An addition to the server's files or command line.
     more: &'static str,
-    /// How long the app behind a front takes.
+    /// How long the app behind a front takes to answer.
     delay_ms: u64,
     deed: Deed,
 }
 
 #[derive(Clone, Copy)]
 enum Deed {
-    /// The server replaces its processes in the middle.
+    /// The server replaces its processes in the middle of the load.
     Renewed(Pace),
     Quiet(Pace),
-    /// The server allows fewer connections than the load wants.
+    /// The server allows fewer connections than the load needs.
     Limited(Pace),
     /// The server answers with this status before it has read the body.
     Early {
@@ -116,7 +116,7 @@ impl Row {
     }
 
     pub async fn run(&'static self) -> Ending {
-        // Every row needs Node: for the client to compare with, or for the app.
+        // Every row needs Node: as the client to compare with, or as the app.
         let [Some(version), Some(_)] = [self.recipe, &NODE].map(version) else {
             return Ending::Skipped(format!("{} or {} is not installed", self.recipe.program, NODE.program));
         };
@@ -130,14 +130,14 @@ impl Row {
     }
 }
 
-/// The folder in which the worker's log of each row stays until the row runs again.
+/// The folder that keeps the worker's log of each row until the row runs again.
 pub fn logs() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("receivers")
 }
 
 fn keep_log(row: &str, said: &str) {
     let file = logs().join(row.replace(|character: char| !character.is_ascii_alphanumeric(), "-") + ".log");
-    fs::create_dir_all(logs()).and_then(|()| fs::write(file, said)).expect("a log can be kept");
+    fs::create_dir_all(logs()).and_then(|()| fs::write(file, said)).expect("a log can be written");
 }
 
 /// A worker with one webhook, and the server that it delivers to.
@@ -146,7 +146,7 @@ pub struct Scene {
     pub worker: Process,
     pub server: Server,
     webhook: WebhookId,
-    /// A receiver without requests, for its file with the authority's certificate.
+    /// A receiver that gets no requests; only its file with the authority's certificate is used.
     authority: Receiver,
     _app: Option<Server>,
 }
@@ -165,7 +165,7 @@ impl Scene {
         for (name, value) in TELLING {
             here = here.with(name, value).await;
         }
-        // Deliveries that failed for good are counted, so none may be dropped.
+        // The test counts deliveries that failed for good, so none of them may be dropped.
         here = here.with("LYNKHOOK_FAILED__LIMIT", "100000").await;
         if matches!(row.deed, Deed::Early { .. }) {
             // One try is one attempt.

@@ -1,7 +1,7 @@
 //! A running server: an unprivileged foreground process and its children, in a directory of their own.
 //!
-//! It never outlives the test process, however that ends: a small shell holds a pipe from us, and when the pipe closes
-//! it kills the server's whole process group and removes the directory.
+//! A server never outlives the test process, however that ends: a small shell holds a pipe from the test. When the pipe
+//! closes, the shell kills the server's whole process group and removes the directory.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -18,14 +18,14 @@ use std::{
 use super::recipes::Recipe;
 use crate::support::{send_signal, trusted_pem, unused_port};
 
-/// How long a server may take until it answers.
+/// The longest time until a server answers.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// A port may be taken by another process between the look and the start.
+/// Another process may take a port between the check and the start.
 const PORTS_TO_TRY: usize = 5;
 /// The user `nobody` and its group, as everywhere.
 const NOBODY: u32 = 65_534;
 
-/// Runs a server in a process group of its own, tells us its process id, and ends the group when standard input closes.
+/// Runs a server in a process group of its own, prints its process id, and kills the group when standard input closes.
 ///
 /// `$1` is the directory, the rest is the command line.
 const GUARD: &str = r#"
@@ -39,7 +39,7 @@ const GUARD: &str = r#"
     cd / && rm -rf "$directory"
 "#;
 
-/// A server that answers. Dropped, it is gone.
+/// A running server. Dropping it ends it and removes its directory.
 pub struct Server {
     pub port: u16,
     directory: PathBuf,
@@ -49,7 +49,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server and waits until `answers` says of its port that it does.
+    /// Starts a server, and waits until `answers` says that its port answers.
     pub async fn start(recipe: &Recipe, app: Option<u16>, more: &str, answers: impl AsyncFn(u16) -> bool) -> Self {
         let mut said = String::new();
         for _ in 0..PORTS_TO_TRY {
@@ -90,7 +90,7 @@ impl Server {
             command.args(["setpriv", "--reuid", &nobody, "--regid", &nobody, "--clear-groups", "--"]);
         }
         command.args(recipe.command.iter().map(|part| fill(part)));
-        // A Ctrl-C at the terminal must not end the guard before it has done its work.
+        // A Ctrl-C at the terminal must not end the guard before it has killed the server.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut shell = command.spawn().expect("sh is installed");
         let mut line = String::new();
@@ -104,7 +104,7 @@ impl Server {
         send_signal(self.process_id, self.renew);
     }
 
-    /// The ids of the processes that the server has started and that still run.
+    /// The ids of the server's running child processes.
     pub fn children(&self) -> HashSet<u32> {
         let processes = fs::read_dir("/proc")
             .expect("there is /proc")
@@ -113,8 +113,8 @@ impl Server {
         ids.filter(|id| State::of(*id).is_some_and(|state| state.parent == self.process_id && state.is_alive)).collect()
     }
 
-    /// How many connections from this address brought requests, by the server's access log. A port that was used twice
-    /// counts once: among thousands of connections a few per cent are missing.
+    /// The number of connections from this address that brought requests, by the server's access log. A port that was
+    /// used twice counts once; among thousands of connections, a few percent are missing.
     pub fn connections_from(&self, address: [u8; 4]) -> usize {
         let log = fs::read_to_string(self.directory.join("access.log")).unwrap_or_default() + &self.output();
         clients(&log).iter().filter(|client| client.ip().octets() == address).count()
@@ -135,12 +135,12 @@ impl Drop for Server {
             eprintln!("--- the server said\n{}---", self.output());
         }
         drop(self.shell.stdin.take());
-        // Fails only where the guard is gone, and then so is the server.
+        // This fails only if the guard is gone, and then the server is gone as well.
         let _ = self.shell.wait();
     }
 }
 
-/// The `PATH` for servers: the system's own programs first, those that Debian keeps from ordinary users included.
+/// The `PATH` for servers: the system's own programs first, including those that Debian keeps from ordinary users.
 pub fn path() -> OsString {
     let inherited = std::env::var_os("PATH").unwrap_or_default();
     let mut path = OsString::from("/usr/sbin:/usr/bin:/sbin:/bin:");
@@ -148,7 +148,7 @@ pub fn path() -> OsString {
     path
 }
 
-/// The version that a program tells; `None` where the program is not installed.
+/// The version that a program prints, or `None` if it is not installed.
 pub fn version(recipe: &Recipe) -> Option<String> {
     let output =
         Command::new("sh").args(["-c", r#""$0" "$1""#, recipe.program, recipe.version]).env("PATH", path()).output();
@@ -174,7 +174,7 @@ fn clients(log: &str) -> BTreeSet<SocketAddrV4> {
     log.lines().filter_map(|line| line.split_whitespace().find_map(|word| word.parse().ok())).collect()
 }
 
-/// The facts of a process that `/proc` tells.
+/// Facts about a process from `/proc`.
 struct State {
     parent: u32,
     is_alive: bool,
@@ -183,7 +183,7 @@ struct State {
 impl State {
     fn of(process_id: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?;
-        // The program's name comes first, in parentheses; it may hold some itself.
+        // The program's name comes first, in parentheses; it may contain parentheses itself.
         let mut rest = stat.rsplit_once(") ")?.1.split(' ');
         let is_alive = !rest.next()?.starts_with(['Z', 'X']);
         Some(Self { parent: rest.next()?.parse().ok()?, is_alive })

@@ -1,4 +1,4 @@
-//! The report: one table of all rows, and a list of all that is not as promised.
+//! The report: one table of all rows, and a list of everything that breaks a promise.
 
 use std::{
     collections::BTreeMap,
@@ -11,14 +11,14 @@ use super::load::Fetched;
 
 /// The worker may lose this much more of its first attempts than Node's client loses of its requests, in percent.
 const BEYOND_NODE_PERCENT: f64 = 0.5;
-/// At a server that allows few connections, the worker may lose this much of its first attempts, in percent.
+/// With a server that allows few connections, the worker may lose this much of its first attempts, in percent.
 const LIMITED_PERCENT: f64 = 1.0;
-/// The worker may know this many statuses fewer than curl, of a hundred.
+/// Of a hundred statuses, the worker may learn this many fewer than curl.
 const BEYOND_CURL: usize = 3;
-/// The worker knows this many statuses of a server that lingers, of a hundred.
+/// Of a hundred statuses of a server that lingers, the worker learns at least this many.
 const LINGERING: usize = 95;
 
-/// A row and how it ended.
+/// A row and its result.
 pub struct Told {
     pub row: String,
     pub ending: Ending,
@@ -38,7 +38,7 @@ pub enum Figures {
     Loaded(Loaded),
     Early {
         rows: Vec<Early>,
-        /// Of the attempts without the expected status.
+        /// The errors of the attempts without the expected status.
         reasons: BTreeMap<String, usize>,
     },
 }
@@ -58,7 +58,7 @@ pub struct Loaded {
     pub is_limited: bool,
 }
 
-/// How often the status of an early answer was known.
+/// How often the status of an early answer was learned.
 pub struct Early {
     pub bytes: usize,
     pub tries: usize,
@@ -68,7 +68,7 @@ pub struct Early {
 }
 
 impl Told {
-    /// All that is not as promised.
+    /// Everything that breaks a promise.
     pub fn wrong(&self) -> Vec<String> {
         let wrong = match &self.ending {
             Ending::Ran { figures: Figures::Loaded(loaded), .. } => loaded.wrong(),

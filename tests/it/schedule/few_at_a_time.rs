@@ -1,4 +1,5 @@
-//! A server that serves few requests at a time is not flooded: its requests would wait there until their time is over.
+//! A server that serves few requests at a time is not flooded; otherwise its requests would wait there until they time
+//! out.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,8 @@ use super::*;
 const EVENTS: usize = 150;
 const SETTINGS: [(&str, &str); 1] = [("LYNKHOOK_DELIVERY__TIMEOUT", "800ms")];
 
-/// A server with this many threads, each of which takes this long for an answer. It serves requests in their order, also
-/// those whose clients have left meanwhile.
+/// A server with this many threads, each of which takes this long to answer. It serves requests in order, even if the
+/// client has left.
 fn server(threads: usize, takes: Duration) -> impl FnMut(&Received) -> Answer + Send + 'static {
     let mut free_at = vec![Instant::now(); threads];
     move |_| {
@@ -36,7 +37,7 @@ async fn serve_few_at_a_time(scene: Scene, threads: usize, takes: Duration) -> J
     judgement
 }
 
-/// As 1.5 s and 0.8 s are to a time limit of 10 s.
+/// Scaled from 1.5 s and 0.8 s with a time limit of 10 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_serves_few_at_a_time_gets_many_events_at_its_own_pace_and_none_fails() {
     let rows = [(1, Duration::from_millis(120)), (4, Duration::from_millis(64))];

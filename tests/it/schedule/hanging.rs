@@ -1,8 +1,9 @@
-//! Endpoints that do not answer: they cost their share of the places and no more, and others keep their schedule.
+//! Endpoints that do not answer use their share of the places and no more, and others keep their schedule.
 
 use super::*;
 
-/// A fifth of the default time limit, and a quarter of the places, half of which are for endpoints that are not quick.
+/// A fifth of the default time limit, and a quarter of the places. Half of the places are for endpoints that are not
+/// quick.
 const SETTINGS: [(&str, &str); 3] = [
     ("LYNKHOOK_DELIVERY__TIMEOUT", "2s"),
     ("LYNKHOOK_DELIVERY__RETRY_DELAYS", "400ms,800ms"),
@@ -12,19 +13,19 @@ const TIMEOUT_MS: i64 = 2000;
 const HANGING: Promise = Promise { delays_ms: [400, 800], ..PROMISE };
 /// The places that such an endpoint may have.
 const SHARE: i64 = 32;
-/// How long a place may stand empty between two attempts: with a time limit of 10 s and 128 places, 12 attempts a second
-/// leave 0.67 s. Here half as much more is allowed.
+/// How long a place may stay empty between two attempts. With a time limit of 10 s and 128 places, 12 attempts a second
+/// leave 0.67 s; this allows half as much more.
 const EMPTY_MS: i64 = 1000;
-/// From then on, an endpoint that never answers has its share.
+/// After this time, an endpoint that never answers has its share.
 const SHARE_AFTER_MS: i64 = TIMEOUT_MS * 3 / 2;
-/// More than it takes.
+/// More events per second than the share can carry.
 const TOO_MUCH: f64 = 25.0;
 
 fn silence(_: &Received) -> Answer {
     Answer::Silence
 }
 
-/// As 3 events a second are to a time limit of 10 s and 256 places: a third of the places is enough.
+/// Scaled from 3 events a second with a time limit of 10 s and 256 places: a third of the places is enough.
 async fn hang_within_the_share(scene: Scene) -> Judgement {
     let mut judgement = Judgement::of("hangs");
     scene.add_path("silent", silence).await;
@@ -40,7 +41,7 @@ async fn hang_within_the_share(scene: Scene) -> Judgement {
     let attempts = all.attempts().count();
     judgement.expect(attempts == 3 * all.events.len(), || format!("{attempts} attempts"));
     let first_ms = scene.late_ms(all.firsts(), 1.0);
-    // At first it has few places; they are free again when the time limit is over.
+    // At first the endpoint has few places; they become free when the time limit is over.
     let allowed_ms = TIMEOUT_MS + 3 * TIMEOUT_MS / 5 + slow_machine_ms;
     judgement.expect(first_ms <= allowed_ms, || format!("a first attempt was {first_ms} ms late"));
     judgement.expect_on_time(&scene, &all.since(from_ms + SHARE_AFTER_MS), HANGING, slow_machine_ms);
@@ -52,7 +53,7 @@ async fn each_event_for_an_endpoint_that_hangs_is_attempted_three_times_and_on_t
     judge_all(&SETTINGS, [hang_within_the_share]).await;
 }
 
-/// As 20 events a second are to a time limit of 10 s and 256 places.
+/// Scaled from 20 events a second with a time limit of 10 s and 256 places.
 async fn hang_with_too_much(scene: Scene) -> Judgement {
     let mut judgement = Judgement::of("hangs and gets too much");
     scene.add_path("silent", silence).await;
@@ -60,7 +61,7 @@ async fn hang_with_too_much(scene: Scene) -> Judgement {
     scene.beside_the_healthy(scene.push_at_rate("silent", TOO_MUCH, Duration::from_secs(10))).await;
     let until_ms = now_ms();
     judgement.expect_healthy(&scene);
-    // What is under way now is in no log yet, so the last seconds are left out.
+    // The log does not yet have attempts in flight, so the last seconds are left out.
     let (from_ms, until_ms) = (from_ms + SHARE_AFTER_MS, until_ms - TIMEOUT_MS - 200);
     let record = scene.record("silent");
     let attempts = record.attempts().filter(|attempt| (from_ms..until_ms).contains(&attempt.started_ms)).count();
@@ -80,7 +81,7 @@ async fn an_endpoint_that_hangs_and_gets_too_much_uses_its_share_and_attempts_du
     judge_all(&SETTINGS, [hang_with_too_much]).await;
 }
 
-/// The retries that had been due for a second, and were not attempted yet, when something began that had been held.
+/// The retries that had been due for a second, and were not yet attempted, when an attempt of a held delivery began.
 fn overtaken(record: &Record, until_ms: i64) -> Vec<String> {
     const DUE_FOR_MS: i64 = 1000;
     let held = record.firsts().filter(|first| first.late_ms() > Some(DUE_FOR_MS) && first.started_ms < until_ms);
@@ -93,7 +94,7 @@ fn overtaken(record: &Record, until_ms: i64) -> Vec<String> {
     overtaken.collect()
 }
 
-/// As 3 s are to a time limit of 10 s.
+/// Scaled from 3 s with a time limit of 10 s.
 async fn answer_slowly_beside_one_that_hangs(scene: Scene) -> Judgement {
     const TAKES: Duration = Duration::from_millis(600);
     let mut judgement = Judgement::of("slow beside one that hangs");

@@ -1,4 +1,4 @@
-//! What is held for a webhook that is off is bounded by its bytes.
+//! The deliveries held for a webhook that is off are limited by their bytes.
 
 use std::time::Instant;
 
@@ -9,14 +9,14 @@ use super::*;
 
 const MIB: u64 = 1 << 20;
 const EVENTS: usize = 200;
-/// The default of `held.max_bytes`, and how far it may be passed for a second.
+/// The default of `held.max_bytes`, and how far held deliveries may exceed it for a second.
 const MAX_BYTES: u64 = 64 * MIB;
 const PASSED_BY: u64 = 16 * MIB;
 const FOR_A_MOMENT: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_is_off_never_holds_much_more_than_it_may_for_longer_than_a_second() {
-    // Two hundred large events would be in the way of other tests.
+    // Two hundred large events would disturb other tests.
     let (redis, receiver) = (RedisServer::start(AppendFsync::No), Receiver::start().await);
     let here = Installation::on(&redis, &receiver).await;
     let webhook = here.add_with("acme", &receiver.url("/off"), NewAuthentication::None, false).await;

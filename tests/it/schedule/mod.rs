@@ -1,9 +1,9 @@
-//! The schedule is the promise: every event gets its first attempt at once and its retries on time, while the worker has
-//! room. What the endpoints do is the table; what they are promised is the same for all.
+//! The schedule is the promise: while the worker has room, every event gets its first attempt at once and its retries
+//! on time. The tables list the endpoints' behaviours; the promise is the same for all.
 //!
-//! Lateness counts from the event's time in the queue, and for a retry from its score. The tests allow three times what a
-//! release build keeps by itself, and as much more as a healthy endpoint's events are late in the same run: that much is
-//! this machine's doing. Time limits of endpoints are scaled down with `delivery.timeout`.
+//! Lateness counts from the event's time in the queue, and for a retry from its score. The tests allow three times the
+//! lateness of a release build, plus the lateness of a healthy endpoint's events in the same run, which is due to the
+//! machine. The endpoints' time limits are scaled down with `delivery.timeout`.
 
 mod few_at_a_time;
 mod hanging;
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use self::scene::{Judgement, PROMISE, Promise, Scene, assert_all};
 use crate::support::*;
 
-/// Three attempts by the default schedule, with some time to spare.
+/// Three attempts of the default schedule, with some time to spare.
 const THREE_ATTEMPTS: Duration = Duration::from_secs(10);
 
 /// A way to fail at once.
@@ -33,17 +33,17 @@ enum Fast {
 
 const ALL: [Fast; 4] = [Fast::Status, Fast::Reset, Fast::Refused, Fast::RefusedTls];
 
-/// How events come.
+/// The timing of the events.
 #[derive(Clone, Copy, Debug)]
 enum Load {
     PerSecond(f64, Duration),
     AtOnce(usize),
 }
 
-/// Lets an endpoint fail at once, beside a healthy one, and judges what both got.
+/// Lets an endpoint fail at once, beside a healthy one, and judges the attempts of both.
 async fn fail_at_once(scene: Scene, kind: Fast, load: Load, promise: Promise) -> Judgement {
     let mut judgement = Judgement::of(format!("{kind:?}, {load:?}"));
-    // It stays open until the end.
+    // The receiver stays open until the end.
     let distrusted = Receiver::with_certificate(Identity::SelfSigned).await;
     match kind {
         Fast::Status => scene.add_path("bad", |_| Answer::Status(500)).await,
@@ -72,14 +72,14 @@ async fn fail_at_once(scene: Scene, kind: Fast, load: Load, promise: Promise) ->
     judgement
 }
 
-/// Lets all rows of a table happen at the same time, each with a worker of its own that has these settings.
+/// Runs all rows of a table at the same time, each with a worker of its own that has these settings.
 async fn judge_all<Row, Judging>(settings: &[(&'static str, &str)], rows: impl IntoIterator<Item = Row>)
 where
     Row: FnOnce(Scene) -> Judging,
     Judging: Future<Output = Judgement> + Send + 'static,
 {
     let (mut scenes, mut judging) = (Vec::new(), JoinSet::new());
-    // Workers that start cost the machine more than the rows do.
+    // Starting the workers costs the machine more than the rows do.
     for row in rows {
         scenes.push((Scene::start(settings).await, row));
     }
@@ -105,7 +105,7 @@ async fn of_many_events_at_once_for_an_endpoint_that_fails_at_once_none_waits_lo
         .await;
 }
 
-/// Lets an endpoint fail at random, beside a healthy one, and judges what both got.
+/// Lets an endpoint fail at random, beside a healthy one, and judges the attempts of both.
 async fn fail_at_random(scene: Scene, percent: f64) -> Judgement {
     let mut judgement = Judgement::of(format!("{percent} % of answers are 500"));
     let mut dice = StdRng::seed_from_u64(18);

@@ -1,4 +1,4 @@
-//! An endpoint that answers again gets what was held at the pace that it can serve.
+//! An endpoint that answers again gets its held deliveries at the pace that it can serve.
 
 use std::sync::{
     Arc,
@@ -13,7 +13,7 @@ const SETTINGS: [(&str, &str); 3] = [
     ("LYNKHOOK_WORKER__CONCURRENCY", "32"),
 ];
 const TAKES: Duration = Duration::from_millis(200);
-/// From then on after its first success, an endpoint gets at least half of what it can serve.
+/// From this time after its first success, an endpoint gets at least half of the rate that it can serve.
 const RECOVERED_AFTER_MS: i64 = 2000;
 
 /// Attempts a second between two times.
@@ -58,7 +58,7 @@ async fn what_was_held_for_an_endpoint_that_recovers_leaves_at_half_of_its_full_
     judge_all(&SETTINGS, [recover]).await;
 }
 
-/// The full rate is that of the second half of what came before the endpoint broke.
+/// The full rate is that of the second half of the attempts before the endpoint broke.
 fn judge_rates(judgement: &mut Judgement, record: &Record, broke_ms: i64) {
     let mut before: Vec<i64> = record.firsts().map(|first| first.started_ms).filter(|at| *at < broke_ms).collect();
     before.sort_unstable();
@@ -69,7 +69,7 @@ fn judge_rates(judgement: &mut Judgement, record: &Record, broke_ms: i64) {
     after.sort_unstable();
     let now = rate(&after);
     println!("{full:.0} a second before, {now:.0} a second of {} that were left after", after.len());
-    // Few that are left say that it was quick to get rid of the others.
+    // If few are left, the others left quickly.
     judgement
         .expect(after.len() < 30 || now * 2.0 >= full, || format!("{now:.0} a second, and it can serve {full:.0}"));
 }

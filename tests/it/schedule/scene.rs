@@ -1,4 +1,4 @@
-//! A worker, a healthy endpoint, and the endpoint that a test is about; and the judgement of what both got.
+//! A worker, a healthy endpoint, and the endpoint under test; and the judgement of both.
 
 use std::{
     future::Future,
@@ -15,19 +15,19 @@ use crate::support::*;
 pub(super) const HEALTHY: &str = "healthy";
 const HEALTHY_PER_SECOND: f64 = 10.0;
 
-/// What is promised of attempts, in ms.
+/// The promised times of attempts, in ms.
 #[derive(Clone, Copy)]
 #[allow(clippy::struct_field_names, reason = "the unit is at the end of each name")]
 pub(super) struct Promise {
-    /// How late 99 of 100 first attempts may be.
+    /// The most that 99 of 100 first attempts may be late.
     pub(super) first_ms: i64,
-    /// How late 99 of 100 retries may be.
+    /// The most that 99 of 100 retries may be late.
     pub(super) retry_ms: i64,
-    /// How long a second and a third attempt wait at least.
+    /// The shortest waits of the second and the third attempt.
     pub(super) delays_ms: [i64; 2],
 }
 
-/// The default schedule, with three times the lateness that a release build on an idle machine may have.
+/// The default schedule, with three times the lateness that a release build may have on an idle machine.
 pub(super) const PROMISE: Promise = Promise { first_ms: 300, retry_ms: 450, delays_ms: [2000, 4000] };
 
 /// A retry's score and a log's times are whole milliseconds.
@@ -42,8 +42,8 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// A worker with these settings that has delivered the healthy endpoint's first event: the first connection takes
-    /// longer than those that follow.
+    /// A worker with these settings that has delivered the healthy endpoint's first event, because the first connection
+    /// takes longer than the later ones.
     pub(super) async fn start(settings: &[(&'static str, &str)]) -> Self {
         let receiver = Receiver::start().await;
         let mut here = Installation::new(&receiver).await;
@@ -65,7 +65,7 @@ impl Scene {
         self.webhooks.lock().unwrap().push(webhook);
     }
 
-    /// Adds the account `path` with an endpoint whose requests are answered as `choose` says.
+    /// Adds the account `path` with an endpoint that answers as `choose` says.
     pub(super) async fn add_path(&self, path: &str, choose: impl FnMut(&Received) -> Answer + Send + 'static) {
         self.receiver.plan_each(&format!("/{path}"), choose);
         self.add(path, &self.receiver.url(&format!("/{path}"))).await;
@@ -86,7 +86,7 @@ impl Scene {
         }
     }
 
-    /// Lets the healthy endpoint get its events until `busy` has happened.
+    /// Gives the healthy endpoint its events until `busy` has ended.
     pub(super) async fn beside_the_healthy<T>(&self, busy: impl Future<Output = T>) -> T {
         let healthy = self.push_at_rate(HEALTHY, HEALTHY_PER_SECOND, Duration::from_secs(600));
         tokio::select! {
@@ -95,12 +95,12 @@ impl Scene {
         }
     }
 
-    /// Waits until each event of an account has had its attempts, and nothing waits for a retry or is held. `false` where
-    /// that takes longer.
+    /// Waits until each event of an account has had its attempts, and no delivery waits for a retry or is held. Answers
+    /// `false` if that takes longer than `limit`.
     pub(super) async fn is_done_within(&self, account: &str, limit: Duration) -> bool {
         let started = Instant::now();
         while started.elapsed() < limit {
-            // One of the healthy endpoint's events may be under way. The record is long, so it is read last.
+            // One of the healthy endpoint's events may be in flight. The record is long, so it is read last.
             let may_be_done = self.queued().await <= 1 && self.waiting().await + self.held().await == 0;
             if may_be_done && self.record(account).incomplete().count() == 0 {
                 return true;
@@ -122,7 +122,7 @@ impl Scene {
         false
     }
 
-    /// Waits until this many of an account's attempts have failed, or for as long as `limit`.
+    /// Waits until this many of an account's attempts have failed, or until `limit` is over.
     pub(super) async fn gives_up(&self, account: &str, failures: usize, limit: Duration) {
         let started = Instant::now();
         let failed = || self.record(account).attempts().filter(|attempt| !attempt.is_good()).count();
@@ -148,7 +148,7 @@ impl Scene {
         self.here.redis.clone().zcard(self.here.key("retries")).await.unwrap()
     }
 
-    /// How late such a share of these attempts began at most.
+    /// The lateness that this share of the attempts does not exceed.
     pub(super) fn late_ms<'a>(&self, attempts: impl Iterator<Item = &'a Timed>, share: f64) -> i64 {
         quantile(attempts.filter_map(|attempt| self.times.late_ms(attempt)), share)
     }
@@ -158,7 +158,7 @@ impl Scene {
     }
 }
 
-/// A row of a table: what it is called, and all that is not as promised.
+/// A row of a table: its name, and everything in it that breaks a promise.
 pub(super) struct Judgement {
     pub(super) row: String,
     pub(super) wrong: Vec<String>,
@@ -175,8 +175,8 @@ impl Judgement {
         }
     }
 
-    /// The healthy endpoint's events came on time. Answers how late they were: another endpoint's attempts may be that
-    /// much later, for it is this machine that is slow.
+    /// Checks that the healthy endpoint's events came on time. Answers how late they were: another endpoint's attempts
+    /// may be later by as much, because the machine is slow.
     pub(super) fn expect_healthy(&mut self, scene: &Scene) -> i64 {
         let record = scene.record(HEALTHY);
         let late_ms = scene.late_ms(record.firsts(), 0.99);
@@ -186,7 +186,7 @@ impl Judgement {
         late_ms
     }
 
-    /// Every event got its attempts, and on time.
+    /// Checks that every event got its attempts, and on time.
     pub(super) fn expect_on_time(&mut self, scene: &Scene, record: &Record, promise: Promise, slow_machine_ms: i64) {
         let incomplete: Vec<String> = record.incomplete().collect();
         let events = record.events.len();
@@ -203,7 +203,8 @@ impl Judgement {
         self.expect_none_early(record, promise.delays_ms);
     }
 
-    /// No retry began before its score or too soon after the failure before it, and all but a few scores were seen.
+    /// Checks that no retry began before its score or too soon after the failure before it, and that almost all scores
+    /// were seen.
     pub(super) fn expect_none_early(&mut self, record: &Record, delays_ms: [i64; 2]) {
         let by_score = record.retries().filter_map(Timed::late_ms).min().unwrap_or(0);
         self.expect(by_score >= -ROUNDING_MS, || format!("a retry came {} ms before its score", -by_score));
@@ -218,7 +219,7 @@ impl Judgement {
     }
 }
 
-/// Fails with all that is wrong in all rows.
+/// Fails with all faults of all rows.
 pub(super) fn assert_all(judgements: impl IntoIterator<Item = Judgement>) {
     let wrong: Vec<String> = judgements
         .into_iter()

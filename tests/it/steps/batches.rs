@@ -1,5 +1,5 @@
-//! What one script moves is bounded: 50 entries and 4 MiB, at least one entry; the oldest first. And each entry of a
-//! batch has an answer of its own, whoever else is in it and whatever lies between.
+//! Each script moves a limited number of entries: 50 and 4 MiB, but at least one, the oldest first. Each entry of a
+//! batch has its own answer, whatever the other entries are and whatever lies between them.
 
 use lynkhook::store::Fate;
 
@@ -7,7 +7,7 @@ use super::*;
 
 const MIB: usize = 1 << 20;
 
-/// Steps that move a stretch of entries from one key to another.
+/// Steps that move a range of entries from one key to another.
 #[derive(Clone, Copy, Debug)]
 enum Move {
     Promote,
@@ -16,7 +16,7 @@ enum Move {
 }
 
 impl Move {
-    /// Puts deliveries of these sizes, in bytes, to where the step takes them from, oldest first.
+    /// Puts deliveries of these sizes in bytes into the step's source, oldest first.
     async fn fill(self, bench: &Bench, webhook: WebhookId, sizes: &[usize]) {
         for (number, size) in sizes.iter().enumerate() {
             let delivery = format!("{}{number:4}", " ".repeat(size - 4));
@@ -25,7 +25,7 @@ impl Move {
                 Self::Promote => redis.zadd(bench.key("retries"), delivery, number).await.unwrap(),
                 Self::Release => drop(bench.append(&format!("held:{webhook}"), &[("delivery", &delivery)]).await),
                 Self::Requeue => {
-                    // With its names and the other fields it has exactly this size.
+                    // With its names and the other fields, the entry has exactly this size.
                     let delivery = &delivery["reasonrentry1-0delivery".len()..];
                     let fields = [("reason", "r"), ("entry", "1-0"), ("delivery", delivery)];
                     bench.append("rejected", &fields).await;
@@ -34,7 +34,7 @@ impl Move {
         }
     }
 
-    /// Moves once; answers how many.
+    /// Moves once. Answers the number of moved entries.
     async fn once(self, bench: &Bench, webhook: WebhookId) -> usize {
         match self {
             Self::Promote => bench.store.promote(0, &KnownClock::default()).await.unwrap().moved,
@@ -83,7 +83,7 @@ async fn a_script_moves_at_most_50_entries_and_4_mib_and_at_least_one_oldest_fir
     }
 }
 
-/// The number that a delivery of this test ends with, behind blanks.
+/// The number at the end of this test's delivery, after blanks.
 fn number(delivery: &str) -> usize {
     delivery.trim_start().parse().unwrap()
 }
@@ -127,20 +127,21 @@ impl Together {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_a_batch_has_its_own_answer_however_far_apart_its_entries_lie_and_whose_they_are_meanwhile() {
     for step in [Together::Settle, Together::Hold, Together::Renew] {
-        // How many of the entries between are in the batch: one of so many.
+        // One in `sparse` entries is in the batch.
         for sparse in [1, 2, 7, 50] {
             let bench = Bench::new().await;
             let webhooks = [bench.webhook("acme", true).await, bench.webhook("other", true).await];
             let accounts = ["acme", "other"];
             let delivery = |number: usize| first(accounts[number % 2], webhooks[number % 2], &format!("e{number}"));
             for number in 0..8 * sparse {
-                // The first has waited for very long.
+                // The first entry has waited for a very long time.
                 let id = if number == 0 { "1000-0" } else { "*" };
                 let fields = [("delivery", text(&delivery(number), TRANSCRIPT))];
                 let _: String = bench.redis.clone().xadd(bench.key("queue"), id, &fields).await.unwrap();
             }
             let all: Vec<_> = bench.take("a").await.into_iter().zip((0..).map(delivery)).collect();
-            // Of every four of the batch one is another's, one was taken anew, and the batch has no order.
+            // Of every four entries of the batch, one is held by another consumer and one was taken again; the batch is
+            // unordered.
             let mut batch: Vec<_> = (0..8).map(|index| all[index * sparse].clone()).collect();
             for (index, (held, _)) in batch.iter().enumerate() {
                 let by = match index % 4 {

@@ -4,7 +4,7 @@ use super::*;
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// `a` takes `count` new entries; each counts as delivered `deliveries` times and idle for `idle_ms`.
+/// `a` takes `count` new entries; each then has `deliveries` deliveries and has been idle for `idle_ms`.
 async fn abandoned(bench: &Bench, count: usize, deliveries: u32, idle_ms: u64) -> Vec<String> {
     let mut ids = Vec::new();
     for _ in 0..count {
@@ -21,13 +21,13 @@ async fn abandoned(bench: &Bench, count: usize, deliveries: u32, idle_ms: u64) -
     ids
 }
 
-/// What `b` claims: entry and delivery count.
+/// The entries that `b` claims: entry and delivery count.
 async fn claim(bench: &Bench, room: usize, suspects: usize) -> Vec<(String, u32)> {
     let claimed = bench.store.claim(0, "b", LEASE, (room, suspects)).await.unwrap();
     claimed.entries.into_iter().map(|entry| (entry.id.0, entry.deliveries)).collect()
 }
 
-/// How many entries a consumer holds.
+/// The number of entries that a consumer holds.
 async fn held_by(bench: &Bench, consumer: &str) -> usize {
     let held: Vec<redis::Value> =
         bench.cli(&format!("XPENDING {} workers - + 1000 {consumer}", bench.key("queue"))).await;
@@ -40,12 +40,12 @@ async fn suspects_without_room_for_them_do_not_hide_the_entry_behind_them() {
     let suspects = abandoned(&bench, 150, 2, 60_000).await;
     let fresh = abandoned(&bench, 1, 1, 60_000).await;
     assert_eq!(claim(&bench, 10, 0).await, [(fresh[0].clone(), 2)]);
-    assert_eq!(claim(&bench, 10, 0).await, [], "it is not idle any more, and the others are suspects");
+    assert_eq!(claim(&bench, 10, 0).await, [], "it is no longer idle, and the others are suspects");
     assert_eq!(claim(&bench, 10, 1).await, [(suspects[0].clone(), 3)], "exactly one suspect");
     assert_eq!((held_by(&bench, "a").await, held_by(&bench, "b").await), (149, 2));
 }
 
-/// Lets a dead consumer have a suspect of this webhook, as a delivery.
+/// Gives a dead consumer a suspect: a delivery for this webhook.
 async fn suspect_delivery(bench: &Bench, webhook: WebhookId) -> String {
     let id = bench.queue(&first("acme", webhook, "e1")).await;
     bench.take("a").await;
@@ -54,13 +54,13 @@ async fn suspect_delivery(bench: &Bench, webhook: WebhookId) -> String {
     id
 }
 
-/// What `b` claims where suspects of these go last.
+/// The entries that `b` claims if suspects of these webhooks go last.
 async fn claim_last(bench: &Bench, entries: usize, slow: &[String]) -> Vec<String> {
     let mut room = MayTake { last: slow.to_vec(), ..MayTake::from((entries, 1)) };
     look_on(bench, &mut room).await
 }
 
-/// What `b` claims, from where the claim before left off on.
+/// The entries that `b` claims, continuing where the last claim stopped.
 async fn look_on(bench: &Bench, room: &mut MayTake) -> Vec<String> {
     let claimed = bench.store.claim(0, "b", LEASE, room.clone()).await.unwrap();
     room.from = claimed.next;
@@ -85,12 +85,16 @@ async fn a_suspect_of_what_holds_others_up_goes_behind_another_and_first_where_t
     let turned = [last[1].clone(), last[0].clone()];
     assert_eq!(claim_last(&bench, 1, &turned).await, [of_slow[0].clone()], "in the order of their names");
     assert_eq!(claim_last(&bench, 1, &last[1..]).await, [events[0].clone()]);
-    assert_eq!(claim_last(&bench, 1, &last).await, [events[1].clone()], "none is left but theirs");
+    assert_eq!(claim_last(&bench, 1, &last).await, [events[1].clone()], "only their suspects are left");
     let fresh = abandoned(&bench, 3, 1, 60_000).await;
     let taken = claim_last(&bench, 3, &last).await;
-    assert_eq!(taken, [events[2].clone(), fresh[0].clone(), fresh[1].clone()], "a place is kept for it");
+    assert_eq!(taken, [events[2].clone(), fresh[0].clone(), fresh[1].clone()], "a place is kept for the suspect");
     let mut room = MayTake { not: last.to_vec(), ..MayTake::from((3, 1)) };
-    assert_eq!(look_on(&bench, &mut room).await, [fresh[2].clone()], "two of the slow webhook are left where they are");
+    assert_eq!(
+        look_on(&bench, &mut room).await,
+        [fresh[2].clone()],
+        "two entries of the slow webhook stay where they are"
+    );
     assert_eq!((room.from, held_by(&bench, "a").await), (None, 2));
 }
 
@@ -105,13 +109,17 @@ async fn suspects_are_looked_through_in_as_many_claims_as_scripts_of_a_short_tim
     assert_eq!(look_on(&bench, &mut room).await, [events[0].clone()], "the first hundred are slow");
     room.not = std::mem::take(&mut room.last);
     for (number, entry) in fresh.iter().enumerate() {
-        assert_eq!(room.from.as_deref(), Some(&*format!("({}", events[99])), "as far as was looked");
-        assert_eq!(look_on(&bench, &mut room).await[0], *entry, "those that are none do not wait for it");
+        assert_eq!(room.from.as_deref(), Some(&*format!("({}", events[99])), "the place where the look stopped");
+        assert_eq!(
+            look_on(&bench, &mut room).await[0],
+            *entry,
+            "entries that are no suspects do not wait for the look"
+        );
         room.from = Some(format!("({}", events[99 + 100 * number]));
     }
     assert_eq!(look_on(&bench, &mut room).await, [of_quick]);
     assert_eq!((room.from.take(), look_on(&bench, &mut room).await), (None, Vec::new()));
-    assert_eq!(room.from.unwrap(), format!("({}", events[100]), "and from the beginning again");
+    assert_eq!(room.from.unwrap(), format!("({}", events[100]), "and it begins again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +178,7 @@ async fn a_claim_takes_about_4_mib_and_at_least_one_entry() {
             .cli::<redis::Value>(&format!("XCLAIM {} workers a 0 {id} IDLE 60000 RETRYCOUNT 1", bench.key("queue")))
             .await;
     }
-    assert_eq!(claim(&bench, 10, 0).await.len(), 3, "the third goes over it");
+    assert_eq!(claim(&bench, 10, 0).await.len(), 3, "the third exceeds 4 MiB");
     assert_eq!(claim(&bench, 10, 0).await.len(), 2);
 }
 

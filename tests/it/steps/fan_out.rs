@@ -1,5 +1,5 @@
-//! Fanning out: an event becomes one delivery for each webhook that wants it, with its envelope byte for byte, in steps that
-//! are bounded by number and bytes.
+//! Fanning out: an event becomes one delivery for each webhook that wants it, with its envelope byte for byte, in steps
+//! that are limited by number and bytes.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use super::*;
 
 const ENVELOPE: &str = " {\"a\": \"b\\u00e9\"}\n\n";
 
-/// Deliveries of one event of acme's, in the order of their webhooks.
+/// Deliveries of one event of account acme, in the order of their webhooks.
 fn deliveries(count: usize) -> Vec<Delivery> {
     (0..count).map(|_| first("acme", WebhookId::new(uuid::Uuid::now_v7()), "e1")).collect()
 }
@@ -74,8 +74,9 @@ async fn an_event_without_webhook_is_counted_whatever_fields_its_producer_gave_i
     }
 }
 
-/// What a worker does with the next entry, by the program's own judgement and plan: the account of the entry, and the webhooks
-/// of the deliveries that were added, which are taken out of the queue, or `None` where nothing is left to fan out.
+/// Takes the step of a worker for the next entry, with the program's own judgement and plan. Answers the account of the
+/// entry, the webhooks of the added deliveries (which are removed from the queue), and whether more are left; or `None`
+/// if the queue has no entry to fan out.
 async fn step(
     bench: &Bench,
     (consumer, reader): &mut (String, Reader),
@@ -102,7 +103,7 @@ async fn step(
     };
     assert!(fanned.len() <= BATCH_MAX, "{}", fanned.len());
     assert_eq!(bench.store.fan_out(consumer, &held, &fanned, more).await.unwrap(), StepAnswer::Done);
-    // What it added lies behind all that was there.
+    // The added entries are the last in the queue.
     let added: Vec<(String, Vec<(String, Bytes)>)> = redis::cmd("XREVRANGE")
         .arg(bench.key("queue"))
         .arg("+")
@@ -137,7 +138,7 @@ async fn a_thousand_webhooks_get_a_large_event_once_each_in_small_steps_whoever_
     let known = Known::default();
     let (mut steps, mut got, mut worker) = (0, Vec::new(), None);
     loop {
-        // Every so often the worker that took a step has died, and another goes on from what lies in the queue.
+        // At every hundredth step, the worker that took it has died, and another continues with the queue's entries.
         if steps % 100 == 0 {
             let name = format!("worker-{steps}");
             let reader = bench.reader(0, &name, Duration::from_secs(1)).await;
@@ -150,16 +151,20 @@ async fn a_thousand_webhooks_get_a_large_event_once_each_in_small_steps_whoever_
         got.extend(webhooks);
         steps += 1;
         let between = step(&bench, worker, &known).await.map(|(account, ..)| account);
-        assert_eq!(between.as_deref(), Some("small"), "what was queued meanwhile comes between two steps");
+        assert_eq!(between.as_deref(), Some("small"), "entries queued in the meantime come between two steps");
         if steps == 10 {
-            // Added behind the one at which it is.
+            // The new webhook comes after the one that the fan-out has reached.
             wanting.insert(bench.add("large", "https://localhost/hook").await);
         }
         if !more {
             break;
         }
     }
-    assert_eq!((got.len(), got.into_iter().collect::<BTreeSet<_>>() == wanting), (1000, true), "each got exactly one");
+    assert_eq!(
+        (got.len(), got.into_iter().collect::<BTreeSet<_>>() == wanting),
+        (1000, true),
+        "each webhook got exactly one"
+    );
     assert_eq!(steps, 500);
     assert_eq!(bench.counted("events_without_webhook").await, 0);
 }

@@ -1,4 +1,4 @@
-//! Only the lease's holder moves an entry: its consumer, under its present delivery count.
+//! Only the holder of the lease moves an entry: its consumer, with the present delivery count.
 
 use std::collections::HashSet;
 
@@ -22,7 +22,7 @@ enum Step {
     Leave,
 }
 
-/// Every leased step, and what the queue has when its holder took it: entries, and those of them that are pending.
+/// Every leased step, and the queue after its holder took it: the number of entries, and of pending ones.
 const STEPS: [(Step, usize, usize); 12] = [
     (Step::FanOut, 2, 0),
     (Step::FanOutInSteps, 2, 0),
@@ -43,7 +43,7 @@ impl Step {
         matches!(self, Self::FanOut | Self::FanOutInSteps | Self::FanOutToNone)
     }
 
-    /// Takes the step; `Done`, `Lost` or `Vanished`, in whichever form the step says it.
+    /// Takes the step. Answers `Done`, `Lost` or `Vanished`, in whatever form the step says it.
     async fn take(self, bench: &Bench, consumer: &str, held: &Fence, delivery: &Delivery) -> StepAnswer {
         let store = &bench.store;
         let settle = async |next| {
@@ -82,17 +82,17 @@ impl Step {
         }
     }
 
-    /// Takes a step that must answer `Lost` and change nothing.
+    /// Takes a step, and checks that it answers `Lost` and changes nothing.
     async fn assert_lost(self, bench: &Bench, consumer: &str, held: &Fence, delivery: &Delivery) {
         let before = bench.state().await;
         let answer = self.take(bench, consumer, held, delivery).await;
-        assert_eq!(answer, StepAnswer::Lost, "{self:?} by {consumer} under {}", held.deliveries);
+        assert_eq!(answer, StepAnswer::Lost, "{self:?} by {consumer} with count {}", held.deliveries);
         let changed = changed(&before, &bench.state().await);
-        assert!(changed.is_empty(), "{self:?} by {consumer} under {} changed {changed:?}", held.deliveries);
+        assert!(changed.is_empty(), "{self:?} by {consumer} with count {} changed {changed:?}", held.deliveries);
     }
 }
 
-/// A bench with one entry that `a` has taken, and the delivery that the step is about.
+/// A bench with one entry that `a` has taken, and the delivery of the step.
 async fn taken(step: Step) -> (Bench, Fence, Delivery) {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", false).await;
@@ -112,7 +112,7 @@ async fn a_step_by_another_or_under_another_count_is_lost_and_changes_nothing_an
         let (bench, held, delivery) = taken(step).await;
         let claim = format!("XCLAIM {} workers b 0", bench.key("queue"));
         bench.cli::<redis::Value>(&format!("{claim} {}", held.entry.0)).await;
-        // A neighbour behind it, held by the same consumer under the same count.
+        // A neighbour after it, held by the same consumer with the same count.
         let neighbour = bench.queue(&delivery).await;
         bench.take("b").await;
         bench.cli::<redis::Value>(&format!("{claim} {neighbour}")).await;
@@ -134,7 +134,7 @@ async fn where_the_group_or_the_entry_is_gone_nobody_holds_anything() {
         let (bench, held, delivery) = taken(step).await;
         let unknown = Fence { entry: EntryId("1-1".to_owned()), ..held.clone() };
         if step == Step::Renew {
-            // A worker that has not settled it knows that nobody did.
+            // A worker that has not settled the entry knows that no other worker did.
             assert_eq!(step.take(&bench, "a", &unknown, &delivery).await, StepAnswer::Vanished);
         } else {
             step.assert_lost(&bench, "a", &unknown, &delivery).await;
@@ -155,7 +155,7 @@ async fn an_entry_that_was_deleted_under_its_holder_is_done_and_moves_nothing() 
     for (step, ..) in STEPS.into_iter().filter(|(step, ..)| *step != Step::Renew) {
         let (bench, held, delivery) = taken(step).await;
         bench.cli::<()>(&format!("XDEL {} {}", bench.key("queue"), held.entry.0)).await;
-        // An attempt that was made is still to be settled, by another form of the step.
+        // An attempt that was made must still be settled, by another form of the step.
         let attempted = matches!(step, Step::Retry | Step::Failed);
         let answer = if attempted { StepAnswer::Trimmed } else { StepAnswer::Done };
         assert_eq!(step.take(&bench, "a", &held, &delivery).await, answer, "{step:?}");

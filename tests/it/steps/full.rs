@@ -48,7 +48,8 @@ async fn at_maxmemory_a_producer_is_refused_and_every_step_works() {
     assert_eq!(bench.release_now("acme", on, (50, usize::MAX, PACE), false).await.moved, 1);
     let claimed = store.claim(0, "b", Duration::from_secs(30), (10, 1)).await.unwrap().entries;
     assert_eq!(claimed.len(), 1);
-    // Two of the fan-out and its rest, one each given back, promoted and no longer held; and the one that was claimed.
+    // Two entries of the fan-out and its rest; one each that was given back, promoted and released; and the claimed
+    // one.
     assert_eq!((bench.len("queue").await, bench.pending().await), (7, 1));
     for (rest, expected) in [(format!("held:{off}"), 1), (format!("failed:{off}"), 1), ("rejected".to_owned(), 1)] {
         assert_eq!(bench.len(&rest).await, expected, "{rest}");

@@ -1,5 +1,5 @@
-//! Holding: a delivery waits beside the queue while its webhook is off or its endpoint has no room. A retry whose endpoint has
-//! no room goes back to where it came from.
+//! Holding: a delivery waits beside the queue while its webhook is off or its endpoint has no room. A retry whose
+//! endpoint has no room goes back to the retries.
 
 use super::*;
 
@@ -42,7 +42,7 @@ async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_releas
         let due = bench.release_in_ms("acme", webhook).await.unwrap();
         assert!((5_000..=9_000).contains(&due), "{due}");
         let visit = bench.visit_in_ms("acme", webhook).await.unwrap();
-        assert!((HOUR_MS / 2 - 1000..=HOUR_MS).contains(&visit), "and its age is looked after: {visit}");
+        assert!((HOUR_MS / 2 - 1000..=HOUR_MS).contains(&visit), "and a visit will check its age: {visit}");
         assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0));
     }
 }
@@ -50,7 +50,7 @@ async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_releas
 const NEW: Reason = Reason::Busy { release_in: PACE, is_new: true };
 const KNOWN: Reason = Reason::Busy { release_in: PACE, is_new: false };
 
-/// Queues one delivery several times and holds all of it together.
+/// Queues one delivery several times and holds all copies together.
 async fn hold_together(bench: &Bench, delivery: &Delivery, envelope: &str, reasons: &[Reason]) -> Vec<StepAnswer> {
     for _ in reasons {
         bench.append("queue", &[("delivery", &text(delivery, envelope))]).await;
@@ -62,7 +62,7 @@ async fn hold_together(bench: &Bench, delivery: &Delivery, envelope: &str, reaso
     bench.store.hold(0, "a", &waiting).await.unwrap()
 }
 
-/// Edits the settings of one of acme's webhooks by hand: it is on or off from now on.
+/// Edits the settings of one of acme's webhooks by hand: switches it on or off.
 async fn switch(bench: &Bench, webhook: WebhookId, active: bool) {
     let mut redis = bench.redis.clone();
     let settings: String = redis.hget(bench.key("webhooks:acme"), webhook.to_string()).await.unwrap();
@@ -77,28 +77,28 @@ async fn a_new_delivery_of_a_webhook_that_is_on_is_full_from_the_limit_on_and_co
     let (delivery, held) = (first("acme", webhook, "e1"), format!("held:{webhook}"));
     assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[NEW; 2]).await, [StepAnswer::Done, StepAnswer::Done]);
     let together = hold_together(&bench, &delivery, TRANSCRIPT, &[NEW; 2]).await;
-    assert_eq!(together, [StepAnswer::Done, StepAnswer::Full], "what was held before it in the batch counts");
+    assert_eq!(together, [StepAnswer::Done, StepAnswer::Full], "deliveries held earlier in the batch count");
     let (before, queued) = (bench.state().await, bench.entries("queue").await);
     let refused = bench.take("a").await;
-    assert_eq!((refused.len(), bench.pending().await), (0, 1), "it stays where it was");
-    // From 7.2 on, a stream notes when a consumer last asked.
+    assert_eq!((refused.len(), bench.pending().await), (0, 1), "the entry stays in the queue");
+    // From Redis 7.2 on, a stream records when a consumer last asked.
     let changed = changed(&before, &bench.state().await);
     assert!(changed.iter().all(|key| *key == bench.key("queue")), "{changed:?}");
     assert_eq!(bench.entries("queue").await, queued);
 
-    // Switched off, the same is held, and the oldest goes.
+    // Once the webhook is off, the same delivery is held, and the oldest is dropped.
     let oldest = bench.entries(&held).await.remove(0).0;
     switch(&bench, webhook, false).await;
     assert_eq!(hold_together(&bench, &delivery, TRANSCRIPT, &[NEW]).await, [StepAnswer::Done]);
     assert_eq!((bench.len(&held).await, bench.counted("held_overflow").await), (3, 1));
-    assert!(bench.entries(&held).await.iter().all(|(id, _)| *id != oldest), "the oldest went");
+    assert!(bench.entries(&held).await.iter().all(|(id, _)| *id != oldest), "the oldest was dropped");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_delivery_of_a_webhook_that_is_on_is_full_where_the_sum_of_bytes_has_reached_the_limit() {
     let envelope = envelope_of(1000);
     let each = text(&first("acme", WebhookId::new(uuid::Uuid::now_v7()), "e1"), &envelope).len();
-    // The last one is held while the sum is below the limit, by one byte at least.
+    // The last delivery is held while the sum is at least one byte below the limit.
     for (limit, fit) in [(3 * each, 3), (3 * each + 1, 4)] {
         let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", &limit.to_string())]).await;
         let webhook = bench.webhook("acme", true).await;
@@ -110,7 +110,7 @@ async fn a_new_delivery_of_a_webhook_that_is_on_is_full_where_the_sum_of_bytes_h
         assert_eq!(bench.len(&format!("held:{webhook}")).await, fit);
         assert_eq!(bench.held_bytes(webhook).await, Some((fit * each).to_string()));
         let visit = bench.visit_in_ms("acme", webhook).await.unwrap();
-        assert!(visit > HOUR_MS / 3, "nothing is trimmed while it is on, so nothing is weighed: {visit}");
+        assert!(visit > HOUR_MS / 3, "nothing is trimmed while the webhook is on, so nothing is measured: {visit}");
     }
 }
 
@@ -154,13 +154,13 @@ async fn holding_adds_the_bytes_that_it_held_to_the_sum_and_no_others() {
     let answers = hold_together(&bench, &delivery, TRANSCRIPT, &[Reason::Off, NEW, KNOWN, NEW]).await;
     assert_eq!(answers, [StepAnswer::Active, StepAnswer::Done, StepAnswer::Done, StepAnswer::Full]);
     assert_eq!(bench.held_bytes(busy).await, bytes(2));
-    // Somebody deleted it under its holder: neither held nor counted.
+    // The entry was deleted by hand while its holder had it: it is neither held nor counted.
     bench.queue(&delivery).await;
     let deleted = bench.take("a").await.remove(0);
     bench.cli::<()>(&format!("XDEL {} {}", bench.key("queue"), deleted.entry.0)).await;
     assert_eq!(bench.hold(&deleted, &delivery, KNOWN).await, StepAnswer::Done);
     assert_eq!((bench.held_bytes(busy).await, bench.len(&format!("held:{busy}")).await), (bytes(2), 2));
-    // The oldest goes without being read, so that its bytes stay in the sum until a visit weighs.
+    // The oldest is dropped without being read, so its bytes stay in the sum until a visit measures them.
     for held in 1..=3 {
         assert_eq!(hold_together(&bench, &to_off, TRANSCRIPT, &[Reason::Off]).await, [StepAnswer::Done]);
         assert_eq!(bench.held_bytes(off).await, bytes(held));
@@ -169,7 +169,7 @@ async fn holding_adds_the_bytes_that_it_held_to_the_sum_and_no_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_sum_is_missing_while_something_is_held_a_visit_is_due_now_and_nothing_pretends_to_know_it() {
-    // What somebody did to the sum, and whether a visit can mend it.
+    // The damage to the sum, and whether a visit can mend it.
     for (what, spoil, mended) in [
         ("lost", "DEL {sums}", true),
         ("junk", "HSET {sums} {webhook} junk", true),
@@ -262,16 +262,16 @@ async fn one_that_cannot_be_held_does_not_hold_up_its_neighbours() {
     }
     let answers = bench.store.hold(0, "a", &waiting).await.unwrap();
     assert!(matches!(answers[..], [StepAnswer::Broken(_), StepAnswer::Done]), "{answers:?}");
-    assert_eq!((bench.len("queue").await, bench.pending().await), (1, 1), "the first stays where it was");
+    assert_eq!((bench.len("queue").await, bench.pending().await), (1, 1), "the first entry stays in the queue");
     assert_eq!(bench.held_bytes(webhooks[0]).await, None);
 
-    // The same of one webhook: its retry cannot go back, and what is new is held.
+    // The same with one webhook: its retry cannot go back, and its new delivery is held.
     let spoiled = bench.key("retries");
     bench.cli::<()>(&format!("SET {spoiled} x")).await;
     let reasons = [Reason::Again { after: PACE }, Reason::Off];
     let answers = hold_together(&bench, &deliveries[1], TRANSCRIPT, &reasons).await;
     assert!(matches!(answers[..], [StepAnswer::Broken(_), StepAnswer::Done]), "{answers:?}");
-    assert_eq!((bench.len("queue").await, bench.pending().await), (2, 2), "the retry stays where it was");
+    assert_eq!((bench.len("queue").await, bench.pending().await), (2, 2), "the retry stays in the queue");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! A worker that leaves gives back what it did not start.
+//! A worker that leaves gives back the entries that it did not start.
 
 use super::*;
 
@@ -57,9 +57,9 @@ async fn a_consumer_is_removed_when_it_leaves_with_nothing_pending_and_only_then
         bench.cli(&format!("XPENDING {} workers - + 10 a", bench.key("queue"))).await;
     let held = Fence { partition: 0, entry: lynkhook::store::EntryId(pending[0].0.clone()), deliveries: 1 };
     assert_eq!(bench.store.leave(0, "a", false, &[(held, "e1".to_owned())]).await.unwrap(), 1);
-    assert_eq!(consumers(&bench).await, ["a", "b"], "it gave everything back and stays");
+    assert_eq!(consumers(&bench).await, ["a", "b"], "the consumer gave everything back and stays");
     bench.store.leave(0, "b", true, &[]).await.unwrap();
-    assert_eq!(consumers(&bench).await, ["a", "b"], "another's leaving does not remove it");
+    assert_eq!(consumers(&bench).await, ["a", "b"], "another consumer's leaving does not remove it");
     bench.store.leave(0, "a", true, &[]).await.unwrap();
     assert_eq!(consumers(&bench).await, ["b"]);
 }

@@ -1,4 +1,4 @@
-//! Mending times: what lies further ahead than any rule plans is brought back, and nothing else is touched.
+//! Mending times: times further ahead than any rule plans are brought back, and no others are changed.
 
 use lynkhook::store::{Longest, Mended};
 
@@ -11,7 +11,7 @@ const LONGEST: Longest = Longest {
     visit: Duration::from_hours(1),
     stepped: false,
 };
-/// A member just within its limit gets nearer meanwhile; one just beyond it must not get within it.
+/// A member just within its limit comes nearer during the test; one just beyond it must not come within it.
 const SLACK_MS: i64 = 2000;
 
 async fn mend(bench: &Bench, from: &str) -> Mended {
@@ -43,7 +43,7 @@ async fn only_times_beyond_the_longest_wait_are_brought_back_and_each_is_counted
     assert_eq!(bench.counted("times_brought_back").await, 6);
     for member in ["far", "day"] {
         let retry_ms = in_ms(&bench, "retries", member).await;
-        assert!((5000 - SLACK_MS..=5000).contains(&retry_ms), "it waits as long as any retry may: {retry_ms}");
+        assert!((5000 - SLACK_MS..=5000).contains(&retry_ms), "it waits as long as the longest retry: {retry_ms}");
         let release_ms = in_ms(&bench, "releases", member).await;
         assert!((-SLACK_MS..=0).contains(&release_ms), "{release_ms}");
         let visit_ms = in_ms(&bench, "visits", member).await;
@@ -66,18 +66,22 @@ async fn the_longest_wait_that_any_worker_has_counts_until_it_has_not_asked_for_
     let mend_within = async |longest: Longest| bench.store.mend_times(0, &longest, "+").await.unwrap().times;
     let patient = Longest { retry: Duration::from_hours(1), ..LONGEST };
     put(&bench, "retries", "d", HOUR_MS / 2).await;
-    assert_eq!((mend_within(patient).await, mend_within(LONGEST).await), (0, 0), "whoever asks");
+    assert_eq!((mend_within(patient).await, mend_within(LONGEST).await), (0, 0), "whichever worker asks");
     let asked_at = bench.store.now(0).await.unwrap().timestamp_millis() - 301_000;
     bench.cli::<()>(&format!("HSET {} longest_wait_at {asked_at}", bench.key("audit"))).await;
     let stepped = Longest { stepped: true, ..LONGEST };
-    assert_eq!(mend_within(stepped).await, 0, "that time may be wrong");
-    assert_eq!((mend_within(LONGEST).await, mend_within(LONGEST).await), (1, 0), "none that waits for so long is left");
+    assert_eq!(mend_within(stepped).await, 0, "the recorded time may be wrong");
+    assert_eq!(
+        (mend_within(LONGEST).await, mend_within(LONGEST).await),
+        (1, 0),
+        "no time beyond the longest wait is left"
+    );
     put(&bench, "retries", "d", HOUR_MS / 2).await;
     let unnamed = Longest { besides: Duration::from_hours(1), ..LONGEST };
     assert_eq!(
         (mend_within(unnamed).await, mend_within(LONGEST).await),
         (0, 1),
-        "what waits besides is one's own affair"
+        "`besides` counts only for the worker that asks"
     );
 }
 
@@ -123,7 +127,7 @@ async fn many_are_mended_in_bounded_steps_and_a_spoiled_key_keeps_no_other_from_
         steps.push((mended.times, mended.more_times));
         from = mended.from;
     }
-    assert_eq!(steps, [(100, true), (100, true), (50, false)], "and 500 entries are looked at each time");
+    assert_eq!(steps, [(100, true), (100, true), (50, false)], "and each step looks at 500 entries");
     assert_eq!(bench.counted("times_brought_back").await, 250);
 
     bench.cli::<()>(&format!("DEL {}", bench.key("retries"))).await;
@@ -132,6 +136,6 @@ async fn many_are_mended_in_bounded_steps_and_a_spoiled_key_keeps_no_other_from_
         put(&bench, "retries", &format!("{number}{large}"), 24 * HOUR_MS).await;
     }
     let mended = mend(&bench, "+").await;
-    assert_eq!((mended.times, mended.more_times), (3, true), "the third goes over 4 MiB");
+    assert_eq!((mended.times, mended.more_times), (3, true), "the third exceeds 4 MiB");
     assert_eq!((mend(&bench, "+").await.times, mend(&bench, "+").await.times), (2, 0));
 }

@@ -1,5 +1,5 @@
-//! Each step of the queue by itself, called through the store as a worker calls it, against a real Redis and without
-//! a worker: what a step answers, what it moves, and that it moves nothing else.
+//! Each step of the queue by itself, called through the store like a worker calls it, with a real Redis and no worker:
+//! what a step answers, what it moves, and that it moves nothing else.
 
 mod audit;
 mod batches;
@@ -39,10 +39,10 @@ use serde_json::json;
 use crate::support::*;
 
 const HOUR_MS: i64 = 3_600_000;
-/// The pace at which what is held comes back.
+/// The pace at which held deliveries come back.
 const PACE: Duration = Duration::from_millis(50);
 
-/// An entry of a stream as it lies there: its id, its fields in order.
+/// An entry of a stream as Redis has it: its id, and its fields in order.
 type StreamEntry = (String, Vec<(String, String)>);
 
 /// An installation whose queue has a group and no worker. All accounts are in partition 0.
@@ -74,7 +74,7 @@ impl Bench {
         Self(here)
     }
 
-    /// Adds a webhook, on or off, for which nothing is planned.
+    /// Adds a webhook, on or off, with no visit and no release planned.
     async fn webhook(&self, account: &str, active: bool) -> WebhookId {
         let url = "https://localhost/hook";
         let webhook = self.add_with(account, url, NewAuthentication::None, active).await;
@@ -82,17 +82,17 @@ impl Bench {
         webhook
     }
 
-    /// Appends an entry to a stream; answers its id.
+    /// Appends an entry to a stream. Answers its id.
     async fn append(&self, rest: &str, fields: &[(&str, &str)]) -> String {
         self.redis.clone().xadd(self.key(rest), "*", fields).await.unwrap()
     }
 
-    /// Queues a delivery of the example event; answers the entry's id.
+    /// Queues a delivery of the example event. Answers the entry's id.
     async fn queue(&self, delivery: &Delivery) -> String {
         self.append("queue", &[("delivery", &text(delivery, TRANSCRIPT))]).await
     }
 
-    /// A consumer takes what is new in the queue.
+    /// A consumer takes the new entries in the queue.
     async fn take(&self, consumer: &str) -> Vec<Fence> {
         let mut reader = self.reader(0, consumer, Duration::from_secs(1)).await;
         let taken = reader.read(1000).await.unwrap();
@@ -104,7 +104,7 @@ impl Bench {
         self.settle_and_renew(attempts, &[]).await
     }
 
-    /// The same, and renews the spans of these webhooks' logs.
+    /// The same, and renews the expiry of these webhooks' logs.
     async fn settle_and_renew(&self, attempts: &[Attempted], renew: &[WebhookId]) -> Vec<StepAnswer> {
         self.store.settle(0, "a", attempts, &renew.iter().copied().collect()).await.unwrap()
     }
@@ -117,13 +117,13 @@ impl Bench {
         self.redis.clone().xlen(self.key(rest)).await.unwrap()
     }
 
-    /// How many entries of the queue are pending.
+    /// The number of pending entries in the queue.
     async fn pending(&self) -> usize {
         let summary: Vec<redis::Value> = self.cli(&format!("XPENDING {} workers", self.key("queue"))).await;
         redis::from_redis_value(summary[0].clone()).unwrap()
     }
 
-    /// Every key of the installation with all that is in it, the queue's group, consumers and leases included.
+    /// Every key of the installation with its content, including the queue's group, consumers and leases.
     async fn state(&self) -> BTreeMap<String, Vec<u8>> {
         let mut state = BTreeMap::new();
         for key in self.cli::<Vec<String>>(&format!("KEYS {}:*", self.prefix)).await {
@@ -132,12 +132,12 @@ impl Bench {
         state
     }
 
-    /// In how many ms a webhook's visit is due; `None` where there is none.
+    /// The time in ms until a webhook's visit is due; `None` if there is none.
     async fn visit_in_ms(&self, account: &str, webhook: WebhookId) -> Option<i64> {
         self.due_in_ms("visits", account, webhook).await
     }
 
-    /// In how many ms what a webhook holds is to be released; `None` where that is not planned.
+    /// The time in ms until a webhook's release is due; `None` if none is planned.
     async fn release_in_ms(&self, account: &str, webhook: WebhookId) -> Option<i64> {
         self.due_in_ms("releases", account, webhook).await
     }
@@ -159,12 +159,12 @@ impl Bench {
         self.store.visit(&account_id(account), webhook, &oldest_log).await.unwrap()
     }
 
-    /// Makes a webhook's release due and releases what it holds; answers how many deliveries went back to the queue.
+    /// Makes a webhook's release due, and releases its held deliveries. Answers how many went back to the queue.
     async fn release(&self, account: &str, webhook: WebhookId) -> usize {
         self.release_with(account, webhook, (50, usize::MAX)).await.moved
     }
 
-    /// The same, with this many places of that many bytes free.
+    /// The same, with `free` places of `place_bytes` bytes each.
     async fn release_with(&self, account: &str, webhook: WebhookId, (free, place_bytes): (usize, usize)) -> Released {
         self.cli::<()>(&format!("ZADD {} 0 {account}/{webhook}", self.key("releases"))).await;
         self.release_now(account, webhook, (free, place_bytes, PACE), false).await
@@ -180,7 +180,7 @@ impl Bench {
         self.store.release(&account_id(account), webhook, room, rung).await.unwrap()
     }
 
-    /// The running sum of the bytes that a webhook's held deliveries have, as it lies there; `None` where there is none.
+    /// The running sum of the bytes of a webhook's held deliveries, as stored; `None` if there is none.
     async fn held_bytes(&self, webhook: WebhookId) -> Option<String> {
         self.redis.clone().hget(self.key("held_bytes"), webhook.to_string()).await.unwrap_or_default()
     }
@@ -191,7 +191,7 @@ impl Bench {
         self.store.hold(0, "a", &[waiting]).await.unwrap().remove(0)
     }
 
-    /// What is to be held, with the envelope of its entry in the queue; the example's where there is none.
+    /// A delivery to hold, with the envelope of its entry in the queue, or the example's if there is no entry.
     async fn waiting(&self, held: &Fence, delivery: &Delivery, reason: Reason) -> ToHold {
         let id = &held.entry.0;
         let entry: redis::streams::StreamRangeReply =
@@ -203,7 +203,7 @@ impl Bench {
     }
 }
 
-/// Appends deliveries to what acme's webhook holds, and nothing else.
+/// Appends deliveries to the held ones of acme's webhook, without changing anything else.
 async fn put_held(bench: &Bench, webhook: WebhookId, count: usize) {
     for number in 0..count {
         let delivery = text(&first("acme", webhook, &format!("e{number}")), TRANSCRIPT);
@@ -211,12 +211,12 @@ async fn put_held(bench: &Bench, webhook: WebhookId, count: usize) {
     }
 }
 
-/// One delivery of acme's as it lies in `held`, with an envelope of so many bytes.
+/// One delivery of acme's webhook as `held` has it, with an envelope of `bytes` bytes.
 fn large(webhook: WebhookId, bytes: usize) -> String {
     text(&first("acme", webhook, "e1"), &envelope_of(bytes))
 }
 
-/// Appends a delivery to what is held, and to the sum, as `hold` does.
+/// Appends a held delivery, and adds it to the sum, as `hold` does.
 async fn put_held_counted(bench: &Bench, webhook: WebhookId, delivery: &str) {
     bench.append(&format!("held:{webhook}"), &[("delivery", delivery)]).await;
     bench.cli::<i64>(&format!("HINCRBY {} {webhook} {}", bench.key("held_bytes"), delivery.len())).await;
@@ -228,7 +228,7 @@ fn changed(before: &BTreeMap<String, Vec<u8>>, after: &BTreeMap<String, Vec<u8>>
     keys.filter(|key| before.get(*key) != after.get(*key)).cloned().collect()
 }
 
-/// A log entry of just now.
+/// A log entry with the present time.
 fn log_of(delivery: &Delivery) -> LogEntry {
     serde_json::from_value(json!({
         "status": "failed", "event": "transcript.created", "httpStatus": 503, "attempt": delivery.attempt,

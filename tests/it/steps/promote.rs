@@ -1,4 +1,4 @@
-//! Promoting: invariant 4, a retry is never in the queue before it is due, nor twice.
+//! Promoting. Invariant 4: a retry is never in the queue before it is due, nor twice.
 
 use super::*;
 
@@ -7,7 +7,7 @@ async fn a_retry_stays_until_it_is_due_and_then_moves_once() {
     let bench = Bench::new().await;
     let due = bench.store.now(0).await.unwrap().timestamp_millis() + 50;
     bench.cli::<()>(&format!("ZADD {} {due} the-delivery", bench.key("retries"))).await;
-    // Each answer says what time it was, so that it is right or wrong however slow this test is.
+    // Each answer includes its time, so it can be judged however slow this test is.
     eventually(SOON, "the retry to be due", async || {
         let promoted = bench.store.promote(0, &KnownClock::default()).await.unwrap();
         let is_due = promoted.now_ms >= due;
@@ -31,7 +31,7 @@ async fn what_was_planned_before_the_clock_stepped_forward_is_due_by_the_old_tim
     let bench = Bench::new().await;
     let (now, hour_ms) = (bench.store.now(0).await.unwrap(), 3_600_000);
     let now_ms = now.timestamp_millis();
-    // It stepped an hour forward ten minutes ago.
+    // The clock stepped an hour forward ten minutes ago.
     let leap = Leap { to: now - chrono::Duration::minutes(10), by: Duration::from_hours(1) };
     let clock = KnownClock { latest: Some(now + chrono::Duration::minutes(1)), leaps: vec![leap] };
     let planned = [
@@ -57,7 +57,7 @@ async fn what_was_planned_before_the_clock_stepped_forward_is_due_by_the_old_tim
     let left = |due: i64| Some(Duration::from_millis((due - promoted.now_ms).try_into().unwrap()));
     assert_eq!((promoted.moved, promoted.next_in), (0, left(now_ms + 60_000)), "the next by either time");
 
-    // It stepped two hours forward before that.
+    // It also stepped two hours forward, two hours before that.
     let before = Leap { to: leap.to - chrono::Duration::hours(2), by: Duration::from_hours(2) };
     let clock = KnownClock { leaps: vec![before, leap], ..clock };
     bench.cli::<()>(&format!("DEL {}", bench.key("retries"))).await;
@@ -68,7 +68,7 @@ async fn what_was_planned_before_the_clock_stepped_forward_is_due_by_the_old_tim
         bench.cli::<()>(&format!("ZADD {} {due} {delivery}", bench.key("retries"))).await;
     }
     let promoted = bench.store.promote(0, &clock).await.unwrap();
-    assert_eq!(promoted.moved, 1, "what was planned before both waits for both");
+    assert_eq!(promoted.moved, 1, "times planned before both steps are moved by both");
     assert_eq!(promoted.next_in, Some(Duration::from_millis((now_ms + 1000 - promoted.now_ms).max(0).cast_unsigned())));
 }
 

@@ -1,4 +1,4 @@
-//! Rejecting: the entry is set aside whole, within bounds, and can be put back as it was.
+//! Rejecting: the entry is set aside whole, within limits, and can be put back unchanged.
 
 use lynkhook::{
     domain::event::EventId,
@@ -53,7 +53,7 @@ async fn large_ones_are_kept_within_the_bound_of_bytes_and_the_others_counted_an
     let bytes = bench.bytes("rejected").await;
     assert!(bytes <= 1 << 20, "{bytes}");
     reject(&bench, &[("account", "8"), ("envelope", &"x".repeat(2_000_000))], None).await;
-    assert_eq!(kept(&bench).await, ["8"], "one that is larger by itself");
+    assert_eq!(kept(&bench).await, ["8"], "a single entry that exceeds the limit");
     assert_eq!(bench.counted("rejected_overflow").await, 8);
 }
 

@@ -1,5 +1,5 @@
-//! Releasing: what a webhook holds goes back to the queue when its time has come or places became free, whatever somebody
-//! spoiled there.
+//! Releasing: a webhook's held deliveries go back to the queue when the release is due or places became free, even if
+//! its keys were damaged by hand.
 
 use super::*;
 
@@ -15,11 +15,15 @@ async fn a_release_that_is_not_due_or_not_planned_changes_nothing() {
         }
         let before = bench.state().await;
         let released = bench.release_now("acme", webhook, (50, usize::MAX, PACE), false).await;
-        assert_eq!((released.moved, released.more_held), (0, None), "{planned}: another worker may have made it");
+        assert_eq!(
+            (released.moved, released.more_held),
+            (0, None),
+            "{planned}: another worker may have made the release"
+        );
         assert_eq!(changed(&before, &bench.state().await), [""; 0], "{planned}");
     }
     let released = bench.release_with("acme", webhook, (50, usize::MAX)).await;
-    assert_eq!((released.moved, released.more_held), (1, Some(false)), "and when it is due, what is held moves");
+    assert_eq!((released.moved, released.more_held), (1, Some(false)), "and when it is due, the held delivery moves");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +117,7 @@ async fn what_is_released_leaves_the_sum_which_goes_with_the_last_of_it() {
     assert_eq!(bench.release("acme", webhook).await, 2);
     assert_eq!(bench.held_bytes(webhook).await, None);
 
-    // Nor does a sum outlive what is held where somebody deleted that, or where it is discarded.
+    // The sum also goes when the held deliveries were deleted by hand, or are discarded.
     put_held_counted(&bench, webhook, &sizes[0]).await;
     bench.cli::<()>(&format!("DEL {}", bench.key(&format!("held:{webhook}")))).await;
     bench.cli::<()>(&format!("HSET {} {webhook} 1000000000000", bench.key("held_bytes"))).await;
@@ -130,7 +134,7 @@ async fn what_is_released_leaves_the_sum_which_goes_with_the_last_of_it() {
     bench.store.delete_webhook(&account_id("acme"), webhook).await.unwrap();
     assert_eq!(bench.held_bytes(webhook).await, None);
 }
-/// What somebody did by hand to a webhook that holds one delivery, and how many entries are released all the same.
+/// The damage to a webhook that holds one delivery, and how many entries are released despite it.
 const SPOILS: [(&str, &str, usize); 6] = [
     ("a held that is no stream", "SET {held} x", 0),
     ("a foreign entry before it", "XADD {held} * foreign entry", 2),

@@ -1,4 +1,4 @@
-//! Settling: where an attempted delivery goes, and that a spoiled key holds up neither it nor its neighbours.
+//! Settling: the destination of an attempted delivery. A damaged key blocks neither it nor its neighbours.
 
 use super::*;
 
@@ -32,7 +32,7 @@ async fn a_retry_waits_for_its_delay_as_the_next_attempt_with_the_envelope_as_it
     assert_eq!(*waiting, text(&delivery.next_attempt(), envelope));
     assert!((before + 2000..=after + 2000).contains(due), "{before} {due} {after}");
     let visit = bench.visit_in_ms("acme", webhook).await.unwrap();
-    assert!((HOUR_MS / 2..=HOUR_MS).contains(&visit), "its log is looked after: {visit}");
+    assert!((HOUR_MS / 2..=HOUR_MS).contains(&visit), "a visit for its log is planned: {visit}");
     let ttl: u64 = bench.cli(&format!("TTL {}", bench.key(&format!("logs:{webhook}")))).await;
     assert!((LOG_RETENTION.as_secs() - 60..=LOG_RETENTION.as_secs()).contains(&ttl), "{ttl}");
 }
@@ -74,7 +74,7 @@ async fn an_attempt_that_cannot_be_settled_stays_as_it_was_and_its_neighbours_ar
     let left = bench.entries("queue").await;
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].1, [("delivery".to_owned(), text(&deliveries[0], TRANSCRIPT))]);
-    assert!(bench.log(broken).await.is_empty(), "what did not happen is not in the log");
+    assert!(bench.log(broken).await.is_empty(), "an attempt that was not settled is not in the log");
     assert_eq!((bench.log(good).await.len(), bench.len(&format!("failed:{good}")).await), (2, 2));
 }
 
@@ -108,7 +108,7 @@ async fn the_very_same_delivery_waits_once_for_the_sooner_time_and_the_other_is_
     let waiting = retries(&bench).await;
     assert_eq!(waiting.len(), 1);
     let now = bench.store.now(0).await.unwrap().timestamp_millis();
-    assert!(waiting[0].1 <= now + 2000, "the first one's time stands");
+    assert!(waiting[0].1 <= now + 2000, "the first one's time stays");
     assert_eq!(bench.counted("retries_merged").await, 1);
     assert_eq!((bench.len("queue").await, bench.pending().await), (0, 0));
 }
@@ -236,7 +236,7 @@ async fn where_many_have_failed_the_limits_hold_and_what_somebody_lost_is_seen_a
     let webhook = bench.webhook("acme", true).await;
     assert_eq!(one_by_one(&bench, webhook, 60, &[]).await, (vec![StepAnswer::Done; 60], 37));
     assert_eq!(bench.counted("failed_overflow").await, 23);
-    // There are as many as may be, whatever comes: only what is renewed is looked at.
+    // The stream stays at its limit, so only a renewed log makes the script look at the webhook.
     for (renew, is_planned) in [(&[][..], false), (&[webhook], true)] {
         bench.cli::<()>(&format!("DEL {}", bench.key("visits"))).await;
         one_by_one(&bench, webhook, 17, renew).await;
@@ -257,7 +257,7 @@ async fn where_many_have_failed_the_limits_hold_and_what_somebody_lost_is_seen_a
     one_by_one(&bench, webhook, 1, &[]).await;
     assert_eq!((bench.len(&failed(webhook)).await, bench.counted("failed_overflow").await), (37, 23 + 34 + 20));
 
-    // Nothing of what comes says how large the three are that failed first.
+    // New failures say nothing about the size of the three deliveries that failed first.
     let bench = Bench::with(&[("LYNKHOOK_FAILED__MAX_BYTES", "1MiB")]).await;
     let webhook = bench.webhook("acme", true).await;
     let large = "x".repeat(300 << 10);
@@ -271,7 +271,7 @@ async fn where_many_have_failed_the_limits_hold_and_what_somebody_lost_is_seen_a
     assert_eq!(dropped + bench.len(&failed(webhook)).await, 403);
     assert!(most > 100, "the small ones are kept: {most}");
 
-    // As many as may be, too many bytes among them: what comes is small, and no sixteenth.
+    // The stream is at its limit and has too many bytes; the new delivery is small, and not a sixteenth one.
     let bench = Bench::with(&[("LYNKHOOK_FAILED__MAX_BYTES", "1MiB"), ("LYNKHOOK_FAILED__LIMIT", "37")]).await;
     let webhook = bench.webhook("acme", true).await;
     for number in 0..37 {

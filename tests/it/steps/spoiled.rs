@@ -1,4 +1,4 @@
-//! A worker over what somebody spoiled in Redis: each fault is that of one webhook, and is said there.
+//! A worker on a Redis that was damaged by hand: each fault affects one webhook, and is reported there.
 
 use super::*;
 
@@ -64,7 +64,7 @@ async fn webhooks_whose_settings_are_of_a_wrong_type_do_not_keep_the_others_wait
     bench.append(&format!("held:{webhook}"), &[("delivery", &text(&first("acme", webhook, "e1"), TRANSCRIPT))]).await;
     let spoiled = WebhookId::new(uuid::Uuid::now_v7());
     let times = ["releases", "visits"].map(|times| bench.key(times));
-    // More than a worker looks after in one round.
+    // More than a worker visits in one round.
     for number in 0..100 {
         bench.cli::<()>(&format!("SET {} x", bench.key(&format!("webhooks:spoiled-{number}")))).await;
         for times in &times {

@@ -1,8 +1,8 @@
-//! Taking back: what a consumer read without being told of it is leased to it anew, and is not counted up.
+//! Taking back: entries that a consumer read without getting the answer are leased to it again, with the same count.
 
 use super::*;
 
-/// Entry, consumer and delivery count of all that is pending, oldest first.
+/// Entry, consumer and delivery count of all pending entries, oldest first.
 async fn leases(bench: &Bench) -> Vec<(String, String, u64)> {
     let pending: Vec<(String, String, u64, u64)> =
         bench.cli(&format!("XPENDING {} workers - + 10000", bench.key("queue"))).await;
@@ -37,7 +37,7 @@ async fn only_a_consumers_own_new_entries_behind_the_last_one_are_taken_back() {
     assert_eq!(take_back(&bench, Some(&entries[4]), 50).await, [""; 0]);
     assert_eq!(leases(&bench).await, before, "neither holder nor count changed");
     let idle: Vec<String> = bench.cli(&format!("XPENDING {queue} workers IDLE 30000 - + 10")).await;
-    assert!(idle.is_empty(), "its lease counts from now");
+    assert!(idle.is_empty(), "the lease starts again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,6 +93,6 @@ async fn thousands_are_taken_back_in_steps_of_bounded_number_and_bytes() {
     }
     bench.take("a").await;
     let first = take_back(&bench, None, 50).await;
-    assert_eq!(first.len(), 3, "the third goes over 4 MiB");
+    assert_eq!(first.len(), 3, "the third exceeds 4 MiB");
     assert_eq!(take_back(&bench, first.last().map(String::as_str), 50).await.len(), 2);
 }

@@ -1,4 +1,4 @@
-//! Throwaway certificates: a good one, and one for each way in which a certificate can be refused.
+//! Throwaway certificates: a valid one, and one for each reason to refuse a certificate.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,21 +7,22 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// The names of a good certificate. The address is there so that a refused `https://127.0.0.1` is refused for its own sake.
+/// The names of a valid certificate. The address is among them so that `https://127.0.0.1` is refused only for being an
+/// address.
 const NAMES: [&str; 4] = ["localhost", "hooks.test", "*.hooks.test", "127.0.0.1"];
 
-/// What a receiver shows to those who connect.
+/// The certificate that a receiver shows to its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// A good certificate from [`Authority::shared`].
+    /// A valid certificate from [`Authority::shared`].
     Trusted,
     /// From the same authority, for the right names, ended in 2021.
     Expired,
-    /// From the same authority, for `elsewhere.test` alone.
+    /// From the same authority, only for `elsewhere.test`.
     WrongName,
-    /// Good but for its authority, which nobody knows.
+    /// Valid except for its authority, which no client knows.
     UnknownAuthority,
-    /// Good but for having no authority at all.
+    /// Valid except that it has no authority at all.
     SelfSigned,
     /// No certificate and no TLS: speaks plain HTTP.
     PlainTcp,
@@ -36,7 +37,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// The one that signs for all receivers, so that one CA file serves a program that talks to several.
+    /// The authority that signs for all receivers, so that one CA file serves a program that uses several.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Authority> = OnceLock::new();
         SHARED.get_or_init(|| Self::new("Lynkhook test authority"))
@@ -60,7 +61,7 @@ impl Authority {
     }
 }
 
-/// The TLS side of a receiver, or `None` if that identity never gets as far as TLS.
+/// The TLS configuration of a receiver, or `None` if that identity never gets as far as TLS.
 pub fn server_config(identity: Identity, alpn: &[&str]) -> Option<Arc<ServerConfig>> {
     let shared = Authority::shared();
     let signed = |params: &CertificateParams, key: &KeyPair, authority: &Authority| {
@@ -91,14 +92,14 @@ pub fn server_config(identity: Identity, alpn: &[&str]) -> Option<Arc<ServerConf
     Some(Arc::new(config))
 }
 
-/// A good certificate from [`Authority::shared`] and its key, as PEM, for a server that reads them from files.
+/// A valid certificate from [`Authority::shared`] and its key, as PEM, for a server that reads them from files.
 pub fn trusted_pem() -> (String, String) {
     let key = KeyPair::generate().expect("a key");
     let certificate = params_for(&NAMES).signed_by(&key, &Authority::shared().issuer).expect("a certificate");
     (certificate.pem(), key.serialize_pem())
 }
 
-/// The same for these names alone, from [`Authority::shared`] or an authority that nobody knows.
+/// The same for only these names, from [`Authority::shared`] or from an unknown authority.
 pub fn pem_for(names: &[&str], is_known: bool) -> (String, String) {
     let unknown = Authority::new("An authority nobody knows");
     let authority = if is_known { Authority::shared() } else { &unknown };

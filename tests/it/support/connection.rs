@@ -1,5 +1,5 @@
-//! The server's end of a connection: enough of HTTP/1.1 to read what clients send (RFC 9112: content-length and chunked
-//! bodies, connections that are kept), and free to send anything at any time.
+//! The server's end of a connection: enough of HTTP/1.1 to read requests (RFC 9112: content-length and chunked bodies,
+//! connections that are kept), and free to send anything at any time.
 
 use std::io;
 
@@ -9,16 +9,16 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// No request of a test is larger, head or body.
+/// No test sends a larger request head or body.
 const HEAD_LIMIT: usize = 256 * 1024;
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
-/// A connection after its handshake. Dropped, it is closed without a word of TLS.
+/// A connection after its handshake. Dropping it closes it without a TLS close.
 pub struct Connection {
     stream: BufReader<TlsStream<TcpStream>>,
 }
 
-/// A request line and what follows it, up to the body.
+/// A request line and its headers.
 pub struct Head {
     pub method: Method,
     pub uri: Uri,
@@ -56,7 +56,7 @@ impl Connection {
         }))
     }
 
-    /// The body that follows this head.
+    /// The body after this head.
     pub async fn body(&mut self, head: &Head) -> io::Result<Bytes> {
         let is_chunked = head.headers.get(header::TRANSFER_ENCODING).is_some_and(|value| value == "chunked");
         let mut body = Vec::new();
@@ -80,12 +80,12 @@ impl Connection {
         Ok(body.into())
     }
 
-    /// Waits for a byte; `false` if the client closes the connection instead of sending one.
+    /// Waits for a byte. Answers `false` if the client closes the connection instead of sending one.
     pub async fn has_more(&mut self) -> io::Result<bool> {
         Ok(!self.stream.fill_buf().await?.is_empty())
     }
 
-    /// Reads and forgets until the client closes the connection.
+    /// Reads and discards until the client closes the connection.
     pub async fn drain(&mut self) -> io::Result<()> {
         tokio::io::copy_buf(&mut self.stream, &mut tokio::io::sink()).await.map(drop)
     }
@@ -100,12 +100,12 @@ impl Connection {
         self.send(format!("HTTP/1.1 {status} Answer\r\ncontent-length: 0\r\n\r\n")).await
     }
 
-    /// Closes our side in good order, TLS included. The client's later bytes can still be read.
+    /// Closes this side properly, TLS included. The client's later bytes can still be read.
     pub async fn close(&mut self) -> io::Result<()> {
         self.stream.shutdown().await
     }
 
-    /// Has the kernel send RST, instead of FIN, when this is dropped.
+    /// Makes the kernel send RST instead of FIN when this is dropped.
     pub fn reset_when_dropped(&self) -> io::Result<()> {
         self.stream.get_ref().get_ref().0.set_zero_linger()
     }
@@ -120,7 +120,7 @@ impl Connection {
     async fn client_leaves(&mut self) -> io::Error {
         match self.has_more().await {
             Ok(false) => io::ErrorKind::UnexpectedEof.into(),
-            // The next request, early; it stays in the buffer.
+            // The next request has arrived early; it stays in the buffer.
             Ok(true) => std::future::pending().await,
             Err(error) => error,
         }

@@ -1,7 +1,7 @@
-//! A DNS server on 127.0.0.1, UDP and TCP, that says what a test tells it to, and can change its mind between two queries.
+//! A DNS server on 127.0.0.1, UDP and TCP, whose answers a test sets, and which can change them between two queries.
 //!
-//! Names are compared without case and without the final dot. A name nobody spoke of does not exist (NXDOMAIN).
-//! Records have a TTL of 0: whoever asks again is answered anew.
+//! Names are compared without case and without the final dot. A name that no test has set does not exist (NXDOMAIN).
+//! Records have a TTL of 0, so that clients ask again every time.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,10 +15,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
-/// A chain of aliases is followed no further than this; a circle of them is answered as far as it was followed.
+/// The longest chain of aliases that is followed; a circle is answered up to this point.
 const ALIASES_LIMIT: usize = 8;
 
-/// A running DNS server. It ends when it is dropped.
+/// A running DNS server. Dropping it ends it.
 pub struct DnsServer {
     address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
@@ -35,19 +35,19 @@ struct Zone {
 
 #[derive(Clone)]
 enum Entry {
-    /// One list for each query of a type, the last for all that follow.
+    /// One list for each query of a type; the last list answers all later queries.
     Addresses(Vec<Vec<IpAddr>>),
     Alias(String),
-    /// An alias whose target the client has to ask for itself.
+    /// An alias whose target the client must look up itself.
     BareAlias(String),
-    /// A queries are answered as the first says, all others as the second.
+    /// The first entry answers A queries, the second all others.
     ByFamily(Box<Entry>, Box<Entry>),
     ServerFailure,
     Refusal,
     Silence,
 }
 
-/// What queries of one family are answered with.
+/// The reply to queries of one family.
 #[derive(Clone)]
 pub enum Reply {
     Addresses(Vec<IpAddr>),
@@ -80,50 +80,51 @@ impl DnsServer {
         self.address
     }
 
-    /// `name` has these addresses, IPv4 and IPv6 mixed as one likes; none at all is an existing name without addresses.
+    /// `name` has these addresses, IPv4 and IPv6 in any order. An empty list is an existing name without addresses.
     pub fn set(&self, name: &str, addresses: impl Into<Vec<IpAddr>>) {
         self.sequence(name, [addresses.into()]);
     }
 
-    /// `name` has the first list's addresses at the first query, the second's at the second; the last list stays.
-    /// A and AAAA queries count separately, so that a resolver which asks for both moves through the lists once.
+    /// `name` has the addresses of the first list at the first query, those of the second list at the second query; the
+    /// last list stays. A and AAAA queries count separately, so a resolver that asks for both moves through the lists
+    /// once.
     pub fn sequence(&self, name: &str, lists: impl Into<Vec<Vec<IpAddr>>>) {
         let lists = lists.into();
         assert!(!lists.is_empty(), "a sequence needs at least one list");
         self.put(name, Entry::Addresses(lists));
     }
 
-    /// `name` is an alias of `target`; the answer holds the target's addresses as well, as a recursive server's does.
+    /// `name` is an alias of `target`. The answer also has the target's addresses, like a recursive server's.
     pub fn cname(&self, name: &str, target: &str) {
         self.put(name, Entry::Alias(normal(target)));
     }
 
-    /// The same, but the answer holds the alias alone, as an authoritative server's does.
+    /// The same, but the answer has only the alias, like an authoritative server's.
     pub fn bare_cname(&self, name: &str, target: &str) {
         self.put(name, Entry::BareAlias(normal(target)));
     }
 
-    /// Queries for the IPv4 addresses of `name` are answered so, those for its IPv6 addresses otherwise.
+    /// Queries for the IPv4 addresses of `name` get the reply `v4`, queries for its IPv6 addresses `v6`.
     pub fn by_family(&self, name: &str, v4: Reply, v6: Reply) {
         self.put(name, Entry::ByFamily(v4.into(), v6.into()));
     }
 
-    /// Queries for `name` are answered with SERVFAIL.
+    /// Queries for `name` get SERVFAIL.
     pub fn servfail(&self, name: &str) {
         self.put(name, Entry::ServerFailure);
     }
 
-    /// Queries for `name` are answered with REFUSED.
+    /// Queries for `name` get REFUSED.
     pub fn refuse(&self, name: &str) {
         self.put(name, Entry::Refusal);
     }
 
-    /// Queries are dropped, whatever they ask for, until they no longer are.
+    /// While `is_down`, all queries are dropped.
     pub fn set_down(&self, is_down: bool) {
         self.zone.lock().expect("no test panicked in here").is_down = is_down;
     }
 
-    /// Queries are answered with SERVFAIL, whatever they ask for, until they no longer are: a forwarder without its server.
+    /// While `is_failing`, all queries get SERVFAIL, as from a forwarder whose server is down.
     pub fn set_failing(&self, is_failing: bool) {
         self.zone.lock().expect("no test panicked in here").is_failing = is_failing;
     }
@@ -133,7 +134,7 @@ impl DnsServer {
         self.put(name, Entry::Silence);
     }
 
-    /// How many queries for `name` came in since it was last set, of any type, those that an alias led to included.
+    /// The number of queries of any type for `name` since it was last set, including those that an alias led to.
     pub fn queries(&self, name: &str) -> usize {
         let (zone, name) = (self.zone.lock().expect("no test panicked in here"), normal(name));
         zone.queries.iter().filter(|((asked, _), _)| *asked == name).map(|(_, count)| count).sum()
@@ -147,7 +148,7 @@ impl DnsServer {
 }
 
 impl Zone {
-    /// What the query is answered with; `None` is silence.
+    /// The answer to the query; `None` is silence.
     fn answer(&mut self, query: &Query) -> Option<Result<Vec<Record>, ResponseCode>> {
         if self.is_down {
             return None;
@@ -192,7 +193,7 @@ impl Zone {
     }
 }
 
-/// The record that answers a question of this kind with this address, if it is of that kind.
+/// The record with this address, if it is of the kind that the question asks for.
 fn record(owner: &Name, kind: RecordType, address: IpAddr) -> Option<Record> {
     let data = match (kind, address) {
         (RecordType::A, IpAddr::V4(address)) => RData::A(address.into()),
@@ -202,7 +203,7 @@ fn record(owner: &Name, kind: RecordType, address: IpAddr) -> Option<Record> {
     Some(Record::from_rdata(owner.clone(), 0, data))
 }
 
-/// The reply to a message, as bytes of at most `limit`, if there is to be one.
+/// The reply to a message, in at most `limit` bytes, if there is one.
 fn reply(zone: &Mutex<Zone>, message: &[u8], limit: Option<usize>) -> Option<Vec<u8>> {
     let request = Message::from_vec(message).ok()?;
     let query = request.queries.first()?;
@@ -216,7 +217,7 @@ fn reply(zone: &Mutex<Zone>, message: &[u8], limit: Option<usize>) -> Option<Vec
         Err(code) => response.metadata.response_code = code,
     }
     let bytes = response.to_vec().expect("the response can be written");
-    // Over UDP, what does not fit is left out and the client asks again over TCP.
+    // Over UDP, a record that does not fit is left out, and the client asks again over TCP.
     match limit.map(|limit| limit.min(request.max_payload().into())) {
         Some(limit) if bytes.len() > limit => {
             Some(response.truncate().to_vec().expect("an empty response can be written"))
@@ -230,7 +231,7 @@ async fn serve_udp(socket: UdpSocket, zone: Arc<Mutex<Zone>>) {
     loop {
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else { continue };
         if let Some(reply) = reply(&zone, &buffer[..length], Some(1232)) {
-            // A client that has gone away is not this server's business.
+            // Ignore the error: the client may have gone.
             let _ = socket.send_to(&reply, client).await;
         }
     }
@@ -256,7 +257,7 @@ async fn serve_connection(mut stream: TcpStream, zone: Arc<Mutex<Zone>>) -> io::
     }
 }
 
-/// UDP and TCP on the same port, as resolvers expect it.
+/// Binds UDP and TCP on the same port, as resolvers expect.
 async fn bind_both() -> (UdpSocket, TcpListener) {
     for _ in 0..100 {
         let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");

@@ -18,11 +18,11 @@ use super::connection::Connection;
 #[derive(Clone, Copy, Debug)]
 pub struct Front {
     pub address: IpAddr,
-    /// Protocols that it agrees to in the TLS handshake, the one it likes best first.
+    /// The protocols that it accepts in the TLS handshake, the preferred one first.
     pub protocols: &'static [&'static str],
-    /// It accepts a connection beyond this many and closes it at once, before the handshake.
+    /// Connections beyond this number are accepted and closed at once, before the handshake.
     pub connections_max: usize,
-    /// Whether it resets such a connection instead of closing it.
+    /// Whether it resets such connections instead of closing them.
     pub resets: bool,
 }
 
@@ -37,7 +37,7 @@ impl Default for Front {
     }
 }
 
-/// A running endpoint. It ends when it is dropped.
+/// A running endpoint. Dropping it ends it.
 pub struct Endpoint {
     address: SocketAddr,
     seen: Arc<Seen>,
@@ -52,11 +52,11 @@ struct Seen {
     offered: Mutex<Vec<Vec<String>>>,
 }
 
-/// A connection that is open.
+/// An open connection.
 struct Open(Arc<Seen>);
 
 impl Endpoint {
-    /// Has each connection served after its handshake. The number of a connection counts from 1.
+    /// Serves each connection after its handshake. The number of a connection counts from 1.
     pub async fn start<Serving>(serve: impl Fn(Connection, usize) -> Serving + Clone + Send + Sync + 'static) -> Self
     where
         Serving: Future<Output = io::Result<()>> + Send + 'static,
@@ -64,7 +64,7 @@ impl Endpoint {
         Self::behind(Front::default(), serve).await
     }
 
-    /// The same behind another front.
+    /// The same with another front.
     pub async fn behind<Serving>(
         front: Front,
         serve: impl Fn(Connection, usize) -> Serving + Clone + Send + Sync + 'static,
@@ -85,22 +85,22 @@ impl Endpoint {
         self.url_for("localhost", path)
     }
 
-    /// The same with another host name; the certificate is good for `hooks.test` and every `….hooks.test`.
+    /// The same with another host name. The certificate is valid for `hooks.test` and every `….hooks.test`.
     pub fn url_for(&self, host: &str, path: &str) -> String {
         format!("https://{host}:{}{path}", self.address.port())
     }
 
-    /// How many connections were accepted so far, without those that the front closed at once.
+    /// The number of accepted connections so far, without those that the front closed at once.
     pub fn accepted(&self) -> usize {
         self.seen.accepted.load(SeqCst)
     }
 
-    /// How many connections the front closed at once.
+    /// The number of connections that the front closed at once.
     pub fn refused(&self) -> usize {
         self.seen.refused.load(SeqCst)
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub fn open(&self) -> usize {
         self.seen.open.load(SeqCst)
     }
@@ -147,7 +147,7 @@ async fn accept<Serving>(
         let (tls, seen, serve) = (Arc::clone(&tls), Arc::clone(&seen), serve.clone());
         connections.spawn(async move {
             let served = async {
-                // Small writes leave at once: a reset that follows must not overtake what was sent before it.
+                // Send small writes at once: a reset that follows must not overtake them.
                 stream.set_nodelay(true)?;
                 let greeted = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
                 let names = greeted.client_hello().alpn().into_iter().flatten();

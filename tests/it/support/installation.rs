@@ -1,5 +1,5 @@
-//! One installation for a test: a key prefix of its own, a receiver, webhooks made through the library, events pushed
-//! as any producer pushes them, and logs read as `redis-cli` would.
+//! One installation for a test: a key prefix of its own, a receiver, webhooks added through the library, events pushed
+//! like any producer's, and logs read as with `redis-cli`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,10 +15,10 @@ use serde_json::Value;
 
 use super::{Program, Receiver, RedisServer, eventually, program::SECRETS_KEY};
 
-/// The seed's example event.
+/// The example event of the requirements.
 pub const TRANSCRIPT: &str = include_str!("transcript.json");
 
-/// How long a test waits for what must happen.
+/// The longest time that a test waits for an expected event.
 pub const SOON: Duration = Duration::from_secs(30);
 
 /// An envelope of about this many bytes.
@@ -28,7 +28,7 @@ pub fn envelope_of(bytes: usize) -> String {
     format!("{head}{}\"}}}}", "x".repeat(bytes.saturating_sub(head.len() + 3)))
 }
 
-/// One installation: its program, its webhooks, and a look inside.
+/// One installation: its program, its webhooks, and direct access to its data.
 pub struct Installation {
     pub prefix: String,
     pub program: Program,
@@ -39,12 +39,12 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// On a server that all tests share.
+    /// On the server that all tests share.
     pub async fn new(receiver: &Receiver) -> Self {
         Self::on(RedisServer::shared(), receiver).await
     }
 
-    /// On a server of one's own.
+    /// On a server of its own.
     pub async fn on(redis: &RedisServer, receiver: &Receiver) -> Self {
         let prefix = redis.unique_prefix();
         let program = Program::new(redis, &prefix).trusting(receiver);
@@ -60,12 +60,12 @@ impl Installation {
         Self { prefix, program, variables, store, webhooks, redis: redis.connection().await }
     }
 
-    /// The same, with one more setting, for the program and the library alike.
+    /// The same with one more setting, for both the program and the library.
     pub async fn with(mut self, name: &'static str, value: &str) -> Self {
         self.variables.push((name, value.to_owned()));
         self.program = self.program.env(name, value);
         let settings = Settings::load(None, self.variables.clone()).unwrap();
-        // The number of partitions was noted under the first settings; nothing else is there yet.
+        // The number of partitions was recorded with the first settings; there is no other data yet.
         let _: () = self.redis.clone().del(format!("{}:meta", self.prefix)).await.unwrap();
         self.store = Store::open(&settings).await.unwrap();
         self.webhooks = webhooks(&settings, self.store.clone());
@@ -87,7 +87,7 @@ impl Installation {
         self
     }
 
-    /// The same webhooks, by a process that has these keys for secrets.
+    /// The same webhooks, used by a process that has these keys for secrets.
     pub fn webhooks_with(&self, keys: &str) -> Webhooks {
         let variables = self.variables.iter().cloned();
         let variables = variables.chain([("LYNKHOOK_SECRETS__KEY", keys.to_owned())]);
@@ -115,13 +115,13 @@ impl Installation {
         self.webhooks.add(&account_id(account), new).await.unwrap().id
     }
 
-    /// Pushes an event as any Redis client does; answers the entry's id.
+    /// Pushes an event as any Redis client does. Answers the entry's id.
     pub async fn push(&self, account: &str, envelope: impl AsRef<[u8]>) -> String {
         let fields = [("account", account.as_bytes()), ("envelope", envelope.as_ref())];
         self.redis.clone().xadd(self.key("queue"), "*", &fields).await.unwrap()
     }
 
-    /// A command as one types it into `redis-cli`.
+    /// Runs a command as typed into `redis-cli`.
     pub async fn cli<T: FromRedisValue>(&self, command: &str) -> T {
         let mut words = command.split_whitespace();
         let mut typed = redis::cmd(words.next().expect("a command"));
@@ -129,25 +129,25 @@ impl Installation {
         typed.query_async(&mut self.redis.clone()).await.unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
-    /// How often a cause was counted in partition 0.
+    /// The count of a cause in partition 0.
     pub async fn counted(&self, cause: &str) -> u64 {
         let counted: Option<u64> = self.redis.clone().hget(self.key("counts"), cause).await.unwrap();
         counted.unwrap_or_default()
     }
 
-    /// Reads a partition as a worker does that nobody knows of.
+    /// Reads a partition like a worker that no other worker knows.
     pub async fn reader(&self, partition: u16, consumer: &str, blocking: Duration) -> Reader {
         self.store.reader(partition, consumer, blocking, Arc::default()).await.unwrap()
     }
 
-    /// A webhook's log, newest first, as it lies in Redis.
+    /// A webhook's log as stored in Redis, newest first.
     pub async fn log(&self, webhook: WebhookId) -> Vec<Value> {
         let entries: Vec<String> =
             self.redis.clone().lrange(self.key(&format!("logs:{webhook}")), 0, -1).await.unwrap();
         entries.iter().map(|json| serde_json::from_str(json).unwrap()).collect()
     }
 
-    /// Waits until the newest log entry is final; answers the log, oldest first.
+    /// Waits until the newest log entry is final. Answers the log, oldest first.
     pub async fn finished(&self, webhook: WebhookId) -> Vec<Value> {
         eventually(SOON, "a final log entry", async || {
             let mut log = self.log(webhook).await;
@@ -165,24 +165,25 @@ impl Installation {
         entries.into_iter().map(|(_, fields)| fields).collect()
     }
 
-    /// What a key takes of Redis's memory, all of it weighed.
+    /// The bytes that a key takes of Redis's memory, measured over all its elements.
     pub async fn bytes(&self, rest: &str) -> u64 {
         let usage = redis::cmd("MEMORY").arg("USAGE").arg(self.key(rest)).arg("SAMPLES").arg(0).to_owned();
         usage.query_async(&mut self.redis.clone()).await.unwrap()
     }
 
-    /// Waits until nothing is queued, in flight, waiting for a retry, or held for a busy endpoint: that is released within
-    /// seconds.
+    /// Waits until no delivery is queued, in flight, waiting for a retry, or held for a busy endpoint (such deliveries
+    /// are released within seconds).
     pub async fn drained(&self) {
         self.drained_within(SOON * 2).await;
     }
 
-    /// The same, for an endpoint that takes its time.
+    /// The same, for a slow endpoint.
     pub async fn drained_within(&self, limit: Duration) {
         let what = format!("an empty queue, no retries and no releases soon under {}", self.prefix);
         eventually(limit, &what, async || {
             let mut redis = self.redis.clone();
-            // All at once: between the two a delivery could go from one to the other, and be in neither.
+            // Read all at once: between two reads, a delivery could move from one place to the other and be seen in
+            // neither.
             let all = r"
                 local waiting = redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[2])
                 local soon = (redis.call('TIME')[1] + 20) * 1000
@@ -209,7 +210,7 @@ pub fn first(account: &str, webhook: WebhookId, event: &str) -> Delivery {
     Delivery::first(&event.parse().unwrap(), &account_id(account), webhook, None)
 }
 
-/// A delivery as it lies in Redis.
+/// A delivery as stored in Redis.
 pub fn text(delivery: &Delivery, envelope: &str) -> String {
     format!("{}\n{envelope}", delivery.line())
 }

@@ -1,9 +1,9 @@
-//! What the integration tests stand on: a real Redis, an HTTPS receiver that can misbehave in every way that matters,
-//! a DNS server that can change its mind, and the built program.
+//! The base of the integration tests: a real Redis, an HTTPS receiver that can misbehave in every relevant way, a DNS
+//! server that can change its answers, and the built program.
 //!
-//! Nothing here sleeps and hopes. A wait is for a signal or for a condition, it has a deadline, and when the deadline
-//! passes it panics with what was awaited and what was there instead. `support_works` proves each part, so that a
-//! fault which does not happen is not mistaken for a program that survives it.
+//! Nothing here sleeps and hopes. A wait is for a signal or a condition, and it has a deadline. When the deadline
+//! passes, the wait panics with the expected condition and the state it found. `support_works` proves each part, so
+//! that a fault that does not happen is not mistaken for a program that survives it.
 
 #![allow(dead_code, unused_imports, reason = "an interface for all tests; not all of it is in use at every time")]
 #![allow(
@@ -38,13 +38,13 @@ pub use redis::{AppendFsync, RedisServer, faketime_library};
 pub use timetable::{Record, TELLING, Timed, Timetable, now_ms, quantile};
 pub use tripwire::Tripwire;
 
-/// Asks `probe` every 10 ms until it answers `Some`; panics with `what` when that takes longer than `deadline`.
+/// Calls `probe` every 10 ms until it answers `Some`. Panics with `what` if that takes longer than `deadline`.
 ///
-/// For state that has no signal of its own (a key in Redis). Where there is a signal, wait on the signal.
+/// Use it for state that has no signal of its own (a key in Redis). If there is a signal, wait for the signal.
 pub async fn eventually<T>(deadline: Duration, what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
-        // The probe is bounded too: one that hangs must not turn into a test that hangs.
+        // The probe is limited as well: one that hangs must not make the test hang.
         let left = deadline.saturating_sub(started.elapsed());
         match tokio::time::timeout(left, probe()).await {
             Ok(Some(found)) => return found,
@@ -54,9 +54,9 @@ pub async fn eventually<T>(deadline: Duration, what: &str, mut probe: impl Async
     }
 }
 
-/// Sends a signal, named as `kill` names it (`TERM`, `KILL`, `STOP`, …), without `unsafe`.
+/// Sends a signal, named as for `kill` (`TERM`, `KILL`, `STOP`, …), without `unsafe`.
 pub fn send_signal(process_id: u32, signal: &str) {
-    // The shell's own `kill`: a slim image has no such program on its PATH.
+    // Use the shell's own `kill`: a slim image has no such program on its PATH.
     let status = Command::new("sh")
         .args(["-c", r#"kill -s "$1" "$2""#, "send-signal", signal, &process_id.to_string()])
         .status()

@@ -1,8 +1,8 @@
-//! Ports that stay ours, although nothing is bound to them at the moment.
+//! Ports that stay reserved although nothing is bound to them at the moment.
 //!
-//! A port from `bind(0)` that is let go may be handed to any other socket a moment later: a server that restarts would
-//! find it taken, and a port that should refuse would answer. So these come from below 32768, where Linux begins to
-//! hand out ports by itself, and none is given twice within a test process.
+//! A port from `bind(0)` may be given to any other socket as soon as it is released: a server that restarts would find
+//! it taken, and a port that should refuse connections would accept them. So these ports are below 32768, where Linux
+//! does not assign ports by itself, and none is given twice within a test process.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -12,9 +12,9 @@ const COUNT: u16 = 20_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// A port of 127.0.0.1 on which nobody listens. Another process may still take it first: whoever binds it must retry.
+/// An unused port of 127.0.0.1. Another process may still take it first, so the caller must retry.
 pub fn unused_port() -> u16 {
-    // Test processes that run at the same time begin at different places.
+    // Simultaneous test processes begin at different ports.
     let start = u16::try_from(std::process::id().wrapping_mul(191) % u32::from(COUNT)).expect("below COUNT");
     (0..COUNT)
         .map(|_| FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT)
@@ -22,7 +22,7 @@ pub fn unused_port() -> u16 {
         .expect("one of 20,000 ports is free")
 }
 
-/// A port of 127.0.0.1 where every connection is refused.
+/// A port of 127.0.0.1 that refuses every connection.
 pub fn refused_port() -> u16 {
     unused_port()
 }

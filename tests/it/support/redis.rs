@@ -1,7 +1,8 @@
 //! A real `redis-server` for the tests, in a directory of its own, with the append-only file on.
 //!
-//! It never outlives the test process, however that ends: a small shell holds a pipe from us, and when the pipe closes
-//! (dropped, or our process is gone, SIGKILL included) it kills the server and removes the directory.
+//! The server never outlives the test process, however that ends: a small shell holds a pipe from the test. When the
+//! pipe closes (dropped, or the process is gone, SIGKILL included), the shell kills the server and removes the
+//! directory.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -15,16 +16,18 @@ use redis::aio::MultiplexedConnection;
 
 use super::{send_signal, unused_port};
 
-/// The file in its directory that says what a server's clock shows.
+/// The file in the server's directory that sets its clock.
 const CLOCK: &str = "clock";
-/// How long a server may take until it answers and has loaded its data.
+/// The longest time until a server answers and has loaded its data.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// The response timeout of [`RedisServer::connection`]; the client's own default, 500 ms, is too short for a busy machine.
+/// The response timeout of [`RedisServer::connection`]. The client's own default, 500 ms, is too short for a busy
+/// machine.
 const RESPONSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs `redis-server`, or what `LYNKHOOK_TEST_REDIS_SERVER` names, tells us its process id, and ends it when standard input says so or closes.
+/// Runs `redis-server`, or the program in `LYNKHOOK_TEST_REDIS_SERVER`. Prints its process id, and ends it when
+/// standard input says so or closes.
 ///
-/// `$1` is the directory, the rest are the server's arguments. The word `keep` leaves the directory for a restart.
+/// `$1` is the directory, the rest are the server's arguments. The word `keep` keeps the directory for a restart.
 const GUARD: &str = r#"
     directory=$1; shift
     "${LYNKHOOK_TEST_REDIS_SERVER:-redis-server}" "$@" >"$directory/redis.log" 2>&1 </dev/null &
@@ -43,16 +46,16 @@ pub enum AppendFsync {
     No,
 }
 
-/// A running `redis-server`, or one that was killed and may be restarted.
+/// A running `redis-server`, or a killed one that can be restarted.
 pub struct RedisServer {
     port: u16,
     directory: PathBuf,
     append_fsync: AppendFsync,
-    /// Arguments besides those that every server has.
+    /// Arguments in addition to those of every server.
     arguments: Vec<String>,
-    /// Variables of the process.
+    /// Environment variables of the process.
     environment: Vec<(&'static str, String)>,
-    /// How many prefixes were given out.
+    /// The number of prefixes given out so far.
     prefixes: AtomicU32,
     /// `None` between [`kill9`](Self::kill9) and [`restart`](Self::restart).
     guarded: Option<Guarded>,
@@ -64,15 +67,16 @@ struct Guarded {
 }
 
 impl RedisServer {
-    /// The server that all tests of this binary share, each under its own [`unique_prefix`](Self::unique_prefix).
+    /// The server that all tests of this binary share, each with its own [`unique_prefix`](Self::unique_prefix).
     ///
-    /// It is behind `&`, and what would disturb other tests needs `&mut`: such a test starts its own.
+    /// It is behind `&`, and methods that would disturb other tests need `&mut`: a test that calls them starts its own
+    /// server.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<RedisServer> = OnceLock::new();
         SHARED.get_or_init(|| Self::start(AppendFsync::EverySecond))
     }
 
-    /// A server of the caller's own, ready to answer. It ends when it is dropped.
+    /// A server of the caller's own, ready to answer. Dropping it ends it.
     pub fn start(append_fsync: AppendFsync) -> Self {
         Self::start_with(append_fsync, Vec::new(), |_| Vec::new())
     }
@@ -83,13 +87,13 @@ impl RedisServer {
         Self::start_with(AppendFsync::No, arguments, |_| Vec::new())
     }
 
-    /// The same, with a time of day that can be [stepped](Self::step_clock); its monotonic clock goes on as it is.
+    /// The same, with a time of day that can be [stepped](Self::step_clock); its monotonic clock stays correct.
     pub fn start_with_a_clock() -> Self {
         Self::start_with(AppendFsync::No, Vec::new(), |directory| {
             let file = directory.join(CLOCK);
             std::fs::write(&file, "+0").expect("its directory is there");
             vec![
-                // With the C library's allocator: Redis's own asks for the time before the shifting library is ready.
+                // Use the C library's allocator: Redis's own asks for the time before the shifting library is ready.
                 ("LD_PRELOAD", format!("{} libc.so.6", faketime_library())),
                 ("FAKETIME_TIMESTAMP_FILE", file.to_str().expect("a plain path").to_owned()),
                 ("FAKETIME_NO_CACHE", "1".to_owned()),
@@ -98,9 +102,9 @@ impl RedisServer {
         })
     }
 
-    /// Has the clock show this much more than the true time, such as `+1d`; `+0` is right.
+    /// Sets the clock this far from the true time, such as `+1d`; `+0` is correct.
     pub fn step_clock(&self, by: &str) {
-        // In one step, so that the server reads the old or the new.
+        // In one step, so that the server reads either the old or the new value.
         let new = self.directory.join("clock.new");
         std::fs::write(&new, by).expect("its directory is there");
         std::fs::rename(new, self.directory.join(CLOCK)).expect("its directory is there");
@@ -134,17 +138,17 @@ impl RedisServer {
         self.port
     }
 
-    /// Where the server keeps its data; gone when the server is dropped.
+    /// The folder with the server's data; removed when the server is dropped.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// What the server has written to its log since it last started.
+    /// The server's log since it last started.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.join("redis.log")).unwrap_or_default()
     }
 
-    /// A new connection of its own. It belongs to the runtime of the test that asked for it.
+    /// A new connection. It belongs to the runtime of the test that asked for it.
     pub async fn connection(&self) -> MultiplexedConnection {
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_LIMIT));
         redis::Client::open(self.url())
@@ -159,12 +163,12 @@ impl RedisServer {
         format!("t{}-{}", std::process::id(), self.prefixes.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Kills the server with SIGKILL, as a crash would, and returns when it is gone. Its data stays.
+    /// Kills the server with SIGKILL, like a crash, and returns when it is gone. Its data stays.
     pub fn kill9(&mut self) {
         self.guarded.take().expect("Redis is running").end("keep");
     }
 
-    /// Starts the killed server again, same port, same data; returns when the data is loaded and it answers.
+    /// Starts the killed server again with the same port and data. Returns when the data is loaded and it answers.
     pub fn restart(&mut self) {
         assert!(self.guarded.is_none(), "Redis still runs; kill it first");
         let started = Instant::now();
@@ -173,7 +177,7 @@ impl RedisServer {
         }
     }
 
-    /// Stops the server in its tracks (SIGSTOP): connections stay open and nothing is answered, until [`resume`](Self::resume).
+    /// Freezes the server (SIGSTOP): connections stay open and get no answers until [`resume`](Self::resume).
     pub fn pause(&mut self) {
         send_signal(self.guarded.as_ref().expect("Redis is running").process_id, "STOP");
     }
@@ -182,12 +186,12 @@ impl RedisServer {
         send_signal(self.guarded.as_ref().expect("Redis is running").process_id, "CONT");
     }
 
-    /// Starts the process and waits until it is ready; `false` if somebody else has the port.
+    /// Starts the process and waits until it is ready. Answers `false` if another process has the port.
     fn launch(&mut self) -> bool {
         let guarded = Guarded::spawn(&self.directory, self.port, self.append_fsync, &self.arguments, &self.environment);
         let started = Instant::now();
         while !is_ready(&self.url(), guarded.process_id) {
-            // Asked of the log and not of the port, because on a taken port another Redis may be answering.
+            // Look at the log and not at the port, because another Redis may answer on a taken port.
             if self.log().contains("Failed listening on port") {
                 guarded.end("keep");
                 return false;
@@ -232,7 +236,7 @@ impl Guarded {
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // A Ctrl-C at the terminal must not end the guard before it has done its work.
+            // A Ctrl-C at the terminal must not end the guard before it has killed the server.
             .process_group(0)
             .spawn()
             .expect("sh is installed");
@@ -245,14 +249,14 @@ impl Guarded {
     /// Kills the server and waits until it is gone.
     fn end(mut self, fate: &str) {
         let mut stdin = self.shell.stdin.take().expect("it is piped");
-        // Fails only if the guard is gone already, and then so is the server.
+        // This fails only if the guard is gone, and then the server is gone as well.
         let _ = writeln!(stdin, "{fate}");
         drop(stdin);
         self.shell.wait().expect("the guard ends");
     }
 }
 
-/// Whether the server behind `url` is the process we started, and has loaded its data.
+/// Whether the server at `url` is the process that the test started, and has loaded its data.
 fn is_ready(url: &str, process_id: u32) -> bool {
     let info = || -> redis::RedisResult<redis::InfoDict> {
         let client = redis::Client::open(url)?;
@@ -261,7 +265,7 @@ fn is_ready(url: &str, process_id: u32) -> bool {
     info().is_ok_and(|info| info.get("process_id") == Some(process_id) && info.get("loading") == Some(0))
 }
 
-/// The library that shifts a process's time of day, as its own command would load it.
+/// The library that shifts a process's time of day, the same one that the `faketime` command loads.
 pub fn faketime_library() -> String {
     let shown = Command::new("faketime").args(["-f", "+0", "sh", "-c", "printf %s \"$LD_PRELOAD\""]).output();
     let shown = shown.expect("`faketime` is installed; `make test` installs it");

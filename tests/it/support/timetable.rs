@@ -1,8 +1,8 @@
 //! The timetable of an installation: when each attempt was due, and when it began.
 //!
-//! A first attempt is due when its event is added to the queue (the time in the entry's id). A retry is due at its score
-//! in `retries`; the first score counts, because a retry that finds no place goes back there under a later one. When an
-//! attempt began and ended is what the worker's log says, so an attempt counts even if its endpoint never saw it.
+//! A first attempt is due when its event is added to the queue (the time in the entry's id). A retry is due at its
+//! score in `retries`; the first score counts, because a retry that finds no place goes back with a later score. The
+//! start and the end of an attempt come from the worker's log, so an attempt counts even if its endpoint never saw it.
 //! All clocks are this machine's.
 
 use std::{
@@ -17,18 +17,18 @@ use tokio::task::JoinSet;
 
 use super::{Installation, TRANSCRIPT};
 
-/// A worker whose log the timetable can read.
+/// Settings with which the timetable can read a worker's log.
 pub const TELLING: [(&str, &str); 2] =
     [("LYNKHOOK_LOG__FILTER", "info,lynkhook::worker=debug"), ("LYNKHOOK_LOG__FORMAT", "json")];
 
-/// How often `retries` is looked at. Every test here lets a retry wait for ten times as long.
+/// The interval for reading `retries`. Every retry in these tests waits at least ten times as long.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How often workers are asked which endpoints they limit. They publish it every two seconds.
+/// The interval for asking workers which endpoints they limit. Workers publish that every two seconds.
 const ASK_EVERY: Duration = Duration::from_millis(250);
-/// A sleep and a PING that take this much too long show that this machine or Redis lets all wait.
+/// A sleep or a PING that takes this much too long shows that the machine or Redis is stalled.
 const STALL: Duration = Duration::from_millis(100);
 
-/// The newest lines and scores of `retries`, without the envelopes.
+/// Reads the newest lines and scores of `retries`, without the envelopes.
 const LOOK: &str = r"
     local found = {}
     local entries = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
@@ -44,7 +44,7 @@ pub struct Timed {
     pub event: String,
     pub webhook: String,
     pub number: u8,
-    /// `None` for a retry that nobody saw in `retries`.
+    /// `None` for a retry that was never seen in `retries`.
     pub due_ms: Option<i64>,
     pub started_ms: i64,
     pub ended_ms: i64,
@@ -55,7 +55,7 @@ pub struct Timed {
 }
 
 impl Timed {
-    /// How late it began; below zero where it was early.
+    /// The lateness of its start; negative if it was early.
     pub fn late_ms(&self) -> Option<i64> {
         Some(self.started_ms - self.due_ms?)
     }
@@ -65,16 +65,16 @@ impl Timed {
     }
 }
 
-/// What is seen while an installation works.
+/// The observations while an installation works.
 #[derive(Default)]
 struct Seen {
-    /// The account of each event that was pushed, and when it was added to the queue.
+    /// The account of each pushed event, and the time when it was added to the queue.
     pushed: BTreeMap<String, (String, i64)>,
     /// The first score of each retry, by delivery and attempt.
     dues: HashMap<(String, u8), i64>,
-    /// Which webhooks workers said that they limit, and when they were asked.
+    /// The webhooks that workers reported as limited, with the time of the question.
     limited: Vec<(i64, HashSet<String>)>,
-    /// When the test's own process, or a command of its own, had to wait.
+    /// The times when the test's own process, or a command that it sent, had to wait.
     stalls: Vec<(i64, i64)>,
 }
 
@@ -93,7 +93,7 @@ impl Timetable {
         Self { seen, _watching: watching }
     }
 
-    /// Pushes an event and notes when it was due.
+    /// Pushes an event and records its due time.
     pub async fn push(&self, here: &Installation, account: &str) {
         self.push_envelope(here, account, TRANSCRIPT).await;
     }
@@ -107,7 +107,7 @@ impl Timetable {
         self.seen().pushed.insert(event, (account.to_owned(), at_ms));
     }
 
-    /// The attempts at each event of an account, in order; `said` is what the workers wrote to standard error.
+    /// The attempts for each event of an account, in order. `said` is the workers' standard error.
     pub fn of(&self, account: &str, said: &[String]) -> Record {
         let seen = self.seen();
         let pushed = seen.pushed.iter().filter(|(_, (of, _))| of == account);
@@ -135,23 +135,23 @@ impl Timetable {
                 last: line["last"] == true,
             });
         }
-        // Each worker's log is in order, but not all of them together.
+        // Each worker's log is in order, but the logs together are not.
         record.events.values_mut().for_each(|(_, attempts)| attempts.sort_by_key(|attempt| attempt.started_ms));
         record
     }
 
-    /// Whether a worker said, between these times or just after, that it limits a webhook.
+    /// Whether a worker reported, between these times or just after, that it limits a webhook.
     pub fn was_limited(&self, webhook: &str, from_ms: i64, until_ms: i64) -> bool {
         let window = from_ms..=until_ms + 2 * i64::try_from(ASK_EVERY.as_millis()).expect("it is short");
         self.seen().limited.iter().any(|(at_ms, webhooks)| window.contains(at_ms) && webhooks.contains(webhook))
     }
 
-    /// How late an attempt began, without the time in which this machine and Redis did nothing for anyone.
+    /// The lateness of an attempt's start, without the time in which the machine or Redis was stalled.
     pub fn late_ms(&self, attempt: &Timed) -> Option<i64> {
         Some(attempt.late_ms()? - self.stalled_ms(attempt.due_ms?, attempt.started_ms))
     }
 
-    /// For how much of this time neither the test's own process nor a command to Redis got anywhere.
+    /// How much of this time neither the test's own process nor a command to Redis made progress.
     fn stalled_ms(&self, from_ms: i64, until_ms: i64) -> i64 {
         self.seen().stalls.iter().map(|(from, until)| (*until.min(&until_ms) - *from.max(&from_ms)).max(0)).sum()
     }
@@ -161,14 +161,14 @@ impl Timetable {
     }
 }
 
-/// The attempts at one account's events; an event that was never attempted has none.
+/// The attempts for one account's events; an event that was never attempted has none.
 pub struct Record {
     /// By event: when it was pushed, and its attempts in order.
     pub events: BTreeMap<String, (i64, Vec<Timed>)>,
 }
 
 impl Record {
-    /// Without the events that were pushed before this time.
+    /// Removes the events that were pushed before this time.
     #[must_use]
     pub fn since(mut self, from_ms: i64) -> Self {
         self.events.retain(|_, (at_ms, _)| *at_ms >= from_ms);
@@ -187,7 +187,7 @@ impl Record {
         self.attempts().filter(|attempt| attempt.number > 1)
     }
 
-    /// The events that did not get what they are promised: attempts 1, 2 and 3 until one is good.
+    /// The events that did not get the promised attempts: 1, 2 and 3, until one succeeds.
     pub fn incomplete(&self) -> impl Iterator<Item = String> {
         let is_complete = |attempts: &[Timed]| {
             let in_order = attempts.iter().zip(1..).all(|(attempt, number)| attempt.number == number);
@@ -202,7 +202,7 @@ impl Record {
     }
 }
 
-/// The value below which a share of all lie, such as 0.99; 0 where there are none.
+/// The value that this share of the values, such as 0.99, does not exceed; 0 if there are none.
 pub fn quantile(values: impl Iterator<Item = i64>, share: f64) -> i64 {
     let mut values: Vec<i64> = values.collect();
     values.sort_unstable();
@@ -211,7 +211,7 @@ pub fn quantile(values: impl Iterator<Item = i64>, share: f64) -> i64 {
     values.get(place.saturating_sub(1)).copied().unwrap_or(0)
 }
 
-/// The time of day as entries' ids and scores have it.
+/// The time of day in the form of entries' ids and scores.
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later");
     i64::try_from(since.as_millis()).expect("it is not that late")
@@ -220,7 +220,7 @@ pub fn now_ms() -> i64 {
 async fn watch_retries(mut redis: redis::aio::MultiplexedConnection, key: String, seen: Arc<Mutex<Seen>>) {
     let look = redis::Script::new(LOOK);
     loop {
-        // A server that a test took down has no retries to show.
+        // A server that a test stopped has no retries to show.
         let found: Vec<(String, f64)> = look.key(&key).invoke_async(&mut redis).await.unwrap_or_default();
         for (line, score) in found {
             let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -234,7 +234,7 @@ async fn watch_retries(mut redis: redis::aio::MultiplexedConnection, key: String
     }
 }
 
-/// Notes which webhooks the workers' figures name as limited.
+/// Records the webhooks that the workers' figures name as limited.
 async fn watch_limits(mut redis: redis::aio::MultiplexedConnection, pattern: String, seen: Arc<Mutex<Seen>>) {
     loop {
         let keys: Vec<String> = redis.keys(&pattern).await.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A listener where nobody may ever connect, and which counts those who do.
+//! A listener that must never get a connection, and that counts those it gets.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,11 +7,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// It accepts, remembers who came, and closes. It ends when it is dropped.
+/// It accepts a connection, records its peer, and closes it. Dropping it ends it.
 pub struct Tripwire {
     address: SocketAddr,
     peers: watch::Receiver<Vec<SocketAddr>>,
-    /// How many of them were this tripwire's own.
+    /// The number of connections that the tripwire made itself.
     probes: usize,
     _tasks: JoinSet<()>,
 }
@@ -40,22 +40,22 @@ impl Tripwire {
         self.address
     }
 
-    /// Asserts that nobody has connected.
+    /// Asserts that no other connection was made.
     ///
-    /// Connections are accepted in the order in which they were made, so once a connection of our own has been
-    /// accepted, every earlier one was too.
+    /// Connections are accepted in the order in which they were made. So once the tripwire's own connection has been
+    /// accepted, every earlier one has been as well.
     pub async fn assert_untouched(&mut self) {
         self.probe().await.expect("it is listening");
         let seen = self.peers.borrow().clone();
         assert!(seen.len() == self.probes, "{} was connected to, {} times by us: {seen:?}", self.address, self.probes);
     }
 
-    /// A tripwire that nobody can trip proves nothing.
+    /// A tripwire that cannot trip would prove nothing, so it is tested first.
     async fn tested(mut self) -> io::Result<Self> {
         self.probe().await.map(|()| self)
     }
 
-    /// Connects, and waits until that is counted.
+    /// Connects, and waits until the connection is counted.
     async fn probe(&mut self) -> io::Result<()> {
         let before = self.peers.borrow().len();
         self.probes += 1;

@@ -1,4 +1,4 @@
-//! The DNS server is asked by the resolver that the program uses too.
+//! The DNS server is asked by the same resolver as the program's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn resolver(dns: &DnsServer) -> TokioResolver {
     builder.build().unwrap()
 }
 
-/// The addresses of a name, in order of value; an error as its text.
+/// The addresses of a name, sorted; or the error as text.
 async fn lookup(dns: &DnsServer, name: &str) -> Result<Vec<IpAddr>, String> {
     let found = resolver(dns).lookup_ip(format!("{name}.")).await.map_err(|error| error.to_string())?;
     let mut addresses: Vec<IpAddr> = found.iter().collect();
@@ -42,7 +42,7 @@ async fn a_name_has_the_addresses_it_was_given_in_any_case() {
     let dns = DnsServer::start().await;
     let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
     dns.set("Hooks.Test", [v4(1), v4(2), v6]);
-    // Which of the two families a resolver prefers is its own affair.
+    // Either family may come first; that depends on the resolver.
     let found = lookup(&dns, "hooks.TEST").await.unwrap();
     assert!(!found.is_empty() && found.iter().all(|address| [v4(1), v4(2), v6].contains(address)), "{found:?}");
     assert!(dns.queries("hooks.test.") > 0);
@@ -89,7 +89,7 @@ async fn each_failure_is_the_failure_it_is_called() {
     assert!(!broken.contains("no records found") && !broken.contains("timed out"), "{broken}");
     assert!(!refused.contains("no records found") && !refused.contains("timed out") && refused != broken, "{refused}");
     assert!(silent.contains("timed out"), "{silent}");
-    assert!(dns.queries("silent.test") > 0, "it is silent because it was told to be, not because nobody asked");
+    assert!(dns.queries("silent.test") > 0, "it is silent as it was told, and not because there were no queries");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! An endpoint that a test serves itself counts its connections, and its front refuses what is too much.
+//! An endpoint that a test serves itself counts its connections, and its front refuses those beyond its limit.
 
 use std::net::SocketAddr;
 use std::time::Duration;

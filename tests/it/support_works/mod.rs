@@ -1,4 +1,4 @@
-//! The support proves itself here, so that a fault which does not happen is not mistaken for a program that survives it.
+//! Tests of the support code, so that a fault that does not happen is not mistaken for a program that survives it.
 
 mod dns;
 mod endpoint;

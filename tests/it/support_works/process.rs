@@ -1,4 +1,4 @@
-//! What is known of a process: its output, its end, and that signals arrive. Others stand in for the program.
+//! A process's output and its end are known, and signals arrive. Other programs stand in for the built one.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ async fn output_holds_both_streams_and_the_exit_code() {
     assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (Some(7), "input\n", "wrong\n"));
 }
 
-/// Redis stands in here, because a shell cannot catch a signal that it was started without, as `make test &` does to SIGINT.
+/// Redis stands in here, because a shell cannot catch a signal that was ignored when it started, as `make test &`
+/// ignores SIGINT.
 #[tokio::test]
 async fn a_process_gets_the_signal_it_was_sent() {
     let directory = tempfile::tempdir().unwrap();
@@ -44,7 +45,7 @@ async fn a_stopped_process_goes_on_when_it_is_continued() {
     let process = shell("while :; do echo tick; sleep 0.02; done");
     process.wait_for_line("tick").await;
     process.sigstop();
-    // What it had printed before it stopped may still be on its way.
+    // Output from before the stop may still be on its way.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let frozen = process.stdout();
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -76,6 +77,6 @@ async fn the_built_program_can_be_started() {
         .resolving_with(&dns)
         .allowing("other.test")
         .env("RUST_BACKTRACE", "1");
-    // `--help` is the one thing that every state of the program answers in the same way.
+    // Every version of the program answers `--help` in the same way.
     assert_eq!(program.run(["--help"]).await.code, Some(0));
 }

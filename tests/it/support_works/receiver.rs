@@ -1,4 +1,4 @@
-//! Each answer and each certificate is what it is called, seen from the other end of the wire.
+//! Each answer and each certificate behaves as its name says, seen from the client.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 use crate::support::{Answer, Authority, Gate, Identity, Receiver, refused_port};
 
 const SOON: Duration = Duration::from_secs(10);
-/// How long "says nothing" is watched.
+/// How long the test watches for silence.
 const QUIET: Duration = Duration::from_millis(500);
 
 fn client_config() -> ClientConfig {
@@ -49,7 +49,7 @@ async fn connect(receiver: &Receiver) -> std::io::Result<TlsStream<TcpStream>> {
 enum End {
     Closed,
     Failed(ErrorKind),
-    /// Neither closed nor failed when we had seen enough, or had waited long enough.
+    /// Neither closed nor failed when enough was read, or after the wait.
     Open,
 }
 
@@ -78,7 +78,7 @@ async fn exchange(receiver: &Receiver, path: &str, enough: usize) -> (String, En
 async fn every_fault_is_what_it_is_called() {
     const RESET: End = End::Failed(ErrorKind::ConnectionReset);
     let early_hints = "HTTP/1.1 103 Early Hints\r\n\r\n";
-    // What is read at the least, and how it ends.
+    // The least that is read, and how the connection ends.
     let table = [
         (Answer::ResetBeforeHeaders, String::new(), RESET),
         (Answer::CloseBeforeHeaders, String::new(), End::Closed),
@@ -97,7 +97,7 @@ async fn every_fault_is_what_it_is_called() {
     let receiver = Receiver::start().await;
     for (answer, expected, end) in table {
         receiver.plan("/fault", [answer.clone()]);
-        // An answer without an end is read as far as expected; `Silence` has to be quiet for a while.
+        // An endless answer is read up to the expected length; `Silence` must be quiet for a while.
         let enough = if end == End::Open && !expected.is_empty() { expected.len() } else { usize::MAX };
         let seen = exchange(&receiver, "/fault", enough).await;
         assert_eq!(seen, (expected, end), "{answer:?}");

@@ -25,7 +25,7 @@ async fn a_restart_after_kill9_keeps_port_and_data() {
         let mut server = RedisServer::start(append_fsync);
         let port = server.port();
         let mut connection = server.connection().await;
-        // Of a process that is killed, as against a machine, the kernel keeps what was written: all three policies hold.
+        // If a process is killed (and not the machine), the kernel keeps its writes, so all three policies hold.
         let () = ::redis::cmd("SET").arg("key").arg("value").query_async(&mut connection).await.unwrap();
 
         server.kill9();
@@ -70,7 +70,7 @@ fn a_dropped_server_takes_its_directory_with_it_killed_or_not() {
 
 const ORPHAN: &str = "LYNKHOOK_TEST_ORPHAN";
 
-/// The other half of the next test: a test process that has a Redis and is killed. By itself it does nothing.
+/// The other half of the next test: a test process that has a Redis and is killed. Run alone, it does nothing.
 #[tokio::test]
 async fn a_process_that_is_about_to_die() {
     if std::env::var_os(ORPHAN).is_some() {

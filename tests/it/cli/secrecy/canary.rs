@@ -1,4 +1,4 @@
-//! The secrets that are looked for, what was seen, and the search.
+//! The secrets to look for, the collected output, and the search.
 
 use base64::{
     Engine,
@@ -9,17 +9,17 @@ use crate::support::*;
 
 pub(super) const TOKEN: &str = "tok-Zq8vN3xW7rT5-bearer";
 pub(super) const VALUE: &str = "val-Hy2kP9sL4mB6-header";
-/// The path of a customer's URL may be a capability.
+/// The path of a customer's URL may be a secret capability.
 pub(super) const CAPABILITY: &str = "/cap-Xw4jD8fG1nC3-path";
-/// So may its query.
+/// The query may be one as well.
 pub(super) const QUERY: &str = "qry-Lm7tR2vB9kE5-query";
-/// What Redis wants before it answers.
+/// The password of Redis.
 pub(super) const PASSWORD: &str = "pas-Qd6hJ3yU8oF1-redis";
 
-/// What the program showed.
+/// The output of the program.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// Answers that hold a webhook's settings, its URL with them.
+    /// Answers that show a webhook's settings, including its URL.
     pub(super) answered: String,
     /// All other answers.
     pub(super) printed: String,
@@ -28,14 +28,14 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// An answer that shows a webhook's settings.
+    /// Takes an answer that shows a webhook's settings.
     pub(super) fn answer(&mut self, output: &Output) -> Option<i32> {
         self.answered += &output.stdout;
         self.logged += &output.stderr;
         output.code
     }
 
-    /// Any other answer.
+    /// Takes any other answer.
     pub(super) fn take(&mut self, output: &Output) -> Option<i32> {
         self.printed += &output.stdout;
         self.logged += &output.stderr;
@@ -43,7 +43,7 @@ impl Seen {
     }
 }
 
-/// Asserts that none of these is in the text, in none of its [`forms`].
+/// Asserts that the text contains none of these secrets, in none of their [`forms`].
 pub(super) fn assert_hidden<'a>(place: &str, text: &str, secrets: impl IntoIterator<Item = &'a str>) {
     for secret in secrets {
         for form in forms(secret) {
@@ -53,8 +53,8 @@ pub(super) fn assert_hidden<'a>(place: &str, text: &str, secrets: impl IntoItera
     }
 }
 
-/// A secret as it might lie about: as it is, without its ends (a mask shows the last 4), in hexadecimal, in base64
-/// from wherever in a longer text it begins.
+/// The forms in which a secret may appear: as it is, without its ends (a mask shows the last 4), in hexadecimal, and in
+/// base64 at any offset of a longer text.
 fn forms(secret: &str) -> Vec<String> {
     let middle = &secret[4..secret.len() - 8];
     let hexadecimal = format!("{:02x?}", middle.as_bytes()).replace(", ", "").replace(['[', ']'], "");

@@ -1,4 +1,4 @@
-//! All that Redis holds, as text, and all that it ever wrote to its disk.
+//! Everything that Redis holds, as text, and everything that it ever wrote to its disk.
 
 use std::{fmt::Write, path::Path};
 
@@ -6,11 +6,11 @@ use redis::aio::MultiplexedConnection;
 
 use crate::support::*;
 
-/// A dump.
+/// The contents of a Redis.
 pub(super) struct Dump {
     /// Every key with its value.
     pub(super) text: String,
-    /// The same without the webhooks' settings, where a customer's URL belongs.
+    /// The same without the webhooks' settings, which may contain a customer's URL.
     pub(super) without_settings: String,
 }
 
@@ -46,7 +46,7 @@ async fn read_key(redis: &mut MultiplexedConnection, key: &str) -> String {
         "list" => redis::cmd("LRANGE"),
         "zset" => redis::cmd("ZRANGE"),
         "stream" => redis::cmd("XRANGE"),
-        // Gone meanwhile.
+        // The key was deleted in the meantime.
         "none" => return String::new(),
         other => panic!("{key} is a {other}, and no documented key is"),
     };
@@ -68,7 +68,8 @@ fn text(value: &redis::Value, dump: &mut String) {
     }
 }
 
-/// Every file of the server: the append-only file has each write since the start, what is deleted by now included.
+/// The content of every file of the server. The append-only file has each write since the start, including deleted
+/// data.
 pub(super) fn written(redis: &RedisServer) -> String {
     fn read(path: &Path, all: &mut String) {
         if path.is_dir() {

@@ -1,4 +1,4 @@
-//! No error shows a secret, whatever was given wrongly, and no log line beside it.
+//! No error shows a secret, however wrong the input, and neither does the log.
 
 use redis::AsyncCommands;
 
@@ -7,7 +7,7 @@ use super::{
     *,
 };
 
-/// Where a secret may be pasted by mistake, or is beyond what may be.
+/// Inputs into which a secret may be pasted by mistake, or that are not allowed.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_refusal_shows_what_it_refuses() {
     let receiver = Receiver::start().await;
@@ -36,7 +36,7 @@ async fn no_refusal_shows_what_it_refuses() {
         let output = program.run_with_input(words, input.clone()).await;
         assert!(matches!(output.code, Some(2 | 4)), "{input}: {output:#?}");
         seen.take(&output);
-        // There the name is the question, and is repeated; the value never.
+        // Here the name is the question, so the answer repeats it, but never the value.
         let is_in_name = input.split(':').next().is_some_and(|name| name.contains(VALUE));
         for words in [&["egress", "check-header"][..], &["egress", "check-header", "--json"]] {
             if !is_in_name || !input.contains(':') {
@@ -63,7 +63,7 @@ async fn no_refusal_shows_what_it_refuses() {
     }
 }
 
-/// A webhook whose secret cannot be opened, and one that cannot even be read.
+/// A webhook whose secret cannot be opened, and one whose settings cannot be read.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_error_about_a_webhook_in_redis_shows_what_it_holds() {
     let receiver = Receiver::start().await;
@@ -89,7 +89,7 @@ async fn no_error_about_a_webhook_in_redis_shows_what_it_holds() {
 
     let mut sealed: Value = serde_json::from_str(&good).unwrap();
     let mut clear = sealed.clone();
-    // As somebody might write it who does not know better: as it is, or where the key's id should stand.
+    // As an uninformed person might write it: the plain secret, or a secret in place of the key's id.
     sealed["authentication"]["token"] = format!("v1.{TOKEN}.{VALUE}").into();
     clear["authentication"]["token"] = TOKEN.into();
     let odd = good.replacen("\"active\":true", &format!("\"active\":\"{VALUE}\""), 1);

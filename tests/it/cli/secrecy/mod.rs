@@ -1,7 +1,7 @@
-//! No secret is ever seen again: not printed, not logged at any level, in no error, not readable in Redis.
+//! No secret is ever shown again: not printed, not logged at any level, in no error, not readable in Redis.
 //!
-//! The secrets here are canaries: texts that occur nowhere else. Everything that the program prints and logs and all
-//! that Redis holds or ever wrote to its disk is searched for them, in several spellings.
+//! The secrets here are canaries: texts that occur nowhere else. The tests search everything that the program prints
+//! and logs, and all that Redis holds or ever wrote to its disk, for them in several spellings.
 
 mod canary;
 mod dump;
@@ -12,11 +12,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use self::canary::{CAPABILITY, PASSWORD, QUERY, Seen, TOKEN, VALUE, assert_hidden};
 use super::*;
 
-/// Everything, and the libraries that see requests by name, which no filter may let speak.
+/// All levels, and by name the libraries that see requests; no filter may let these libraries log.
 const LOUDEST: &str = "trace,h2=trace,h2::codec=trace,hyper::proto=trace,hyper_util::client=trace,reqwest=trace,\
                        rustls::client=trace,redis=trace,hickory_resolver=trace";
 
-/// A program whose Redis wants a password, and who logs all that it can.
+/// A program whose Redis requires a password, and that logs as much as possible.
 async fn loud(here: &Installation, redis: &RedisServer) -> Program {
     let set = redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(PASSWORD).clone();
     let _: () = set.query_async(&mut here.redis.clone()).await.unwrap();
@@ -53,7 +53,7 @@ async fn no_secret_is_printed_logged_or_readable_in_redis() {
     every_command(&program, &webhooks, &mut seen).await;
     here.drained().await;
 
-    // Before the account is purged, and then what is left of it.
+    // Before the account is purged; the rest is read afterwards.
     let held = dump::read(&mut here.redis.clone()).await;
     let purge = ["account", "purge", "--account", "acme", "--yes"];
     assert_eq!(seen.take(&program.run(purge).await), Some(0));
@@ -70,7 +70,7 @@ async fn no_secret_is_printed_logged_or_readable_in_redis() {
     assert!(seen.answered.contains("••••arer") && seen.answered.contains("••••ader"), "masked: {}", seen.answered);
     assert!(worker.stderr.contains("\"level\":\"TRACE\"") || worker.stderr.contains("\"level\":\"DEBUG\""));
     for place in [&held.text, &written] {
-        assert!(place.contains(CAPABILITY), "the webhooks are in it");
+        assert!(place.contains(CAPABILITY), "the text has the webhooks");
     }
     seen.take(&worker);
     let Seen { answered, printed, logged } = &seen;
@@ -85,7 +85,7 @@ async fn no_secret_is_printed_logged_or_readable_in_redis() {
     for (place, text) in everywhere {
         assert_hidden(place, text, [TOKEN, VALUE, PASSWORD].into_iter().chain(keys));
     }
-    // The webhook's own settings show its URL, and nothing else does.
+    // Only the webhook's own settings show its URL.
     for (place, text) in [("tables", printed), ("the log", logged), ("Redis beside settings", &held.without_settings)] {
         assert_hidden(place, text, [CAPABILITY, QUERY]);
     }
@@ -95,10 +95,10 @@ async fn no_secret_is_printed_logged_or_readable_in_redis() {
     }
 }
 
-/// What secrets are sealed with anew: 32 bytes, for nobody's secrets.
+/// The new key for sealing: 32 bytes that protect no real secrets.
 const ROTATED_KEY: &str = "dGhlIG5leHQga2V5LCBmb3IgdGVzdHMgb25seSwgMzI=";
 
-/// All that can be asked about the webhooks of `acme`, in both forms.
+/// Every question about the webhooks of `acme`, in both output forms.
 async fn every_command(program: &Program, webhooks: &[String], seen: &mut Seen) {
     for target in webhooks {
         for words in [
@@ -138,7 +138,7 @@ async fn every_command(program: &Program, webhooks: &[String], seen: &mut Seen) 
         &["queue", "rejected", "requeue", "--all"],
         &["queue", "rejected", "drop", "--all", "--json"],
         &["secrets", "rotate", "--dry-run"],
-        // And back, for the worker has the old key alone.
+        // And back, because the worker has only the old key.
         &["secrets", "rotate"],
     ] {
         assert_eq!(seen.take(&both.run(words).await), Some(0), "{words:?}");
@@ -166,7 +166,7 @@ async fn a_new_key_is_one_line_of_32_bytes_in_base64_and_never_the_same() {
     }
     assert_ne!(keys[0], keys[1]);
 
-    // As a mounted file, it serves.
+    // The key works as a mounted file.
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let key = file(&format!("{}\n", keys[0]));

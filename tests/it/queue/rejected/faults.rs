@@ -1,4 +1,4 @@
-//! Entries that are no event, and the reason that each must be given. A reason that ends in `…` is its beginning.
+//! Entries that are not valid events, and the reason that each must get. A reason that ends in `…` is only a beginning.
 
 use super::{Fields, fields, foreign};
 use crate::support::*;
@@ -25,7 +25,7 @@ pub(super) fn all(prefix: &str) -> Vec<(Fields, String)> {
     all
 }
 
-/// Fields that are missing, foreign, or there twice.
+/// Missing, foreign and duplicate fields.
 fn entries() -> Vec<(Fields, &'static str)> {
     let delivery = format!("{}\n{TRANSCRIPT}", line());
     let (account, envelope) = (("account", "acme"), ("envelope", TRANSCRIPT));
@@ -57,7 +57,7 @@ fn entries() -> Vec<(Fields, &'static str)> {
     ]
 }
 
-/// Accounts and ids that are none.
+/// Invalid accounts and ids.
 fn names() -> Vec<(Fields, &'static str)> {
     let account = |account: &[u8]| {
         let mut all = fields(&[("envelope", TRANSCRIPT)]);
@@ -75,7 +75,7 @@ fn names() -> Vec<(Fields, &'static str)> {
     accounts.into_iter().map(account).chain(ids.into_iter().map(id)).collect()
 }
 
-/// Envelopes that are none.
+/// Invalid envelopes.
 fn envelopes() -> Vec<(Vec<u8>, &'static str)> {
     let with = |event: &str, timestamp: &str, data: &str| {
         format!(r#"{{"event":{event},"timestamp":{timestamp},"data":{data}}}"#).into_bytes()
@@ -134,7 +134,7 @@ fn envelopes() -> Vec<(Vec<u8>, &'static str)> {
     all
 }
 
-/// Deliveries that are none: the line, the newline, the envelope.
+/// Invalid deliveries: the line, the newline, the envelope.
 fn deliveries() -> Vec<(Fields, &'static str)> {
     const NO_LINE: &str = "the delivery has no first line";
     const NOT_ONE: &str = "the delivery's first line is not a delivery: column …";

@@ -1,4 +1,4 @@
-//! Entries that are no event: each is set aside with a reason that names its fault, and can be put back or dropped.
+//! Invalid entries: each is set aside with a reason that names its fault, and can be requeued or dropped.
 
 use redis::AsyncCommands;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ mod faults;
 
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Adds an entry with any fields; answers its id.
+/// Adds an entry with any fields. Answers its id.
 async fn add(here: &Installation, key: &str, fields: &Fields) -> String {
     let mut add = redis::cmd("XADD");
     add.arg(here.key(key)).arg("*");
@@ -38,7 +38,7 @@ fn fields(pairs: &[(&str, &str)]) -> Fields {
     pairs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
 }
 
-/// An entry of this many fields that are nobody's.
+/// An entry with this many unknown fields.
 fn foreign(count: usize) -> Fields {
     (0..count)
         .map(|number| (format!("name{number}").into_bytes(), format!("välue \"{number}\" \0").into_bytes()))
@@ -50,7 +50,7 @@ async fn every_malformed_entry_is_set_aside_whole_with_its_fault_named_and_the_w
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await;
-    // It has noted one partition; nothing lies there yet.
+    // The worker has noted one partition; nothing is in it yet.
     let _: () = here.redis.clone().del(format!("{}:meta", here.prefix)).await.unwrap();
     let here = here.with("LYNKHOOK_QUEUE__PARTITIONS", "2").await.with("LYNKHOOK_EVENT__MAX_BYTES", "2000").await;
     let webhook = here.add("acme", &receiver.url("/hook")).await;
@@ -61,7 +61,7 @@ async fn every_malformed_entry_is_set_aside_whole_with_its_fault_named_and_the_w
     for (fault, _) in &faults {
         added.push(add(&here, "queue", fault).await);
     }
-    // Valid, each in its own way: one for no webhook, one with many fields besides, one that is nested deeply.
+    // Valid entries of unusual kinds: one for no webhook, one with many other fields, one that is deeply nested.
     here.push("nobody.0", TRANSCRIPT).await;
     let mut many = foreign(5000);
     many.extend(fields(&[("account", "acme"), ("envelope", TRANSCRIPT)]));
@@ -103,7 +103,7 @@ async fn every_malformed_entry_is_set_aside_whole_with_its_fault_named_and_the_w
     assert_eq!(worker.wait().await, Some(0));
     assert!(!worker.stderr().contains("panicked"), "{}", worker.stderr());
     let listed = here.program.json(["queue", "rejected", "list", "--partition", "0", "--limit", "1000"]).await;
-    assert_eq!(listed.as_array().unwrap().len(), faults.len(), "all of them can be shown");
+    assert_eq!(listed.as_array().unwrap().len(), faults.len(), "all entries can be shown");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,14 +144,14 @@ async fn what_was_rejected_is_delivered_once_it_is_requeued_under_settings_that_
     let requeued = here.program.json(["queue", "rejected", "requeue", "--all"]).await;
     assert_eq!(requeued, json!({ "requeued": 3, "stayed": 1 }));
     let queued: Vec<Fields> = entries(&here, "queue").await.into_iter().map(|(_, fields)| fields).collect();
-    assert_eq!(queued, originals[..3], "the fields as they came, in order");
+    assert_eq!(queued, originals[..3], "the original fields, in order");
     let _worker = here.program.worker([]);
     let delivered = receiver.wait_for("/hook", 1, SOON).await;
     assert_eq!(delivered[0].body, large.as_bytes());
     here.drained().await;
     let again = until_rejected(&here, 3).await;
 
-    // While a worker rejects them again at once, requeueing all still comes to an end.
+    // A worker rejects them again at once, and requeueing all of them still ends.
     let requeued = here.program.json(["queue", "rejected", "requeue", "--all"]).await;
     assert_eq!(requeued, json!({ "requeued": 2, "stayed": 1 }));
     here.drained().await;
@@ -181,7 +181,7 @@ async fn requeueing_and_dropping_go_in_batches_and_keep_the_order() {
     let queued: Vec<_> = entries(&here, "queue").await.into_iter().map(|(_, fields)| fields[0].1.clone()).collect();
     assert_eq!(queued, (0..120).map(|number: u8| number.to_string().into_bytes()).collect::<Vec<_>>());
     let exists: bool = here.redis.clone().exists(here.key("rejected")).await.unwrap();
-    assert!(!exists, "an empty key is no key");
+    assert!(!exists, "an empty stream has no key");
     assert_eq!(
         here.program.json(["queue", "rejected", "requeue", "--all"]).await,
         json!({ "requeued": 0, "stayed": 0 })

@@ -26,7 +26,7 @@ if (cluster.isPrimary) {
         request.resume().on("end", () => response.end("ok"));
     });
     server.listen(Number(process.argv[2]), "127.0.0.1");
-    // The handler that every guide shows: no new connections, idle ones are closed, requests end.
+    // The handler that every guide shows: no new connections, close idle ones, finish the requests.
     process.on("SIGTERM", () => {
         server.close(() => process.exit(0));
         setTimeout(() => process.exit(0), KILL_TIMEOUT_MS);

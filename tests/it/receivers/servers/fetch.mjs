@@ -1,9 +1,9 @@
 // The client to compare with, Node's fetch: fetch.mjs URL LOCAL_ADDRESS BODY_FILE BURST EVERY_MS TURNS. It POSTs the
 // body BURST times every EVERY_MS, then prints one line of JSON: the number of requests, and the lost ones by reason.
 //
-// The connections come from LOCAL_ADDRESS, so that a server that counts by address tells this client from the worker.
-// `fetch` has no such option, but its Agent has. So this Agent is one more of the class that `fetch` uses by itself,
-// with every other option as it comes (keep-alive included).
+// The connections come from LOCAL_ADDRESS, so that a server that counts by address can tell this client from the
+// worker. `fetch` has no option for that, but its Agent has. So this is another Agent of the class that `fetch` uses by
+// itself, with all other options at their defaults (keep-alive included).
 import fs from "node:fs";
 import { setTimeout } from "node:timers/promises";
 

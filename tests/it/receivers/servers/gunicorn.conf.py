@@ -1,4 +1,4 @@
-"""TLS, and an access log that tells connections apart; the rest is as gunicorn has it."""
+"""TLS, and an access log that tells connections apart; everything else is gunicorn's default."""
 
 certfile = "certificate.pem"
 keyfile = "key.pem"

@@ -1,4 +1,4 @@
-//! A queue whose last id is the largest there is takes nothing: an audit opens it again.
+//! A queue whose last id is the largest possible id takes no entries until an audit opens it again.
 
 use super::*;
 
@@ -29,12 +29,12 @@ async fn the_largest_id_leaves_the_queue_open_and_its_entry_is_delivered_under_a
         let seen = bench.audit().await;
         assert!(seen.is_exhausted && !seen.trimmed && seen.unheld == 0, "{seen:?}");
         if !in_hand && !sets_ids_back(&bench).await {
-            // It is worked off under its id.
+            // The entry is processed with its id.
             assert_eq!(bench.take_some("a", 10).await.len(), 4);
             continue;
         }
         if in_hand && !sets_ids_back(&bench).await {
-            // The queue begins anew when it is empty.
+            // The queue's ids begin again when it is empty.
             for entry in &ids {
                 bench.cli::<u64>(&format!("XACK {queue} workers {entry}")).await;
                 bench.cli::<u64>(&format!("XDEL {queue} {entry}")).await;
@@ -48,7 +48,11 @@ async fn the_largest_id_leaves_the_queue_open_and_its_entry_is_delivered_under_a
         if in_hand {
             assert_eq!(read, [pushed]);
         } else {
-            assert_eq!((&read[..3], &read[4..]), (&ids[..], &[pushed][..]), "the one between them is the largest's");
+            assert_eq!(
+                (&read[..3], &read[4..]),
+                (&ids[..], &[pushed][..]),
+                "the entry between them had the largest id"
+            );
         }
         let seen = bench.audit().await;
         assert!(!seen.trimmed && seen.unheld == 0, "{seen:?}");
@@ -68,7 +72,7 @@ async fn all_entries_under_the_largest_ms_get_new_ids_once_none_of_them_is_in_ha
     let seen = bench.audit().await;
     assert!(seen.is_exhausted && !seen.trimmed, "{seen:?}");
     if !sets_ids_back(&bench).await {
-        return assert_eq!(bench.take_some("a", 10).await.len(), 6, "they are worked off under their ids");
+        return assert_eq!(bench.take_some("a", 10).await.len(), 6, "the entries are processed with their ids");
     }
     let pushed = bench.push_many(1).await;
     let entries = bench.entries("queue").await;
@@ -82,7 +86,7 @@ async fn all_entries_under_the_largest_ms_get_new_ids_once_none_of_them_is_in_ha
     assert!(bench.leases().await.iter().any(|(id, ..)| *id == pushed[0]) && !seen.trimmed && seen.unheld == 0);
 }
 
-/// Whether this Redis sets a stream's last id back behind one that was deleted.
+/// Whether this Redis can set a stream's last id back below that of a deleted entry.
 async fn sets_ids_back(bench: &Bench) -> bool {
     let info: redis::InfoDict = redis::cmd("INFO").query_async(&mut bench.redis.clone()).await.unwrap();
     let version: String = info.get("redis_version").unwrap();

@@ -1,4 +1,4 @@
-//! Audits: entries that nobody holds come back, and what somebody took out of the queue is noticed once.
+//! Audits: entries without a holder come back, and entries that were removed from the queue by hand are noticed once.
 
 mod largest_id;
 mod settled;
@@ -12,17 +12,17 @@ const LEASE: Duration = Duration::from_secs(30);
 const LARGEST: &str = "18446744073709551615-18446744073709551615";
 
 impl Bench {
-    /// An audit as `b`, whoever looked before.
+    /// An audit by `b`, even if another worker has just looked.
     async fn audit(&self) -> Audit {
         self.store.audit(0, "b", LEASE, true).await.unwrap().expect("there is a group")
     }
 
-    /// Only a look.
+    /// Only looks.
     async fn look(&self) -> Audit {
         self.store.look_at_group(0).await.unwrap().expect("there is a group")
     }
 
-    /// Pushes so many events; answers their entries.
+    /// Pushes `count` events. Answers their entries.
     async fn push_many(&self, count: usize) -> Vec<String> {
         let mut ids = Vec::new();
         for _ in 0..count {
@@ -36,7 +36,7 @@ impl Bench {
         reader.read(most).await.unwrap().into_iter().map(|entry| entry.id.0).collect()
     }
 
-    /// What is pending: entry, consumer, delivery count.
+    /// The pending entries: entry, consumer, delivery count.
     async fn leases(&self) -> Vec<(String, String, u32)> {
         let all: Vec<(String, String, u64, u32)> =
             self.cli(&format!("XPENDING {} workers - + 10000", self.key("queue"))).await;
@@ -68,7 +68,7 @@ async fn entries_of_a_consumer_that_was_deleted_come_back_once_and_those_of_othe
     let alive: Vec<_> = bench.leases().await.into_iter().filter(|(_, consumer, _)| consumer == "alive").collect();
     assert_eq!(alive, kept.iter().map(|id| (id.clone(), "alive".to_owned(), 1)).collect::<Vec<_>>());
     assert_eq!((bench.audit().await.unheld, bench.look().await.unheld, bench.claim_all().await.len()), (0, 0, 0));
-    assert_eq!(bench.take_some("alive", 100).await.len(), 10, "what nobody has read is still to be read");
+    assert_eq!(bench.take_some("alive", 100).await.len(), 10, "unread entries are still unread");
     assert_eq!((bench.counted("trims_seen").await, bench.counted("entries_trimmed").await), (0, 0));
 }
 
@@ -79,7 +79,7 @@ async fn a_worker_that_looked_just_now_spares_the_others_the_look() {
     assert_eq!([audit(false).await, audit(false).await, audit(true).await], [true, false, true]);
     bench.look().await;
     bench.cli::<()>(&format!("HSET {} at 99999999999999", bench.key("audit"))).await;
-    assert!(audit(false).await, "a clock that was set back stops nobody");
+    assert!(audit(false).await, "a clock that was set back stops no audit");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +97,7 @@ async fn what_lies_before_a_position_that_was_set_is_found_wherever_it_was_set_t
         assert_eq!(claimed, ids[..usize::try_from(behind).unwrap()], "{to}");
         let next = bench.push_many(1).await;
         let read = bench.take_some("a", 100).await;
-        assert_eq!(read, [&ids[claimed.len()..], &next].concat(), "what comes later is read as ever: {to}");
+        assert_eq!(read, [&ids[claimed.len()..], &next].concat(), "later entries are read as before: {to}");
         assert!(!bench.look().await.is_beyond, "{to}");
     }
 }
@@ -108,7 +108,7 @@ async fn thousands_are_looked_at_in_short_steps() {
     let ids = bench.push_many(1300).await;
     bench.take_some("alive", 1300).await;
     let queue = bench.key("queue");
-    // Every other one, and all of the last 300.
+    // Every other entry, and all of the last 300.
     let lost: Vec<&String> =
         ids.iter().enumerate().filter(|(n, _)| n % 2 == 0 || *n >= 1000).map(|(_, id)| id).collect();
     let (consumer, mut give) = ("dead", redis::cmd("XCLAIM"));

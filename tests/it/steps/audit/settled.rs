@@ -1,4 +1,4 @@
-//! An attempt whose entry is gone from the queue is settled in full and once.
+//! An attempt whose entry has gone from the queue is settled fully and once.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,8 @@ async fn an_attempt_whose_queue_was_lost_is_settled_in_full_and_once() {
             bench.cli::<redis::Value>(&how.replace("{}", &queue)).await;
             bench.cli::<u64>(&format!("XTRIM {queue} MAXLEN 0")).await;
             bench.store.ensure_group(0).await.unwrap();
-            // Others go on in the queue, which begins its ids anew: not in the same millisecond, or they would have this one's.
+            // Other entries follow in the queue, whose ids begin again. They come in a later millisecond, or one would
+            // have this entry's id.
             let (taken_ms, _) = held.entry.order().unwrap();
             eventually(SOON, "the next millisecond", async || {
                 (bench.store.now(0).await.unwrap().timestamp_millis() > taken_ms.cast_signed()).then_some(())
@@ -76,7 +77,7 @@ async fn an_attempt_whose_entry_another_took_over_or_settled_stays_lost_though_t
     );
     assert_eq!((bench.counted("entries_trimmed").await, bench.log(webhook).await.len()), (0, 1));
 
-    // An entry that came after the group was made, and is settled.
+    // An entry that came after the group was created, and was settled.
     bench.queue(&delivery).await;
     let held = bench.take("a").await.remove(0);
     let before = held.entry.order().unwrap().0 - 1;

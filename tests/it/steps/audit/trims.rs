@@ -21,7 +21,7 @@ async fn what_was_trimmed_unread_is_noticed_once_with_how_many() {
         assert_eq!((seen.trimmed, seen.entries_trimmed), (false, 0), "once");
         assert!(seen.trim_noticed.is_some_and(|ago| ago < SOON), "{seen:?}");
         assert_eq!(bench.counted("trims_seen").await, 1);
-        // Those that were in hand are counted when their leases are renewed.
+        // Entries that were in hand are counted when their leases are renewed.
         let leases: Vec<Fence> = read
             .iter()
             .map(|id| Fence { partition: 0, entry: lynkhook::store::EntryId(id.clone()), deliveries: 1 })
@@ -34,7 +34,7 @@ async fn what_was_trimmed_unread_is_noticed_once_with_how_many() {
         assert_eq!(bench.counted("entries_trimmed").await, 20);
         assert_eq!(bench.take_some("a", 100).await.len(), 10);
         let seen = bench.audit().await;
-        assert_eq!((seen.trimmed, seen.unheld), (false, 0), "what was left is read, and nothing is missing");
+        assert_eq!((seen.trimmed, seen.unheld), (false, 0), "the remaining entries are read, and none is missing");
     }
 }
 
@@ -104,7 +104,7 @@ async fn a_queue_that_was_filled_and_deleted_before_the_first_look_is_noticed_an
             bench.cli::<()>(&format!("DEL {}", bench.key("audit"))).await;
         }
         assert!(bench.store.ensure_group(0).await.unwrap());
-        assert!(!bench.store.ensure_group(0).await.unwrap(), "it is there");
+        assert!(!bench.store.ensure_group(0).await.unwrap(), "the group exists");
         bench.push_many(9).await;
         assert_eq!(bench.look().await.trimmed, !flushed);
         assert_eq!(bench.audit().await.trimmed, !flushed);
@@ -112,7 +112,8 @@ async fn a_queue_that_was_filled_and_deleted_before_the_first_look_is_noticed_an
     }
 }
 
-/// Another server goes on with what it knows of the group, which may be old: that is no trim, and a trim is counted all the same.
+/// Another server continues with its own data about the group, which may be old. That is no trim, and a real trim is
+/// still counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_a_restart_after_a_rewrite_nor_a_failover_is_told_as_a_trim_and_a_trim_afterwards_is_counted() {
     for fails_over in [false, true] {

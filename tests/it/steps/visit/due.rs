@@ -1,4 +1,4 @@
-//! The times of visits and releases: which webhooks are due, whatever else lies there.
+//! The times of visits and releases: which webhooks are due, even with other members among them.
 
 use super::*;
 

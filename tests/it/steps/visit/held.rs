@@ -1,4 +1,4 @@
-//! A visit keeps what a webhook holds within its limits, and its sum of bytes true.
+//! A visit keeps a webhook's held deliveries within its limits, and its sum of bytes correct.
 
 use super::*;
 
@@ -19,13 +19,13 @@ async fn a_webhook_that_is_off_never_holds_much_more_than_it_may_of_200_events_o
             waiting.push(bench.waiting(&held, &delivery, Reason::Off).await);
         }
         assert_eq!(bench.store.hold(0, "a", &waiting).await.unwrap(), vec![StepAnswer::Done; 4]);
-        // Only those visits are made that holding planned.
+        // Only visits that holding planned are made.
         bench.visit_if_due("acme", webhook).await;
         most = most.max(bench.bytes(&key).await);
     }
     assert!(most <= (64 + 16) << 20, "{most}");
     let (left, bytes) = (bench.len(&key).await, bench.bytes(&key).await);
-    assert!(bytes > 48 << 20, "no more goes than has to: {bytes}");
+    assert!(bytes > 48 << 20, "no more is dropped than necessary: {bytes}");
     assert_eq!(left as u64 + bench.counted("held_overflow").await, 200);
 }
 
@@ -46,7 +46,7 @@ async fn a_sum_that_is_missing_or_far_too_high_is_weighed_and_another_is_believe
         bench.visit("acme", webhook).await;
         assert_eq!(bench.held_bytes(webhook).await.as_ref(), Some(left), "{noted:?}");
     }
-    // Nor does a sum outlive what is held.
+    // The sum does not outlive the held deliveries either.
     bench.cli::<()>(&format!("DEL {}", bench.key(&format!("held:{webhook}")))).await;
     bench.visit("acme", webhook).await;
     assert_eq!(bench.held_bytes(webhook).await, None);
@@ -59,19 +59,19 @@ async fn of_a_webhook_that_is_on_nothing_is_trimmed_and_of_one_that_is_off_the_o
         let (webhook, max_bytes) = (bench.webhook("acme", active).await, 1_u64 << 20);
         let held = format!("held:{webhook}");
         for number in 0..30 {
-            // Redis reserves memory in steps, one of which these nearly fill.
+            // Redis reserves memory in steps, and each delivery nearly fills one.
             put_held_counted(&bench, webhook, &large(webhook, 56_900 + number)).await;
         }
         let before = bench.entries(&held).await;
         bench.visit("acme", webhook).await;
         let (left, bytes) = (bench.entries(&held).await, bench.bytes(&held).await);
         let dropped = before.len() - left.len();
-        assert_eq!(left, before[dropped..], "the oldest go");
+        assert_eq!(left, before[dropped..], "the oldest are dropped");
         assert_eq!(bench.counted("held_overflow").await, dropped as u64);
         if active {
             assert_eq!(dropped, 0);
         } else {
-            // A sixteenth below it, give or take one entry.
+            // A sixteenth below the limit, within one entry.
             let sixteenth_below = max_bytes - max_bytes / 16;
             assert!(sixteenth_below.abs_diff(bytes) < 70_000 && bytes < max_bytes, "{bytes}");
         }
@@ -79,7 +79,7 @@ async fn of_a_webhook_that_is_on_nothing_is_trimmed_and_of_one_that_is_off_the_o
         assert!((HOUR_MS / 2..=HOUR_MS).contains(&next), "{active}: {next}");
         let sum: u64 = bench.held_bytes(webhook).await.unwrap().parse().unwrap();
         assert!(sum.abs_diff(bytes) < bytes / 8, "{active}: {sum} for {bytes}");
-        // One that is as large as all that may be held is kept: it is the newest.
+        // A delivery as large as the whole limit is kept, because it is the newest.
         put_held_counted(&bench, webhook, &large(webhook, MIB)).await;
         bench.visit("acme", webhook).await;
         while bench.visit_in_ms("acme", webhook).await.unwrap() <= 0 {
@@ -89,7 +89,7 @@ async fn of_a_webhook_that_is_on_nothing_is_trimmed_and_of_one_that_is_off_the_o
     }
 }
 
-/// Fills what a webhook that is off holds with entries of these sizes; then visits it for as long as a visit is due at once.
+/// Fills `held` of a webhook that is off with entries of these sizes, then visits it while a visit is due at once.
 /// Answers how many entries each visit dropped.
 async fn visits_until_within(bench: &Bench, webhook: WebhookId, sizes: &[usize]) -> Vec<usize> {
     let held = format!("held:{webhook}");
@@ -136,14 +136,17 @@ async fn the_oldest_go_step_by_step_until_what_is_held_is_within_its_bytes_and_n
         let held = format!("held:{webhook}");
         let (left, bytes) = (bench.len(&held).await, usize::try_from(bench.bytes(&held).await).unwrap());
         println!(
-            "{} of {:?}…: {dropped:?} went, {left} with {bytes} bytes are left of {max_bytes}",
+            "{} of {:?}…: {dropped:?} dropped, {left} with {bytes} bytes left of {max_bytes}",
             sizes.len(),
             sizes[0]
         );
         assert!(bytes < max_bytes || left == 1, "{bytes} of {max_bytes}");
-        // One entry more than a sixteenth below; a node of small ones counts as one.
+        // At most one entry below a sixteenth under the limit; a stream node of small entries counts as one entry.
         let most_bytes = sizes.iter().max().unwrap() * 5 / 4 + 8192;
-        assert!(bytes + most_bytes > max_bytes * 15 / 16, "more than had to went: {bytes} of {max_bytes} are left");
+        assert!(
+            bytes + most_bytes > max_bytes * 15 / 16,
+            "more than necessary was dropped: {bytes} of {max_bytes} are left"
+        );
         assert_eq!(bench.counted("held_overflow").await, (sizes.len() - left) as u64);
         assert!(dropped.iter().all(|dropped| *dropped <= 16 * 256) && dropped.len() < 40, "{dropped:?}");
     }

@@ -1,5 +1,5 @@
-//! Visiting: a webhook is looked after when its visit is due, whatever somebody spoiled there, and as long as there is
-//! something to look after.
+//! Visiting: a webhook is visited when its visit is due, even if its keys were damaged by hand, until it has nothing
+//! left that can become too old.
 
 mod due;
 mod held;
@@ -29,10 +29,10 @@ async fn a_visit_that_is_not_due_or_not_planned_changes_nothing() {
         assert_eq!(changed(&before, &bench.state().await), [""; 0], "{planned}");
     }
     assert_eq!(bench.visit("acme", webhook).await, Visited::Made);
-    assert_eq!(bench.log(webhook).await.len(), 0, "and when it is due, it is made");
+    assert_eq!(bench.log(webhook).await.len(), 0, "and when the visit is due, it is made");
 }
 
-/// Gives a webhook a log, two held and three failed deliveries, and all that is kept for them.
+/// Gives a webhook a log, two held and three failed deliveries, and all related keys.
 async fn furnish(bench: &Bench, account: &str, webhook: WebhookId) {
     put_held(bench, webhook, 2).await;
     for number in 0..3 {
@@ -120,7 +120,7 @@ async fn webhooks_that_were_visited_together_are_not_together_the_next_time_and_
         let next = bench.visit_in_ms("acme", webhook).await.unwrap();
         assert!((HOUR_MS / 2 - 1000..HOUR_MS / 60 * 55).contains(&next), "{next}");
         *minutes.entry(next / 60_000).or_default() += 1;
-        // Whatever plans it besides plans the same span, so that it does not creep up.
+        // Any other step that plans this visit chooses the same interval, so the visit does not move later.
         bench.store.log(&account_id("acme"), webhook, &log_of(&first("acme", webhook, "e1"))).await.unwrap();
         assert!(bench.visit_in_ms("acme", webhook).await.unwrap() <= next);
     }
@@ -178,7 +178,7 @@ async fn a_member_with_a_wrong_account_drops_nothing_of_a_webhook_that_another_a
     }
 }
 
-/// What somebody did by hand to a webhook that has nothing else.
+/// The damage to a webhook that has nothing else.
 const SPOILS: [(&str, &str); 12] = [
     ("a log entry that is no JSON", "LPUSH {logs} junk"),
     ("a log entry that is no object", "LPUSH {logs} 5"),

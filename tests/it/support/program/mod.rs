@@ -1,4 +1,5 @@
-//! The built program, run as an operator runs it: another process, its settings in the environment, nothing inherited.
+//! The built program, run as an operator runs it: another process, with its settings in the environment and nothing
+//! inherited.
 
 mod process;
 
@@ -10,11 +11,11 @@ use tokio::process::Command;
 use super::{DnsServer, Receiver, RedisServer};
 pub use process::{Output, Process};
 
-/// How long a command may run in [`Program::run`].
+/// The longest time that a command may run in [`Program::run`].
 const RUN_LIMIT: Duration = Duration::from_secs(60);
-/// 32 bytes, for nobody's secrets.
+/// 32 bytes that protect no real secrets.
 pub const SECRETS_KEY: &str = "dGVzdHMgb25seSwgbmV2ZXIgYSByZWFsIHNlY3JldCE=";
-/// A receiver is on 127.0.0.1.
+/// The receivers are on 127.0.0.1.
 const ALLOWED: &str = "127.0.0.0/8,localhost,hooks.test";
 
 /// One installation of the program: a Redis, a prefix, settings. Any number of processes can be started from it.
@@ -34,7 +35,7 @@ impl Program {
             .env("LYNKHOOK_EGRESS__ALLOW", ALLOWED)
     }
 
-    /// Trusts the receivers' authority. One receiver is enough for all; keep it as long as the program runs.
+    /// Trusts the receivers' authority. One receiver is enough for all of them; it must exist while the program runs.
     #[must_use]
     pub fn trusting(self, receiver: &Receiver) -> Self {
         self.env("LYNKHOOK_EGRESS__EXTRA_CA", receiver.ca_file())
@@ -61,12 +62,12 @@ impl Program {
         self
     }
 
-    /// Runs a command to its end, with nothing on standard input; panics if that takes longer than 60 s.
+    /// Runs a command to its end, with an empty standard input. Panics if that takes longer than 60 s.
     pub async fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
         self.run_with_input(args, "").await
     }
 
-    /// The same, with this on standard input.
+    /// The same, with `input` on standard input.
     pub async fn run_with_input<S: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = S>,
@@ -75,12 +76,12 @@ impl Program {
         Process::spawn(self.command(args), input.into()).output(RUN_LIMIT).await
     }
 
-    /// Runs a command with `--json`, asserts that it succeeds, and reads the one document that it prints.
+    /// Runs a command with `--json`, asserts that it succeeds, and reads the single document that it prints.
     pub async fn json<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> serde_json::Value {
         self.json_with_input(args, "").await
     }
 
-    /// The same, with this on standard input.
+    /// The same, with `input` on standard input.
     pub async fn json_with_input<S: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = S>,
@@ -96,12 +97,12 @@ impl Program {
             .unwrap_or_else(|error| panic!("{args:?} printed no JSON ({error}): {output:#?}"))
     }
 
-    /// Starts `lynkhook worker`, with these variables besides. It runs until it is told to stop or is dropped.
+    /// Starts `lynkhook worker` with these additional variables. It runs until it is told to stop or is dropped.
     pub fn worker<const N: usize>(&self, extra: [(&str, &str); N]) -> Process {
         extra.into_iter().fold(self.clone(), |program, (name, value)| program.env(name, value)).start(["worker"])
     }
 
-    /// Starts a worker that may have at most this many files open, connections included.
+    /// Starts a worker that may have at most this many open files, connections included.
     pub fn worker_with_files(&self, limit: usize) -> Process {
         let mut command = Command::new("sh");
         let script = format!("ulimit -n {limit}; exec \"$0\" worker");
@@ -114,14 +115,15 @@ impl Program {
         Process::spawn(self.command(args), Vec::new())
     }
 
-    /// The same from a shell that takes SIGHUP so: `default`, or `ignore`, as `nohup` does. The tests' own may do either.
+    /// The same from a shell that handles SIGHUP as `taken` says: `default`, or `ignore` like `nohup`. The tests' own
+    /// shell may do either.
     pub fn start_where_hangup_is(&self, taken: &str, args: &[&str]) -> Process {
         let mut command = Command::new("env");
         command.arg(format!("--{taken}-signal=HUP")).arg(env!("CARGO_BIN_EXE_lynkhook")).args(args);
         Process::spawn(self.with_environment(command), Vec::new())
     }
 
-    /// A command that is not started yet.
+    /// A command that has not been started.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lynkhook"));
         command.args(args);

@@ -1,4 +1,4 @@
-//! One running process: what it prints, the signals it can be sent, its end.
+//! One running process: its output, the signals it can be sent, and its end.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use tokio::task::JoinHandle;
 
 use crate::support::send_signal;
 
-/// How long a process may take to print an awaited line.
+/// The longest time until a process prints an expected line.
 const LINE_LIMIT: Duration = Duration::from_secs(30);
-/// How long a process may take to end; its own shutdown grace is 20 s.
+/// The longest time until a process ends; its own shutdown grace period is 20 s.
 const EXIT_LIMIT: Duration = Duration::from_secs(60);
 
-/// What a process has printed, and how it ended.
+/// The output of a process, and how it ended.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// `None` if a signal ended it.
@@ -24,7 +24,7 @@ pub struct Output {
     pub stderr: String,
 }
 
-/// A process of the program. Dropped, it is killed; if the test is panicking, what it printed is shown first.
+/// A process of the program. Dropping it kills it; if the test is panicking, its output is printed first.
 pub struct Process {
     child: Child,
     /// The command line, for messages.
@@ -33,7 +33,7 @@ pub struct Process {
     reading: [JoinHandle<()>; 2],
 }
 
-/// It grows line by line; when both streams have ended, the sender is gone.
+/// The output so far, line by line. When both streams have ended, the sender is dropped.
 #[derive(Clone, Debug, Default)]
 struct Printed {
     stdout: String,
@@ -48,7 +48,7 @@ impl Process {
         let mut child = command.kill_on_drop(true).spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut stdin = child.stdin.take().expect("it is piped");
         tokio::spawn(async move {
-            // A command that does not read its input closes it; that is its right.
+            // A command that does not read its input may close it.
             let _ = stdin.write_all(&input).await;
         });
         let (sender, printed) = watch::channel(Printed::default());
@@ -65,8 +65,8 @@ impl Process {
         self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name))
     }
 
-    /// Waits for a line with `pattern` in it, on either stream, and gives the line. One that is there already counts.
-    /// Panics after 30 s, or as soon as the process ends without it.
+    /// Waits for a line that contains `pattern`, on either stream, and answers the line. A line already printed counts.
+    /// Panics after 30 s, or as soon as the process ends without such a line.
     pub async fn wait_for_line(&self, pattern: &str) -> String {
         let mut printed = self.printed.clone();
         let there = |printed: &Printed| printed.line_with(pattern).is_some();
@@ -85,7 +85,7 @@ impl Process {
         self.printed.borrow().stderr.clone()
     }
 
-    /// Kills it with SIGKILL, as a crash would, and returns when it is gone.
+    /// Kills the process with SIGKILL, like a crash, and returns when it is gone.
     pub async fn kill9(&mut self) {
         self.child.kill().await.unwrap_or_else(|error| panic!("{} could not be killed: {error}", self.name));
     }
@@ -98,20 +98,20 @@ impl Process {
         self.signal("INT");
     }
 
-    /// What a line of its `/proc` status says, in KiB: `VmRSS` is its memory now, `VmHWM` the most it had.
+    /// A value of its `/proc` status, in KiB: `VmRSS` is the present memory, `VmHWM` the peak.
     pub fn memory_kib(&self, line: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':')).unwrap();
         value.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// How many files it has open, connections included.
+    /// The number of its open files, connections included.
     pub fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
     }
 
-    /// Lets it have at most this many files open from now on; those that it has open stay. `None` allows as many as it had
-    /// at its start.
+    /// Limits its open files to this number from now on; files that are already open stay. `None` restores the limit
+    /// that it had at its start.
     pub fn limit_files(&self, limit: Option<usize>) {
         let pid = rustix::process::Pid::from_raw(self.id().try_into().unwrap());
         let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.id())).unwrap();
@@ -122,7 +122,7 @@ impl Process {
         rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap();
     }
 
-    /// Freezes it; it keeps its sockets and does nothing, until [`sigcont`](Self::sigcont).
+    /// Freezes the process. It keeps its sockets and does nothing until [`sigcont`](Self::sigcont).
     pub fn sigstop(&self) {
         self.signal("STOP");
     }
@@ -136,12 +136,12 @@ impl Process {
         self.child.try_wait().expect("it is our child").is_some()
     }
 
-    /// Waits for its end and gives the exit code, or `None` if a signal ended it. Panics after 60 s.
+    /// Waits for its end and answers the exit code, or `None` if a signal ended it. Panics after 60 s.
     pub async fn wait(&mut self) -> Option<i32> {
         self.wait_at_most(EXIT_LIMIT).await
     }
 
-    /// Waits for its end, and for the end of what it prints; panics if that takes longer than `limit`.
+    /// Waits for its end, and for the end of its output. Panics if that takes longer than `limit`.
     pub async fn output(mut self, limit: Duration) -> Output {
         let code = self.wait_at_most(limit).await;
         for reading in &mut self.reading {

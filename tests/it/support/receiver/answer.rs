@@ -1,4 +1,4 @@
-//! What a receiver can be told to answer.
+//! The answers that a receiver can give.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use tokio::sync::watch;
 
-/// One answer. Those down to `Gate` are ordinary, the others are faults.
+/// One answer. The variants up to `Gate` are ordinary answers, the others are faults.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// Complete headers with this status, and an empty body.
@@ -15,16 +15,16 @@ pub enum Answer {
     StatusWithBody(u16, Bytes),
     /// 301 to this location.
     Redirect(String),
-    /// Reads the request and says nothing, for as long as the client stays.
+    /// Reads the request and sends nothing while the client stays.
     Silence,
     /// The other answer, after this time.
     Delay(Duration, Box<Answer>),
-    /// The other answer, when the test opens the gate; made by [`Gate::before`].
+    /// The other answer, once the test opens the gate; made by [`Gate::before`].
     Gate(Gate, Box<Answer>),
 
     /// Reads the request, then TCP RST.
     ResetBeforeHeaders,
-    /// Reads the request, then closes in good order.
+    /// Reads the request, then closes properly.
     CloseBeforeHeaders,
     /// A status line and half of a header block, then TCP RST.
     ResetInHeaders,
@@ -32,7 +32,7 @@ pub enum Answer {
     ResetInBody,
     /// A status line, then one header that grows by a byte each 200 ms and never ends.
     DripHeaders,
-    /// Complete headers with this status, then a body that grows by a byte each 200 ms, for as long as the client stays.
+    /// Complete headers with this status, then a body that grows by a byte every 200 ms while the client stays.
     DripBody(u16),
     /// `103 Early Hints`, complete, every 20 ms, and never a final status.
     InterimForever,
@@ -41,7 +41,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Waits for what has to come before the answer, and gives the answer itself.
+    /// Waits for the delay or gate, and answers the inner answer.
     pub(super) async fn when_due(mut self) -> Self {
         loop {
             self = match self {
@@ -59,7 +59,7 @@ impl Answer {
         }
     }
 
-    /// The response, where the answer is an ordinary one.
+    /// The response, if the answer is an ordinary one.
     pub(super) fn response(&self) -> Option<Response<Bytes>> {
         let (status, body) = match self {
             Self::Status(status) => (*status, Bytes::new()),
@@ -75,7 +75,7 @@ impl Answer {
     }
 }
 
-/// Holds answers back until the test opens it. Clones are the same gate.
+/// Holds answers back until the test opens it. Clones share the same gate.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<watch::Sender<bool>>);
 
@@ -89,7 +89,7 @@ impl Gate {
         Answer::Gate(self.clone(), Box::new(answer))
     }
 
-    /// Lets through what waits, and all that comes later.
+    /// Lets through all waiting answers and all later ones.
     pub fn open(&self) {
         self.0.send_replace(true);
     }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand: reads what clients send, and is free to answer wrongly.
+//! Hand-written HTTP/1.1: reads requests, and is free to answer wrongly.
 
 use std::io;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use super::{Answer, Exchange, Ledger, Received};
 const DRIP: Duration = Duration::from_millis(200);
 const INTERIM: Duration = Duration::from_millis(20);
 
-/// What becomes of the connection after an answer.
+/// The fate of the connection after an answer.
 enum After {
     NextRequest,
-    /// Close in good order, TLS included.
+    /// Close properly, TLS included.
     Close,
-    /// Let go of the socket; TCP RST if it was so prepared.
+    /// Drop the socket; this sends TCP RST if it was prepared for that.
     Drop,
 }
 
@@ -96,7 +96,7 @@ async fn repeat(connection: &mut Connection, bytes: &[u8], interval: Duration) -
     }
 }
 
-/// Has the kernel send RST when the socket is let go of.
+/// Makes the kernel send RST when the socket is dropped.
 fn reset(connection: &Connection, exchange: &Exchange) -> io::Result<After> {
     exchange.end();
     connection.reset_when_dropped()?;
@@ -110,7 +110,7 @@ fn written(response: &Response<Bytes>) -> Vec<u8> {
             bytes.extend_from_slice(part);
         }
     }
-    // RFC 9110, section 8.6: none with 1xx and 204; a 304 without it is just as good.
+    // RFC 9110, section 8.6: no Content-Length with 1xx and 204; a 304 may omit it as well.
     if !matches!(response.status().as_u16(), 100..=199 | 204 | 304) {
         bytes.extend_from_slice(format!("content-length: {}\r\n", response.body().len()).as_bytes());
     }

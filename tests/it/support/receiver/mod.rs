@@ -1,5 +1,5 @@
-//! A customer's endpoint: a real HTTPS server on 127.0.0.1 that records every request and answers as it is told, path by
-//! path, well or in one of the ways in which endpoints fail.
+//! A customer's endpoint: a real HTTPS server on 127.0.0.1 that records every request. It answers each path as the test
+//! says, properly or in one of the ways in which endpoints fail.
 //!
 //! It runs on the test's own runtime and ends when it is dropped. HTTP/1.1 is written by hand ([`http1`]), because a
 //! server library refuses to misbehave.
@@ -27,7 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use super::certificates::{Authority, Identity, server_config};
 pub use answer::{Answer, Gate};
 
-/// One request, whole.
+/// One complete request.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub method: Method,
@@ -35,19 +35,19 @@ pub struct Received {
     pub path: String,
     pub query: Option<String>,
     pub headers: HeaderMap,
-    /// Byte for byte, chunks joined.
+    /// Byte for byte, with chunks joined.
     pub body: Bytes,
-    /// Which accepted TCP connection it came on, from 1.
+    /// The number of the accepted TCP connection that it came on, from 1.
     pub connection: usize,
-    /// When its head was complete.
+    /// The time when its head was complete.
     pub arrived: Instant,
-    /// When the answer ended, or the client gave up on it; `None` as long as neither has happened. It is taken just
+    /// The time when the answer ended, or when the client gave up waiting for it; `None` before either. It is read just
     /// *before* the last byte, the close or the reset is sent, so a client cannot have seen the end any earlier.
     pub ended: Option<Instant>,
 }
 
 impl Received {
-    /// The value of a header that is there once and is text; `None` otherwise.
+    /// The value of a header that occurs once and is text; otherwise `None`.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next()?.to_str().ok()?;
@@ -64,7 +64,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// A good certificate and HTTP/1.1, over which every [`Answer`] can be given.
+    /// Starts a receiver with a valid certificate and HTTP/1.1, with which it can give every [`Answer`].
     pub async fn start() -> Self {
         Self::with_certificate(Identity::Trusted).await
     }
@@ -74,7 +74,7 @@ impl Receiver {
         Self::start_at(address, Identity::Trusted).await
     }
 
-    /// Another certificate, or none.
+    /// The same with another certificate, or none.
     pub async fn with_certificate(identity: Identity) -> Self {
         Self::start_at(Ipv4Addr::LOCALHOST.into(), identity).await
     }
@@ -95,7 +95,8 @@ impl Receiver {
         self.address
     }
 
-    /// The authority to trust, as PEM. It is the same for all receivers of a test process, whatever certificate they show.
+    /// The authority to trust, as PEM. It is the same for all receivers of a test process, whatever certificate they
+    /// show.
     pub fn ca_file(&self) -> &Path {
         self.ca_file.path()
     }
@@ -105,13 +106,13 @@ impl Receiver {
         self.url_for("localhost", path)
     }
 
-    /// The same with another host name; the certificate is good for `hooks.test` and every `….hooks.test`.
+    /// The same with another host name. The certificate is valid for `hooks.test` and every `….hooks.test`.
     pub fn url_for(&self, host: &str, path: &str) -> String {
         format!("https://{host}:{}{path}", self.address.port())
     }
 
-    /// What requests for `path` (without query) are answered with, one after the other; the last answer repeats.
-    /// A path without a plan answers 404. A new plan for a path replaces the old and begins at its beginning.
+    /// Answers requests for `path` (without query) with these answers, one after another; the last answer repeats. A
+    /// path without a plan answers 404. A new plan for a path replaces the old one and starts at its first answer.
     pub fn plan(&self, path: &str, answers: impl Into<Vec<Answer>>) {
         let answers = answers.into();
         assert!(!answers.is_empty(), "a plan needs at least one answer");
@@ -119,7 +120,7 @@ impl Receiver {
         plans.insert(path.to_owned(), Plan::InOrder { answers, given: 0 });
     }
 
-    /// Requests for `path` are answered as `choose` says of each, whatever order they come in.
+    /// Answers requests for `path` as `choose` says for each, in whatever order they come.
     pub fn plan_each(&self, path: &str, choose: impl FnMut(&Received) -> Answer + Send + 'static) {
         let mut plans = self.ledger.plans.lock().expect("no test panicked in here");
         plans.insert(path.to_owned(), Plan::Each(Box::new(choose)));
@@ -135,7 +136,7 @@ impl Receiver {
         self.ledger.requests.borrow().clone()
     }
 
-    /// How often each event arrived at `path`, by `webhook-id`.
+    /// The number of arrivals of each event at `path`, by `webhook-id`.
     pub fn arrivals(&self, path: &str) -> HashMap<String, usize> {
         let mut counts = HashMap::new();
         for request in self.requests(path) {
@@ -144,17 +145,17 @@ impl Receiver {
         counts
     }
 
-    /// How many requests for `path` are being answered at the moment.
+    /// The number of requests for `path` that are being answered now.
     pub fn in_flight(&self, path: &str) -> usize {
         self.requests(path).iter().filter(|request| request.ended.is_none()).count()
     }
 
-    /// How many TCP connections were accepted so far, those that never got through TLS included.
+    /// The number of accepted TCP connections so far, including those that never completed TLS.
     pub fn connections(&self) -> usize {
         self.ledger.connections.load(Ordering::SeqCst)
     }
 
-    /// Waits until `count` requests for `path` have come in, answered or not.
+    /// Waits until `count` requests for `path` have arrived, answered or not.
     pub async fn wait_for(&self, path: &str, count: usize, deadline: Duration) -> Vec<Received> {
         self.wait_until(path, count, deadline, "came in", |_| true).await
     }
@@ -184,7 +185,7 @@ impl Receiver {
     }
 }
 
-/// What was asked and what is to be answered; shared by all connections.
+/// The recorded requests and the planned answers, shared by all connections.
 #[derive(Default)]
 struct Ledger {
     plans: Mutex<HashMap<String, Plan>>,
@@ -200,7 +201,8 @@ enum Plan {
 impl Ledger {
     /// Records a request and says how to answer it.
     fn begin(self: &Arc<Self>, request: Received) -> (Exchange, Answer) {
-        // Held until the request is recorded, so that the n-th request on record has the n-th answer of its plan.
+        // The lock is held until the request is recorded, so that the n-th recorded request gets the n-th answer of its
+        // plan.
         let mut plans = self.plans.lock().expect("no test panicked in here");
         let answer = match plans.get_mut(&request.path) {
             None => Answer::Status(404),
@@ -219,8 +221,8 @@ impl Ledger {
     }
 }
 
-/// A request that is being answered. It has ended when [`end`](Self::end) was called or, the client having left, when
-/// this is dropped.
+/// A request that is being answered. It ends when [`end`](Self::end) is called, or when this is dropped because the
+/// client has left.
 struct Exchange {
     ledger: Arc<Ledger>,
     index: usize,
@@ -257,7 +259,7 @@ async fn accept(listener: TcpListener, identity: Identity, acceptor: Option<TlsA
     }
 }
 
-/// Serves one connection to its end. That it ends in an error is what half of the tests are about, and nobody's concern here.
+/// Serves one connection to its end. Its errors are ignored: half of the tests cause them on purpose.
 async fn serve(
     mut stream: TcpStream,
     identity: Identity,
@@ -265,7 +267,7 @@ async fn serve(
     ledger: Arc<Ledger>,
     number: usize,
 ) -> io::Result<()> {
-    // Small writes leave at once: a reset that follows must not overtake what was sent before it.
+    // Send small writes at once: a reset that follows must not overtake them.
     stream.set_nodelay(true)?;
     let Some(acceptor) = acceptor else {
         let mut buffer = [0; 4096];
