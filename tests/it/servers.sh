@@ -17,7 +17,7 @@ try() {
         --dest "$directory/$2" "$2"
     python3 -m zipfile -e "$directory/$2"/*.whl "$directory/$2"
     server=$(find "$directory/$2" -type f -name "$3" | head -n 1)
-    [ -n "$server" ] || { echo "error: $2 holds no $3" >&2; exit 1; }
+    [ -n "$server" ] || { echo "error: $2 does not contain $3" >&2; exit 1; }
     chmod +x "$server"
     echo "$1: $("$server" --version)"
     LYNKHOOK_TEST_REDIS_SERVER=$server timeout --kill-after=10 1800 ${CARGO:-cargo} test --locked --test it -- --skip cli::redis_tls ${ONLY:-} ||
