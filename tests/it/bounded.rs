@@ -136,7 +136,7 @@ async fn long_a_worker_stays_small_however_much_waits() {
         rows.push((case, measured));
         let _: () = redis::cmd("FLUSHALL").query_async(&mut here.redis.clone()).await.unwrap();
     }
-    println!("| what waits | first delivery after | stopped within | peak memory |\n|---|---|---|---|");
+    println!("| waiting | first delivery after | stopped within | peak memory |\n|---|---|---|---|");
     for (case, Measured { first_delivery, stop, peak_kib }) in &rows {
         println!("| {case} | {first_delivery:.2?} | {stop:.2?} | {} MiB |", peak_kib / 1024);
     }

@@ -3,8 +3,8 @@
 //! - `bare`: reads 64 entries at a time (fewer from each of several queues) on a connection of its own, POSTs each at
 //!   once, and settles finished entries with one `XACK` and one `XDEL` in a pipeline, up to 64, without waiting for
 //!   more;
-//! - `minimum`: the same, and keeps the delivery log that customers are promised. Each delivery gets an entry, and before
-//!   the two commands the pipeline has `LPUSH`, `LTRIM` and `EXPIRE` for each webhook that it settles deliveries of.
+//! - `minimum`: the same, and keeps the delivery log that customers are promised. Each delivery gets an entry, and
+//!   before the two commands the pipeline has `LPUSH`, `LTRIM` and `EXPIRE` for each webhook whose deliveries it settles.
 //!
 //! They are the work of a good engineer who cares only about speed: no retry, no lease, no second check of addresses,
 //! and a webhook's URL is known without asking Redis.

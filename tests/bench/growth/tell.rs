@@ -103,9 +103,10 @@ pub(super) fn report(all: &[Series]) -> Report {
         judge(&mut report, series);
     }
     report.note(format!(
-        "The exponent says with which power of the size a delivery's CPU (worker and Redis) grows from the size before: 0 \
-         is not at all, so that all deliveries together cost in proportion to their number; for payload, 1 is in proportion \
-         to the bytes. Events go to at most {ADDRESSED_MAX} hosts: up to there, connections grow with webhooks."
+        "The exponent is the power of the size with which a delivery's CPU (worker and Redis) grows from the previous \
+         size. 0 means not at all: the cost of all deliveries is in proportion to their number. For payload, 1 means in \
+         proportion to the bytes. Events go to at most {ADDRESSED_MAX} hosts; up to there, connections grow with \
+         webhooks."
     ));
     plot::draw(&folder().join("growth.svg"), &all.iter().map(Series::chart).collect::<Vec<_>>());
     report

@@ -172,8 +172,8 @@ async fn one(what: &str, kind: &Kind, plan: Plan, build: Contender, stage: &mut 
     let met = turn::take(kind, plan, build, stage).await;
     let Met { p50_ms, p99_ms, per_second, bad_per_second, held, .. } = &met;
     extent.progress(&format!(
-        "isolation, {}, {what} {}: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, {per_second:.0}/s; bad ones {bad_per_second:.0}/s, held \
-         {held}",
+        "isolation, {}, {what} {}: p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, {per_second:.0}/s; \
+         bad ones {bad_per_second:.0}/s, held {held}",
         build.name(),
         kind.name,
     ));

@@ -57,14 +57,15 @@ fn kinds(report: &mut Report, Beside { capacity, kinds: measured, alone }: &Besi
     report.judge(Judged::at_least("alone: deliveries/s, to 100 endpoints'", alone.ratio(), ALONE_RATIO));
     report.judge(Judged::at_least("alone, answers after 200 ms: most in flight", most, places));
     report.note(
-        "A usual second is the median of a turn's: what else this machine did for a moment does not count.".to_owned(),
-    );
-    report.note(
-        "Well: ten others that are well, with as many requests as the bad ones got attempts. Each of theirs costs a delivery, as \
-         the others' do."
+        "A usual second is the median second of a turn, so the machine's other work for a moment does not count."
             .to_owned(),
     );
-    report.note(format!("Capacity, of which the healthy load is a share: {capacity:.0}/s."));
+    report.note(
+        "Well: ten healthy endpoints instead of the bad ones, with as many requests as the bad ones got attempts. Each \
+         request costs a delivery, like the good ones' requests."
+            .to_owned(),
+    );
+    report.note(format!("Capacity: {capacity:.0}/s. The healthy load is a share of it."));
     draw(measured);
 }
 
@@ -157,12 +158,12 @@ fn costs(report: &mut Report, measured: &[Measured]) {
         "worker CPU s/1,000",
         "peak MiB",
         "MiB at 1/4, with",
-        "at the end",
+        "MiB at the end",
         "Redis CPU s/1,000",
         "ratio",
         "while held",
         "ratio",
-        "commands each",
+        "commands per delivery",
         "held",
         "failed",
     ];
@@ -205,10 +206,10 @@ fn recoveries(report: &mut Report, measured: &[Measured]) {
         .collect();
     let header = [
         "well -> with",
-        "held when they recover",
-        "a turn later",
+        "held at recovery",
+        "held a turn later",
         "most in flight at one",
-        "most/s at one",
+        "max/s at one",
         "all ten/s",
         "good ones' p99 ms meanwhile",
     ];

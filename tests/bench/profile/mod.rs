@@ -108,7 +108,7 @@ fn tell(measured: &[Shaped]) -> Report {
     let mut report = Report::new("profile", &measured);
     for shaped in measured {
         let mut rows = vec![
-            shaped.row("in all", |profile| profile.in_all),
+            shaped.row("in total", |profile| profile.in_all),
             shaped.row("the process", |profile| profile.process.values().sum()),
         ];
         rows.extend(Area::ALL.map(|area| shaped.area(area, |profile| &profile.process)));
@@ -127,13 +127,13 @@ fn tell(measured: &[Shaped]) -> Report {
         );
     }
     report.note(
-        "For one delivery, of all cores together: what is idle is theirs too. Each row is the median of its rounds, so they do \
-         not quite add up. Anything else here: the producer, perf, what the host took."
+        "For one delivery, over all cores, idle time included. Each row is the median of its rounds, so the rows do not \
+         quite add up. Anything else here: the producer, perf, and time taken by the host."
             .to_owned(),
     );
     report.note(
-        "Commands by Redis's own clock, which goes on while another process has its core; those of scripts are counted \
-         again under EVALSHA."
+        "Commands by Redis's own clock, which continues while another process has its core. Commands of scripts are \
+         counted again under EVALSHA."
             .to_owned(),
     );
     report

@@ -43,8 +43,8 @@ pub fn tell(rows: &[Measured<Row, Met>], recoveries: &[Measured<Recovery, Recove
         judge_recovery(&mut report, one);
     }
     report.note(
-        "Lateness in ms: of a first attempt from XADD, of a retry from its score in `retries`. An attempt that did not start is \
-         as late as it had waited at the end."
+        "Lateness in ms: of a first attempt from XADD, of a retry from its score in `retries`. The lateness of an attempt \
+         that did not start is its wait until the end."
             .to_owned(),
     );
     if let Some(program) = BESIDE.get() {

@@ -7,8 +7,8 @@
 //!
 //! - each command is on the list of allowed commands, in an allowed form ([`allowed`]). A new command, or one that lost
 //!   its `COUNT` or its `LIMIT`, fails the test, however quick it was;
-//! - no script takes much longer when much waits. This catches a command that looks harmless but reads a long key: a loop
-//!   in Lua over pages of a webhook's held deliveries made visits twenty times as long.
+//! - no script takes much longer when much waits. This catches a command that looks harmless but reads a long key: a
+//!   loop in Lua over pages of a webhook's held deliveries made visits twenty times as long.
 
 mod allowed;
 
@@ -91,7 +91,7 @@ struct Recorded {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_command_of_a_working_worker_goes_over_all_that_waits_and_no_script_takes_longer_where_much_does() {
+async fn no_command_of_a_worker_reads_all_that_waits_and_no_script_takes_longer_if_much_waits() {
     let receiver = Receiver::start().await;
     let (few, many) = (RedisServer::start(AppendFsync::No), RedisServer::start(AppendFsync::No));
     let mut forbidden = BTreeSet::new();
