@@ -46,7 +46,7 @@ async fn next_visit_ms(here: &Installation, webhook: WebhookId) -> Option<f64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn held_failed_and_logged_entries_go_when_they_are_too_old_though_nothing_writes_their_keys() {
+async fn old_held_failed_and_logged_entries_are_deleted_even_if_nothing_writes_their_keys() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     // The webhook is off, so that held entries stay held.
@@ -74,7 +74,7 @@ async fn held_failed_and_logged_entries_go_when_they_are_too_old_though_nothing_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_written_once_a_month_is_visited_within_the_hour_and_an_empty_one_no_more() {
+async fn a_log_written_once_a_month_is_visited_within_the_hour_and_an_empty_one_no_longer() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await;
@@ -98,7 +98,7 @@ async fn a_log_that_is_written_once_a_month_is_visited_within_the_hour_and_an_em
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rejected_entries_go_when_they_are_too_old() {
+async fn old_rejected_entries_are_deleted() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let rejected = here.key("rejected");

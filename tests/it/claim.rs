@@ -157,7 +157,7 @@ async fn an_idle_worker_with_few_slots_takes_all_orphans_over_at_once_though_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_that_a_killed_worker_held_moves_when_its_leases_have_ended_and_another_looks() {
+async fn a_killed_workers_entries_are_taken_over_one_lease_and_one_look_later() {
     // The next look comes at most 1.5 x claim_every later.
     let (lease, look) = (Duration::from_secs(6), Duration::from_millis(750));
     let took = takeover(QUARTER).await;
@@ -166,7 +166,7 @@ async fn all_that_a_killed_worker_held_moves_when_its_leases_have_ended_and_anot
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes 25 s: make test runs it"]
-async fn serial_all_that_a_killed_worker_held_moves_within_25_s_by_default() {
+async fn serial_a_killed_workers_entries_are_taken_over_within_25_s_by_default() {
     let took = takeover([]).await;
     println!("256 entries of a killed worker were taken over within {took:.1?}");
     assert!(took < Duration::from_secs(25), "{took:?}");

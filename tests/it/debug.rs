@@ -78,7 +78,7 @@ fn ways() -> [NewAuthentication; 3] {
 }
 
 #[test]
-fn what_people_give_and_what_they_are_shown_hides_it() {
+fn inputs_and_answers_hide_secrets() {
     for authentication in ways() {
         assert_hidden("NewAuthentication", &authentication);
         assert_hidden("Edit", &Edit { url: Some(URL.into()), authentication: Some(authentication), ..Edit::default() });
@@ -99,7 +99,7 @@ fn what_people_give_and_what_they_are_shown_hides_it() {
 }
 
 #[tokio::test]
-async fn settings_the_vault_and_what_they_make_hide_it() {
+async fn settings_the_vault_and_what_they_make_hide_secrets() {
     let settings = settings();
     assert_hidden("Settings", &settings);
     assert_hidden("Redis", &settings.redis);
@@ -128,7 +128,7 @@ async fn settings_the_vault_and_what_they_make_hide_it() {
 }
 
 #[tokio::test]
-async fn errors_hide_it() {
+async fn errors_hide_secrets() {
     let settings = settings();
     let allow = AllowList::parse(&[]).unwrap();
     for url in [

@@ -184,7 +184,7 @@ async fn more_deliveries_than_the_worker_has_slots_wait_for_a_name_and_others_st
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zone_that_is_silent_costs_its_own_attempts_and_nobody_elses_time() {
+async fn a_silent_zone_costs_its_own_attempts_and_delays_no_others() {
     const GOOD: usize = 100;
     let mut hosts = hosts(GOOD);
     hosts.push("silent.hooks.test".to_owned());
@@ -228,7 +228,7 @@ async fn a_zone_that_is_silent_costs_its_own_attempts_and_nobody_elses_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_or_a_refusal_for_one_name_is_that_endpoints_and_logged_three_times() {
+async fn a_failure_or_refusal_for_one_name_is_logged_as_three_attempts_of_that_endpoint() {
     let hosts = ["fails.hooks.test".to_owned(), "refused.hooks.test".to_owned()];
     let (receiver, dns, here) = scene(&hosts).await;
     dns.servfail(&hosts[0]);
@@ -258,7 +258,7 @@ async fn delivered(here: &Installation, account: &str, webhook: lynkhook::domain
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_resolv_conf_only_name_servers_are_read_now_and_after_it_changed() {
+async fn only_name_servers_are_read_from_resolv_conf_also_after_a_change() {
     let hosts = hosts(1);
     let (receiver, first, here) = scene(&hosts).await;
     let second = DnsServer::start().await;

@@ -238,7 +238,7 @@ fn a_first_line_does_not_wait_for_a_second_one() {
 }
 
 #[test]
-fn the_shape_of_the_json_answer_depends_on_the_arguments_and_the_input_and_not_on_when_it_came() {
+fn the_shape_of_the_json_answer_depends_on_arguments_and_input_and_not_on_timing() {
     let redis = Redis::start();
     let (line, pretty) = (format!("{ENVELOPE}\n"), ENVELOPE.replace(',', ",\n  "));
     let lines = line.repeat(2);

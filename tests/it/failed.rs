@@ -122,7 +122,7 @@ async fn one_is_kept_whole_listed_and_redelivered_under_the_same_webhook_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redelivering_all_ends_though_all_fail_again_and_each_is_there_once() {
+async fn redelivering_all_ends_even_if_all_fail_again_and_keeps_each_once() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(404)]);
     let here = Installation::new(&receiver).await;
@@ -149,7 +149,7 @@ async fn redelivering_all_ends_though_all_fail_again_and_each_is_there_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn since_a_time_is_that_time_or_later_and_starts_from_attempt_1() {
+async fn redelivery_since_a_time_includes_that_time_and_starts_at_attempt_1() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let webhook = here.add("acme", &receiver.url("/hook")).await;
@@ -207,7 +207,7 @@ async fn a_redelivery_for_a_webhook_that_is_off_is_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_can_be_discarded_and_is_counted() {
+async fn held_deliveries_can_be_discarded_and_are_counted() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await;

@@ -13,7 +13,7 @@ async fn pending(here: &Installation) -> Vec<(u64, u64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_stood_still_for_15_s_attempts_what_it_read_before_within_2_s_of_going_on() {
+async fn a_worker_that_stalled_for_15_s_attempts_its_entries_within_2_s_of_resuming() {
     let (receiver, gate) = (Receiver::start().await, Gate::new());
     receiver.plan("/hook", [Answer::Status(200), gate.before(Answer::Status(200))]);
     let here = Installation::new(&receiver).await;

@@ -141,7 +141,7 @@ async fn while_redis_hangs_a_worker_answers_at_once_that_it_is_alive_and_not_rea
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_finishes_what_is_in_flight_is_alive_and_not_ready() {
+async fn a_worker_that_finishes_its_attempts_is_alive_and_not_ready() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     receiver.plan("/hook", [Answer::Silence]);
@@ -169,7 +169,7 @@ async fn an_address_that_cannot_be_listened_on_ends_the_worker_with_2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_of_two_threads_is_two_workers_that_share_what_it_may_have_and_its_probes_speak_for_both() {
+async fn a_process_of_two_threads_is_two_workers_that_share_its_limits_and_its_probes() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await;

@@ -61,7 +61,7 @@ async fn beside_a_silent_endpoint_another_gets_all_of_its_events_at_once_and_lat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_endpoints_large_events_leave_others_their_part_of_the_bytes_that_may_be_in_hand() {
+async fn a_silent_endpoints_large_events_leave_half_of_the_bytes_to_others() {
     let receiver = Receiver::start().await;
     let (here, webhook, gate) = scene(&receiver, 0, &[]).await;
     let large = envelope_of(100 << 10);
@@ -82,7 +82,7 @@ async fn a_silent_endpoints_large_events_leave_others_their_part_of_the_bytes_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_slow_endpoint_cannot_make_up_for_fails_but_nothing_that_was_held_before() {
+async fn new_deliveries_beyond_a_slow_endpoints_waiting_list_fail_but_none_that_was_held() {
     let receiver = Receiver::start().await;
     let (here, webhook, gate) = scene(&receiver, 0, &[("LYNKHOOK_HELD__LIMIT", "5")]).await;
     let delivery = |event: &str| first("silent", webhook, event);
@@ -133,7 +133,7 @@ async fn what_a_slow_endpoint_cannot_make_up_for_fails_but_nothing_that_was_held
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backlog_that_no_worker_took_fails_for_no_lack_of_room() {
+async fn a_backlog_that_no_worker_took_never_fails_for_lack_of_room() {
     const EVENTS: usize = 60;
     let receiver = Receiver::start().await;
     let (here, webhook, gate) = scene(&receiver, 0, &[("LYNKHOOK_HELD__LIMIT", "5")]).await;
@@ -170,7 +170,7 @@ async fn when_the_waiting_list_is_full_the_log_says_whether_the_endpoint_is_slow
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_never_answered_leaves_places_to_whoever_comes_though_it_is_alone() {
+async fn a_lone_endpoint_that_never_answered_leaves_places_for_others() {
     let receiver = Receiver::start().await;
     let (here, webhook, gate) = scene(&receiver, 0, &[]).await;
     let _worker = here.program.worker(SMALL);
@@ -188,7 +188,7 @@ async fn an_endpoint_that_never_answered_leaves_places_to_whoever_comes_though_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_all_others_are_slow_they_still_leave_places_to_one_that_is_not() {
+async fn slow_endpoints_leave_places_for_a_quick_one() {
     let receiver = Receiver::start().await;
     let (here, _, gate) = scene(&receiver, 0, &[]).await;
     let slow = Answer::Delay(Duration::from_millis(600), Box::new(Answer::Status(200)));
@@ -213,7 +213,7 @@ async fn where_all_others_are_slow_they_still_leave_places_to_one_that_is_not() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_takes_its_time_and_is_alone_gets_nearly_all_places_though_a_visit_brings_fifty() {
+async fn a_lone_slow_endpoint_gets_nearly_all_places_although_a_visit_brings_fifty() {
     let receiver = Receiver::start().await;
     receiver.plan("/slow", [Answer::Delay(Duration::from_millis(150), Box::new(Answer::Status(200)))]);
     let here = Installation::new(&receiver).await;

@@ -77,7 +77,7 @@ async fn every_change_counts(here: &Installation, receiver: &Receiver, mut betwe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_counts_for_the_very_next_event_and_without_one_nothing_is_asked_for_twice() {
+async fn a_change_counts_for_the_next_event_and_unchanged_webhooks_are_not_read_again() {
     let (redis, receiver) = (RedisServer::start(AppendFsync::No), Receiver::start().await);
     let here = Installation::on(&redis, &receiver).await;
     every_change_counts(&here, &receiver, async |_| {}).await;
@@ -99,7 +99,7 @@ async fn a_change_counts_for_the_very_next_event_and_without_one_nothing_is_aske
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_counts_for_the_next_event_though_the_connection_that_tells_of_it_was_just_lost() {
+async fn a_change_counts_for_the_next_event_even_if_the_tracking_connection_was_just_lost() {
     let (redis, receiver) = (RedisServer::start(AppendFsync::No), Receiver::start().await);
     let here = Installation::on(&redis, &receiver).await;
     every_change_counts(&here, &receiver, async |number| {
@@ -112,7 +112,7 @@ async fn a_change_counts_for_the_next_event_though_the_connection_that_tells_of_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_redis_tells_of_nothing_webhooks_are_asked_for_at_each_delivery() {
+async fn without_tracking_webhooks_are_read_at_each_delivery() {
     let (redis, receiver) = (RedisServer::start(AppendFsync::No), Receiver::start().await);
     let mut allow = redis::cmd("ACL");
     allow.arg("SETUSER").arg("deaf").arg(["on", ">secret", "~*", "&*", "+@all", "-client|tracking"].as_slice());
@@ -125,14 +125,14 @@ async fn where_redis_tells_of_nothing_webhooks_are_asked_for_at_each_delivery() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_partition_has_its_own_webhooks_and_all_of_them_are_told_of() {
+async fn changes_are_tracked_in_each_partition() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", "4").await;
     every_change_counts(&here, &receiver, async |_| {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_is_added_switched_or_deleted_is_so_for_the_very_next_event() {
+async fn adding_switching_or_deleting_a_webhook_counts_for_the_next_event() {
     let receiver = Receiver::start().await;
     receiver.plan("/1", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", "4").await;

@@ -61,7 +61,7 @@ fn assert_entry(row: &Row, entry: &Value, attempt: usize, webhook: WebhookId) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
-async fn every_outcome_has_what_the_table_says() {
+async fn every_outcome_is_as_the_table_says() {
     let receiver = Receiver::start().await;
     let impostors = [
         ("expired", Identity::Expired, "TLS: certificate expired"),

@@ -30,7 +30,7 @@ fn lines(worker: &Process, message: &str) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_that_panics_is_lost_once_and_its_worker_goes_on_logs_and_counts_it() {
+async fn a_delivery_that_panics_is_lost_once_and_its_worker_logs_and_counts_it_and_goes_on() {
     for (point, requests) in [("before-request:broken", 1), ("after-request:broken", 2)] {
         let receiver = Receiver::start().await;
         receiver.plan("/hook", [Answer::Status(200)]);

@@ -142,7 +142,7 @@ async fn the_advice_of_doctor_gives_every_missing_right_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_single_missing_right_is_found_and_only_what_can_be_done_without_is_a_warning() {
+async fn each_missing_right_is_found_and_only_an_optional_one_is_a_warning() {
     let scene = Scene::set().await;
     for (takes, role, verdict, says) in [
         ("-lpushx", "worker", "fail", "lacks what a worker needs: +lpushx"),
@@ -209,7 +209,7 @@ async fn keys_that_are_refused_fail_a_check_for_a_role_that_needs_them_and_not_f
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_in_the_url_takes_the_right_to_select_which_doctor_names() {
+async fn a_database_in_the_url_needs_the_right_to_select_and_doctor_names_it() {
     let scene = Scene::set().await;
     scene.documented_user("operator").await;
     let url = format!("redis://operator:secret@127.0.0.1:{}/3", scene.redis.port());

@@ -214,7 +214,7 @@ async fn two_rotations_at_once_and_editors_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_or_opened_is_named_and_stops_no_other() {
+async fn an_unreadable_webhook_or_secret_is_named_and_stops_no_other() {
     let (receiver, keys) = (Receiver::start().await, Keys::new());
     let here = Installation::new(&receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", "4").await;
     let mut redis = here.redis.clone();

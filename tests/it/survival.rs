@@ -29,7 +29,7 @@ async fn assert_whole(here: &Installation, receiver: &Receiver, path: &str, even
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_worker_had_in_flight_another_finishes() {
+async fn another_worker_finishes_a_killed_workers_attempts() {
     let redis = RedisServer::start(AppendFsync::Always);
     let receiver = Receiver::start().await;
     let gate = Gate::new();
@@ -130,7 +130,7 @@ async fn a_restart_of_redis_under_load_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopping_worker_finishes_what_is_in_flight_gives_the_rest_back_and_leaves() {
+async fn a_stopping_worker_finishes_its_attempts_gives_the_rest_back_and_leaves() {
     for interrupt in [false, true] {
         let receiver = Receiver::start().await;
         let gate = Gate::new();

@@ -34,7 +34,7 @@ async fn push_delivery(here: &Installation, account: &str, webhook: WebhookId, e
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_40_suspects_of_a_hanging_endpoint_a_healthy_ones_is_attempted_within_15_s() {
+async fn a_healthy_endpoints_suspect_behind_40_of_a_hanging_one_is_attempted_within_15_s() {
     let receiver = Receiver::start().await;
     receiver.plan("/hangs", [Answer::Silence]);
     receiver.plan("/healthy", [Answer::Status(200)]);
@@ -62,11 +62,11 @@ async fn behind_40_suspects_of_a_hanging_endpoint_a_healthy_ones_is_attempted_wi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn neither_20_hanging_endpoints_nor_another_partition_nor_large_envelopes_keep_a_suspect_from_its_turn() {
+async fn hanging_endpoints_other_partitions_and_large_envelopes_do_not_keep_a_suspect_from_its_turn() {
     const HANGING: usize = 20;
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", "2").await;
-    // The entries of partition 0 are claimed first.
+    // The suspects of partition 0 get their turn first.
     let of = |partition, number| {
         let mut names = (0..)
             .map(|name| format!("a{name}"))
@@ -109,7 +109,7 @@ async fn neither_20_hanging_endpoints_nor_another_partition_nor_large_envelopes_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_of_several_hanging_endpoints_holds_the_healthy_ones_suspects_up_once() {
+async fn each_hanging_endpoint_delays_the_healthy_ones_suspects_once() {
     const HANGING: usize = 3;
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;

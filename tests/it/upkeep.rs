@@ -98,7 +98,7 @@ async fn due_now(here: &Installation) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn neither_what_is_held_nor_a_webhook_that_is_switched_on_waits_behind_thousands_of_visits() {
+async fn held_deliveries_and_a_webhook_switched_on_do_not_wait_behind_thousands_of_visits() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     receiver.plan("/held", [Answer::Status(200)]);
@@ -167,7 +167,7 @@ async fn drain_of_held(receiver: &Receiver, round: usize, visits: usize) -> Dura
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_for_two_endpoints_comes_back_as_quickly_while_thousands_of_visits_are_due() {
+async fn held_deliveries_come_back_as_quickly_while_thousands_of_visits_are_due() {
     let receiver = Receiver::start().await;
     let mut ratios = Vec::new();
     for round in 0..3 {
@@ -182,7 +182,7 @@ async fn what_is_held_for_two_endpoints_comes_back_as_quickly_while_thousands_of
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn visits_that_are_due_together_are_all_made_by_two_workers_and_what_is_too_old_is_gone() {
+async fn two_workers_make_all_visits_that_are_due_together_and_old_entries_are_gone() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let webhooks = visits_due(&here, 600).await;
@@ -198,7 +198,7 @@ async fn visits_that_are_due_together_are_all_made_by_two_workers_and_what_is_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_deletes_what_is_left_of_a_webhook_whose_settings_were_deleted_by_hand_and_says_so() {
+async fn a_worker_deletes_and_reports_the_remains_of_a_webhook_whose_settings_were_deleted_by_hand() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(404)]);
     let here = Installation::new(&receiver).await;

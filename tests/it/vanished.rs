@@ -19,7 +19,7 @@ async fn check(here: &Installation, name: &str) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_worker_had_is_delivered_within_a_minute_though_its_consumer_was_deleted() {
+async fn a_killed_workers_entries_are_delivered_within_a_minute_even_if_its_consumer_was_deleted() {
     let receiver = Receiver::start().await;
     let gate = Gate::new();
     let mut plan = vec![gate.before(Answer::Status(200)); 20];
@@ -68,7 +68,7 @@ async fn what_a_killed_worker_had_is_delivered_within_a_minute_though_its_consum
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_trimmed_unread_is_counted_warned_of_and_fails_doctor() {
+async fn entries_trimmed_unread_are_counted_warned_of_and_fail_doctor() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await;
@@ -104,18 +104,18 @@ async fn what_is_trimmed_unread_is_counted_warned_of_and_fails_doctor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn attempts_whose_entries_are_trimmed_meanwhile_are_logged_and_go_on_as_planned() {
+async fn attempts_whose_entries_are_trimmed_are_logged_and_go_on_as_planned() {
     const TRIM: &str = "XTRIM {queue} MAXLEN 0";
     const DELETE: &str = "DEL {queue}";
     tokio::join!(
-        attempts_go_on_though_their_entries_are_lost(&[TRIM]),
-        attempts_go_on_though_their_entries_are_lost(&[DELETE]),
-        attempts_go_on_though_their_entries_are_lost(&["XGROUP DELCONSUMER {queue} workers {worker}", TRIM]),
-        attempts_go_on_though_their_entries_are_lost(&[DELETE, "XGROUP CREATE {queue} workers 0 MKSTREAM"]),
+        attempts_go_on_although_their_entries_are_lost(&[TRIM]),
+        attempts_go_on_although_their_entries_are_lost(&[DELETE]),
+        attempts_go_on_although_their_entries_are_lost(&["XGROUP DELCONSUMER {queue} workers {worker}", TRIM]),
+        attempts_go_on_although_their_entries_are_lost(&[DELETE, "XGROUP CREATE {queue} workers 0 MKSTREAM"]),
     );
 }
 
-async fn attempts_go_on_though_their_entries_are_lost(lose: &[&str]) {
+async fn attempts_go_on_although_their_entries_are_lost(lose: &[&str]) {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Silence]);
     let here = Installation::new(&receiver).await;
@@ -178,7 +178,7 @@ async fn log_entries_that_redis_refuses_are_counted_and_warned_of_and_the_event_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_under_the_largest_id_blocks_its_queue_for_less_than_a_minute() {
+async fn an_event_with_the_largest_id_blocks_its_queue_for_less_than_a_minute() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await;
@@ -207,7 +207,7 @@ async fn an_event_under_the_largest_id_blocks_its_queue_for_less_than_a_minute()
 
 /// The commands that deploy/README.md gives for a queue that takes nothing, for when no worker can be started.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cure_by_hand_that_is_documented_opens_the_queue_and_loses_nothing() {
+async fn the_documented_cure_opens_the_queue_and_loses_nothing() {
     let readme = include_str!("../../deploy/README.md");
     let cure = readme.split("### A queue that takes nothing").nth(1).expect("deploy/README.md has the cure");
     let cure = cure.split("```sh").nth(1).unwrap().split("```").next().unwrap();

@@ -155,7 +155,7 @@ async fn a_webhook_that_is_off_holds_its_deliveries_and_gets_them_oldest_first_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn switched_off_between_attempts_the_retry_is_held_with_its_number() {
+async fn a_retry_of_a_webhook_switched_off_between_attempts_is_held_with_its_number() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(503), Answer::Status(200)]);
     let here = Installation::new(&receiver).await;
@@ -182,8 +182,7 @@ async fn switched_off_between_attempts_the_retry_is_held_with_its_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_for_many_webhooks_is_attempted_once_at_each_though_its_worker_dies_between_two_steps_of_the_fan_out()
-{
+async fn an_event_for_many_webhooks_is_attempted_once_at_each_even_if_its_worker_dies_during_fan_out() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await.with("LYNKHOOK_WEBHOOKS__LIMIT_PER_ACCOUNT", "120").await;
     let mut webhooks = Vec::new();
@@ -210,7 +209,7 @@ async fn an_event_for_many_webhooks_is_attempted_once_at_each_though_its_worker_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_webhook_is_gone_with_its_keys_and_what_is_queued_for_it_is_dropped_and_counted() {
+async fn a_deleted_webhook_is_gone_with_its_keys_and_its_queued_deliveries_are_dropped_and_counted() {
     let receiver = Receiver::start().await;
     let gate = Gate::new();
     receiver.plan("/hook", [gate.before(Answer::Status(503))]);
@@ -230,7 +229,7 @@ async fn a_deleted_webhook_is_gone_with_its_keys_and_what_is_queued_for_it_is_dr
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_keeps_the_newest_50_for_90_days_and_shows_nothing_older() {
+async fn a_log_keeps_the_newest_50_entries_for_90_days_and_shows_nothing_older() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(404)]);
     let here = Installation::new(&receiver).await;
@@ -269,7 +268,7 @@ async fn a_log_keeps_the_newest_50_for_90_days_and_shows_nothing_older() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rejected_entry_lies_aside_with_its_reason_and_the_worker_goes_on() {
+async fn a_rejected_entry_is_set_aside_with_its_reason_and_the_worker_goes_on() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await;

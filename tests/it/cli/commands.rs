@@ -91,7 +91,7 @@ async fn adding_without_authentication_recommends_it_to_people_and_ends_with_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standard_error_that_takes_nothing_keeps_no_webhook_from_being_added_and_told() {
+async fn a_webhook_is_added_and_printed_although_standard_error_takes_nothing() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let mut command = here.program.command(webhook("acme", &["add", "--url", &receiver.url("/hook")]));
@@ -103,7 +103,7 @@ async fn a_standard_error_that_takes_nothing_keeps_no_webhook_from_being_added_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn for_people_every_command_says_what_is_and_what_to_do_next() {
+async fn every_command_tells_people_the_result_and_the_next_step() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let says = async |words: &[&str], expected: &[&str]| {
@@ -168,7 +168,7 @@ async fn logs_are_newest_first_and_have_every_promised_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_stands_in_the_logs_as_it_stands_in_the_event() {
+async fn the_logs_show_a_number_exactly_as_the_event_has_it() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(404)]);
     let here = Installation::new(&receiver).await;

@@ -36,7 +36,7 @@ async fn a_fit_redis_with_a_worker_passes_every_check() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_stuck_late_rejected_or_missing_is_told_with_what_to_do() {
+async fn stuck_late_rejected_and_missing_things_are_reported_with_advice() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let mut redis = here.redis.clone();
@@ -83,7 +83,7 @@ async fn what_is_stuck_late_rejected_or_missing_is_told_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_backlog_fails_while_nobody_reads_it_and_is_a_warning_while_somebody_does() {
+async fn an_old_backlog_is_a_failure_without_a_reader_and_a_warning_with_one() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let mut redis = here.redis.clone();
@@ -134,7 +134,7 @@ async fn a_redis_out_of_reach_is_one_failed_check() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_is_told_as_one_and_all_else_is_looked_at_there() {
+async fn a_replica_is_reported_as_one_and_all_other_checks_run_there() {
     let (primary, replica) =
         (RedisServer::start(AppendFsync::EverySecond), RedisServer::start(AppendFsync::EverySecond));
     let receiver = Receiver::start().await;
@@ -186,7 +186,7 @@ async fn a_key_of_another_kind_fails_its_own_check_and_leaves_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_of_a_wrong_type_or_that_cannot_be_read_are_found_by_name_and_never_quoted() {
+async fn unreadable_settings_or_a_wrong_type_are_named_and_never_quoted() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let webhook = here.add("good", &receiver.url("/hook")).await;
@@ -213,7 +213,7 @@ async fn settings_of_a_wrong_type_or_that_cannot_be_read_are_found_by_name_and_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_without_the_rights_is_told_which_and_never_to_start_redis() {
+async fn a_user_without_permissions_is_told_which_are_missing_and_never_to_start_redis() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let port = RedisServer::shared().port();

@@ -55,7 +55,7 @@ async fn an_edit_based_on_an_old_revision_changes_nothing_and_names_the_present_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn switching_on_an_old_look_changes_nothing_and_drops_nothing_and_on_the_present_one_it_does() {
+async fn switching_from_an_old_revision_changes_and_drops_nothing_and_from_the_present_one_it_does() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let id = here.add("acme", &receiver.url("/hook")).await;
@@ -91,7 +91,7 @@ async fn switching_on_an_old_look_changes_nothing_and_drops_nothing_and_on_the_p
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_edits_at_the_same_time_that_are_based_on_one_revision_exactly_one_is_made() {
+async fn exactly_one_of_many_simultaneous_edits_of_one_revision_is_made() {
     let receiver = Receiver::start().await;
     let here = Arc::new(Installation::new(&receiver).await);
     let webhook = here.add("acme", &receiver.url("/hook")).await;
@@ -116,7 +116,7 @@ async fn of_many_edits_at_the_same_time_that_are_based_on_one_revision_exactly_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edit_that_was_made_and_not_answered_is_no_conflict_with_itself() {
+async fn an_edit_whose_answer_was_lost_does_not_conflict_with_itself() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let id = add(&here.program, "acme", &receiver.url("/hook")).await.to_string();

@@ -101,7 +101,7 @@ async fn every_example_of_a_header_is_judged_as_it_says_and_no_value_is_printed(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_read_a_line_for_each_and_scripts_the_exit_code() {
+async fn people_get_a_line_for_each_input_and_scripts_the_exit_code() {
     let fine = strict().run(["egress", "check", "https://example.com/hook", "example.com", "8.8.8.8"]).await;
     assert_eq!(fine.code, Some(0), "{fine:#?}");
     assert_eq!(fine.stdout, "allowed  https://example.com/hook\nallowed  example.com\nallowed  8.8.8.8\n");
@@ -128,7 +128,7 @@ async fn what_the_operator_allows_is_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_is_looked_up_only_where_that_is_asked_for() {
+async fn a_name_is_looked_up_only_on_request() {
     let dns = DnsServer::start().await;
     let address = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
     dns.set("good.lynkhook.dev", [address("8.8.8.8"), address("2606:4700::1111")]);

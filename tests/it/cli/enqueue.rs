@@ -92,7 +92,7 @@ async fn of_three_lines_the_invalid_one_is_named_and_the_others_arrive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_enqueued_says_why() {
+async fn every_failure_to_enqueue_says_why() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let away = here.program.clone().env("LYNKHOOK_REDIS__URL", format!("redis://127.0.0.1:{}/", refused_port()));

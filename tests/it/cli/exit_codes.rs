@@ -72,7 +72,7 @@ async fn a_wrong_command_line_or_setting_is_2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_there_is_3() {
+async fn a_webhook_that_does_not_exist_is_3() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let others = add(&here.program, "other", &receiver.url("/hook")).await.to_string();
@@ -97,7 +97,7 @@ async fn what_is_not_there_is_3() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_rule_or_limit_forbids_is_4() {
+async fn an_input_that_a_rule_or_limit_forbids_is_4() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let own = receiver.url("/hook");

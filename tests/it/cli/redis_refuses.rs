@@ -31,7 +31,7 @@ async fn assert_each_command_says(url: &str, says: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_clients_are_told_as_such_with_and_without_a_password() {
+async fn too_many_clients_are_named_with_and_without_a_password() {
     let redis = RedisServer::start(AppendFsync::No);
     let mut held = redis.connection().await;
     ask(&mut held, &["CONFIG", "SET", "maxclients", "1"]).await;
@@ -41,7 +41,7 @@ async fn too_many_clients_are_told_as_such_with_and_without_a_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_is_missing_wrong_or_needless_is_told_with_the_servers_words() {
+async fn a_missing_wrong_or_needless_password_is_reported_in_the_servers_words() {
     let redis = RedisServer::start(AppendFsync::No);
     let at = |user: &str| format!("redis://{user}127.0.0.1:{}/", redis.port());
     let mut connection = redis.connection().await;
@@ -57,7 +57,7 @@ async fn a_password_that_is_missing_wrong_or_needless_is_told_with_the_servers_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_are_missing_are_waited_for_or_done_without() {
+async fn missing_replicas_get_the_advice_to_wait_or_to_do_without() {
     let redis = RedisServer::start(AppendFsync::No);
     ask(&mut redis.connection().await, &["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
     let event = file(TRANSCRIPT);
@@ -76,7 +76,7 @@ async fn a_permission_that_the_user_lacks_is_named_by_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_loads_its_data_is_waited_for_and_not_started() {
+async fn a_redis_that_loads_its_data_gets_the_advice_to_wait_and_not_to_start_it() {
     // Each key takes 20 ms to load, and Redis answers clients in between.
     let redis = RedisServer::start_with_arguments(&[
         "--key-load-delay",
@@ -108,7 +108,7 @@ async fn a_redis_that_loads_its_data_is_waited_for_and_not_started() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn protected_mode_is_told_as_such_where_the_machine_has_an_address_to_try_it_from() {
+async fn protected_mode_is_named_if_the_machine_has_an_address_to_try_it_from() {
     let probe = UdpSocket::bind("0.0.0.0:0").unwrap();
     // Nothing is sent: this only asks which local address would be used.
     let Ok(()) = probe.connect("192.0.2.1:9") else { return };

@@ -57,7 +57,7 @@ async fn assert_refused_with(program: &Program, code: i32, says: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_authority_in_redis_ca_is_believed_by_programs_and_the_library_without_a_variable_of_the_system() {
+async fn the_programs_and_the_library_trust_the_authority_in_redis_ca_without_a_system_variable() {
     let secure = Secure::start(trusted_pem(), false);
     assert_eq!(secure.believed().json(["queue", "status"]).await["depth"], 0);
     let marked = file(&format!("\u{feff}{}", Authority::shared().pem()));
@@ -73,7 +73,7 @@ async fn the_authority_in_redis_ca_is_believed_by_programs_and_the_library_witho
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn authorities_of_the_system_that_cannot_be_read_hinder_nothing_that_does_not_need_them() {
+async fn unreadable_system_authorities_affect_only_connections_that_need_them() {
     let secure = Secure::start(trusted_pem(), false);
     let folder = tempfile::tempdir().unwrap();
     let malformed = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
@@ -116,7 +116,7 @@ async fn a_certificate_for_another_name_is_5_and_advises_the_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_redis_wants_is_asked_for_and_taken() {
+async fn a_client_certificate_that_redis_requires_is_asked_for_and_accepted() {
     let secure = Secure::start(trusted_pem(), true);
     assert_refused_with(&secure.believed(), 5, &["redis.client_cert and redis.client_key"]).await;
     let (certificate, key) = pem_for(&["worker"], true);
@@ -139,7 +139,7 @@ async fn a_certificate_that_redis_wants_is_asked_for_and_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_missing_or_holds_nothing_of_use_is_2() {
+async fn a_missing_or_useless_file_is_2() {
     let secure = Secure::start(trusted_pem(), false);
     let empty = file("nothing");
     let hollow = |what| file(&format!("-----BEGIN {what}-----\nbm90aGluZw==\n-----END {what}-----\n"));

@@ -54,7 +54,7 @@ async fn a_worker_logs_json_lines_with_one_line_an_attempt_and_no_payload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_allowed_although_not_public_is_said_at_start() {
+async fn allowed_addresses_that_are_not_public_are_logged_at_start() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let worker = here.program.worker([]);
@@ -68,7 +68,7 @@ async fn what_is_allowed_although_not_public_is_said_at_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_signal_that_asks_to_end_ends_each_command_in_good_order() {
+async fn every_termination_signal_ends_every_command_in_order() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     add(&here.program, "acme", &receiver.url("/hook")).await;
@@ -106,7 +106,7 @@ async fn a_worker_that_was_started_to_outlive_its_terminal_ignores_its_hangup() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_terminal_that_closes_with_two_hangups_lets_a_worker_finish_and_a_later_signal_still_ends_it_at_once() {
+async fn two_hangups_let_a_worker_finish_and_a_later_signal_ends_it_at_once() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let slow = add(&here.program, "slow", &receiver.url("/slow")).await;

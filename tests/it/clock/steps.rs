@@ -110,7 +110,7 @@ async fn retries_keep_their_waits(step: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_dead_worker_read_while_the_clock_was_ahead_is_taken_over_within_a_lease() {
+async fn entries_that_a_dead_worker_read_while_the_clock_was_ahead_are_taken_over_within_a_lease() {
     const EVENTS: usize = 10;
     let (redis, receiver, gate) = (RedisServer::start_with_a_clock(), Receiver::start().await, Gate::new());
     receiver.plan("/hook", [vec![gate.before(Answer::Status(200)); EVENTS], vec![Answer::Status(200)]].concat());

@@ -91,7 +91,7 @@ async fn a_front_that_allows_10_connections_loses_nothing_and_the_wait_for_one_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_where_nobody_listens_gets_three_attempts_for_each_event_and_no_more() {
+async fn a_closed_port_gets_exactly_three_attempts_for_each_event() {
     let scene = Scene::start(&[("LYNKHOOK_DELIVERY__RETRY_DELAYS", "100ms,100ms")]).await;
     scene.here.add("acme", &format!("https://localhost:{}/", refused_port())).await;
     for _ in 0..5 {
@@ -103,7 +103,7 @@ async fn a_port_where_nobody_listens_gets_three_attempts_for_each_event_and_no_m
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_serves_10_requests_at_a_time_is_blamed_for_no_wait_in_the_worker() {
+async fn an_endpoint_that_serves_10_requests_at_a_time_is_not_blamed_for_waits_in_the_worker() {
     const EVENTS: usize = 150;
     let servers = Arc::new(Semaphore::new(ALLOWED));
     let endpoint = Endpoint::start(move |connection, _| answer_in_turn(connection, Arc::clone(&servers))).await;

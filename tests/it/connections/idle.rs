@@ -77,7 +77,7 @@ async fn closed_after(scene: &Scene, account: &str, header: &str, patience: Dura
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_is_closed_before_the_endpoint_does_where_it_says_when_it_will() {
+async fn a_connection_is_closed_before_the_endpoints_announced_timeout() {
     let scene = Scene::start(&[]).await;
     let closed = async |seconds: u64| {
         let header = format!("Keep-Alive: timeout={seconds}, max=1000\r\n");

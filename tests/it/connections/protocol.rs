@@ -13,7 +13,7 @@ async fn answer_all(mut connection: Connection) -> std::io::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_likes_http_2_better_gets_its_events_over_http_1_1_which_alone_is_offered() {
+async fn an_endpoint_that_prefers_http_2_is_offered_only_http_1_1_and_gets_its_events() {
     let front = Front { protocols: &["h2", "http/1.1"], ..Front::default() };
     let endpoint = Endpoint::behind(front, |connection, _| answer_all(connection)).await;
     let scene = Scene::start(&[NO_RETRIES]).await;
@@ -25,7 +25,7 @@ async fn an_endpoint_that_likes_http_2_better_gets_its_events_over_http_1_1_whic
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_speaks_http_2_alone_has_an_error_that_says_so() {
+async fn an_endpoint_that_speaks_only_http_2_gets_an_error_that_says_so() {
     let only_http_2 = Front { protocols: &["h2"], ..Front::default() };
     let refusing = Endpoint::behind(only_http_2, |connection, _| answer_all(connection)).await;
     let chooses_none = Front { protocols: &[], ..Front::default() };

@@ -203,7 +203,7 @@ async fn events_that_come_in_turn_share_a_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_takes_100_ms_is_opened_hardly_more_connections_than_it_has_requests_at_once() {
+async fn an_endpoint_that_takes_100_ms_sees_few_more_connections_than_simultaneous_requests() {
     const EVERY: Duration = Duration::from_millis(5);
     const LENGTH: Duration = Duration::from_secs(3);
     let receiver = Receiver::start().await;

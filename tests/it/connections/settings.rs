@@ -6,7 +6,7 @@ use super::*;
 const LEAST: usize = 256 + 64;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fewer_connections_than_attempts_and_64_are_refused_at_start() {
+async fn fewer_connections_than_concurrency_plus_64_are_refused_at_start() {
     let authority = Receiver::start().await;
     let here = Installation::new(&authority).await;
     let with_most = |most: usize| here.program.clone().env("LYNKHOOK_EGRESS__MAX_CONNECTIONS", most.to_string());
@@ -20,7 +20,7 @@ async fn fewer_connections_than_attempts_and_64_are_refused_at_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_of_files_that_allows_fewer_connections_than_attempts_and_64_is_refused_at_start() {
+async fn a_file_limit_below_concurrency_plus_64_is_refused_at_start() {
     let authority = Receiver::start().await;
     let here = Installation::new(&authority).await;
     let enough = here.program.worker_with_files(1024);

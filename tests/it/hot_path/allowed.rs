@@ -85,7 +85,7 @@ fn shortened(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn what_grows_with_what_waits_is_not_allowed_in_any_form_that_does() {
+fn commands_in_forms_that_grow_with_waiting_work_are_not_allowed() {
     let check = |command: &str| check(&command.split(' ').map(str::to_owned).collect::<Vec<_>>());
     for command in [
         "KEYS *",

@@ -46,7 +46,7 @@ async fn times(here: &Installation, key: &str) -> Vec<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_random_ages_what_is_too_old_is_not_shown_and_goes_with_the_next_visit_and_the_rest_stays() {
+async fn at_random_ages_old_entries_are_hidden_and_the_next_visit_deletes_only_them() {
     let (mut dice, duration) = dice();
     let here = Installation::new(&Receiver::start().await).await;
     let account = account_id("acme");

@@ -61,7 +61,7 @@ async fn edit_at_random(here: Arc<Installation>, done: Arc<Done>, mut dice: StdR
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn adding_editing_and_deleting_at_random_and_at_once_never_passes_the_limit_or_brings_back_what_is_deleted() {
+async fn random_simultaneous_edits_never_exceed_the_limit_or_bring_back_a_deleted_webhook() {
     let (mut dice, duration) = dice();
     let here = Arc::new(Installation::new(&Receiver::start().await).await);
     let done = Arc::new(Done::default());

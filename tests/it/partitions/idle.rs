@@ -144,7 +144,7 @@ async fn a_worker_that_stops_while_entries_wait_for_a_slot_gives_them_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_that_waits_for_a_slot_longer_than_a_lease_stays_its_workers() {
+async fn an_entry_that_waits_for_a_slot_longer_than_a_lease_stays_with_its_worker() {
     const USED: usize = 8;
     let quick = [
         ("LYNKHOOK_WORKER__LEASE", "4s"),

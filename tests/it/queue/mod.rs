@@ -53,7 +53,7 @@ async fn the_status_of_an_empty_queue_is_all_zeros_and_says_that_no_worker_is_al
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_counts_what_is_queued_taken_late_held_failed_and_rejected() {
+async fn the_status_counts_queued_taken_late_held_failed_and_rejected_entries() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let here = here.with("LYNKHOOK_HELD__LIMIT", "5").await.with("LYNKHOOK_REJECTED__LIMIT", "2").await;
@@ -169,7 +169,7 @@ async fn without_redis_the_commands_end_with_5() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn purging_leaves_no_key_of_the_account_and_what_is_queued_is_dropped_and_counted() {
+async fn purging_leaves_no_key_of_the_account_and_queued_events_are_dropped_and_counted() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await;

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worker_may_know_three_statuses_of_a_hundred_fewer_than_curl_and_95_where_the_server_lingers() {
+    fn the_worker_may_miss_three_more_statuses_of_a_hundred_than_curl_and_5_if_the_server_lingers() {
         for (worker, curl, lingers, is_wrong) in [
             (47, 50, false, false),
             (46, 50, false, true),

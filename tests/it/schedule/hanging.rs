@@ -77,7 +77,7 @@ async fn hang_with_too_much(scene: Scene) -> Judgement {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_hangs_and_gets_too_much_uses_its_share_and_attempts_due_retries_before_what_is_held() {
+async fn a_hanging_endpoint_with_too_much_load_uses_its_share_and_due_retries_go_before_held_deliveries() {
     judge_all(&SETTINGS, [hang_with_too_much]).await;
 }
 

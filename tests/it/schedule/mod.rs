@@ -98,7 +98,7 @@ async fn each_event_for_an_endpoint_that_fails_at_once_is_attempted_three_times_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_events_at_once_for_an_endpoint_that_fails_at_once_none_waits_long() {
+async fn no_event_of_a_burst_for_an_endpoint_that_fails_at_once_waits_long() {
     let promise = Promise { first_ms: 3000, retry_ms: 3000, ..PROMISE };
     let rows = [(Fast::Status, 30), (Fast::Refused, 30), (Fast::Status, 300), (Fast::Reset, 300)];
     judge_all(&[], rows.map(|(kind, events)| move |scene| fail_at_once(scene, kind, Load::AtOnce(events), promise)))

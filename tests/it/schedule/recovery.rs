@@ -54,7 +54,7 @@ async fn recover(scene: Scene) -> Judgement {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_held_for_an_endpoint_that_recovers_leaves_at_half_of_its_full_rate_at_least() {
+async fn held_deliveries_for_a_recovered_endpoint_leave_at_half_its_full_rate_or_faster() {
     judge_all(&SETTINGS, [recover]).await;
 }
 

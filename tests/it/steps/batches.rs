@@ -125,7 +125,7 @@ impl Together {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_of_a_batch_has_its_own_answer_however_far_apart_its_entries_lie_and_whose_they_are_meanwhile() {
+async fn each_entry_of_a_batch_gets_its_own_answer_at_any_distance_and_with_any_holder() {
     for step in [Together::Settle, Together::Hold, Together::Renew] {
         // One in `sparse` entries is in the batch.
         for sparse in [1, 2, 7, 50] {

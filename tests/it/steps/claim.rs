@@ -68,7 +68,7 @@ async fn look_on(bench: &Bench, room: &mut MayTake) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_suspect_of_what_holds_others_up_goes_behind_another_and_first_where_there_is_none() {
+async fn a_slow_webhooks_suspect_goes_after_others_and_first_if_there_are_none() {
     let bench = Bench::new().await;
     let [slow, quick] = [bench.webhook("acme", true).await, bench.webhook("acme", true).await];
     let events = abandoned(&bench, 3, 2, 60_000).await;
@@ -99,7 +99,7 @@ async fn a_suspect_of_what_holds_others_up_goes_behind_another_and_first_where_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn suspects_are_looked_through_in_as_many_claims_as_scripts_of_a_short_time_need() {
+async fn looking_through_many_suspects_takes_several_claims_with_short_scripts() {
     let bench = Bench::new().await;
     let events = abandoned(&bench, 201, 2, 60_000).await;
     let quick = bench.webhook("acme", true).await;
@@ -142,7 +142,7 @@ async fn a_look_through_suspects_of_a_mebibyte_reads_four_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_claimed_by_a_clock_that_is_further_on_than_it_can_be() {
+async fn nothing_is_claimed_by_a_clock_that_is_impossibly_far_ahead() {
     let bench = Bench::new().await;
     let ids = abandoned(&bench, 1, 1, 60_000).await;
     let now = bench.store.now(0).await.unwrap();
@@ -183,7 +183,7 @@ async fn a_claim_takes_about_4_mib_and_at_least_one_entry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_within_its_lease_is_left_to_its_holder() {
+async fn an_entry_within_its_lease_is_left_to_its_holder() {
     let bench = Bench::new().await;
     abandoned(&bench, 1, 1, 0).await;
     let before = bench.state().await;

@@ -38,7 +38,7 @@ async fn an_event_becomes_a_delivery_for_each_webhook_and_without_any_is_done_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rest_of_an_event_is_the_event_again_with_its_id_and_the_last_webhook_and_ends_uncounted() {
+async fn the_rest_of_a_fan_out_is_the_event_again_with_its_id_and_the_last_webhook_and_ends_uncounted() {
     for traceparent in [None, Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")] {
         let bench = Bench::new().await;
         let mut event = vec![("account", "acme"), ("envelope", ENVELOPE), ("ignored", "x")];
@@ -127,7 +127,7 @@ async fn step(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_webhooks_get_a_large_event_once_each_in_small_steps_whoever_takes_them_and_others_go_between() {
+async fn a_thousand_webhooks_get_a_large_event_once_each_in_small_steps_with_other_entries_between() {
     let bench = Bench::with(&[("LYNKHOOK_WEBHOOKS__LIMIT_PER_ACCOUNT", "1000")]).await;
     let mut wanting = BTreeSet::new();
     for _ in 0..999 {

@@ -107,7 +107,7 @@ async fn taken(step: Step) -> (Bench, Fence, Delivery) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_step_by_another_or_under_another_count_is_lost_and_changes_nothing_and_the_holders_succeeds_once() {
+async fn a_step_by_another_consumer_or_with_another_count_changes_nothing_and_the_holders_succeeds_once() {
     for (step, entries, pending) in STEPS {
         let (bench, held, delivery) = taken(step).await;
         let claim = format!("XCLAIM {} workers b 0", bench.key("queue"));
@@ -129,7 +129,7 @@ async fn a_step_by_another_or_under_another_count_is_lost_and_changes_nothing_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_group_or_the_entry_is_gone_nobody_holds_anything() {
+async fn without_the_group_or_the_entry_there_is_no_holder() {
     for (step, ..) in STEPS {
         let (bench, held, delivery) = taken(step).await;
         let unknown = Fence { entry: EntryId("1-1".to_owned()), ..held.clone() };

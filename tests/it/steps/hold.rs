@@ -21,7 +21,7 @@ async fn a_webhook_that_is_on_after_all_says_so_and_nothing_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_is_whole_and_visited_within_the_hour() {
+async fn a_held_delivery_is_whole_and_visited_within_the_hour() {
     let (bench, webhook, held, delivery) = taken(false).await;
     assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, StepAnswer::Done);
     let entries = bench.entries(&format!("held:{webhook}")).await;
@@ -33,7 +33,7 @@ async fn what_is_held_is_whole_and_visited_within_the_hour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_its_endpoint_is_held_though_its_webhook_is_on_and_released_when_said() {
+async fn a_delivery_that_waits_for_its_endpoint_is_held_and_its_release_is_planned() {
     for is_new in [true, false] {
         let (bench, webhook, held, delivery) = taken(true).await;
         let reason = Reason::Busy { release_in: Duration::from_secs(9), is_new };
@@ -71,7 +71,7 @@ async fn switch(bench: &Bench, webhook: WebhookId, active: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_delivery_of_a_webhook_that_is_on_is_full_from_the_limit_on_and_costs_no_other_its_place() {
+async fn at_the_limit_a_new_delivery_of_a_webhook_that_is_on_is_refused_and_displaces_no_other() {
     let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "3")]).await;
     let webhook = bench.webhook("acme", true).await;
     let (delivery, held) = (first("acme", webhook, "e1"), format!("held:{webhook}"));
@@ -95,7 +95,7 @@ async fn a_new_delivery_of_a_webhook_that_is_on_is_full_from_the_limit_on_and_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_delivery_of_a_webhook_that_is_on_is_full_where_the_sum_of_bytes_has_reached_the_limit() {
+async fn at_the_limit_of_bytes_a_new_delivery_of_a_webhook_that_is_on_is_refused() {
     let envelope = envelope_of(1000);
     let each = text(&first("acme", WebhookId::new(uuid::Uuid::now_v7()), "e1"), &envelope).len();
     // The last delivery is held while the sum is at least one byte below the limit.
@@ -115,7 +115,7 @@ async fn a_new_delivery_of_a_webhook_that_is_on_is_full_where_the_sum_of_bytes_h
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_known_is_held_whatever_is_held_already() {
+async fn a_known_delivery_is_held_however_much_is_held_already() {
     let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2"), ("LYNKHOOK_HELD__MAX_BYTES", "20KiB")]).await;
     for (account, size) in [("acme", 10), ("other", 15_000)] {
         let webhook = bench.webhook(account, true).await;
@@ -130,7 +130,7 @@ async fn what_is_known_is_held_whatever_is_held_already() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_webhook_that_was_switched_off_while_more_is_held_the_newest_stay_within_the_limit() {
+async fn if_a_webhook_holds_too_much_when_switched_off_the_newest_stay_within_the_limit() {
     for reason in [Reason::Off, NEW, KNOWN] {
         let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2")]).await;
         let webhook = bench.webhook("acme", true).await;
@@ -145,7 +145,7 @@ async fn of_a_webhook_that_was_switched_off_while_more_is_held_the_newest_stay_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn holding_adds_the_bytes_that_it_held_to_the_sum_and_no_others() {
+async fn holding_adds_exactly_the_held_bytes_to_the_sum() {
     let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "2")]).await;
     let [busy, off] = [bench.webhook("acme", true).await, bench.webhook("acme", false).await];
     let [delivery, to_off] = [busy, off].map(|webhook| first("acme", webhook, "e1"));
@@ -168,7 +168,7 @@ async fn holding_adds_the_bytes_that_it_held_to_the_sum_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_sum_is_missing_while_something_is_held_a_visit_is_due_now_and_nothing_pretends_to_know_it() {
+async fn if_the_sum_of_held_bytes_is_missing_a_visit_is_due_now_and_the_sum_stays_unknown() {
     // The damage to the sum, and whether a visit can mend it.
     for (what, spoil, mended) in [
         ("lost", "DEL {sums}", true),
@@ -234,7 +234,7 @@ async fn a_retry_that_waits_already_keeps_its_time_and_the_other_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_back_from_being_held_says_since_when_though_its_worker_left() {
+async fn a_released_delivery_keeps_the_time_since_when_it_was_held_even_if_its_worker_leaves() {
     let (bench, webhook, held, delivery) = taken(true).await;
     assert_eq!(bench.hold(&held, &delivery, NEW).await, StepAnswer::Done);
     let held_as = bench.entries(&format!("held:{webhook}")).await[0].0.clone();
@@ -247,7 +247,7 @@ async fn what_comes_back_from_being_held_says_since_when_though_its_worker_left(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_cannot_be_held_does_not_hold_up_its_neighbours() {
+async fn an_entry_that_cannot_be_held_does_not_block_its_neighbours() {
     let bench = Bench::new().await;
     let webhooks = [bench.webhook("acme", false).await, bench.webhook("other", false).await];
     let deliveries = [first("acme", webhooks[0], "e1"), first("other", webhooks[1], "e2")];
@@ -275,7 +275,7 @@ async fn one_that_cannot_be_held_does_not_hold_up_its_neighbours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_settings_that_cannot_be_read_it_is_held_too() {
+async fn a_delivery_is_held_even_if_its_webhooks_settings_cannot_be_read() {
     for settings in ["junk", "null", "5", "[]", "{}", r#"{"active":null}"#, r#"{"id":"wh_x","active":true}"#] {
         let (bench, webhook, held, delivery) = taken(true).await;
         bench.cli::<()>(&format!("HSET {} {webhook} {settings}", bench.key("webhooks:acme"))).await;
@@ -287,7 +287,7 @@ async fn under_settings_that_cannot_be_read_it_is_held_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn holding_does_not_put_off_a_visit_that_comes_sooner() {
+async fn holding_does_not_delay_an_earlier_visit() {
     let (bench, webhook, held, delivery) = taken(false).await;
     bench.cli::<()>(&format!("ZADD {} 5 acme/{webhook}", bench.key("visits"))).await;
     assert_eq!(bench.hold(&held, &delivery, Reason::Off).await, StepAnswer::Done);
@@ -318,7 +318,7 @@ async fn a_delivery_of_a_deleted_webhook_is_dropped_and_counted_whatever_was_to_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_batch_plans_anew_what_somebody_lost_and_one_that_cannot_plan_holds_nothing() {
+async fn each_batch_plans_a_lost_visit_or_release_again_and_holds_nothing_if_it_cannot() {
     let bench = Bench::with(&[("LYNKHOOK_HELD__LIMIT", "3")]).await;
     let webhook = bench.webhook("acme", true).await;
     let delivery = first("acme", webhook, "e1");
@@ -340,7 +340,7 @@ async fn each_batch_plans_anew_what_somebody_lost_and_one_that_cannot_plan_holds
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_something_is_held_already_the_fence_and_whether_it_is_on_are_asked_about_all_the_same() {
+async fn holding_checks_the_fence_and_the_switch_even_if_deliveries_are_held_already() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
     let (delivery, held) = (first("acme", webhook, "e1"), format!("held:{webhook}"));

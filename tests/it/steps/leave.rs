@@ -45,7 +45,7 @@ async fn an_event_comes_back_under_its_id_and_a_delivery_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_is_removed_when_it_leaves_with_nothing_pending_and_only_then() {
+async fn a_consumer_is_removed_only_when_it_leaves_with_nothing_pending() {
     let bench = Bench::new().await;
     for consumer in ["a", "b"] {
         bench.push("acme", TRANSCRIPT).await;

@@ -61,7 +61,7 @@ async fn only_times_beyond_the_longest_wait_are_brought_back_and_each_is_counted
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_longest_wait_that_any_worker_has_counts_until_it_has_not_asked_for_five_minutes() {
+async fn the_longest_wait_of_any_worker_counts_until_five_minutes_after_it_last_asked() {
     let bench = Bench::new().await;
     let mend_within = async |longest: Longest| bench.store.mend_times(0, &longest, "+").await.unwrap().times;
     let patient = Longest { retry: Duration::from_hours(1), ..LONGEST };
@@ -106,7 +106,7 @@ async fn a_lease_of_the_future_whose_entry_was_taken_out_of_the_queue_ends_and_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_are_mended_in_bounded_steps_and_a_spoiled_key_keeps_no_other_from_it() {
+async fn many_times_are_mended_in_bounded_steps_and_a_spoiled_key_blocks_no_other() {
     let bench = Bench::new().await;
     let far_ms = bench.store.now(0).await.unwrap().timestamp_millis() + 24 * HOUR_MS;
     let mut fill = redis::pipe();

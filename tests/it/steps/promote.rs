@@ -26,8 +26,7 @@ async fn a_retry_stays_until_it_is_due_and_then_moves_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_planned_before_the_clock_stepped_forward_is_due_by_the_old_time_and_what_was_planned_since_by_the_new()
- {
+async fn times_planned_before_a_clock_step_are_due_by_the_old_clock_and_later_ones_by_the_new() {
     let bench = Bench::new().await;
     let (now, hour_ms) = (bench.store.now(0).await.unwrap(), 3_600_000);
     let now_ms = now.timestamp_millis();
@@ -96,7 +95,7 @@ async fn promoting_says_when_the_next_retry_release_and_visit_are_due() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retries_are_promoted_though_somebody_spoiled_the_keys_of_releases_and_visits() {
+async fn retries_are_promoted_although_the_keys_of_releases_and_visits_are_spoiled() {
     let bench = Bench::new().await;
     for key in ["releases", "visits"] {
         bench.cli::<()>(&format!("SET {} x", bench.key(key))).await;

@@ -41,7 +41,7 @@ async fn of_five_the_newest_three_stay_within_a_limit_of_three_and_the_others_ar
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_ones_are_kept_within_the_bound_of_bytes_and_the_others_counted_and_the_newest_always_stays() {
+async fn large_entries_stay_within_the_limit_of_bytes_the_others_are_counted_and_the_newest_always_stays() {
     let bench = Bench::with(&[("LYNKHOOK_REJECTED__MAX_BYTES", "1MiB")]).await;
     let large = "x".repeat(200_000);
     for number in ["0", "1", "2", "3", "4", "5", "6", "7"] {
@@ -58,7 +58,7 @@ async fn large_ones_are_kept_within_the_bound_of_bytes_and_the_others_counted_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_may_have_been_sent_keeps_the_id_it_was_sent_under_and_what_is_no_event_gets_none() {
+async fn an_event_that_may_have_been_sent_keeps_its_id_and_an_invalid_entry_gets_none() {
     let bench = Bench::new().await;
     let event = [("account", "acme"), ("envelope", TRANSCRIPT)];
     let named = [event[0], ("id", "own-id"), event[1]];
@@ -96,7 +96,7 @@ async fn an_entry_of_very_many_fields_is_kept_as_one_list_and_put_back_field_by_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requeueing_and_dropping_end_with_the_last_entry_there_was_at_the_start() {
+async fn requeueing_and_dropping_end_with_the_last_entry_that_existed_at_the_start() {
     for fate in [Fate::Requeue, Fate::Drop] {
         let bench = Bench::new().await;
         for number in ["0", "1"] {

@@ -27,7 +27,7 @@ async fn a_release_that_is_not_due_or_not_planned_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_webhook_that_is_off_unreadable_or_gone_nothing_is_released_and_nothing_is_dropped_in_a_hurry() {
+async fn a_webhook_that_is_off_unreadable_or_gone_releases_nothing_and_drops_nothing() {
     let unreadable =
         ["junk", "null", "5", "[]", r#""x""#, "{}", r#"{"id":"wh_x","active":true}"#, r#"{"active":null}"#];
     let cases = unreadable.map(|settings| (settings, format!("HSET {{webhooks}} {{webhook}} {settings}")));
@@ -50,7 +50,7 @@ async fn of_a_webhook_that_is_off_unreadable_or_gone_nothing_is_released_and_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_more_is_held_comes_back_at_once_and_the_last_of_it_leaves_no_key() {
+async fn further_held_deliveries_come_back_at_once_and_the_last_leaves_no_key() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
     put_held(&bench, webhook, 60).await;
@@ -81,7 +81,7 @@ async fn an_endpoint_without_room_gets_nothing_back_and_is_asked_again_at_its_pa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_places_became_free_a_planned_release_is_made_before_it_is_due() {
+async fn a_planned_release_is_made_early_if_places_became_free() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
     put_held(&bench, webhook, 3).await;
@@ -103,7 +103,7 @@ async fn where_places_became_free_a_planned_release_is_made_before_it_is_due() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_released_leaves_the_sum_which_goes_with_the_last_of_it() {
+async fn released_deliveries_leave_the_sum_and_the_last_one_removes_it() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
     let sizes = [1000, 2000, 3000].map(|bytes| large(webhook, bytes));
@@ -145,7 +145,7 @@ const SPOILS: [(&str, &str, usize); 6] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_spoiled_what_can_be_released_is() {
+async fn spoiled_keys_do_not_prevent_a_release() {
     for (what, command, expected) in SPOILS {
         let bench = Bench::new().await;
         let webhook = bench.webhook("acme", true).await;

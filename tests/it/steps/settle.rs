@@ -97,7 +97,7 @@ async fn a_counter_that_is_no_number_or_no_hash_does_not_stop_a_move() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_very_same_delivery_waits_once_for_the_sooner_time_and_the_other_is_counted() {
+async fn the_same_delivery_waits_once_for_the_earlier_time_and_the_other_is_counted() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
     let delivery = first("acme", webhook, "e1");
@@ -130,7 +130,7 @@ async fn the_test_buttons_entry_sets_the_visit_within_the_hour_and_never_later()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn visits_of_a_wrong_type_keep_no_log_from_being_written() {
+async fn a_visits_key_of_a_wrong_type_does_not_prevent_a_log_entry() {
     let bench = Bench::new().await;
     let mut attempts = Vec::new();
     for account in ["acme", "other"] {
@@ -150,7 +150,7 @@ async fn visits_of_a_wrong_type_keep_no_log_from_being_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_has_its_span_and_its_visit_from_its_first_entry_on_and_again_where_they_are_renewed() {
+async fn a_log_gets_its_expiry_and_its_visit_with_its_first_entry_and_when_they_are_renewed() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
     let log = bench.key(&format!("logs:{webhook}"));
@@ -170,7 +170,7 @@ async fn a_log_has_its_span_and_its_visit_from_its_first_entry_on_and_again_wher
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deliveries_to_a_webhook_with_a_log_are_settled_together_but_for_those_that_another_worker_holds_by_now() {
+async fn deliveries_to_a_webhook_with_a_log_are_settled_together_except_those_of_another_holder() {
     let bench = Bench::new().await;
     let webhooks = [bench.webhook("acme", true).await, bench.webhook("acme", true).await];
     let begin = webhooks.map(|webhook| first("acme", webhook, "e0"));
@@ -200,7 +200,7 @@ async fn deliveries_to_a_webhook_with_a_log_are_settled_together_but_for_those_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_there_is_no_log_a_webhook_that_cannot_be_read_keeps_its_attempts_and_a_deleted_one_drops_them() {
+async fn without_a_log_an_unreadable_webhook_keeps_its_attempts_and_a_deleted_one_drops_them() {
     let bench = Bench::new().await;
     let (webhook, gone) = (bench.webhook("acme", true).await, bench.webhook("other", true).await);
     let deliveries = [first("acme", webhook, "e1"), first("other", gone, "e2"), first("other", gone, "e3")];
@@ -219,7 +219,7 @@ async fn where_there_is_no_log_a_webhook_that_cannot_be_read_keeps_its_attempts_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_many_have_failed_the_limits_hold_and_what_somebody_lost_is_seen_and_planned_anew() {
+async fn if_many_have_failed_the_limits_hold_and_a_lost_visit_is_planned_again() {
     let failed = |webhook: WebhookId| format!("failed:{webhook}");
     let one_by_one = async |bench: &Bench, webhook: WebhookId, count: usize, renew: &[WebhookId]| {
         let delivery = first("acme", webhook, "e1");

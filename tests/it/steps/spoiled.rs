@@ -7,7 +7,7 @@ async fn until_empty(bench: &Bench, rest: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_whose_settings_cannot_be_read_fails_its_own_deliveries_and_nobody_elses() {
+async fn a_webhook_whose_settings_cannot_be_read_fails_only_its_own_deliveries() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await.with("LYNKHOOK_WEBHOOKS__LIMIT_PER_ACCOUNT", "3").await;

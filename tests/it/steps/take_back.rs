@@ -17,7 +17,7 @@ async fn take_back(bench: &Bench, last: Option<&str>, most: usize) -> Vec<String
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_a_consumers_own_new_entries_behind_the_last_one_are_taken_back() {
+async fn only_a_consumers_own_new_entries_after_the_last_one_are_taken_back() {
     let bench = Bench::new().await;
     let mut entries = Vec::new();
     for consumer in ["a", "a", "a", "b", "a"] {
@@ -41,7 +41,7 @@ async fn only_a_consumers_own_new_entries_behind_the_last_one_are_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_consumer_claimed_and_has_not_in_hand_is_taken_back_under_its_count() {
+async fn claimed_entries_that_a_consumer_does_not_have_in_hand_are_taken_back_with_their_count() {
     let bench = Bench::new().await;
     let mut entries = Vec::new();
     for (consumer, deliveries) in [("a", 1), ("a", 2), ("a", 4), ("b", 2), ("a", 3), ("a", 3)] {
@@ -67,7 +67,7 @@ async fn what_a_consumer_claimed_and_has_not_in_hand_is_taken_back_under_its_cou
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_are_taken_back_in_steps_of_bounded_number_and_bytes() {
+async fn thousands_of_entries_are_taken_back_in_steps_of_bounded_number_and_bytes() {
     let bench = Bench::new().await;
     let mut events = redis::pipe();
     for _ in 0..2500 {

@@ -76,7 +76,7 @@ async fn an_answer_too_large_for_udp_comes_over_tcp() {
 }
 
 #[tokio::test]
-async fn each_failure_is_the_failure_it_is_called() {
+async fn each_failure_is_what_its_name_says() {
     let dns = DnsServer::start().await;
     dns.servfail("broken.test");
     dns.refuse("refused.test");

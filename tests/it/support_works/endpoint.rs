@@ -17,7 +17,7 @@ fn address(endpoint: &Endpoint) -> SocketAddr {
 }
 
 #[tokio::test]
-async fn a_front_closes_what_is_too_much_at_once_and_has_room_again_when_another_leaves() {
+async fn a_front_closes_connections_beyond_its_limit_and_has_room_again_when_one_leaves() {
     let front = Front { connections_max: 1, ..Front::default() };
     let endpoint = Endpoint::behind(front, async |mut connection, _| connection.drain().await).await;
     let first = TcpStream::connect(address(&endpoint)).await.unwrap();

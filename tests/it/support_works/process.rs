@@ -41,7 +41,7 @@ async fn a_process_gets_the_signal_it_was_sent() {
 }
 
 #[tokio::test]
-async fn a_stopped_process_goes_on_when_it_is_continued() {
+async fn a_stopped_process_resumes_when_it_is_continued() {
     let process = shell("while :; do echo tick; sleep 0.02; done");
     process.wait_for_line("tick").await;
     process.sigstop();
@@ -64,7 +64,7 @@ async fn a_killed_process_has_no_exit_code() {
 
 #[tokio::test]
 #[should_panic(expected = "ended without printing")]
-async fn a_line_that_cannot_come_any_more_is_not_waited_for() {
+async fn a_line_that_can_no_longer_come_is_not_waited_for() {
     shell("echo something else").wait_for_line("ready").await;
 }
 

@@ -75,7 +75,7 @@ async fn exchange(receiver: &Receiver, path: &str, enough: usize) -> (String, En
 }
 
 #[tokio::test]
-async fn every_fault_is_what_it_is_called() {
+async fn every_fault_is_what_its_name_says() {
     const RESET: End = End::Failed(ErrorKind::ConnectionReset);
     let early_hints = "HTTP/1.1 103 Early Hints\r\n\r\n";
     // The least that is read, and how the connection ends.

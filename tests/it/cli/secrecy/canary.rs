@@ -69,7 +69,7 @@ fn forms(secret: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_search_finds_what_lies_about_in_another_spelling() {
+fn the_search_finds_a_secret_in_another_spelling() {
     let lies = |text: &str| std::panic::catch_unwind(|| assert_hidden("a test", text, [TOKEN])).is_err();
     for text in [
         format!("Bearer {TOKEN}"),

@@ -65,7 +65,7 @@ async fn no_refusal_shows_what_it_refuses() {
 
 /// A webhook whose secret cannot be opened, and one whose settings cannot be read.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_error_about_a_webhook_in_redis_shows_what_it_holds() {
+async fn no_error_about_a_webhook_in_redis_shows_its_contents() {
     let receiver = Receiver::start().await;
     receiver.plan(CAPABILITY, [Answer::Status(200)]);
     let here = Installation::new(&receiver).await;

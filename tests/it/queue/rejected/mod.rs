@@ -107,7 +107,7 @@ async fn every_malformed_entry_is_set_aside_whole_with_its_fault_named_and_the_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_rejected_is_delivered_once_it_is_requeued_under_settings_that_allow_it() {
+async fn rejected_entries_are_delivered_when_requeued_with_settings_that_allow_them() {
     let receiver = Receiver::start().await;
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await;

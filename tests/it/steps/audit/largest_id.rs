@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_largest_id_leaves_the_queue_open_and_its_entry_is_delivered_under_another() {
+async fn the_largest_id_leaves_the_queue_open_and_its_entry_is_delivered_with_another_id() {
     for in_hand in [false, true] {
         let bench = Bench::new().await;
         let ids = bench.push_many(3).await;
@@ -61,7 +61,7 @@ async fn the_largest_id_leaves_the_queue_open_and_its_entry_is_delivered_under_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_entries_under_the_largest_ms_get_new_ids_once_none_of_them_is_in_hand() {
+async fn all_entries_with_the_largest_ms_get_new_ids_once_none_of_them_is_in_hand() {
     let bench = Bench::new().await;
     let ids = bench.push_many(3).await;
     let queue = bench.key("queue");
@@ -95,7 +95,7 @@ async fn sets_ids_back(bench: &Bench) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_event_is_fanned_out_to_waits_among_the_retries_while_the_queue_takes_nothing() {
+async fn fanned_out_deliveries_wait_among_the_retries_while_the_queue_takes_nothing() {
     let bench = Bench::new().await;
     let queue = bench.key("queue");
     let mut push = redis::cmd("XADD");
@@ -121,7 +121,7 @@ async fn what_an_event_is_fanned_out_to_waits_among_the_retries_while_the_queue_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_of_thousands_of_fields_under_the_largest_id_is_kept() {
+async fn an_entry_of_thousands_of_fields_with_the_largest_id_is_kept() {
     let bench = Bench::new().await;
     let mut push = redis::cmd("XADD");
     push.arg(bench.key("queue")).arg(LARGEST).arg(vec!["x"; 10_000]);

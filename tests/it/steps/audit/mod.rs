@@ -73,7 +73,7 @@ async fn entries_of_a_consumer_that_was_deleted_come_back_once_and_those_of_othe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_looked_just_now_spares_the_others_the_look() {
+async fn a_recent_audit_by_one_worker_spares_the_others() {
     let bench = Bench::new().await;
     let audit = async |due| bench.store.audit(0, "b", LEASE, due).await.unwrap().is_some();
     assert_eq!([audit(false).await, audit(false).await, audit(true).await], [true, false, true]);
@@ -83,7 +83,7 @@ async fn a_worker_that_looked_just_now_spares_the_others_the_look() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_lies_before_a_position_that_was_set_is_found_wherever_it_was_set_to() {
+async fn entries_before_a_position_set_by_hand_are_found() {
     for (to, behind) in [("$", 30), ("middle", 15), (LARGEST, 30), ("99999999999999-0", 30), ("0", 0)] {
         let bench = Bench::new().await;
         let ids = bench.push_many(30).await;
@@ -103,7 +103,7 @@ async fn what_lies_before_a_position_that_was_set_is_found_wherever_it_was_set_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_are_looked_at_in_short_steps() {
+async fn thousands_of_entries_are_audited_in_short_steps() {
     let bench = Bench::new().await;
     let ids = bench.push_many(1300).await;
     bench.take_some("alive", 1300).await;

@@ -51,7 +51,7 @@ async fn an_attempt_whose_queue_was_lost_is_settled_in_full_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_whose_entry_another_took_over_or_settled_stays_lost_though_the_group_is_made_anew() {
+async fn an_attempt_whose_entry_another_took_over_or_settled_stays_lost_even_if_the_group_is_recreated() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
     let delivery = first("acme", webhook, "e1");

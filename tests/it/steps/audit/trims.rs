@@ -5,7 +5,7 @@ use lynkhook::{config::Settings, store::Store};
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_trimmed_unread_is_noticed_once_with_how_many() {
+async fn entries_trimmed_unread_are_noticed_once_with_their_number() {
     for read_before in [0, 5] {
         let bench = Bench::new().await;
         bench.push_many(30).await;
@@ -39,7 +39,7 @@ async fn what_was_trimmed_unread_is_noticed_once_with_how_many() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trim_before_any_worker_is_noticed_too_and_a_group_made_anew_is_no_trim() {
+async fn a_trim_before_any_worker_is_noticed_as_well_and_a_recreated_group_is_no_trim() {
     let bench = Bench::new().await;
     bench.push_many(30).await;
     let queue = bench.key("queue");
@@ -115,7 +115,7 @@ async fn a_queue_that_was_filled_and_deleted_before_the_first_look_is_noticed_an
 /// Another server continues with its own data about the group, which may be old. That is no trim, and a real trim is
 /// still counted.
 #[tokio::test(flavor = "multi_thread")]
-async fn neither_a_restart_after_a_rewrite_nor_a_failover_is_told_as_a_trim_and_a_trim_afterwards_is_counted() {
+async fn a_restart_after_a_rewrite_and_a_failover_are_no_trims_and_a_later_trim_is_counted() {
     for fails_over in [false, true] {
         let mut redis = RedisServer::start(AppendFsync::Always);
         let replica = RedisServer::start(AppendFsync::Always);

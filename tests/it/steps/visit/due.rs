@@ -6,7 +6,7 @@ use super::*;
 const TIMES: [(Times, &str); 2] = [(Times::Releases, "releases"), (Times::Visits, "visits")];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_webhook_is_taken_out_of_the_times_and_the_others_are_due_oldest_first() {
+async fn invalid_members_are_removed_from_the_times_and_the_others_are_due_oldest_first() {
     for (times, key) in TIMES {
         let bench = Bench::new().await;
         let [first, second] = [bench.webhook("acme", true).await, bench.webhook("a", true).await];
@@ -30,7 +30,7 @@ async fn what_is_no_webhook_is_taken_out_of_the_times_and_the_others_are_due_old
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_of_another_partition_is_taken_out_of_the_visits() {
+async fn a_webhook_of_another_partition_is_removed_from_the_visits() {
     let bench = Bench::with(&[("LYNKHOOK_QUEUE__PARTITIONS", "2")]).await;
     let visit = (account_id("acme"), WebhookId::new(uuid::Uuid::now_v7()));
     for partition in [0, 1] {
@@ -44,7 +44,7 @@ async fn a_webhook_of_another_partition_is_taken_out_of_the_visits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn times_that_somebody_wrote_by_hand_are_times_too() {
+async fn times_written_by_hand_count_as_well() {
     let bench = Bench::new().await;
     let visits = bench.key("visits");
     let mut expected = Vec::new();

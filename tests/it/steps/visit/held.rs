@@ -5,7 +5,7 @@ use super::*;
 const MIB: usize = 1 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_is_off_never_holds_much_more_than_it_may_of_200_events_of_1_mib() {
+async fn of_200_events_of_1_mib_a_webhook_that_is_off_holds_little_more_than_its_limit() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", false).await;
     let (delivery, envelope) = (first("acme", webhook, "e1"), envelope_of(MIB));
@@ -30,7 +30,7 @@ async fn a_webhook_that_is_off_never_holds_much_more_than_it_may_of_200_events_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sum_that_is_missing_or_far_too_high_is_weighed_and_another_is_believed() {
+async fn a_missing_or_far_too_high_sum_is_measured_and_any_other_is_trusted() {
     let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
     let webhook = bench.webhook("acme", true).await;
     put_held(&bench, webhook, 20).await;
@@ -53,7 +53,7 @@ async fn a_sum_that_is_missing_or_far_too_high_is_weighed_and_another_is_believe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_webhook_that_is_on_nothing_is_trimmed_and_of_one_that_is_off_the_oldest_go_beyond_the_limit() {
+async fn a_webhook_that_is_on_drops_nothing_and_one_that_is_off_drops_the_oldest_beyond_the_limit() {
     for active in [true, false] {
         let bench = Bench::with(&[("LYNKHOOK_HELD__MAX_BYTES", "1MiB")]).await;
         let (webhook, max_bytes) = (bench.webhook("acme", active).await, 1_u64 << 20);
@@ -117,7 +117,7 @@ async fn visits_until_within(bench: &Bench, webhook: WebhookId, sizes: &[usize])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_oldest_go_step_by_step_until_what_is_held_is_within_its_bytes_and_no_more_than_has_to_go() {
+async fn the_oldest_are_dropped_step_by_step_until_held_fits_its_bytes_and_no_more_than_necessary() {
     let small_then_large: Vec<usize> = [[100; 80].as_slice(), &[30_000; 60]].concat();
     let large_then_small: Vec<usize> = [[30_000; 60].as_slice(), &[100; 80]].concat();
     let mixed: Vec<usize> = (0..600).map(|number| [100, 1000, 6000, 2500][number % 4]).collect();
@@ -153,7 +153,7 @@ async fn the_oldest_go_step_by_step_until_what_is_held_is_within_its_bytes_and_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_entries_that_are_too_old_go_a_thousand_at_a_time_and_the_young_ones_stay() {
+async fn thousands_of_old_entries_are_deleted_a_thousand_at_a_time_and_the_young_ones_stay() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", false).await;
     for (key, old) in [(format!("held:{webhook}"), 2500), (format!("failed:{webhook}"), 1500)] {

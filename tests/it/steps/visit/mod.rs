@@ -44,7 +44,7 @@ async fn furnish(bench: &Bench, account: &str, webhook: WebhookId) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_webhook_whose_settings_were_deleted_by_hand_everything_goes_and_is_counted() {
+async fn all_data_of_a_webhook_whose_settings_were_deleted_by_hand_is_removed_and_counted() {
     for whole_account in [true, false] {
         let bench = Bench::new().await;
         let [webhook, other] = [bench.webhook("acme", true).await, bench.webhook("acme", false).await];
@@ -71,7 +71,7 @@ async fn of_a_webhook_whose_settings_were_deleted_by_hand_everything_goes_and_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_webhook_whose_settings_are_of_a_wrong_type_or_cannot_be_read_nothing_goes_but_what_is_too_old() {
+async fn a_webhook_with_unreadable_settings_or_a_wrong_type_loses_only_old_entries() {
     let settings = ["junk", "null", "5", "[]", r#""x""#, "{}", r#"{"id":"wh_x","active":true}"#, r#"{"active":null}"#];
     let commands = settings.map(|settings| format!("HSET {{webhooks}} {{webhook}} {settings}"));
     for command in commands.into_iter().chain(["SET {webhooks} x".to_owned(), "RPUSH {webhooks} x".to_owned()]) {
@@ -97,7 +97,7 @@ async fn of_a_webhook_whose_settings_are_of_a_wrong_type_or_cannot_be_read_nothi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_webhook_holds_that_is_on_is_to_be_released_now() {
+async fn held_deliveries_of_a_webhook_that_is_on_are_released_now() {
     let bench = Bench::new().await;
     for active in [true, false] {
         let webhook = bench.webhook("acme", active).await;
@@ -109,7 +109,7 @@ async fn what_a_webhook_holds_that_is_on_is_to_be_released_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn webhooks_that_were_visited_together_are_not_together_the_next_time_and_all_within_the_hour() {
+async fn webhooks_visited_together_are_next_visited_at_different_times_within_the_hour() {
     let bench = Bench::new().await;
     let mut minutes = std::collections::BTreeMap::<i64, usize>::new();
     for _ in 0..500 {
@@ -128,7 +128,7 @@ async fn webhooks_that_were_visited_together_are_not_together_the_next_time_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn as_long_as_anything_is_left_the_next_visit_is_within_the_hour_and_then_there_is_none() {
+async fn the_next_visit_is_within_the_hour_until_nothing_is_left() {
     let bench = Bench::new().await;
     for (left, active) in [("held", false), ("failed", true), ("log", true), ("nothing", true), ("nothing", false)] {
         let account = format!("{left}-{active}");
@@ -150,7 +150,7 @@ async fn as_long_as_anything_is_left_the_next_visit_is_within_the_hour_and_then_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_log_entry_goes_and_the_young_ones_before_it_stay() {
+async fn an_invalid_log_entry_is_removed_and_the_young_ones_before_it_stay() {
     let bench = Bench::new().await;
     let webhook = bench.webhook("acme", true).await;
     let old = young_log(webhook).replace(&timestamp(chrono::Utc::now())[..4], "1999");
@@ -195,7 +195,7 @@ const SPOILS: [(&str, &str); 12] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_spoiled_the_visit_is_made_and_the_next_one_planned_where_anything_is_left() {
+async fn spoiled_keys_do_not_prevent_a_visit_and_the_next_one_is_planned_if_anything_is_left() {
     for (what, command) in SPOILS {
         for left in [false, true] {
             let bench = Bench::new().await;
