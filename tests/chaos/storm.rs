@@ -162,7 +162,7 @@ async fn every_accepted_event_is_delivered_failed_or_counted_whatever_crashes() 
     let missing: Vec<&str> = ALL.into_iter().filter(|fault| !total.faults.contains_key(fault)).collect();
     assert!(missing.is_empty(), "{missing:?} did not happen:\n{total}");
     let missing: Vec<&str> = DEEDS.into_iter().filter(|deed| !total.deeds.contains_key(deed)).collect();
-    assert!(missing.is_empty(), "nobody {missing:?}:\n{total}");
+    assert!(missing.is_empty(), "no customer {missing:?}:\n{total}");
     assert!(total.delivered > 0 && total.failed > 0 && total.dropped.values().sum::<u64>() > 0, "{total}");
 }
 

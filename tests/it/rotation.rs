@@ -159,7 +159,7 @@ async fn a_secret_that_no_key_opens_fails_at_once_without_a_request() {
     let here = Installation::new(&receiver).await;
     let webhook = here.add_with("acme", &receiver.url("/hook"), bearer("t0ken"), true).await;
     let other = here.add_with("acme", &receiver.url("/hook"), bearer("other"), false).await;
-    // The secret of another webhook, moved here by hand.
+    // The sealed secret of another webhook, moved here by hand.
     let mut moved = stored(&here, "acme", webhook).await;
     moved["authentication"] = stored(&here, "acme", other).await["authentication"].clone();
     let key = here.key("webhooks:acme");

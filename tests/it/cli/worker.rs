@@ -74,13 +74,13 @@ async fn every_termination_signal_ends_every_command_in_order() {
     add(&here.program, "acme", &receiver.url("/hook")).await;
     let mut ended = Vec::new();
     for signal in ["TERM", "INT", "HUP", "QUIT"] {
-        let mut worker = here.program.start_where_hangup_is("default", &["worker"]);
+        let mut worker = here.program.start_with_hangup("default", &["worker"]);
         worker.wait_for_line("worker started").await;
         worker.signal(signal);
         ended.push((signal, "worker", worker.wait().await));
         worker.wait_for_line("worker stopped").await;
 
-        let mut watching = here.program.start_where_hangup_is("default", &["queue", "status", "--watch"]);
+        let mut watching = here.program.start_with_hangup("default", &["queue", "status", "--watch"]);
         watching.wait_for_line("Depth").await;
         watching.signal(signal);
         ended.push((signal, "watch", watching.wait().await));
@@ -94,7 +94,7 @@ async fn a_worker_that_was_started_to_outlive_its_terminal_ignores_its_hangup() 
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await;
     add(&here.program, "acme", &receiver.url("/hook")).await;
-    let mut worker = here.program.start_where_hangup_is("ignore", &["worker"]);
+    let mut worker = here.program.start_with_hangup("ignore", &["worker"]);
     worker.wait_for_line("worker started").await;
     worker.signal("HUP");
     here.push("acme", TRANSCRIPT).await;
@@ -114,7 +114,7 @@ async fn two_hangups_let_a_worker_finish_and_a_later_signal_ends_it_at_once() {
         let hook = format!("/{account}");
         receiver.plan(&hook, [Answer::Delay(Duration::from_secs(delay), Box::new(Answer::Status(200)))]);
         here.push(account, TRANSCRIPT).await;
-        let worker = here.program.start_where_hangup_is("default", &["worker"]);
+        let worker = here.program.start_with_hangup("default", &["worker"]);
         receiver.wait_for(&hook, 1, SOON).await;
         for _ in 0..2 {
             worker.signal("HUP");

@@ -43,7 +43,7 @@ impl Seen {
     }
 }
 
-/// Asserts that the text contains none of these secrets, in none of their [`forms`].
+/// Asserts that the text contains none of these secrets in any of their [`forms`].
 pub(super) fn assert_hidden<'a>(place: &str, text: &str, secrets: impl IntoIterator<Item = &'a str>) {
     for secret in secrets {
         for form in forms(secret) {

@@ -117,7 +117,7 @@ impl Program {
 
     /// The same from a shell that handles SIGHUP as `taken` says: `default`, or `ignore` like `nohup`. The tests' own
     /// shell may do either.
-    pub fn start_where_hangup_is(&self, taken: &str, args: &[&str]) -> Process {
+    pub fn start_with_hangup(&self, taken: &str, args: &[&str]) -> Process {
         let mut command = Command::new("env");
         command.arg(format!("--{taken}-signal=HUP")).arg(env!("CARGO_BIN_EXE_lynkhook")).args(args);
         Process::spawn(self.with_environment(command), Vec::new())

@@ -72,7 +72,7 @@ impl Bench {
         };
         for worker in 0..state.workers.len() {
             bench.names.push(String::new());
-            bench.name_anew(worker);
+            bench.rename_worker(worker);
         }
         for webhook in bench.webhooks.clone() {
             let put = bench.store.put_webhook(&bench.account, &settings(webhook), None, 9).await.unwrap();
@@ -246,10 +246,10 @@ impl Bench {
         if before.wire.is_some_and(|command| command.consumer == Consumer::Worker(worker)) {
             self.departed = Some(self.names[usize::from(worker)].clone());
         }
-        self.name_anew(worker.into());
+        self.rename_worker(worker.into());
     }
 
-    fn name_anew(&mut self, worker: usize) {
+    fn rename_worker(&mut self, worker: usize) {
         self.names_given += 1;
         self.names[worker] = format!("worker-{}", self.names_given);
     }
