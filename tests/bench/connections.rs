@@ -24,7 +24,7 @@ const STEPS: u32 = 10;
 const STEP: Duration = Duration::from_millis(500);
 /// Connections opened, to the most attempts in flight at once.
 const RATIO: f64 = 1.3;
-/// The time that deliveries still waiting when the last event is pushed have to arrive.
+/// Deliveries that still wait when the last event is pushed have this long to arrive.
 const LATE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Serialize)]
