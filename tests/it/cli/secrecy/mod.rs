@@ -1,7 +1,7 @@
 //! No secret is ever shown again: not printed, not logged at any level, in no error, not readable in Redis.
 //!
-//! The secrets here are canaries: texts that occur nowhere else. The tests search everything that the program prints
-//! and logs, and all that Redis holds or ever wrote to its disk, for them in several spellings.
+//! The secrets here are canaries: texts that occur nowhere else. The tests look for them, in several spellings, in
+//! everything that the program prints and logs, and in all that Redis holds or ever wrote to its disk.
 
 mod canary;
 mod dump;
