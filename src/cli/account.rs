@@ -1,4 +1,4 @@
-//! `lynkhook account`: what concerns all of an account.
+//! `lynkhook account`: commands that concern a whole account.
 
 use std::io::{IsTerminal, Write};
 
@@ -11,18 +11,18 @@ use crate::{
     webhooks::{Dropped, Webhooks},
 };
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Delete all webhooks of an account, with their logs, held and failed deliveries.
     ///
-    /// What is still queued for them, or waits for a retry, is dropped and counted by the workers as it comes up.
-    /// Rejected entries belong to no account for certain and stay: see `lynkhook queue rejected`.
+    /// Deliveries that are still queued, or wait for a retry, are dropped and counted when a worker reaches them.
+    /// Rejected entries stay, because their account is not certain: see `lynkhook queue rejected`.
     Purge {
         /// The customer's account.
         #[arg(long, value_name = "ACCOUNT")]
         account: AccountId,
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
         /// Print JSON.
@@ -31,9 +31,9 @@ pub(super) enum Command {
     },
 }
 
-/// Nobody can be asked.
+/// There is no terminal to ask for confirmation on.
 #[derive(Debug, thiserror::Error)]
-#[error("purging cannot be undone, and there is no terminal to ask on: add --yes")]
+#[error("a purge cannot be undone, and there is no terminal to confirm it on: add --yes")]
 pub(super) struct Unconfirmed;
 
 /// Runs it.
@@ -66,14 +66,14 @@ async fn purge(webhooks: &Webhooks, account: &AccountId, as_json: bool) -> anyho
         };
         output::print(&format!(
             "Deleted {count} of account {account}, with delivery logs, {held} held and {failed} failed deliveries.\n\
-             What is still queued for it is dropped and counted as it comes up.\n"
+             Deliveries that are still queued for it are dropped and counted when a worker reaches them.\n"
         ))?;
     }
     Ok(Exit::Success)
 }
 
 fn confirmed(account: &AccountId) -> std::io::Result<bool> {
-    eprint!("Delete all webhooks of account {account} with their logs, held and failed deliveries? [y/N] ");
+    eprint!("Delete all webhooks of account {account}, with their logs, held and failed deliveries? [y/N] ");
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;

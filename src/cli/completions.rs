@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use super::{Exit, output};
 
-/// Which shell.
+/// The arguments.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The shell that will read the script.
@@ -14,7 +14,7 @@ pub(super) struct Arguments {
 
 /// Prints the completion script.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    // Into memory first: the generator panics where it cannot write, and a reader may leave early.
+    // Into memory first: the generator panics if it cannot write, and a reader may leave early.
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "lynkhook", &mut script);
     output::print(&String::from_utf8_lossy(&script))?;

@@ -1,5 +1,5 @@
-//! `lynkhook doctor`: is this Redis fit for what it is trusted with, and does the queue get on? One line for each check,
-//! with what to do.
+//! `lynkhook doctor`: checks whether Redis is safe for events and whether the queue makes progress. Each check prints
+//! one line, with advice if something is wrong.
 
 use clap::Args;
 
@@ -19,17 +19,17 @@ pub(super) struct Flags {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// What the user in redis.url is for: each right that this takes is tried, and nothing is changed.
+    /// Role of the user in redis.url: each permission that the role needs is tried, without changing anything.
     #[arg(long, value_enum, default_value_t = For::Worker)]
     role: For,
 }
 
-/// What a Redis user is for. The HTTP API will be one more.
+/// The role of a Redis user. The HTTP API will add another.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum For {
     /// `lynkhook worker`
     Worker,
-    /// `lynkhook enqueue`, and backends
+    /// `lynkhook enqueue`, and backends that send events
     Producer,
     /// all other commands
     Operator,
@@ -45,7 +45,7 @@ impl From<For> for UserRole {
     }
 }
 
-/// Runs it. The exit code is 5 where a check failed.
+/// Runs it. The exit code is 5 if a check failed.
 pub(super) async fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<Exit> {
     telemetry::init(&settings.log)?;
     let findings = doctor::examine(settings, flags.role.into()).await;

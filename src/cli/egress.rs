@@ -1,7 +1,7 @@
-//! `lynkhook egress`: would this URL, host name, address or header be allowed, and why not.
+//! `lynkhook egress`: says whether a URL, host name, address or header is allowed, and if not, why.
 //!
-//! Asks the very functions that saving and connecting ask. Nothing is saved and no connection is made; only
-//! `--resolve` asks name servers.
+//! It calls the same functions as saving and connecting do. It saves nothing and opens no connection; only `--resolve`
+//! asks name servers.
 
 use std::{
     borrow::Cow,
@@ -28,21 +28,21 @@ use crate::{
     telemetry,
 };
 
-/// What to judge.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Judge URLs as saving a webhook would, host names likewise, and IP addresses as connecting would.
+    /// Check URLs and host names by the rules for saving a webhook, and IP addresses by the rules for connecting.
     Check(Check),
-    /// Judge headers as saving a webhook's authentication would: lines `Name: value` or {"name":…,"value":…}.
+    /// Check headers, written as `Name: value` or {"name":…,"value":…}, by the rules for a webhook's authentication.
     CheckHeader(CheckHeader),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// URLs, host names, IP addresses [default: the lines of standard input].
+    /// URLs, host names or IP addresses [default: the lines of standard input].
     #[arg(value_name = "URL|HOST|IP", allow_hyphen_values = true)]
     inputs: Vec<String>,
-    /// Look the names up too, and judge every address that they resolve to.
+    /// Also look up the names, and check every address that they resolve to.
     #[arg(long)]
     resolve: bool,
     /// Print one JSON object a line.
@@ -52,7 +52,8 @@ pub(super) struct Check {
 
 #[derive(Debug, Args)]
 pub(super) struct CheckHeader {
-    /// Headers; other processes can read what stands here, so give real secrets on standard input [default: its lines].
+    /// Headers [default: the lines of standard input]. Other processes can read arguments, so give real secrets on
+    /// standard input.
     #[arg(value_name = "HEADER")]
     inputs: Vec<String>,
     /// Print one JSON object a line.
@@ -60,7 +61,7 @@ pub(super) struct CheckHeader {
     json: bool,
 }
 
-/// What an input was taken for.
+/// The kind of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
@@ -70,16 +71,16 @@ enum Kind {
     Header,
 }
 
-/// One answer; with `--json`, one line.
+/// The verdict on one input; with `--json`, one line.
 #[derive(Debug, Serialize)]
 struct Judgement<'a> {
-    /// As it was given; of a header its name alone, for the value is a secret.
+    /// The input as it was given; for a header only its name, because the value is a secret.
     input: Cow<'a, str>,
     kind: Kind,
     allowed: bool,
-    /// Why not.
+    /// Why it is refused.
     reason: Option<String>,
-    /// What the name resolves to, where that was asked and all of it is allowed.
+    /// The addresses that the name resolves to, with `--resolve` and if all of them are allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     addresses: Option<Vec<IpAddr>>,
 }
@@ -110,26 +111,26 @@ pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result
     }
 }
 
-/// The arguments, or where there are none the lines of standard input, without their newline and otherwise as they
-/// are: a blank at an end is part of what is judged.
+/// The arguments, or the lines of standard input if there are none. Only the newline is removed: a blank at an end is
+/// part of what is judged.
 fn lines(arguments: Vec<String>) -> Box<dyn Iterator<Item = io::Result<String>>> {
     if !arguments.is_empty() {
         return Box::new(arguments.into_iter().map(Ok));
     }
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        super::output::say(format_args!("hint: one a line; Ctrl-D ends"));
+        super::output::say(format_args!("hint: type one per line; Ctrl-D ends"));
     }
     Box::new(stdin.lock().split(b'\n').enumerate().map(|(number, line)| {
         let line = line?;
         let marked = |utf16| io::Error::new(io::ErrorKind::InvalidData, format!("standard input: {utf16}"));
         let line = if number == 0 { without_mark(&line).map_err(marked)? } else { &line };
-        // What is not UTF-8 is shown with replacement characters, which no rule allows.
+        // Bytes that are not UTF-8 become replacement characters, which no rule allows.
         Ok(String::from_utf8_lossy(line).into_owned())
     }))
 }
 
-/// The rules for addresses, and who looks names up if they shall be.
+/// The rules for addresses, and the resolver if names are to be looked up.
 struct Egress {
     allow: AllowList,
     resolver: Option<Resolver>,
@@ -162,7 +163,7 @@ impl Egress {
     }
 }
 
-/// An address in its usual spelling (IPv6 also in brackets), a name, or else a URL.
+/// An address in its usual spelling (IPv6 also in brackets), a name, or otherwise a URL.
 fn kind(input: &str) -> (Kind, Option<IpAddr>) {
     let bare = input.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(input);
     if let Ok(address) = bare.parse() {
@@ -172,7 +173,7 @@ fn kind(input: &str) -> (Kind, Option<IpAddr>) {
     (if is_url { Kind::Url } else { Kind::Host }, None)
 }
 
-/// Never borrows the value: it is a secret.
+/// Judges a header. The judgement never borrows the value, because it is a secret.
 fn judge_header(input: &str) -> Judgement<'_> {
     #[derive(Deserialize)]
     struct Given {
@@ -194,7 +195,7 @@ fn judge_header(input: &str) -> Judgement<'_> {
     Judgement { input: name.into(), kind: Kind::Header, allowed: reason.is_none(), reason, addresses: None }
 }
 
-/// Prints verdicts as they come, and remembers whether one was a refusal.
+/// Prints each verdict at once, and remembers whether any input was refused.
 struct Report {
     json: bool,
     exit: Exit,

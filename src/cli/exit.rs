@@ -1,4 +1,4 @@
-//! Exit codes, which scripts rely on, and the line that says why.
+//! Exit codes, which scripts rely on, and the line that gives the reason.
 
 use std::{error::Error, process::ExitCode};
 
@@ -19,17 +19,17 @@ use crate::{
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: it did what was asked.
+    /// 0: success.
     Success,
-    /// 1: something else went wrong.
+    /// 1: any other failure.
     Other,
     /// 2: the command line or the settings are wrong.
     Usage,
-    /// 3: what was named is not there.
+    /// 3: the webhook, delivery or entry that was named does not exist.
     NotFound,
-    /// 4: refused: a rule or a limit is against it.
+    /// 4: refused by a rule or a limit.
     Refused,
-    /// 5: Redis is out of reach, or unfit.
+    /// 5: Redis is unreachable or unsuitable.
     Redis,
     /// 6: a test delivery failed.
     TestFailed,
@@ -50,7 +50,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// The exit code of an error, by the kind of failure that the first known error of its chain is.
+    /// The exit code of an error. The first known error in its chain decides.
     pub(super) fn of(error: &anyhow::Error) -> Self {
         match error.chain().find_map(failure).unwrap_or(Failure::Broken) {
             Failure::Usage => Self::Usage,
@@ -70,7 +70,8 @@ pub(super) fn lines(error: &anyhow::Error) -> Vec<String> {
     }
 }
 
-/// An error as one line: each cause once, although many texts repeat their source's, and then the next step.
+/// An error as one line: its causes, then the next step. A cause is left out if the line already has its text, because
+/// many errors repeat their source's text.
 pub(super) fn line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(|cause| cause.to_string().replace('\n', " ")) {
@@ -86,30 +87,30 @@ pub(super) fn line(error: &anyhow::Error) -> String {
     line
 }
 
-/// The next step on a command line after errors whose texts, made for every surface, do not name it.
+/// The next step on the command line, for errors whose text is shared with other surfaces and does not name it.
 fn next_step(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(WebhooksError::NotFound { account, .. }) = error.downcast_ref() {
-        return Some(format!("`lynkhook webhook list --account {account}` shows those that it has"));
+        return Some(format!("list its webhooks with `lynkhook webhook list --account {account}`"));
     }
     if let Some(WebhooksError::Stale { account, webhook, present, .. }) = error.downcast_ref() {
         return Some(format!(
-            "look at it with `lynkhook webhook show --account {account} {webhook}`, then do it again with --revision {present}"
+            "check it with `lynkhook webhook show --account {account} {webhook}`, then repeat the command with --revision {present}"
         ));
     }
     if let Some(WebhooksError::NoSuchDelivery { account, webhook, .. }) = error.downcast_ref() {
-        return Some(format!("`lynkhook webhook failed --account {account} {webhook}` shows those that it has"));
+        return Some(format!("list them with `lynkhook webhook failed --account {account} {webhook}`"));
     }
     match error.downcast_ref() {
         Some(RejectedError::NotFound(_)) => {
-            return Some("`lynkhook queue rejected list` shows those that there are".to_owned());
+            return Some("list them with `lynkhook queue rejected list`".to_owned());
         }
-        Some(RejectedError::Ambiguous(..)) => return Some("say which with --partition".to_owned()),
+        Some(RejectedError::Ambiguous(..)) => return Some("choose one with --partition".to_owned()),
         _ => {}
     }
     store_error(error).and_then(redis_advice::of).map(str::to_owned)
 }
 
-/// The store's error, itself or as the one that another stands for.
+/// The store's error, alone or inside another error.
 fn store_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a StoreError> {
     if let Some(WebhooksError::Store(error)) = error.downcast_ref() {
         return Some(error);
@@ -123,7 +124,7 @@ fn store_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a StoreError> {
     error.downcast_ref()
 }
 
-/// The kind of one error of a chain, by its type.
+/// The kind of one error in a chain, by its type.
 fn failure(error: &(dyn Error + 'static)) -> Option<Failure> {
     fn of<E: Error + 'static>(error: &(dyn Error + 'static), kind: fn(&E) -> Failure) -> Option<Failure> {
         error.downcast_ref().map(kind)

@@ -1,5 +1,5 @@
-//! The command line: one file for each noun. Tables for people, `--json` for scripts, and exit codes that mean one
-//! thing each.
+//! The command line: one file for each noun. People get tables, scripts get `--json`, and each exit code has one
+//! meaning.
 
 mod account;
 mod completions;
@@ -32,10 +32,10 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(name = "lynkhook", version, propagate_version = true, disable_help_subcommand = true)]
 struct Arguments {
-    /// Settings file in TOML, over the defaults and under the environment.
+    /// Settings file (TOML). It overrides the defaults; the environment overrides it.
     #[arg(long, global = true, value_name = "FILE", env = "LYNKHOOK_CONFIG")]
     config: Option<PathBuf>,
-    /// Where Redis is; the environment (`LYNKHOOK_REDIS__URL`) is the better place for one with a password.
+    /// Address of Redis. For a URL with a password, prefer the environment (`LYNKHOOK_REDIS__URL`).
     #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
     redis_url: Option<SecretString>,
     #[command(subcommand)]
@@ -44,30 +44,30 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Take events from the queue and deliver them, until SIGTERM or Ctrl-C.
+    /// Deliver events from the queue until SIGTERM or Ctrl-C.
     Worker,
-    /// Try it: a Redis of its own, a worker and an endpoint that fails as told, all in one process, until Ctrl-C.
+    /// Try Lynkhook: starts a private Redis, a worker and an endpoint that fails on demand. Ctrl-C ends it.
     Dev(dev::Flags),
-    /// Add, look at, edit, switch, test and delete an account's webhooks, and read their delivery logs.
+    /// Manage an account's webhooks: add, edit, test, delete, read delivery logs, redeliver.
     #[command(subcommand)]
     Webhook(webhook::Command),
-    /// Look at the queue, and at what was rejected.
+    /// Show the queue's figures, and handle rejected entries.
     #[command(subcommand)]
     Queue(queue::Command),
-    /// Delete all that belongs to an account.
+    /// Delete all webhooks of an account.
     #[command(subcommand)]
     Account(account::Command),
-    /// Is this Redis fit, and does the queue get on? Says what to do; exit code 5 where something fails.
+    /// Check Redis and the queue, and say what to fix. Exit code 5 if a check fails.
     Doctor(doctor::Flags),
-    /// Would this URL, host name, address or header be allowed, and why not.
+    /// Check whether a URL, host name, IP address or header is allowed, and if not, why.
     #[command(subcommand)]
     Egress(egress::Command),
-    /// Make keys that seal customers' secrets, and seal secrets anew.
+    /// Make the key that seals customers' secrets, or replace it.
     #[command(subcommand)]
     Secrets(secrets::Command),
-    /// Print the completion script of a shell.
+    /// Print a completion script for your shell.
     Completions(completions::Arguments),
-    /// Put events into the queue: one envelope, or one a line.
+    /// Put events into an account's queue, from a file or from standard input.
     Enqueue(enqueue::Arguments),
 }
 
@@ -76,13 +76,13 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version come this way too, and are no mistake.
+            // Help and version are reported as errors too, but they are not mistakes.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
     };
-    // A worker is one thread: nothing it does is handed from core to core, which costs a third of a delivery. There are
-    // more workers where there are more cores.
+    // A worker is one thread, so that no work moves from core to core; moving it costs a third of a delivery. To use more
+    // cores, run more workers.
     let mut runtime = match arguments.command {
         Command::Worker => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
@@ -121,7 +121,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     }
 }
 
-/// What most commands stand on: logging, the store, the vault.
+/// Starts logging, and opens the store and the vault, which most commands need.
 async fn open(settings: &Settings) -> anyhow::Result<(Store, Vault)> {
     telemetry::init(&settings.log)?;
     let vault = Vault::new(settings.secrets.key.as_ref())?;

@@ -1,7 +1,7 @@
-//! What commands print: tables for people, JSON for scripts.
+//! The output of commands: tables for people, JSON for scripts.
 //!
-//! A reader that leaves early (`| head`) is no error. No text from outside (a receiver's, a producer's) reaches a
-//! terminal with its control characters: see [`clean`].
+//! A reader that leaves early (`| head`) is not an error. A text from outside (a receiver's, a producer's) never reaches
+//! a terminal with its control characters: see [`clean`].
 
 use std::{
     borrow::Cow,
@@ -12,10 +12,10 @@ use chrono::DateTime;
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
-/// Columns stand this many spaces apart.
+/// The number of spaces between columns.
 const GAP: u16 = 2;
 
-/// Whether anybody still reads what is printed.
+/// Whether standard output still has a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
     /// As far as is known.
@@ -24,7 +24,7 @@ pub(super) enum Reader {
     Gone,
 }
 
-/// Prints a text as it is.
+/// Prints a text unchanged.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     write(text)?;
     Ok(())
@@ -35,22 +35,22 @@ pub(super) fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
     print(&(plain(&serde_json::to_string_pretty(document)?) + "\n"))
 }
 
-/// One JSON object as one line, whatever a reader takes for a line's end.
+/// One JSON object on one line, also for readers that take other characters for a line's end.
 pub(super) fn json_line(document: &impl Serialize) -> anyhow::Result<String> {
     Ok(plain(&serde_json::to_string(document)?) + "\n")
 }
 
-/// JSON with those characters escaped that some readers take for a line's end, or a terminal for an order.
+/// JSON in which characters are escaped that some readers take for a line's end, or terminals for a control sequence.
 fn plain(json: &str) -> String {
     let escaped = |character: char| match character {
-        // None of them stands outside of a text.
+        // In JSON, these occur only inside strings.
         '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => format!("\\u{:04x}", u32::from(character)),
         other => other.to_string(),
     };
     json.chars().map(escaped).collect()
 }
 
-/// Prints a text as it is, and says whether it was read.
+/// Prints a text unchanged, and says whether the reader is still there.
 pub(super) fn write(text: &str) -> io::Result<Reader> {
     write_to(&mut io::stdout().lock(), text)
 }
@@ -63,7 +63,7 @@ fn write_to(stream: &mut impl Write, text: &str) -> io::Result<Reader> {
     }
 }
 
-/// How many columns the terminal has; `None` where standard output is none, and lines may have any length.
+/// The width of the terminal in columns; `None` if standard output is not a terminal, and lines may have any length.
 pub(super) fn width() -> Option<u16> {
     let stdout = io::stdout();
     let size = stdout.is_terminal().then(|| terminal_size::terminal_size_of(&stdout)).flatten();
@@ -85,7 +85,7 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     table
 }
 
-/// Lets these columns wrap where the terminal is too narrow for their cells.
+/// Lets these columns wrap if the terminal is too narrow for their cells.
 pub(super) fn flexible<const N: usize>(mut table: Table, columns: [usize; N]) -> Table {
     for index in columns {
         if let Some(column) = table.column_mut(index) {
@@ -95,7 +95,8 @@ pub(super) fn flexible<const N: usize>(mut table: Table, columns: [usize; N]) ->
     table
 }
 
-/// Whether the table fits when, of `wrapped`, that column has that many columns of the terminal, and no other wraps.
+/// Whether the table fits into `width`. `wrapped` names one column and the width down to which it may be wrapped; no
+/// other column wraps.
 pub(super) fn fits(table: &Table, width: Option<u16>, wrapped: Option<(usize, u16)>) -> bool {
     let widest = table.column_max_content_widths();
     let gaps = usize::from(GAP) * widest.len().saturating_sub(1);
@@ -114,8 +115,8 @@ pub(super) fn render(mut table: Table, width: Option<u16>) -> String {
     table.trim_fmt() + "\n"
 }
 
-/// A text with its control characters and those that turn the writing's direction made visible, so that it can
-/// neither move a terminal's cursor nor pass for another text.
+/// Makes control characters, and characters that change the writing direction, visible in a text. It can then neither
+/// move a terminal's cursor nor pass for another text.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
     let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if !text.contains(steers) {
@@ -125,7 +126,7 @@ pub(super) fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(shown).collect())
 }
 
-/// `2026-03-26 14:32:00`, in UTC, of an RFC 3339 text; the text itself where it is none.
+/// An RFC 3339 time as `2026-03-26 14:32:00` in UTC; any other text stays as it is.
 pub(super) fn time(rfc3339: &str) -> String {
     DateTime::parse_from_rfc3339(rfc3339)
         .map_or_else(|_| clean(rfc3339).into_owned(), |time| time.to_utc().format("%Y-%m-%d %H:%M:%S").to_string())
@@ -137,7 +138,7 @@ pub(super) fn milliseconds(ms: u64) -> String {
     if ms < 1000 { format!("{ms} ms") } else { format!("{:.1} s", ms as f64 / 1000.0) }
 }
 
-/// Writes a line to standard error. Nothing is left to be done where that is closed.
+/// Writes a line to standard error. If that is closed, the line is lost.
 pub(super) fn say(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

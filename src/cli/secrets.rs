@@ -1,4 +1,4 @@
-//! `lynkhook secrets`: keys that seal customers' secrets, and replacing one while everything runs.
+//! `lynkhook secrets`: makes keys that seal customers' secrets, and replaces a key while everything runs.
 
 use std::io::IsTerminal;
 
@@ -15,18 +15,18 @@ use crate::{
     webhooks::{NotResealed, Rotation, Webhooks},
 };
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Print a new key, for `LYNKHOOK_SECRETS__KEY_FILE`.
+    /// Print a new key. Store it in a file, and name that file in `LYNKHOOK_SECRETS__KEY_FILE`.
     NewKey,
-    /// Seal all secrets with the first key that lie under another one; safe while everything runs, and to repeat.
+    /// Re-seal with the first key every secret that another key sealed. Safe while everything runs, and safe to repeat.
     ///
-    /// To replace a key: 1. add the new one after the old, for all processes, and restart them; 2. put it first,
-    /// everywhere, and restart; 3. run this; 4. when it says that nothing is sealed with another key, remove the old one
-    /// and restart. Ends with 1 if a secret could not be opened.
+    /// To replace a key: 1. add the new key after the old one for all processes, and restart them; 2. put it first for
+    /// all processes, and restart them; 3. run this command; 4. when it says that nothing is sealed with another key,
+    /// remove the old one and restart all processes. Exit code 1 if a secret could not be re-sealed.
     Rotate {
-        /// Only look: say what would be sealed anew and what cannot be opened.
+        /// Change nothing: say which secrets would be re-sealed and which cannot be opened.
         #[arg(long)]
         dry_run: bool,
         /// Print JSON.
@@ -35,7 +35,7 @@ pub(super) enum Command {
     },
 }
 
-/// Runs it. Making a key needs neither settings nor Redis: it comes before both.
+/// Runs it. Making a key needs neither settings nor Redis, because a key is made before both exist.
 pub(super) async fn run(
     command: Command,
     settings: impl FnOnce() -> Result<Settings, ConfigError>,
@@ -52,7 +52,7 @@ fn new_key() -> anyhow::Result<Exit> {
     output::print(&line)?;
     if std::io::stdout().is_terminal() {
         super::output::say(format_args!(
-            "hint: keep it in a file that only its owner can read, and name that file to servers and workers:\n  \
+            "hint: keep the key in a file that only its owner can read, and give all processes the file's name:\n  \
              (umask 077; lynkhook secrets new-key > FILE)   # mode 0600\n  \
              export LYNKHOOK_SECRETS__KEY_FILE=FILE"
         ));
@@ -63,9 +63,9 @@ fn new_key() -> anyhow::Result<Exit> {
 async fn rotate(settings: &Settings, dry_run: bool, as_json: bool) -> anyhow::Result<Exit> {
     let (store, vault) = open(settings).await?;
     let webhooks = Webhooks::new(settings, store, vault)?;
-    // Drawn on standard error, and only on a terminal. How many webhooks there are, nobody has counted.
+    // Drawn on standard error, and only on a terminal. The total is not shown, because nothing counts the webhooks.
     let bar = if as_json { ProgressBar::hidden() } else { ProgressBar::no_length() };
-    bar.set_style(ProgressStyle::with_template("{spinner} webhooks looked at: {human_pos}")?);
+    bar.set_style(ProgressStyle::with_template("{spinner} webhooks checked: {human_pos}")?);
     let rotated = webhooks.rotate(dry_run, |rotation| bar.set_position(rotation.webhooks())).await;
     bar.finish_and_clear();
     let rotation = rotated?;
@@ -79,9 +79,9 @@ async fn rotate(settings: &Settings, dry_run: bool, as_json: bool) -> anyhow::Re
 
 fn to_text(rotation: &Rotation, width: Option<u16>) -> String {
     let Rotation { already, dry_run, failures, key, not_resealed, resealed, without_secret } = rotation;
-    let did = if *dry_run { "Would seal" } else { "Sealed" };
+    let did = if *dry_run { "Would re-seal" } else { "Re-sealed" };
     let mut text = format!(
-        "{did} {} anew with the key {key}; {already} sealed with it already, {} without a secret.\n",
+        "{did} {} with the key {key}; {already} already sealed with it, {} without a secret.\n",
         counted(*resealed, "secret"),
         counted(*without_secret, "webhook"),
     );
@@ -101,8 +101,8 @@ fn to_text(rotation: &Rotation, width: Option<u16>) -> String {
         unnamed => format!("… and {unnamed} more\n"),
     };
     format!(
-        "{text}\nThese could not be sealed anew and stay as they are ({not_resealed}):\n\n{named}{more}\n\
-         Give this process the missing keys as well, or set those webhooks' authentication anew. Until then, keep \
+        "{text}\nThese could not be re-sealed and stay as they are ({not_resealed}):\n\n{named}{more}\n\
+         Give this process the missing keys too, or set the authentication of those webhooks again. Until then, keep \
          every key that is in use.\n"
     )
 }
@@ -126,11 +126,11 @@ mod tests {
             Rotation { key: "0a1b2c3d".into(), resealed: 1, already: 2, without_secret: 1, ..Rotation::default() };
         assert_eq!(
             to_text(&done, None),
-            "Sealed 1 secret anew with the key 0a1b2c3d; 2 sealed with it already, 1 webhook without a secret.\n\
+            "Re-sealed 1 secret with the key 0a1b2c3d; 2 already sealed with it, 1 webhook without a secret.\n\
              Nothing is sealed with another key.\n"
         );
         done.dry_run = true;
-        assert!(!to_text(&done, None).contains("Nothing is sealed"), "one would be sealed anew");
+        assert!(!to_text(&done, None).contains("Nothing is sealed"), "one would be re-sealed");
         assert!(to_text(&Rotation { dry_run: true, ..Rotation::default() }, None).contains("Nothing is sealed"));
         let error = SecretsError::OtherKey { sealed_with: "deadbeef".into(), present: "0a1b2c3d".into() };
         let why = WhyNot::Secret(error);

@@ -1,8 +1,9 @@
-//! The signals that ask this process to end. All mean the same: the first lets it finish what it has begun, the second
-//! ends it at once. A SIGHUP is never the second one: when a terminal closes, the shell and the kernel both send it.
+//! The signals that ask this process to end. All mean the same: after the first, the process finishes the work it has
+//! begun; the second ends it at once. A SIGHUP never counts as the second: when a terminal closes, the shell and the
+//! kernel both send one.
 //!
-//! They are heard on a thread of their own, because the second one must end a process whose other threads wait, for
-//! example, until somebody reads what they log.
+//! A separate thread receives the signals, because the second one must end the process even if its other threads are
+//! blocked, for example on writing log lines that nobody reads.
 
 use std::{
     future::poll_fn,
@@ -16,8 +17,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that the first SIGTERM, SIGINT, SIGHUP or SIGQUIT cancels; a second one other than SIGHUP ends the process, with 1.
-/// (The token may be cancelled for other reasons as well: that is no signal.) A SIGHUP that is ignored, as under `nohup`, stays so.
+/// Returns a token that the first SIGTERM, SIGINT, SIGHUP or SIGQUIT cancels. A second signal other than SIGHUP ends the
+/// process with exit code 1. (If the caller cancels the token itself, that does not count as a signal.) A SIGHUP that is
+/// ignored, as under `nohup`, stays ignored.
 pub(super) fn on_signal() -> io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let token = stop.clone();
@@ -38,7 +40,7 @@ pub(super) fn on_signal() -> io::Result<CancellationToken> {
             std::process::exit(1);
         });
     })?;
-    // From here on no signal finds the process without an ear.
+    // From here on, no signal is missed.
     heard.recv().map_err(io::Error::other)??;
     Ok(stop)
 }
@@ -72,12 +74,12 @@ fn hangup_is_ignored() -> bool {
     ignored.is_some_and(|mask| mask & hangup != 0)
 }
 
-/// Writes a line if that takes no time, past all locks: nobody may read what this process writes.
+/// Writes a line if that does not block, without taking any lock: possibly nobody reads this process's output.
 fn tell(stderr: &Stderr, line: &[u8]) {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut ready = [PollFd::new(stderr, PollFlags::OUT)];
     if poll(&mut ready, Some(&now)) == Ok(1) && ready[0].revents() == PollFlags::OUT {
-        // Nothing is left to be done where that fails.
+        // If that fails, nothing can be done.
         let _ = rustix::io::write(stderr.as_fd(), line);
     }
 }

@@ -10,20 +10,24 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
     let (store, vault) = super::open(settings).await?;
     raise_file_limit();
     if !settings.egress.allow.is_empty() {
-        tracing::warn!(allow = settings.egress.allow.join(","), "egress.allow lets requests go to what is not public");
+        tracing::warn!(
+            allow = settings.egress.allow.join(","),
+            "egress.allow permits requests to non-public addresses"
+        );
     }
     if let Some(file) = &settings.egress.extra_ca {
-        tracing::warn!(file = %file.display(), "egress.extra_ca is trusted besides the system's authorities");
+        tracing::warn!(file = %file.display(), "egress.extra_ca is trusted in addition to the system's authorities");
     }
     worker::run(settings, store, vault, stop).await?;
     Ok(Exit::Success)
 }
 
-/// Each connection is a file, and many systems begin with 1024 of them for a process that may have far more.
+/// Raises the limit of open files to the maximum. Each connection needs a file, and many systems start a process with a
+/// limit of 1024 although it may have far more.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(%error, ?current, ?maximum, "the limit of open files could not be raised");
+        tracing::warn!(%error, ?current, ?maximum, "cannot raise the limit of open files");
     }
 }

@@ -1,4 +1,4 @@
-//! `lynkhook queue`: what operators see of the queue, and what they do with entries that were rejected.
+//! `lynkhook queue`: shows operators the queue's figures, and lets them handle rejected entries.
 
 mod rejected;
 mod status;
@@ -8,19 +8,19 @@ use clap::Subcommand;
 use super::{Exit, open, output};
 use crate::{config::Settings, queue::Queue};
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Show what is queued, in flight, waiting, held, failed, rejected and dropped, and which workers are alive.
+    /// Show how much is queued, in flight, waiting, held, failed, rejected and dropped, and which workers are alive.
     Status {
-        /// Show it again every 2 s, until Ctrl-C.
+        /// Refresh every 2 s, until Ctrl-C.
         #[arg(long)]
         watch: bool,
-        /// Print JSON: one object, or one a line while watching.
+        /// Print JSON: one object, or with --watch one object per line.
         #[arg(long)]
         json: bool,
     },
-    /// Look at entries that were no event, put them back into the queue, or drop them.
+    /// List rejected entries (queue entries that are not valid events), put them back into the queue, or drop them.
     #[command(subcommand)]
     Rejected(rejected::Command),
 }
@@ -30,7 +30,7 @@ pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result
     let queue = async || anyhow::Ok(Queue::new(open(settings).await?.0));
     match command {
         Command::Status { watch: true, json } => {
-            // Before anything else, so that no Ctrl-C finds the process without an ear.
+            // Before anything else, so that no Ctrl-C comes before the process listens for it.
             let stop = super::signal::on_signal()?;
             status::watch(&queue().await?, &stop, json).await
         }

@@ -1,4 +1,4 @@
-//! `lynkhook queue rejected`: entries that were no event, whole, with the reason.
+//! `lynkhook queue rejected`: entries that are not valid events, kept whole, with the reason.
 
 use clap::{ArgGroup, Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,22 +12,22 @@ use crate::queue::{Disposed, EntryId, Fate, Queue, RejectedEntry, WhichRejected}
 /// In a table, an entry's own fields are shown up to this many characters.
 const PREVIEW_CHARS: usize = 80;
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
     /// List rejected entries, newest first, each with the reason and its own fields.
     List {
-        /// Of this partition only.
+        /// List only this partition's entries.
         #[arg(long, value_name = "PARTITION")]
         partition: Option<u16>,
-        /// At most this many.
+        /// List at most this many entries.
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = at_least_one)]
         limit: usize,
-        /// Print JSON, with the fields whole.
+        /// Print JSON, with each field in full.
         #[arg(long)]
         json: bool,
     },
-    /// Put rejected entries back into the queue as they came, once what was wrong is mended.
+    /// Put rejected entries back into the queue unchanged, once the cause is fixed.
     Requeue {
         #[command(flatten)]
         which: WhichFlags,
@@ -35,7 +35,7 @@ pub(in crate::cli) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Drop rejected entries; they are counted as `rejected_dropped`.
+    /// Delete rejected entries for good; they are counted as `rejected_dropped`.
     Drop {
         #[command(flatten)]
         which: WhichFlags,
@@ -45,17 +45,17 @@ pub(in crate::cli) enum Command {
     },
 }
 
-/// Which entries.
+/// The choice of entries.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true)))]
 pub(in crate::cli) struct WhichFlags {
-    /// The entry with this id, as `lynkhook queue rejected list` shows it.
+    /// Only the entry with this id, as shown by `lynkhook queue rejected list`.
     #[arg(long, value_name = "ID", value_parser = entry_id, group = "which")]
     id: Option<EntryId>,
-    /// All that there are now.
+    /// All entries that are rejected now.
     #[arg(long, group = "which")]
     all: bool,
-    /// Of this partition only.
+    /// Only entries of this partition.
     #[arg(long, value_name = "PARTITION")]
     partition: Option<u16>,
 }
@@ -111,7 +111,7 @@ fn to_text(settled: Disposed) -> String {
         Disposed::Dropped { dropped } => format!("Dropped {}.\n", entries(dropped)),
         Disposed::Requeued { requeued, stayed: 0 } => format!("Put {} back into the queue.\n", entries(requeued)),
         Disposed::Requeued { requeued, stayed } => format!(
-            "Put {} back into the queue. {} stayed rejected: too many fields, or not set aside by a worker.\n",
+            "Put {} back into the queue. {} stayed rejected, because of too many fields or because no worker set it aside.\n",
             entries(requeued),
             entries(stayed)
         ),
@@ -122,7 +122,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| "a whole number from 1".to_owned())
 }
 
-/// `<ms>-<sequence>`, whole: half an id names many entries.
+/// A complete id, `<ms>-<sequence>`: a partial one would match many entries.
 fn entry_id(text: &str) -> Result<EntryId, String> {
     let id = EntryId(text.to_owned());
     id.order().map(|_| id).ok_or_else(|| "an id is <ms>-<sequence>, e.g. 1774535520000-0".to_owned())
@@ -156,7 +156,7 @@ fn to_table(entries: &[RejectedEntry], width: Option<u16>) -> String {
     render(flexible(table(["ID\nPartition, Time (UTC)", "Reason\nFields"], entries.iter().map(row)), [1]), width)
 }
 
-/// The entry's own fields in one line, cut.
+/// The entry's own fields on one line, cut to [`PREVIEW_CHARS`].
 fn preview(entry: &RejectedEntry) -> String {
     let mut shown = String::new();
     for (name, value) in &entry.fields {
@@ -164,7 +164,7 @@ fn preview(entry: &RejectedEntry) -> String {
             shown.push(' ');
         }
         for part in [&name[..], b"=", value] {
-            // Four bytes a character at most, so that a payload of megabytes is not gone through.
+            // A character has at most four bytes. The bound keeps a payload of megabytes from being scanned.
             let head = String::from_utf8_lossy(&part[..part.len().min(4 * PREVIEW_CHARS)]);
             shown += &clean(&head);
         }

@@ -15,9 +15,9 @@ use crate::{
     queue::{Kept, Limited, LiveWorker, Queue, QueueFigures, Status, WEBHOOKS_MAX},
 };
 
-/// The figures are shown again this often.
+/// The interval between two displays of the figures.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
-/// Clears a terminal and what was scrolled, and goes to its top.
+/// Clears the terminal, and moves the cursor to the top.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// Shows the figures once.
@@ -31,7 +31,7 @@ pub(super) async fn show(queue: &Queue, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Shows them again and again. Redis may be away for a while, but not at the start.
+/// Shows the figures repeatedly. Redis may be unreachable for a while, but not at the start.
 pub(super) async fn watch(queue: &Queue, stop: &CancellationToken, json: bool) -> anyhow::Result<Exit> {
     let redraws = !json && std::io::stdout().is_terminal();
     let mut ticks = interval(WATCH_EVERY);
@@ -61,7 +61,7 @@ pub(super) async fn watch(queue: &Queue, stop: &CancellationToken, json: bool) -
             }
             Err(error) if shown && error.is_passing() => {
                 if !waiting {
-                    tracing::warn!(%error, "watching goes on when Redis is back");
+                    tracing::warn!(%error, "Redis is unavailable; watching continues when it is back");
                 }
                 waiting = true;
             }
@@ -91,7 +91,7 @@ fn text(status: &Status, width: Option<u16>) -> String {
     parts.extend(panics(&status.workers));
     if !status.complete {
         parts.push(format!(
-            "Not all was looked at: held and failed are those of {WEBHOOKS_MAX} webhooks at most, and workers may be missing.\n"
+            "These figures are incomplete: held and failed cover at most {WEBHOOKS_MAX} webhooks, and workers may be missing.\n"
         ));
     }
     parts.join("\n")
@@ -100,8 +100,8 @@ fn text(status: &Status, width: Option<u16>) -> String {
 fn summary(status: &Status, width: Option<u16>) -> String {
     let QueueFigures { depth, oldest_ms, in_flight, consumers, retries, releases, visits, rejected, .. } = &status.all;
     let oldest = match oldest_ms {
-        Some(ms) if depth == in_flight => format!(", all in flight, the oldest came {}", ago(*ms)),
-        Some(ms) => format!(", the oldest that waits came {}", ago(*ms)),
+        Some(ms) if depth == in_flight => format!(", all in flight, the oldest arrived {}", ago(*ms)),
+        Some(ms) => format!(", the oldest waiting entry arrived {}", ago(*ms)),
         None => String::new(),
     };
     let late = match retries.late {
@@ -114,7 +114,7 @@ fn summary(status: &Status, width: Option<u16>) -> String {
         ("Retries", format!("{} waiting{late}", retries.waiting)),
         (
             "Releases",
-            format!("{} with deliveries to be released, {} due", plural(releases.waiting, "webhook"), releases.due),
+            format!("{} with deliveries to release, {} due", plural(releases.waiting, "webhook"), releases.due),
         ),
         ("Visits", format!("{} waiting, {} due", plural(visits.waiting, "webhook"), visits.due)),
         ("Held", kept(status.held, "held", "webhook")),
@@ -125,7 +125,7 @@ fn summary(status: &Status, width: Option<u16>) -> String {
     render(flexible(table(["", ""], rows), [1]), width)
 }
 
-/// `12 of 2 webhooks`, and which limit is reached.
+/// `12 of 2 webhooks`, and the limit that is reached.
 fn kept(kept: Kept, section: &str, owner: &str) -> String {
     let Kept { entries, streams, limit, max_bytes, .. } = kept;
     let of = if entries > 0 { format!(" of {}", plural(streams, owner)) } else { String::new() };
@@ -143,7 +143,7 @@ fn kept(kept: Kept, section: &str, owner: &str) -> String {
     format!("{entries}{of}{}", reached.collect::<String>())
 }
 
-/// Partitions with anything in them.
+/// The partitions that are not empty.
 fn partitions(status: &Status, width: Option<u16>) -> Option<String> {
     let header = [
         "PartitionFigures",
@@ -185,10 +185,10 @@ fn counts(counts: &BTreeMap<String, u64>, width: Option<u16>) -> String {
     render(table(["Dropped", "Since the beginning"], rows), width)
 }
 
-/// The workers that are alive; where their table is wider than the terminal, without what tells little.
+/// The workers that are alive. If the table is wider than the terminal, the less important columns are left out.
 fn workers(status: &Status, width: Option<u16>) -> String {
     if status.workers.is_empty() {
-        return "No worker is alive: nothing is delivered. Start one: lynkhook worker\n".to_owned();
+        return "No worker is alive, so nothing is delivered. Start one: lynkhook worker\n".to_owned();
     }
     let row = |LiveWorker { name, figures: worker }: &LiveWorker| {
         [
@@ -230,7 +230,7 @@ fn workers(status: &Status, width: Option<u16>) -> String {
     render(flexible(table(header, status.workers.iter().map(row)), [0]), width)
 }
 
-/// Endpoints that a worker gives no more attempts right now, and why.
+/// Endpoints at their limit of attempts in flight, with the reason.
 fn limited_endpoints(workers: &[LiveWorker], width: Option<u16>) -> Option<String> {
     let of = |worker: &LiveWorker| {
         let name = clean(&worker.name).into_owned();
@@ -245,20 +245,20 @@ fn limited_endpoints(workers: &[LiveWorker], width: Option<u16>) -> Option<Strin
     (!rows.is_empty()).then(|| render(flexible(table(header, rows), [3, 4]), width))
 }
 
-/// Faults of this program that workers survived.
+/// The panics (faults of this program) that workers survived.
 fn panics(workers: &[LiveWorker]) -> Option<String> {
     let met = workers.iter().filter(|worker| worker.figures.panics > 0);
     let lines = met.map(|worker| {
         let (name, panics) = (clean(&worker.name), plural(worker.figures.panics, "panic"));
         format!(
-            "{panics} at {name}, a fault of this program: its log says where. What it was delivering is taken over.\n"
+            "{panics} in {name}: this is a bug in Lynkhook, and the worker's log says where. Its deliveries are taken over.\n"
         )
     });
     let lines: String = lines.collect();
     (!lines.is_empty()).then_some(lines)
 }
 
-/// A number, marked where it is as high as it may be.
+/// A number, marked if it has reached its limit.
 fn limited(entries: u64, kept: Kept) -> String {
     if kept.is_full(entries) { format!("{entries} (limit)") } else { entries.to_string() }
 }
@@ -276,7 +276,7 @@ fn duration(ms: u64) -> String {
     if ms < 60_000 { milliseconds(ms) } else { seconds(Duration::from_millis(ms)) }
 }
 
-/// From one RFC 3339 time to another.
+/// Milliseconds from one RFC 3339 time to another; 0 if the first is later.
 fn age_ms(then: &str, now: &str) -> Option<u64> {
     let parse = |text| DateTime::parse_from_rfc3339(text).ok();
     Some(u64::try_from((parse(now)? - parse(then)?).num_milliseconds()).unwrap_or(0))
