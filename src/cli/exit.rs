@@ -94,7 +94,8 @@ fn next_step(error: &(dyn Error + 'static)) -> Option<String> {
     }
     if let Some(WebhooksError::Stale { account, webhook, present, .. }) = error.downcast_ref() {
         return Some(format!(
-            "check it with `lynkhook webhook show --account {account} {webhook}`, then repeat the command with --revision {present}"
+            "check it with `lynkhook webhook show --account {account} {webhook}`, then repeat the command with \
+             --revision {present}"
         ));
     }
     if let Some(WebhooksError::NoSuchDelivery { account, webhook, .. }) = error.downcast_ref() {

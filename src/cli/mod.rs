@@ -81,8 +81,8 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
         }
     };
-    // A worker is one thread, so that no work moves from core to core; moving it costs a third of a delivery. To use more
-    // cores, run more workers.
+    // A worker is one thread, so that no work moves from core to core; moving it costs a third of a delivery. To use
+    // more cores, run more workers.
     let mut runtime = match arguments.command {
         Command::Worker => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),

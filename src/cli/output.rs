@@ -1,7 +1,7 @@
 //! The output of commands: tables for people, JSON for scripts.
 //!
-//! A reader that leaves early (`| head`) is not an error. A text from outside (a receiver's, a producer's) never reaches
-//! a terminal with its control characters: see [`clean`].
+//! A reader that leaves early (`| head`) is not an error. A text from outside (a receiver's, a producer's) never
+//! reaches a terminal with its control characters: see [`clean`].
 
 use std::{
     borrow::Cow,

@@ -17,9 +17,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Returns a token that the first SIGTERM, SIGINT, SIGHUP or SIGQUIT cancels. A second signal other than SIGHUP ends the
-/// process with exit code 1. (If the caller cancels the token itself, that does not count as a signal.) A SIGHUP that is
-/// ignored, as under `nohup`, stays ignored.
+/// Returns a token that the first SIGTERM, SIGINT, SIGHUP or SIGQUIT cancels. A second signal other than SIGHUP ends
+/// the process with exit code 1. (If the caller cancels the token itself, that does not count as a signal.) A SIGHUP
+/// that is ignored, as under `nohup`, stays ignored.
 pub(super) fn on_signal() -> io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let token = stop.clone();

@@ -12,7 +12,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
     if !settings.egress.allow.is_empty() {
         tracing::warn!(
             allow = settings.egress.allow.join(","),
-            "egress.allow permits requests to non-public addresses"
+            "egress.allow permits requests to addresses that are not public"
         );
     }
     if let Some(file) = &settings.egress.extra_ca {

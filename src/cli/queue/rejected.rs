@@ -111,7 +111,7 @@ fn to_text(settled: Disposed) -> String {
         Disposed::Dropped { dropped } => format!("Dropped {}.\n", entries(dropped)),
         Disposed::Requeued { requeued, stayed: 0 } => format!("Put {} back into the queue.\n", entries(requeued)),
         Disposed::Requeued { requeued, stayed } => format!(
-            "Put {} back into the queue. {} stayed rejected, because of too many fields or because no worker set it aside.\n",
+            "Put {} back into the queue. {} stayed rejected: too many fields, or not set aside by a worker.\n",
             entries(requeued),
             entries(stayed)
         ),

@@ -91,7 +91,8 @@ fn text(status: &Status, width: Option<u16>) -> String {
     parts.extend(panics(&status.workers));
     if !status.complete {
         parts.push(format!(
-            "These figures are incomplete: held and failed cover at most {WEBHOOKS_MAX} webhooks, and workers may be missing.\n"
+            "These figures are incomplete: held and failed cover at most {WEBHOOKS_MAX} webhooks, and workers may be \
+             missing.\n"
         ));
     }
     parts.join("\n")
@@ -250,9 +251,7 @@ fn panics(workers: &[LiveWorker]) -> Option<String> {
     let met = workers.iter().filter(|worker| worker.figures.panics > 0);
     let lines = met.map(|worker| {
         let (name, panics) = (clean(&worker.name), plural(worker.figures.panics, "panic"));
-        format!(
-            "{panics} in {name}: this is a bug in Lynkhook, and the worker's log says where. Its deliveries are taken over.\n"
-        )
+        format!("{panics} in {name}: a bug in Lynkhook; the worker's log says where. Its deliveries are taken over.\n")
     });
     let lines: String = lines.collect();
     (!lines.is_empty()).then_some(lines)

@@ -1,4 +1,4 @@
-//! `lynkhook webhook failed` and `redeliver`: deliveries that failed for good, listed and queued again.
+//! `lynkhook webhook failed` and `redeliver`: lists deliveries that failed for good, and queues them again.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{super::output, Exit, Format, Target, tables};
 use crate::webhooks::{Webhooks, Which};
 
-/// Which failed deliveries: exactly one of these.
+/// The choice of failed deliveries: exactly one of these flags.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(in crate::cli) struct WhichFlags {
-    /// The delivery of this id, as `lynkhook webhook failed` shows it.
+    /// Only the delivery with this id, as shown by `lynkhook webhook failed`.
     #[arg(long, value_name = "DELIVERY")]
     delivery: Option<String>,
-    /// All of them.
+    /// All failed deliveries of the webhook.
     #[arg(long)]
     all: bool,
-    /// Those that failed since then: an RFC 3339 time, or how long ago, such as 2h.
+    /// Deliveries that failed since this time: an RFC 3339 time, or an age such as 2h.
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Since>,
 }
@@ -36,11 +36,11 @@ fn since(text: &str) -> Result<Since, String> {
         return Ok(Since::At(time.to_utc()));
     }
     if text.contains('M') {
-        return Err("\"M\" would be months: write \"m\" for minutes, \"d\" for days".to_owned());
+        return Err("\"M\" means months: write \"m\" for minutes, \"d\" for days".to_owned());
     }
     humantime::parse_duration(text)
         .map(Since::Ago)
-        .map_err(|_| "neither a time such as 2026-03-26T14:00:00Z nor how long ago, such as 30m, 2h or 1d".to_owned())
+        .map_err(|_| "give a time such as 2026-03-26T14:00:00Z, or an age such as 30m, 2h or 1d".to_owned())
 }
 
 impl From<WhichFlags> for Which {
@@ -97,9 +97,9 @@ pub(super) async fn redeliver(
             count => format!("{count} deliveries are"),
         };
         let next = if webhooks.show(account, *id).await?.active {
-            format!("See what comes of it: lynkhook webhook logs --follow --account {account} {id}")
+            format!("Watch the attempts: lynkhook webhook logs --follow --account {account} {id}")
         } else {
-            format!("The webhook is off, so they are held until: lynkhook webhook enable --account {account} {id}")
+            format!("The webhook is off. To deliver them: lynkhook webhook enable --account {account} {id}")
         };
         output::print(&format!("{deliveries} queued again. {next}\n"))?;
     }

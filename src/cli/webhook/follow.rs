@@ -1,7 +1,7 @@
-//! `lynkhook webhook logs --follow`: prints the log, oldest first, and then what is added to it.
+//! `lynkhook webhook logs --follow`: prints the log, oldest entry first, and then each new entry.
 //!
-//! The log is a list of the newest 50 and has no cursor, so it is read again and again and what was seen is left out.
-//! Redis may be away for a while: following waits for it, and prints nothing twice afterwards.
+//! The log is a list of the newest 50 entries and has no cursor. The command reads it repeatedly and leaves out the
+//! entries that it has printed. If Redis is unreachable for a while, it waits, and prints no entry twice afterwards.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -15,11 +15,11 @@ use crate::{
 
 /// The log is read this often.
 const POLL_EVERY: Duration = Duration::from_millis(500);
-/// What was printed is remembered for this many entries: more than the log holds, because a Redis that fails over
-/// may show an older log for a while.
+/// The number of printed entries that are remembered. It is more than the log holds, because after a failover Redis may
+/// show an older log for a while.
 const REMEMBERED: usize = 8 * LOG_LIMIT;
 
-/// Follows until a signal, the webhook's deletion, or until nobody reads any more.
+/// Follows the log until a signal comes, the webhook is deleted, or the reader of the output is gone.
 pub(super) async fn run(webhooks: &Webhooks, target: &Target, json: bool) -> anyhow::Result<Exit> {
     let stop = super::super::signal::on_signal()?;
     let mut ticks = interval(POLL_EVERY);
@@ -44,7 +44,7 @@ pub(super) async fn run(webhooks: &Webhooks, target: &Target, json: bool) -> any
             }
             Err(WebhooksError::Store(error)) if error.is_passing() => {
                 if !waiting {
-                    tracing::warn!(%error, "following goes on when Redis is back");
+                    tracing::warn!(%error, "Redis is unavailable; following continues when it is back");
                 }
                 waiting = true;
             }
@@ -55,7 +55,7 @@ pub(super) async fn run(webhooks: &Webhooks, target: &Target, json: bool) -> any
 
 fn print(fresh: &Fresh, json: bool) -> std::io::Result<Reader> {
     if fresh.overrun {
-        tracing::warn!("more was logged than the log holds ({LOG_LIMIT}); entries may be missing here");
+        tracing::warn!("the log filled up ({LOG_LIMIT} entries) between two reads; entries may be missing here");
     }
     if fresh.oldest_first.is_empty() {
         return Ok(Reader::Present);
@@ -64,7 +64,7 @@ fn print(fresh: &Fresh, json: bool) -> std::io::Result<Reader> {
     output::write(&fresh.oldest_first.iter().map(line).collect::<String>())
 }
 
-/// What tells two attempts' entries apart.
+/// Identifies the entry of one attempt.
 #[derive(PartialEq, Eq)]
 struct Key {
     delivery: String,
@@ -73,22 +73,22 @@ struct Key {
     time: String,
 }
 
-/// What was printed, the newest [`REMEMBERED`] of it.
+/// The entries that were printed: the newest [`REMEMBERED`].
 #[derive(Default)]
 struct Seen {
     keys: VecDeque<Key>,
     read_before: bool,
 }
 
-/// What is new in the log.
+/// The new entries of the log.
 struct Fresh {
     oldest_first: Vec<LogEntry>,
-    /// All that the log holds is new: what was pushed out of it meanwhile, nobody knows.
+    /// Every entry of the log is new, so older new entries may have been pushed out of it unseen.
     overrun: bool,
 }
 
 impl Seen {
-    /// What a log that was just read holds beyond what was seen; seen from now on.
+    /// The entries of a log just read that were not seen before. They count as seen from now on.
     fn fresh(&mut self, newest_first: Vec<LogEntry>) -> Fresh {
         let mut oldest_first = Vec::new();
         for entry in newest_first.into_iter().rev() {
@@ -128,12 +128,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_comes_oldest_first_and_once() {
+    fn new_entries_come_oldest_first_and_once() {
         let mut seen = Seen::default();
         assert_eq!(times(&seen.fresh(log(0..2))), ["00:00", "00:01"]);
         assert!(times(&seen.fresh(log(0..2))).is_empty());
         assert_eq!(times(&seen.fresh(log(1..4))), ["00:02", "00:03"]);
-        assert!(times(&seen.fresh(log(0..3))).is_empty(), "an older log, as after a failover, brings nothing anew");
+        assert!(times(&seen.fresh(log(0..3))).is_empty(), "an older log, as after a failover, brings nothing new");
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_all_new_is_said_to_be_overrun_but_not_when_it_is_read_first() {
+    fn a_log_with_only_new_entries_counts_as_overrun_except_at_the_first_read() {
         let mut seen = Seen::default();
         assert!(!seen.fresh(log(0..LOG_LIMIT)).overrun);
         assert!(!seen.fresh(log(LOG_LIMIT - 1..2 * LOG_LIMIT - 1)).overrun, "one of them is known");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_number_of_remembered_entries_is_bounded() {
         let mut seen = Seen::default();
         for round in 0..20 {
             seen.fresh(log(round * LOG_LIMIT..(round + 1) * LOG_LIMIT));

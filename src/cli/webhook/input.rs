@@ -1,5 +1,5 @@
-//! The flags that say what a webhook shall be, and the files that hold its secret. A secret never stands on the
-//! command line, where every process on the machine could read it.
+//! The flags that describe a webhook, and the files that hold its secret. No secret is given on the command line,
+//! because every process on the machine could read it there.
 
 use std::{
     fs::File,
@@ -19,13 +19,13 @@ use crate::{
 /// A secret file is at most this long: a header's name and value with room to spare.
 const SECRET_FILE_MAX_BYTES: u64 = 16 * 1024;
 
-/// What is wrong with the command line or a file that it names. Never quotes a file's content.
+/// A fault of the command line or of a file that it names. The text never quotes a file's content.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum BadInput {
     /// The file cannot be read.
     #[error("cannot read {file}")]
     Unreadable { file: String, source: io::Error },
-    /// The file is too long to be what it should be.
+    /// The file is too long to hold a secret.
     #[error("{file} is longer than {SECRET_FILE_MAX_BYTES} bytes, too long for a secret")]
     TooLong { file: String },
     /// The file is not text.
@@ -34,20 +34,20 @@ pub(in crate::cli) enum BadInput {
     /// The file is text of another encoding.
     #[error("{file} is UTF-16; save it as UTF-8")]
     Utf16 { file: String },
-    /// The file is no header.
+    /// The file does not hold a header.
     #[error("{file} must hold one line, `Name: value`")]
     NotAHeader { file: String },
-    /// An edit of nothing.
+    /// An edit that names no change.
     #[error(
         "nothing to change: give --url, --event, --description, --active, --inactive, --bearer-token-file, --header-file or --no-authentication"
     )]
     NothingToChange,
 }
 
-/// What `add` and `edit` have in common.
+/// The flags that `add` and `edit` share.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Flags {
-    /// An event type to subscribe to; may be given several times [default for a new webhook: all].
+    /// Event type to subscribe to; may be repeated [default for a new webhook: all].
     #[arg(long = "event", value_name = "EVENT")]
     events: Vec<String>,
     /// Authenticate with the bearer token in this file; - is standard input.
@@ -56,36 +56,36 @@ pub(in crate::cli) struct Flags {
     /// Authenticate with the header in this file, one line `Name: value`; - is standard input.
     #[arg(long, value_name = "FILE")]
     header_file: Option<PathBuf>,
-    /// A label, such as "CRM sync".
+    /// Label for the webhook, such as "CRM sync".
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// Switch it off: its deliveries are held until it is switched on.
+    /// Switch the webhook off: its deliveries are held until it is switched on.
     #[arg(long)]
     inactive: bool,
 }
 
-/// What only `edit` takes.
+/// The flags of `edit`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct EditFlags {
-    /// Where its events go: an HTTPS URL with a public host name.
+    /// URL that receives the events: HTTPS, with a public host name.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]
     flags: Flags,
-    /// Switch it on.
+    /// Switch the webhook on.
     #[arg(long, conflicts_with = "inactive")]
     active: bool,
-    /// Send no authentication any more.
+    /// Remove the authentication.
     #[arg(long, conflicts_with_all = ["bearer_token_file", "header_file"])]
     no_authentication: bool,
     #[command(flatten)]
     look: Look,
 }
 
-/// On which look at the webhook an edit is based.
+/// The revision that an edit is based on.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Look {
-    /// The revision that you looked at: if the webhook was edited since, nothing is changed, and the command ends with 4.
+    /// Revision that your change is based on. If the webhook was edited since, nothing changes (exit code 4).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) revision: Option<u64>,
 }
@@ -113,7 +113,7 @@ impl Flags {
 }
 
 impl EditFlags {
-    /// What to change.
+    /// The edit that the flags ask for.
     pub(super) fn into_edit(self) -> Result<Edit, BadInput> {
         let authentication =
             if self.no_authentication { Some(NewAuthentication::None) } else { self.flags.authentication()? };
@@ -134,7 +134,7 @@ impl EditFlags {
     }
 }
 
-/// What a secret file holds, without its final newline.
+/// The content of a secret file, without its final newline.
 fn secret(file: &Path) -> Result<Zeroizing<String>, BadInput> {
     let read = if file == Path::new("-") { bounded(io::stdin().lock()) } else { File::open(file).and_then(bounded) };
     let bytes = read.map_err(|source| BadInput::Unreadable { file: path(file), source })?;
@@ -146,7 +146,7 @@ fn secret(file: &Path) -> Result<Zeroizing<String>, BadInput> {
     Ok(Zeroizing::new(without_final_newline(text).to_owned()))
 }
 
-/// At most one byte more than a secret file may have.
+/// Reads at most one byte more than a secret file may have.
 fn bounded(stream: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     stream.take(SECRET_FILE_MAX_BYTES + 1).read_to_end(&mut bytes)?;
@@ -157,18 +157,19 @@ fn without_final_newline(text: &str) -> &str {
     text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line))
 }
 
-/// A header of one line `Name: value`; what the two may be is judged where every header is.
+/// A header from one line `Name: value`. Name and value are judged later, as for every header.
 fn header(line: &str) -> Option<NewAuthentication> {
     let (name, value) = header::read_line(line)?;
     Some(NewAuthentication::Header { name: name.to_owned(), value: value.into() })
 }
 
-/// The name of a file that cannot be read, where it is surely one: somebody may have given the secret itself.
+/// The name of a file that cannot be read, shown only if it is certainly a file name: somebody may have given the
+/// secret itself by mistake.
 fn path(file: &Path) -> String {
     if file == Path::new("-") || file.is_absolute() || file.starts_with(".") || file.starts_with("..") {
         name(file)
     } else {
-        "the file (its name is not shown, for it may be the secret itself)".to_owned()
+        "the file (its name is not shown, because it may be the secret itself)".to_owned()
     }
 }
 
@@ -241,7 +242,7 @@ mod tests {
         for (file, text) in [
             ("/nowhere/token", "cannot read /nowhere/token"),
             ("./token", "cannot read ./token"),
-            ("t0ken", "cannot read the file (its name is not shown, for it may be the secret itself)"),
+            ("t0ken", "cannot read the file (its name is not shown, because it may be the secret itself)"),
         ] {
             assert_eq!(secret(Path::new(file)).unwrap_err().to_string(), text);
         }

@@ -1,7 +1,8 @@
-//! `lynkhook webhook`: what people do with an account's webhooks, from a shell.
+//! `lynkhook webhook`: manages an account's webhooks from a shell.
 //!
-//! [`crate::webhooks`] decides what is done and what is refused. Here are the flags (`input.rs`), the tables
-//! (`tables`), the following of a log (`follow.rs`) and redelivering (`failed.rs`). No secret is ever printed, nor taken from a flag.
+//! [`crate::webhooks`] decides what is done and what is refused. This module has the flags (`input.rs`), the tables
+//! (`tables/`), the following of a log (`follow.rs`) and redelivery (`failed.rs`). It never prints a secret, and takes
+//! none from a flag.
 
 mod failed;
 mod follow;
@@ -23,14 +24,14 @@ use crate::{
     webhooks::{AuthenticationView, Dropped, Edit, Enabled, NewWebhook, View, Webhooks},
 };
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Add a webhook to an account.
     Add {
         #[command(flatten)]
         account: Account,
-        /// Where its events go: an HTTPS URL with a public host name.
+        /// URL that receives the events: HTTPS, with a public host name.
         #[arg(long, value_name = "URL")]
         url: String,
         #[command(flatten)]
@@ -52,7 +53,7 @@ pub(super) enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Change a webhook; what is not named stays as it is. Counts from the next attempt on.
+    /// Change a webhook; settings that you do not name stay the same. Applies from the next attempt.
     Edit {
         #[command(flatten)]
         target: Target,
@@ -61,11 +62,11 @@ pub(super) enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Switch a webhook on; what was held is delivered, oldest first.
+    /// Switch a webhook on; its held deliveries are delivered, oldest first.
     Enable {
         #[command(flatten)]
         target: Target,
-        /// Drop what was held until now, instead of delivering it.
+        /// Drop the held deliveries instead of delivering them.
         #[arg(long)]
         discard_held: bool,
         #[command(flatten)]
@@ -89,7 +90,7 @@ pub(super) enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Send the event webhook.test now, whether on or off, and say what came of it; ends with 6 if it failed.
+    /// Send the event webhook.test now, even if the webhook is off, and print the result (exit code 6 if it failed).
     Test {
         #[command(flatten)]
         target: Target,
@@ -100,20 +101,20 @@ pub(super) enum Command {
     Logs {
         #[command(flatten)]
         target: Target,
-        /// Print the log oldest first, then every new entry as it comes, until Ctrl-C.
+        /// Print the log, oldest entry first, then each new entry as it is written, until Ctrl-C.
         #[arg(long)]
         follow: bool,
         #[command(flatten)]
         format: Format,
     },
-    /// List the deliveries that failed for good and are kept to be redelivered, newest first.
+    /// List the deliveries that failed for good and can be redelivered, newest first.
     Failed {
         #[command(flatten)]
         target: Target,
         #[command(flatten)]
         format: Format,
     },
-    /// Deliver what failed for good once more, from the first attempt on; the receiver sees the same webhook-id.
+    /// Deliver failed deliveries again, starting at attempt 1. The receiver sees the same webhook-id.
     Redeliver {
         #[command(flatten)]
         target: Target,
@@ -124,7 +125,7 @@ pub(super) enum Command {
     },
 }
 
-/// Whose webhooks.
+/// The account.
 #[derive(Debug, Args)]
 pub(super) struct Account {
     /// The customer's account.
@@ -132,20 +133,20 @@ pub(super) struct Account {
     account: AccountId,
 }
 
-/// Which webhook.
+/// The webhook.
 #[derive(Debug, Args)]
 pub(super) struct Target {
     /// The customer's account.
     #[arg(long, value_name = "ACCOUNT")]
     account: AccountId,
-    /// The webhook's id, as `lynkhook webhook list` shows it.
+    /// The webhook's id, as shown by `lynkhook webhook list`.
     id: WebhookId,
 }
 
-/// How to print.
+/// The output format.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct Format {
-    /// Print JSON: one document, or one object a line while following.
+    /// Print JSON: one document, or with `logs --follow` one object per line.
     #[arg(long)]
     json: bool,
 }
@@ -175,7 +176,7 @@ pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result
         Command::Disable { target, look, format } => {
             let off = Edit { active: Some(false), revision: look.revision, ..Edit::default() };
             let view = open(settings).await?.edit(&target.account, target.id, off).await?;
-            print(&view, "\nIt is off: its deliveries are held until it is switched on.\n", format)
+            print(&view, "\nThe webhook is off: its deliveries are held until you switch it on.\n", format)
         }
         Command::Delete { target, format } => delete(&open(settings).await?, &target, format).await,
         Command::Test { target, format } => {
@@ -205,7 +206,7 @@ async fn add(webhooks: &Webhooks, account: &AccountId, new: NewWebhook, format: 
         return Ok(Exit::Success);
     }
     if matches!(view.authentication, AuthenticationView::None) {
-        // A remark, and no part of what was asked for: on standard error.
+        // On standard error, because it is advice and not the requested output.
         output::say(format_args!("\n{}", tables::advice_to_authenticate(&view)));
     }
     output::print(&format!("\nNow test it: lynkhook webhook test --account {account} {}\n", view.id))?;
@@ -232,9 +233,9 @@ fn print_enabled(enabled: &Enabled, format: Format) -> anyhow::Result<Exit> {
         return Ok(Exit::Success);
     }
     let meaning = match enabled.held_discarded {
-        None => "\nIt is on: what was held is delivered, oldest first.\n".to_owned(),
-        Some(1) => "\nIt is on; 1 held delivery was dropped.\n".to_owned(),
-        Some(dropped) => format!("\nIt is on; {dropped} held deliveries were dropped.\n"),
+        None => "\nThe webhook is on: held deliveries are delivered, oldest first.\n".to_owned(),
+        Some(1) => "\nThe webhook is on; 1 held delivery was dropped.\n".to_owned(),
+        Some(dropped) => format!("\nThe webhook is on; {dropped} held deliveries were dropped.\n"),
     };
     print(&enabled.view, &meaning, format)
 }
@@ -287,7 +288,7 @@ async fn logs(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::R
     Ok(Exit::Success)
 }
 
-/// One webhook, and for people what it means.
+/// Prints one webhook. In the output for people, `meaning` follows it.
 fn print(view: &View, meaning: &str, format: Format) -> anyhow::Result<Exit> {
     if format.json {
         output::print_json(view)?;

@@ -1,4 +1,4 @@
-//! Webhooks and their logs as people read them in a terminal.
+//! Webhooks and their logs as tables for a terminal.
 
 use super::super::output::{clean, fits, flexible, milliseconds, render, table, time};
 use crate::{
@@ -10,9 +10,9 @@ use crate::{
     webhooks::{AuthenticationView, FailedDelivery, View},
 };
 
-/// Where the error's column would be narrower than this, the log is printed for narrow terminals.
+/// The log switches to its layout for narrow terminals if the error column would be narrower than this.
 const ERROR_LEAST: u16 = 24;
-/// The error's place among the log's columns.
+/// The index of the error among the log's columns.
 const ERROR: usize = 5;
 
 /// One webhook, a line for each of its settings.
@@ -33,16 +33,17 @@ pub(super) fn webhook(view: &View, width: Option<u16>) -> String {
     render(flexible(table(["", ""], rows), [1]), width)
 }
 
-/// For people who added a webhook without authentication.
+/// Advice for a webhook that was added without authentication.
 pub(super) fn advice_to_authenticate(view: &View) -> String {
     let View { account, id, .. } = view;
     format!(
-        "This webhook has no authentication. It is strongly recommended, so that your endpoint can verify that a request is genuine:\n\
+        "This webhook has no authentication. Authentication is strongly recommended, so that your endpoint can verify \
+         that a request is genuine:\n\
          lynkhook webhook edit --account {account} {id} --bearer-token-file FILE   (or --header-file FILE)"
     )
 }
 
-/// Webhooks, a line each; where that is wider than the terminal, one below the other.
+/// Webhooks, a line each; or as blocks, one below the other, if the lines are wider than the terminal.
 pub(super) fn webhooks(views: &[View], width: Option<u16>) -> String {
     let row = |view: &View| {
         let (url, events, description) =
@@ -58,7 +59,7 @@ pub(super) fn webhooks(views: &[View], width: Option<u16>) -> String {
     views.iter().map(|view| webhook(view, width)).collect::<Vec<_>>().join("\n")
 }
 
-/// A delivery log, in the order given. In a narrow terminal, identifiers and error stand below the event.
+/// A delivery log, in the order given. In a narrow terminal, the identifiers and the error are below the event.
 pub(in crate::cli) fn log(entries: &[LogEntry], width: Option<u16>) -> String {
     let header = ["Status", "Event", "HTTP Status", "Attempt", "Duration", "Error", "Identifiers", "Time (UTC)"];
     let row = |entry: &LogEntry| {
@@ -74,7 +75,7 @@ pub(in crate::cli) fn log(entries: &[LogEntry], width: Option<u16>) -> String {
         let [status, event, http, _, duration, error, time] = cells(entry);
         let mut about = vec![event];
         about.extend(entry.redelivery.map(|count| format!("redelivery {count}")));
-        // The blank lets a long identifier move to a line of its own, whole, so that it can be copied.
+        // The blank lets a long identifier move to a line of its own, unbroken, so that it can be copied.
         about.extend(identifiers(&entry.identifiers, ": "));
         about.extend((!error.is_empty()).then_some(error));
         [status, about.join("\n"), broken(&http), entry.attempt.to_string(), duration, broken(&time)]
@@ -82,8 +83,8 @@ pub(in crate::cli) fn log(entries: &[LogEntry], width: Option<u16>) -> String {
     render(flexible(table(header, entries.iter().map(row)), [1]), width)
 }
 
-/// Failed deliveries, a line each; where that is wider than the terminal, one below the other, each under its id,
-/// which stands alone so that it can be copied whole.
+/// Failed deliveries, a line each; or as blocks if the lines are wider than the terminal. The first line of a block is
+/// the delivery's id alone, so that it can be copied as a whole.
 pub(super) fn failed_deliveries(deliveries: &[FailedDelivery], width: Option<u16>) -> String {
     let header =
         ["Delivery", "Event", "HTTP Status", "Attempt", "Error", "Identifiers", "Envelope (bytes)", "Failed (UTC)"];
@@ -119,7 +120,7 @@ pub(super) fn log_line(entry: &LogEntry) -> String {
     format!("{time}  {status:<7}  {event}  {http:<13}  attempt {attempt}  {duration:>7}{about}")
 }
 
-/// What the test button met, in one line.
+/// The result of a test, in one line.
 pub(super) fn tested(entry: &LogEntry) -> String {
     let took = milliseconds(entry.duration_ms);
     let phases = phases(entry.phases_ms.unwrap_or_default());
@@ -129,7 +130,7 @@ pub(super) fn tested(entry: &LogEntry) -> String {
     }
 }
 
-/// ` (dns 2 ms, connect 10 ms)`; nothing where no phase was finished.
+/// ` (dns 2 ms, connect 10 ms)`; nothing if no phase was finished.
 fn phases(phases: PhasesMs) -> String {
     let PhasesMs { dns, connect, tls, first_byte } = phases;
     let named = [("dns", dns), ("connect", connect), ("tls", tls), ("firstByte", first_byte)];
@@ -166,7 +167,7 @@ fn identifiers(identifiers: &Identifiers, separator: &str) -> Vec<String> {
     identifiers.iter().map(|identifier| clean(&shown(identifier)).into_owned()).collect()
 }
 
-/// A line for each word.
+/// Puts each word on a line of its own.
 fn broken(text: &str) -> String {
     text.replace(' ', "\n")
 }

@@ -1,4 +1,4 @@
-//! The tables at the widths that people have.
+//! The tables at the usual widths of terminals.
 
 use super::*;
 use crate::domain::url::EndpointUrl;
@@ -74,7 +74,7 @@ fn a_log_fits_its_terminal_with_every_field() {
 }
 
 #[test]
-fn failed_deliveries_are_a_table_where_it_fits_and_blocks_with_a_whole_id_where_not() {
+fn failed_deliveries_are_a_table_if_it_fits_and_otherwise_blocks_with_an_unbroken_id() {
     let delivery = |redelivery| FailedDelivery {
         delivery_id: "0-1774535520000-0-0123456789abcdef.wh_019a1b2c-0000-7000-8000-000000000001".to_owned(),
         event_id: "0-1774535520000-0-0123456789abcdef".parse().unwrap(),
@@ -98,7 +98,7 @@ fn failed_deliveries_are_a_table_where_it_fits_and_blocks_with_a_whole_id_where_
 }
 
 #[test]
-fn webhooks_are_a_table_where_it_fits_and_blocks_where_not() {
+fn webhooks_are_a_table_if_it_fits_and_otherwise_blocks() {
     let views = [view("https://hooks.example.com/a"), view("https://hooks.example.com/b")];
     assert_eq!(webhooks(&views, None).lines().count(), 3);
     assert_eq!(webhooks(&views, Some(200)).lines().count(), 3);
@@ -124,7 +124,7 @@ fn a_followed_entry_is_one_line() {
 }
 
 #[test]
-fn a_test_says_what_came_and_where_the_time_went() {
+fn the_result_of_a_test_has_the_status_and_the_time_of_each_phase() {
     assert_eq!(
         tested(&entry(|_| {})),
         "Success: HTTP 200 in 120 ms (dns 1 ms, connect 2 ms, tls 3 ms, firstByte 114 ms)\n"
