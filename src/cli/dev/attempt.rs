@@ -1,4 +1,4 @@
-//! One attempt in one line, as the receiver saw it, and what follows.
+//! One attempt on one line: the request as the receiver saw it, and the step that follows.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::domain::{
     webhook::mask,
 };
 
-/// Longer ids and paths are cut in a line.
+/// The longest id or path on a line; longer ones are cut.
 const SHOWN_MAX: usize = 64;
 
-/// Headers that every request has, or may have from the HTTP client; any other is the webhook's own.
+/// Headers that every request has, or that the HTTP client may add; any other is the webhook's own.
 const COMMON_HEADERS: [HeaderName; 10] = [
     header::HOST,
     header::CONTENT_TYPE,
@@ -33,14 +33,15 @@ const COMMON_HEADERS: [HeaderName; 10] = [
     HeaderName::from_static("tracestate"),
 ];
 
-/// What decides what follows an attempt.
+/// The settings that decide the step after an attempt.
 pub(super) struct Rules {
     pub(super) schedule: Schedule,
-    /// How long an attempt waits for its answer.
+    /// The time limit for an answer.
     pub(super) timeout: Duration,
 }
 
-/// The line of an attempt of the demonstration: what should be in it is known, and ticked off.
+/// The line for an attempt of the demonstration. Its expected content is known, so the line shows whether each part is
+/// right.
 pub(super) fn of_demonstration(received: &Received, arrival: &Arrival, proof: &str, rules: &Rules) -> String {
     let tick = |right| if right { '✓' } else { '✗' };
     let proof = format!("{proof} {}", tick(arrival.authentic));
@@ -48,8 +49,8 @@ pub(super) fn of_demonstration(received: &Received, arrival: &Arrival, proof: &s
     line(received, arrival.after, &carried, rules)
 }
 
-/// The line of any other attempt: what it carries. Which attempt it is the receiver cannot know, only how often it has
-/// seen the event in this run.
+/// The line for any other attempt: the content of its request. The receiver cannot know the attempt's number, only how
+/// often it has seen the event in this run.
 pub(super) fn of_others(received: &Received, after: Duration, rules: &Rules) -> String {
     let (count, bytes) = (received.count, received.body.len());
     line(received, after, &format!("seen {count}x  {}  {bytes} bytes", carried(received)), rules)
@@ -68,7 +69,7 @@ fn line(received: &Received, after: Duration, carried: &str, rules: &Rules) -> S
     )
 }
 
-/// What follows, by the same rule as the worker's, where each time the event was seen was one attempt.
+/// The step that follows, by the worker's own rule. It takes each time that the event was seen for one attempt.
 fn following(received: &Received, rules: &Rules) -> String {
     let Answer { status, after } = received.answer;
     let outcome = if after > rules.timeout {
@@ -84,7 +85,7 @@ fn following(received: &Received, rules: &Rules) -> String {
         Next::Delivered => "delivered".into(),
         Next::Retry { after: delay } if after > rules.timeout => {
             let given_up = rules.timeout.as_secs();
-            format!("too late, given up at {given_up} s; retry ~{} s later", delay.as_secs_f64())
+            format!("too late, timed out at {given_up} s; retry ~{} s later", delay.as_secs_f64())
         }
         Next::Retry { after: delay } => format!("retry in ~{} s", delay.as_secs_f64()),
         Next::Failed if status.is_client_error() => "failed; a client error is not retried".into(),
@@ -93,7 +94,7 @@ fn following(received: &Received, rules: &Rules) -> String {
     }
 }
 
-/// Which authentication a request carries, masked.
+/// The authentication of a request, masked.
 fn carried(received: &Received) -> String {
     if let Some(token) = received.header(header::AUTHORIZATION.as_str()).strip_prefix("Bearer ") {
         return format!("bearer token {}", mask(token));
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_follows_by_the_workers_own_rule() {
+    fn a_line_names_the_next_step_by_the_workers_own_rule() {
         let schedule = Schedule::new(vec![Duration::from_secs(2), Duration::from_secs(4)]);
         let rules = Rules { schedule, timeout: Duration::from_secs(10) };
         for (count, status, after_s, expected) in [
@@ -147,7 +148,7 @@ mod tests {
             (3, 503, 0, "failed; no attempt is left"),
             (1, 404, 0, "failed; a client error is not retried"),
             (1, 302, 0, "failed; redirects are not followed"),
-            (1, 200, 12, "too late, given up at 10 s; retry ~2 s later"),
+            (1, 200, 12, "too late, timed out at 10 s; retry ~2 s later"),
         ] {
             assert_eq!(following(&received(count, status, after_s), &rules), expected);
         }
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_told_masked_and_by_its_header() {
+    fn a_secret_is_shown_masked_with_the_name_of_its_header() {
         let mut request = received(1, 200, 0);
         request.headers.insert("webhook-id", "e1".parse().unwrap());
         assert_eq!(carried(&request), "no secret");

@@ -1,8 +1,8 @@
-//! A Redis of one's own: a `redis-server` that lives exactly as long as this process, however that ends.
+//! A private Redis: a `redis-server` that ends with this process, however this process ends.
 //!
-//! It is kept by a shell that waits on a pipe from this process. The pipe closes when this process ends, by itself or
-//! by SIGKILL, and the shell then has Redis end in its clean way. Both stand in a process group of their own, so that
-//! Ctrl-C on the terminal reaches this process alone, which still needs Redis to finish.
+//! A shell starts it and waits on a pipe from this process. When this process ends, by itself or by SIGKILL, the pipe
+//! closes and the shell shuts Redis down cleanly. Both run in a process group of their own, so that Ctrl-C on the
+//! terminal reaches only this process, which still needs Redis to finish.
 
 use std::{
     fs::{self, File},
@@ -24,8 +24,9 @@ use super::home::{FOLDER, Home};
 
 const SERVER: &str = "redis-server";
 
-/// Redis inherits the lock on the folder (descriptor 4) and lets go of it when it ends, so that the next run waits for
-/// it. The watcher is ended first where Redis ended by itself: its process id may be another's by then.
+/// The shell's script. Redis inherits the lock on the folder (descriptor 4) and releases it when it ends, so the next
+/// run waits for Redis to end. If Redis ends by itself, the script ends the watcher at once: the watcher must not kill
+/// the process id of Redis later, because another process may have it by then.
 const KEEPER: &str = r#"
 exec 3<&0
 "$@" </dev/null 3<&- 4>&1 >>../redis.log 2>&1 &
@@ -37,18 +38,18 @@ kill "$watcher" 2>/dev/null
 exit "$status"
 "#;
 
-/// Loading the data of earlier runs is included.
+/// The time limit for starting, including loading the data of earlier runs.
 const STARTING: Duration = Duration::from_secs(30);
 const ENDING: Duration = Duration::from_secs(10);
-/// How often a starting server is asked whether it is ready.
+/// The interval between two PINGs to a server that is starting.
 const ASK_EVERY: Duration = Duration::from_millis(20);
-/// How many lines of its log an error quotes.
+/// The number of lines of Redis's log that an error quotes.
 const QUOTED_LINES: usize = 3;
 
 /// The server.
 pub(super) struct Redis {
     keeper: Child,
-    /// Open for as long as the server is to live.
+    /// Open while the server must run.
     lifeline: Option<ChildStdin>,
     port: u16,
 }
@@ -57,7 +58,7 @@ impl Redis {
     /// Starts it on the data of earlier runs, and waits until it answers.
     pub(super) async fn start(home: &Home) -> anyhow::Result<Self> {
         require_server().await?;
-        // Bound here to find it, then let go for the server to bind.
+        // Bound here only to find a free port, then released for the server.
         let (_, port) = home.listen("redis")?;
         File::create(home.path("redis.log")).context("cannot write redis.log")?;
         let mut keeper = Command::new("sh")
@@ -74,11 +75,11 @@ impl Redis {
         let lifeline = keeper.stdin.take();
         let mut redis = Self { keeper, lifeline, port };
         tokio::select! {
-            // First where both hold: what answers may be another server that took the port meanwhile.
+            // `ended` comes first: if both are ready, the answer may come from another server that took the port.
             biased;
             ended = redis.ended() => bail!("{ended:#}: {}", last_lines(home)),
             ready = timeout(STARTING, ready(port)) => {
-                ready.map_err(|_| anyhow!("{SERVER} gave no answer for {} s: {}", STARTING.as_secs(), last_lines(home)))?;
+                ready.map_err(|_| anyhow!("{SERVER} did not answer for {} s: {}", STARTING.as_secs(), last_lines(home)))?;
             }
         }
         Ok(redis)
@@ -112,14 +113,14 @@ async fn require_server() -> anyhow::Result<()> {
     match found {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
-            "{SERVER} is not installed, and `lynkhook dev` runs one of its own: install Redis 7.0 or newer (Debian and \
-             Ubuntu: apt install redis-server; macOS: brew install redis), or use `make run`, which brings its own"
+            "{SERVER} is not installed, and `lynkhook dev` needs it: install Redis 7.0 or newer (Debian and Ubuntu: \
+             apt install redis-server; macOS: brew install redis), or use `make run`, which brings its own Redis"
         ),
         Err(error) => Err(error).context(format!("cannot start {SERVER}")),
     }
 }
 
-/// Waits until the server answers a PING as one that has loaded its data.
+/// Waits until the server answers PING with PONG, which it does only once its data is loaded.
 async fn ready(port: u16) {
     while !matches!(timeout(Duration::from_secs(1), ping(port)).await, Ok(Ok(true))) {
         tokio::time::sleep(ASK_EVERY).await;

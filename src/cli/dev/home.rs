@@ -1,13 +1,13 @@
-//! The folder `.lynkhook`: what `lynkhook dev` keeps between runs.
+//! The folder `.lynkhook`, which `lynkhook dev` keeps between runs.
 //!
-//! | file | holds |
+//! | file | content |
 //! |---|---|
-//! | `lock` | who runs here; held by Redis too, so that two never write the same data |
+//! | `lock` | a lock, held by the running process and by its Redis, so that two never write the same data |
 //! | `redis/` | the data of the embedded Redis |
 //! | `redis.log` | its log, of this run |
-//! | `redis.port`, `receiver.port` | the ports of the last run, taken again where they are free, so that webhooks and command lines of yesterday still fit |
+//! | `redis.port`, `receiver.port` | the ports of the last run; used again if they are free, so that earlier webhooks and command lines still work |
 //! | `secrets.key` | the key that seals webhooks' secrets; made once |
-//! | `ca.pem` | the authority behind the receiver's certificate; made anew each run, its key is never written |
+//! | `ca.pem` | the authority that signed the receiver's certificate; new in each run, and its key is never written |
 //! | `dev.toml` | settings with which every other command finds this installation |
 //! | `transcript.json` | the example event |
 
@@ -30,10 +30,10 @@ use crate::{config::Settings, secrets::Vault};
 /// The folder's name, in the working directory.
 pub(super) const FOLDER: &str = ".lynkhook";
 
-/// The Redis of a run that was killed ends within this, and only then lets go of the lock.
+/// The Redis of a killed run ends within this time, and only then releases the lock.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
-/// Of the environment, only variables that begin with this count: a demonstration is the same everywhere.
+/// Only environment variables that begin with this have an effect, so that the demonstration is the same everywhere.
 const COUNTED_VARIABLES: &str = "LYNKHOOK_LOG__";
 
 /// The folder, locked.
@@ -43,7 +43,7 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// Makes the folder where it is missing, and locks it.
+    /// Makes the folder if it is missing, and locks it.
     pub(super) async fn open() -> anyhow::Result<Self> {
         let root = std::env::current_dir().context("the working directory is gone")?.join(FOLDER);
         let made = DirBuilder::new().recursive(true).mode(0o700).create(root.join("redis"));
@@ -60,7 +60,8 @@ impl Home {
                 }
                 Err(TryLockError::WouldBlock) => {
                     bail!(
-                        "another `lynkhook dev` runs in this folder ({FOLDER}/lock is held); end it, or use another folder"
+                        "another `lynkhook dev` is running in this folder ({FOLDER}/lock is held); end it, or use \
+                         another folder"
                     )
                 }
                 Err(TryLockError::Error(error)) => return Err(error).context(format!("cannot lock {FOLDER}/lock")),
@@ -68,12 +69,12 @@ impl Home {
         }
     }
 
-    /// A file or folder in it.
+    /// The path of a file or folder in it.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    /// The lock, for a child process to hold as well for as long as it lives.
+    /// The lock, for a child process to hold as well until it ends.
     pub(super) fn shared_lock(&self) -> io::Result<Stdio> {
         self.lock.try_clone().map(Stdio::from)
     }
@@ -95,14 +96,14 @@ impl Home {
         fs::write(self.path(name), text).with_context(|| format!("cannot write {FOLDER}/{name}"))
     }
 
-    /// Writes `dev.toml`, and reads it: the settings of this process are those of every command that is given the file.
+    /// Writes `dev.toml` and reads it, so that this process has the same settings as every command that uses the file.
     ///
-    /// `given` is a settings file to build on, e.g. one with more event types; what this installation needs is laid
-    /// over it.
+    /// `given` is a settings file to build on, e.g. one with more event types. The settings that this installation
+    /// needs override it.
     pub(super) fn settings(&self, given: Option<&Path>, redis_port: u16) -> anyhow::Result<Settings> {
         self.ensure_key()?;
         let mut table = match given {
-            // Read as settings first: what is wrong with it is then said with its own name and lines.
+            // Loaded as settings first, so that an error names this file and its lines.
             Some(path) => {
                 Settings::load_with(Some(path), std::iter::empty::<(OsString, OsString)>(), &[])?;
                 fs::read_to_string(path)?.parse::<Table>()?
@@ -110,7 +111,7 @@ impl Home {
             None => Table::new(),
         };
         let text = |path: PathBuf| path.into_os_string().into_string().map(Value::from);
-        let unreadable = |_| anyhow::anyhow!("the path of this folder is not UTF-8, and settings are");
+        let unreadable = |_| anyhow::anyhow!("the path of this folder is not UTF-8, and settings must be UTF-8");
         set(&mut table, "redis", [("url", format!("redis://127.0.0.1:{redis_port}/").into())]);
         let key_file = text(self.path("secrets.key")).map_err(unreadable)?;
         set(&mut table, "secrets", [("key", "".into()), ("key_file", key_file)]);
@@ -120,7 +121,7 @@ impl Home {
         if table.get("log").is_none_or(|log| log.get("filter").is_none()) {
             set(&mut table, "log", [("filter", "warn".into())]);
         }
-        let about = "# Written anew by each `lynkhook dev`: settings of the installation that it runs.\n\n";
+        let about = "# Settings of the installation that `lynkhook dev` runs. Each run overwrites this file.\n\n";
         self.write("dev.toml", &format!("{about}{table}"))?;
         let environment = std::env::vars_os().filter(|(name, _)| is_counted(&name.to_string_lossy()));
         Ok(Settings::load_with(Some(&self.path("dev.toml")), environment, &[])?)
@@ -137,7 +138,7 @@ impl Home {
     }
 }
 
-/// Names of variables that are set here and would prevail over `dev.toml` in a command of one's own.
+/// The names of variables that are set here and would override `dev.toml` in the user's own commands.
 pub(super) fn prevailing_variables() -> Vec<String> {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     names

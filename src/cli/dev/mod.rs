@@ -1,15 +1,16 @@
-//! `lynkhook dev`: everything in one process, to try it and to develop an endpoint against it.
+//! `lynkhook dev`: everything in one process, to try Lynkhook and to develop an endpoint against it.
 //!
-//! [`run`] starts a Redis of its own, a receiver and a worker; [`Story::tell`] then reads top to bottom as what is seen
-//! on the terminal. With `--once` it ends there and the exit code says whether everything arrived as it should.
+//! [`run`] starts a private Redis, a receiver and a worker. [`Story::tell`] then prints the story on the terminal, in
+//! the order in which it reads. With `--once` the program ends there, and the exit code says whether everything arrived
+//! as expected.
 //!
 //! * `home.rs`: the folder `.lynkhook`, the lock, the settings for commands in another terminal;
 //! * `embedded.rs`: the embedded Redis, which never outlives this process;
-//! * `receiver.rs`: the HTTPS endpoint, which fails as told;
-//! * `parts.rs`: the demonstration's webhooks, what each should meet, and whether it did;
-//! * `attempt.rs`, `screen.rs`: how it looks.
+//! * `receiver.rs`: the HTTPS endpoint, which fails on demand;
+//! * `parts.rs`: the demonstration's webhooks, the outcome expected of each, and the check;
+//! * `attempt.rs`, `screen.rs`: the output.
 //!
-//! The worker and all that is done with webhooks are the same as everywhere. Nothing here is for production.
+//! The worker and the webhook operations are the same as in production. Nothing else here is meant for production.
 
 mod attempt;
 mod embedded;
@@ -46,24 +47,24 @@ use crate::{
     worker,
 };
 
-/// Three attempts and their waits take 7 s; after this the demonstration shows what there is.
+/// Three attempts and their waits take 7 s. After this time the demonstration shows the state so far.
 const FINAL_WITHIN: Duration = Duration::from_secs(30);
-/// How often the logs are looked at while nothing arrives.
+/// The interval between two reads of the logs while nothing arrives.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Flags of `lynkhook dev`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Flags {
-    /// End after the demonstration: 0 if everything arrived as it should, else 1.
+    /// End after the demonstration: exit code 0 if everything arrived as expected, otherwise 1.
     #[arg(long)]
     once: bool,
 }
 
-/// Runs everything until a signal, or the end of the demonstration. `config` is a settings file to build on;
-/// there can be no `overrides` by flags, since it makes its own Redis.
+/// Runs everything until a signal, or until the end of the demonstration. `config` is a settings file to build on.
+/// `overrides` by flags are refused, because `lynkhook dev` starts its own Redis.
 pub(super) async fn run(flags: &Flags, config: Option<&Path>, overrides: &[(&str, String)]) -> anyhow::Result<Exit> {
     if !overrides.is_empty() {
-        output::say(format_args!("error: `lynkhook dev` starts a Redis of its own: leave --redis-url out"));
+        output::say(format_args!("error: `lynkhook dev` starts its own Redis: leave out --redis-url"));
         return Ok(Exit::Usage);
     }
     let stop = on_signal()?;
@@ -78,7 +79,7 @@ pub(super) async fn run(flags: &Flags, config: Option<&Path>, overrides: &[(&str
     stopped.map(|()| exit)
 }
 
-/// All that needs Redis, until it has let go of it.
+/// Runs everything that needs Redis, and returns when nothing uses Redis any longer.
 async fn beside_redis(
     flags: &Flags,
     config: Option<&Path>,
@@ -124,7 +125,7 @@ async fn beside_redis(
     };
     if stop.is_cancelled() {
         Screen::new()
-            .heading("Stopping: attempts in flight are finished, what waits stays in Redis for the next time.")?;
+            .heading("Stopping: attempts in flight are finished; waiting deliveries stay in Redis for the next run.")?;
     }
     leave.cancel();
     working.await??;
@@ -132,11 +133,11 @@ async fn beside_redis(
 }
 
 fn interrupted(flags: &Flags) -> Exit {
-    // To be stopped is how it ends, except where an answer was asked for.
+    // A signal is the normal end, except with `--once`, which promises an exit code about the demonstration.
     if flags.once { Exit::Other } else { Exit::Success }
 }
 
-/// What happens on the terminal.
+/// The story that is told on the terminal.
 struct Story {
     screen: Screen,
     settings: Settings,
@@ -146,12 +147,12 @@ struct Story {
     receiver: Receiver,
     rules: Rules,
     redis_port: u16,
-    /// When the events were pushed: the zero of all times that are told.
+    /// The time at which the events were pushed: the zero of all times in the output.
     pushed: Instant,
 }
 
 impl Story {
-    /// Tells it from the start; ends only with `once`.
+    /// Tells the story. Returns only with `once`.
     async fn tell(mut self, once: bool) -> anyhow::Result<Exit> {
         self.tell_what_runs()?;
         let accounts = parts::accounts();
@@ -175,7 +176,7 @@ impl Story {
     fn tell_what_runs(&self) -> std::io::Result<()> {
         let Self { screen, redis_port, receiver, .. } = self;
         screen.heading("Running, in one process")?;
-        screen.indented(&format!("Redis      127.0.0.1:{redis_port}; its data lies in {FOLDER}/redis and is kept"))?;
+        screen.indented(&format!("Redis      127.0.0.1:{redis_port}; its data is kept in {FOLDER}/redis"))?;
         screen.indented(&format!("receiver   https://localhost:{} answers {PATHS}", receiver.port))?;
         screen.indented(&format!("worker     up to {} attempts at once", self.settings.worker.concurrency))
     }
@@ -198,7 +199,7 @@ impl Story {
         Ok(())
     }
 
-    /// One event for each account, as any producer pushes it.
+    /// Pushes one event for each account, as any producer does.
     async fn push(&mut self, accounts: &[(AccountId, EventId)]) -> anyhow::Result<()> {
         self.screen.heading("A transcript was created: this envelope is pushed for both accounts")?;
         self.screen.indented(TRANSCRIPT)?;
@@ -214,7 +215,7 @@ impl Story {
         Ok(())
     }
 
-    /// Tells attempts until every log has its final entry; answers the logs.
+    /// Prints attempts until every log has its final entry. Returns the logs.
     async fn follow(&mut self, subscriptions: &mut [Subscription]) -> anyhow::Result<Vec<Vec<LogEntry>>> {
         let deadline = self.pushed + FINAL_WITHIN;
         loop {
@@ -224,7 +225,7 @@ impl Story {
             }
             let all_final = logs.iter().all(|log| log.first().is_some_and(|entry| entry.last));
             if all_final || Instant::now() > deadline {
-                // What is logged was received before, and may still wait to be told.
+                // A request is received before its attempt is logged, so it may still wait in the channel.
                 while let Ok(received) = self.receiver.received.try_recv() {
                     self.tell_attempt(subscriptions, &received)?;
                 }
@@ -260,7 +261,7 @@ impl Story {
     }
 
     fn tell_where_to_look(&self, subscriptions: &[Subscription]) -> std::io::Result<()> {
-        self.screen.heading("The same inside Redis, which is readable text throughout")?;
+        self.screen.heading("Look inside Redis: everything is readable text")?;
         let keys = self.store.keys();
         let (first, gone) = (&subscriptions[0], &subscriptions[subscriptions.len() - 1]);
         let [of_first, of_gone] = [first, gone].map(|subscription| keys.partition(&subscription.account));
@@ -281,10 +282,10 @@ impl Story {
         let of_one = |(subscription, log): (&Subscription, &Vec<LogEntry>)| subscription.differences(log, delays);
         let differences: Vec<String> = subscriptions.iter().zip(logs).flat_map(of_one).collect();
         if differences.is_empty() {
-            self.screen.heading("Everything arrived as it should.")?;
+            self.screen.heading("Everything arrived as expected.")?;
             return Ok(Exit::Success);
         }
-        self.screen.heading("Not everything arrived as it should:")?;
+        self.screen.heading("Not everything arrived as expected:")?;
         differences.iter().try_for_each(|difference| self.screen.indented(difference))?;
         Ok(Exit::Other)
     }
@@ -292,7 +293,7 @@ impl Story {
     fn invite(&self) -> std::io::Result<()> {
         let (program, port) = (program(), self.receiver.port);
         let command = format!("{program} --config {FOLDER}/dev.toml");
-        self.screen.heading("Your turn, from another terminal in this folder (attempts keep being told here)")?;
+        self.screen.heading("Your turn: try this in another terminal in this folder (attempts still appear here)")?;
         self.screen.indented(&format!(
             "printf my-own-token | {command} webhook add --account mine \\\n    \
              --url https://localhost:{port}/flaky --bearer-token-file -\n\
@@ -302,10 +303,9 @@ impl Story {
         let prevailing = home::prevailing_variables();
         if !prevailing.is_empty() {
             let names = prevailing.join(" ");
-            self.screen.indented(&format!(
-                "These variables are set and would prevail over {FOLDER}/dev.toml: unset {names}"
-            ))?;
+            self.screen
+                .indented(&format!("These variables are set and would override {FOLDER}/dev.toml: unset {names}"))?;
         }
-        self.screen.heading("Ctrl-C ends it.")
+        self.screen.heading("Press Ctrl-C to end.")
     }
 }

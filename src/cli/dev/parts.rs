@@ -1,4 +1,4 @@
-//! The demonstration's parts: three webhooks, what each should meet, and whether it did.
+//! The demonstration's parts: three webhooks, the outcome expected of each, and the check.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use crate::{
     webhooks::{NewAuthentication, NewWebhook, View, Webhooks},
 };
 
-/// The example event, as customers are shown it.
+/// The example event, as shown to customers.
 pub(super) const TRANSCRIPT: &str = include_str!("transcript.json").trim_ascii_end();
 
-/// The header by which one of the webhooks proves itself.
+/// The header with which one of the webhooks authenticates.
 const SECRET_HEADER: &str = "X-Webhook-Secret";
 
-/// Redis counts in whole milliseconds; what looks earlier by less than this is not.
+/// The tolerance for an attempt that seems early: Redis counts in whole milliseconds.
 const CLOCK_STEP: Duration = Duration::from_millis(2);
 
-/// One webhook of the demonstration, and what should become of its event.
+/// One webhook of the demonstration, and the answers that its event gets.
 pub(super) struct Part {
     account: &'static str,
     description: &'static str,
     path: &'static str,
     proof: Proof,
-    /// What the receiver answers, one for each attempt there should be.
+    /// The receiver's answers, one for each expected attempt.
     answers: &'static [u16],
 }
 
@@ -41,7 +41,7 @@ enum Proof {
     None,
 }
 
-/// Two webhooks of one account, of which one recovers, and one of another, whose endpoint is gone.
+/// Two webhooks of one account, one of which recovers, and one webhook of another account, whose endpoint is gone.
 pub(super) const PARTS: [Part; 3] = [
     Part { account: "acme", description: "CRM sync", path: "/crm", proof: Proof::Bearer, answers: &[200] },
     Part {
@@ -54,7 +54,7 @@ pub(super) const PARTS: [Part; 3] = [
     Part { account: "globex", description: "Old intranet", path: "/gone", proof: Proof::None, answers: &[404] },
 ];
 
-/// A part's webhook, added, and what came of it.
+/// A part's webhook, once added, and the requests that arrived for it.
 pub(super) struct Subscription {
     part: &'static Part,
     pub(super) account: AccountId,
@@ -62,7 +62,7 @@ pub(super) struct Subscription {
     /// The event of its account.
     pub(super) event: EventId,
     secret: SecretString,
-    /// What the receiver got for it, in order.
+    /// The requests that the receiver got for it, in order.
     pub(super) arrived: Vec<Arrival>,
 }
 
@@ -80,7 +80,8 @@ pub(super) struct Arrival {
 
 /// The accounts of the demonstration, each with the id of the event that happens to it.
 pub(super) fn accounts() -> Vec<(AccountId, EventId)> {
-    // The same in both, so that they are easy to find; new in each run, so that nothing of an earlier run is meant.
+    // Both ids share a suffix, so that they are easy to find. It is new in each run, so that no id of an earlier run
+    // returns.
     let run = uuid::Uuid::new_v4().simple().to_string();
     ["acme", "globex"]
         .map(|name| {
@@ -90,7 +91,7 @@ pub(super) fn accounts() -> Vec<(AccountId, EventId)> {
         .into()
 }
 
-/// Deletes what an earlier run left, and adds the parts' webhooks.
+/// Deletes the webhooks of an earlier run, and adds the parts' webhooks.
 pub(super) async fn subscribe(
     webhooks: &Webhooks,
     accounts: &[(AccountId, EventId)],
@@ -127,7 +128,7 @@ impl Subscription {
         received.path == self.part.path && received.webhook_id() == self.event.as_str()
     }
 
-    /// Takes note of a request that is this webhook's.
+    /// Records a request for this webhook.
     pub(super) fn note(&mut self, received: &Received, after: Duration) -> Arrival {
         let arrival = Arrival {
             after,
@@ -149,7 +150,7 @@ impl Subscription {
         }
     }
 
-    /// How its requests prove where they come from, in a word.
+    /// The kind of its authentication, for people.
     pub(super) fn proof(&self) -> &'static str {
         match self.part.proof {
             Proof::Bearer => "bearer token",
@@ -158,8 +159,8 @@ impl Subscription {
         }
     }
 
-    /// What differs from what should have happened; nothing where all is as it should be. `log` is newest first,
-    /// `delays` are those before the second, third, … attempt.
+    /// The differences from the expected course; empty if there are none. `log` is newest first, `delays` are the waits
+    /// before the second, third, … attempt.
     pub(super) fn differences(&self, log: &[LogEntry], delays: &[Duration]) -> Vec<String> {
         let mut differences = Vec::new();
         let mut check = |name: &str, found: String, expected: String| {
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_should_happen_has_no_differences_and_what_should_not_is_named() {
+    fn the_expected_course_has_no_differences_and_each_deviation_is_named() {
         let delays = [Duration::from_secs(2), Duration::from_secs(4)];
         assert_eq!(flaky([10, 2020, 6050], true).differences(&log(), &delays), Vec::<String>::new());
         assert_eq!(

@@ -1,6 +1,6 @@
-//! A receiver to deliver to: HTTPS on 127.0.0.1, and paths that succeed and fail as told.
+//! The receiver of the demonstration: HTTPS on 127.0.0.1, with paths that succeed and paths that fail on demand.
 //!
-//! It judges nothing; it tells what came and what it answered, before it answers.
+//! It judges nothing. It reports each request and its answer to the story before it sends the answer.
 
 use std::{
     collections::HashMap,
@@ -22,35 +22,35 @@ use tokio_util::sync::CancellationToken;
 use super::home::Home;
 use crate::listen::{self, Limits};
 
-/// What the paths do, for people.
+/// The behaviour of the paths, for people.
 pub(super) const PATHS: &str = "/crm 200 · /flaky 503, 503, 200 · /gone 404 · /status/NNN · /slow 200 after 12 s";
 
-/// `/slow` answers after this, which is more than an attempt waits.
+/// `/slow` answers after this time, which is longer than an attempt waits.
 const SLOW: Duration = Duration::from_secs(12);
-/// More than an envelope may have.
+/// The size limit for a body, which is larger than any envelope.
 const BODY_MAX_BYTES: usize = 32 << 20;
-/// The sender may keep a connection idle for as long as a head may take.
+/// The limits of the server. `head_within` also limits how long the sender may keep a connection idle.
 const LIMITS: Limits = Limits { connections_max: 1024, head_within: Duration::from_secs(30), exchange_within: None };
-/// Requests that wait to be told, before further ones wait too.
+/// The number of reported requests that may wait for the story; further requests wait until one is taken.
 const UNTOLD_MAX: usize = 1024;
-/// How many events are remembered; beyond this their counts begin anew.
+/// The number of events that are counted. Beyond it, all counts start again.
 const REMEMBERED_MAX: usize = 100_000;
-/// A handshake takes no longer than an attempt.
+/// The time limit for a handshake, which is that of an attempt.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// One request that came. No `Debug`: its headers hold secrets.
+/// One request. No `Debug`, because its headers hold secrets.
 pub(super) struct Received {
-    /// When it was there as a whole.
+    /// The time at which it had arrived completely.
     pub(super) at: Instant,
     pub(super) path: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    /// How often this path has had this `webhook-id`, this time included.
+    /// The number of requests with this path and this `webhook-id`, including this one.
     pub(super) count: u32,
     pub(super) answer: Answer,
 }
 
-/// What a path answers, and when.
+/// The answer of a path, and its delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -64,7 +64,7 @@ pub(super) struct Receiver {
 }
 
 impl Received {
-    /// A header's value; empty where it is absent or no text.
+    /// A header's value; empty if it is absent or not text.
     pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
@@ -76,7 +76,7 @@ impl Received {
 }
 
 impl Receiver {
-    /// Listens, with a certificate for `localhost` of an authority that is made for this run (`ca.pem`).
+    /// Listens with a certificate for `localhost`, signed by an authority that is made for this run (`ca.pem`).
     pub(super) fn start(home: &Home) -> anyhow::Result<Self> {
         let (listener, port) = home.listen("receiver")?;
         listener.set_nonblocking(true)?;
@@ -95,7 +95,8 @@ impl Receiver {
     }
 }
 
-/// The authority in PEM, and TLS with a certificate that it signed. Its key is dropped here.
+/// Makes the authority (returned in PEM), and TLS with a certificate that it signed. The authority's key is dropped
+/// here.
 fn certificate() -> anyhow::Result<(String, ServerConfig)> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "lynkhook dev, of one run");
@@ -119,7 +120,7 @@ fn certificate() -> anyhow::Result<(String, ServerConfig)> {
 
 struct Paths {
     told: mpsc::Sender<Received>,
-    /// Path and `webhook-id` → how often they came.
+    /// Path and `webhook-id` → number of requests.
     counts: Mutex<HashMap<(String, String), u32>>,
 }
 
@@ -143,7 +144,7 @@ impl Paths {
         received.count = self.count(&received);
         received.answer = answer(&received.path, received.count);
         let Answer { status, after } = received.answer;
-        // Nobody listens any more once the program is ending; the sender still gets its answer.
+        // Fails only while the program is ending; the sender still gets its answer.
         let _ = self.told.send(received).await;
         tokio::time::sleep(after).await;
         empty(status)
@@ -160,7 +161,7 @@ impl Paths {
     }
 }
 
-/// What a path answers to an event that it has for the `count`th time.
+/// A path's answer to an event that arrives for the `count`th time.
 fn answer(path: &str, count: u32) -> Answer {
     let status = match path {
         "/flaky" if count <= 2 => StatusCode::SERVICE_UNAVAILABLE,
@@ -173,7 +174,7 @@ fn answer(path: &str, count: u32) -> Answer {
 /// `/status/503` → 503.
 fn told_status(path: &str) -> Option<StatusCode> {
     let number: u16 = path.strip_prefix("/status/")?.parse().ok()?;
-    // 1xx is no final answer.
+    // A status of 1xx is not a final answer.
     (200..=599).contains(&number).then(|| StatusCode::from_u16(number).ok())?
 }
 

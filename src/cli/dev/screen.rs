@@ -1,4 +1,4 @@
-//! Where the story is told: standard output, with bold headings where it is a terminal.
+//! The output of the story: standard output, with bold headings if it is a terminal.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -23,7 +23,7 @@ impl Screen {
         if self.bold { self.line(&format!("\n\x1b[1m{text}\x1b[0m")) } else { self.line(&format!("\n{text}")) }
     }
 
-    /// One line, or several, each moved in.
+    /// One or more lines, each indented.
     pub(super) fn indented(&self, text: &str) -> io::Result<()> {
         text.lines().try_for_each(|text| self.line(&format!("  {text}")))
     }
@@ -35,14 +35,14 @@ impl Screen {
     }
 }
 
-/// How this program is called: from the working directory where it lies below it.
+/// The command that runs this program: a path relative to the working directory if the program is below it.
 pub(super) fn program() -> String {
     let path = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("lynkhook"));
     let below = std::env::current_dir().ok().and_then(|folder| path.strip_prefix(folder).ok().map(PathBuf::from));
     quoted(&below.map_or(path, |below| PathBuf::from(".").join(below)).to_string_lossy())
 }
 
-/// A word as a shell takes it.
+/// A word, quoted for a shell if necessary.
 pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "./_-:=+,@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_quoted_where_a_shell_would_read_more_into_it() {
+    fn a_word_is_quoted_if_a_shell_would_interpret_it() {
         for (word, expected) in [
             ("./a-b", "./a-b"),
             ("lynkhook:{0}:queue", "'lynkhook:{0}:queue'"),

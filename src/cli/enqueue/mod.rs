@@ -1,7 +1,8 @@
 //! `lynkhook enqueue`: puts events into an account's queue.
 //!
-//! A line that is no valid envelope is named on standard error and the rest goes on. When Redis fails on the way, no
-//! event is sent twice by itself: what was accepted is counted, and from which line to go on is said.
+//! A line that is not a valid envelope is reported on standard error, and the remaining lines are still enqueued. If
+//! Redis fails on the way, the command does not send any event a second time by itself. It says how many events were
+//! accepted, and from which line to continue.
 
 mod input;
 mod report;
@@ -32,28 +33,29 @@ use crate::{
     telemetry,
 };
 
-/// Batches that are read ahead while one is sent.
+/// The number of batches that are read ahead while one is sent.
 const READ_AHEAD: usize = 1;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Whose events they are.
+    /// The customer's account that the events belong to.
     #[arg(long)]
     account: AccountId,
-    /// Read them from this file: one envelope, over as many lines as it likes, or one envelope a line.
+    /// File to read: either one envelope, on one or more lines, or one envelope per line.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Read them from standard input, each line at once; standard input is the default where it is no terminal.
+    /// Read standard input, and enqueue each line as soon as it arrives. Without - and --file, standard input is read
+    /// if it is not a terminal.
     #[arg(value_name = "-", value_parser = ["-"], conflicts_with = "file")]
     standard_input: Option<String>,
-    /// The event's id, which receivers get as `webhook-id`; only with one envelope.
+    /// Id of the event, which receivers get as `webhook-id`; only for a single envelope.
     #[arg(long)]
     id: Option<EventId>,
-    /// Stop at the first line that is no valid envelope, instead of naming it and going on.
+    /// Stop at the first line that is not a valid envelope, instead of reporting it and continuing.
     #[arg(long)]
     stop_at_first_error: bool,
-    /// Answer in JSON: one array with `-` and for lines, else (or with --id) one object for one envelope. `entry` is the stream id, `id` what receivers get
-    /// as `webhook-id`.
+    /// Print JSON: `entry` is the stream id, `id` is the `webhook-id` that receivers get. The output is one object for
+    /// a single envelope, and one array for lines or with `-` (unless --id is given).
     #[arg(long)]
     json: bool,
 }
@@ -63,27 +65,27 @@ impl Arguments {
         self.standard_input.is_some() || self.file.as_deref().is_some_and(|file| file == "-")
     }
 
-    /// Whether the input is answered as lines, however many come.
+    /// Whether the answer is in the form for lines, even if only one line comes.
     fn by_lines(&self) -> bool {
         self.names_standard_input() && self.id.is_none()
     }
 }
 
-/// Where the events come from, and how many bytes there are, if that is known.
+/// The input, and its size in bytes if that is known.
 struct Source {
     reader: File,
     bytes: Option<u64>,
 }
 
-/// Why lines were not followed to their end.
+/// The reason why not all lines were enqueued.
 enum Cut {
     /// A refused line, and `--stop-at-first-error`.
     AtFirstError,
-    /// Redis.
+    /// Redis failed.
     Store(StoreError),
 }
 
-/// Reads, judges and enqueues, to the end of the input or to the first signal.
+/// Reads, judges and enqueues events, until the end of the input or the first signal.
 pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Result<Exit> {
     let source = match open(&arguments) {
         Ok(source) => source,
@@ -110,7 +112,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
         match piece {
             Some(Piece::Whole(content)) => return one(&arguments, lines, content).await,
             Some(Piece::Lines(_)) | None if arguments.id.is_some() => {
-                say(format_args!("error: --id is for one envelope, and the input is not one; nothing was enqueued"));
+                say(format_args!("error: --id needs a single envelope as input; nothing was enqueued"));
                 return Ok(Exit::Usage);
             }
             Some(Piece::Lines(batch)) => {
@@ -123,7 +125,7 @@ pub(super) async fn run(arguments: Arguments, settings: &Settings) -> anyhow::Re
     }
     Ok(match reading.await? {
         Ok(()) => lines.finish(),
-        Err(error) => lines.end(&format!("error: the input cannot be read: {error}; "), Exit::Other),
+        Err(error) => lines.end(&format!("error: cannot read the input: {error}; "), Exit::Other),
     })
 }
 
@@ -132,26 +134,26 @@ fn open(arguments: &Arguments) -> Result<Source, String> {
     let Some(path) = file else {
         if !arguments.names_standard_input() && io::stdin().is_terminal() {
             return Err(
-                "nothing to enqueue: name a file with --file FILE, pipe events in, or say - to type them here \
+                "nothing to enqueue: name a file with --file FILE, pipe events in, or use - to type them here \
                         (Ctrl-D ends)"
                     .to_owned(),
             );
         }
         let input = io::stdin().as_fd().try_clone_to_owned();
-        let input = input.map_err(|e| format!("standard input cannot be read: {e}"))?;
+        let input = input.map_err(|e| format!("cannot read standard input: {e}"))?;
         return Ok(Source { reader: input.into(), bytes: None });
     };
-    let refuse = |reason: &dyn std::fmt::Display| format!("{} cannot be read: {reason}", path.display());
+    let refuse = |reason: &dyn std::fmt::Display| format!("cannot read {}: {reason}", path.display());
     let file = File::open(path).map_err(|e| refuse(&e))?;
     let metadata = file.metadata().map_err(|e| refuse(&e))?;
     if metadata.is_dir() {
         return Err(refuse(&"it is a directory"));
     }
-    // A pipe or a device has no length to know.
+    // A pipe or a device has no length.
     Ok(Source { reader: file, bytes: metadata.is_file().then_some(metadata.len()) })
 }
 
-/// Enqueues the one envelope that the input is.
+/// Enqueues an input that is a single envelope.
 async fn one(arguments: &Arguments, lines: Lines, content: Content) -> anyhow::Result<Exit> {
     let Lines { producer, mut ids, .. } = lines;
     let account = &arguments.account;
@@ -177,7 +179,7 @@ async fn one(arguments: &Arguments, lines: Lines, content: Content) -> anyhow::R
         }
         Err(EnqueueError::Refused(fault)) => {
             let hint = match fault {
-                EnvelopeFault::NotJson { .. } => "; several envelopes must be one a line",
+                EnvelopeFault::NotJson { .. } => "; to enqueue several envelopes, write one per line",
                 _ => "",
             };
             say(format_args!("error: {fault}{hint}"));
@@ -190,7 +192,7 @@ async fn one(arguments: &Arguments, lines: Lines, content: Content) -> anyhow::R
     }
 }
 
-/// The way of lines: sent in batches, their ids written, the refused ones named.
+/// Input in lines: sends them in batches, prints their ids, and reports the refused ones.
 struct Lines {
     producer: Producer,
     account: AccountId,
@@ -216,7 +218,7 @@ impl Lines {
         }
     }
 
-    /// Enqueues a batch and tells what became of each line; answers why there is to be no further one, if so.
+    /// Enqueues a batch and reports each line's result. Returns the reason if no further batch is to be sent.
     async fn enqueue(&mut self, batch: Batch) -> Option<Cut> {
         let mut numbers = Vec::with_capacity(batch.lines.len());
         let mut unread = Vec::new();
@@ -291,7 +293,7 @@ impl Lines {
         }
     }
 
-    /// An end before the input's.
+    /// Ends before the end of the input.
     fn end(self, why: &str, exit: Exit) -> Exit {
         self.progress.finish_and_clear();
         say(format_args!("{why}{}; {}", self.tally, self.tally.how_to_go_on()));
@@ -300,7 +302,8 @@ impl Lines {
     }
 }
 
-/// Shown on standard error where that is a terminal: of a file how much is done, else how many and how fast.
+/// Progress on standard error, if that is a terminal: for a file the percentage that is done, otherwise the number of
+/// events and the rate.
 fn progress(bytes: Option<u64>) -> ProgressBar {
     let (bar, template) = match bytes {
         Some(bytes) => (ProgressBar::new(bytes), "{wide_bar} {percent}%  {msg}  {eta} left"),
@@ -309,7 +312,7 @@ fn progress(bytes: Option<u64>) -> ProgressBar {
     bar.with_style(ProgressStyle::with_template(template).expect("a template that is written here"))
 }
 
-/// Whether standard output failed for a reason that is not its reader's own wish; either way it is said.
+/// Whether standard output failed for a reason other than its reader leaving. Reports the failure in either case.
 fn lost(error: Option<io::Error>) -> bool {
     let Some(error) = error else { return false };
     say(format_args!("not all ids were printed: {error}"));

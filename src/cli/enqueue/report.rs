@@ -1,5 +1,5 @@
-//! What `lynkhook enqueue` says of many lines: the ids on standard output, and a tally that knows from which line to
-//! go on when the work was cut short.
+//! The output of `lynkhook enqueue` for lines: the ids on standard output, and a tally that knows from which line to
+//! continue if the work was cut short.
 
 use std::{fmt, io};
 
@@ -8,11 +8,11 @@ use crate::{
     producer::{Answer, EnqueueError},
 };
 
-/// The accepted events' ids, in order: one a line, or one JSON array. A line is written whole, so that it can be read as it
-/// comes.
+/// The accepted events' ids, in order: one per line, or one JSON array. Each line is written as a whole, so that a
+/// reader can use it at once.
 ///
-/// When standard output cannot be written any more, the ids end and the work goes on: the events are what was asked
-/// for, and half of them would be worse.
+/// If standard output can no longer be written, the ids end and the work continues: the purpose is to enqueue the
+/// events, and half of them would be worse.
 pub(super) struct Ids<W> {
     out: Option<W>,
     json: bool,
@@ -25,7 +25,7 @@ impl<W: io::Write> Ids<W> {
         Self { out: Some(out), json, written: 0, lost: None }
     }
 
-    /// Writes the stream id that a line's event got, and in JSON the event's own id as well.
+    /// Writes the stream id of a line's event, and in JSON the event's own id as well.
     pub(super) fn write(&mut self, line: u64, entry: &str, id: Option<&EventId>) {
         let opening = if self.written == 0 { "[" } else { "," };
         self.attempt(|out| match id {
@@ -35,12 +35,12 @@ impl<W: io::Write> Ids<W> {
         self.written += 1;
     }
 
-    /// Makes what is written so far visible.
+    /// Flushes the lines written so far.
     pub(super) fn flush(&mut self) {
         self.attempt(W::flush);
     }
 
-    /// Ends the document; answers why it is not whole, if so.
+    /// Ends the document. Returns the error if the output is incomplete.
     pub(super) fn finish(mut self) -> Option<io::Error> {
         if self.json {
             let closing = if self.written == 0 { "[]\n" } else { "]\n" };
@@ -60,23 +60,23 @@ impl<W: io::Write> Ids<W> {
     }
 }
 
-/// What became of the lines so far.
+/// The results of the lines so far.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     enqueued: u64,
     refused: u64,
-    /// The last line that was looked at.
+    /// The last line that was tried.
     last: u64,
-    /// Lines that are certainly not in the queue, although they are valid.
+    /// Valid lines that are certainly not in the queue.
     missing: Ranges,
     /// Lines that may be in the queue.
     unknown: Ranges,
-    /// Lines that were accepted after one that was not.
+    /// Lines that were accepted after a missing or unknown one.
     beyond: Ranges,
 }
 
 impl Tally {
-    /// Notes what became of a line.
+    /// Records the result of a line.
     pub(super) fn note(&mut self, line: u64, answer: &Answer) {
         self.last = line;
         match answer {
@@ -92,12 +92,12 @@ impl Tally {
         }
     }
 
-    /// How many lines were refused.
+    /// The number of refused lines.
     pub(super) fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// How many were enqueued, for a progress bar.
+    /// The number of enqueued lines, for a progress bar.
     pub(super) fn enqueued(&self) -> u64 {
         self.enqueued
     }
@@ -106,20 +106,20 @@ impl Tally {
         !self.missing.0.is_empty() || !self.unknown.0.is_empty()
     }
 
-    /// From which line to go on, and what to mind, when the work was cut short.
+    /// Advice if the work was cut short: the line to continue from, and the risk if there is one.
     pub(super) fn how_to_go_on(&self) -> String {
         if let Some(first) = self.unknown.first() {
             let after = self.missing.first().unwrap_or(self.last + 1);
             return format!(
-                "{} may be enqueued or not, because no answer came; going on from line {first} may enqueue a \
-                 line twice, going on from line {after} may leave one out",
+                "{} may or may not be enqueued, because no answer came; continuing from line {first} may enqueue a \
+                 line twice, continuing from line {after} may leave one out",
                 self.unknown
             );
         }
         let first = self.missing.first().unwrap_or(self.last + 1);
         match self.beyond.first() {
-            None => format!("go on from line {first}"),
-            Some(_) => format!("go on from line {first}, without {}, already enqueued", self.beyond),
+            None => format!("continue from line {first}"),
+            Some(_) => format!("continue from line {first}, but leave out {}, already enqueued", self.beyond),
         }
     }
 }
@@ -130,7 +130,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Line numbers, ascending; at most as many as a batch has.
+/// Line numbers, ascending; at most one batch of them.
 #[derive(Debug, Default)]
 struct Ranges(Vec<(u64, u64)>);
 
@@ -212,20 +212,20 @@ mod tests {
     }
 
     #[test]
-    fn the_tally_says_from_which_line_to_go_on() {
+    fn the_tally_says_from_which_line_to_continue() {
         for (lines, counts, next) in [
-            ("", "0 enqueued, 0 refused", "go on from line 1"),
-            ("aar", "2 enqueued, 1 refused", "go on from line 4"),
-            ("aarmm", "2 enqueued, 1 refused", "go on from line 4"),
-            ("ama", "2 enqueued, 0 refused", "go on from line 2, without line 3, already enqueued"),
-            ("amamaarm", "4 enqueued, 1 refused", "go on from line 2, without lines 3, 5-6, already enqueued"),
+            ("", "0 enqueued, 0 refused", "continue from line 1"),
+            ("aar", "2 enqueued, 1 refused", "continue from line 4"),
+            ("aarmm", "2 enqueued, 1 refused", "continue from line 4"),
+            ("ama", "2 enqueued, 0 refused", "continue from line 2, but leave out line 3, already enqueued"),
+            ("amamaarm", "4 enqueued, 1 refused", "continue from line 2, but leave out lines 3, 5-6, already enqueued"),
         ] {
             assert_eq!(tally(lines), (counts.to_owned(), next.to_owned()), "{lines}");
         }
         let unknown = |range, first, after| {
             format!(
-                "{range} may be enqueued or not, because no answer came; going on from line {first} may enqueue \
-                 a line twice, going on from line {after} may leave one out"
+                "{range} may or may not be enqueued, because no answer came; continuing from line {first} may \
+                 enqueue a line twice, continuing from line {after} may leave one out"
             )
         };
         assert_eq!(tally("auumm").1, unknown("lines 2-3", 2, 4));

@@ -1,16 +1,17 @@
-//! What `lynkhook enqueue` reads: one envelope, over as many lines as it likes, or one envelope a line.
+//! The input of `lynkhook enqueue`: one envelope on one or more lines, or one envelope per line.
 //!
-//! Which of the two is decided once, from the beginning, and never by the time: one JSON value and nothing else is one
-//! envelope, and its bytes go as they are; where lines are expected (`-`), that is so only of a value over many lines.
-//! Anything else is lines. An input that opens like one printed over many lines (`{` alone) is
-//! never taken for lines, so that a misplaced comma is one complaint and not twenty.
+//! The reader decides between the two once, by the input's beginning and never by timing. An input that is one JSON
+//! value and nothing else is one envelope, and its bytes are sent unchanged; with `-`, lines are expected, so this
+//! applies only to a value that spans several lines. Any other input is read as lines. An input that opens like an
+//! envelope printed over several lines (`{` alone on the first line) is never read as lines, so that a misplaced comma
+//! causes one error and not twenty.
 //!
-//! One byte order mark before all of it is skipped, and no part of an envelope. UTF-16 is an error.
+//! One byte order mark before the input is skipped and is not part of an envelope. UTF-16 is an error.
 //!
-//! Reading blocks, so it has a thread of its own, and hands over what it has before it waits for more: a slow
-//! producer's events do not lie here. (Where no lines are expected, a first line may be all, and waits for the second or
-//! for the end.)
-//! Memory is bounded however long the input or one of its lines is.
+//! Reading blocks, so it runs on a separate thread. The reader hands over the lines that it has before it waits for
+//! more, so a slow producer's events are not held back. (If lines are not expected, the first line may be the whole
+//! input, so it waits for a second line or the end.)
+//! Memory is bounded for an input of any length and lines of any length.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
@@ -28,7 +29,7 @@ use crate::{
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// An envelope's bytes, or that they are too many to be read.
+/// An envelope's bytes, or the fault that they are too many.
 pub(super) type Content = Result<Bytes, EnvelopeFault>;
 
 /// One step of the input.
@@ -36,16 +37,16 @@ pub(super) type Content = Result<Bytes, EnvelopeFault>;
 pub(super) enum Piece {
     /// The whole input is one envelope.
     Whole(Content),
-    /// Lines that are not blank, in order; never none.
+    /// Lines that are not blank, in order; at least one.
     Lines(Batch),
 }
 
-/// Lines that go together.
+/// Lines that are sent together.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Batch {
     /// The lines.
     pub(super) lines: Vec<Line>,
-    /// How much of the input has been read with the last of them, in bytes.
+    /// The number of bytes of the input up to the end of the last line.
     pub(super) position: u64,
     size_bytes: usize,
 }
@@ -71,7 +72,8 @@ impl Batch {
     }
 }
 
-/// Reads to the end, or until nobody receives any more; as lines already where the first one is whole, if `by_lines`.
+/// Reads to the end, or until the receiver of the pieces is gone. With `by_lines`, a first line that is complete
+/// already makes the input lines.
 pub(super) fn read(
     mut source: impl Read,
     by_lines: bool,
@@ -82,7 +84,7 @@ pub(super) fn read(
     let mut marked = true;
     let whole = loop {
         let grew = grow(&mut head, &mut source)?;
-        // A mark may come in pieces, as may what tells UTF-16 without one.
+        // A mark may arrive in pieces, and so may the bytes that reveal UTF-16 without a mark.
         if grew && marked && head.len() < 4 && (head.contains(&0) || BYTE_ORDER_MARK.starts_with(&head)) {
             continue;
         }
@@ -101,12 +103,12 @@ pub(super) fn read(
         return read_lines(&mut Lines { source, max_bytes, number: 0, position: 0, buffer: Vec::new() }, pieces);
     }
     let content = read_whole(head, source, max_bytes)?;
-    // Nobody receives any more: the program is ending.
+    // If the receiver is gone, the program is ending.
     drop(pieces.blocking_send(Piece::Whole(content)));
     Ok(())
 }
 
-/// Appends what one read gives; `false` at the end.
+/// Appends the bytes of one read; `false` at the end.
 fn grow(head: &mut Vec<u8>, source: &mut impl Read) -> io::Result<bool> {
     let start = head.len();
     head.resize(start + BUFFER_BYTES, 0);
@@ -124,11 +126,11 @@ fn grow(head: &mut Vec<u8>, source: &mut impl Read) -> io::Result<bool> {
 enum Shape {
     Whole,
     Lines,
-    /// More must be read to tell.
+    /// More must be read to decide.
     Open,
 }
 
-/// What the input is, from its beginning (all of it where it has `ended`).
+/// The shape of the input, decided by its beginning, `head`. If the input has `ended`, `head` is all of it.
 fn shape(head: &[u8], ended: bool, max_bytes: usize, by_lines: bool) -> Shape {
     let enough = ended || head.len() > max_bytes;
     let text = head.trim_ascii_start();
@@ -180,7 +182,7 @@ fn read_lines<R: Read>(lines: &mut Lines<R>, pieces: &mpsc::Sender<Piece>) -> io
         }
     };
     if !batch.lines.is_empty() {
-        // Nobody receives any more: the program is ending.
+        // If the receiver is gone, the program is ending.
         drop(pieces.blocking_send(Piece::Lines(batch)));
     }
     end
@@ -199,7 +201,7 @@ impl<R: Read> Lines<R> {
     fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             self.buffer.clear();
-            // The longest line that may be an envelope, and its line end.
+            // The longest line that can be an envelope, plus its line end.
             let limit = self.max_bytes + 2;
             let read = self.source.by_ref().take(wide(limit)).read_until(b'\n', &mut self.buffer)?;
             if read == 0 {
@@ -218,7 +220,7 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Passes over the rest of a line that is too long, keeping nothing of it.
+    /// Skips the rest of a line that is too long, without keeping it.
     fn too_large(&mut self) -> io::Result<EnvelopeFault> {
         let mut actual = self.buffer.len();
         loop {
@@ -235,7 +237,7 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Whether the next line that is not blank is not here yet.
+    /// Whether the next line that is not blank has not arrived yet.
     fn must_wait(&self) -> bool {
         !self.source.buffer().trim_ascii_start().contains(&b'\n')
     }

@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use super::*;
 
-/// What is read of an input whose envelopes may have ten bytes, as one line of text a piece.
+/// The pieces of an input whose envelopes may have ten bytes.
 fn pieces(by_lines: bool, source: impl Read + Send + 'static) -> Vec<Piece> {
     let (sender, mut receiver) = mpsc::channel(1);
     let reading = std::thread::spawn(move || read(source, by_lines, 10, &sender));
@@ -27,7 +27,7 @@ fn text(input: &'static str) -> String {
     shown
 }
 
-/// Gives one part a read; the last of them is the end.
+/// Returns one part for each read, and then the end.
 struct Parts(Vec<&'static [u8]>);
 
 impl Read for Parts {
@@ -50,7 +50,7 @@ fn one_json_value_is_one_envelope_with_its_bytes_as_they_are() {
 fn one_byte_order_mark_before_the_input_is_skipped_and_utf_16_is_an_error() {
     assert_eq!(text("\u{feff}{\n}\n"), r#"whole "{\n}\n""#);
     assert_eq!(text("\u{feff}{}\n{}\n"), r#"1 "{}"; 2 "{}"; "#);
-    assert_eq!(text("{}\n\u{feff}{}\n"), "1 \"{}\"; 2 \"\\u{feff}{}\"; ", "the second is its event's");
+    assert_eq!(text("{}\n\u{feff}{}\n"), "1 \"{}\"; 2 \"\\u{feff}{}\"; ", "the second mark belongs to its event");
     let (sender, _receiver) = mpsc::channel(1);
     for parts in [vec![&b"\xef"[..], b"\xbb", b"\xbf{}\n{}"], vec![b"\xef\xbb\xbf", b"{}\n{}"]] {
         let Piece::Lines(batch) = &pieces(false, Parts(parts))[0] else { panic!("one envelope") };
@@ -66,7 +66,7 @@ fn one_byte_order_mark_before_the_input_is_skipped_and_utf_16_is_an_error() {
 }
 
 #[test]
-fn anything_else_is_lines_and_blank_ones_count_but_are_skipped() {
+fn any_other_input_is_lines_and_blank_lines_count_but_are_skipped() {
     assert_eq!(text(""), "");
     assert_eq!(text("\n \r\n"), "");
     assert_eq!(text("{}\n{}"), r#"1 "{}"; 2 "{}"; "#);
@@ -77,25 +77,25 @@ fn anything_else_is_lines_and_blank_ones_count_but_are_skipped() {
 }
 
 #[test]
-fn what_opens_like_a_printed_envelope_is_never_taken_for_lines() {
+fn an_input_that_opens_like_a_printed_envelope_is_never_read_as_lines() {
     assert_eq!(text("{\n\"a\" 1}\n"), r#"whole "{\n\"a\" 1}\n""#);
     assert_eq!(text("{\n}\n{\n}\n"), r#"whole "{\n}\n{\n}\n""#);
     assert_eq!(text("{\n"), r#"whole "{\n""#);
 }
 
 #[test]
-fn what_is_too_large_is_named_with_its_size_and_the_next_line_is_read() {
+fn a_line_that_is_too_large_is_refused_with_its_size_and_the_next_line_is_read() {
     let fault = |n: usize| format!("the envelope has {n} bytes, more than the 10 allowed");
     assert_eq!(text("1234567890\n1\n"), r#"1 "1234567890"; 2 "1"; "#);
     assert_eq!(text("1234567890\r\n1\n"), r#"1 "1234567890"; 2 "1"; "#);
-    // Eleven bytes are still read, for the catalogue to refuse; of more nothing is kept.
+    // Eleven bytes are still read, and the catalogue refuses them. A longer line is not kept.
     assert_eq!(text("12345678901\n1\n"), r#"1 "12345678901"; 2 "1"; "#);
     assert_eq!(text("1234567890123\n1\n"), format!("1 {:?}; 2 \"1\"; ", fault(13)));
     assert_eq!(text("1\n1234567890123"), format!("1 \"1\"; 2 {:?}; ", fault(13)));
     assert_eq!(text("{\n          \n}"), format!("whole {:?}", fault(14)));
 }
 
-/// The numbers of the lines in each piece; none in one envelope.
+/// The numbers of the lines in each piece; no numbers for a single envelope.
 fn numbers(by_lines: bool, parts: &[&'static str]) -> Vec<Vec<u64>> {
     let of_piece = |piece: &Piece| match piece {
         Piece::Lines(batch) => batch.lines.iter().map(|line| line.number).collect(),
@@ -105,13 +105,13 @@ fn numbers(by_lines: bool, parts: &[&'static str]) -> Vec<Vec<u64>> {
 }
 
 #[test]
-fn lines_are_handed_over_before_more_is_waited_for() {
+fn lines_are_handed_over_before_the_reader_waits_for_more() {
     assert_eq!(numbers(false, &["{}\n{}\n", "{}", "\n", "{}\n", "{}"]), [vec![1, 2], vec![3], vec![4], vec![5]]);
     assert_eq!(numbers(false, &["{}\n{}\n\n \n", "{}\n"]), [vec![1, 2], vec![5]], "blank lines end no wait");
 }
 
 #[test]
-fn where_lines_are_expected_a_first_line_is_handed_over_when_it_is_whole() {
+fn if_lines_are_expected_a_first_line_is_handed_over_when_it_is_complete() {
     assert_eq!(numbers(true, &["{}\n", "{}\n", "{}\n"]), [vec![1], vec![2], vec![3]]);
     assert_eq!(numbers(true, &["{}", "\n\n", "{}\n"]), [vec![1], vec![3]]);
     for alone in [&["{}\n"][..], &["{}"], &["{", "}", "\n"]] {
