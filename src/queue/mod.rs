@@ -1,4 +1,4 @@
-//! The things that operators do with the queue: read its figures, find, requeue and drop what was rejected (`rejected.rs`), and
+//! The operators' actions on the queue: read its figures, find, requeue and drop rejected entries (`rejected.rs`), and
 //! examine the Redis that holds it (`doctor/`). Written once, for every surface.
 
 pub mod doctor;

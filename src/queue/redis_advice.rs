@@ -1,51 +1,53 @@
-//! The next step after an error of Redis, by its cause.
+//! Advice after an error of Redis, chosen by its cause.
 
 use rustls::{AlertDescription, CertificateError, Error};
 
 use crate::store::StoreError;
 
-/// Also what tells a check that only needs a right from one that found a fault.
-pub(super) const RIGHTS: &str = "give the user in redis.url the right to it (ACL SETUSER); `lynkhook doctor --role` names all \
-                                 that are missing";
-pub(super) const KEYS: &str = "give the user in redis.url all keys that begin with redis.prefix (ACL SETUSER)";
-const SELECT: &str = "give the user in redis.url the right to it (ACL SETUSER, +select), or name no database there";
-pub(super) const FOREIGN: &str = "a key under redis.prefix is not what Lynkhook writes: find it (redis-cli --scan, TYPE) and move it \
+/// Advice for a missing permission. It also tells a check that only lacks a permission from one that found a fault.
+pub(super) const RIGHTS: &str = "grant the user in redis.url this permission (ACL SETUSER); `lynkhook doctor --role` lists all \
+                                 missing permissions";
+pub(super) const KEYS: &str =
+    "grant the user in redis.url access to all keys that begin with redis.prefix (ACL SETUSER)";
+const SELECT: &str =
+    "grant the user in redis.url this permission (ACL SETUSER, +select), or name no database in redis.url";
+pub(super) const FOREIGN: &str = "a key under redis.prefix was not written by Lynkhook: find it (redis-cli --scan, TYPE) and move it \
                                   away, or use another redis.prefix";
-const PRIMARY: &str = "name the primary in redis.url: a replica takes no writes";
+const PRIMARY: &str = "name the primary in redis.url: a replica accepts no writes";
 
-/// The next step; nothing where the error's own text says it.
+/// The next step; `None` if the error's own text says it.
 pub fn of(error: &StoreError) -> Option<&'static str> {
     if matches!(error, StoreError::Full | StoreError::Unfit(_) | StoreError::NoGroup | StoreError::Corrupt { .. }) {
         return None;
     }
     let Some((code, detail)) = error.answer() else { return of_silence(error) };
     Some(match code.as_str() {
-        _ if error.is_of_too_many_clients() => "raise maxclients, or end clients that are not needed (CLIENT LIST)",
+        _ if error.is_of_too_many_clients() => "raise maxclients, or close clients that are not needed (CLIENT LIST)",
         _ if error.is_of_a_needless_password() => {
-            "leave the password out of redis.url, or give Redis one (requirepass)"
+            "remove the password from redis.url, or set one in Redis (requirepass)"
         }
         "NOAUTH" => "put the password into redis.url, as redis://user:password@host (LYNKHOOK_REDIS__URL)",
-        "WRONGPASS" => "mend the user name or the password in redis.url (LYNKHOOK_REDIS__URL)",
+        "WRONGPASS" => "correct the user name or the password in redis.url (LYNKHOOK_REDIS__URL)",
         "DENIED" => {
-            "give Redis a password (requirepass, or ACL SETUSER) and put it into redis.url (LYNKHOOK_REDIS__URL)"
+            "set a password in Redis (requirepass, or ACL SETUSER) and put it into redis.url (LYNKHOOK_REDIS__URL)"
         }
         "WRONGTYPE" => FOREIGN,
         "READONLY" | "MASTERDOWN" => PRIMARY,
         "MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN" => {
-            "name a single Redis in redis.url: clusters are not served yet"
+            "name a single Redis in redis.url: clusters are not supported yet"
         }
-        "NOREPLICAS" => "wait until its replicas are back, or lower min-replicas-to-write in Redis",
-        "LOADING" => "wait until it has loaded its data, then try again",
+        "NOREPLICAS" => "wait until the replicas of Redis are back, or lower min-replicas-to-write in Redis",
+        "LOADING" => "wait until Redis has loaded its data, then try again",
         "TRYAGAIN" | "BUSY" => "wait, then try again",
         _ if matches!(error, StoreError::Forbidden(_)) => of_right(&detail),
         _ if matches!(error, StoreError::Denied(_)) => {
-            "write a database that this Redis has at the end of redis.url (LYNKHOOK_REDIS__URL)"
+            "end redis.url (LYNKHOOK_REDIS__URL) with the number of a database that this Redis has"
         }
-        _ => "look at Redis's log",
+        _ => "check the log of Redis",
     })
 }
 
-/// A missing right by what Redis says of it: that a command may not be run, or a key not accessed.
+/// Advice for a missing permission. The text of Redis says whether a command or a key is refused.
 fn of_right(detail: &str) -> &'static str {
     match () {
         () if detail.contains("'select'") => SELECT,
@@ -60,16 +62,17 @@ fn of_silence(error: &StoreError) -> Option<&'static str> {
     }
     match error {
         _ if error.is_of_late_tls() => Some(
-            "start Redis, or mend redis.url (LYNKHOOK_REDIS__URL): what does not speak TLS may not answer at all, and is redis://",
+            "start Redis, or correct redis.url (LYNKHOOK_REDIS__URL): a server without TLS may not answer at all, and needs \
+             redis://",
         ),
         StoreError::Unreachable(_) if error.is_unreadable() => {
-            Some("what answers is no Redis, or speaks TLS: mend redis.url (LYNKHOOK_REDIS__URL)")
+            Some("the server is not Redis, or expects TLS: correct redis.url (LYNKHOOK_REDIS__URL)")
         }
         StoreError::Unreachable(cause) if cause.is_connection_dropped() && !cause.is_connection_refusal() => Some(
-            "Redis, or what stands before it, closed the connection: look at its log, at maxclients, and whether it wants TLS",
+            "Redis, or a proxy in front of it, closed the connection: check its log, maxclients, and whether it requires TLS",
         ),
-        StoreError::Unreachable(_) => Some("start Redis, or mend redis.url (LYNKHOOK_REDIS__URL)"),
-        StoreError::Denied(_) => Some("mend the user name or the password in redis.url (LYNKHOOK_REDIS__URL)"),
+        StoreError::Unreachable(_) => Some("start Redis, or correct redis.url (LYNKHOOK_REDIS__URL)"),
+        StoreError::Denied(_) => Some("correct the user name or the password in redis.url (LYNKHOOK_REDIS__URL)"),
         _ => None,
     }
 }
@@ -77,27 +80,25 @@ fn of_silence(error: &StoreError) -> Option<&'static str> {
 fn of_tls(fault: &Error) -> &'static str {
     match fault {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "name the file of the authority that signed the certificate of Redis with redis.ca (LYNKHOOK_REDIS__CA)"
+            "set redis.ca (LYNKHOOK_REDIS__CA) to the file of the authority that signed the certificate of Redis"
         }
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "write a name that the certificate of Redis has into redis.url, or give Redis a certificate for this one",
+        ) => "use a name in redis.url that the certificate of Redis has, or give Redis a certificate for this name",
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "give Redis a certificate that is still valid"
         }
         Error::InvalidCertificate(CertificateError::Other(other)) if other.to_string() == "CaUsedAsEndEntity" => {
-            "the certificate of Redis is an authority's own: have one signed by it, and name that authority in redis.ca"
+            "the certificate of Redis is that of an authority: give Redis one signed by it, and name the authority in redis.ca"
         }
         Error::InvalidCertificate(_) => "give Redis another certificate",
         Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "Redis wants a certificate: set redis.client_cert and redis.client_key"
+            "Redis requires a client certificate: set redis.client_cert and redis.client_key"
         }
         Error::AlertReceived(_) => {
-            "if Redis wants a certificate, set redis.client_cert and redis.client_key to one that its authority signed"
+            "if Redis requires a client certificate, set redis.client_cert and redis.client_key to one that its authority signed"
         }
-        Error::InvalidMessage(_) => {
-            "what listens there does not speak TLS: write redis://, or the port of TLS, in redis.url"
-        }
-        _ => "look at Redis's log",
+        Error::InvalidMessage(_) => "the server there does not speak TLS: use redis://, or the TLS port, in redis.url",
+        _ => "check the log of Redis",
     }
 }

@@ -1,7 +1,7 @@
-//! Entries that were no event: found, put back into the queue, or dropped.
+//! Rejected entries, which are not valid events: finds them, puts them back into the queue, or drops them.
 //!
-//! Requeueing and dropping stop at the newest entry that was there at the start. An entry that is rejected for the second
-//! time meanwhile has a new id and is left alone, so that requeueing all of them comes to an end.
+//! Requeueing and dropping stop at the newest entry that existed at the start. An entry that is rejected again
+//! meanwhile has a new id and is left alone, so that requeueing all entries ends.
 
 use std::{cmp::Reverse, ops::Range};
 
@@ -13,12 +13,12 @@ use crate::{
     store::{EntryId, EntryRange, Fate, RejectedEntry, StoreError},
 };
 
-/// Which rejected entries.
+/// The choice of rejected entries.
 #[derive(Debug, Clone)]
 pub struct WhichRejected {
-    /// The one of this id; `None`: all that there are now.
+    /// The entry with this id; `None`: all entries that are rejected now.
     pub id: Option<EntryId>,
-    /// Of this partition only.
+    /// Only entries of this partition.
     pub partition: Option<u16>,
 }
 
@@ -47,13 +47,13 @@ pub enum RejectedError {
     #[error("no rejected entry has the id {0}")]
     NotFound(String),
     /// No such partition.
-    #[error("there is no partition {0}: there are {1}, counted from 0")]
-    PartitionFigures(u16, u16),
+    #[error("there is no partition {0}: there are {1} partitions, counted from 0")]
+    Partition(u16, u16),
     /// Several entries have this id.
-    #[error("the partitions {1} each have a rejected entry {0}")]
+    #[error("partitions {1} each have a rejected entry {0}")]
     Ambiguous(String, String),
     /// Its fields cannot be restored.
-    #[error("the rejected entry {0} stays: it has too many fields, or is not one that a worker set aside")]
+    #[error("the rejected entry {0} stays rejected: it has too many fields, or no worker set it aside")]
     Stayed(String),
     /// Redis.
     #[error(transparent)]
@@ -84,8 +84,8 @@ impl Queue {
         Ok(entries)
     }
 
-    /// Requeues or drops rejected entries. `progress` hears before the first batch and after each one how many are done,
-    /// and of how many.
+    /// Requeues or drops rejected entries. `progress` is called before the first batch and after each batch, with the
+    /// number of entries that are done and the total.
     pub async fn dispose_rejected(
         &self,
         which: &WhichRejected,
@@ -142,7 +142,7 @@ impl Queue {
         }
     }
 
-    /// The one that was named, or all.
+    /// The partition that was named, or all partitions.
     fn partitions(&self, named: Option<u16>) -> Result<Range<u16>, RejectedError> {
         let there_are = self.store.keys().partitions();
         match named {

@@ -1,13 +1,13 @@
-//! One line of what `lynkhook doctor` says.
+//! One line of the output of `lynkhook doctor`.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Partitions that are fewer than this are named; more are counted.
+/// Fewer partitions than this are listed by number; from this number on they are only counted.
 pub(super) const MANY_PARTITIONS: usize = 6;
 
-/// How a check ended.
+/// The verdict of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -15,7 +15,7 @@ pub enum Verdict {
     Pass,
     /// Worth a look.
     Warn,
-    /// Something has to be done.
+    /// Needs action.
     Fail,
 }
 
@@ -24,7 +24,7 @@ pub enum Verdict {
 pub struct Finding {
     /// The check's name.
     pub check: &'static str,
-    /// How it ended.
+    /// The verdict.
     pub verdict: Verdict,
     /// The finding, in words.
     pub found: String,

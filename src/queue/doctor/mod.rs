@@ -1,8 +1,8 @@
-//! Is this Redis fit for what it is trusted with, and does the queue get on? One finding for each check, with what to do.
-//! Looks and changes nothing.
+//! Checks whether Redis is safe for events and whether the queue makes progress. Each check has one finding, with
+//! advice. No check changes anything.
 //!
-//! The store gathers the facts. What they mean is decided here, in functions of facts alone: the server (`server.rs`), what
-//! lies in it (`state.rs`), the queue's entries (`entries.rs`), and what was refused (`refusal.rs`).
+//! The store gathers the facts. This module judges them, in functions that depend on the facts alone: the server
+//! (`server.rs`), its content (`state.rs`), the queue's entries (`entries.rs`), and refused questions (`refusal.rs`).
 
 mod entries;
 mod finding;
@@ -20,7 +20,7 @@ use crate::{
     store::{Examination, Missing, Store, StoreError, UserRole},
 };
 
-/// Examines the Redis of these settings, and whether its user may do what this role takes.
+/// Examines the Redis of these settings, and checks that its user has the permissions that the role needs.
 pub async fn examine(settings: &Settings, role: UserRole) -> Vec<Finding> {
     let examined = async {
         let store = Store::unchecked(settings)?;
@@ -32,13 +32,15 @@ pub async fn examine(settings: &Settings, role: UserRole) -> Vec<Finding> {
     }
 }
 
-/// A live worker renews its leases long before this, and a dead one's are taken over, although a worker whose slots are all in
-/// use may first have to end an attempt.
+/// The age at which an entry counts as stuck. Before this, a live worker has renewed its lease, and a dead worker's
+/// entry has been taken over, even if the worker that takes it over first has to finish an attempt because all its
+/// slots are in use.
 fn stuck_after(settings: &Settings) -> Duration {
     settings.worker.lease + settings.worker.claim_every * 3 + settings.delivery.timeout
 }
 
-/// Adds the line about the rights of a role. A user that has all of them does not need those that are refused besides.
+/// Adds the line about the permissions of a role. If the user has all of them, a permission that another check lacks is
+/// not needed by the role, and that check becomes a warning.
 fn with_rights(findings: Vec<Finding>, missing: &Result<Missing, StoreError>, role: UserRole) -> Vec<Finding> {
     let has_all = missing.as_ref().is_ok_and(|missing| missing.tried && missing.needed.is_empty());
     let findings = findings.into_iter();
@@ -48,7 +50,7 @@ fn with_rights(findings: Vec<Finding>, missing: &Result<Missing, StoreError>, ro
     findings
 }
 
-/// All checks, from the server to what lies in it.
+/// All checks, from the server to its content.
 fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<Finding> {
     let Examination { server, time, append_fsync, noted, status, groups, settings: accounts } = facts;
     let mut findings = vec![
@@ -82,7 +84,7 @@ fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<F
     findings
 }
 
-/// The findings of a fact; if the server refused to tell it, that is a failed check of its own.
+/// The findings of a fact. If the server refused to tell it, the refusal is a failed check.
 fn each<T>(check: &'static str, fact: &Result<T, StoreError>, judged: impl FnOnce(&T) -> Vec<Finding>) -> Vec<Finding> {
     match fact {
         Ok(fact) => judged(fact),

@@ -1,4 +1,4 @@
-//! The server itself: its version, what it keeps, and whether it has room.
+//! Checks of the server: its version, its persistence, and its free room.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use crate::{
     store::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
 };
 
-/// More than this between this machine's clock and Redis's is worth a look.
+/// A larger difference between the clocks of this machine and of Redis is a warning.
 const SKEW_MAX: Duration = Duration::from_secs(5);
-/// A replica that was silent for longer lags.
+/// A replica that has been silent for longer counts as lagging.
 const REPLICA_SILENT_S: u64 = 10;
-/// Memory in use, in percent of what there is.
+/// Memory in use, in percent of the available memory.
 const MEMORY_WARN: u64 = 75;
 const MEMORY_FAIL: u64 = 90;
 
 pub(super) fn version(server: &ServerInfo) -> Finding {
     let flavour = server.text("server_name").unwrap_or("redis");
     let found = match server.text("valkey_version") {
-        Some(version) => format!("valkey {version}, as Redis {}", server.version()),
+        Some(version) => format!("valkey {version}, compatible with Redis {}", server.version()),
         None => format!("{flavour} {}", server.version()),
     };
     if server.is_new_enough() {
@@ -33,52 +33,55 @@ pub(super) fn version(server: &ServerInfo) -> Finding {
 
 pub(super) fn role(server: &ServerInfo) -> Finding {
     if server.is_in_a_cluster() {
-        return fail("role", "a node of a cluster", "use a single Redis: clusters are not served yet");
+        return fail("role", "a node of a cluster", "use a single Redis: clusters are not supported yet");
     }
     match server.text("role") {
-        Some("master") | None => pass("role", "takes writes"),
-        Some(role) => fail("role", role, "it takes no writes: name the primary in redis.url"),
+        Some("master") | None => pass("role", "accepts writes"),
+        Some(role) => fail("role", role, "it accepts no writes: name the primary in redis.url"),
     }
 }
 
 pub(super) fn persistence(server: &ServerInfo, append_fsync: Option<&str>) -> Finding {
     const CHECK: &str = "persistence";
     if server.number("loading") == Some(1) {
-        return warn(CHECK, "it is still loading its data", "wait, then look again");
+        return warn(CHECK, "Redis is still loading its data", "wait, then check again");
     }
     if server.number("aof_enabled") != Some(1) {
-        let found = "no append-only file: what Redis forgets when it ends is lost";
+        let found = "no append-only file: if Redis ends, events are lost";
         return fail(CHECK, found, "set `appendonly yes` (CONFIG SET appendonly yes, then CONFIG REWRITE)");
     }
     if server.text("aof_last_write_status").is_some_and(|status| status != "ok") {
-        return fail(CHECK, "the append-only file cannot be written", "look at Redis's log and its disk");
+        return fail(CHECK, "the append-only file cannot be written", "check the log of Redis and its disk");
     }
     match append_fsync {
         Some("always") => pass(CHECK, "append-only file, synced before each answer"),
-        Some("everysec") => pass(CHECK, "append-only file, synced every second: a power failure loses up to that much"),
+        Some("everysec") => {
+            pass(CHECK, "append-only file, synced every second: a power failure loses up to one second")
+        }
         Some(policy) => {
             let found =
-                format!("append-only file, `appendfsync {policy}`: a power failure loses what the system had cached");
+                format!("append-only file, `appendfsync {policy}`: a power failure loses writes not yet on disk");
             warn(CHECK, found, "set `appendfsync everysec` or `always`")
         }
-        None => pass(CHECK, "append-only file (how often it is synced is not told)"),
+        None => pass(CHECK, "append-only file (Redis does not say how often it is synced)"),
     }
 }
 
 pub(super) fn eviction(server: &ServerInfo, accepted: &str) -> Finding {
     const CHECK: &str = "eviction";
     match server.eviction_policy() {
-        None => warn(CHECK, "its maxmemory-policy may not be asked", "make sure that it is noeviction"),
+        None => warn(CHECK, "Redis does not show its maxmemory-policy", "make sure that it is noeviction"),
         Some(NO_EVICTION) => pass(CHECK, NO_EVICTION),
         Some(policy) if policy == accepted => {
-            let found =
-                format!("{policy}, accepted by redis.accept_eviction: a full Redis deletes what it has accepted");
+            let found = format!(
+                "{policy}, accepted by redis.accept_eviction: a full Redis deletes events that it has accepted"
+            );
             warn(CHECK, found, "set `maxmemory-policy noeviction`")
         }
         Some(policy) => fail(
             CHECK,
-            format!("{policy}: a full Redis deletes what it has accepted"),
-            "set `maxmemory-policy noeviction`; no worker starts before",
+            format!("{policy}: a full Redis deletes events that it has accepted"),
+            "set `maxmemory-policy noeviction`; until then no worker starts",
         ),
     }
 }
@@ -87,9 +90,9 @@ pub(super) fn memory(server: &ServerInfo) -> Finding {
     const CHECK: &str = "memory";
     let used = server.number("used_memory").unwrap_or(0);
     let (most, name) = match (server.number("maxmemory"), server.number("total_system_memory")) {
-        (Some(0) | None, Some(system)) if system > 0 => (system, "the machine's memory, for maxmemory is not set"),
+        (Some(0) | None, Some(system)) if system > 0 => (system, "the machine's memory, because maxmemory is not set"),
         (Some(most), _) if most > 0 => (most, "maxmemory"),
-        _ => return warn(CHECK, format!("{} in use; how much there is may not be asked", size(used)), "set maxmemory"),
+        _ => return warn(CHECK, format!("{} in use; Redis does not show its limit", size(used)), "set maxmemory"),
     };
     let percent = used * 100 / most;
     let found = format!("{} in use, {percent} % of {} ({name})", size(used), size(most));
@@ -108,7 +111,7 @@ pub(super) fn clients(server: &ServerInfo, needed: u64) -> Finding {
     let connected = server.number("connected_clients").unwrap_or(0);
     let needs = format!("a worker with these settings needs {needed}");
     let Some(most) = server.number(MAX_CLIENTS) else {
-        return pass(CHECK, format!("{connected} connected; how many there may be is not told; {needs}"));
+        return pass(CHECK, format!("{connected} connected; Redis does not show its limit; {needs}"));
     };
     let found = format!("{connected} of {most} connected; {needs}");
     match () {
@@ -128,9 +131,11 @@ pub(super) fn replication(server: &ServerInfo) -> Finding {
         part("state") != Some("online") || lag.is_some_and(|lag| lag > REPLICA_SILENT_S)
     });
     match (replicas, behind) {
-        (0, _) => pass(CHECK, "no replica: what the machine loses is lost"),
+        (0, _) => pass(CHECK, "no replica: if the machine loses its data, the events are lost"),
         (_, Some(replica)) => warn(CHECK, format!("a replica lags: {replica}"), "a failover to it would lose events"),
-        (count, None) => pass(CHECK, format!("{count} in step; a failover may lose what was not acknowledged yet")),
+        (count, None) => {
+            pass(CHECK, format!("{count} in sync; a failover may lose writes that are not yet replicated"))
+        }
     }
 }
 
@@ -138,7 +143,7 @@ pub(super) fn clock(redis: DateTime<Utc>, here: DateTime<Utc>) -> Finding {
     let skew = (here - redis).abs().to_std().unwrap_or_default();
     let found = format!("{} between Redis and this machine", seconds(skew));
     if skew > SKEW_MAX {
-        warn("clock", found, "synchronize the clocks: times in the log and due times are Redis's")
+        warn("clock", found, "synchronize the clocks: times in the log and due times are from the clock of Redis")
     } else {
         pass("clock", found)
     }

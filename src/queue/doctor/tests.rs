@@ -5,7 +5,7 @@ fn server(lines: &str) -> ServerInfo {
     ServerInfo::parse(&lines.replace(' ', "\n"))
 }
 
-/// The verdict, and what is found and advised in one line.
+/// The verdict, and the finding and the advice on one line.
 fn said(finding: &Finding) -> (Verdict, String) {
     (finding.verdict, format!("{} {}", finding.found, finding.advice.as_deref().unwrap_or_default()))
 }
@@ -36,9 +36,9 @@ fn a_server_that_is_too_old_a_replica_or_a_cluster_fails() {
 fn persistence_passes_only_with_an_append_only_file_that_is_written() {
     let on = server("aof_enabled:1 aof_last_write_status:ok");
     assert_says(&persistence(&on, Some("always")), Verdict::Pass, "before each answer");
-    assert_says(&persistence(&on, Some("everysec")), Verdict::Pass, "up to that much");
+    assert_says(&persistence(&on, Some("everysec")), Verdict::Pass, "up to one second");
     assert_says(&persistence(&on, Some("no")), Verdict::Warn, "everysec");
-    assert_says(&persistence(&on, None), Verdict::Pass, "is not told");
+    assert_says(&persistence(&on, None), Verdict::Pass, "does not say");
     assert_says(&persistence(&server("aof_enabled:0"), Some("always")), Verdict::Fail, "appendonly yes");
     assert_says(&persistence(&server("aof_enabled:1 aof_last_write_status:err"), None), Verdict::Fail, "disk");
     assert_says(&persistence(&server("loading:1"), None), Verdict::Warn, "wait");
@@ -64,18 +64,18 @@ fn memory_is_judged_by_maxmemory_or_else_by_the_machine() {
 }
 
 #[test]
-fn too_few_clients_for_a_worker_fail_and_no_room_for_another_worker_is_warned_of() {
+fn too_few_clients_for_a_worker_fail_and_too_few_for_one_more_worker_are_a_warning() {
     let with = |connected: u64| server(&format!("connected_clients:{connected} maxclients:100"));
     assert_says(&clients(&with(1), 65), Verdict::Pass, "1 of 100 connected; a worker with these settings needs 65");
     assert_says(&clients(&with(35), 65), Verdict::Warn, "needs 65 more");
     assert_says(&clients(&with(1), 100), Verdict::Fail, "maxclients");
-    assert_says(&clients(&server("connected_clients:1"), 65), Verdict::Pass, "not told");
+    assert_says(&clients(&server("connected_clients:1"), 65), Verdict::Pass, "does not show its limit");
 }
 
 #[test]
-fn replicas_that_lag_and_clocks_that_differ_are_warned_of() {
+fn replicas_that_lag_and_clocks_that_differ_are_warnings() {
     assert_says(&replication(&server("connected_slaves:0")), Verdict::Pass, "no replica");
-    assert_says(&replication(&server("connected_slaves:1 slave0:ip=h,state=online,lag=1")), Verdict::Pass, "1 in step");
+    assert_says(&replication(&server("connected_slaves:1 slave0:ip=h,state=online,lag=1")), Verdict::Pass, "1 in sync");
     assert_says(&replication(&server("connected_slaves:1 slave0:ip=h,state=online,lag=11")), Verdict::Warn, "lag");
     assert_says(&replication(&server("connected_slaves:1 slave0:ip=h,state=wait_bgsave,lag=0")), Verdict::Warn, "lag");
     let now = Utc::now();
@@ -99,32 +99,32 @@ fn partitions_without_a_group_are_named_while_they_are_few_and_counted_when_they
             .map(|partition| Group { partition, audit: (partition >= missing).then(Audit::default), ..no_group() })
             .collect()
     };
-    assert_says(&group(&groups(0), None), Verdict::Pass, "there");
+    assert_says(&group(&groups(0), None), Verdict::Pass, "exists");
     assert_says(&group(&groups(5), None), Verdict::Warn, "none in partition 0, 1, 2, 3, 4");
     assert_says(&group(&groups(6), None), Verdict::Warn, "none in 6 partitions");
 }
 
 #[test]
-fn what_the_server_refuses_fails_with_advice_by_its_cause() {
+fn each_refusal_of_the_server_fails_with_advice_for_its_cause() {
     for (line, words) in [
-        ("-WRONGTYPE Operation against a key\r\n", "not what Lynkhook writes"),
+        ("-WRONGTYPE Operation against a key\r\n", "not written by Lynkhook"),
         ("-READONLY You can't write against a read only replica.\r\n", "primary"),
         ("-MASTERDOWN Link with MASTER is down\r\n", "primary"),
-        ("-MOVED 866 127.0.0.1:7001\r\n", "clusters are not served"),
-        ("-CLUSTERDOWN Hash slot not served\r\n", "clusters are not served"),
+        ("-MOVED 866 127.0.0.1:7001\r\n", "clusters are not supported"),
+        ("-CLUSTERDOWN Hash slot not served\r\n", "clusters are not supported"),
         ("-LOADING Redis is loading the dataset in memory\r\n", "wait"),
-        ("-NOPERM User x has no permissions to run the 'info' command\r\n", "the right"),
-        ("-ERR The user executing the script can't run this command or subcommand\r\n", "the right"),
+        ("-NOPERM User x has no permissions to run the 'info' command\r\n", "this permission"),
+        ("-ERR The user executing the script can't run this command or subcommand\r\n", "this permission"),
         ("-NOPERM this user has no permissions to access one of the keys used as arguments\r\n", "all keys"),
         ("-NOPERM No permissions to access a key\r\n", "all keys"),
         ("-ERR The user executing the script can't access at least one of the keys\r\n", "all keys"),
         ("-NOPERM User x has no permissions to run the 'select' command\r\n", "+select"),
-        ("-ERR ACL failure in script: User x has no permissions to run the 'zcard' command\r\n", "the right"),
+        ("-ERR ACL failure in script: User x has no permissions to run the 'zcard' command\r\n", "this permission"),
         ("-NOAUTH Authentication required.\r\n", "password"),
-        ("-WRONGPASS invalid username-password pair or user is disabled.\r\n", "mend the user name or the password"),
+        ("-WRONGPASS invalid username-password pair or user is disabled.\r\n", "correct the user name or the password"),
         ("-ERR max number of clients reached\r\n", "raise maxclients"),
-        ("-DENIED Redis is running in protected mode. 1) x\r\n", "give Redis a password"),
-        ("-ERR AUTH <password> called without any password configured\r\n", "leave the password out"),
+        ("-DENIED Redis is running in protected mode. 1) x\r\n", "set a password in Redis"),
+        ("-ERR AUTH <password> called without any password configured\r\n", "remove the password"),
         ("-ERR DB index is out of range\r\n", "a database that this Redis has"),
         ("-ERR something else\r\n", "log"),
     ] {
@@ -133,7 +133,7 @@ fn what_the_server_refuses_fails_with_advice_by_its_cause() {
         let (_, text) = said(&finding);
         assert!(!text.contains("unreachable") && !text.contains("start Redis"), "it answered {line}: {text}");
     }
-    assert_says(&refusal::of_connection(&StoreError::gone()), Verdict::Fail, "start Redis, or mend redis.url");
+    assert_says(&refusal::of_connection(&StoreError::gone()), Verdict::Fail, "start Redis, or correct redis.url");
 }
 
 fn no_group() -> Group {
@@ -141,19 +141,19 @@ fn no_group() -> Group {
 }
 
 #[test]
-fn an_old_queue_fails_only_where_no_worker_touches_it_and_an_id_from_the_future_is_told_as_that() {
+fn an_old_queue_fails_only_if_no_worker_reads_it_and_an_id_from_the_future_is_a_warning() {
     let seconds = |seconds| Some(Duration::from_secs(seconds));
-    // How old the oldest entry is, in seconds, and how long ago a worker touched its partition.
+    // The age of the oldest entry in seconds, and the time since a worker touched its partition.
     for (of, verdict, words) in [
         (&[(None, None)][..], Verdict::Pass, "empty"),
-        (&[(Some(9), None)], Verdict::Pass, "came 9s ago"),
-        (&[(Some(20), None)], Verdict::Warn, "came 20s ago"),
-        (&[(Some(61), None)], Verdict::Fail, "came 1m 1s ago, and no worker ever read from partition 0"),
-        (&[(Some(7200), seconds(90))], Verdict::Fail, "no worker has read for 1m 30s from partition 0"),
-        (&[(Some(7200), seconds(3))], Verdict::Warn, "came 2h ago"),
-        (&[(Some(7200), seconds(3)), (Some(70), seconds(60))], Verdict::Fail, "came 1m 10s ago, and no worker"),
+        (&[(Some(9), None)], Verdict::Pass, "arrived 9s ago"),
+        (&[(Some(20), None)], Verdict::Warn, "arrived 20s ago"),
+        (&[(Some(61), None)], Verdict::Fail, "arrived 1m 1s ago, and no worker has ever read from partition 0"),
+        (&[(Some(7200), seconds(90))], Verdict::Fail, "no worker has read from partition 0 for 1m 30s"),
+        (&[(Some(7200), seconds(3))], Verdict::Warn, "arrived 2h ago"),
+        (&[(Some(7200), seconds(3)), (Some(70), seconds(60))], Verdict::Fail, "arrived 1m 10s ago, and no worker"),
         (&[(Some(7200), seconds(3)), (None, None), (Some(1), None)], Verdict::Warn, "start more workers"),
-        (&[(Some(-59), seconds(3))], Verdict::Pass, "came less than 1s ago"),
+        (&[(Some(-59), seconds(3))], Verdict::Pass, "arrived less than 1s ago"),
         (&[(Some(-61), seconds(3)), (Some(2), seconds(3))], Verdict::Warn, "from the future, 1m 1s ahead"),
         (&[(Some(-61), None), (Some(70), None)], Verdict::Fail, "from partition 1"),
     ] {
@@ -170,11 +170,11 @@ fn an_old_queue_fails_only_where_no_worker_touches_it_and_an_id_from_the_future_
 }
 
 #[test]
-fn suspects_that_wait_for_their_turn_are_stuck_only_where_no_worker_touches_their_queue() {
+fn suspects_that_wait_for_their_turn_count_as_stuck_only_if_no_worker_touches_their_queue() {
     let of = |stuck, suspects, touched| Group { stuck, suspects, touched, ..no_group() };
     let (now, long_ago) = (Some(Duration::from_secs(3)), Some(Duration::from_mins(2)));
     for (group, verdict, words) in [
-        (of(0, 0, now), Verdict::Pass, "none stuck"),
+        (of(0, 0, now), Verdict::Pass, "is stuck"),
         (of(0, 40, now), Verdict::Warn, "40 that were lost twice wait for their turn"),
         (of(2, 40, now), Verdict::Fail, "2 of the entries"),
         (of(0, 40, long_ago), Verdict::Fail, "40 of the entries"),
@@ -185,7 +185,7 @@ fn suspects_that_wait_for_their_turn_are_stuck_only_where_no_worker_touches_thei
 }
 
 #[test]
-fn entries_that_nobody_holds_trims_and_blocked_ids_are_told_with_what_to_do() {
+fn entries_that_no_worker_holds_trims_and_blocked_ids_are_reported_with_advice() {
     let sound = Audit::default();
     let hour = Duration::from_hours(1);
     let of = |audit: Audit| {
@@ -195,13 +195,23 @@ fn entries_that_nobody_holds_trims_and_blocked_ids_are_told_with_what_to_do() {
         entries::judge(&groups, None)
     };
     for (audit, check, verdict, words) in [
-        (sound.clone(), "held", Verdict::Pass, "in a worker's hands"),
-        (Audit { unheld: 20, ..sound.clone() }, "held", Verdict::Fail, "20 entries were read, and nobody holds them"),
-        (sound.clone(), "ids", Verdict::Pass, "takes more"),
-        (Audit { is_exhausted: true, ..sound.clone() }, "ids", Verdict::Fail, "partition 1 has the largest id"),
-        (Audit { is_beyond: true, ..sound.clone() }, "ids", Verdict::Fail, "nothing that is added is read"),
-        (sound.clone(), "trims", Verdict::Pass, "nobody took an entry"),
-        (Audit { trimmed: true, ..sound.clone() }, "trims", Verdict::Fail, "nobody knows how many"),
+        (sound.clone(), "held", Verdict::Pass, "is held by a worker"),
+        (
+            Audit { unheld: 20, ..sound.clone() },
+            "held",
+            Verdict::Fail,
+            "20 entries were read, and no worker holds them",
+        ),
+        (sound.clone(), "ids", Verdict::Pass, "accepts entries"),
+        (
+            Audit { is_exhausted: true, ..sound.clone() },
+            "ids",
+            Verdict::Fail,
+            "partition 1 has reached the largest possible id",
+        ),
+        (Audit { is_beyond: true, ..sound.clone() }, "ids", Verdict::Fail, "new entries are not read"),
+        (sound.clone(), "trims", Verdict::Pass, "no entry was removed"),
+        (Audit { trimmed: true, ..sound.clone() }, "trims", Verdict::Fail, "their number is unknown"),
         (Audit { trimmed: true, entries_trimmed: 20, ..sound.clone() }, "trims", Verdict::Fail, "just now: 20"),
         (Audit { trim_noticed: Some(hour * 23), ..sound.clone() }, "trims", Verdict::Fail, "23h ago"),
         (Audit { trim_noticed: Some(hour * 25), ..sound.clone() }, "trims", Verdict::Pass, "1day 1h ago, none since"),
