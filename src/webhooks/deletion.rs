@@ -1,4 +1,4 @@
-//! Deleting a webhook, and all webhooks of an account.
+//! Deletes a webhook, or all webhooks of an account.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::{
     store::StoreError,
 };
 
-/// A purge looks again this often for webhooks that were added while it went on.
+/// A purge looks for webhooks at most this many times, because some may be added while it runs.
 const PURGE_ROUNDS: usize = 5;
 
 /// A webhook that was deleted.
@@ -16,7 +16,7 @@ const PURGE_ROUNDS: usize = 5;
 pub struct Deleted {
     /// Its account.
     pub account: AccountId,
-    /// The deliveries that went with it.
+    /// The deliveries that were dropped with it.
     pub dropped: Dropped,
     /// Its id.
     pub id: WebhookId,
@@ -27,7 +27,7 @@ pub struct Deleted {
 pub struct Purged {
     /// The account.
     pub account: AccountId,
-    /// The deliveries that went with its webhooks.
+    /// The deliveries that were dropped with its webhooks.
     pub dropped: Dropped,
     /// Its webhooks.
     pub webhooks: Vec<WebhookId>,
@@ -40,19 +40,19 @@ impl Webhooks {
         Ok(Deleted { account: account.clone(), dropped, id })
     }
 
-    /// Deletes all webhooks of an account with their logs, held and failed deliveries. What is queued for them, or
-    /// waits for a retry, is dropped and counted as it comes up.
+    /// Deletes all webhooks of an account with their logs, held and failed deliveries. Deliveries that are queued for
+    /// them, or wait for a retry, are dropped and counted when a worker reaches them.
     pub async fn purge(&self, account: &AccountId) -> Result<Purged, WebhooksError> {
         let (mut webhooks, mut dropped) = (Vec::new(), Dropped::default());
         for _ in 0..PURGE_ROUNDS {
-            // By the names of their fields, for what cannot be read goes too.
+            // By the names of their fields, because webhooks that cannot be read are deleted too.
             let found = self.store.webhook_entries(account).await?;
             if found.is_empty() {
                 break;
             }
             let ids: Result<Vec<_>, _> = found.into_iter().map(|(field, _)| self.id_of(account, &field)).collect();
             for id in ids? {
-                // Gone already: somebody else deleted it just now.
+                // `None`: another client has just deleted it.
                 if let Some(deleted) = self.store.delete_webhook(account, id).await? {
                     webhooks.push(id);
                     dropped.held += deleted.held;
@@ -66,7 +66,7 @@ impl Webhooks {
     fn id_of(&self, account: &AccountId, field: &str) -> Result<WebhookId, StoreError> {
         field.parse().map_err(|error| StoreError::Corrupt {
             key: self.store.keys().webhooks(account),
-            reason: format!("`{field}` is no field of it: {error}"),
+            reason: format!("`{field}` is not a webhook's id: {error}"),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Why something could not be done with a webhook.
+//! The errors of operations on webhooks.
 
 use super::InputFault;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     store::StoreError,
 };
 
-/// Why something could not be done with a webhook. The text says what to change.
+/// The reason why an operation on a webhook failed. The text says what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhooksError {
     /// No such webhook.
@@ -19,7 +19,7 @@ pub enum WebhooksError {
         /// The webhook.
         webhook: WebhookId,
     },
-    /// The test request could not be made from here, which says nothing of the endpoint.
+    /// The test request could not be made from this machine, which says nothing about the endpoint.
     #[error("no request was made: {0}; try again later")]
     NotMade(#[from] NotMade),
     /// No such failed delivery.
@@ -32,38 +32,38 @@ pub enum WebhooksError {
         /// The id that was given.
         delivery: String,
     },
-    /// The account has as many as it may.
-    #[error("account {account} has {limit} webhooks already, as many as it may; delete one first")]
+    /// The account has as many webhooks as it may have.
+    #[error("account {account} already has {limit} webhooks, which is the limit; delete one first")]
     Limit {
         /// The account.
         account: AccountId,
         /// The limit.
         limit: usize,
     },
-    /// The input has faults, each at a field of its own; never none. One line for each.
+    /// The input has one or more faults, each at one field. The text has one line for each.
     #[error("{}", lines(.0))]
     Input(Vec<InputFault>),
-    /// The edit was made on a revision that is no longer the present one.
+    /// The edit was based on a revision that is no longer the present one.
     #[error(
-        "webhook {webhook} is at revision {present}, and this edit was made on revision {asked}; nothing was changed"
+        "webhook {webhook} is at revision {present}, but this edit is based on revision {asked}; nothing was changed"
     )]
     Stale {
         /// The account.
         account: AccountId,
         /// The webhook.
         webhook: WebhookId,
-        /// The revision that the edit was made on.
+        /// The revision that the edit is based on.
         asked: u64,
-        /// The revision that is there.
+        /// The present revision.
         present: u64,
     },
-    /// Somebody else keeps editing.
-    #[error("the webhook was edited by somebody else at the same time; look at it and try again")]
+    /// Another client edited the webhook at every try.
+    #[error("somebody else edited the webhook at the same time; check it and try again")]
     Conflict,
-    /// Sealing or opening a secret.
+    /// Sealing or opening a secret failed.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
-    /// Redis.
+    /// Redis failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

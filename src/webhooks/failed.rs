@@ -1,7 +1,7 @@
-//! Deliveries that failed for good, which are kept whole for a while: listed, and redelivered by hand.
+//! Deliveries that failed for good, which are kept whole for a while: lists them, and redelivers them on request.
 //!
-//! Redelivering always ends, even if all of it fails again at once: it goes up to the newest entry there was at its
-//! start, and what fails again is a newer one.
+//! Redelivering always ends, even if every delivery fails again at once: it stops at the newest entry that existed at
+//! its start, and a delivery that fails again becomes a newer entry.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     store::{EntryId, EntryRange, FailedEntry, Redelivered},
 };
 
-/// Failed deliveries are looked at in pages of this many.
+/// The number of failed deliveries that are read at a time.
 const PAGE: usize = 50;
 
 /// A delivery that failed for good, as people see it.
@@ -32,12 +32,12 @@ pub struct FailedDelivery {
     pub event_id: EventId,
     /// The event type.
     pub event: String,
-    /// How often it was redelivered by hand; absent before the first time.
+    /// The number of times it was redelivered by hand; absent before the first time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redelivery: Option<u32>,
     /// Its last attempt, from 1.
     pub attempt: u8,
-    /// When it failed for good: RFC 3339, UTC, milliseconds, by the clock of Redis.
+    /// The time at which it failed for good: RFC 3339, UTC, milliseconds, by the clock of Redis.
     pub failed_at: String,
     /// The last attempt's response status, or "Network Error".
     pub http_status: HttpStatus,
@@ -45,29 +45,29 @@ pub struct FailedDelivery {
     pub error: Option<String>,
     /// Related entity ids.
     pub identifiers: Identifiers,
-    /// How long the envelope is, in bytes.
+    /// The length of the envelope in bytes.
     pub envelope_bytes: u64,
 }
 
-/// Which failed deliveries to redeliver.
+/// The choice of failed deliveries to redeliver.
 #[derive(Debug, Clone)]
 pub enum Which {
-    /// The one of this id; where a producer gave several events one id, the one that failed last.
+    /// The delivery with this id; if a producer gave several events the same id, the delivery that failed last.
     One(String),
-    /// All that there are.
+    /// All failed deliveries.
     All,
-    /// Those that failed at this time or later.
+    /// Deliveries that failed at this time or later.
     Since(DateTime<Utc>),
-    /// Those that failed within this long, by the clock of Redis.
+    /// Deliveries that failed within this time until now, by the clock of Redis.
     Within(Duration),
 }
 
-/// How far redelivering has come.
+/// The progress of redelivering.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    /// The number that are queued again.
+    /// The number of deliveries that are queued again.
     pub moved: u64,
-    /// The number of all that were named, if it is known: not of those since a time.
+    /// The total, if it is known. It is not known for deliveries since a time.
     pub of: Option<u64>,
 }
 
@@ -85,12 +85,12 @@ impl Webhooks {
         }
     }
 
-    /// Queues failed deliveries again, from attempt 1 on, and answers how many. Those of a webhook that is off are
-    /// held, like any of its deliveries. `progress` hears of every batch.
+    /// Queues failed deliveries again, starting at attempt 1, and returns their number. If the webhook is off, they are
+    /// held, like any of its deliveries. `progress` is called after every batch.
     ///
     /// # Errors
-    /// After [`WebhooksError::Store`], what `progress` heard of is queued again, and it is safe to go on with a
-    /// second call.
+    /// After [`WebhooksError::Store`], the deliveries last reported to `progress` are queued again, and it is safe to
+    /// continue with a second call.
     pub async fn redeliver(
         &self,
         account: &AccountId,
@@ -112,13 +112,13 @@ impl Webhooks {
             progress(Progress { moved, of });
         }
         match which {
-            // Somebody else was faster.
+            // Another client has just redelivered it.
             Which::One(delivery) if moved == 0 => Err(no_such_delivery(account, id, delivery)),
             _ => Ok(moved),
         }
     }
 
-    /// From where to where, and how many that are; nothing where nothing has failed.
+    /// The range of entries, and their number if it is known. The range is `None` if nothing has failed.
     async fn range(
         &self,
         account: &AccountId,

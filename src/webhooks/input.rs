@@ -1,7 +1,8 @@
-//! The input of people: a webhook to add, or what to change of one. Nothing here is judged yet.
+//! The input of people: a webhook to add, or the changes to one. Nothing here is judged yet.
 //!
-//! So nothing here is shown either. Path and query of a URL count as secret, and before it is judged nobody knows where
-//! they begin; a secret may have been pasted into any field. `Debug` tells what was given, and none of it.
+//! For that reason nothing here is shown. Path and query of a URL count as secret, and before the URL is judged it is
+//! unknown where they begin; and a secret may have been pasted into any field. `Debug` names the fields that were
+//! given, and shows none of their text.
 
 use std::fmt;
 
@@ -9,37 +10,37 @@ use secrecy::SecretString;
 
 /// A webhook to add.
 pub struct NewWebhook {
-    /// The URL that its events go to.
+    /// The URL that receives its events.
     pub url: String,
     /// The event types; `None`: all of the catalogue.
     pub events: Option<Vec<String>>,
-    /// How its requests prove where they come from.
+    /// How its requests authenticate.
     pub authentication: NewAuthentication,
     /// The customer's own label; may be empty.
     pub description: String,
-    /// Whether it gets its deliveries at once.
+    /// Whether it gets its deliveries at once, or holds them.
     pub active: bool,
 }
 
 /// A change of a webhook; `None` leaves it as it is.
 #[derive(Default)]
 pub struct Edit {
-    /// The URL that its events go to.
+    /// The URL that receives its events.
     pub url: Option<String>,
     /// The event types.
     pub events: Option<Vec<String>>,
-    /// How its requests prove where they come from.
+    /// How its requests authenticate.
     pub authentication: Option<NewAuthentication>,
     /// The customer's own label.
     pub description: Option<String>,
     /// Whether it gets its deliveries.
     pub active: Option<bool>,
-    /// The revision that the editor looked at: if the webhook has another by now, the edit is refused. `None` edits
-    /// whichever is there.
+    /// The revision that the edit is based on: if the webhook has another by now, the edit is refused. `None` edits the
+    /// present revision.
     pub revision: Option<u64>,
 }
 
-/// Authentication as a customer gives it, before it is sealed.
+/// Authentication as the customer enters it, before it is sealed.
 pub enum NewAuthentication {
     /// None.
     None,

@@ -1,5 +1,5 @@
-//! Judges what people give: all faults of an input at once, each with the field that it belongs to, so that a form can show
-//! each one at its field. No fault holds a secret.
+//! Judges the input of people. It returns all faults at once, each with its field, so that a form can show each fault
+//! at its field. No fault holds a secret.
 
 use std::collections::BTreeSet;
 
@@ -24,28 +24,28 @@ pub struct InputFault {
     pub why: FieldRefusal,
 }
 
-/// Why the value of a field is refused.
+/// The reason why the value of a field is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FieldRefusal {
-    /// The URL.
+    /// The URL is refused.
     #[error(transparent)]
     Url(#[from] UrlRefusal),
-    /// The token, or the header's name or value.
+    /// The token, or the header's name or value, is refused.
     #[error(transparent)]
     Header(#[from] HeaderRefusal),
-    /// An event type.
-    #[error("the event type `{given}` is not in the catalogue; there are: {known}")]
+    /// An event type is unknown.
+    #[error("the event type `{given}` is not in the catalogue, which has: {known}")]
     Event {
         /// The event type that was given.
         given: String,
         /// The event types of the catalogue.
         known: String,
     },
-    /// No event type at all.
+    /// There is no event type at all.
     #[error("a webhook needs at least one event type")]
     NoEvents,
-    /// The description.
-    #[error("the description is longer than {DESCRIPTION_MAX} characters, or has control characters")]
+    /// The description is refused.
+    #[error("the description is longer than {DESCRIPTION_MAX} characters, or contains control characters")]
     Description,
 }
 

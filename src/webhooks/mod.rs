@@ -1,7 +1,8 @@
-//! The things that people do with webhooks: add, list, show, edit and switch them, read the log, test (`test_button.rs`), delete and
-//! purge (`deletion.rs`), redeliver what failed (`failed.rs`), seal secrets anew (`rotate.rs`). Written once, for the command
-//! line, the API and the screen alike, with one form of what people give (`input.rs`), one place that judges it (`judge.rs`),
-//! and one way of showing a webhook (`view.rs`).
+//! The operations on webhooks: add, list, show, edit and switch them, read the log, test (`test_button.rs`), delete and
+//! purge (`deletion.rs`), redeliver failed deliveries (`failed.rs`), re-seal secrets (`rotate.rs`).
+//!
+//! They are written once, for the command line, the API and the screen alike: one form of input (`input.rs`), one place
+//! that judges it (`judge.rs`), and one way to show a webhook (`view.rs`).
 
 mod deletion;
 mod error;
@@ -39,7 +40,7 @@ use crate::{
     store::{Put, Store, StoreError},
 };
 
-/// The things that people do with webhooks.
+/// The operations on webhooks.
 pub struct Webhooks {
     store: Store,
     vault: Vault,
@@ -55,16 +56,16 @@ pub struct Enabled {
     /// The webhook.
     #[serde(flatten)]
     pub view: View,
-    /// How many held deliveries were dropped; absent where they were not to be.
+    /// The number of held deliveries that were dropped; absent if none were to be dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_discarded: Option<u64>,
 }
 
 impl Webhooks {
-    /// Works on this store, by these settings.
+    /// The operations on this store, with these settings.
     ///
     /// # Errors
-    /// [`AllowListError`] where `egress.allow` names what is neither a network nor a host.
+    /// [`AllowListError`] if an entry of `egress.allow` is neither a network nor a host.
     pub fn new(settings: &Settings, store: Store, vault: Vault) -> Result<Self, AllowListError> {
         Ok(Self {
             store,
@@ -115,16 +116,16 @@ impl Webhooks {
         Ok(self.view(account, self.find(account, id).await?))
     }
 
-    /// Changes what the edit names, on the revision that the edit is based on, or else on the newest. Counts from the next
-    /// attempt on.
+    /// Changes the settings that the edit names. If the edit names a revision, it applies only to that revision;
+    /// otherwise to the newest. The change applies from the next attempt.
     ///
     /// # Errors
-    /// [`WebhooksError::Stale`] where the edit is based on a revision that is not the present one.
+    /// [`WebhooksError::Stale`] if the edit is based on a revision that is not the present one.
     pub async fn edit(&self, account: &AccountId, id: WebhookId, edit: Edit) -> Result<View, WebhooksError> {
         Ok(self.edit_and(account, id, edit, false).await?.0)
     }
 
-    /// The same, in one step with dropping all that the webhook holds, if it is to be dropped; answers how much that was.
+    /// Edits the webhook. With `discard_held`, the same step drops its held deliveries. Returns their number.
     async fn edit_and(
         &self,
         account: &AccountId,
@@ -164,8 +165,8 @@ impl Webhooks {
         Err(WebhooksError::Conflict)
     }
 
-    /// Replaces this revision. Without an answer nobody knows whether it was replaced, so the very same value is put once
-    /// more: if it is there already, that is the answer, and not a conflict with oneself.
+    /// Replaces this revision. If no answer comes, the same value is put once more, because it is unknown whether the
+    /// first try succeeded. If the value is already there, the second try reports success, not a conflict.
     async fn put(
         &self,
         account: &AccountId,
@@ -185,11 +186,11 @@ impl Webhooks {
         }
     }
 
-    /// Switches a webhook on, on the revision that somebody looked at, or else on the newest; with `discard_held`, drops what it
-    /// held until now, instead of delivering it.
+    /// Switches a webhook on. With `revision`, only if that is the present revision. With `discard_held`, its held
+    /// deliveries are dropped instead of delivered.
     ///
     /// # Errors
-    /// [`WebhooksError::Stale`] where that revision is not the present one; nothing is dropped then.
+    /// [`WebhooksError::Stale`] if that revision is not the present one; nothing is dropped then.
     pub async fn enable(
         &self,
         account: &AccountId,

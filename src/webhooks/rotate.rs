@@ -1,10 +1,11 @@
-//! Seals anew, with the first key, every secret that lies under another one, while everything runs.
+//! Re-seals with the first key every secret that another key sealed, while everything runs.
 //!
-//! Each webhook is put as an edit is, on the revision that was read: a concurrent editor meets a conflict and reads
-//! again, so that it cannot bring the old sealing back, and neither loses what the other changed. Workers that have both
-//! keys open either sealing. Rotating is safe to repeat, to interrupt, and to run twice at once.
+//! Each webhook is put like an edit, on the revision that was read. A concurrent editor gets a conflict and reads
+//! again, so that it cannot restore the old sealing, and neither loses the other's change. Workers that have both keys
+//! open either sealing. A rotation is safe to repeat, to interrupt, and to run twice at once.
 //!
-//! A webhook that cannot be read or opened stays as it is. It is named with its reason, and does not stop the others.
+//! A webhook that cannot be read or opened stays as it is. It is reported with the reason, and the rotation continues
+//! with the others.
 
 use std::collections::HashSet;
 
@@ -20,24 +21,24 @@ use crate::{
     store::{PageStart, Put, StoreError},
 };
 
-/// At most this many of the webhooks that could not be sealed anew are named; the others are counted.
+/// At most this many of the webhooks that could not be re-sealed are named; the others are only counted.
 pub const FAILURES_SHOWN: usize = 1000;
 
 /// The result of a rotation.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rotation {
-    /// Secrets that lay under that key already.
+    /// Secrets that were already sealed with that key.
     pub already: u64,
-    /// Whether it only looked.
+    /// Whether the rotation changed nothing on purpose.
     pub dry_run: bool,
     /// The first [`FAILURES_SHOWN`] webhooks that could not be read, opened or put.
     pub failures: Vec<NotResealed>,
-    /// Id of the key that everything shall be sealed with.
+    /// Id of the key with which everything is to be sealed.
     pub key: String,
-    /// How many webhooks could not be read, opened or put.
+    /// The number of webhooks that could not be read, opened or put.
     pub not_resealed: u64,
-    /// Secrets that were sealed anew, or would have been.
+    /// Secrets that were re-sealed, or would have been.
     pub resealed: u64,
     /// Webhooks without a secret.
     pub without_secret: u64,
@@ -48,14 +49,14 @@ pub struct Rotation {
 pub struct NotResealed {
     /// Its account.
     pub account: AccountId,
-    /// Why.
+    /// The reason.
     #[serde(flatten)]
     pub why: WhyNot,
-    /// Its id, as it stands in Redis; `None` where nothing of the account could be read.
+    /// Its id, as stored in Redis; `None` if nothing of the account could be read.
     pub webhook: Option<String>,
 }
 
-/// Why a webhook could not be sealed anew. The text names no secret.
+/// The reason why a webhook could not be re-sealed. The text contains no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum WhyNot {
     /// Its secret cannot be opened.
@@ -64,13 +65,13 @@ pub enum WhyNot {
     /// It cannot be read or put.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Somebody else keeps editing it.
-    #[error("it was edited by somebody else again and again; rotate once more")]
+    /// Another client edited it at every try.
+    #[error("somebody else edited it repeatedly; run the rotation again")]
     Conflict,
 }
 
 impl WhyNot {
-    /// Id of the key that would open the secret, where that is what is missing.
+    /// Id of the key that would open the secret, if that key is missing.
     pub fn missing_key(&self) -> Option<&str> {
         match self {
             Self::Secret(SecretsError::OtherKey { sealed_with, .. }) => Some(sealed_with),
@@ -101,15 +102,15 @@ enum Resealing {
 }
 
 impl Webhooks {
-    /// Seals anew, with the first key, all secrets that lie under another one; with `dry_run`, only looks. `progress`
-    /// hears of every account.
+    /// Re-seals with the first key all secrets that another key sealed. With `dry_run`, it only counts them. `progress`
+    /// is called after every account.
     ///
     /// # Errors
-    /// [`SecretsError::NoKey`] where there is no key at all, and [`WebhooksError::Store`] where Redis is lost on the
-    /// way. What was sealed anew until then stays so; a second call goes on.
+    /// [`SecretsError::NoKey`] if there is no key at all, and [`WebhooksError::Store`] if Redis is lost on the way.
+    /// Secrets re-sealed until then stay re-sealed; a second call continues.
     pub async fn rotate(&self, dry_run: bool, mut progress: impl FnMut(&Rotation)) -> Result<Rotation, WebhooksError> {
         let mut rotation = Rotation { key: self.vault.sealing_key()?.to_owned(), dry_run, ..Rotation::default() };
-        // A scan may show an account twice; a second look would do no harm, but would count it twice.
+        // A scan may return an account twice. To rotate it again would do no harm, but would count it twice.
         let mut seen = HashSet::new();
         let mut start = Some(PageStart::default());
         while let Some(from) = start {
@@ -145,7 +146,7 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Opens, seals, and puts one webhook, again on its newest revision where somebody else was faster.
+    /// Opens, seals and puts one webhook. If another client changed it meanwhile, tries again on its newest revision.
     async fn reseal(&self, account: &AccountId, webhook: Webhook, dry_run: bool) -> Result<Resealing, WhyNot> {
         let id = webhook.id;
         let mut found = Some(webhook);
@@ -159,7 +160,7 @@ impl Webhooks {
                 return Ok(Resealing::Resealed);
             }
             let revision = present.revision;
-            // Not edited by anybody: `updated_at` stays.
+            // `updated_at` stays, because nobody edited the webhook.
             let put = Webhook {
                 authentication: with_secret(present.authentication, anew),
                 revision: revision + 1,
@@ -176,7 +177,7 @@ impl Webhooks {
 }
 
 impl Rotation {
-    /// Counts what became of one webhook. An error that the next webhook would meet as well ends the rotation.
+    /// Counts the result for one webhook. An error that the next webhook would meet as well ends the rotation.
     fn count(
         &mut self,
         account: &AccountId,
@@ -201,7 +202,7 @@ impl Rotation {
         Ok(())
     }
 
-    /// How many webhooks were looked at.
+    /// The number of webhooks that were examined.
     pub fn webhooks(&self) -> u64 {
         self.resealed + self.already + self.without_secret + self.not_resealed
     }

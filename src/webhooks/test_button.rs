@@ -1,4 +1,4 @@
-//! The test button: one attempt at once, with an event of its own.
+//! The test button: one immediate attempt, with a special event.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -21,7 +21,7 @@ use crate::{
 pub struct Tested(pub LogEntry);
 
 impl Webhooks {
-    /// Sends the test event at once, on or off, never retries, and writes the log.
+    /// Sends the test event at once, even if the webhook is off, and writes the log. It never retries.
     pub async fn test(&self, sender: &Sender, account: &AccountId, id: WebhookId) -> Result<Tested, WebhooksError> {
         let webhook = self.find(account, id).await?;
         let now = self.store.now_of(account).await?;
@@ -39,7 +39,7 @@ impl Webhooks {
     }
 }
 
-/// The test event, as customers are promised it.
+/// The test event, as promised to customers.
 fn test_envelope(now: DateTime<Utc>) -> String {
     serde_json::to_string_pretty(&serde_json::json!({
         "event": TEST_EVENT,

@@ -1,4 +1,4 @@
-//! Webhooks as people see them. No secret leaves here but masked.
+//! Webhooks as people see them. A secret leaves this module only masked.
 
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -21,29 +21,29 @@ pub struct View {
     pub id: WebhookId,
     /// Its account.
     pub account: AccountId,
-    /// The URL that its events go to; whole in JSON, host alone in `Debug`.
+    /// The URL that receives its events; whole in JSON, only the host in `Debug`.
     pub url: EndpointUrl,
     /// The event types it is subscribed to.
     pub events: Vec<String>,
-    /// How its requests prove where they come from.
+    /// How its requests authenticate.
     pub authentication: AuthenticationView,
     /// The customer's own label.
     pub description: String,
     /// Whether it gets its deliveries.
     pub active: bool,
-    /// Counts its edits, from 1.
+    /// The revision: 1 at first, and one more after each edit.
     pub revision: u64,
-    /// When it was added.
+    /// The time at which it was added.
     pub created_at: String,
-    /// When it was last edited.
+    /// The time at which it was last edited.
     pub updated_at: String,
 }
 
-/// Authentication as people see it afterwards.
+/// Authentication as people see it after it is saved.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum AuthenticationView {
-    /// None.
+    /// No authentication.
     None,
     /// A bearer token.
     Bearer {

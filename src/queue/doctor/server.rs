@@ -47,7 +47,7 @@ pub(super) fn persistence(server: &ServerInfo, append_fsync: Option<&str>) -> Fi
         return warn(CHECK, "Redis is still loading its data", "wait, then check again");
     }
     if server.number("aof_enabled") != Some(1) {
-        let found = "no append-only file: if Redis ends, events are lost";
+        let found = "no append-only file: events may be lost when Redis ends";
         return fail(CHECK, found, "set `appendonly yes` (CONFIG SET appendonly yes, then CONFIG REWRITE)");
     }
     if server.text("aof_last_write_status").is_some_and(|status| status != "ok") {
