@@ -1,7 +1,8 @@
-//! One bounded HTTP/1.1 server, for every port that this program opens. It does not know what is asked and answered.
+//! One bounded HTTP/1.1 server, for every port that this program opens. It does not know the requests and answers.
 //!
-//! It bounds the connections at a time, the time for a request's head and for a TLS handshake, and, where the port asks for it,
-//! the time for a whole exchange. While no connection can be accepted, because no file descriptor is left, the server pauses.
+//! It limits the number of connections, the time for a request's head and for a TLS handshake, and, if the port asks
+//! for it, the time for a whole exchange. If no connection can be accepted, because no file descriptor is left, the
+//! server pauses before it tries again.
 
 use std::{convert::Infallible, error::Error, pin::pin, time::Duration};
 
@@ -20,26 +21,26 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{either::Either, sync::CancellationToken};
 
-/// The pause after a connection could not be accepted.
+/// The pause after a failure to accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The bounds of one port.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time; further ones wait until one of these ends.
+    /// The most connections at a time; further ones wait until one of these ends.
     pub connections_max: usize,
-    /// A connection is closed when it is ready for a request and the request's head does not arrive within this.
+    /// The time for a request's head. A connection that is ready for a request is closed if no head arrives within it.
     pub head_within: Duration,
-    /// With a limit, a connection serves one request and is closed after this at the latest; with `None` it is kept for
-    /// further requests.
+    /// The time for one exchange. With a limit, a connection serves one request and is closed after this time at the
+    /// latest; with `None` it is kept for further requests.
     pub exchange_within: Option<Duration>,
 }
 
 /// TLS, and the time that a handshake may take.
 pub type Tls = (TlsAcceptor, Duration);
 
-/// Serves the port until `stop` is cancelled. Then the server accepts nothing more, closes idle connections, and returns when the
-/// exchanges under way have ended. Dropping the future cuts every connection at once.
+/// Serves the port until `stop` is cancelled. Then the server accepts no more connections, closes idle ones, and
+/// returns when the exchanges in progress have ended. Dropping the future cuts every connection at once.
 pub async fn serve<F, B>(
     listener: TcpListener,
     limits: Limits,
@@ -78,7 +79,7 @@ async fn converse<F, B>(
     F: Future<Output = Response<B>> + Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
-    // Without this an answer may wait for 40 ms.
+    // Without this, an answer may be delayed by 40 ms.
     let _ = stream.set_nodelay(true);
     let stream = match tls {
         None => Either::Left(stream),
@@ -136,7 +137,7 @@ mod tests {
     const REQUEST: &str = "GET / HTTP/1.1\r\nhost: here\r\n\r\n";
     /// A bound that no test reaches …
     const LONG: Duration = Duration::from_secs(60);
-    /// … because the server does by then what the test waits for.
+    /// … because the server does what the test waits for within this time.
     const SOON: Duration = Duration::from_secs(10);
     const SHORT: Duration = Duration::from_millis(150);
     const LIMITS: Limits = Limits { connections_max: 8, head_within: LONG, exchange_within: None };
@@ -144,7 +145,7 @@ mod tests {
     /// A port whose answers wait at a gate.
     struct Port {
         address: SocketAddr,
-        /// A unit for each request that came.
+        /// A unit for each request that arrived.
         came: mpsc::UnboundedReceiver<()>,
         gate: Arc<Semaphore>,
         /// The most requests that waited together.
@@ -175,7 +176,7 @@ mod tests {
             Self { address, came, gate, most, stop, serving }
         }
 
-        /// A connection on which this was sent.
+        /// A connection on which `text` was sent.
         async fn send(&self, text: &str) -> TcpStream {
             let mut stream = TcpStream::connect(self.address).await.unwrap();
             stream.write_all(text.as_bytes()).await.unwrap();
@@ -194,13 +195,13 @@ mod tests {
     /// Reads until the connection is closed.
     async fn rest(mut stream: TcpStream) -> String {
         let mut read = Vec::new();
-        // A connection that is closed with something unread is reset.
+        // A connection that is closed with unread bytes is reset, so an error is possible here.
         let _ = timeout(SOON, stream.read_to_end(&mut read)).await.expect("the server closes it");
         String::from_utf8(read).unwrap()
     }
 
     #[tokio::test]
-    async fn further_connections_wait_until_one_of_the_most_that_may_be_open_ends() {
+    async fn connections_beyond_the_limit_wait_until_another_one_ends() {
         let limits = Limits { connections_max: 2, exchange_within: Some(LONG), ..LIMITS };
         let mut port = Port::start(limits, None).await;
         let mut streams = Vec::new();
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_whose_head_does_not_arrive_in_time_is_closed_and_others_are_served_meanwhile() {
+    async fn a_connection_whose_head_is_late_is_closed_and_others_are_served_meanwhile() {
         let port = Port::start(Limits { head_within: SHORT, ..LIMITS }, None).await;
         let (began, late) = (Instant::now(), port.send("GET / HTTP/1.1\r\nhost:").await);
         port.gate.add_permits(1);
@@ -228,12 +229,12 @@ mod tests {
         let rested = Instant::now();
         assert!(!rest(late).await.contains("answered"));
         assert!(began.elapsed() >= SHORT);
-        assert_eq!(rest(kept).await, "", "the head of a further request has that long, too");
+        assert_eq!(rest(kept).await, "", "the head of a further request has the same time limit");
         assert!(rested.elapsed() + Duration::from_millis(5) >= SHORT);
     }
 
     #[tokio::test]
-    async fn an_exchange_is_cut_when_its_time_is_over_and_has_its_connection_for_itself() {
+    async fn an_exchange_is_cut_at_its_time_limit_and_a_connection_with_a_limit_serves_one_request() {
         let limit = |within| Limits { exchange_within: Some(within), ..LIMITS };
         let mut port = Port::start(limit(SHORT), None).await;
         let (began, stream) = (Instant::now(), port.send(REQUEST).await);
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_handshake_that_does_not_come_ends_its_connection() {
+    async fn a_connection_without_a_handshake_is_closed() {
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -264,7 +265,7 @@ mod tests {
     async fn while_no_file_descriptor_is_left_the_server_pauses_and_then_goes_on() {
         const ALONE: &str = "LYNKHOOK_TEST_ALONE";
         const NAME: &str = "listen::tests::while_no_file_descriptor_is_left_the_server_pauses_and_then_goes_on";
-        // The limit is the process's, so the test has a process of its own.
+        // The limit applies to the whole process, so the test runs in a process of its own.
         if std::env::var_os(ALONE).is_none() {
             let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
             let ended = alone.args(["--exact", NAME, "--nocapture"]).env(ALONE, "1").output().unwrap();
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_stopped_finishes_what_has_begun_and_accepts_nothing_more() {
+    async fn a_stopped_server_finishes_exchanges_in_progress_and_accepts_no_more_connections() {
         let mut port = Port::start(LIMITS, None).await;
         let mut idle = port.send(REQUEST).await;
         port.gate.add_permits(1);
@@ -300,7 +301,7 @@ mod tests {
         let begun = port.send(REQUEST).await;
         port.came.recv().await.unwrap();
         port.stop.cancel();
-        assert_eq!(rest(idle).await, "", "a kept connection with no request under way is closed");
+        assert_eq!(rest(idle).await, "", "an idle connection is closed");
         assert!(TcpStream::connect(port.address).await.is_err());
         assert!(!port.serving.is_finished());
         port.gate.add_permits(1);

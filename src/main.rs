@@ -1,6 +1,7 @@
-//! The `lynkhook` program. Everything it does is in the library; see `lynkhook::cli`.
+//! The `lynkhook` program. All its code is in the library; see `lynkhook::cli`.
 
-/// A delivery allocates and frees a few dozen small things; the system's allocator took a sixth of a worker's time for it.
+/// A delivery allocates and frees a few dozen small objects. With the system's allocator, that took a sixth of a
+/// worker's time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

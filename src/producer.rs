@@ -1,17 +1,17 @@
 //! For backends in Rust: puts events into the queue, so that workers deliver them.
 //!
-//! A backend in another language does the same with one `XADD`; what this adds is that an envelope which no worker
-//! would accept is refused here, where its producer can still do something about it, and that many events share a
-//! round trip.
+//! A backend in another language does the same with one `XADD`. This module adds two things: it refuses an envelope
+//! that no worker would accept at once, while its producer can still correct it, and it sends many events in one round
+//! trip.
 //!
-//! A connection that was closed while nothing was sent on it is replaced before the next event is sent. Beyond that,
-//! enqueueing is not repeated here, because a repetition adds a second event. Three things can happen to an event
-//! that is not enqueued, and [`EnqueueError`] tells them apart: it was refused, it is certainly not in the queue, or
-//! nobody knows. A producer that gives its events ids of its own ([`NewEvent::with_id`]) may repeat in all cases:
-//! receivers see one `webhook-id`.
+//! A connection that was closed while idle is replaced before the next event is sent. Beyond that, enqueueing is not
+//! repeated here, because a repetition adds a second event. [`EnqueueError`] tells apart the three cases of an event
+//! that was not enqueued: it was refused, it is certainly not in the queue, or it is unknown whether it is in the
+//! queue. A producer that gives its events ids of its own ([`NewEvent::with_id`]) may repeat in all cases: receivers
+//! see one `webhook-id`.
 //!
-//! There is no buffer: when Redis is full, the answer is [`StoreError::Full`], and the caller waits, or keeps the
-//! event where it came from.
+//! There is no buffer. If Redis is full, the answer is [`StoreError::Full`], and the caller waits, or keeps the event
+//! at its source.
 //!
 //! ```no_run
 //! use chrono::Utc;
@@ -22,7 +22,7 @@
 //! };
 //!
 //! # async fn backend() -> Result<(), Box<dyn std::error::Error>> {
-//! // LYNKHOOK_REDIS__URL and the like; once, at start. A `Producer` is cheap to clone.
+//! // From LYNKHOOK_REDIS__URL and the other variables; once, at start. A `Producer` is cheap to clone.
 //! let settings = Settings::load(None, std::env::vars_os())?;
 //! let producer = Producer::connect(&settings).await?;
 //!
@@ -45,13 +45,13 @@
 //!     further: Default::default(),
 //! };
 //!
-//! // The event's own id makes it safe to repeat.
+//! // The event's own id makes a repetition safe.
 //! let id = format!("transcript-{}", transcript.message_id).parse()?;
 //! let event = transcript.created(Utc::now())?.with_id(id);
 //! match producer.enqueue(&"acme".parse()?, &event).await {
 //!     Ok(enqueued) => println!("enqueued as {}", enqueued.stream_id),
-//!     Err(EnqueueError::Refused(fault)) => eprintln!("this event will never do: {fault}"),
-//!     Err(error) => eprintln!("to be repeated later: {error}"),
+//!     Err(EnqueueError::Refused(fault)) => eprintln!("this event will never be accepted: {fault}"),
+//!     Err(error) => eprintln!("try again later: {error}"),
 //! }
 //! # Ok(())
 //! # }
@@ -70,10 +70,10 @@ use crate::{
     store::{Store, StoreError, Unanswered},
 };
 
-/// At most this many events share a round trip.
+/// The most events in one round trip.
 pub const ROUND_TRIP_EVENTS: usize = 500;
 
-/// Events of at most this many bytes share a round trip; one that is larger by itself has its own.
+/// The most bytes of events in one round trip. A larger event gets a round trip of its own.
 pub const ROUND_TRIP_BYTES: usize = 4 << 20;
 
 /// Puts events into the queue. Cheap to clone; one serves a whole process.
@@ -90,20 +90,20 @@ pub struct Enqueued {
     pub stream_id: String,
 }
 
-/// The fate of an event that was not (or perhaps not) enqueued.
+/// The reason why an event was not, or possibly not, enqueued.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EnqueueError {
-    /// It is no valid envelope, and was not sent. Repeating does not help.
+    /// It is not a valid envelope, and was not sent. Repeating does not help.
     #[error("the event was refused")]
     Refused(#[source] EnvelopeFault),
-    /// It is certainly not in the queue: Redis is out of reach or refused it. [`StoreError::Full`] means: wait until
+    /// It is certainly not in the queue: Redis is unreachable or refused it. After [`StoreError::Full`], wait until
     /// workers have drained the queue, then repeat.
     #[error("the event is not in the queue")]
     NotAccepted(#[source] StoreError),
-    /// It was sent and no answer came: it may be in the queue or not. Repeat it; receivers recognise the repetition
-    /// if the event has an id of its own ([`NewEvent::with_id`]).
+    /// It was sent and no answer came, so it may or may not be in the queue. Repeat it; receivers recognise the
+    /// repetition if the event has an id of its own ([`NewEvent::with_id`]).
     #[error(
-        "no answer came, so the event may be in the queue or not; events with an id of their own can be repeated, \
+        "no answer came, so the event may or may not be in the queue; an event with an id of its own can be repeated, \
          because the repetition has the same webhook-id"
     )]
     Unknown(#[source] StoreError),
@@ -119,27 +119,27 @@ impl EnqueueError {
     }
 }
 
-/// The fate of one event.
+/// The result for one event.
 pub type Answer = Result<Enqueued, EnqueueError>;
 
 impl Producer {
-    /// Connects to the Redis of these settings, and makes sure that it serves.
+    /// Connects to the Redis of these settings, and checks that it is usable.
     ///
     /// # Errors
-    /// [`StoreError::Unreachable`] or [`StoreError::Unfit`], as [`Store::open`].
+    /// [`StoreError::Unreachable`] or [`StoreError::Unfit`], like [`Store::open`].
     pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
         Ok(Self::new(Store::open(settings).await?, settings.catalogue()))
     }
 
-    /// A producer on a store that is open already; the catalogue says which envelopes are valid.
+    /// A producer on an open store. The catalogue defines which envelopes are valid.
     pub fn new(store: Store, catalogue: Catalogue) -> Self {
         Self { store, catalogue }
     }
 
-    /// Judges an event as [`Producer::enqueue`] does, and sends nothing.
+    /// Judges an event like [`Producer::enqueue`], but sends nothing.
     ///
     /// # Errors
-    /// Why it is no valid envelope.
+    /// The reason why it is not a valid envelope.
     pub fn judge(&self, event: &NewEvent) -> Result<EnvelopeFacts, EnvelopeFault> {
         self.catalogue.judge(&event.envelope)
     }
@@ -147,13 +147,13 @@ impl Producer {
     /// Puts one event into its account's queue.
     ///
     /// # Errors
-    /// [`EnqueueError`] says what became of it instead.
+    /// [`EnqueueError`] says whether the event was refused, is not in the queue, or may be there.
     pub async fn enqueue(&self, account: &AccountId, event: &NewEvent) -> Answer {
         let mut answers = self.round_trip(vec![(account, event)]).await;
         answers.pop().expect("one answer for one event")
     }
 
-    /// The id of an event that is in the queue, which its receivers get as `webhook-id`: its own, or the one that workers
+    /// The id that the receivers of an enqueued event get as `webhook-id`: the event's own id, or the id that workers
     /// derive from its entry.
     pub fn event_id(&self, account: &AccountId, event: &NewEvent, enqueued: &Enqueued) -> EventId {
         let partition = self.store.keys().partition(account);
@@ -161,20 +161,20 @@ impl Producer {
         event.id.clone().unwrap_or_else(derived)
     }
 
-    /// Puts one event into its account's queue: an envelope that is written already, delivered byte for byte.
+    /// Puts one event into its account's queue, given as a serialized envelope, which is delivered byte for byte.
     ///
     /// # Errors
-    /// As [`Producer::enqueue`].
+    /// Like [`Producer::enqueue`].
     pub async fn enqueue_bytes(&self, account: &AccountId, id: Option<EventId>, envelope: Bytes) -> Answer {
         self.enqueue(account, &NewEvent { id, ..NewEvent::from_envelope(envelope) }).await
     }
 
     /// Puts events into their accounts' queues, in order, up to [`ROUND_TRIP_EVENTS`] and [`ROUND_TRIP_BYTES`] at a
-    /// time; answers for each event what became of it.
+    /// time. Returns one answer for each event.
     ///
-    /// Invalid events are passed over. At the first event that Redis does not accept, the round trip it was in is the
-    /// last, and all later events are answered as [`EnqueueError::NotAccepted`] for the same reason. Within that
-    /// round trip an event may be accepted although one before it was not.
+    /// Invalid events are skipped. If Redis does not accept an event, its round trip is the last one, and all later
+    /// events get [`EnqueueError::NotAccepted`] for the same reason. Within that round trip, an event may be accepted
+    /// although one before it was not.
     pub async fn enqueue_all(&self, events: &[(AccountId, NewEvent)]) -> Vec<Answer> {
         let mut answers = Vec::with_capacity(events.len());
         let mut stopped = None;
@@ -194,7 +194,7 @@ impl Producer {
         answers
     }
 
-    /// Judges events and sends those that are valid, together.
+    /// Judges events, and sends the valid ones together.
     async fn round_trip(&self, events: Vec<(&AccountId, &NewEvent)>) -> Vec<Answer> {
         let faults: Vec<Option<EnvelopeFault>> = events.iter().map(|(_, event)| self.judge(event).err()).collect();
         let valid: Vec<_> =
@@ -216,7 +216,7 @@ impl Producer {
         faults.into_iter().map(answer).collect()
     }
 
-    /// The answers for events that are not sent any more.
+    /// The answers for events that are no longer sent.
     fn not_sent(&self, events: Vec<(&AccountId, &NewEvent)>, reason: &StoreError) -> Vec<Answer> {
         let answer = |(_, event): (_, &NewEvent)| match self.judge(event) {
             Err(fault) => Err(EnqueueError::Refused(fault)),
@@ -226,7 +226,7 @@ impl Producer {
     }
 }
 
-/// Cuts events into round trips: each as long as both bounds allow, and never empty.
+/// Divides events into round trips. Each is as long as both bounds allow, and never empty.
 fn round_trips<T>(mut events: &[(T, NewEvent)]) -> impl Iterator<Item = &[(T, NewEvent)]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_over_the_bound_by_itself_has_a_round_trip_of_its_own() {
+    fn an_event_larger_than_the_bound_gets_a_round_trip_of_its_own() {
         assert_eq!(cut(&[1, 5 << 20, 1]), [1, 1, 1]);
     }
 }

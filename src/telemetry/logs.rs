@@ -1,9 +1,9 @@
-//! Logs: human on a terminal, JSON elsewhere, on standard error.
+//! Logs on standard error: human on a terminal, JSON elsewhere.
 //!
-//! Never in a log: a secret, a payload, a URL's path or query. Field names, once: `account`, `webhook`, `delivery`,
-//! `attempt`, `status`, `error`, `duration_ms`, `partition`, `entry`, `worker`.
+//! A log never contains a secret, a payload, or a URL's path or query. The field names are `account`, `webhook`,
+//! `delivery`, `attempt`, `status`, `error`, `duration_ms`, `partition`, `entry`, `worker`.
 //!
-//! A panic is a line as well, and is counted.
+//! A panic is logged as a line too, and counted.
 
 use std::{
     any::Any,
@@ -17,13 +17,14 @@ use tracing_subscriber::{EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt
 
 use crate::config::{Log, LogFormat};
 
-/// Libraries that see requests, and may write headers or frames into the log below `info`: never, whatever the filter.
+/// Libraries that see requests, and may log headers or frames at levels below `info`. Those lines are never written,
+/// whatever the filter says.
 const FENCED: [&str; 6] = ["hickory_net", "hickory_resolver", "hyper", "hyper_util", "redis", "rustls"];
 
-/// Panics of this process since its logging was started.
+/// The number of panics of this process since its logging was started.
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
-/// What is wrong with `log.filter`.
+/// The value of `log.filter` is not a filter.
 #[derive(Debug, thiserror::Error)]
 #[error("log.filter `{filter}` is not a filter such as `info` or `warn,lynkhook=debug`")]
 pub struct BadFilter {
@@ -31,7 +32,7 @@ pub struct BadFilter {
     source: tracing_subscriber::filter::ParseError,
 }
 
-/// Starts logging for this process, of panics as well. Once; a second call changes nothing.
+/// Starts logging for this process, including panics. A second call changes nothing.
 pub fn init(log: &Log) -> Result<(), BadFilter> {
     let bad = |source| BadFilter { filter: log.filter.clone(), source };
     let filter = EnvFilter::builder().parse(&log.filter).map_err(bad)?;
@@ -40,9 +41,10 @@ pub fn init(log: &Log) -> Result<(), BadFilter> {
         LogFormat::Human => true,
         LogFormat::Json => false,
     };
-    // Standard error may be closed: a line that cannot be written is lost, and nothing is said of it there.
+    // If standard error is closed, a line is lost. Do not report that, because the report would go there too.
     let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
-    // Beside the filter and not a directive in it: `hyper::proto=trace` would prevail over `hyper=info`.
+    // A filter of its own and not a directive in `filter`, because there `hyper::proto=trace` would override
+    // `hyper=info`.
     let fence = filter_fn(may_be_logged);
     let started = if human {
         tracing_subscriber::registry().with(filter).with(fence).with(lines.with_target(false)).try_init()
@@ -56,7 +58,7 @@ pub fn init(log: &Log) -> Result<(), BadFilter> {
     Ok(())
 }
 
-/// How many panics this process has met since its logging was started.
+/// The number of panics of this process since its logging was started.
 pub fn panics() -> u64 {
     PANICS.load(Relaxed)
 }
@@ -65,11 +67,12 @@ fn tell_of_panic(panic: &PanicHookInfo<'_>) {
     PANICS.fetch_add(1, Relaxed);
     let (file, line) = panic.location().map_or(("unknown", 0), |place| (place.file(), place.line()));
     let (thread, reason) = (std::thread::current(), reason(panic.payload()));
-    tracing::error!(file, line, thread = thread.name(), reason, "a panic, which is a fault of this program");
+    tracing::error!(file, line, thread = thread.name(), reason, "panic: this is a bug in Lynkhook");
 }
 
-/// The message of a panic, if it stands word for word in a source. Any other was composed when it happened, and may quote what
-/// the program had in hand: an error with a URL, or a piece of a payload. Its place in the source says what it is about.
+/// The message of a panic, if it is a literal in the source. Any other message was composed at run time and may quote
+/// data, such as an error with a URL or a part of a payload. For those, the log line gives only the place in the
+/// source.
 fn reason(payload: &(dyn Any + Send)) -> &'static str {
     payload.downcast_ref::<&'static str>().copied().unwrap_or("not shown, because it may quote data")
 }
@@ -85,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_panic_only_a_message_from_the_source_is_told() {
+    fn a_panics_message_is_logged_only_if_it_is_a_literal_in_the_source() {
         let told = |panic: fn()| reason(&*std::panic::catch_unwind(panic).unwrap_err());
         assert_eq!(told(|| panic!("from the source")), "from the source");
         let quoting: [fn(); 4] = [

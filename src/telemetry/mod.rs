@@ -1,4 +1,4 @@
-//! What this process tells its operators.
+//! The information that this process gives its operators.
 
 mod logs;
 

@@ -30,7 +30,7 @@ pub const FAILURES_SHOWN: usize = 1000;
 pub struct Rotation {
     /// Secrets that were already sealed with that key.
     pub already: u64,
-    /// Whether the rotation changed nothing on purpose.
+    /// Whether this was a dry run, which changes nothing.
     pub dry_run: bool,
     /// The first [`FAILURES_SHOWN`] webhooks that could not be read, opened or put.
     pub failures: Vec<NotResealed>,

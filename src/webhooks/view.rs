@@ -31,7 +31,7 @@ pub struct View {
     pub description: String,
     /// Whether it gets its deliveries.
     pub active: bool,
-    /// The revision: 1 at first, and one more after each edit.
+    /// The revision: 1 at first, and one more after each change.
     pub revision: u64,
     /// The time at which it was added.
     pub created_at: String,
