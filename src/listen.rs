@@ -1,4 +1,4 @@
-//! One bounded HTTP/1.1 server, for every port that this program opens. It does not know the requests and answers.
+//! One bounded HTTP/1.1 server, for every port that this program opens. It does not look at the requests and answers.
 //!
 //! It limits the number of connections, the time for a request's head and for a TLS handshake, and, if the port asks
 //! for it, the time for a whole exchange. If no connection can be accepted, because no file descriptor is left, the

@@ -1,8 +1,8 @@
-//! Every fault that settings can have, in words that say what to change.
+//! Every fault that settings can have. Each text says what to change.
 //!
-//! No error may hold a secret: not the value of `redis.url` or `secrets.key`, not the text of the file around a
-//! mistake, in neither `Display` nor `Debug`. So a TOML error is kept as message and line, without its source,
-//! whose `Debug` prints the whole file.
+//! No error may hold a secret, in `Display` or in `Debug`: not the value of `redis.url` or `secrets.key`, and not the
+//! text of the file around a mistake. A TOML error is therefore kept as message and line, without its source, whose
+//! `Debug` prints the whole file.
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
@@ -40,7 +40,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why the settings cannot be used. Each says what to change.
+/// The reason why the settings cannot be used. Each text says what to change.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The settings file cannot be read.
@@ -48,10 +48,10 @@ pub enum ConfigError {
     File {
         /// As it was given.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// The settings file is no TOML.
+    /// The settings file is not TOML.
     #[error("{}, line {line}, is not TOML: {message}", path.display())]
     Syntax {
         /// As it was given.
@@ -62,7 +62,7 @@ pub enum ConfigError {
         message: String,
     },
     /// No setting has this name.
-    #[error("there is no setting `{key}` ({origin}){}; config/default.toml lists them all", did_you_mean(nearest.as_ref()))]
+    #[error("there is no setting `{key}` ({origin}){}; config/default.toml lists all settings", did_you_mean(nearest.as_ref()))]
     UnknownKey {
         /// The name, with its section.
         key: String,
@@ -71,9 +71,9 @@ pub enum ConfigError {
         /// The setting that was probably meant.
         nearest: Option<String>,
     },
-    /// A variable begins like a setting and is none.
+    /// A variable begins like a setting but names none.
     #[error(
-        "the environment variable {name} names no setting{}; correct or unset it, config/default.toml lists them all",
+        "the environment variable {name} names no setting{}; correct or unset it (config/default.toml lists all settings)",
         did_you_mean(nearest.as_ref())
     )]
     UnknownVariable {
@@ -100,9 +100,10 @@ pub enum ConfigError {
         /// The values that it may have, with an example.
         expected: String,
     },
-    /// A way to reach Redis that is planned and not there.
+    /// A way to reach Redis that is planned but not supported yet.
     #[error(
-        "`redis.url` ({origin}): this version does not speak {scheme}:// yet; give one Redis as redis://, rediss:// or redis+unix://"
+        "`redis.url` ({origin}): this version does not support {scheme}:// yet; name a single Redis with redis://, \
+         rediss:// or redis+unix://"
     )]
     SchemeNotYet {
         /// The URL's source.
@@ -110,8 +111,8 @@ pub enum ConfigError {
         /// `redis+sentinel` or `redis+cluster`.
         scheme: &'static str,
     },
-    /// A file for TLS to Redis cannot be used. What it holds is not shown.
-    #[error("`{key}` ({origin}): cannot use {}: {source}; name a readable file in PEM", path.display())]
+    /// A file for TLS to Redis cannot be used. Its content is not shown.
+    #[error("`{key}` ({origin}): cannot use {}: {source}; name a readable PEM file", path.display())]
     PemFile {
         /// The setting.
         key: &'static str,
@@ -119,12 +120,12 @@ pub enum ConfigError {
         origin: Origin,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// An attempt could outlive the lease it is made on.
+    /// An attempt could outlive its lease.
     #[error(
-        "`worker.lease` is {}, and an attempt could outlive it; raise it to {} or more (`worker.start_within` {} + `delivery.timeout` {} + {}), or lower one of these",
+        "`worker.lease` is {}, so an attempt could outlive it; raise it to {} or more (`worker.start_within` {} + `delivery.timeout` {} + {}), or lower one of these",
         format_duration(*lease), format_duration(*start_within + *timeout + *margin),
         format_duration(*start_within), format_duration(*timeout), format_duration(*margin)
     )]
@@ -135,12 +136,12 @@ pub enum ConfigError {
         start_within: Duration,
         /// `delivery.timeout`.
         timeout: Duration,
-        /// The time wanted besides.
+        /// The time that is needed in addition.
         margin: Duration,
     },
-    /// One lost renewal would make a healthy worker's leases too old to start on.
+    /// After one lost renewal, a healthy worker's leases would be too old to start on.
     #[error(
-        "`worker.renew_every` is {}, so that with its ± 20 % and one lost renewal a lease may be {} old, and `worker.start_within` is {}: deliveries would wait for renewals; lower the first, or raise the second to more than that",
+        "`worker.renew_every` is {}, so after one lost renewal a lease may be {} old (± 20 % included), but `worker.start_within` is {}: deliveries would wait for renewals; lower `worker.renew_every`, or raise `worker.start_within` above that age",
         format_duration(*renew_every), format_duration(*renew_every * 12 / 5), format_duration(*start_within)
     )]
     RenewalTooSlow {
@@ -149,9 +150,9 @@ pub enum ConfigError {
         /// `worker.start_within`.
         start_within: Duration,
     },
-    /// Attempts in flight could be without a connection.
+    /// An attempt in flight could lack a connection.
     #[error(
-        "`egress.max_connections` is {most}, and `worker.concurrency` is {concurrency}: there must be {needed} connections, 64 more than attempts in flight; raise the first, or set it to 0, which means that it follows the second"
+        "`egress.max_connections` is {most}, but `worker.concurrency` {concurrency} needs {needed} connections (64 more than attempts in flight); raise `egress.max_connections`, or set it to 0, so that it follows `worker.concurrency`"
     )]
     TooFewConnections {
         /// `egress.max_connections`.
@@ -161,9 +162,9 @@ pub enum ConfigError {
         /// `worker.concurrency`.
         concurrency: usize,
     },
-    /// Two sealing keys.
+    /// Both settings for sealing keys are set.
     #[error(
-        "both `secrets.key` ({key}) and `secrets.key_file` ({key_file}) are set; keep one and remove the other, or set it to \"\""
+        "both `secrets.key` ({key}) and `secrets.key_file` ({key_file}) are set; keep one and remove the other, or set the other to \"\""
     )]
     TwoKeys {
         /// The key's source.
@@ -173,12 +174,12 @@ pub enum ConfigError {
     },
     /// The sealing key's file cannot be used. Its name is not shown: it may be the key itself, put there by mistake.
     #[error(
-        "cannot read the file that `secrets.key_file` ({origin}) names: {source}; it must be a readable file that holds the key, or several, one a line, and nothing else"
+        "cannot read the file that `secrets.key_file` ({origin}) names: {source}; it must be a readable file with one key per line and nothing else"
     )]
     KeyFile {
         /// The source of the file's name.
         origin: Origin,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
 }

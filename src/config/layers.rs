@@ -1,8 +1,7 @@
-//! The layers of settings, laid over each other: `config/default.toml`, a file, the environment, flags.
+//! The layers of settings: `config/default.toml`, a file, the environment, flags. Each overrides the one before.
 //!
-//! `default.toml` holds every key, so it is the schema too: a name that is not in it is an error, wherever it comes
-//! from. The catalogue of event types is the one place where people choose names.
-//! Only `read` knows the rules for each value.
+//! `default.toml` holds every key, so it is also the schema: a name that is not in it is an error in every layer. Only
+//! in the catalogue of event types do people choose names. Only `read` knows the rules for each value.
 
 use std::{collections::BTreeMap, ffi::OsString, fs::File, io, io::Read, path::Path};
 
@@ -13,21 +12,21 @@ use crate::domain::text::without_mark;
 
 /// The defaults, and the reference manual.
 const DEFAULT: &str = include_str!("../../config/default.toml");
-/// The open table: event types by name.
+/// The key of the catalogue, a table whose names people choose: event types by name.
 pub(super) const CATALOGUE: &str = "event.types";
 /// Every variable that is a setting begins with this, and has `__` after the section.
 const VARIABLE: &str = "LYNKHOOK_";
 /// A settings file is at most this long.
 const FILE_MAX_BYTES: u64 = 1 << 20;
 
-/// A value, and where it comes from.
+/// A value, and its source.
 pub(super) struct Entry {
     pub(super) value: Value,
     pub(super) origin: Origin,
 }
 
-/// All layers so far: one entry for each key of `default.toml`, and one for each event type. Neither `Debug` nor
-/// `Display`: it holds secrets.
+/// All layers so far: one entry for each key of `default.toml`, and one for each event type. It has neither `Debug` nor
+/// `Display`, because it holds secrets.
 pub(super) struct Layers {
     entries: BTreeMap<String, Entry>,
     types: BTreeMap<String, Entry>,
@@ -54,7 +53,7 @@ impl Layers {
         layers
     }
 
-    /// Lays a file over what there is.
+    /// Adds a file as the next layer.
     pub(super) fn file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text =
             read_bounded(path, FILE_MAX_BYTES).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
@@ -78,7 +77,7 @@ impl Layers {
                 return Err(ConfigError::Value {
                     origin: origin(&section),
                     found: kind(&keys).to_owned(),
-                    expected: format!("a section: a line [{section}], and its keys on lines of their own below"),
+                    expected: format!("a section: a line [{section}], with its keys on separate lines below"),
                     key: section,
                 });
             };
@@ -94,18 +93,18 @@ impl Layers {
         Ok(())
     }
 
-    /// Lays the environment over what there is. `REDIS_URL` stands in for an absent `LYNKHOOK_REDIS__URL`.
+    /// Adds the environment as the next layer. `REDIS_URL` is used if `LYNKHOOK_REDIS__URL` is absent.
     pub(super) fn environment<K, V>(&mut self, env: impl IntoIterator<Item = (K, V)>) -> Result<(), ConfigError>
     where
         K: Into<OsString>,
         V: Into<OsString>,
     {
-        // Sorted, so that of two mistakes the same one is reported every time.
+        // Sorted, so that the same mistake is reported every time if there are two.
         let env: BTreeMap<String, OsString> = env
             .into_iter()
             .map(|(name, value)| (name.into().to_string_lossy().into_owned(), value.into()))
             .filter(|(name, value)| match name.as_str() {
-                // Platforms pass an unset variable on as an empty one.
+                // Some platforms pass an unset variable as an empty one.
                 "REDIS_URL" => !value.is_empty(),
                 _ => name.starts_with(VARIABLE) && name.contains("__"),
             })
@@ -124,7 +123,7 @@ impl Layers {
         Ok(())
     }
 
-    /// Lays flags over what there is: keys such as `redis.url`, values as they would stand in the environment.
+    /// Adds flags as the last layer: keys such as `redis.url`, values in the form of the environment.
     pub(super) fn overrides(&mut self, overrides: &[(&str, String)]) -> Result<(), ConfigError> {
         for (key, text) in overrides {
             if !self.defaults.contains_key(*key) {
@@ -138,7 +137,7 @@ impl Layers {
         Ok(())
     }
 
-    /// The value that prevails. `key` is one of `default.toml`.
+    /// The effective value. `key` must be a key of `default.toml`.
     pub(super) fn get(&self, key: &str) -> &Entry {
         self.entries.get(key).unwrap_or_else(|| panic!("config/default.toml has no {key}"))
     }
@@ -148,18 +147,18 @@ impl Layers {
         &self.defaults[key]
     }
 
-    /// Every event type, each a value that should be a table.
+    /// Every event type. Each value should be a table.
     pub(super) fn types(&self) -> impl Iterator<Item = (&String, &Entry)> {
         self.types.iter()
     }
 
-    /// Every key there is.
+    /// Every key.
     #[cfg(test)]
     pub(super) fn keys(&self) -> impl Iterator<Item = &String> {
         self.defaults.keys()
     }
 
-    /// One value over the one before. The catalogue is laid over name by name.
+    /// Sets one value. In the catalogue, each event type is set by its name.
     fn put(&mut self, key: String, value: Value, origin: &dyn Fn(&str) -> Origin) -> Result<(), ConfigError> {
         if key != CATALOGUE {
             let origin = origin(&key);
@@ -183,8 +182,8 @@ impl Layers {
         Ok(())
     }
 
-    /// Text from a variable or flag, in the type of the key's default. Text that does not fit stays text; `read` then refuses
-    /// it with the right words.
+    /// Converts text from a variable or flag to the type of the key's default. Text that does not fit stays text, and
+    /// `read` refuses it with the right message.
     fn typed(&self, key: &str, text: &str) -> Value {
         let as_text = || Value::String(text.to_owned());
         match self.default(key) {
@@ -220,7 +219,7 @@ impl Layers {
         Err(ConfigError::UnknownVariable { name: name.to_owned(), nearest })
     }
 
-    /// The setting that `section.name` was probably meant to be.
+    /// The setting that was probably meant by `section.name`.
     fn nearest_key(&self, section: &str, name: &str) -> Option<String> {
         let meant = if self.is_section(section) { Some(section.to_owned()) } else { self.nearest_section(section) };
         let siblings = self.defaults.keys().filter_map(|key| key.split_once('.'));
@@ -235,7 +234,7 @@ impl Layers {
         nearest(section, self.sections()).map(str::to_owned)
     }
 
-    /// The key that has this name, in whatever section, if there is only one.
+    /// The key that has this name in any section, if there is only one.
     fn key_by_its_last_part(&self, name: &str) -> Option<String> {
         let mut keys = self.defaults.keys().filter(|key| key.split_once('.').is_some_and(|(_, last)| last == name));
         keys.next().filter(|_| keys.next().is_none()).cloned()
@@ -247,7 +246,7 @@ pub(super) fn variable(key: &str) -> String {
     format!("{VARIABLE}{}", key.to_uppercase().replace('.', "__"))
 }
 
-/// The name that is most like `name`, if any is: one slip in every three letters is let pass.
+/// The known name nearest to `name`, with at most one typing mistake for every three letters.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
     known
@@ -270,7 +269,8 @@ pub(super) fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A text file's content, without a byte order mark. A longer one is an error, so that a wrong path (a device, a dump) does no harm.
+/// A text file's content, without a byte order mark. A file of more than `max_bytes` is an error, so that a wrong path
+/// (a device, a dump) does no harm.
 pub(super) fn read_bounded(path: &Path, max_bytes: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(max_bytes + 1).read_to_end(&mut bytes)?;
@@ -282,7 +282,7 @@ pub(super) fn read_bounded(path: &Path, max_bytes: u64) -> io::Result<String> {
     str::from_utf8(text).map(str::to_owned).map_err(|_| invalid("it is not UTF-8 text"))
 }
 
-/// On which line each key stands, by its path.
+/// Collects the line of each key, by its path.
 fn collect_lines(text: &str, path: &str, table: &DeTable<'_>, lines: &mut BTreeMap<String, usize>) {
     for (key, value) in table {
         let path = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
@@ -293,7 +293,7 @@ fn collect_lines(text: &str, path: &str, table: &DeTable<'_>, lines: &mut BTreeM
     }
 }
 
-/// The line of a place in the text, counted from 1.
+/// The line number of a byte offset in the text, counted from 1.
 fn line_at(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }

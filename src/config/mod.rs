@@ -1,9 +1,10 @@
-//! Settings: `config/default.toml`, then a file, then the environment, then flags, checked before anything runs.
+//! Settings: `config/default.toml`, then a file, then the environment, then flags. They are checked before anything
+//! runs.
 //!
-//! `default.toml` is embedded; it is the source of every default, the list of every name, and the reference manual.
-//! `layers.rs` lays the layers over each other and refuses unknown names, `read` says what each value must be.
-//! A new setting is a key there, a field here and a line in `read`.
-//! Nothing here ever shows a secret, in an error or in `Debug`.
+//! `default.toml` is embedded. It is the source of every default, the list of every name, and the reference manual.
+//! `layers.rs` combines the layers and refuses unknown names; `read` checks each value.
+//! To add a setting, add a key there, a field here and a line in `read`.
+//! No error and no `Debug` of this module shows a secret.
 
 use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
@@ -28,11 +29,11 @@ const SPARE_CONNECTIONS: usize = 64;
 /// Every setting, checked. The shape mirrors `config/default.toml`, which documents each key.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How to reach Redis.
+    /// The connection to Redis.
     pub redis: Redis,
     /// The queue's shape.
     pub queue: Queue,
-    /// How a worker behaves.
+    /// The behaviour of a worker.
     pub worker: Worker,
     /// The rules of an attempt.
     pub delivery: Delivery,
@@ -46,7 +47,7 @@ pub struct Settings {
     pub failed: Retention,
     /// Bounds on rejected entries.
     pub rejected: Retention,
-    /// Which addresses requests may go to.
+    /// Rules for the addresses that requests may go to.
     pub egress: Egress,
     /// The name servers.
     pub dns: Dns,
@@ -57,13 +58,15 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of the defaults, a file and an environment (`std::env::vars_os()`), each over the one before.
+    /// The settings from the defaults, a file and an environment (`std::env::vars_os()`). Each overrides the one
+    /// before.
     ///
-    /// Of the environment, `LYNKHOOK_<SECTION>__<KEY>` is read, and `REDIS_URL` where `LYNKHOOK_REDIS__URL` is absent.
-    /// Reads the file, and the file that `secrets.key_file` names; touches nothing else.
+    /// In the environment, `LYNKHOOK_<SECTION>__<KEY>` is read, and `REDIS_URL` if `LYNKHOOK_REDIS__URL` is absent. The
+    /// function reads the settings file and the files that `secrets.key_file`, `redis.ca`, `redis.client_cert` and
+    /// `redis.client_key` name, and nothing else.
     ///
     /// # Errors
-    /// The first thing that is wrong, with where it stands and what to write instead.
+    /// The first fault, with its place and the value to write instead.
     pub fn load<K, V>(file: Option<&Path>, env: impl IntoIterator<Item = (K, V)>) -> Result<Self, ConfigError>
     where
         K: Into<OsString>,
@@ -72,19 +75,19 @@ impl Settings {
         Self::load_with(file, env, &[])
     }
 
-    /// The least `egress.max_connections`: each attempt in flight has a connection, and some more are needed to open one before
-    /// another is closed.
+    /// The least `egress.max_connections`. Each attempt in flight has a connection, and some more are needed because a
+    /// new connection may be opened before an old one is closed.
     pub fn connections_needed(&self) -> usize {
         self.worker.concurrency + SPARE_CONNECTIONS
     }
 
-    /// How many workers, each a thread, a process has: never more than attempts that may be in flight.
+    /// The number of workers, each on a thread, in a process: at most `worker.concurrency`.
     pub fn threads(&self) -> usize {
         self.worker.threads.min(self.worker.concurrency)
     }
 
-    /// A worker process's connections to Redis: each of its threads has one for short commands, and one for reading in each
-    /// partition.
+    /// The number of a worker process's connections to Redis: each thread has one for short commands, and one for
+    /// reading from each partition.
     pub fn redis_connections(&self) -> usize {
         self.threads() * (usize::from(self.queue.partitions) + 1)
     }
@@ -95,7 +98,8 @@ impl Settings {
         Catalogue::new(self.event.types.clone(), max_bytes)
     }
 
-    /// [`Settings::load`], and flags over all: keys such as `redis.url`, values written as in the environment.
+    /// Like [`Settings::load`], with flags as the last layer: keys such as `redis.url`, values in the form of the
+    /// environment.
     pub fn load_with<K, V>(
         file: Option<&Path>,
         env: impl IntoIterator<Item = (K, V)>,
@@ -120,9 +124,9 @@ impl Settings {
 pub struct Redis {
     /// `redis://`, `rediss://` or `redis+unix:///path`; may hold a password.
     pub url: SecretString,
-    /// How `rediss://` is believed, beside the name in the URL.
+    /// The certificates for `rediss://`.
     pub tls: RedisTls,
-    /// The beginning of every key.
+    /// The prefix of every key.
     pub prefix: String,
     /// The `maxmemory-policy` that is accepted although it is not `noeviction`; empty: none.
     pub accept_eviction: String,
@@ -132,12 +136,12 @@ pub struct Redis {
     pub response_timeout: Duration,
 }
 
-/// The files of `redis.ca`, `redis.client_cert` and `redis.client_key`, as they were at start: PEM.
+/// The content of the files `redis.ca`, `redis.client_cert` and `redis.client_key` at start: PEM.
 #[derive(Debug, Clone, Default)]
 pub struct RedisTls {
-    /// The authorities to believe instead of the system's.
+    /// The authorities to trust instead of the system's.
     pub ca: Option<Vec<u8>>,
-    /// The certificate to show, and its key.
+    /// The client certificate, and its key.
     pub client: Option<(Vec<u8>, SecretString)>,
 }
 
@@ -155,23 +159,23 @@ pub struct Worker {
     pub concurrency: usize,
     /// Workers in this process, each a thread; together they have `concurrency` and `max_bytes`.
     pub threads: usize,
-    /// Bytes of entries in hand beyond which nothing more is read.
+    /// Bytes of entries in hand at which the worker stops reading.
     pub max_bytes: u64,
-    /// Attempts a second that endpoints share whose attempts all fail, while the worker is busy.
+    /// Attempts a second, while the worker is busy, that failing endpoints share: those whose last attempts all failed.
     pub failing_rate: u32,
-    /// An entry idle this long is taken over by another worker.
+    /// An entry that was not renewed for this long is taken over by another worker.
     pub lease: Duration,
-    /// How often a worker renews what it holds (± 20 %).
+    /// The interval at which a worker renews its leases (± 20 %).
     pub renew_every: Duration,
-    /// No request starts on a lease last renewed longer ago than this.
+    /// No request starts on a lease that was last renewed longer ago than this.
     pub start_within: Duration,
-    /// How often a worker looks for entries whose worker died (± 50 %).
+    /// The interval at which a worker looks for entries of dead workers (± 50 %).
     pub claim_every: Duration,
-    /// An entry lost by its worker this many times is set aside.
+    /// An entry that was lost with its worker this many times is set aside.
     pub max_losses: u32,
     /// The address at which a worker answers health probes; `None`: none.
     pub health_bind: Option<SocketAddr>,
-    /// How long a stopping worker waits for what is in flight.
+    /// How long a stopping worker waits for attempts in flight.
     pub shutdown_grace: Duration,
 }
 
@@ -182,7 +186,7 @@ pub struct Delivery {
     pub timeout: Duration,
     /// Delays before the second, third, … attempt.
     pub retry_delays: Vec<Duration>,
-    /// At most this much of a response body is read.
+    /// The most bytes of a response body that are read.
     pub response_max_bytes: u64,
 }
 
@@ -198,16 +202,16 @@ pub struct Event {
 /// `[webhooks]`
 #[derive(Debug, Clone)]
 pub struct Webhooks {
-    /// At most this many an account.
+    /// The most webhooks of an account.
     pub limit_per_account: usize,
 }
 
 /// `[held]`, `[failed]`, `[rejected]`: how much is kept beside the queue, and how long.
 #[derive(Debug, Clone)]
 pub struct Retention {
-    /// At most this many entries a key.
+    /// The most entries of a key.
     pub limit: u64,
-    /// At most this many bytes a key, as Redis counts them.
+    /// The most bytes of a key, as Redis counts them.
     pub max_bytes: u64,
     /// Entries older than this are dropped and counted.
     pub retention: Duration,
@@ -216,11 +220,11 @@ pub struct Retention {
 /// `[egress]`
 #[derive(Debug, Clone)]
 pub struct Egress {
-    /// Networks and host names allowed although not public, as written.
+    /// Networks and host names that are allowed although they are not public, as written.
     pub allow: Vec<String>,
-    /// A CA file (PEM) to trust besides the system's.
+    /// A CA file (PEM) to trust in addition to the system's.
     pub extra_ca: Option<PathBuf>,
-    /// Connections to one host and port that are kept open while no request is on them.
+    /// Idle connections to one host and port that are kept open.
     pub idle_connections_per_host: usize,
     /// Connections that this process may have open. At least `worker.concurrency` + 64.
     pub max_connections: usize,
@@ -247,11 +251,11 @@ pub struct Secrets {
 pub struct Log {
     /// A tracing filter, e.g. `info` or `lynkhook=debug`.
     pub filter: String,
-    /// How lines look.
+    /// The format of lines.
     pub format: LogFormat,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// Human on a terminal, JSON elsewhere.

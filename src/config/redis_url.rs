@@ -1,7 +1,8 @@
-//! The forms that `redis.url` may have. Stricter than the client library, which passes over what it does not know: a database that is
-//! written as a parameter would be database 0, and a user without a password would not be named to Redis.
+//! The forms that `redis.url` may have. The rules are stricter than the client library's, which ignores parts that it
+//! does not know: with a database given as a parameter it would use database 0, and it would not send the name of a
+//! user without a password.
 //!
-//! No refusal may quote any part that could hold a password; where one is misplaced, that is every part but the scheme.
+//! No refusal may quote a part that could hold a password. In a malformed URL, that is every part but the scheme.
 
 use url::Url;
 
@@ -9,11 +10,11 @@ const EXAMPLE: &str = "such as \"redis://127.0.0.1:6379/\"";
 /// Redis keeps the number of databases as an `int`.
 const DATABASE_MAX: u32 = i32::MAX as u32;
 
-/// Why a URL is refused.
+/// The reason why a URL is refused.
 pub(super) enum Refusal {
     /// The expected form.
     Expected(String),
-    /// A way to reach Redis that is planned and not there.
+    /// A way to reach Redis that is planned but not supported yet.
     NotYet(&'static str),
 }
 
@@ -23,20 +24,21 @@ impl From<&str> for Refusal {
     }
 }
 
-/// Whether what was checked speaks TLS. A scheme may be written in capitals.
+/// Whether a checked URL uses TLS. A scheme may be written in capitals.
 pub(super) fn is_of_tls(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| url.scheme() == "rediss")
 }
 
 /// Checks a URL.
 pub(super) fn check(text: &str) -> Result<(), Refusal> {
-    // The parser would leave these out, also where a password holds them.
+    // The parser would drop these characters, even from a password.
     if text.chars().any(char::is_control) {
         return Err(
-            "a URL without line ends, tabs and other control characters; in a password they are written as %0A".into(),
+            "a URL without line ends, tabs and other control characters; in a password, encode them, such as %0A"
+                .into(),
         );
     }
-    let malformed = "a URL such as \"redis://127.0.0.1:6379/\", / # ? @ % in a password written as %2F %23 %3F %40 %25";
+    let malformed = "a URL such as \"redis://127.0.0.1:6379/\"; in a password, write / # ? @ % as %2F %23 %3F %40 %25";
     let url = Url::parse(text).map_err(|_| malformed)?;
     match url.scheme() {
         "redis" | "rediss" | "redis+unix" => {}
@@ -44,7 +46,7 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
         "redis+cluster" => return Err(Refusal::NotYet("redis+cluster")),
         "unix" | "valkey+unix" => {
             return Err(
-                "a socket written as redis+unix:// and its whole path, such as \"redis+unix:///run/redis.sock\"".into(),
+                "a socket written as redis+unix:// and its full path, such as \"redis+unix:///run/redis.sock\"".into(),
             );
         }
         "valkey" => return Err("redis:// in place of valkey://".into()),
@@ -60,14 +62,14 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
         check_database(url.path())?;
     }
     if url.fragment().is_some() {
-        return Err("nothing after #: certificates are always verified; in a password # is written as %23".into());
+        return Err("nothing after #: certificates are always verified; in a password, write # as %23".into());
     }
     url.query().map_or(Ok(()), |query| Err(Refusal::Expected(of_query(query, on_a_socket))))
 }
 
 fn check_socket(url: &Url) -> Result<(), Refusal> {
     if url.host_str().is_some_and(|host| !host.is_empty()) || !url.path().starts_with('/') || url.path() == "/" {
-        return Err("the socket's whole path after three slashes, such as \"redis+unix:///run/redis.sock\"".into());
+        return Err("the socket's full path after three slashes, such as \"redis+unix:///run/redis.sock\"".into());
     }
     Ok(())
 }
@@ -91,14 +93,14 @@ fn check_host(url: &Url) -> Result<(), Refusal> {
 fn check_user(url: &Url) -> Result<(), Refusal> {
     let password = url.password().unwrap_or_default();
     if password.is_empty() && !url.username().is_empty() {
-        return Err("user:password@ before the host, or :password@ without a user name; a user without a password \
-                    may be given any"
+        return Err("user:password@ before the host, or :password@ without a user name; if the user has no password, \
+                    write any"
             .into());
     }
     if [url.username(), password].into_iter().all(is_encoded) {
         return Ok(());
     }
-    Err("% in a user name or password written as %25, and what is encoded to be UTF-8".into())
+    Err("valid percent-encoding of UTF-8 in user name and password; write % as %25".into())
 }
 
 /// Whether each `%` stands before two hexadecimal digits, and all of it is UTF-8.
@@ -121,17 +123,17 @@ fn check_database(path: &str) -> Result<(), Refusal> {
     if digits.is_empty() || is_number && digits.parse::<u32>().is_ok_and(|number| number <= DATABASE_MAX) {
         return Ok(());
     }
-    Err("nothing but the database's number after the host, such as \"redis://127.0.0.1:6379/3\"; / in a password is \
-         written as %2F"
+    Err("nothing but the database's number after the host, such as \"redis://127.0.0.1:6379/3\"; in a password, write \
+         / as %2F"
         .into())
 }
 
-/// The advice where a URL has parameters. Their names are shown only where they are known.
+/// The advice for a URL with parameters. Only known names are shown.
 fn of_query(query: &str, on_a_socket: bool) -> String {
     let (name, value) = url::form_urlencoded::parse(query.as_bytes()).next().unwrap_or_default();
     let instead = match name.to_lowercase().as_str() {
         "db" | "database" | "user" | "username" | "pass" | "password" if on_a_socket => {
-            "only the path of a socket: a user, a password or a database needs redis://host:port"
+            "only the path of a socket: use redis://host:port for a user, a password or a database"
         }
         "db" | "database" if value.parse::<u32>().is_ok_and(|number| number <= DATABASE_MAX) => {
             return format!("no ?db=…: write /{value} at the end");
@@ -139,7 +141,7 @@ fn of_query(query: &str, on_a_socket: bool) -> String {
         "db" | "database" => "no ?db=…: write the database's number at the end, such as /3",
         "user" | "username" | "pass" | "password" | "auth" => "no ?password=…: write user:password@ before the host",
         "ssl" | "tls" if matches!(value.to_lowercase().as_str(), "false" | "0" | "no" | "off") => {
-            "no ?ssl=…: leave it out, for redis:// is without TLS"
+            "no ?ssl=…: leave it out, because redis:// does not use TLS"
         }
         "ssl" | "tls" | "sslmode" | "ssl_cert_reqs" => {
             "no ?ssl=…: write rediss:// for TLS; certificates are always verified"
@@ -148,7 +150,7 @@ fn of_query(query: &str, on_a_socket: bool) -> String {
         "timeout" | "connect_timeout" | "socket_timeout" | "socket_connect_timeout" => {
             "no ?timeout=…: set redis.connect_timeout and redis.response_timeout"
         }
-        _ => "nothing after ?: there are no parameters; in a password ? is written as %3F",
+        _ => "nothing after ?: there are no parameters; in a password, write ? as %3F",
     };
     instead.to_owned()
 }
@@ -158,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_form_that_is_documented_is_taken() {
+    fn each_documented_form_is_accepted() {
         for url in [
             "redis://host",
             "redis://host/",
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_spoken_where_the_scheme_says_so_in_small_letters_or_capitals() {
+    fn tls_is_used_if_the_scheme_says_so_in_small_letters_or_capitals() {
         for (url, speaks) in [("rediss://host", true), ("REDISS://host", true), ("Redis://host", false)] {
             assert!(check(url).is_ok(), "{url}");
             assert_eq!(is_of_tls(url), speaks, "{url}");
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_passed_over_or_misread_is_refused_with_the_right_form_and_never_quoted() {
+    fn a_part_that_would_be_ignored_or_misread_is_refused_with_the_right_form_and_never_quoted() {
         for (url, words) in [
             ("redis://:hunter2@host?db=3", "write /3 at the end"),
             ("redis://:hunter2@host/?database=7", "write /7 at the end"),
@@ -234,7 +236,7 @@ mod tests {
             ("localhost:6379", "a redis://"),
             ("127.0.0.1:6379", "a URL such as"),
         ] {
-            let Err(Refusal::Expected(expected)) = check(url) else { panic!("{url:?} is taken") };
+            let Err(Refusal::Expected(expected)) = check(url) else { panic!("{url:?} is accepted") };
             assert!(expected.contains(words) && !expected.contains("hunter2"), "{url:?}: {expected}");
         }
     }

@@ -1,4 +1,4 @@
-//! Facts about the settings: what is accepted, what is refused, and in which words.
+//! Facts about the settings: accepted values, refused values, and the errors' texts.
 
 use std::{
     ffi::OsString,
@@ -14,7 +14,7 @@ use super::{ConfigError, LogFormat, Settings, layers::Layers, layers::variable};
 
 const NO_ENV: [(&str, &str); 0] = [];
 
-/// A file that is gone when the test is over.
+/// A file that is deleted at the end of the test.
 pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
@@ -49,7 +49,7 @@ fn url(settings: &Settings) -> &str {
     settings.redis.url.expose_secret()
 }
 
-/// The error's words must have all of these in them.
+/// Asserts that the error's text contains all of these words.
 #[track_caller]
 pub(super) fn assert_says(result: Result<Settings, ConfigError>, words: &[&str]) {
     let error = result.expect_err("should be refused").to_string();
@@ -111,7 +111,7 @@ fn the_reference_itself_is_a_valid_file() {
 }
 
 #[test]
-fn each_layer_prevails_over_the_one_before() {
+fn each_layer_overrides_the_one_before() {
     let file = Scratch::new("redis.url = \"redis://file/\"\nworker.concurrency = 2\nlog.filter = \"warn\"");
     let env = [("LYNKHOOK_WORKER__CONCURRENCY", "3"), ("LYNKHOOK_LOG__FILTER", "debug")];
     let flags = [("log.filter", "trace".to_owned())];
@@ -120,11 +120,11 @@ fn each_layer_prevails_over_the_one_before() {
         (url(&settings), settings.worker.concurrency, settings.log.filter.as_str()),
         ("redis://file/", 3, "trace")
     );
-    assert_eq!(settings.worker.max_losses, 5, "what no layer names keeps its default");
+    assert_eq!(settings.worker.max_losses, 5, "a key that no layer names keeps its default");
 }
 
 #[test]
-fn redis_url_stands_in_where_our_own_variable_is_absent() {
+fn the_variable_redis_url_is_used_if_our_own_variable_is_absent() {
     let file = Scratch::new("[redis]\nurl = \"redis://file/\"");
     let platform = ("REDIS_URL", "redis://platform/");
     let own = ("LYNKHOOK_REDIS__URL", "redis://own/");
@@ -173,7 +173,7 @@ fn every_key_can_be_set_by_environment() {
             key => panic!("{key} is missing from this table"),
         };
         if text.is_empty() {
-            continue; // files for TLS have tests of their own
+            continue; // Files for TLS have tests of their own.
         }
         let before = format!("{:?}", from_env(&[]).unwrap());
         let after = format!("{:?}", from_env(&[(&variable(key), text)]).unwrap_or_else(|e| panic!("{key}: {e}")));
@@ -194,7 +194,7 @@ fn an_empty_variable_is_an_empty_list_or_text() {
 }
 
 #[test]
-fn what_a_container_platform_injects_is_passed_over() {
+fn variables_that_a_container_platform_injects_are_ignored() {
     from_env(&[
         ("LYNKHOOK_PORT", "tcp://10.0.0.1:80"),
         ("LYNKHOOK_SERVICE_HOST", "10.0.0.1"),
@@ -242,7 +242,7 @@ fn a_misspelt_flag_is_named_with_the_nearest() {
 }
 
 #[test]
-fn nothing_is_suggested_where_nothing_is_near() {
+fn nothing_is_suggested_if_no_name_is_near() {
     for result in [
         from_file("[bananas]\nripe = 1"),
         from_file("[redis]\nbananas = 1"),
@@ -255,11 +255,11 @@ fn nothing_is_suggested_where_nothing_is_near() {
 }
 
 #[test]
-fn a_value_of_the_wrong_kind_is_named_with_what_was_found_and_an_example() {
+fn the_error_for_a_value_of_the_wrong_kind_has_the_value_and_an_example() {
     for (text, words) in [
         ("worker.lease = 30", &["`worker.lease`", "line 1", "is 30;", "such as \"20s\"", "\"30s\" if seconds"] as &[_]),
         ("worker.lease = \"30\"", &["is \"30\";", "add the unit"]),
-        ("held.retention = \"90M\"", &["\"M\" would be months"]),
+        ("held.retention = \"90M\"", &["\"M\" means months"]),
         ("held.retention = \"soon\"", &["is \"soon\"", "from 1m to 3650d", "such as \"90d\""]),
         ("worker.concurrency = \"many\"", &["is \"many\"", "whole number from 1 to 65536", "such as 256"]),
         ("worker.concurrency = 1.5", &["is 1.5"]),
@@ -329,7 +329,7 @@ fn values_just_inside_their_range_pass_and_just_outside_are_refused() {
 }
 
 #[test]
-fn a_file_that_is_missing_or_no_toml_is_refused_with_its_place() {
+fn a_file_that_is_missing_or_not_toml_is_refused_with_its_place() {
     assert_says(Settings::load(Some(Path::new("no/such.toml")), NO_ENV), &["no/such.toml", "No such file", "--config"]);
     assert_says(from_file("[redis]\n\nurl = redis"), &["line 3", "is not TOML"]);
     assert_says(from_file("[redis]\nprefix = \"a\"\nprefix = \"b\""), &["line 3", "duplicate"]);
@@ -371,7 +371,7 @@ fn no_error_and_no_debug_shows_a_secret() {
 
 #[cfg(unix)]
 #[test]
-fn a_variable_that_is_not_utf8_is_an_error_only_where_it_is_ours() {
+fn a_variable_that_is_not_utf8_is_an_error_only_if_it_is_ours() {
     use std::os::unix::ffi::OsStringExt;
     let broken = || OsString::from_vec(vec![b'a', 0xff]);
     let load = |name: OsString| Settings::load(None, [(name, broken())]);

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::DAY;
 
-/// A duration within the range, or a hint for the commonest mistakes (empty where there is none).
+/// A duration within the range, or a hint about a common mistake (empty if there is no hint).
 pub(super) fn duration(value: &Value, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let text = match value {
         Value::String(text) => text.trim(),
@@ -18,7 +18,7 @@ pub(super) fn duration(value: &Value, range: &RangeInclusive<Duration>) -> Resul
         return Err(format!("; add the unit: \"{text}s\" if seconds are meant"));
     }
     if text.contains('M') {
-        return Err("; \"M\" would be months: write \"m\" for minutes, \"d\" for days".to_owned());
+        return Err("; \"M\" means months: write \"m\" for minutes, \"d\" for days".to_owned());
     }
     parse_duration(text).ok().filter(|found| range.contains(found)).ok_or_else(String::new)
 }
@@ -27,7 +27,7 @@ pub(super) fn a_duration(range: &RangeInclusive<Duration>) -> String {
     format!("a duration in quotes from {} to {}", format_duration(*range.start()), plain_days(*range.end()))
 }
 
-/// In days, where it is whole days: humantime would write 3650 days as years and months.
+/// A duration in days if it is a whole number of days, because humantime would write 3650 days as years and months.
 fn plain_days(duration: Duration) -> String {
     match (duration.as_secs() / DAY.as_secs(), duration.as_secs() % DAY.as_secs()) {
         (days, 0) if days > 0 => format!("{days}d"),

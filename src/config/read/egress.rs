@@ -1,4 +1,4 @@
-//! `[egress]` and `[dns]`: which addresses requests may go to, and who resolves names.
+//! `[egress]` and `[dns]`: the addresses that requests may go to, and the name servers.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,7 +7,7 @@ use toml::Value;
 use super::Read;
 use crate::config::{Dns, Egress, Settings, error::ConfigError};
 
-/// `egress.max_connections` is this much for each thread more than `worker.concurrency` unless it is set.
+/// If `egress.max_connections` is not set, it is `worker.concurrency` plus this for each thread.
 const CONNECTIONS_BESIDES: usize = 1024;
 /// The port of name servers.
 const DNS_PORT: u16 = 53;
@@ -28,7 +28,7 @@ impl Read<'_> {
         Ok(Dns { servers: self.dns_servers()?, resolv_conf: self.text("dns.resolv_conf")?.into() })
     }
 
-    /// As written: what each entry allows is the egress policy's to say.
+    /// The entries as written. The egress policy interprets them.
     fn allow(&self) -> Result<Vec<String>, ConfigError> {
         const KEY: &str = "egress.allow";
         let expected = "a list of networks and host names, such as [\"10.1.0.0/16\", \"hooks.internal\"]";
@@ -48,7 +48,7 @@ impl Read<'_> {
     }
 }
 
-/// Works `egress.max_connections` out where it is not set, and refuses one that is too small.
+/// Computes `egress.max_connections` if it is not set, and refuses a value that is too small.
 pub(super) fn check_connections(settings: &mut Settings) -> Result<(), ConfigError> {
     let (concurrency, needed) = (settings.worker.concurrency, settings.connections_needed());
     let threads = settings.threads();

@@ -38,7 +38,7 @@ fn event_type(name: &str, entry: &Entry) -> Result<EventType, ConfigError> {
     if !is_name(name, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.".contains(c)) {
         return Err(wrong(
             &key,
-            "no name of an event type",
+            "not a valid name of an event type",
             "1 to 64 of a-z 0-9 _ and dots, such as transcript.deleted",
         ));
     }
@@ -81,7 +81,8 @@ fn event_type(name: &str, entry: &Entry) -> Result<EventType, ConfigError> {
     Ok(EventType { description, identifiers })
 }
 
-/// RFC 6901, less the empty pointer: an identifier is a part of `data`, never the whole.
+/// Whether the text is a JSON pointer (RFC 6901) other than the empty one: an identifier is a part of `data`, never all
+/// of it.
 fn is_json_pointer(text: &str) -> bool {
     text.starts_with('/') && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
 }

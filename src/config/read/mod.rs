@@ -1,4 +1,5 @@
-//! From layers to checked settings: what each value must be, said once, and the checks between values.
+//! Turns layers into checked settings. The rule for each value is written once here, and so are the checks between
+//! values.
 
 mod duration;
 mod egress;
@@ -19,11 +20,11 @@ use super::{
     layers::{Entry, Layers, kind},
 };
 
-/// Values of these are never shown.
+/// The keys whose values are never shown.
 const SECRET: [&str; 2] = ["redis.url", "secrets.key"];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Redis counts in milliseconds, and a day keeps every sum of times far from overflow.
+/// The range of a time limit: Redis counts in milliseconds, and a day keeps every sum of times far from overflow.
 const TIME_LIMIT: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
 const WAIT: RangeInclusive<Duration> = Duration::ZERO..=DAY;
 const RETENTION: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(3650 * 24 * 60 * 60);
@@ -58,7 +59,7 @@ struct Read<'a> {
 }
 
 impl Read<'_> {
-    /// The error about a key's value.
+    /// The error for a key's value.
     fn refuse(&self, key: &str, expected: impl Into<String>) -> ConfigError {
         refuse(key, self.layers.get(key), expected)
     }
@@ -103,7 +104,7 @@ impl Read<'_> {
         self.layers.get(key).value.as_array().map(Vec::as_slice).ok_or_else(|| self.refuse(key, expected))
     }
 
-    /// A path, or `None` where it is empty.
+    /// A path, or `None` if the text is empty.
     fn path(&self, key: &str) -> Result<Option<PathBuf>, ConfigError> {
         Ok(Some(self.text(key)?).filter(|text| !text.is_empty()).map(PathBuf::from))
     }
@@ -137,7 +138,8 @@ impl Read<'_> {
     }
 }
 
-/// The error about a value. The value is shown only where it cannot be a secret: a URL may have strayed into any key.
+/// The error for a value. The value is shown only if it cannot be a secret: a URL may have been put into any key by
+/// mistake.
 fn refuse(key: &str, entry: &Entry, expected: impl Into<String>) -> ConfigError {
     let shown = entry.value.to_string();
     let hidden = SECRET.contains(&key) || shown.contains("://") || shown.chars().count() > 100;

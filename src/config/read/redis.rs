@@ -1,4 +1,4 @@
-//! `[redis]`: the URL, what it is believed by, and what keys begin with.
+//! `[redis]`: the URL, the certificates, and the prefix of keys.
 
 use std::io;
 
@@ -51,7 +51,9 @@ impl Read<'_> {
         let (ca, certificate, key) = (ca?, certificate?, key?);
         for (key, file) in KEYS.into_iter().zip([&ca, &certificate, &key]) {
             if file.is_some() && !redis_url::is_of_tls(self.text("redis.url")?) {
-                return Err(self.refuse(key, "\"\", or a redis.url that begins with rediss://: only that speaks TLS"));
+                return Err(
+                    self.refuse(key, "\"\", or a redis.url that begins with rediss://, because only that uses TLS")
+                );
             }
         }
         let client = match (certificate, key) {
@@ -99,7 +101,8 @@ fn holds_key(pem: &[u8]) -> bool {
     PrivateKeyDer::from_pem_slice(pem).is_ok_and(|key| any_supported_type(&key).is_ok())
 }
 
-/// Whether PEM has certificates and nothing that only looks like one: authorities, or what one shows and then its authorities.
+/// Whether PEM holds only valid certificates, and at least one: authorities, or with `to_show` first the certificate to
+/// present and then its authorities.
 fn holds_certificates(pem: &[u8], to_show: bool) -> bool {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let Ok(found) = found else { return false };
@@ -115,10 +118,10 @@ mod tests {
     use crate::config::tests::{assert_says, from_env};
 
     #[test]
-    fn sentinel_and_cluster_are_refused_as_not_there_yet() {
+    fn sentinel_and_cluster_are_refused_as_not_supported_yet() {
         for scheme in ["redis+sentinel", "redis+cluster"] {
             let result = from_env(&[("REDIS_URL", &format!("{scheme}://:hunter2@a,b/main"))]);
-            assert_says(result, &["(REDIS_URL)", &format!("does not speak {scheme}:// yet"), "redis://"]);
+            assert_says(result, &["(REDIS_URL)", &format!("does not support {scheme}:// yet"), "redis://"]);
         }
     }
 }

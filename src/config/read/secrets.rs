@@ -11,7 +11,7 @@ use crate::config::{Secrets, error::ConfigError, layers::read_bounded};
 const KEY_FILE_MAX_BYTES: u64 = 4096;
 
 impl Read<'_> {
-    /// The sealing key or keys, wherever they are. Their form is checked where they are used.
+    /// The sealing key or keys, from the value or the file. Their form is checked when they are used.
     pub(super) fn secrets(&self) -> Result<Secrets, ConfigError> {
         let (key, path) = (self.text("secrets.key")?, self.path("secrets.key_file")?);
         let origin = |key: &str| self.layers.get(key).origin.clone();

@@ -1,4 +1,4 @@
-//! `[worker]` and `[delivery]`, and the rules that bind them to each other.
+//! `[worker]` and `[delivery]`, and the rules that connect their values.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use super::{
 };
 use crate::config::{Delivery, Settings, Worker, error::ConfigError};
 
-/// A lease must outlast the latest start and the longest attempt by the time that settling takes.
+/// A lease must outlast the latest start plus the longest attempt by this time, which settling takes.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
-/// More waits than this are no schedule but a mistake.
+/// A list of more waits than this is a mistake, not a schedule.
 const RETRY_DELAYS_MAX: usize = 10;
 
 impl Read<'_> {
@@ -81,7 +81,7 @@ mod tests {
     use crate::config::tests::{assert_says, from_file};
 
     #[test]
-    fn a_lease_that_could_end_before_an_attempt_is_refused_with_the_least_that_would_do() {
+    fn a_lease_that_could_end_before_an_attempt_is_refused_with_the_least_valid_value() {
         assert_says(from_file("delivery.timeout = \"20s\""), &["`worker.lease` is 20s", "raise it to 30s"]);
         from_file("delivery.timeout = \"20s\"\nworker.lease = \"30s\"").unwrap();
         assert_says(
