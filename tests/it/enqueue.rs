@@ -180,7 +180,7 @@ fn a_user_who_may_not_enqueue_is_told_which_right_to_ask_for_with_one_envelope_a
     redis.command::<()>(&["ACL", "SETUSER", "default", "-xadd"]);
     for (input, end) in [
         (format!("{ENVELOPE}\n"), ""),
-        (format!("{ENVELOPE}\n{ENVELOPE}\n"), "; 0 enqueued, 0 refused; go on from line 1"),
+        (format!("{ENVELOPE}\n{ENVELOPE}\n"), "; 0 enqueued, 0 refused; continue from line 1"),
     ] {
         let output = redis.cli(&[], input.as_bytes());
         let said = stderr(&output);
@@ -294,7 +294,7 @@ fn one_envelope_goes_as_it_is_and_lines_are_named_when_refused() {
 
     let first = redis.cli(&["--stop-at-first-error"], lines.as_bytes());
     assert_eq!((first.status.code(), stdout(&first).lines().count()), (Some(4), 1));
-    assert!(stderr(&first).ends_with("stopped at the first error: 1 enqueued, 1 refused; go on from line 4\n"));
+    assert!(stderr(&first).ends_with("stopped at the first error: 1 enqueued, 1 refused; continue from line 4\n"));
     assert_eq!(redis.queue().len(), 4);
 }
 

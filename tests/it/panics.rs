@@ -54,7 +54,7 @@ async fn a_delivery_that_panics_is_lost_once_and_its_worker_logs_and_counts_it_a
         assert_eq!(seen.len(), requests, "{point}");
         assert!(seen.iter().all(|request| request.header("webhook-id") == seen[0].header("webhook-id")), "{point}");
 
-        let told = lines(&worker, "a panic, which is a fault of this program");
+        let told = lines(&worker, "panic: this is a bug in Lynkhook");
         assert_eq!(told.len(), 1, "{point}: {}", worker.stderr());
         let [level, file, thread, reason] = ["level", "file", "thread", "reason"].map(|field| told[0][field].as_str());
         assert_eq!((level, file, thread), (Some("ERROR"), Some("src/failpoint.rs"), Some("main")), "{point}");
@@ -86,7 +86,7 @@ async fn a_loop_that_panics_ends_its_worker_in_good_order_and_the_next_worker_do
         assert_eq!(worker.wait().await, Some(1), "{step}: {}", worker.stderr());
         worker.wait_for_line("error: the worker stopped by a fault of this program: one of its loops panicked").await;
         let said = worker.stderr();
-        assert!(said.contains("a panic, which is a fault of this program"), "{step}: {said}");
+        assert!(said.contains("panic: this is a bug in Lynkhook"), "{step}: {said}");
         assert!(said.contains("stopping: nothing more is taken") && said.contains("worker stopped"), "{step}: {said}");
         let _next = here.program.worker(QUICK);
         here.drained().await;

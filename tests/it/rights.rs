@@ -133,7 +133,11 @@ async fn the_advice_of_doctor_gives_every_missing_right_at_once() {
         let (found, _) = rights(&program, role).await;
         if found["verdict"] != "pass" {
             let one = if role == "operator" { "an operator".to_owned() } else { format!("a {role}") };
-            assert_eq!(found["found"], format!("{user} lacks what {one} needs: ~{}:*", scene.here.prefix), "{role}");
+            assert_eq!(
+                found["found"],
+                format!("{user} lacks permissions that {one} needs: ~{}:*", scene.here.prefix),
+                "{role}"
+            );
             scene.allow(found["advice"].as_str().unwrap().strip_prefix("ACL SETUSER ").unwrap()).await;
         }
         let (found, code) = rights(&program, role).await;
@@ -145,13 +149,13 @@ async fn the_advice_of_doctor_gives_every_missing_right_at_once() {
 async fn each_missing_right_is_found_and_only_an_optional_one_is_a_warning() {
     let scene = Scene::set().await;
     for (takes, role, verdict, says) in [
-        ("-lpushx", "worker", "fail", "lacks what a worker needs: +lpushx"),
+        ("-lpushx", "worker", "fail", "lacks permissions that a worker needs: +lpushx"),
         ("-xgroup|delconsumer", "worker", "fail", "needs: +xgroup|delconsumer"),
         ("-xadd -zadd", "worker", "fail", "needs: +xadd +zadd"),
         ("-client", "worker", "warn", "with +client|id +client|unblock +client|tracking it would cost less"),
-        ("-lpushx", "operator", "pass", "may do all"),
+        ("-lpushx", "operator", "pass", "has all permissions"),
         ("-xadd", "producer", "fail", "needs: +xadd"),
-        ("-multi", "worker", "warn", "could not be tried"),
+        ("-multi", "worker", "warn", "could not try"),
         ("resetkeys %R~* +@all", "worker", "fail", "needs: ~"),
         ("resetkeys %W~* +@all", "producer", "fail", "needs: ~"),
     ] {

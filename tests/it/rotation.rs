@@ -126,7 +126,7 @@ async fn after_a_rotation_the_new_key_delivers_and_with_the_old_one_alone_nothin
     let webhook = here.add_with("acme", &receiver.url("/hook"), bearer("t0ken-of-acme"), true).await;
     let rotated = here.program.clone().env("LYNKHOOK_SECRETS__KEY", &keys.both).run(["secrets", "rotate"]).await;
     assert_eq!(rotated.code, Some(0), "{rotated:#?}");
-    let says = format!("Sealed 1 secret anew with the key {}; 0 sealed", keys.new_id);
+    let says = format!("Re-sealed 1 secret with the key {}; 0 already sealed", keys.new_id);
     assert!(rotated.stdout.contains(&says) && rotated.stdout.contains("Nothing is sealed with another key."));
 
     let old = here.program.worker([("LYNKHOOK_DELIVERY__RETRY_DELAYS", "10ms")]);

@@ -78,7 +78,8 @@ pub(super) fn webhooks(SettingsLooked { accounts, complete, unreadable }: &Setti
         return pass("webhooks", format!("the settings of {accounts} accounts can be read"));
     }
     let more = if count > named.len() { format!(", and {} more", count - named.len()) } else { String::new() };
-    let found = format!("unreadable settings: {count} ({accounts} accounts checked): {}{more}", named.join(", "));
+    let found =
+        format!("the settings of {accounts} accounts were checked; unreadable: {count}: {}{more}", named.join(", "));
     let advice = "these webhooks get no deliveries, and nothing kept for them is deleted: either restore the value (held deliveries \
                   are then released within the hour), or remove the key or field (the next visit then drops what is kept for it)";
     fail("webhooks", found, advice)

@@ -79,7 +79,8 @@ async fn adding_without_authentication_recommends_it_to_people_and_ends_with_the
     let last = added.stdout.lines().last().unwrap();
     let id = last.strip_prefix("Now test it: lynkhook webhook test --account acme ").unwrap();
     let advice = format!(
-        "\nThis webhook has no authentication. It is strongly recommended, so that your endpoint can verify that a request is genuine:\n\
+        "\nThis webhook has no authentication. Authentication is strongly recommended, so that your endpoint can verify \
+         that a request is genuine:\n\
          lynkhook webhook edit --account acme {id} --bearer-token-file FILE   (or --header-file FILE)\n"
     );
     assert_eq!((added.code, added.stderr), (Some(0), advice));
@@ -129,8 +130,8 @@ async fn every_command_tells_people_the_result_and_the_next_step() {
     says(&["list"], &["ID", "Active", "URL", "Events", "Authentication", "Description", webhook]).await;
     says(&["show", webhook], &[webhook, &url, "Revision        1"]).await;
     says(&["edit", webhook, "--description", "Slack"], &["Slack", "Revision        2"]).await;
-    says(&["disable", webhook], &["Active          no", "held until it is switched on"]).await;
-    says(&["enable", webhook], &["Active          yes", "what was held is delivered"]).await;
+    says(&["disable", webhook], &["Active          no", "held until you switch it on"]).await;
+    says(&["enable", webhook], &["Active          yes", "held deliveries are delivered"]).await;
     says(&["logs", webhook], &["No deliveries yet", "lynkhook webhook test --account acme"]).await;
     says(&["delete", webhook], &[&format!("Deleted {webhook} of account acme"), "0 held and 0 failed"]).await;
 }

@@ -66,7 +66,7 @@ async fn stuck_late_rejected_and_missing_things_are_reported_with_advice() {
         ("leases", "fail", "1 of 1 entries"),
         ("retries", "fail", "1 late"),
         ("rejected", "warn", "lynkhook queue rejected list"),
-        ("group", "pass", "there"),
+        ("group", "pass", "exists"),
         ("eviction", "pass", "noeviction"),
         ("schema", "pass", "version 1"),
     ] {
@@ -97,13 +97,13 @@ async fn an_old_backlog_is_a_failure_without_a_reader_and_a_warning_with_one() {
     let (code, findings) = examine(&here.program).await;
     let (verdict, text) = finding(&findings, "age");
     assert_eq!((code, verdict), (Some(5), "fail"), "{findings}");
-    assert!(text.contains("of 3, 0 in flight, came 10m") && text.contains("no worker ever read"), "{text}");
+    assert!(text.contains("of 3, 0 in flight, arrived 10m") && text.contains("no worker has ever read"), "{text}");
 
     let mut reader = here.reader(0, "here", std::time::Duration::from_millis(10)).await;
     let [entry] = reader.read(1).await.unwrap().try_into().unwrap();
     let (_, findings) = examine(&here.program).await;
     let (verdict, text) = finding(&findings, "age");
-    assert!(verdict == "warn" && text.contains("of 3, 1 in flight, came 10m"), "{verdict} {text}");
+    assert!(verdict == "warn" && text.contains("of 3, 1 in flight, arrived 10m"), "{verdict} {text}");
 
     // An entry that was lost twice and is idle for a day waits for its turn.
     for (deliveries, verdict) in [(1, "fail"), (2, "warn")] {
@@ -172,14 +172,14 @@ async fn a_key_of_another_kind_fails_its_own_check_and_leaves_the_others() {
     let (code, findings) = examine(&here.program).await;
     assert_eq!(code, Some(5), "{findings}");
     let (verdict, text) = finding(&findings, "queue");
-    assert!(verdict == "fail" && text.contains("WRONGTYPE") && text.contains("not what Lynkhook writes"), "{text}");
+    assert!(verdict == "fail" && text.contains("WRONGTYPE") && text.contains("not written by Lynkhook"), "{text}");
     for check in ["version", "role", "eviction", "clock", "schema", "leases"] {
         assert_eq!(finding(&findings, check).0, "pass", "{check} in {findings}");
     }
     let _: () = here.redis.clone().del(here.key("retries")).await.unwrap();
     let _: () = here.redis.clone().hset(here.key("counts"), "cause", "many").await.unwrap();
     let (_, text) = finding(&examine(&here.program).await.1, "queue");
-    assert!(text.contains("not what Lynkhook writes"), "a value that is no number: {text}");
+    assert!(text.contains("not written by Lynkhook"), "a value that is no number: {text}");
     let _: () = here.redis.clone().set(here.key("queue"), "x").await.unwrap();
     let (code, findings) = examine(&here.program).await;
     assert_eq!((code, finding(&findings, "group").0), (Some(5), "fail"), "{findings}");
@@ -233,7 +233,7 @@ async fn a_user_without_permissions_is_told_which_are_missing_and_never_to_start
         let (code, findings) = examine(&as_user(&user, "secret")).await;
         let (verdict, text) = finding(&findings, check);
         assert!(code == Some(5) && verdict == "fail" && text.contains(says), "{name}: {findings}");
-        assert!(text.contains("give the user") && !text.contains("start Redis"), "{name}: {text}");
+        assert!(text.contains("grant the user") && !text.contains("start Redis"), "{name}: {text}");
         let all = findings.as_array().unwrap();
         assert!(check == "connection" || all.len() > 6, "{name}: the server's checks are reported: {findings}");
     }

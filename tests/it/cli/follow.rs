@@ -51,7 +51,7 @@ async fn following_outlasts_a_restart_of_redis_and_ends_with_0_on_sigterm() {
     let follow = here.program.start(webhook("acme", &["logs", &webhook_id, "--follow", "--json"]));
     follow.wait_for_line(first["deliveryId"].as_str().unwrap()).await;
     redis.kill9();
-    follow.wait_for_line("following goes on when Redis is back").await;
+    follow.wait_for_line("following continues when it is back").await;
     redis.restart();
     let second = test().await;
     follow.wait_for_line(second["deliveryId"].as_str().unwrap()).await;

@@ -45,13 +45,13 @@ async fn a_missing_wrong_or_needless_password_is_reported_in_the_servers_words()
     let redis = RedisServer::start(AppendFsync::No);
     let at = |user: &str| format!("redis://{user}127.0.0.1:{}/", redis.port());
     let mut connection = redis.connection().await;
-    let needless = ["without any password configured", "leave the password out of redis.url"];
+    let needless = ["without any password configured", "remove the password from redis.url"];
     assert_each_command_says(&at(":secret@"), &needless).await;
     assert_each_command_says(&format!("{}99", at("")), &["DB index is out of range", "a database that this Redis has"])
         .await;
     ask(&mut connection, &["CONFIG", "SET", "requirepass", "secret"]).await;
     assert_each_command_says(&at(""), &["NOAUTH Authentication required", "redis://user:password@host"]).await;
-    let wrong = ["WRONGPASS invalid username-password pair", "mend the user name or the password"];
+    let wrong = ["WRONGPASS invalid username-password pair", "correct the user name or the password"];
     assert_each_command_says(&at(":other@"), &wrong).await;
     assert_each_command_says(&at("nobody:secret@"), &wrong).await;
 }
@@ -102,8 +102,11 @@ async fn a_redis_that_loads_its_data_gets_the_advice_to_wait_and_not_to_start_it
         answer.is_err_and(|error| error.code() == Some("LOADING")).then_some(())
     })
     .await;
-    assert_each_command_says(&redis.url(), &["LOADING", "is loading the dataset", "wait until it has loaded its data"])
-        .await;
+    assert_each_command_says(
+        &redis.url(),
+        &["LOADING", "is loading the dataset", "wait until Redis has loaded its data"],
+    )
+    .await;
     loading.abort();
 }
 
@@ -119,5 +122,5 @@ async fn protected_mode_is_named_if_the_machine_has_an_address_to_try_it_from() 
     let redis = RedisServer::start(AppendFsync::No);
     ask(&mut redis.connection().await, &["CONFIG", "SET", "bind", &format!("127.0.0.1 {own}")]).await;
     let url = format!("redis://{own}:{}/", redis.port());
-    assert_each_command_says(&url, &["DENIED", "unning in protected mode", "give Redis a password"]).await;
+    assert_each_command_says(&url, &["DENIED", "unning in protected mode", "set a password in Redis"]).await;
 }

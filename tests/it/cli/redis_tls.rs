@@ -91,19 +91,19 @@ async fn unreadable_system_authorities_affect_only_connections_that_need_them() 
         "the valid authority next to a malformed one"
     );
     let without = secure.program().env("SSL_CERT_FILE", "/nowhere.pem");
-    assert_refused_with(&without, 5, &["UnknownIssuer", "with redis.ca"]).await;
+    assert_refused_with(&without, 5, &["UnknownIssuer", "set redis.ca"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authoritys_own_certificate_is_5_and_advises_one_that_it_signed() {
     let secure = Secure::start(authority_pem_for(&["localhost"]), false);
     let believed = secure.program().env("LYNKHOOK_REDIS__CA", path(&secure.certificate));
-    assert_refused_with(&believed, 5, &["have one signed by it, and name that authority in redis.ca"]).await;
+    assert_refused_with(&believed, 5, &["give Redis one signed by it, and name the authority in redis.ca"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_that_is_not_known_is_5_and_advises_redis_ca() {
-    let says = ["UnknownIssuer", "with redis.ca"];
+    let says = ["UnknownIssuer", "set redis.ca"];
     assert_refused_with(&Secure::start(trusted_pem(), false).program(), 5, &says).await;
     let other = Secure::start(pem_for(&["localhost"], false), false);
     assert_refused_with(&other.believed(), 5, &says).await;
@@ -112,7 +112,7 @@ async fn an_authority_that_is_not_known_is_5_and_advises_redis_ca() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_for_another_name_is_5_and_advises_the_name() {
     let secure = Secure::start(pem_for(&["elsewhere.test"], true), false);
-    assert_refused_with(&secure.believed(), 5, &["a name that the certificate of Redis has"]).await;
+    assert_refused_with(&secure.believed(), 5, &["a name in redis.url that the certificate of Redis has"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,5 +172,5 @@ async fn a_redis_without_tls_is_5_and_the_scheme_is_named() {
     let url = RedisServer::shared().url().replace("redis://", "rediss://");
     let program = Program::new(RedisServer::shared(), "tls").env("LYNKHOOK_REDIS__URL", url);
     let hasty = program.env("LYNKHOOK_REDIS__CONNECT_TIMEOUT", "300ms");
-    assert_refused_with(&hasty, 5, &["timed out while connecting with TLS", "is redis://"]).await;
+    assert_refused_with(&hasty, 5, &["timed out while connecting with TLS", "needs redis://"]).await;
 }
