@@ -106,7 +106,7 @@ async fn no_error_about_a_webhook_in_redis_shows_its_contents() {
     here.drained().await;
     worker.sigterm();
     seen.take(&worker.output(SOON).await);
-    assert!(seen.logged.contains("credentials cannot be used") && seen.logged.contains("not written by Lynkhook"));
+    assert!(seen.logged.contains("credentials cannot be used") && seen.logged.contains("not what Lynkhook writes"));
     for (place, text) in [("settings", &seen.answered), ("an answer", &seen.printed), ("an error", &seen.logged)] {
         assert_hidden(place, text, [TOKEN, VALUE, SECRETS_KEY, &other_key]);
     }
