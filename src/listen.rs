@@ -262,9 +262,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_no_file_descriptor_is_left_the_server_pauses_and_then_goes_on() {
+    async fn while_no_file_descriptor_is_left_the_server_pauses_and_then_continues() {
         const ALONE: &str = "LYNKHOOK_TEST_ALONE";
-        const NAME: &str = "listen::tests::while_no_file_descriptor_is_left_the_server_pauses_and_then_goes_on";
+        const NAME: &str = "listen::tests::while_no_file_descriptor_is_left_the_server_pauses_and_then_continues";
         // The limit applies to the whole process, so the test runs in a process of its own.
         if std::env::var_os(ALONE).is_none() {
             let mut alone = std::process::Command::new(std::env::current_exe().unwrap());

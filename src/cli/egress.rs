@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_input_is_taken_for_what_it_looks_like() {
+    fn the_kind_of_an_input_follows_from_its_form() {
         for (input, expected) in [
             ("192.0.2.1", Kind::Ip),
             ("2001:db8::1", Kind::Ip),

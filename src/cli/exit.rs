@@ -153,12 +153,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_said_once_and_the_next_step_last() {
+    fn a_line_has_each_cause_once_and_the_next_step_last() {
         let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
         let error = anyhow::Error::from(WebhooksError::Store(StoreError::Unreachable(refused.into())));
         assert_eq!(
             line(&error),
-            "Redis is unreachable: connection refused; start Redis, or mend redis.url (LYNKHOOK_REDIS__URL)"
+            "Redis is unreachable: connection refused; start Redis, or correct redis.url (LYNKHOOK_REDIS__URL)"
         );
         assert_eq!(Exit::of(&error), Exit::Redis);
         let error = anyhow::anyhow!("no such\nfile").context("cannot read x");

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_leaves_is_no_error_and_a_full_disk_is_one() {
+    fn a_reader_that_leaves_is_not_an_error_but_a_full_disk_is() {
         assert_eq!(write_to(&mut Vec::new(), "x").unwrap(), Reader::Present);
         assert_eq!(write_to(&mut Pipe(io::ErrorKind::BrokenPipe), "x").unwrap(), Reader::Gone);
         assert!(write_to(&mut Pipe(io::ErrorKind::StorageFull), "x").is_err());
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_no_trailing_blanks_and_wraps_only_what_may() {
+    fn a_table_has_no_trailing_blanks_and_wraps_only_flexible_columns() {
         let rows = || [["one".to_owned(), "a sentence that is long".to_owned()]];
         let plain = || table(["Key", "Text"], rows());
         assert_eq!(render(plain(), None), "Key  Text\none  a sentence that is long\n");

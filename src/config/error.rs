@@ -62,7 +62,7 @@ pub enum ConfigError {
         message: String,
     },
     /// No setting has this name.
-    #[error("there is no setting `{key}` ({origin}){}; config/default.toml lists all settings", did_you_mean(nearest.as_ref()))]
+    #[error("there is no setting `{key}` ({origin}){}; config/default.toml lists them all", did_you_mean(nearest.as_ref()))]
     UnknownKey {
         /// The name, with its section.
         key: String,
@@ -73,7 +73,7 @@ pub enum ConfigError {
     },
     /// A variable begins like a setting but names none.
     #[error(
-        "the environment variable {name} names no setting{}; correct or unset it (config/default.toml lists all settings)",
+        "the environment variable {name} names no setting{}; correct or unset it (config/default.toml lists them all)",
         did_you_mean(nearest.as_ref())
     )]
     UnknownVariable {
@@ -95,7 +95,7 @@ pub enum ConfigError {
         key: String,
         /// The value's source.
         origin: Origin,
-        /// The value, or its type alone where the value may be a secret.
+        /// The value, or only its type if the value may be a secret.
         found: String,
         /// The values that it may have, with an example.
         expected: String,
@@ -125,7 +125,8 @@ pub enum ConfigError {
     },
     /// An attempt could outlive its lease.
     #[error(
-        "`worker.lease` is {}, so an attempt could outlive it; raise it to {} or more (`worker.start_within` {} + `delivery.timeout` {} + {}), or lower one of these",
+        "`worker.lease` is {}, so an attempt could outlive it; raise it to {} or more (`worker.start_within` {} + \
+         `delivery.timeout` {} + {}), or lower one of these",
         format_duration(*lease), format_duration(*start_within + *timeout + *margin),
         format_duration(*start_within), format_duration(*timeout), format_duration(*margin)
     )]
@@ -141,7 +142,9 @@ pub enum ConfigError {
     },
     /// After one lost renewal, a healthy worker's leases would be too old to start on.
     #[error(
-        "`worker.renew_every` is {}, so after one lost renewal a lease may be {} old (± 20 % included), but `worker.start_within` is {}: deliveries would wait for renewals; lower `worker.renew_every`, or raise `worker.start_within` above that age",
+        "`worker.renew_every` is {}, so after one lost renewal a lease may be {} old (± 20 % included), but \
+         `worker.start_within` is {}: deliveries would wait for renewals; lower `worker.renew_every`, or raise \
+         `worker.start_within` above that age",
         format_duration(*renew_every), format_duration(*renew_every * 12 / 5), format_duration(*start_within)
     )]
     RenewalTooSlow {
@@ -152,7 +155,9 @@ pub enum ConfigError {
     },
     /// An attempt in flight could lack a connection.
     #[error(
-        "`egress.max_connections` is {most}, but `worker.concurrency` {concurrency} needs {needed} connections (64 more than attempts in flight); raise `egress.max_connections`, or set it to 0, so that it follows `worker.concurrency`"
+        "`egress.max_connections` is {most}, but `worker.concurrency` {concurrency} needs {needed} connections (64 \
+         more than attempts in flight); raise `egress.max_connections`, or set it to 0, so that it follows \
+         `worker.concurrency`"
     )]
     TooFewConnections {
         /// `egress.max_connections`.
@@ -164,7 +169,8 @@ pub enum ConfigError {
     },
     /// Both settings for sealing keys are set.
     #[error(
-        "both `secrets.key` ({key}) and `secrets.key_file` ({key_file}) are set; keep one and remove the other, or set the other to \"\""
+        "both `secrets.key` ({key}) and `secrets.key_file` ({key_file}) are set; keep one and remove the other, or set the \
+         other to \"\""
     )]
     TwoKeys {
         /// The key's source.
@@ -174,7 +180,8 @@ pub enum ConfigError {
     },
     /// The sealing key's file cannot be used. Its name is not shown: it may be the key itself, put there by mistake.
     #[error(
-        "cannot read the file that `secrets.key_file` ({origin}) names: {source}; it must be a readable file with one key per line and nothing else"
+        "cannot read the file that `secrets.key_file` ({origin}) names: {source}; it must be a readable file with \
+         one key per line and nothing else"
     )]
     KeyFile {
         /// The source of the file's name.

@@ -383,7 +383,7 @@ fn a_variable_that_is_not_utf8_is_an_error_only_if_it_is_ours() {
 }
 
 #[test]
-fn a_settings_file_and_a_key_file_are_read_behind_a_byte_order_mark_and_refused_as_utf_16() {
+fn a_settings_file_and_a_key_file_are_read_after_a_byte_order_mark_and_refused_as_utf_16() {
     let (settings, key) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
     let secret = "dGVzdHMgb25seSwgbmV2ZXIgYSByZWFsIHNlY3JldCE=";
     std::fs::write(key.path(), format!("\u{feff}{secret}\r\n")).unwrap();

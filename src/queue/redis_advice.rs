@@ -5,14 +5,14 @@ use rustls::{AlertDescription, CertificateError, Error};
 use crate::store::StoreError;
 
 /// Advice for a missing permission. It also tells a check that only lacks a permission from one that found a fault.
-pub(super) const RIGHTS: &str = "grant the user in redis.url this permission (ACL SETUSER); `lynkhook doctor --role` lists all \
-                                 missing permissions";
+pub(super) const RIGHTS: &str = "grant the user in redis.url this permission (ACL SETUSER); `lynkhook doctor --role` \
+                                 lists all missing permissions";
 pub(super) const KEYS: &str =
     "grant the user in redis.url access to all keys that begin with redis.prefix (ACL SETUSER)";
 const SELECT: &str =
     "grant the user in redis.url this permission (ACL SETUSER, +select), or name no database in redis.url";
-pub(super) const FOREIGN: &str = "a key under redis.prefix was not written by Lynkhook: find it (redis-cli --scan, TYPE) and move it \
-                                  away, or use another redis.prefix";
+pub(super) const FOREIGN: &str = "a key under redis.prefix was not written by Lynkhook: find it (redis-cli --scan, \
+                                  TYPE) and move it away, or use another redis.prefix";
 const PRIMARY: &str = "name the primary in redis.url: a replica accepts no writes";
 
 /// The next step; `None` if the error's own text says it.
@@ -62,14 +62,15 @@ fn of_silence(error: &StoreError) -> Option<&'static str> {
     }
     match error {
         _ if error.is_of_late_tls() => Some(
-            "start Redis, or correct redis.url (LYNKHOOK_REDIS__URL): a server without TLS may not answer at all, and needs \
-             redis://",
+            "start Redis, or correct redis.url (LYNKHOOK_REDIS__URL): a server without TLS may not answer at all, and \
+             needs redis://",
         ),
         StoreError::Unreachable(_) if error.is_unreadable() => {
             Some("the server is not Redis, or expects TLS: correct redis.url (LYNKHOOK_REDIS__URL)")
         }
         StoreError::Unreachable(cause) if cause.is_connection_dropped() && !cause.is_connection_refusal() => Some(
-            "Redis, or a proxy in front of it, closed the connection: check its log, maxclients, and whether it requires TLS",
+            "Redis, or a proxy in front of it, closed the connection: check its log, maxclients, and whether it \
+             requires TLS",
         ),
         StoreError::Unreachable(_) => Some("start Redis, or correct redis.url (LYNKHOOK_REDIS__URL)"),
         StoreError::Denied(_) => Some("correct the user name or the password in redis.url (LYNKHOOK_REDIS__URL)"),
@@ -89,14 +90,16 @@ fn of_tls(fault: &Error) -> &'static str {
             "give Redis a certificate that is still valid"
         }
         Error::InvalidCertificate(CertificateError::Other(other)) if other.to_string() == "CaUsedAsEndEntity" => {
-            "the certificate of Redis is that of an authority: give Redis one signed by it, and name the authority in redis.ca"
+            "the certificate of Redis is that of an authority: give Redis one signed by it, and name the authority in \
+             redis.ca"
         }
         Error::InvalidCertificate(_) => "give Redis another certificate",
         Error::AlertReceived(AlertDescription::CertificateRequired) => {
             "Redis requires a client certificate: set redis.client_cert and redis.client_key"
         }
         Error::AlertReceived(_) => {
-            "if Redis requires a client certificate, set redis.client_cert and redis.client_key to one that its authority signed"
+            "if Redis requires a client certificate, set redis.client_cert and redis.client_key to one that its \
+             authority signed"
         }
         Error::InvalidMessage(_) => "the server there does not speak TLS: use redis://, or the TLS port, in redis.url",
         _ => "check the log of Redis",

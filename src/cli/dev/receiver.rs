@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_answer_as_they_are_told() {
+    fn each_path_gives_its_own_answer() {
         for (path, count, status) in [
             ("/crm", 1, 200),
             ("/crm", 9, 200),

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_narrow_terminal_the_fields_stand_below_the_reason() {
+    fn in_a_narrow_terminal_the_fields_are_below_the_reason() {
         let shown = to_table(&[entry(&[(b"envelope", b"{}")])], Some(60));
         assert_eq!(
             shown,

@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_that_is_reached_is_said_with_its_setting() {
+    fn a_limit_that_is_reached_is_shown_with_its_setting() {
         let none = Kept { limit: 10, ..Kept::default() };
         assert_eq!(kept(none, "held", "webhook"), "0");
         let some = Kept { entries: 12, streams: 2, ..none };

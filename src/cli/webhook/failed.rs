@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_named_by_itself_or_by_how_long_ago_it_was() {
+    fn a_time_is_given_as_itself_or_as_an_age() {
         assert_eq!(since("2h"), Ok(Since::Ago(Duration::from_secs(7200))));
         assert_eq!(since("1d 30m"), Ok(Since::Ago(Duration::from_secs(88_200))));
         let noon = "2026-03-26T12:00:00Z".parse().unwrap();

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_file_is_read_behind_a_byte_order_mark_and_refused_as_utf_16() {
+    fn a_secret_file_is_read_after_a_byte_order_mark_and_refused_as_utf_16() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all("\u{feff}t0ken\r\n".as_bytes()).unwrap();
         assert_eq!(*secret(file.path()).unwrap(), "t0ken");

@@ -61,8 +61,8 @@ fn ids(audits: &[(u16, &Audit)]) -> Finding {
 
 fn trims(audits: &[(u16, &Audit)]) -> Finding {
     const CHECK: &str = "trims";
-    let advice = "find the client that trims the queue or deletes from it (XTRIM, XDEL, XADD with MAXLEN), never use MAXLEN on \
-                  the queue, and push the lost events again";
+    let advice = "find the client that trims the queue or deletes from it (XTRIM, XDEL, XADD with MAXLEN), never use \
+                  MAXLEN on the queue, and push the lost events again";
     let now: u64 = audits.iter().map(|(_, audit)| audit.entries_trimmed).sum();
     let noticed = audits.iter().filter_map(|(_, audit)| audit.trim_noticed).min();
     if audits.iter().any(|(_, audit)| audit.trimmed) {

@@ -80,8 +80,9 @@ pub(super) fn webhooks(SettingsLooked { accounts, complete, unreadable }: &Setti
     let more = if count > named.len() { format!(", and {} more", count - named.len()) } else { String::new() };
     let found =
         format!("the settings of {accounts} accounts were checked; unreadable: {count}: {}{more}", named.join(", "));
-    let advice = "these webhooks get no deliveries, and nothing kept for them is deleted: either restore the value (held deliveries \
-                  are then released within the hour), or remove the key or field (the next visit then drops what is kept for it)";
+    let advice = "these webhooks get no deliveries, and nothing kept for them is deleted: either restore the value \
+                  (held deliveries are then released within the hour), or remove the key or field (the next visit then drops \
+                  what is kept for it)";
     fail("webhooks", found, advice)
 }
 
@@ -91,9 +92,9 @@ pub(super) fn workers(status: &Status) -> Finding {
         (0, _) => warn("workers", "none is alive, so nothing is delivered", "start one: lynkhook worker"),
         (count, None) => pass("workers", format!("{count} alive")),
         (_, Some((name, lacking))) => {
-            let advice = "if names cannot be looked up, check the name servers of that machine (dns.servers, or /etc/resolv.conf); \
-                          otherwise raise its limit of open files (ulimit -n) or egress.max_connections, or find the cause of \
-                          the shortage of files, ports or memory there";
+            let advice = "if names cannot be looked up, check the name servers of that machine (dns.servers, or \
+                          /etc/resolv.conf); otherwise raise its limit of open files (ulimit -n) or \
+                          egress.max_connections, or find the cause of the shortage of files, ports or memory there";
             fail("workers", format!("deliveries wait in {name}: {lacking}"), advice)
         }
     }

@@ -84,7 +84,7 @@ fn replicas_that_lag_and_clocks_that_differ_are_warnings() {
 }
 
 #[test]
-fn a_schema_that_differs_fails_with_what_to_set() {
+fn a_schema_that_differs_fails_with_the_value_to_set() {
     let noted = |schema: &str, partitions: &str| Some((schema.to_owned(), partitions.to_owned()));
     assert_says(&schema(None, 4), Verdict::Pass, "yet");
     assert_says(&schema(noted("1", "4").as_ref(), 4), Verdict::Pass, "partitions: 4");
