@@ -62,7 +62,10 @@ pub enum ConfigError {
         message: String,
     },
     /// No setting has this name.
-    #[error("there is no setting `{key}` ({origin}){}; config/default.toml lists them all", did_you_mean(nearest.as_ref()))]
+    #[error(
+        "there is no setting `{key}` ({origin}){}; config/default.toml lists all settings",
+        did_you_mean(nearest.as_ref())
+    )]
     UnknownKey {
         /// The name, with its section.
         key: String,
@@ -73,7 +76,7 @@ pub enum ConfigError {
     },
     /// A variable begins like a setting but names none.
     #[error(
-        "the environment variable {name} names no setting{}; correct or unset it (config/default.toml lists them all)",
+        "the environment variable {name} names no setting{}; correct or unset it; config/default.toml lists all settings",
         did_you_mean(nearest.as_ref())
     )]
     UnknownVariable {
@@ -169,8 +172,8 @@ pub enum ConfigError {
     },
     /// Both settings for sealing keys are set.
     #[error(
-        "both `secrets.key` ({key}) and `secrets.key_file` ({key_file}) are set; keep one and remove the other, or set the \
-         other to \"\""
+        "both `secrets.key` ({key}) and `secrets.key_file` ({key_file}) are set; keep one and remove the other, or set \
+         the other to \"\""
     )]
     TwoKeys {
         /// The key's source.

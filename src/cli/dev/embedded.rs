@@ -79,7 +79,7 @@ impl Redis {
             biased;
             ended = redis.ended() => bail!("{ended:#}: {}", last_lines(home)),
             ready = timeout(STARTING, ready(port)) => {
-                ready.map_err(|_| anyhow!("{SERVER} gave no answer for {} s: {}", STARTING.as_secs(), last_lines(home)))?;
+                ready.map_err(|_| anyhow!("{SERVER} was silent for {} s: {}", STARTING.as_secs(), last_lines(home)))?;
             }
         }
         Ok(redis)

@@ -63,7 +63,8 @@ impl Read<'_> {
 ///   and ends at most `delivery.timeout` later; the margin is for the step that settles it. With less, another
 ///   worker could take the entry over while the request is on its way.
 /// - `2 × renew_every × 1.2 < start_within`. Renewals come every `renew_every` ± 20 %. If one is lost, the next comes
-///   before `start_within` has passed since the one before, so that no delivery waits for it, and long before the lease ends.
+///   before `start_within` has passed since the one before. So no delivery waits for it, and it comes long before the
+///   lease ends.
 pub(super) fn check_leases(settings: &Settings) -> Result<(), ConfigError> {
     let Worker { lease, renew_every, start_within, .. } = settings.worker;
     let timeout = settings.delivery.timeout;

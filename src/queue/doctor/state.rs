@@ -81,8 +81,8 @@ pub(super) fn webhooks(SettingsLooked { accounts, complete, unreadable }: &Setti
     let found =
         format!("the settings of {accounts} accounts were checked; unreadable: {count}: {}{more}", named.join(", "));
     let advice = "these webhooks get no deliveries, and nothing kept for them is deleted: either restore the value \
-                  (held deliveries are then released within the hour), or remove the key or field (the next visit then drops \
-                  what is kept for it)";
+                  (held deliveries are then released within the hour), or remove the key or field (the next visit then \
+                  drops what is kept for it)";
     fail("webhooks", found, advice)
 }
 
