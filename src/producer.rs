@@ -1,8 +1,8 @@
 //! For backends in Rust: puts events into the queue, so that workers deliver them.
 //!
-//! A backend in another language does the same with one `XADD`. This module adds two things. It refuses an envelope
-//! that no worker would accept before it is queued, while its producer can still correct it. And it sends many events in
-//! one round trip.
+//! A backend in another language does the same with one `XADD`. This module adds two things. It judges each envelope
+//! first and refuses it if no worker would accept it, while the backend can still correct it. And it sends many events
+//! in one round trip.
 //!
 //! A connection that was closed while idle is replaced before the next event is sent. Beyond that, enqueueing is not
 //! repeated here, because a repetition adds a second event. [`EnqueueError`] tells apart the three cases of an event

@@ -76,7 +76,8 @@ pub enum ConfigError {
     },
     /// A variable begins like a setting but names none.
     #[error(
-        "the environment variable {name} names no setting{}; correct or unset it; config/default.toml lists all settings",
+        "the environment variable {name} names no setting{}; correct or unset it (config/default.toml lists all \
+         settings)",
         did_you_mean(nearest.as_ref())
     )]
     UnknownVariable {
