@@ -45,7 +45,7 @@ pub(super) struct Check {
     /// Also look up the names, and check every address that they resolve to.
     #[arg(long)]
     resolve: bool,
-    /// Print one JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
 }
@@ -56,7 +56,7 @@ pub(super) struct CheckHeader {
     /// standard input.
     #[arg(value_name = "HEADER")]
     inputs: Vec<String>,
-    /// Print one JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
 }

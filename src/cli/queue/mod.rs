@@ -16,7 +16,7 @@ pub(super) enum Command {
         /// Refresh every 2 s, until Ctrl-C.
         #[arg(long)]
         watch: bool,
-        /// Print JSON: one object, or with --watch one object per line.
+        /// Print JSON (with --watch, one object per line).
         #[arg(long)]
         json: bool,
     },

@@ -114,7 +114,7 @@ pub(super) enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Deliver failed deliveries again, starting at attempt 1. The receiver sees the same webhook-id.
+    /// Redeliver failed deliveries, starting at attempt 1. The receiver sees the same webhook-id.
     Redeliver {
         #[command(flatten)]
         target: Target,
@@ -146,7 +146,7 @@ pub(super) struct Target {
 /// The output format.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct Format {
-    /// Print JSON: one document, or with `logs --follow` one object per line.
+    /// Print JSON (with `logs --follow`, one object per line).
     #[arg(long)]
     json: bool,
 }
