@@ -71,7 +71,7 @@ enum Command {
     Enqueue(enqueue::Arguments),
 }
 
-/// Runs the program and answers its exit code.
+/// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

@@ -40,7 +40,7 @@ pub enum Disposed {
     },
 }
 
-/// Why entries could not be found or put back.
+/// The reason why entries could not be found or put back.
 #[derive(Debug, thiserror::Error)]
 pub enum RejectedError {
     /// No such entry.

@@ -51,7 +51,7 @@ pub fn init(log: &Log) -> Result<(), BadFilter> {
     } else {
         tracing_subscriber::registry().with(filter).with(fence).with(lines.json().flatten_event(true)).try_init()
     };
-    // Only a second call fails, and the first one's logging goes on.
+    // Only a second call fails, and the logging of the first continues.
     if started.is_ok() {
         std::panic::set_hook(Box::new(tell_of_panic));
     }

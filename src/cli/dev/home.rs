@@ -47,7 +47,7 @@ impl Home {
     pub(super) async fn open() -> anyhow::Result<Self> {
         let root = std::env::current_dir().context("the working directory is gone")?.join(FOLDER);
         let made = DirBuilder::new().recursive(true).mode(0o700).create(root.join("redis"));
-        made.with_context(|| format!("cannot make the folder {FOLDER}"))?;
+        made.with_context(|| format!("cannot create the folder {FOLDER}"))?;
         let path = root.join("lock");
         let opened = OpenOptions::new().create(true).append(true).open(&path);
         let lock = opened.with_context(|| format!("cannot open {FOLDER}/lock"))?;

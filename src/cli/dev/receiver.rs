@@ -81,7 +81,7 @@ impl Receiver {
         let (listener, port) = home.listen("receiver")?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        let (ca, tls) = certificate().context("cannot make the receiver's certificate")?;
+        let (ca, tls) = certificate().context("cannot create the receiver's certificate")?;
         home.write("ca.pem", &ca)?;
         let (told, received) = mpsc::channel(UNTOLD_MAX);
         let paths = Arc::new(Paths { told, counts: Mutex::default() });

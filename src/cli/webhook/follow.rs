@@ -13,7 +13,7 @@ use crate::{
     webhooks::{Webhooks, WebhooksError},
 };
 
-/// The log is read this often.
+/// The interval between two reads of the log.
 const POLL_EVERY: Duration = Duration::from_millis(500);
 /// The number of printed entries that are remembered. It is more than the log holds, because after a failover Redis may
 /// show an older log for a while.
