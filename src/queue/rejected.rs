@@ -65,7 +65,7 @@ impl RejectedError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::NotFound(_) => Failure::NotFound,
-            Self::PartitionFigures(..) | Self::Ambiguous(..) => Failure::Usage,
+            Self::Partition(..) | Self::Ambiguous(..) => Failure::Usage,
             Self::Stayed(_) => Failure::Refused,
             Self::Store(error) => error.failure(),
         }
@@ -146,7 +146,7 @@ impl Queue {
     fn partitions(&self, named: Option<u16>) -> Result<Range<u16>, RejectedError> {
         let there_are = self.store.keys().partitions();
         match named {
-            Some(named) if named >= there_are => Err(RejectedError::PartitionFigures(named, there_are)),
+            Some(named) if named >= there_are => Err(RejectedError::Partition(named, there_are)),
             Some(named) => Ok(named..named + 1),
             None => Ok(0..there_are),
         }
