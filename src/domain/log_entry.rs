@@ -1,5 +1,5 @@
-//! The delivery log's entries: one for every attempt, in the words that customers are promised. The same JSON in
-//! Redis, on the command line and in answers.
+//! The delivery log's entries, one for each attempt. Their JSON is part of what customers are promised, and is the same
+//! in Redis, on the command line and in the API's answers.
 
 use std::time::Duration;
 
@@ -13,41 +13,41 @@ use super::{
     outcome::{Class, Outcome, Phases},
 };
 
-/// A log holds the newest this many entries.
+/// The number of entries that a log keeps: the newest ones.
 pub const LOG_LIMIT: usize = 50;
 
-/// Nothing older than this is ever shown.
+/// The age up to which an entry is shown.
 pub const LOG_RETENTION: Duration = Duration::from_hours(24 * 90);
 
 /// One attempt, as the customer reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LogEntry {
-    /// Whether the receiver acknowledged it.
+    /// Whether the receiver acknowledged the event.
     pub status: Status,
     /// The event type.
     pub event: String,
     /// The response's status, or "Network Error".
     pub http_status: HttpStatus,
-    /// Which attempt this was, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u8,
-    /// How long the round trip took, in milliseconds.
+    /// The duration of the round trip, in milliseconds.
     pub duration_ms: u64,
-    /// The fault, if it failed.
+    /// The fault, if the attempt failed.
     pub error: Option<String>,
     /// Related entity ids.
     pub identifiers: Identifiers,
-    /// When the attempt was made: RFC 3339, UTC, milliseconds, by the clock of Redis.
+    /// The time of the attempt: RFC 3339, UTC, with milliseconds, by Redis's clock.
     pub time: String,
     /// The delivery's id.
     pub delivery_id: String,
-    /// Whether no further attempt follows.
+    /// Whether this was the last attempt.
     #[serde(rename = "final")]
     pub last: bool,
-    /// How often the delivery had been redelivered by hand; absent before the first time.
+    /// The number of times the delivery was redelivered by hand; absent before the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redelivery: Option<u32>,
-    /// The time of each phase, in milliseconds; absent where no request was made.
+    /// The duration of each phase, in milliseconds; absent if no request was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phases_ms: Option<PhasesMs>,
 }
@@ -62,7 +62,7 @@ pub enum Status {
     Failed,
 }
 
-/// The response's status, or that there was none.
+/// The response's status, or "Network Error" if there was no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum HttpStatus {
@@ -72,7 +72,7 @@ pub enum HttpStatus {
     NoResponse(NetworkError),
 }
 
-/// The words "Network Error".
+/// The text "Network Error".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NetworkError {
     /// "Network Error".
@@ -89,7 +89,7 @@ impl std::fmt::Display for HttpStatus {
     }
 }
 
-/// Milliseconds by phase; a phase that did not happen is absent.
+/// The duration of each phase, in milliseconds; a phase that did not happen is absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PhasesMs {
@@ -120,7 +120,8 @@ impl From<Phases> for PhasesMs {
 }
 
 impl LogEntry {
-    /// The entry of an attempt that was made at `time`, took `duration`, met `outcome` and is or is not the last.
+    /// The entry of an attempt that was made at `time`, took `duration` and had this `outcome`. `last`: no other
+    /// follows.
     pub fn of_attempt(
         delivery: &Delivery,
         facts: EnvelopeFacts,
@@ -144,7 +145,7 @@ impl LogEntry {
         }
     }
 
-    /// The entry of an attempt of which no request is known to have ended, and why.
+    /// The entry of an attempt without a finished request, as far as is known; `error` says why.
     pub fn of_no_request(
         delivery: &Delivery,
         facts: EnvelopeFacts,
@@ -155,7 +156,7 @@ impl LogEntry {
         Self { error: Some(error), ..Self::base(delivery, facts, time, last) }
     }
 
-    /// The fields of every entry, as those of a failed attempt without a response.
+    /// The fields that all entries have, filled as for a failed attempt without a response.
     fn base(delivery: &Delivery, facts: EnvelopeFacts, time: DateTime<Utc>, last: bool) -> Self {
         Self {
             status: Status::Failed,
@@ -188,7 +189,7 @@ fn refused_by_receiver(status: u16) -> String {
     let reason = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason());
     let mut text = reason.map_or_else(|| format!("HTTP {status}"), |reason| format!("HTTP {status} {reason}"));
     if matches!(status, 426 | 505) {
-        text += ": the endpoint does not want HTTP/1.1, over which deliveries go";
+        text += ": the endpoint does not accept HTTP/1.1, which deliveries use";
     }
     text
 }

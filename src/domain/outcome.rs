@@ -19,21 +19,21 @@ pub enum Outcome {
     Refused(String),
 }
 
-/// The meaning of an outcome: for the next attempt, for the endpoint's limit and for the log.
+/// The class of an outcome. The next attempt, the endpoint's limit and the log depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// The receiver acknowledged it.
+    /// The receiver acknowledged the event.
     Delivered,
     /// Another attempt may help.
     Retryable,
-    /// The receiver answered, and would answer the same again.
+    /// The receiver answered, and would give the same answer again.
     Final,
     /// The egress policy forbids the request, now and later.
     Forbidden,
 }
 
 impl Outcome {
-    /// Its meaning. No other place decides this.
+    /// The class of this outcome. No other place decides it.
     pub fn class(&self) -> Class {
         match self {
             Self::Response { status: 200..=299 } => Class::Delivered,
@@ -78,7 +78,7 @@ pub enum NetworkFault {
     /// Nothing listens at the endpoint's address and port.
     #[error("connection refused")]
     ConnectionRefused,
-    /// No route, network down, or the like.
+    /// There is no route, the network is down, or a similar fault.
     #[error("endpoint unreachable ({0})")]
     Unreachable(String),
     /// The endpoint reset the connection.
@@ -87,19 +87,19 @@ pub enum NetworkFault {
     /// The endpoint closed the connection before its headers were complete.
     #[error("connection closed while {0}")]
     Closed(Phase),
-    /// The same just after a handshake in which the endpoint did not choose HTTP/1.1.
-    #[error("{0}; perhaps the endpoint speaks only HTTP/2")]
+    /// The endpoint closed or reset the connection just after a handshake in which it did not choose HTTP/1.1.
+    #[error("{0}; the endpoint may support only HTTP/2")]
     PerhapsHttp2(Box<Self>),
     /// The endpoint refused the handshake because HTTP/1.1 was offered.
     #[error(
-        "TLS: the endpoint does not speak HTTP/1.1, over which deliveries go (alert no_application_protocol); perhaps it speaks only HTTP/2"
+        "TLS: the endpoint does not accept HTTP/1.1, which deliveries use (alert no_application_protocol); it may support only HTTP/2"
     )]
     OnlyHttp2,
     /// The TLS handshake failed.
     #[error("TLS: {0}")]
     Tls(String),
-    /// Nothing was sent, because a request must not go without its authentication and this worker cannot open the
-    /// secret. Another one may be able to, so that attempting it again is of use.
+    /// Nothing was sent: a request must not go without its authentication, and this worker cannot open the secret.
+    /// Another worker may be able to, so another attempt may help.
     #[error("nothing was sent: this webhook's credentials could not be used; ask the operator of this service")]
     NoCredentials,
     /// The response is not HTTP, or breaks a limit on it.
@@ -143,8 +143,8 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How long each phase of an attempt took; `None` where it did not happen (a kept-alive connection has no
-/// `dns`, `connect` or `tls`) or was not finished.
+/// The duration of each phase of an attempt. `None` if the phase did not happen (a kept-alive connection has no `dns`,
+/// `connect` or `tls`) or did not finish.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Phases {
     /// Looking up the host's addresses.

@@ -19,11 +19,9 @@ use webpki::EndEntityCert;
 /// Why a certificate is refused, where the library's own reason says less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ChainFault {
-    /// The last certificate of the chain is signed by one that was not sent and is not a known authority's. Whether that
-    /// is an intermediate certificate or an unknown authority's own cannot be told.
-    #[error(
-        "certificate chain is incomplete (an intermediate certificate was not sent), or its authority is not known"
-    )]
+    /// The last certificate of the chain is signed by one that was not sent and is not a known authority's. Whether
+    /// that is an intermediate certificate or an unknown authority's own cannot be told.
+    #[error("certificate chain is incomplete (an intermediate certificate was not sent), or its authority is unknown")]
     Incomplete,
     /// An RSA key below the least that is accepted.
     #[error("certificate has an RSA key of less than 2048 bits")]

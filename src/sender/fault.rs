@@ -1,7 +1,7 @@
-//! From a library's error to the customer's words.
+//! Translates the errors of libraries into the texts that customers read.
 //!
-//! Errors are told apart by their types, never by their text, and nothing of their text reaches the customer: it may
-//! hold the URL. The innermost cause that says something wins, since the outer ones only say where it happened.
+//! Errors are told apart by their types, not by their text, and their text never reaches the customer, because it may
+//! contain the URL. The innermost cause with a meaning decides, because the outer ones only say where it happened.
 
 use std::{error::Error, io};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::domain::outcome::{NetworkFault, Outcome, Phase};
 
-/// The result of an attempt whose connection ended with `error` before the headers of an answer were complete.
+/// The result of an attempt whose connection ended with `error` before the response headers were complete.
 pub(super) fn no_answer(
     error: &(dyn Error + 'static),
     has_begun: bool,
@@ -45,7 +45,7 @@ pub(super) fn met(error: &(dyn Error + 'static), phase: Phase) -> Result<Outcome
         .unwrap_or_else(|| Ok(Outcome::NetworkError(unexplained(phase))))
 }
 
-/// The cause of this error. An `io::Error` around another error leaves that one out of its `source()`.
+/// The cause of this error. If an `io::Error` wraps another error, its `source()` skips that one.
 fn inner<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),
@@ -65,7 +65,7 @@ fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Result<Outcom
     } else if let Some(tls) = error.downcast_ref::<rustls::Error>() {
         tls_fault(tls)
     } else if error.is::<InvalidDnsNameError>() {
-        NetworkFault::Tls("no certificate can be for this host name".to_owned())
+        NetworkFault::Tls("no certificate can name this host".to_owned())
     } else if let Some(io) = error.downcast_ref::<io::Error>() {
         if let Some(lacking) = lacking(io) {
             return Some(Err(NotMade::Lacking(lacking)));
@@ -81,18 +81,18 @@ fn classify(error: &(dyn Error + 'static), phase: Phase) -> Option<Result<Outcom
 
 fn io_fault(error: &io::Error, phase: Phase) -> Option<NetworkFault> {
     Some(match error.kind() {
-        TOO_MUCH => NetworkFault::InvalidResponse("more was sent than a response may hold".to_owned()),
+        TOO_MUCH => NetworkFault::InvalidResponse("it exceeds the size limit".to_owned()),
         io::ErrorKind::ConnectionRefused => NetworkFault::ConnectionRefused,
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => NetworkFault::Reset(phase),
-        // A broken pipe is what comes of writing to a connection that was closed.
+        // A broken pipe: we wrote to a connection that the endpoint had closed.
         io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
             NetworkFault::Closed(phase)
         }
         io::ErrorKind::HostUnreachable => NetworkFault::Unreachable("no route to the host".to_owned()),
         io::ErrorKind::NetworkUnreachable => NetworkFault::Unreachable("no route to its network".to_owned()),
         io::ErrorKind::NetworkDown => NetworkFault::Unreachable("network down".to_owned()),
-        io::ErrorKind::TimedOut => NetworkFault::Unreachable("no answer to TCP".to_owned()),
-        // Only a wrapper, or too vague to name.
+        io::ErrorKind::TimedOut => NetworkFault::Unreachable("TCP timed out".to_owned()),
+        // This error only wraps another, or is too vague to name.
         _ if error.raw_os_error().is_none() => return None,
         kind => NetworkFault::Unreachable(kind.to_string()),
     })
@@ -105,9 +105,9 @@ fn http_fault(error: &hyper::Error, phase: Phase) -> Option<NetworkFault> {
     } else if error.is_parse_status() {
         invalid("its status line is malformed")
     } else if error.is_parse_version_h2() {
-        invalid("HTTP/2 on a connection agreed to be HTTP/1.1")
+        invalid("HTTP/2 on a connection that was negotiated as HTTP/1.1")
     } else if error.is_parse() {
-        // The library tells these apart by its text alone. Should that change, the last line still says it.
+        // The library tells these apart only by their text. If that text changes, the last branch still applies.
         match error.to_string().as_str() {
             "invalid HTTP header parsed" => invalid("its headers are malformed"),
             "invalid content-length parsed" => invalid("its Content-Length header is malformed"),
@@ -127,7 +127,7 @@ fn http_fault(error: &hyper::Error, phase: Phase) -> Option<NetworkFault> {
 fn unexplained(phase: Phase) -> NetworkFault {
     match phase {
         Phase::Handshaking => NetworkFault::Tls("handshake failed".to_owned()),
-        Phase::Waiting => NetworkFault::InvalidResponse("HTTP ended with an error".to_owned()),
+        Phase::Waiting => NetworkFault::InvalidResponse("unspecified HTTP error".to_owned()),
         Phase::Resolving | Phase::Connecting => NetworkFault::Unreachable("connecting failed".to_owned()),
     }
 }
@@ -143,10 +143,10 @@ fn tls_text(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(error) => return certificate_text(error),
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
-            "handshake refused by the endpoint (alert handshake_failure); perhaps it wants a client certificate, or shares no cipher suite, curve or key type with us (CBC suites and RSA key exchange are not spoken)"
+            "handshake refused by the endpoint (alert handshake_failure); it may require a client certificate, or have no cipher suite, curve or key type in common with us (CBC suites and RSA key exchange are not supported)"
         }
         rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
-            "the endpoint speaks neither TLS 1.2 nor TLS 1.3 (alert protocol_version)"
+            "the endpoint supports neither TLS 1.2 nor TLS 1.3 (alert protocol_version)"
         }
         rustls::Error::AlertReceived(alert) => {
             return format!("handshake refused by the endpoint (alert {})", alert_name(*alert));
@@ -160,14 +160,14 @@ fn tls_text(error: &rustls::Error) -> String {
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
             | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled,
-        ) => "the endpoint speaks neither TLS 1.2 nor TLS 1.3",
-        rustls::Error::PeerIncompatible(_) => "the endpoint and we have no cipher or parameter in common",
+        ) => "the endpoint supports neither TLS 1.2 nor TLS 1.3",
+        rustls::Error::PeerIncompatible(_) => "the endpoint has no cipher or parameter in common with us",
         rustls::Error::InvalidMessage(_)
         | rustls::Error::InappropriateMessage { .. }
         | rustls::Error::InappropriateHandshakeMessage { .. }
         | rustls::Error::PeerMisbehaved(_)
         | rustls::Error::PeerSentOversizedRecord
-        | rustls::Error::DecryptError => "the endpoint breaks the rules of TLS",
+        | rustls::Error::DecryptError => "the endpoint violates the TLS protocol",
         _ => "handshake failed",
     }
     .to_owned()
@@ -194,18 +194,19 @@ fn certificate_text(error: &CertificateError) -> String {
         CertificateError::Other(OtherError(other)) if let Some(fault) = other.downcast_ref::<ChainFault>() => {
             return fault.to_string();
         }
-        // Its type belongs to a library that is not among ours. Should its name change, the line below still says it.
+        // The type belongs to a library that this program does not name as a dependency. If the type's name changes,
+        // the branch below applies.
         CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
-            "certificate is self-signed, or an authority's own and not a server's"
+            "certificate is self-signed, or belongs to a certificate authority instead of a server"
         }
-        // Names of the library's for rare defects.
+        // Rare defects, named as the library names them.
         CertificateError::Other(other) => return format!("certificate is not acceptable ({other})"),
         _ => "certificate is not acceptable",
     }
     .to_owned()
 }
 
-/// An alert as RFC 8446 spells it: `handshake_failure`. An alert without a name is its number.
+/// The name of an alert as RFC 8446 spells it, such as `handshake_failure`; its number if it has no name.
 fn alert_name(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::UnknownCA => return "unknown_ca".to_owned(),
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_counts_where_the_inner_error_says_nothing() {
+    fn the_kind_decides_if_the_inner_error_has_no_meaning() {
         let wrapped = io::Error::other(io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof"));
         assert_eq!(network_error(wrapped), "connection closed while negotiating TLS");
     }
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_certificate_is_told_in_plain_words() {
+    fn a_certificates_fault_is_named_in_plain_words() {
         let table = [
             (CertificateError::Expired, "TLS: certificate expired"),
             (CertificateError::NotValidYet, "TLS: certificate not yet valid"),

@@ -69,7 +69,7 @@ async fn every_outcome_is_as_the_table_says() {
         (
             "unknown authority",
             Identity::UnknownAuthority,
-            "TLS: certificate chain is incomplete (an intermediate certificate was not sent), or its authority is not known",
+            "TLS: certificate chain is incomplete (an intermediate certificate was not sent), or its authority is unknown",
         ),
         ("self-signed", Identity::SelfSigned, "TLS: certificate is not signed by a known authority"),
         ("no TLS", Identity::PlainTcp, "TLS: the endpoint does not speak TLS"),

@@ -222,7 +222,7 @@ async fn a_refused_connection_is_no_attempt_where_others_show_that_it_is_the_hos
 #[tokio::test]
 async fn an_endpoint_that_closes_just_after_the_handshake_may_speak_http_2_only_unless_it_chose_http_1_1() {
     let closed = "connection closed while waiting for the response";
-    let hint = "; perhaps the endpoint speaks only HTTP/2";
+    let hint = "; the endpoint may support only HTTP/2";
     for (chosen, after_ms, more) in [(None, 0, hint), (None, 600, ""), (Some("http/1.1"), 0, "")] {
         let mut tls = good_tls();
         tls.alpn_protocols = chosen.into_iter().map(|name| name.as_bytes().to_vec()).collect();

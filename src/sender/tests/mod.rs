@@ -194,7 +194,7 @@ async fn what_is_wrong_with_tls_is_named() {
         (tls_of_authority(&authority("unknown")), own),
         (
             alpn(),
-            "TLS: the endpoint does not speak HTTP/1.1, over which deliveries go (alert no_application_protocol); perhaps it speaks only HTTP/2",
+            "TLS: the endpoint does not accept HTTP/1.1, which deliveries use (alert no_application_protocol); it may support only HTTP/2",
         ),
     ];
     for (tls, text) in table {
@@ -266,8 +266,8 @@ async fn met_openssl(key: &[&str], server: &[&str]) -> String {
 #[tokio::test]
 async fn a_server_with_old_tls_other_suites_a_wish_for_a_certificate_or_a_short_key_is_told_what_it_may_be() {
     let rsa = |bits: &'static str| ["-newkey", bits];
-    let suites = "TLS: handshake refused by the endpoint (alert handshake_failure); perhaps it wants a client certificate, or shares no cipher suite, curve or key type with us (CBC suites and RSA key exchange are not spoken)";
-    let old = "TLS: the endpoint speaks neither TLS 1.2 nor TLS 1.3 (alert protocol_version)";
+    let suites = "TLS: handshake refused by the endpoint (alert handshake_failure); it may require a client certificate, or have no cipher suite, curve or key type in common with us (CBC suites and RSA key exchange are not supported)";
+    let old = "TLS: the endpoint supports neither TLS 1.2 nor TLS 1.3 (alert protocol_version)";
     let short = "TLS: certificate has an RSA key of less than 2048 bits";
     let weak = "DEFAULT:@SECLEVEL=0";
     let table: [(&str, &[&str], &str); 8] = [

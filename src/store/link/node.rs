@@ -33,7 +33,8 @@ use crate::{
 
 /// An answer that is late gets this much more time, so that the socket is looked at once more.
 const LAST_LOOK: Duration = Duration::from_millis(250);
-/// A connection without an answer for this long may have been closed meanwhile. Asking costs one round trip in this time at most.
+/// A connection without an answer for this long may have been closed meanwhile. Asking costs one round trip in this
+/// time at most.
 const QUIET: Duration = Duration::from_millis(5);
 /// Data that is sent and not acknowledged for this long breaks the connection.
 const DEAD_PEER: Duration = Duration::from_secs(20);
@@ -111,8 +112,8 @@ impl Node {
     }
 
     /// Runs several commands in one round trip, each with an answer of its own: the server may take some and refuse
-    /// others. For commands that are not safe to repeat: they are sent only on a connection that serves, and what is known of a
-    /// failure is said.
+    /// others. For commands that are not safe to repeat: they are sent only on a connection that serves, and what is
+    /// known of a failure is said.
     pub(in crate::store) async fn run_each<T: FromRedisValue>(
         &self,
         pipeline: &mut Pipeline,
@@ -134,8 +135,8 @@ impl Node {
         self.judge(shared.number, answer)
     }
 
-    /// A connection of one's own, for reads that block; its user awaits its answers with [`answered`]. What Redis tells of its
-    /// own accord is `heard` in its order among the answers: before those that were sent after it.
+    /// A connection of one's own, for reads that block; its user awaits its answers with [`answered`]. What Redis tells
+    /// of its own accord is `heard` in its order among the answers: before those that were sent after it.
     pub(in crate::store) async fn dedicated(
         &self,
         heard: impl Fn(PushInfo) + Send + Sync + 'static,
@@ -157,8 +158,8 @@ impl Node {
         answered(self.response_timeout, asking).await
     }
 
-    /// The shared connection, replaced if it was closed while nothing was sent on it: by Redis (`timeout`, `CLIENT KILL`), or by
-    /// a proxy that may not even say so.
+    /// The shared connection, replaced if it was closed while nothing was sent on it: by Redis (`timeout`, `CLIENT
+    /// KILL`), or by a proxy that may not even say so.
     async fn proven(&self) -> Result<Shared, StoreError> {
         let mut shared = self.shared().await?;
         let answered = *locked(&self.answered);
@@ -188,7 +189,8 @@ impl Node {
         {
             return Err(error.clone());
         }
-        // In a box: this happens seldom, and whatever asks Redis, every delivery above all, would keep as much room for it.
+        // In a box: this happens seldom, and whatever asks Redis, every delivery above all, would keep as much room for
+        // it.
         let opened = Box::pin(self.open_shared()).await;
         *last_failure = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
         let connection = opened?;
@@ -260,8 +262,8 @@ impl Node {
         }
     }
 
-    /// Why Redis closed a new connection. It says so (too many clients, protected mode) before it is asked for anything, and
-    /// whoever has written by then may lose it: so this connects once more and only listens.
+    /// Why Redis closed a new connection. It says so (too many clients, protected mode) before it is asked for
+    /// anything, and whoever has written by then may lose it: so this connects once more and only listens.
     async fn last_words(&self, error: redis::RedisError) -> StoreError {
         let mut line = Vec::new();
         let listening = async {
@@ -300,12 +302,13 @@ fn certificates(tls: &config::RedisTls) -> TlsCertificates {
     TlsCertificates { client_tls, root_cert: tls.ca.clone().or_else(authorities_of_the_system) }
 }
 
-/// The system's authorities, in PEM; nothing where there are none, and the client believes its built-in list. What cannot be read is
-/// left out: left to itself, the client would refuse all of them for its sake, and at each connection.
+/// The system's authorities, in PEM; nothing where there are none, and the client believes its built-in list. What
+/// cannot be read is left out: left to itself, the client would refuse all of them for its sake, and at each
+/// connection.
 fn authorities_of_the_system() -> Option<Vec<u8>> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
-        tracing::warn!(%error, "an authority of this system cannot be read and is not believed by redis.url");
+        tracing::warn!(%error, "a certificate authority of this system cannot be read, so redis.url does not trust it");
     }
     let usable = found.certs.iter().filter(|der| webpki::anchor_from_trusted_cert(der).is_ok());
     let in_pem = |der| format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der));
@@ -313,8 +316,8 @@ fn authorities_of_the_system() -> Option<Vec<u8>> {
     (!pem.is_empty()).then(|| pem.into_bytes())
 }
 
-/// Awaits an answer for up to `limit`. When a process goes on that stood still, its timers are over and the answer lies unread
-/// in the socket. The client's own limit would drop that answer, so this one lets the socket be read once more.
+/// Awaits an answer for up to `limit`. When a process goes on that stood still, its timers are over and the answer lies
+/// unread in the socket. The client's own limit would drop that answer, so this one lets the socket be read once more.
 pub(in crate::store) async fn answered<T>(
     limit: Duration,
     asking: impl Future<Output = redis::RedisResult<T>>,

@@ -1,4 +1,5 @@
-//! Failed deliveries: listed and redelivered. Envelopes stay in Redis: listing leaves them out, redelivering moves them there.
+//! Failed deliveries: listed and redelivered. Envelopes stay in Redis: listing leaves them out, redelivering moves them
+//! there.
 
 use super::{entry_range::EntryRange, webhooks::parse};
 use crate::{
@@ -66,7 +67,9 @@ impl Store {
         };
         let entries = page.into_iter().filter_map(|entry| {
             let id = entry.0.clone();
-            read(entry).inspect_err(|error: &StoreError| tracing::warn!(%error, entry = id, "passed over")).ok()
+            read(entry)
+                .inspect_err(|error: &StoreError| tracing::warn!(%error, entry = id, "skipped an unreadable entry"))
+                .ok()
         });
         Ok(FailedPage { entries: entries.collect(), oldest })
     }

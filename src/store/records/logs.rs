@@ -21,7 +21,7 @@ impl Store {
         script.arg(Keys::member(account, id));
         let answer: String = self.at(partition).run_script(&script).await?;
         if answer == "UNLOGGED" {
-            tracing::warn!(%account, webhook = %id, "Redis refused the log entry; lynkhook doctor says why");
+            tracing::warn!(%account, webhook = %id, "Redis refused the log entry; run `lynkhook doctor` to see why");
         }
         Ok(answer != "GONE")
     }
@@ -35,7 +35,9 @@ impl Store {
         let oldest = timestamp(self.now(partition).await? - LOG_RETENTION);
         // One that cannot be read does not hide the others.
         let read = all.iter().filter_map(|json| {
-            parse::<LogEntry>(&key, json).inspect_err(|error| tracing::warn!(%error, "passed over")).ok()
+            parse::<LogEntry>(&key, json)
+                .inspect_err(|error| tracing::warn!(%error, "skipped an unreadable entry"))
+                .ok()
         });
         Ok(read.filter(|entry| entry.time >= oldest).collect())
     }

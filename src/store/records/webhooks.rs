@@ -48,8 +48,8 @@ pub(in crate::store) type Field = (Vec<u8>, Vec<u8>);
 pub type WebhookEntry = (String, Result<Webhook, StoreError>);
 
 impl Store {
-    /// The webhooks of several accounts of one partition, in their order, in one round trip, as they are in Redis now; that
-    /// is known from then on.
+    /// The webhooks of several accounts of one partition, in their order, in one round trip, as they are in Redis now;
+    /// that is known from then on.
     pub async fn subscriptions(
         &self,
         accounts: &[AccountId],
@@ -125,7 +125,8 @@ impl Store {
         Ok(self.put(account, webhook, edited, limit, false).await?.0)
     }
 
-    /// The same with an edit, in one step with dropping all that the webhook holds; and how much that was, if it was put.
+    /// The same with an edit, in one step with dropping all that the webhook holds; and how much that was, if it was
+    /// put.
     pub async fn put_webhook_discarding_held(
         &self,
         account: &AccountId,
@@ -185,8 +186,8 @@ fn subscriptions(entries: impl IntoIterator<Item = WebhookEntry>) -> Subscriptio
         match webhook {
             Ok(webhook) => found.webhooks.push(webhook),
             Err(error) => {
-                tracing::error!(%error, "a webhook cannot be read; its deliveries fail");
-                // A field that is no webhook's id is nobody's: nothing can be delivered there, or be missed.
+                tracing::error!(%error, "a webhook's settings cannot be read; its deliveries fail");
+                // A field whose name is no webhook id belongs to no webhook, so no delivery can go there or be missed.
                 found.unreadable.extend(id.parse::<WebhookId>());
             }
         }
@@ -195,7 +196,8 @@ fn subscriptions(entries: impl IntoIterator<Item = WebhookEntry>) -> Subscriptio
     found
 }
 
-/// The webhook in the field `id` at `key`, whose id must be the same: its log and all else that is its own go by the field.
+/// The webhook in the field `id` at `key`, whose id must be the same: its log and all else that is its own go by the
+/// field.
 fn parse_webhook(key: &str, id: &str, json: &[u8]) -> Result<Webhook, StoreError> {
     let key = format!("{key} {id}");
     let webhook: Webhook = parse(&key, json)?;

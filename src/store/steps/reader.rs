@@ -92,8 +92,8 @@ impl Reader {
 }
 
 impl Store {
-    /// A reader of one partition, on a connection of its own, whose reads block for up to `blocking`. As long as it lives,
-    /// and where Redis is willing, the partition's webhooks are `known` without asking.
+    /// A reader of one partition, on a connection of its own, whose reads block for up to `blocking`. As long as it
+    /// lives, and where Redis is willing, the partition's webhooks are `known` without asking.
     pub async fn reader(
         &self,
         partition: u16,
@@ -111,7 +111,7 @@ impl Store {
             Ok(id) => id,
             Err(StoreError::Refused(error) | StoreError::Forbidden(error)) => {
                 TOLD.call_once(|| {
-                    tracing::warn!(%error, ?blocking, "reads cannot be ended early: stopping may take so much longer");
+                    tracing::warn!(%error, ?blocking, "reads cannot be ended early, so stopping may take up to `blocking` longer");
                 });
                 0
             }
@@ -131,7 +131,8 @@ impl Store {
         })
     }
 
-    /// Has Redis tell of changes of a partition's webhooks on this connection; `false` where it does not, or not in time.
+    /// Has Redis tell of changes of a partition's webhooks on this connection; `false` where it does not, or not in
+    /// time.
     async fn track_webhooks(&self, partition: u16, connection: &mut MultiplexedConnection) -> Result<bool, StoreError> {
         let refused = if self.at(partition).info().await?.tells_before_it_answers() {
             let mut track = redis::cmd("CLIENT");
@@ -145,12 +146,16 @@ impl Store {
         } else {
             "its threads for clients may answer a change before it is told of".to_owned()
         };
-        tracing::info!(refused, partition, "Redis does not tell of changes: each delivery asks for its webhooks");
+        tracing::info!(
+            refused,
+            partition,
+            "Redis does not report changes to webhooks, so each delivery asks for its webhooks"
+        );
         Ok(false)
     }
 
-    /// Ends a reader's blocking read early: it answers with nothing, or with what it took just before. The read of a connection
-    /// whose id is not known ends by itself.
+    /// Ends a reader's blocking read early: it answers with nothing, or with what it took just before. The read of a
+    /// connection whose id is not known ends by itself.
     pub async fn unblock(&self, ClientId { partition, id }: ClientId) -> Result<(), StoreError> {
         if id == 0 {
             return Ok(());

@@ -43,7 +43,7 @@ async fn an_endpoint_that_speaks_only_http_2_gets_an_error_that_says_so() {
         ("refuses-the-protocol", refusing.url("/"), json!("Network Error"), "HTTP/2"),
         ("answers-426", receiver.url("/426"), json!(426), "HTTP/"),
         ("answers-505", receiver.url("/505"), json!(505), "HTTP/"),
-        ("closes", closing.url("/"), json!("Network Error"), "perhaps the endpoint speaks only HTTP/2"),
+        ("closes", closing.url("/"), json!("Network Error"), "the endpoint may support only HTTP/2"),
     ];
     let scene = Scene::start(&[NO_RETRIES]).await;
     let mut wrong = Vec::new();

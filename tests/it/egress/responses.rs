@@ -1,4 +1,5 @@
-//! Answers that are wrong, endless or harmful. Each has the outcome in the table of outcomes, and the log reports it.
+//! Answers that are wrong, endless or meant to do harm: each ends as the table of outcomes says, and is told in the
+//! log.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ const TIMED_OUT: &str = "timed out after 1 s while waiting for the response";
 const CLOSED: &str = "connection closed while waiting for the response";
 const RESET: &str = "connection reset while waiting for the response";
 const TOO_LARGE: &str = "invalid HTTP response (its headers are too large)";
-const TOO_MUCH: &str = "invalid HTTP response (more was sent than a response may hold)";
+const TOO_MUCH: &str = "invalid HTTP response (it exceeds the size limit)";
 const NOT_HTTP: &str = "invalid HTTP response (not HTTP)";
 const BAD_HEADERS: &str = "invalid HTTP response (its headers are malformed)";
 const BAD_LENGTH: &str = "invalid HTTP response (its Content-Length header is malformed)";
