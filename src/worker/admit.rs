@@ -1,4 +1,4 @@
-//! Whether an attempt may begin now; and where its delivery waits if it may not.
+//! Decides whether an attempt may begin now, and where its delivery waits otherwise.
 
 use std::time::Duration;
 
@@ -20,20 +20,22 @@ use crate::{
     store::{Reason, StepAnswer},
 };
 
-/// Whether too many bytes are held for a webhook that is off is looked at within this long.
+/// The time within which a visit checks whether too many bytes are held for a webhook that is off.
 const WEIGH_WITHIN: Duration = Duration::from_millis(50);
 
-/// Why no attempt was made.
+/// The consequence if no attempt was made.
 pub(super) enum NoAttempt {
-    /// The delivery goes on like this.
+    /// The delivery goes on as this value says.
     Then(Then),
-    /// As many deliveries wait as may: this one fails, for this reason.
+    /// The waiting list is full, so the delivery fails with this text in its log.
     Full(String),
 }
 
-/// Waits for the lease, and asks for room for an attempt; puts the delivery off if there is none, unless it `stays_in_hand`. An
-/// entry that was claimed before stays in hand: a held entry loses its delivery count, and that count exposes an entry that ends
-/// its workers. So does an entry that somebody took out of the queue, for it cannot be put off from there.
+/// Waits for the lease and asks for room for an attempt. If there is no room, puts the delivery off.
+///
+/// Never holds a `suspect`, which is an entry that was claimed before or that somebody took out of the queue. A held
+/// entry loses its delivery count, and that count exposes an entry that ends its workers. An entry that is no longer in
+/// the queue cannot be moved from there.
 pub(super) async fn admit(
     worker: &Worker,
     lease: &Lease,
@@ -43,7 +45,7 @@ pub(super) async fn admit(
 ) -> Result<Permit, NoAttempt> {
     match lease.ready(worker.rules.leases.start_within).await {
         Ready::Now => {}
-        // Somebody may have switched the webhook off, or edited it, during the wait.
+        // The webhook may have been switched off, or edited, during the wait.
         Ready::Waited => return Err(NoAttempt::Then(Then::Again)),
         Ready::Lost => return Err(NoAttempt::Then(Then::Over)),
     }
@@ -55,7 +57,8 @@ pub(super) async fn admit(
     }
 }
 
-/// No request could be made, for a reason that is not the endpoint's fault: the delivery waits. A delivery that `stays_in_hand` waits there.
+/// Makes a delivery wait if no request could be made, for a reason that is not the endpoint's fault. A suspect waits in
+/// hand.
 pub(super) async fn wait_for_means(
     worker: &Worker,
     lease: &Lease,
@@ -81,7 +84,7 @@ pub(super) async fn wait_for_means(
     NoAttempt::Then(Then::Pause)
 }
 
-/// Puts a delivery off for which there is no room at its endpoint.
+/// Puts off a delivery whose endpoint has no room. A first attempt goes to `held`, a retry back to the retries.
 async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &Judged, no_room: NoRoom) -> NoAttempt {
     let (here, is_retry) = (worker.partition_of(lease), delivery.attempt > 1);
     let (wait, reason) = if is_retry {
@@ -111,7 +114,7 @@ async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &J
     NoAttempt::Then(Then::Over)
 }
 
-/// Puts a delivery off until its host's name can be looked up, perhaps.
+/// Puts off a delivery for which no name server answers.
 async fn wait_for_name(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &Judged) -> NoAttempt {
     let after = worker.room.names.wait();
     if let Some(StepAnswer::Done) = hold(worker, lease, delivery, &judged.envelope, Reason::Again { after }).await {
@@ -130,12 +133,12 @@ pub(super) async fn hold_while_off(
     backoff: &mut Backoff,
 ) -> Then {
     let answer = hold(worker, lease, delivery, &judged.envelope, Reason::Off).await;
-    // Too many bytes may be held now, which the next visit finds out.
+    // Too many bytes may be held now; the next visit checks that.
     worker.partition_of(lease).alarms.visit.by(Instant::now() + WEIGH_WITHIN);
     if answer != Some(StepAnswer::Active) {
         return Then::Over;
     }
-    // It was switched on meanwhile. Should Redis be wrong about that, it is not asked without end.
+    // The webhook was switched on meanwhile. The pause bounds the rate of questions if Redis is wrong about that.
     backoff.pause().await;
     Then::Again
 }

@@ -1,4 +1,4 @@
-//! One attempt: the request, what it met, and what follows.
+//! One attempt: the request, its outcome, and the step that follows.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -14,10 +14,10 @@ use crate::{
     sender::{self, NotMade, Request},
 };
 
-/// An attempt that began at this time, and what it met.
+/// The time at which an attempt began, and its result.
 pub(super) type Met = (DateTime<Utc>, sender::Attempt);
 
-/// Makes the attempt. An error means that no request was made, which is no attempt.
+/// Makes the attempt. After an error no request was made, so it does not count as an attempt.
 pub(super) async fn attempt(
     worker: &Worker,
     lease: &Lease,
@@ -34,7 +34,7 @@ pub(super) async fn attempt(
     Ok((time, met))
 }
 
-/// One request, or why there can be none.
+/// Makes one request; the error says why none can be made.
 async fn request(
     worker: &Worker,
     delivery: &Delivery,
@@ -55,7 +55,7 @@ async fn request(
     worker.sender.attempt(request).await
 }
 
-/// Decides what follows an attempt, and settles it.
+/// Decides the next state of a delivery after an attempt, and settles the attempt.
 pub(super) async fn conclude(worker: &Worker, lease: &Lease, delivery: Delivery, judged: Judged, (time, met): Met) {
     let next = worker.rules.schedule.decide(&met.outcome, delivery.attempt, rand::random());
     let last = !matches!(next, Next::Retry { .. });

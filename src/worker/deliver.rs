@@ -1,4 +1,4 @@
-//! One queue entry's way, top to bottom: judge, look up the webhooks, plan, admit, attempt, conclude.
+//! The path of one queue entry, top to bottom: judge, look up the webhooks, plan, admit, attempt, conclude.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry, just_read: boo
         let then = match judged.work.plan(&judged.facts.event, &account, most) {
             Plan::FanOut { deliveries, more } => fan_out(&worker, &lease, &mut judged.work, &deliveries, more).await,
             Plan::Hold(delivery) if lease.is_trimmed() => {
-                let why = "not attempted: it was taken out of the queue while this webhook was off".to_owned();
+                let why = "not attempted: it was removed from the queue while this webhook was off".to_owned();
                 return fail(&worker, &lease, delivery, judged, why).await;
             }
             Plan::Hold(delivery) => hold_while_off(&worker, &lease, &delivery, &judged, &mut backoff).await,
@@ -90,7 +90,7 @@ async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry, just_read: boo
     }
 }
 
-/// What the entry is; `None` if it is none of ours, and was set aside.
+/// Parses the entry. `None` if it is not a valid entry; then it was rejected.
 async fn judge(worker: &Worker, lease: &Lease, entry: Entry) -> Option<Judged> {
     match worker.judge(lease.partition(), &entry) {
         Ok(judged) => Some(judged),
@@ -101,7 +101,8 @@ async fn judge(worker: &Worker, lease: &Lease, entry: Entry) -> Option<Judged> {
     }
 }
 
-/// The account's webhooks, as they are `known` or as Redis has them; `None` if the entry is set aside, or stays pending.
+/// The account's webhooks: the `known` ones, otherwise as Redis has them. `None` if the entry was rejected or stays
+/// pending.
 async fn look_up(
     worker: &Worker,
     lease: &Lease,
@@ -124,7 +125,7 @@ async fn look_up(
     }
 }
 
-/// Makes an attempt, if there is room for it and everything that it takes.
+/// Makes an attempt, if the endpoint has room and this machine has the means.
 async fn try_to_attempt(
     worker: &Worker,
     lease: &Lease,

@@ -1,55 +1,55 @@
-//! Why a worker could not start, or did not go on.
+//! The reasons why a worker could not start, or did not go on.
 
 use std::net::SocketAddr;
 
 use crate::{domain::failure::Failure, sender::SenderError, store::StoreError};
 
-/// Why a worker could not start.
+/// The reason why a worker could not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// Redis.
+    /// Redis is out of reach, refuses, or is unfit.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The client for requests.
+    /// The HTTP client could not be set up.
     #[error(transparent)]
     Sender(#[from] SenderError),
     /// A thread could not be started.
     #[error("worker.threads: a thread cannot be started")]
     Thread(#[source] std::io::Error),
-    /// A thread ended although nobody told it to.
+    /// A thread ended without being told to.
     #[error("a worker's thread ended by a fault of this program")]
     ThreadEnded,
-    /// One of its loops panicked, and without that loop it would do harm.
+    /// One of its loops panicked. A worker without that loop would do harm.
     #[error("the worker stopped by a fault of this program: one of its loops panicked, and the log says where")]
     Panicked,
-    /// The limit of open files leaves too few connections.
+    /// The limit on open files leaves too few connections.
     #[error(
-        "this process may have {limit} files open; {besides} are for connections to Redis and the like, {connections} are left for connections to endpoints, and worker.concurrency needs {needed} of those: raise the limit (ulimit -n) or lower {settings}"
+        "this process may have {limit} files open: {besides} are for Redis and internal use, which leaves {connections} connections to endpoints, but worker.concurrency needs {needed}; raise the limit (ulimit -n), or lower {settings}"
     )]
     Files {
-        /// The limit.
+        /// The limit on open files.
         limit: usize,
-        /// Files for everything but endpoints.
+        /// The files that are needed for everything but endpoints.
         besides: usize,
-        /// What it leaves.
+        /// The connections to endpoints that the limit leaves.
         connections: usize,
-        /// What is needed.
+        /// The connections to endpoints that `worker.concurrency` needs.
         needed: usize,
-        /// The settings that need most.
+        /// The settings that need most files.
         settings: &'static str,
     },
     /// Redis allows too few clients.
     #[error(
-        "this Redis allows {most} clients (maxclients), and a worker needs {needed} connections to it: each of {threads} threads has one and another for each of {partitions} partitions; raise maxclients, or lower worker.threads or queue.partitions"
+        "this Redis allows {most} clients (maxclients), but a worker needs {needed} connections: each of {threads} threads has one, and one more for each of {partitions} partitions; raise maxclients, or lower worker.threads or queue.partitions"
     )]
     Clients {
-        /// The limit.
+        /// Redis's limit on clients.
         most: u64,
-        /// The connections that it needs.
+        /// The connections that the worker needs.
         needed: usize,
-        /// Threads.
+        /// The number of threads.
         threads: usize,
-        /// Partitions.
+        /// The number of partitions.
         partitions: u16,
     },
     /// The address for health probes cannot be listened on.
@@ -57,7 +57,7 @@ pub enum WorkerError {
     Health {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The system's error.
         source: std::io::Error,
     },
 }

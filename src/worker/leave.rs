@@ -1,4 +1,5 @@
-//! How a worker ends: it finishes what is in flight, gives back what it did not start, and leaves the consumer groups.
+//! The end of a worker: it finishes the attempts in flight, gives back the entries that it did not start, and leaves
+//! the consumer groups.
 
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use super::{
 };
 use crate::store::Fence;
 
-/// How long Redis may take to answer the last steps of a worker that leaves.
+/// The time that Redis has to answer the last steps of a worker that leaves.
 const LEAVING: Duration = Duration::from_secs(3);
 
 impl Worker {
-    /// Waits for the readers, then for what is in flight, until the deadline.
+    /// Waits for the readers, then for the deliveries in flight; for both until the deadline.
     pub(super) async fn finish(&self, taking: &mut JoinSet<()>, deadline: Instant) {
         self.in_hand.deliveries.close();
         let finished = async {
@@ -26,12 +27,12 @@ impl Worker {
         if tokio::time::timeout_at(deadline, finished).await.is_err() {
             tracing::warn!(
                 in_flight = self.in_hand.leases.count(),
-                "the grace is over; what is in flight stays pending and another worker takes it over"
+                "the grace is over; entries in flight stay pending, and another worker takes them over"
             );
         }
     }
 
-    /// Gives back what was not started, and takes this consumer out of the groups; all of it within one limit.
+    /// Gives back the entries that were not started, and removes this consumer from the groups, all within [`LEAVING`].
     pub(super) async fn leave(&self) {
         let unstarted = std::mem::take(&mut *self.in_hand.unstarted.lock().await);
         let mut by_partition: Vec<Vec<Unstarted>> = (0..self.store.keys().partitions()).map(|_| Vec::new()).collect();
@@ -40,7 +41,7 @@ impl Worker {
         }
         let left = tokio::time::timeout(LEAVING, async {
             for (partition, mut unstarted) in (0..).zip(by_partition) {
-                // At least once, because leaving takes this consumer out of the group too.
+                // At least once, even without entries: this step also removes the consumer from the group.
                 loop {
                     let batch: Vec<Unstarted> = batch::first(&mut unstarted, |entry| entry.bytes);
                     let given: Vec<(Fence, String)> =

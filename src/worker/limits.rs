@@ -5,12 +5,13 @@ use rustix::process::{Resource, getrlimit};
 use super::WorkerError;
 use crate::{config::Settings, store::Store};
 
-/// Files besides connections to endpoints, connections to Redis and the threads' own: probes, the standard streams.
+/// Files for everything but connections to endpoints, connections to Redis and the threads' own: probes, the standard
+/// streams.
 const OTHER_FILES: usize = 64;
-/// Files of a thread besides its connections: those that wake it.
+/// Files that a thread needs apart from its connections: those that wake it.
 const THREAD_FILES: usize = 4;
 
-/// The settings, with no more connections than files may be open.
+/// The settings, with `egress.max_connections` lowered to the number of files that may be open.
 pub(super) fn within_files(settings: &Settings) -> Result<Settings, WorkerError> {
     let mut settings = settings.clone();
     let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(settings) };
@@ -30,8 +31,8 @@ pub(super) fn within_files(settings: &Settings) -> Result<Settings, WorkerError>
     Ok(settings)
 }
 
-/// Refuses a Redis that cannot have as many clients as this process needs, and one more that enqueues. A Redis that does not
-/// tell is taken to be good.
+/// Refuses a Redis that does not allow the clients that this process needs and one more to enqueue. A Redis that does
+/// not tell its limit is accepted.
 pub(super) async fn within_clients(settings: &Settings, store: &Store) -> Result<(), WorkerError> {
     let needed = settings.redis_connections();
     match store.max_clients().await? {

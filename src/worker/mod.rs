@@ -1,12 +1,15 @@
-//! The worker: takes entries from the queue, delivers them, and looks after what waits.
+//! The worker: it takes entries from the queue, delivers them, and looks after the deliveries that wait.
 //!
-//! Each role is one loop (`roles`). They share `Worker` and nothing else; all state that matters lies in Redis, so that a worker
-//! may end at any instant. An entry's way is `deliver.rs`, `admit.rs`, `attempt.rs`, and the steps under its lease in `step.rs`.
+//! Each role is one loop (`roles`). Each partition has a reader for new entries, a claimer for entries whose worker
+//! died, a promoter, a releaser, a visitor, an auditor, a mender, and a loop for each kind of step that deliveries take
+//! together. A worker has one renewer, one publisher, one sweeper and one gauge. The loops share `Worker` and nothing
+//! else. All state that matters is in Redis, so a worker may end at any instant.
 //!
-//! A worker takes only what it has room for: an entry keeps a slot until it is settled (`parts/slots.rs`), and is read with that
-//! slot in hand, except for the one entry that an idle partition's reader waits for (`roles/read.rs`).
+//! A worker takes only as many entries as it has room for. An entry keeps a slot until it is settled (`slots.rs`), and
+//! is read with that slot in hand. The one exception is the entry that an idle partition's reader waits for
+//! (`read.rs`).
 //!
-//! A process may hold several workers, one a thread (`threads.rs`); they share nothing but the process.
+//! A process may hold several workers, one for each thread (`threads.rs`). They share nothing but the process.
 
 mod admit;
 mod attempt;
@@ -48,9 +51,9 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// What the loops share.
+/// The state that the loops share.
 struct Worker {
-    /// This worker's name in the consumer groups, which no other has had.
+    /// This worker's name in the consumer groups. No other worker ever had it.
     name: String,
     store: Store,
     sender: Sender,
@@ -63,13 +66,13 @@ struct Worker {
     stop: Stop,
 }
 
-/// Runs `worker.threads` workers, of which the first has these parts, until `stop` is cancelled and what was in flight is
-/// finished, or given back.
+/// Runs `worker.threads` workers until `stop` is cancelled and the entries in hand are finished or given back. The
+/// first worker uses this `store` and runs on the calling thread.
 ///
 /// # Errors
-/// At the start, where Redis is out of reach or unfit: a running worker survives whatever Redis does. Later only by a fault of
-/// this program: a worker that lost one of its loops stops as if told to, because without settling, for example, it would
-/// repeat deliveries without end.
+/// At the start, if Redis is out of reach or unfit, or if this machine allows too little. A running worker survives
+/// anything that Redis does. Later there is an error only after a fault of this program: a worker that lost one of its
+/// loops stops as if told to. Without the loop that settles, for example, it would repeat deliveries endlessly.
 pub async fn run(settings: &Settings, store: Store, vault: Vault, stop: CancellationToken) -> Result<(), WorkerError> {
     let settings = &limits::within_files(settings)?;
     limits::within_clients(settings, &store).await?;
@@ -87,7 +90,7 @@ pub async fn run(settings: &Settings, store: Store, vault: Vault, stop: Cancella
     own.and(threads::ended(others).await)
 }
 
-/// One worker, on the thread that this runs on; seen by probes through `slot`.
+/// Runs one worker on the current thread. Probes see it through `slot`.
 async fn work(
     settings: &Settings,
     (store, vault): (Store, Vault),
@@ -136,7 +139,7 @@ async fn work(
     }
     let deadline = Instant::now() + settings.worker.shutdown_grace;
     let in_flight = worker.in_hand.leases.count();
-    tracing::info!(in_flight, "stopping: nothing more is taken, what is in flight is finished");
+    tracing::info!(in_flight, "stopping: no more entries are taken, those in flight are finished");
     worker.finish(&mut taking, deadline).await;
     while let Some(ended) = serving.try_join_next() {
         worker.stop.note_end(&ended);
@@ -146,7 +149,7 @@ async fn work(
     if worker.stop.has_panicked() { Err(WorkerError::Panicked) } else { Ok(()) }
 }
 
-/// For each partition the clock of its node of Redis, and when it was asked.
+/// The clock of each partition's Redis node, and the time at which it was asked.
 async fn clocks(store: &Store) -> Result<BTreeMap<u16, (DateTime<Utc>, Instant)>, StoreError> {
     let mut clocks = BTreeMap::new();
     for partitions in store.by_node() {
@@ -161,13 +164,13 @@ impl Worker {
         &self.partitions[usize::from(partition)]
     }
 
-    /// The partition of an entry that is in hand.
+    /// The partition of the entry that this lease is for.
     fn partition_of(&self, lease: &Lease) -> &Partition {
         self.partition(lease.partition())
     }
 }
 
-/// A name that no other process has had: the host's, for people, and a random part.
+/// A name that no other process ever had: the host's name, for people, and a random part.
 fn new_name() -> String {
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let host: String = host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(63).collect();

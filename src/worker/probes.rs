@@ -1,4 +1,4 @@
-//! The probes, over HTTP: `/healthz` and `/readyz`. Both answer 200 or 503, and say in JSON which check failed.
+//! The probes over HTTP: `/healthz` and `/readyz`. Both answer 200 or 503, and name the failed checks in JSON.
 
 use std::{
     net::SocketAddr,
@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 use super::{Worker, parts::heartbeat::Check};
 use crate::listen::{self, Limits};
 
-/// A probe sends its request at once; a connection that does not is in the way of those that do.
+/// The limits of probes. A probe sends its request at once; a connection that does not would block others.
 const LIMITS: Limits = Limits {
     connections_max: 256,
     head_within: Duration::from_millis(500),
     exchange_within: Some(Duration::from_secs(2)),
 };
 
-/// The workers of this process, each in its place from when it has started.
+/// The workers of this process; each is set once it has started.
 pub(super) type Workers = Arc<[OnceLock<Arc<Worker>>]>;
 
 #[derive(Serialize)]
@@ -36,7 +36,7 @@ struct Answer {
 /// Opens the port for probes.
 pub(super) async fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
     let listener = TcpListener::bind(address).await?;
-    tracing::info!(address = %listener.local_addr()?, "health at /healthz and /readyz");
+    tracing::info!(address = %listener.local_addr()?, "probes are answered at /healthz and /readyz");
     Ok(listener)
 }
 

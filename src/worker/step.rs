@@ -1,4 +1,4 @@
-//! Steps on an entry that is in hand: its lease is their fence. Each is repeated until Redis answers.
+//! Steps on an entry that is in hand, fenced by its lease. Each step is repeated until Redis answers.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use crate::{
     store::{Attempted, Reason, StepAnswer, StoreError, ToHold},
 };
 
-/// How an entry goes on after a step.
+/// The way an entry goes on after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
-    /// It is settled, or put aside, or another worker's; or it stays pending until it is claimed.
+    /// This worker is done with it: it is settled, put aside, another worker's, or stays pending until it is claimed.
     Over,
-    /// It is looked at again at once.
+    /// The worker looks at it again at once.
     Again,
-    /// It stays in hand, and is looked at again after a pause.
+    /// It stays in hand, and the worker looks at it again after a pause.
     Pause,
 }
 
-/// Takes a leased step under the entry's present token, and again if the entry came to this worker anew meanwhile.
+/// Takes a leased step under the entry's present token. Repeats it if the entry came to this worker again meanwhile.
 macro_rules! leased {
     ($lease:ident, |$fence:ident| $step:expr) => {
         loop {
@@ -55,7 +55,7 @@ pub(super) async fn settle(
         let attempted = Attempted { fence, delivery: delivery.clone(), next, log: log.clone(), trimmed };
         let moved_bytes = if next == Next::Delivered { 0 } else { envelope.len() };
         match here.settle.ask(attempted, moved_bytes).await.unwrap_or(StepAnswer::Lost) {
-            // Unless another may have taken it over and settled it meanwhile.
+            // The lease may have ended, so another worker may have taken the entry over and settled it.
             StepAnswer::Vanished if !lease.is_within(worker.rules.leases.lease) => Ok(StepAnswer::Lost),
             StepAnswer::Trimmed | StepAnswer::Vanished => {
                 lease.note_trimmed();
@@ -79,7 +79,7 @@ pub(super) async fn fail(worker: &Worker, lease: &Lease, delivery: Delivery, jud
     settle(worker, lease, (delivery.into(), log.into()), Next::Failed, &judged.envelope).await;
 }
 
-/// Holds a delivery for this reason; `None` if Redis refused, or it is no longer this worker's.
+/// Puts a delivery aside for this reason; `None` if Redis refused.
 pub(super) async fn hold(
     worker: &Worker,
     lease: &Lease,
@@ -95,7 +95,7 @@ pub(super) async fn hold(
     report(lease, "hold", held)
 }
 
-/// Sets an entry aside; an event under the id that it may have been sent with.
+/// Moves an entry to the rejected ones. An event keeps the id under which it may have been sent.
 pub(super) async fn reject(worker: &Worker, lease: &Lease, reason: &str, event: Option<&EventId>) {
     tracing::warn!(entry = lease.entry().0, reason, "an entry is rejected");
     let rejected =
@@ -145,7 +145,7 @@ pub(super) async fn fan_out(
     }
 }
 
-/// Says in the log what is worth saying of a step's answer, and passes it on.
+/// Logs a step's answer if it is worth a line, and passes it on; `None` for an error.
 fn report(lease: &Lease, step: &str, answer: Result<StepAnswer, StoreError>) -> Option<StepAnswer> {
     let entry = &lease.entry().0;
     match &answer {
@@ -160,7 +160,7 @@ fn report(lease: &Lease, step: &str, answer: Result<StepAnswer, StoreError>) -> 
         Ok(StepAnswer::Lost | StepAnswer::Vanished) => tracing::info!(
             entry,
             step,
-            "nothing left to do: the step was taken before, or the entry is another worker's"
+            "nothing left to do: the step was taken before, or another worker has the entry"
         ),
         Ok(StepAnswer::Gone) => tracing::debug!(entry, step, "the webhook is deleted; its delivery was dropped"),
         Ok(StepAnswer::Broken(error)) => tracing::error!(entry, step, error, "the entry stays pending"),

@@ -1,6 +1,7 @@
-//! Several workers in one process, one a thread, for machines with more cores. They share nothing: each has its own name
-//! in the consumer groups, its own connections to Redis and to endpoints, and its part of `concurrency`, `max_bytes`,
-//! `failing_rate` and `max_connections`. So none waits for another, and a process of four is as four processes of one.
+//! Several workers in one process, one for each thread, for machines with several cores. They share nothing: each has
+//! its own name in the consumer groups, its own connections to Redis and to endpoints, and its share of `concurrency`,
+//! `max_bytes`, `failing_rate` and `max_connections`. So no worker waits for another, and one process of four workers
+//! is like four processes of one.
 
 use std::thread;
 
@@ -10,17 +11,17 @@ use tokio_util::sync::CancellationToken;
 use super::{WorkerError, probes::Workers, work};
 use crate::{config::Settings, secrets::Vault, store::Store};
 
-/// A thread's end.
+/// The result of a thread, once it ends.
 type Ending = oneshot::Receiver<Result<(), WorkerError>>;
 
-/// The settings of one of the workers: its part of what they have together.
+/// The settings of the `nth` worker: its share of the process's limits.
 pub(super) fn share(settings: &Settings, nth: usize) -> Settings {
     let threads = settings.threads();
     let mut own = settings.clone();
     let worker = &mut own.worker;
     worker.concurrency = worker.concurrency / threads + usize::from(nth < worker.concurrency % threads);
     worker.max_bytes = (worker.max_bytes / threads as u64).max(1);
-    // The lookup of a name takes two.
+    // Looking up a name takes two connections.
     own.egress.max_connections = (own.egress.max_connections / threads).max(2);
     worker.failing_rate = (worker.failing_rate / u32::try_from(threads).unwrap_or(u32::MAX)).max(1);
     own
@@ -35,7 +36,7 @@ pub(super) fn start(settings: &Settings, vault: &Vault, workers: &Workers, stop:
             let (end, ended) = oneshot::channel();
             let unstarted = stop.clone();
             let run = move || {
-                // However it ends, a panic included, the others are not left alone without anybody's notice.
+                // However this worker ends, even by a panic, the others are told to stop.
                 let others = stop.clone().drop_guard();
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let result = runtime.map_err(WorkerError::Thread).and_then(|runtime| {
@@ -60,7 +61,7 @@ pub(super) fn start(settings: &Settings, vault: &Vault, workers: &Workers, stop:
         .collect()
 }
 
-/// Waits until all have ended; the first error among theirs.
+/// Waits until all of them have ended; returns the first error.
 pub(super) async fn ended(others: Vec<Ending>) -> Result<(), WorkerError> {
     let mut all = Ok(());
     for other in others {
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_process_has_is_shared_out_and_each_has_something() {
+    fn the_threads_share_the_process_limits_and_each_gets_something() {
         for (concurrency, threads) in [(256, 1), (256, 3), (7, 2), (1, 4)] {
             let variables = [("concurrency", concurrency), ("threads", threads)]
                 .map(|(name, value)| (format!("LYNKHOOK_WORKER__{}", name.to_uppercase()), value.to_string()));

@@ -1,4 +1,4 @@
-//! Repeating a step until Redis answers. Every step is safe to repeat: the fence sees to it.
+//! Repeats a step until Redis answers. Every step is safe to repeat, because of the fence.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::store::StoreError;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The pauses between tries: doubling, with jitter, so that workers do not come back in step.
+/// The pauses between tries. They double, with jitter, so that workers do not come back at the same time.
 pub(super) struct Backoff(Duration);
 
 impl Backoff {
@@ -27,24 +27,26 @@ impl Backoff {
     }
 }
 
-/// Tells of a step that failed and will be taken again: Redis is away, which passes, or refuses, which somebody has to mend.
+/// Logs a step that failed and will be repeated. Either Redis is away, which passes, or it refuses, which an operator
+/// has to mend.
 pub(super) fn tell(step: &str, partition: Option<u16>, error: &StoreError) {
     if error.is_passing() {
-        tracing::debug!(step, partition, %error, "no answer, repeating");
+        tracing::debug!(step, partition, %error, "no answer from Redis, repeating");
     } else {
         tracing::warn!(step, partition, %error, "Redis refuses, repeating");
     }
 }
 
-/// Whether it is worth while to take a step again that failed so. An operator who took this user's rights away, or left
-/// Redis unfit, can mend that: what is in hand waits for it.
+/// Whether a step that failed with this error is worth repeating. If the user lacks a right, or Redis is unfit, an
+/// operator can mend that, and the entries in hand wait.
 pub(super) fn is_mended_by_waiting(error: &StoreError) -> bool {
     error.is_passing() || matches!(error, StoreError::Unfit(_) | StoreError::Denied(_) | StoreError::Forbidden(_))
 }
 
-/// Takes a step, and again while Redis is away: its answer, or the error that repeating does not mend.
+/// Takes a step, and repeats it while Redis is away. The value is the answer, or an error that repeating does not mend.
 ///
-/// A macro, because a closure that lends what it captures to the future it returns is not seen to be `Send`.
+/// It is a macro because the compiler cannot prove `Send` for a closure whose future borrows from the closure's
+/// captures.
 macro_rules! until_answered {
     ($name:literal, $step:expr) => {{
         let mut backoff = $crate::worker::until_answered::Backoff::new();

@@ -97,7 +97,7 @@ async fn while_no_name_server_answers_deliveries_wait_unattempted_and_those_to_k
         let record = times.of(account(host), &[probed.worker.stderr()]);
         assert_eq!(record.attempts().count(), 0, "{host}: no attempt is made");
     }
-    let told = probed.worker.stderr().matches("requests cannot be made from here").count();
+    let told = probed.worker.stderr().matches("this machine cannot make requests").count();
     assert!((1..=20).contains(&told), "told {told} times in {DOWN:?}");
     dns.set_down(false);
     let back = Instant::now();

@@ -1,5 +1,5 @@
-//! A Redis that takes no writes for a while. At `maxmemory`, producers get an error and workers continue to drain.
-//! Without its replicas, everything waits.
+//! A Redis that takes no writes for a while: at `maxmemory` producers are told and workers drain on; without its
+//! replicas everybody waits.
 
 use crate::support::*;
 
@@ -60,7 +60,7 @@ async fn while_replicas_are_missing_finished_attempts_wait_and_none_is_made_agai
     };
     replicas(1).await;
     gate.open();
-    worker.wait_for_line("no answer, repeating").await;
+    worker.wait_for_line("no answer from Redis, repeating").await;
     replicas(0).await;
     here.drained().await;
     assert_eq!(receiver.requests("/hook").len(), 20);

@@ -30,7 +30,7 @@ impl Probed {
         let program =
             QUICK.into_iter().chain(extra).fold(program.clone(), |program, (name, value)| program.env(name, value));
         let worker = program.worker([]);
-        let line: Value = serde_json::from_str(&worker.wait_for_line("health at /healthz").await).unwrap();
+        let line: Value = serde_json::from_str(&worker.wait_for_line("probes are answered at /healthz").await).unwrap();
         Self { worker, address: line["address"].as_str().unwrap().to_owned() }
     }
 

@@ -1,5 +1,5 @@
-//! Panics are faults of this program. A panic in a delivery's task costs only that delivery the time of an attempt. A
-//! panic in a loop of the worker ends the worker in order, because without that loop it would do harm.
+//! Panics are faults of this program. One in a delivery's task costs that delivery an attempt's time and nothing else;
+//! one in a loop of the worker ends the worker in good order, because without that loop it would do harm.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ async fn the_first_signal_after_a_loop_panicked_is_not_taken_for_the_second() {
     here.add("acme", &receiver.url("/hook")).await;
     here.push("acme", TRANSCRIPT).await;
     let mut worker = panicking(&here, "before-promote", "8");
-    worker.wait_for_line("stopping: nothing more is taken").await;
+    worker.wait_for_line("stopping: no more entries are taken").await;
     worker.sigterm();
     assert_eq!(worker.wait().await, Some(1));
     let said = worker.stderr();

@@ -1,5 +1,5 @@
-//! The worker's other work does not slow down deliveries: holding costs the same however much is already held, and
-//! visits that are due together delay nothing.
+//! What is done beside delivering is not felt by the deliveries: holding costs the same however much is held already,
+//! and visits that are due together keep nothing waiting.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ const EVENTS: usize = 1200;
 /// The limit for a script, times three, because other processes may use the core in the meantime.
 const SCRIPT_US: u64 = 3 * 5000;
 
-/// The scripts' cost in Redis of an event for a webhook that is off, in µs, while each webhook holds `held` deliveries;
-/// and the number of its scripts that took too long.
+/// What an event for a webhook that is off costs Redis in scripts, in µs, while each holds so many already; and how
+/// many of its scripts took too long.
 async fn cost_of_holding(redis: &RedisServer, receiver: &Receiver, held: usize) -> (u64, u64) {
     let here = Installation::on(redis, receiver).await;
     let mut connection = redis.connection().await;
@@ -211,7 +211,7 @@ async fn a_worker_deletes_and_reports_the_remains_of_a_webhook_whose_settings_we
     assert_eq!(redis.xlen::<_, u64>(&failed).await.unwrap(), 1);
     let _: () = redis.del(here.key("webhooks:acme")).await.unwrap();
     let _: () = redis.zadd(here.key("visits"), format!("acme/{webhook}"), 0).await.unwrap();
-    worker.wait_for_line("its settings are gone").await;
+    worker.wait_for_line("settings are gone").await;
     let left: Vec<String> = redis.keys(format!("{}:*{webhook}*", here.prefix)).await.unwrap();
     assert_eq!(left, [""; 0]);
     let counted: u64 = redis.hget(here.key("counts"), "failed_of_deleted_webhook").await.unwrap();

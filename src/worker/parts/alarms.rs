@@ -1,4 +1,4 @@
-//! When a partition's loops are to turn next. Each part of the worker that has something for a loop to do says by when.
+//! The times at which a partition's loops run next. A part of the worker that has work for a loop sets its alarm.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// The time at which one loop turns next.
+/// The time at which one loop runs next.
 pub(crate) struct Alarm(watch::Sender<Instant>);
 
-/// One for each loop of a partition that has work at certain times.
+/// The alarms of one partition: one for each loop that has work at certain times.
 #[derive(Default)]
 pub(crate) struct Alarms {
     pub(crate) promote: Alarm,
@@ -20,20 +20,20 @@ pub(crate) struct Alarms {
 }
 
 impl Default for Alarm {
-    /// At once.
+    /// The loop runs at once.
     fn default() -> Self {
         Self(watch::Sender::new(Instant::now()))
     }
 }
 
 impl Alarm {
-    /// The loop is to turn then, or sooner.
+    /// Sets the alarm to `at`, unless it is set to an earlier time.
     pub(crate) fn by(&self, at: Instant) {
         self.0.send_if_modified(|next| std::mem::replace(next, at.min(*next)) > at);
     }
 
-    /// Waits until the loop is to turn; not sooner than `not_before`. From then on it turns again within `every`, unless it
-    /// is asked for sooner.
+    /// Waits for the alarm, but at least until `not_before`. Then sets the alarm to `every` from now; [`Alarm::by`] can
+    /// bring it forward.
     pub(crate) async fn come(&self, not_before: Instant, every: Duration) {
         let mut next = self.0.subscribe();
         loop {

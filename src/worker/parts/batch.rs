@@ -1,5 +1,5 @@
-//! Steps that many deliveries take at the same time, taken together: what was asked for while the last round ran is done
-//! by the next one, up to a bound. Where nobody is in a hurry, a round waits a little for more.
+//! Batches of steps that many deliveries take at the same time. A round does the steps that were asked for during the
+//! round before, up to a bound. If no step is urgent, a round waits a little for more.
 
 use std::time::Duration;
 
@@ -10,37 +10,37 @@ use tokio::{
 
 use crate::store::{BATCH_MAX, BATCH_MAX_BYTES};
 
-/// Askers that wait, for each kind of step and partition, before those behind them wait to ask.
+/// The number of steps that wait in line, for each kind and partition. Beyond it, a delivery waits before it can ask.
 const WAITING_MAX: usize = 1024;
 
-/// Where to ask for a step.
+/// The end at which deliveries ask for a step.
 pub(crate) struct Asking<T, A>(mpsc::Sender<Asked<T, A>>);
 
-/// What was asked for, in batches.
+/// The end that receives the steps, in batches.
 pub(crate) struct Batches<T, A> {
     asked: mpsc::Receiver<Asked<T, A>>,
     waiting: Vec<Asked<T, A>>,
 }
 
-/// One step, what it moves, and where its answer goes.
+/// One step, the bytes that it moves, and the channel for its answer.
 struct Asked<T, A> {
     step: T,
     bytes: usize,
     answer: oneshot::Sender<A>,
 }
 
-/// Who waits for the answers to one batch, in its order.
+/// The channels for the answers to one batch, in its order.
 pub(crate) struct Answers<A>(Vec<oneshot::Sender<A>>);
 
-/// The two ends of it.
+/// The two ends of one line of steps.
 pub(crate) fn batched<T, A>() -> (Asking<T, A>, Batches<T, A>) {
     let (asking, asked) = mpsc::channel(WAITING_MAX);
     (Asking(asking), Batches { asked, waiting: Vec::new() })
 }
 
 impl<T, A> Asking<T, A> {
-    /// Asks for a step that moves so many bytes, and waits for its answer; `None` at the very end of the process, when
-    /// there is nobody any more to take it.
+    /// Asks for a step that moves `bytes` bytes, and waits for its answer. `None` at the very end of the process, when
+    /// no loop is left to take the step.
     pub(crate) async fn ask(&self, step: T, bytes: usize) -> Option<A> {
         let (answer, answered) = oneshot::channel();
         self.0.send(Asked { step, bytes, answer }).await.ok()?;
@@ -49,12 +49,13 @@ impl<T, A> Asking<T, A> {
 }
 
 impl<T, A> Batches<T, A> {
-    /// Waits for the first step, and takes along what was asked for meanwhile; `None` when nobody can ask any more.
+    /// Waits for the first step, and takes along the others that wait. `None` when no delivery can ask any more.
     pub(crate) async fn next(&mut self) -> Option<(Vec<T>, Answers<A>)> {
         self.next_within(|| Duration::ZERO).await
     }
 
-    /// The same, and waits so long for more, unless there is as much already as one script may move.
+    /// Like [`Self::next`], but waits for more steps, for `linger` at most, until the batch is as large as one script
+    /// may move.
     pub(crate) async fn next_within(&mut self, linger: impl FnOnce() -> Duration) -> Option<(Vec<T>, Answers<A>)> {
         let left_over = !self.waiting.is_empty();
         if !left_over && self.asked.recv_many(&mut self.waiting, BATCH_MAX).await == 0 {
@@ -74,7 +75,7 @@ impl<T, A> Batches<T, A> {
         Some((steps, Answers(answers)))
     }
 
-    /// How many more one script may move.
+    /// The number of further steps that one script may take.
     fn room(&self) -> usize {
         let bytes: usize = self.waiting.iter().map(|asked| asked.bytes).sum();
         if bytes < BATCH_MAX_BYTES { BATCH_MAX.saturating_sub(self.waiting.len()) } else { 0 }
@@ -82,16 +83,16 @@ impl<T, A> Batches<T, A> {
 }
 
 impl<A> Answers<A> {
-    /// Gives each its own.
+    /// Gives each asker its own answer.
     pub(crate) fn give(self, answers: impl IntoIterator<Item = A>) {
         for (asker, answer) in self.0.into_iter().zip(answers) {
-            // Nobody waits for it any more: the worker is stopping.
+            // If this fails, the asker no longer waits: the worker is stopping.
             let _ = asker.send(answer);
         }
     }
 }
 
-/// Takes the first of `waiting`, as many as one script may move; at least one if there is any.
+/// Takes the first items of `waiting`, as many as one script may move; at least one if there is any.
 pub(crate) fn first<T>(waiting: &mut Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<T> {
     let mut bytes = 0;
     let fits = waiting.iter().take(BATCH_MAX).enumerate().take_while(|(index, entry)| {
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_asked_for_meanwhile_is_done_together_and_each_gets_its_own_answer() {
+    async fn steps_asked_for_during_a_round_share_the_next_and_each_gets_its_own_answer() {
         let (asking, mut batches) = batched::<usize, usize>();
         let asking = std::sync::Arc::new(asking);
         let askers: Vec<_> = (0..60)
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_not_in_a_hurry_waits_for_more_but_not_for_ever_nor_for_too_many() {
+    async fn a_round_that_lingers_waits_for_more_up_to_a_time_and_a_number() {
         let (asking, mut batches) = batched::<usize, usize>();
         let asking = std::sync::Arc::new(asking);
         for number in 0..90 {

@@ -1,4 +1,4 @@
-//! How many bytes of envelopes this worker has in hand, so that large events do not make it large: reading stops at a
+//! The bytes of envelopes that this worker has in hand, so that large events do not fill its memory. Reading stops at a
 //! bound, and each read asks for as many entries as are likely to fit below it.
 
 use std::sync::{
@@ -8,27 +8,29 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-/// What an entry is taken to weigh before any was seen: the most that an envelope has by default.
+/// The assumed size of an entry before any was seen: the default limit of an envelope.
 const USUAL_AT_FIRST_BYTES: usize = 1 << 20;
 
-/// One of several readers may bring one such part of all, because others read at the same time.
+/// With several readers, one read may bring at most this part of all bytes, because others read at the same time.
 const READ_PARTS: usize = 16;
 
-/// The bytes in hand. The bound may be passed by what is being read and claimed at the moment: how many entries are asked
-/// for follows from what those before them weighed, so where they suddenly are large it may be one read's worth of the
-/// largest. With several partitions it may also be passed by one entry for each of them: their readers wait for an entry
-/// while there is room, and all of them may get one at the same moment.
+/// The bytes in hand.
+///
+/// The reads and claims under way may exceed the bound. The number of entries that they ask for follows from the sizes
+/// of earlier entries, so if entries suddenly become large, the excess may be one read full of the largest. With
+/// several partitions, the excess may also be one entry for each of them: their readers wait for an entry while there
+/// is room, and all of them may get one at the same moment.
 pub(crate) struct BytesInHand {
     most_bytes: usize,
-    /// The most that one read may bring: all of it, or a part where several readers may read at the same time.
+    /// The most bytes that one read may bring: all, or a part if several readers may read at the same time.
     read_bytes: usize,
     in_hand_bytes: AtomicUsize,
-    /// What entries weighed of late, the heavy ones rather than the light.
+    /// The size of recent entries. A larger entry counts at once, a smaller one only by a sixty-fourth.
     usual_bytes: AtomicUsize,
     freed: Notify,
 }
 
-/// One entry's part of it, given back when dropped.
+/// One entry's share of the bytes in hand, given back when dropped.
 pub(crate) struct Weight {
     load: Arc<BytesInHand>,
     bytes: usize,
@@ -46,12 +48,12 @@ impl BytesInHand {
         }
     }
 
-    /// The bound.
+    /// The bound, in bytes.
     pub(crate) const fn most(&self) -> usize {
         self.most_bytes
     }
 
-    /// Takes note of an entry that is in hand from now on.
+    /// Adds an entry that is in hand from now on.
     pub(crate) fn add(self: &Arc<Self>, bytes: usize) -> Weight {
         self.in_hand_bytes.fetch_add(bytes, Relaxed);
         let usual = self.usual_bytes.load(Relaxed);
@@ -60,13 +62,13 @@ impl BytesInHand {
         Weight { load: self.clone(), bytes }
     }
 
-    /// How many entries of the usual weight one read may bring, at least one; `None` where there is no room.
+    /// The number of entries of the usual size that one read may bring, at least one; `None` if there is no room.
     pub(crate) fn room_now(&self) -> Option<usize> {
         let left = self.most_bytes.saturating_sub(self.in_hand_bytes.load(Relaxed));
         (left > 0).then(|| (left.min(self.read_bytes) / self.usual_bytes.load(Relaxed)).max(1))
     }
 
-    /// The same, waited for.
+    /// Like [`Self::room_now`], but waits until there is room.
     pub(crate) async fn room(&self) -> usize {
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
@@ -93,9 +95,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn room_is_given_for_what_entries_weigh_and_waited_for_when_there_is_none() {
+    async fn room_follows_from_the_size_of_entries_and_is_waited_for() {
         let load = Arc::new(BytesInHand::new(64 << 20, 1));
-        assert_eq!(load.room().await, 64, "heavy ones are what is expected at first");
+        assert_eq!(load.room().await, 64, "heavy entries are expected at first");
         let heavy: Vec<Weight> = (0..63).map(|_| load.add(1 << 20)).collect();
         assert_eq!(load.room().await, 1);
         let last = load.add(1 << 20);
@@ -107,7 +109,7 @@ mod tests {
         for _ in 0..1000 {
             drop(load.add(600));
         }
-        assert!(load.room().await > 10_000, "what was heavy once is forgotten");
+        assert!(load.room().await > 10_000, "heavy entries of the past are forgotten");
         let of_several = BytesInHand::new(64 << 20, 64);
         assert_eq!(of_several.room().await, 4, "one read of several leaves room for others");
     }

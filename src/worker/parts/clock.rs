@@ -1,9 +1,9 @@
-//! The clock of Redis, as this worker last heard it, carried on by the monotonic clock. The machine's own time of day
-//! is never asked: it may be hours off.
+//! Redis's clock, as this worker last heard it, carried on by the monotonic clock. The machine's own time of day is
+//! never used: it may be hours off.
 //!
-//! Redis's clock may step as well, and back again some seconds later. The worker notices that by the monotonic clock. After a
-//! step forward it rests what would drop or take something for being old, until the clock has stepped back or the new time has
-//! stood for a while; and retries that were planned before keep their waits.
+//! Redis's clock may step too, and step back some seconds later. The worker notices steps by the monotonic clock. After
+//! a step forward, it pauses everything that would drop or take something for its age, until the clock has stepped back
+//! or the new time has stood for a while. Retries that were planned before the step keep their waits.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -13,17 +13,17 @@ use tokio::time::Instant;
 
 use crate::store::{KnownClock, Leap};
 
-/// A difference of more than this to the monotonic clock is a step.
+/// A step is a difference to the monotonic clock of more than this.
 const STEP: Duration = Duration::from_secs(1);
-/// An answer that took longer than this says too little of the time to compare others with.
+/// An answer that took longer than this tells the time too vaguely to be compared with others.
 const EXACT: Duration = Duration::from_millis(500);
-/// So many steps forward are remembered, the newest.
+/// The number of steps forward that are remembered: the newest ones.
 const LEAPS_MAX: usize = 4;
 
 /// Redis's time of day.
 pub(crate) struct ServerClock {
     started: Instant,
-    /// How long retries wait.
+    /// The shortest and the longest wait of a retry.
     waits: RangeInclusive<Duration>,
     state: Mutex<State>,
 }
@@ -31,22 +31,24 @@ pub(crate) struct ServerClock {
 struct State {
     now: DateTime<Utc>,
     heard: Instant,
-    /// How long the last answer took.
+    /// The time that the last answer took.
     took: Duration,
-    /// How far Redis's clock is ahead of ours, in ms: at least and at most. It answered somewhen between question and answer.
+    /// How far Redis's clock is ahead of ours, in ms: at least and at most. Redis read its clock at some time between
+    /// question and answer.
     ahead: (i64, i64),
-    /// The last step, either way.
+    /// The time of the last step, forward or back.
     step: Option<Instant>,
-    /// The last step forward, unless the clock stepped back as far since.
+    /// The time of the last step forward, unless the clock has stepped back as far since.
     forward: Option<Instant>,
-    /// The steps forward, as far as it did not step back since; the oldest first.
+    /// The steps forward, less the steps back since; the oldest first.
     leaps: Vec<Leap>,
-    /// How far the clock was ahead before the last of them at least, where the answer that showed it took long.
+    /// How far the clock was ahead at least before the last leap, if the answer that showed the leap took long.
     before_leap: Option<i64>,
 }
 
 impl ServerClock {
-    /// What Redis's clock said on a question that was sent at `sent`. Retries wait for as long as `waits` says.
+    /// A clock that showed `now` in answer to a question sent at `sent`. `waits`: the shortest and the longest wait of
+    /// a retry.
     pub(crate) fn new(now: DateTime<Utc>, sent: Instant, waits: RangeInclusive<Duration>) -> Self {
         let heard = Instant::now();
         let state = State {
@@ -65,8 +67,8 @@ impl ServerClock {
         clock
     }
 
-    /// Takes note of what Redis's clock said on a question that was sent at `sent`; answers by how many ms at least it stepped
-    /// (back: negative), where it certainly did.
+    /// Takes the time that Redis's clock showed in answer to a question sent at `sent`. If the clock certainly stepped,
+    /// returns by how many ms at least (negative: back).
     pub(crate) fn hear(&self, now_ms: i64, sent: Instant) -> Option<i64> {
         let now = Utc.timestamp_millis_opt(now_ms).single()?;
         let (heard, ahead) = (Instant::now(), self.ahead(now_ms, sent));
@@ -94,24 +96,25 @@ impl ServerClock {
         Some(i64::try_from(step).unwrap_or(i64::MAX))
     }
 
-    /// What Redis's clock says now.
+    /// The time that Redis's clock shows now.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.state.lock().now()
     }
 
-    /// The latest that Redis's clock may show, by the time that an answer takes, and its steps forward.
+    /// The latest time that Redis's clock may show, which allows for the time that an answer takes; and its steps
+    /// forward.
     pub(crate) fn known(&self) -> KnownClock {
         let state = self.state.lock();
         KnownClock { latest: Some(state.now() + STEP + state.took), leaps: state.leaps.clone() }
     }
 
-    /// Whether the clock stepped, either way, less than `within` ago.
+    /// Whether the clock stepped, forward or back, less than `within` ago.
     pub(crate) fn stepped_within(&self, within: Duration) -> bool {
         let step = self.state.lock().step;
         step.is_some_and(|at| at.elapsed() < within)
     }
 
-    /// Whether the clock stepped forward less than `within` ago, and not as far back since.
+    /// Whether the clock stepped forward less than `within` ago, and has not stepped back as far since.
     pub(crate) fn leapt_within(&self, within: Duration) -> bool {
         let forward = self.state.lock().forward;
         forward.is_some_and(|at| at.elapsed() < within)
@@ -129,9 +132,9 @@ impl State {
         self.now + TimeDelta::from_std(self.heard.elapsed()).unwrap_or_default()
     }
 
-    /// A step forward by `least` at least, after which the clock is `most` ms ahead at most. It came after the clock was heard
-    /// last. What was planned before it is due within the longest wait of then, and what is planned since, the shortest wait
-    /// from now or later: what lies between was planned before.
+    /// Remembers a step forward by at least `least`, after which the clock is at most `most` ms ahead. The step came
+    /// after the clock was last heard. Retries planned before it are due within the longest wait from then; retries
+    /// planned after it are due after the shortest wait from now. A retry between the two was planned before.
     fn leap(&mut self, least: Duration, most: i64, waits: &RangeInclusive<Duration>) {
         let (by, unheard) = (span(self.ahead.0, most), self.heard.elapsed());
         let planned_before = (*waits.end() + unheard).saturating_sub(by);
@@ -142,7 +145,7 @@ impl State {
         self.forward = Some(Instant::now());
     }
 
-    /// A step back takes leaps back, the newest first.
+    /// Takes leaps back after a step back, the newest leap first.
     fn step_back(&mut self, mut back: Duration) {
         while let Some(leap) = self.leaps.last_mut().filter(|_| back > STEP) {
             if leap.by > back + STEP {
@@ -158,7 +161,7 @@ impl State {
     }
 }
 
-/// From one time to a later one, both in ms; zero where it is not later.
+/// The duration from one time to another, both in ms; zero if the second is not later.
 fn span(from_ms: i64, to_ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(to_ms - from_ms).unwrap_or(0))
 }
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_step_that_is_shorter_than_a_wait_what_was_planned_before_is_told_by_the_shortest_wait() {
+    async fn after_a_step_shorter_than_a_wait_the_shortest_wait_tells_retries_planned_before_from_later_ones() {
         for (step_ms, beyond_ms) in [(2500, 2000), (3500, 1500), (5500, 0)] {
             let clock = clock();
             clock.hear(NOW_MS + step_ms, Instant::now());
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn several_steps_forward_are_remembered_and_a_step_back_takes_of_the_last_ones_what_it_has() {
+    async fn several_steps_forward_are_remembered_and_a_step_back_shortens_the_last_ones() {
         let clock = clock();
         clock.hear(NOW_MS + DAY_MS, Instant::now());
         clock.hear(NOW_MS + DAY_MS + 10_000, Instant::now());
@@ -218,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_length_of_a_step_that_a_slow_answer_showed_is_told_by_the_next_quick_one() {
+    async fn the_next_quick_answer_tells_the_length_of_a_step_that_a_slow_answer_showed() {
         let clock = clock();
         let sent = Instant::now();
         pass(4000).await;
@@ -253,7 +256,7 @@ mod tests {
         pass(15_000).await;
         assert_eq!(clock.hear(NOW_MS + 4900, sent), None);
         pass(1000).await;
-        assert_eq!(clock.hear(NOW_MS + 20_900, Instant::now()), None, "what was heard late is nothing to compare with");
+        assert_eq!(clock.hear(NOW_MS + 20_900, Instant::now()), None, "a slow answer is not compared with");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! This worker's figures: counted as it works, published for operators.
+//! The worker's counters, published for operators.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -35,7 +35,8 @@ impl Counters {
         }
     }
 
-    /// A request was made and has ended. Each count only rises, so what turns out to be no attempt is never counted.
+    /// Counts a request that was made and has ended. Counts only rise, so an attempt is counted once it certainly was
+    /// one.
     pub(crate) fn attempt_made(&self) {
         self.attempts.fetch_add(1, Relaxed);
     }
@@ -49,17 +50,17 @@ impl Counters {
         counter.fetch_add(1, Relaxed);
     }
 
-    /// A delivery was held because its endpoint had too much in flight.
+    /// Counts a delivery that was put off: its endpoint had no room, or no name server answered.
     pub(crate) fn put_off(&self) {
         self.put_off.fetch_add(1, Relaxed);
     }
 
-    /// A delivery fails because no more may be held for its endpoint.
+    /// Counts a delivery that fails because its endpoint's waiting list is full.
     pub(crate) fn no_room(&self) {
         self.no_room.fetch_add(1, Relaxed);
     }
 
-    /// What the worker publishes at `now`, while it has `in_flight` of `concurrency` entries in hand.
+    /// The figures to publish at `now`, while `in_flight` of `concurrency` entries are in hand.
     pub(crate) fn published(
         &self,
         now: DateTime<Utc>,

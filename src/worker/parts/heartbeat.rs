@@ -1,4 +1,4 @@
-//! When each of a worker's loops turned last, and how often each turns when it works.
+//! The last run of each of a worker's loops, and how often a working loop runs.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -11,9 +11,9 @@ use crate::config;
 
 /// The promoter looks at least this often.
 pub(crate) const PROMOTE_EVERY: Duration = Duration::from_secs(1);
-/// The releaser turns at least this often, though nothing be due.
+/// The releaser runs at least this often, even if nothing is due.
 pub(crate) const RELEASE_EVERY: Duration = Duration::from_secs(5);
-/// The visitor turns at least this often, though nothing be due.
+/// The visitor runs at least this often, even if nothing is due.
 pub(crate) const VISIT_EVERY: Duration = Duration::from_secs(5);
 
 /// The loops that are watched.
@@ -28,22 +28,22 @@ pub(crate) enum Role {
 
 const ROLES: [Role; 5] = [Role::Claim, Role::Promote, Role::Release, Role::Visit, Role::Renew];
 
-/// When each loop turned last.
+/// The last run of each loop.
 pub(crate) struct Heartbeats {
     started: Instant,
-    /// By role, then by partition; ms since `started`.
+    /// The last runs by role, then by partition; ms since `started`.
     last: [Vec<AtomicU64>; ROLES.len()],
-    /// When this worker promoted a retry last.
+    /// The time at which this worker last promoted a retry; ms since `started`.
     promoted: AtomicU64,
-    /// By role: a loop that works turns at least this often.
+    /// By role, the longest time between two runs of a loop that works.
     within: [Duration; ROLES.len()],
 }
 
 impl Heartbeats {
-    /// Nothing has turned yet, and everything has its time from now on.
+    /// Heartbeats of loops that have not run yet; their time begins now.
     pub(crate) fn new(settings: &config::Settings, partitions: u16) -> Self {
         let config::Worker { claim_every, renew_every, .. } = settings.worker;
-        // A command that gets no answer, its repetition, and a busy machine.
+        // Slack for a command without an answer, its repetition, and a busy machine.
         let slack = settings.redis.response_timeout * 2 + Duration::from_secs(2);
         let within = ROLES.map(|role| match role {
             Role::Claim => claim_every * 3 / 2 + slack,
@@ -52,28 +52,28 @@ impl Heartbeats {
             Role::Visit => VISIT_EVERY + slack,
             Role::Renew => renew_every * 6 / 5 + slack,
         });
-        // One renewer renews in all partitions.
+        // A single renewer serves all partitions.
         let loops = |role| if role == Role::Renew { 1 } else { partitions };
         let last = ROLES.map(|role| (0..loops(role)).map(|_| AtomicU64::new(0)).collect());
         Self { started: Instant::now(), last, promoted: AtomicU64::new(0), within }
     }
 
-    /// The loop of this role and partition has turned.
+    /// Notes a run of the loop of this role and partition.
     pub(crate) fn note(&self, role: Role, partition: u16) {
         self.last[role as usize][usize::from(partition)].store(self.elapsed_ms(), Relaxed);
     }
 
-    /// A retry was promoted.
+    /// Notes that a retry was promoted.
     pub(crate) fn promoted(&self) {
         self.promoted.store(self.elapsed_ms(), Relaxed);
     }
 
-    /// How long ago a retry was promoted; since the start, where none was.
+    /// The time since a retry was last promoted; since the start if none was.
     pub(crate) fn since_promoted(&self) -> Duration {
         Duration::from_millis(self.elapsed_ms().saturating_sub(self.promoted.load(Relaxed)))
     }
 
-    /// Each role's slowest loop.
+    /// One check for each role, by its slowest loop.
     pub(crate) fn checks(&self) -> Vec<Check> {
         let slowest = |role: Role| self.last[role as usize].iter().map(|last| last.load(Relaxed)).min().unwrap_or(0);
         ROLES
@@ -82,7 +82,7 @@ impl Heartbeats {
                 let since = Duration::from_millis(self.elapsed_ms().saturating_sub(slowest(role)));
                 let within = self.within[role as usize];
                 Check::new(role_name(role), since <= within, || {
-                    format!("has not turned for {since:.1?}, and turns at least every {within:.1?} when it works")
+                    format!("this loop has not run for {since:.1?}; when it works, it runs at least every {within:.1?}")
                 })
             })
             .collect()
@@ -103,7 +103,7 @@ fn role_name(role: Role) -> &'static str {
     }
 }
 
-/// One check, as probes read it.
+/// One check, as probes see it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Check {
     pub(crate) name: &'static str,

@@ -1,5 +1,6 @@
-//! Webhooks whose host allows no more connections than are open. They take turns: a connection that becomes free goes to the
-//! one that has waited longest, or a webhook with many events would leave its neighbours at the host none.
+//! Webhooks whose host allows no more connections than are open. They take turns: a connection that becomes free goes
+//! to the webhook that has waited longest. Otherwise a webhook with many events would leave none to the others at its
+//! host.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,10 +8,10 @@ use url::Url;
 
 use crate::{domain::webhook::WebhookId, sender};
 
-/// How many more requests a host would take now, as far as its limit on connections is known.
+/// The number of further requests that a host would take now, as far as its limit on connections is known.
 pub(crate) type HostRoom = Box<dyn Fn(&str) -> usize + Send + Sync>;
 
-/// What one worker knows of such hosts.
+/// One worker's knowledge of such hosts.
 pub(crate) struct Hosts {
     room: HostRoom,
     of: HashMap<WebhookId, Box<str>>,
@@ -30,30 +31,30 @@ impl Hosts {
         Self { room, of: HashMap::new(), lines: HashMap::new() }
     }
 
-    /// The host of a webhook's URL did not take a connection.
+    /// Notes that the host of a webhook's URL did not accept a connection.
     pub(crate) fn note_full(&mut self, webhook: WebhookId, url: &Url) {
         self.of.insert(webhook, sender::host(url).into());
     }
 
-    /// A webhook has this URL now, which may lead to another host than before.
+    /// Notes a webhook's present URL. Forgets its old host if the URL leads to another.
     pub(crate) fn note_url(&mut self, webhook: WebhookId, url: &Url) {
         if self.of.get(&webhook).is_some_and(|host| **host != *sender::host(url)) {
             self.of.remove(&webhook);
         }
     }
 
-    /// How many more requests a webhook's host takes.
+    /// The number of further requests that a webhook's host takes.
     pub(crate) fn room(&self, webhook: WebhookId) -> usize {
         self.of.get(&webhook).map_or(usize::MAX, |host| (self.room)(host))
     }
 
-    /// Whether a new delivery has to wait for the turns of those that wait already.
+    /// Whether a new delivery has to wait because others already wait in line at its host.
     pub(crate) fn is_awaited(&self, webhook: WebhookId) -> bool {
         let line = self.of.get(&webhook).and_then(|host| self.lines.get(host));
         line.is_some_and(|line| !line.is_empty()) && self.room(webhook) < usize::MAX
     }
 
-    /// Deliveries of a webhook wait.
+    /// Puts a webhook whose deliveries wait in its host's line.
     pub(crate) fn wait(&mut self, webhook: WebhookId) {
         let Some(host) = self.of.get(&webhook) else { return };
         let line = self.lines.entry(host.clone()).or_default();
@@ -62,7 +63,8 @@ impl Hosts {
         }
     }
 
-    /// Whose turn it is when an attempt of `webhook` ended: the first of its line that still waits, or itself.
+    /// The webhook whose turn it is after an attempt of `webhook`: the first in its line that still waits, or `webhook`
+    /// itself.
     pub(crate) fn next(&mut self, webhook: WebhookId, waits: impl Fn(WebhookId) -> bool) -> WebhookId {
         let Some(host) = self.of.get(&webhook) else { return webhook };
         let Some(line) = self.lines.get_mut(host) else { return webhook };
@@ -75,7 +77,7 @@ impl Hosts {
         next
     }
 
-    /// Forgets webhooks that are not among those `known`, and hosts at which nobody waits.
+    /// Forgets webhooks that are not `known`, and hosts at which no webhook waits.
     pub(crate) fn forget(&mut self, known: impl Fn(&WebhookId) -> bool) {
         self.of.retain(|webhook, _| known(webhook));
         self.lines.retain(|_, line| line.iter().any(|webhook| self.of.contains_key(webhook)));

@@ -1,4 +1,5 @@
-//! What a worker has in hand: leases on entries, the tasks that deliver them, and entries that it could not start.
+//! Everything that a worker has in hand: leases on entries, the tasks that deliver them, and entries that it could not
+//! start.
 
 use std::sync::Arc;
 
@@ -16,11 +17,11 @@ pub(crate) struct InHand {
     pub(crate) leases: Arc<Leases>,
     pub(crate) bytes: Arc<BytesInHand>,
     pub(crate) deliveries: TaskTracker,
-    /// Entries that were read and not started, to be given back.
+    /// Entries that were read but not started. They are given back.
     pub(crate) unstarted: Mutex<Vec<Unstarted>>,
 }
 
-/// An entry that is in hand, and is renewed from now on.
+/// An entry that is in hand. Its lease is renewed from now on.
 pub(crate) struct Taken {
     pub(crate) lease: Lease,
     pub(crate) weight: Weight,
@@ -32,7 +33,7 @@ pub(crate) struct Taken {
 /// An entry that was read and could not be started before the worker stopped.
 pub(crate) struct Unstarted {
     pub(crate) lease: Lease,
-    /// Of an event; empty for a delivery, which carries its own.
+    /// The event's id; empty for a delivery, which carries its own.
     pub(crate) event_id: String,
     pub(crate) bytes: usize,
 }
@@ -42,7 +43,8 @@ impl InHand {
         Self { leases: Arc::default(), bytes, deliveries: TaskTracker::new(), unstarted: Mutex::default() }
     }
 
-    /// Takes note of an entry that was given to this worker by a command sent at `sent`; `None` if it is in hand already.
+    /// Adds an entry that Redis gave to this worker in answer to a command sent at `sent`; `None` if it is already in
+    /// hand.
     pub(crate) fn take(&self, partition: u16, entry: Entry, sent: Instant) -> Option<Taken> {
         let lease = self.leases.take(partition, entry.id.clone(), entry.deliveries, sent)?;
         Some(Taken { lease, weight: self.bytes.add(entry.size_bytes()), entry, just_read: false })

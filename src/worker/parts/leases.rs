@@ -1,8 +1,8 @@
-//! What this worker holds: one slot for each queue entry, whether it was read or claimed.
+//! The entries that this worker holds: one slot for each, whether it was read or claimed.
 //!
-//! Keyed by entry, because the same entry can come again while it is being attempted: the consumer group was
-//! recreated, or this very process claimed it after a stall. Then the newest delivery count replaces the old one, the
-//! attempt under way goes on under it, and nothing is started twice.
+//! The slots are keyed by entry, because the same entry can come again while it is being attempted: the consumer group
+//! was recreated, or this process claimed the entry after a stall. Then the newest delivery count replaces the old one,
+//! the attempt under way goes on under the new count, and nothing starts twice.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -22,29 +22,30 @@ use crate::store::{EntryId, Fence};
 #[derive(Default)]
 pub(crate) struct Leases {
     slots: Mutex<HashMap<Key, Slot>>,
-    /// Rung after each round of renewals.
+    /// Notified after each renewal.
     renewed: Notify,
-    /// Rung by a lease that waits for its renewal.
+    /// Notified by a lease that waits for its renewal.
     wanted: Notify,
 }
 
-/// A queue's partition, and an entry of it.
+/// A partition, and an entry in its queue.
 type Key = (u16, EntryId);
 
 struct Slot {
-    /// 0: somebody took the entry out of the queue, so that nobody else can have it any more and there is no lease to renew.
+    /// The delivery count. 0: somebody took the entry out of the queue, so no other worker can get it, and there is no
+    /// lease to renew.
     deliveries: u32,
-    /// Counted from before the read or renewal was sent, so never later than Redis counts.
+    /// The time just before the read or renewal was sent, so it is never later than Redis's own.
     renewed: Instant,
     lost: bool,
-    /// Whether a step was begun that may have settled the entry.
+    /// Whether a step has begun that may have settled the entry.
     stepped: bool,
-    /// How often the entry came again while it was in hand, or was found to be taken out of the queue.
+    /// The number of times the entry came again while in hand, or was found to be taken out of the queue.
     takings: u32,
 }
 
-/// The right to settle one entry. Not `Clone`; dropping it forgets the entry, which then stays pending until a worker
-/// claims it.
+/// The right to settle one entry. It is not `Clone`. Dropping it forgets the entry, which then stays pending until a
+/// worker claims it, unless it was settled.
 pub(crate) struct Lease {
     leases: Arc<Leases>,
     key: Key,
@@ -54,17 +55,17 @@ pub(crate) struct Lease {
 /// Whether a request may start under a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ready {
-    /// At once.
+    /// It may start at once.
     Now,
-    /// It may now, after a wait for the lease's renewal: what was looked up before may have changed.
+    /// It may start after a wait for the lease's renewal. Settings that were looked up before may have changed.
     Waited,
-    /// Never: the entry is another worker's.
+    /// It may never start: another worker has the entry.
     Lost,
 }
 
 impl Leases {
-    /// Takes note of an entry that was given to this worker under `deliveries`, by a command sent at `sent`. `None`
-    /// where the worker has it in hand already.
+    /// Takes note of an entry that Redis gave to this worker under the count `deliveries`, in answer to a command sent
+    /// at `sent`. `None` if the worker already has the entry in hand.
     pub(crate) fn take(
         self: &Arc<Self>,
         partition: u16,
@@ -88,7 +89,7 @@ impl Leases {
         }
     }
 
-    /// The leases of a partition that are due for renewal: those taken or renewed at least `age` ago.
+    /// The leases of a partition that are due for renewal: those that were taken or renewed at least `age` ago.
     pub(crate) fn due(&self, partition: u16, age: Duration) -> Vec<Fence> {
         let slots = self.slots();
         let is_due = |slot: &Slot| !slot.lost && slot.deliveries > 0 && slot.renewed.elapsed() >= age;
@@ -98,10 +99,11 @@ impl Leases {
             .collect()
     }
 
-    /// Takes note of a renewal that was sent at `sent`, of the entries that turned out to be another's, of those that
-    /// somebody took out of the queue, and of those that nobody holds: they are this worker's if nobody can have taken them over
-    /// since it renewed their leases last, which end after `lease`, and no step was begun that may have settled them. Answers how
-    /// many of those there are.
+    /// Takes note of the answer to a renewal that was sent at `sent`. `lost` are entries that another worker has,
+    /// `trimmed` those that somebody took out of the queue, and `vanished` those on which nobody has a lease.
+    ///
+    /// A vanished entry is this worker's alone if the worker's last renewal is less than `lease` ago, so that no other
+    /// can have taken it over, and if no step has begun that may have settled it. Returns the number of these entries.
     pub(crate) fn renewed(
         &self,
         leases: &[Fence],
@@ -111,7 +113,7 @@ impl Leases {
     ) -> u64 {
         let (mut slots, mut gone) = (self.slots(), 0);
         for fence in leases {
-            // Under another count it was taken anew meanwhile, and this answer is about the past.
+            // Another count: the entry was taken again meanwhile, and this answer is outdated.
             if let Some(slot) = slots.get_mut(&(fence.partition, fence.entry.clone()))
                 && slot.deliveries == fence.deliveries
             {
@@ -119,7 +121,7 @@ impl Leases {
                 if trimmed.contains(&fence.entry) {
                     slot.note_trimmed();
                 } else if has_vanished && is_ours {
-                    // The answer of a step that was begun tells what became of it.
+                    // If a step has begun, its answer decides.
                     if !slot.stepped {
                         slot.note_trimmed();
                         gone += 1;
@@ -136,24 +138,25 @@ impl Leases {
         gone
     }
 
-    /// Waits until a lease is too old for a request that waits for it.
+    /// Waits until a request asks for the renewal of its lease.
     pub(crate) async fn wanted(&self) {
         self.wanted.notified().await;
     }
 
-    /// A panic under this lock leaves each slot whole. The lease that met it drops its slot, and must not panic anew then.
+    /// A panic under this lock leaves each slot whole. The lease concerned then drops its slot, and must not panic
+    /// again.
     fn slots(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
         self.slots.lock()
     }
 
-    /// How many entries are held.
+    /// The number of entries in hand.
     pub(crate) fn count(&self) -> usize {
         self.slots().len()
     }
 }
 
 impl Slot {
-    /// The steps are to be repeated as those of such an entry, as if it had come again.
+    /// Marks the entry as taken out of the queue. As after a repeated arrival, steps under the old token are repeated.
     fn note_trimmed(&mut self) {
         self.takings += 1;
         self.deliveries = 0;
@@ -180,20 +183,21 @@ impl Lease {
         &self.key.1
     }
 
-    /// Gives the entry up after a step found it to be another's: unless it came again meanwhile, in which
-    /// case it is this worker's under a new token, and the step is to be repeated with that.
+    /// Gives the entry up after a step found that another worker has it; returns whether it did. If the entry came
+    /// again since the token with `seen`, it is this worker's under a new token, and the step has to be repeated with
+    /// that.
     pub(crate) fn give_up(&self, seen: u32) -> bool {
         let mut slots = self.leases.slots();
         let same = slots.get(&self.key).is_some_and(|slot| slot.takings == seen);
         if same {
-            // Out of the table under the same lock, so that its next coming starts it anew.
+            // Remove the slot under the same lock, so that the entry starts anew if it comes again.
             slots.remove(&self.key);
             self.given_up.store(true, Relaxed);
         }
         same
     }
 
-    /// Waits until a request may start: the lease was renewed no longer than `within` ago.
+    /// Waits until a request may start, which takes a renewal no longer than `within` ago.
     pub(crate) async fn ready(&self, within: Duration) -> Ready {
         let mut ready = Ready::Now;
         loop {
@@ -206,7 +210,7 @@ impl Lease {
                 return ready;
             }
             if ready == Ready::Now {
-                // Once: where the renewal fails, Redis is away, and the next round is soon enough.
+                // Ask only once: if the renewal fails, Redis is away, and the next round is soon enough.
                 self.leases.wanted.notify_one();
             }
             ready = Ready::Waited;
@@ -214,18 +218,19 @@ impl Lease {
         }
     }
 
-    /// Whether nobody can have taken the entry over yet, since its lease was renewed or taken: those end after `lease`.
+    /// Whether no other worker can have taken the entry over, because its lease was taken or renewed less than `lease`
+    /// ago.
     pub(crate) fn is_within(&self, lease: Duration) -> bool {
         self.with_slot(|slot| !slot.lost && slot.renewed.elapsed() < lease)
     }
 
-    /// Takes note that somebody took the entry out of the queue.
+    /// Notes that somebody took the entry out of the queue.
     pub(crate) fn note_trimmed(&self) {
         let mut slots = self.leases.slots();
         slots.get_mut(&self.key).expect("a slot lives as long as its lease").note_trimmed();
     }
 
-    /// Whether somebody took the entry out of the queue, so that it is this worker's alone.
+    /// Whether somebody took the entry out of the queue. Then it is this worker's alone.
     pub(crate) fn is_trimmed(&self) -> bool {
         self.with_slot(|slot| slot.deliveries == 0)
     }
@@ -243,10 +248,10 @@ impl Drop for Lease {
             tracing::error!(
                 partition,
                 entry,
-                "its task panicked; the entry stays pending until a worker takes it over"
+                "the task of an entry panicked; the entry stays pending until a worker takes it over"
             );
         }
-        // The slot may be a successor's by now.
+        // The slot may belong to a later lease by now.
         if self.given_up.load(Relaxed) {
             return;
         }
@@ -311,7 +316,7 @@ mod tests {
         let lease = leases.take(0, id("1-0"), 1, taken).unwrap();
         assert_eq!(lease.ready(Duration::from_secs(15)).await, Ready::Now);
         tokio::time::advance(Duration::from_secs(16)).await;
-        assert!(leases.due(0, Duration::from_secs(17)).is_empty(), "what is younger need not be renewed");
+        assert!(leases.due(0, Duration::from_secs(17)).is_empty(), "a younger lease need not be renewed");
         let held = leases.due(0, Duration::from_secs(16));
         let (ready, ()) = tokio::join!(lease.ready(Duration::from_secs(15)), async {
             tokio::task::yield_now().await;

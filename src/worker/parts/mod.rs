@@ -1,4 +1,4 @@
-//! What a worker consists of. None of these parts knows the worker, so each can be read by itself.
+//! The parts of a worker. No part knows the worker, so each can be read by itself.
 
 pub(super) mod alarms;
 pub(super) mod batch;

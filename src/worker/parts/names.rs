@@ -1,21 +1,22 @@
-//! Deliveries whose host's name cannot be looked up because no name server answers wait among the retries, under their own
-//! attempt number, since no attempt was made. They keep no slot and no place, so that hosts whose names are known are
-//! served meanwhile. In `held` they would count against their webhook's limit.
+//! The waits of deliveries for which no name server answers. They wait among the retries with the same attempt number,
+//! since no attempt was made. They keep no slot and no place, so hosts whose names are known are served meanwhile. In
+//! `held` they would count against their webhook's limit.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// A delivery waits at least this long, and at most.
+/// The shortest and the longest wait of a delivery.
 const WAIT: [Duration; 2] = [Duration::from_secs(1), LONGEST_WAIT];
 /// The longest wait for a name server.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// They come back at least this far apart, to take little of the worker's time; and so that they take an eighth of its
-/// slots, each for as long as a lookup takes that fails at once.
+/// Deliveries come back at least this far apart, so that they take little of the worker's time.
 const APART: Duration = Duration::from_millis(2);
+/// The time for which a lookup that fails at once keeps a slot. The distance is such that lookups take an eighth of the
+/// slots.
 const SLOT_TIME: Duration = Duration::from_millis(20);
 
-/// When the last of those that wait is due.
+/// The deliveries that wait for a name server: the time at which the last one is due.
 pub(crate) struct Unnamed {
     last: Mutex<Option<Instant>>,
     apart: Duration,
@@ -27,7 +28,7 @@ impl Unnamed {
         Self { last: Mutex::default(), apart: APART.max(SLOT_TIME * 8 / share) }
     }
 
-    /// How long the next one waits: however many wait, one comes back after the other.
+    /// The wait of the next delivery. However many wait, they come back one after the other.
     pub(crate) fn wait(&self) -> Duration {
         self.wait_from(Instant::now())
     }
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_wait_for_a_second_and_many_one_after_the_other_but_never_long() {
+    fn few_deliveries_wait_for_a_second_and_many_come_back_one_by_one_within_the_longest_wait() {
         let (unnamed, now) = (Unnamed::new(256), Instant::now());
         let waits: Vec<Duration> = (0..40_000).map(|_| unnamed.wait_from(now)).collect();
         assert_eq!((waits[0], waits[100]), (WAIT[0], Duration::from_millis(1200)));

@@ -1,4 +1,4 @@
-//! Why there is no room for one more attempt at an endpoint, in the customer's words.
+//! The reason why an endpoint has no room for another attempt, in the words that customers read.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub(crate) enum NoRoom {
 }
 
 impl NoRoom {
-    /// This limit leaves no room, and the endpoint's last attempt failed or did not.
+    /// The reason, from the limit that leaves no room and whether the endpoint's last attempt failed.
     pub(crate) fn by(limit: Limit, fails: bool) -> Self {
         match limit {
             Limit::Connections => Self::HostFull,

@@ -1,5 +1,5 @@
-//! What a worker has of one partition: the steps that its deliveries take together, the settings that it knows, the clock of the
-//! partition's Redis, and when its loops turn next.
+//! A worker's state for one partition: the steps that its deliveries take together, the webhook settings that it knows,
+//! the clock of the partition's Redis, and the alarms of its loops.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(crate) type LookedUp = Result<Arc<Subscriptions>, StoreError>;
 
 /// One partition of a worker.
 pub(crate) struct Partition {
-    /// The settings that need not be asked for.
+    /// The webhook settings that need not be asked for.
     pub(crate) known: Arc<Known>,
     pub(crate) look_up: Asking<AccountId, LookedUp>,
     pub(crate) settle: Asking<Attempted, StepAnswer>,
@@ -30,7 +30,7 @@ pub(crate) struct Partition {
     pub(crate) alarms: Arc<Alarms>,
 }
 
-/// What is asked for in one partition, for the loops that do it.
+/// The steps that are asked for in one partition, for the loops that take them.
 pub(crate) struct StepBatches {
     pub(crate) look_up: Batches<AccountId, LookedUp>,
     pub(crate) settle: Batches<Attempted, StepAnswer>,
@@ -38,7 +38,7 @@ pub(crate) struct StepBatches {
 }
 
 impl Partition {
-    /// Redis's clock was at `now` on a question that was sent at `sent`.
+    /// A partition whose Redis clock showed `now` in answer to a question sent at `sent`.
     pub(crate) fn new((now, sent): (DateTime<Utc>, Instant), schedule: &Schedule) -> (Self, StepBatches) {
         let ((look_up, to_look_up), (settle, to_settle), (hold, to_hold)) = (batched(), batched(), batched());
         let clock = ServerClock::new(now, sent, schedule.shortest_wait()..=schedule.longest_wait());

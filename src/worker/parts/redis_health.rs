@@ -1,4 +1,4 @@
-//! What Redis said last, so that probes are answered at once though Redis hangs.
+//! Redis's last answer, so that probes are answered at once even if Redis hangs.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use parking_lot::Mutex;
 use super::partition::Partition;
 use crate::store::{Store, StoreError};
 
-/// Redis is asked this often …
+/// The interval at which Redis is asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// … and has this long to answer.
+/// The time that Redis has to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// How late the oldest retry was when Redis was asked last, or why Redis did not say so.
+/// The lateness of the oldest retry when Redis was last asked, or the reason why there was no answer.
 #[derive(Default)]
 pub(crate) struct RedisHealth(Mutex<Option<Result<Duration, String>>>);
 
 impl RedisHealth {
-    /// What Redis said last; nothing before it was asked.
+    /// The last answer; `None` before the first.
     pub(crate) fn last(&self) -> Option<Result<Duration, String>> {
         self.0.lock().clone()
     }
 
-    /// Asks Redis again and again.
+    /// Asks Redis at intervals, without end.
     pub(crate) async fn keep_asking(&self, store: &Store, partitions: &[Partition]) {
         loop {
             let late = match tokio::time::timeout(ANSWER_WITHIN, latest_retry(store, partitions)).await {
@@ -35,7 +35,7 @@ impl RedisHealth {
     }
 }
 
-/// How long ago the oldest retry of any partition was due.
+/// The lateness of the oldest due retry of all partitions.
 async fn latest_retry(store: &Store, partitions: &[Partition]) -> Result<Duration, StoreError> {
     let mut latest = Duration::ZERO;
     for (number, partition) in (0..).zip(partitions) {

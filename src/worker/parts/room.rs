@@ -1,4 +1,4 @@
-//! For what a worker has room: entries that it may take, and attempts that it may start.
+//! The worker's room: for entries that it may take, and for attempts that it may start.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::{
     slots::Slots, suspects::Suspects,
 };
 
-/// May one more be taken, or started?
+/// Decides whether one more entry may be taken, or one more attempt started.
 pub(crate) struct Room {
     /// An entry may be taken with a slot in hand.
     pub(crate) slots: Slots,
@@ -15,12 +15,12 @@ pub(crate) struct Room {
     pub(crate) endpoints: Arc<Endpoints>,
     /// A suspect is started apart from others.
     pub(crate) suspects: Arc<Suspects>,
-    /// When deliveries come back whose host's name could not be looked up.
+    /// The waits of deliveries for which no name server answers.
     pub(crate) names: Unnamed,
 }
 
 impl Room {
-    /// For entries of `bytes` together; `alarms` by partition.
+    /// Room for entries within `bytes` altogether. `alarms` are by partition.
     pub(crate) fn new(rules: &Rules, bytes: &Arc<BytesInHand>, alarms: Vec<Arc<Alarms>>, host_room: HostRoom) -> Self {
         let partitions = u16::try_from(alarms.len()).unwrap_or(u16::MAX);
         Self {

@@ -7,7 +7,7 @@ use crate::{
     domain::{endpoint::Rule, event::Catalogue, lease::LeaseRule, retry::Schedule},
 };
 
-/// What one worker was told.
+/// The rules of one worker.
 pub(crate) struct Rules {
     pub(crate) catalogue: Catalogue,
     pub(crate) schedule: Schedule,

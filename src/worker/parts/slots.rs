@@ -15,12 +15,12 @@ pub(crate) enum Taker {
     Claimer,
 }
 
-/// How many slots are taken at once: one in any case.
+/// The number of slots to take at once: at least one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Share {
-    /// What is free, up to so many.
+    /// All free slots, up to this number.
     UpTo(usize),
-    /// Half of what is free, up to so many: they will be kept for a while, and others may need the rest.
+    /// Half of the free slots, up to this number: they are kept for a while, and others may need the rest.
     HalfUpTo(usize),
 }
 
@@ -28,8 +28,8 @@ pub(crate) enum Share {
 pub(crate) struct Slots {
     free: Arc<Semaphore>,
     load: Arc<BytesInHand>,
-    /// By taker. One of each kind waits for a slot at a time, in the order in which they came: so while slots are short,
-    /// claimers get every second one, however many readers wait.
+    /// One lock for each kind of taker. One taker of each kind waits for a slot at a time, in order of arrival. So
+    /// while slots are short, claimers get every second one, however many readers wait.
     turns: [Mutex<()>; 2],
 }
 
@@ -44,10 +44,11 @@ impl Slots {
         self.free.clone().acquire_owned().await.expect("the slots are never closed")
     }
 
-    /// Waits for a slot and for room, then takes along its share of what else is free, as far as there is room.
+    /// Waits for a slot and for room in memory. Then also takes its share of the other free slots, as far as there is
+    /// room.
     pub(crate) async fn several(&self, taker: Taker, share: Share) -> OwnedSemaphorePermit {
         loop {
-            // Room is waited for without a slot: an entry that is in hand and waits for a slot may be what takes the room.
+            // Wait for room without a slot: the room may be taken by an entry in hand that itself waits for a slot.
             self.load.room().await;
             let mut slots = self.one(taker).await;
             let Some(room) = self.load.room_now() else { continue };

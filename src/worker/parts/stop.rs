@@ -1,13 +1,13 @@
-//! The end of a worker: because it was told to stop, or because one of its loops panicked.
+//! The signal to stop: the worker was told to stop, or one of its loops panicked.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Whether a worker stops, and why.
+/// Whether a worker is to stop, and whether a panic is the reason.
 pub(crate) struct Stop {
-    /// Cancelled when the worker is to take nothing more.
+    /// Cancelled when the worker is to take no more entries.
     token: CancellationToken,
     /// Whether one of its loops panicked.
     panicked: AtomicBool,
@@ -18,7 +18,7 @@ impl Stop {
         Self { token, panicked: AtomicBool::new(false) }
     }
 
-    /// Waits until the worker is to take nothing more.
+    /// Waits until the worker is to take no more entries.
     pub(crate) async fn begins(&self) {
         self.token.cancelled().await;
     }
@@ -27,13 +27,14 @@ impl Stop {
         self.token.is_cancelled()
     }
 
-    /// A loop has panicked: the worker takes nothing more, finishes what it can, and says so at its end.
+    /// Stops the worker after a panic of a loop: it takes no more entries, finishes what it can, and ends with an
+    /// error.
     pub(crate) fn after_a_panic(&self) {
         self.panicked.store(true, Relaxed);
         self.token.cancel();
     }
 
-    /// A loop has ended; it may have panicked.
+    /// Notes that a loop has ended; it may have panicked.
     pub(crate) fn note_end(&self, ended: &Result<(), JoinError>) {
         if ended.as_ref().is_err_and(JoinError::is_panic) {
             self.after_a_panic();

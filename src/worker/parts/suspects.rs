@@ -1,6 +1,7 @@
-//! A suspect is an entry that a worker may have died of. Whoever begins one begins no other for a moment, so that a neighbour
-//! is not blamed if the worker dies of it. An endpoint that does not answer holds others' suspects up no longer than that: it is
-//! remembered, suspects of other webhooks and accounts go before its own, and of its own one at a time is in hand.
+//! Suspects: entries that a worker may have died of. After starting one, a worker starts no other for a moment, so that
+//! a neighbour is not blamed if the worker dies of it. An endpoint that does not answer delays the suspects of others
+//! only for that moment: it is remembered, suspects of other webhooks and accounts go before its own, and only one of
+//! its own is in hand at a time.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -10,33 +11,33 @@ use tokio::{
     time::Instant,
 };
 
-/// For this long no other suspect is begun.
+/// The time for which no other suspect is started.
 const ALONE: Duration = Duration::from_millis(500);
-/// What took longer is remembered for this long.
+/// The time for which a name is remembered whose suspect took longer than [`ALONE`].
 const REMEMBERED: Duration = Duration::from_mins(10);
-/// So many names are remembered, the newest.
+/// The number of names that are remembered: the newest ones.
 const NAMES_MAX: usize = 200;
 
 /// The suspects of one worker.
 pub(crate) struct Suspects {
     state: Mutex<State>,
-    /// By partition: rung when another may be begun.
+    /// By partition: notified when another suspect may be started.
     next: Vec<Notify>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Whether one may be begun by somebody, or was begun a moment ago.
+    /// Whether a claimer has the right to start a suspect, or one was started a moment ago.
     is_taken: bool,
-    /// Partitions that would have begun one meanwhile.
+    /// Partitions that asked for the right meanwhile.
     waiting: VecDeque<u16>,
-    /// The webhooks of deliveries, and accounts of events, that have one in hand.
+    /// The names (webhooks of deliveries, accounts of events) with a suspect in hand.
     in_hand: Vec<String>,
-    /// Those whose suspects took long, the one that was noted longest ago first.
+    /// The names whose suspects took long, the one noted longest ago first.
     slow: Vec<(String, Instant)>,
 }
 
-/// The right to begin a suspect, which nobody else has at the same time.
+/// The right to start a suspect. No other claimer of this worker has it at the same time.
 pub(crate) struct Alone(Arc<Suspects>);
 
 impl Drop for Alone {
@@ -54,12 +55,12 @@ impl Suspects {
         Self { state: Mutex::default(), next: (0..partitions).map(|_| Notify::new()).collect() }
     }
 
-    /// Waits until a suspect may be begun that could not be before.
+    /// Waits until another suspect may be started.
     pub(crate) async fn next(&self, partition: u16) {
         self.next[usize::from(partition)].notified().await;
     }
 
-    /// The right to begin one in this partition; its turn comes, and is rung, where another has it now.
+    /// The right to start a suspect in this partition. If another has it, the partition gets in line and is notified.
     pub(crate) fn try_begin(self: &Arc<Self>, partition: u16) -> Option<Alone> {
         let mut state = self.state.lock();
         if !state.is_taken {
@@ -72,14 +73,14 @@ impl Suspects {
         None
     }
 
-    /// Slow ones that have one in hand, and slow ones that have none, in the order of their turns.
+    /// The slow names with a suspect in hand, and the slow names without, in the order of their turns.
     pub(crate) fn names(&self) -> (Vec<String>, Vec<String>) {
         let state = self.state.lock();
         let slow = state.slow.iter().filter(|(_, at)| at.elapsed() < REMEMBERED).map(|(name, _)| name.clone());
         slow.partition(|name| state.in_hand.contains(name))
     }
 
-    /// Takes note whether a suspect of this name took long.
+    /// Notes whether a suspect of this name took long.
     fn note(&self, name: String, slowly: bool) {
         let slow = &mut self.state.lock().slow;
         slow.retain(|(known, at)| *known != name && at.elapsed() < REMEMBERED);
@@ -91,7 +92,7 @@ impl Suspects {
         }
     }
 
-    /// One of this name is not in hand any more.
+    /// Notes that a suspect of this name is no longer in hand.
     fn forget(&self, name: Option<&String>) {
         let in_hand = &mut self.state.lock().in_hand;
         if let Some(at) = in_hand.iter().position(|other| Some(other) == name) {
@@ -99,14 +100,14 @@ impl Suspects {
         }
     }
 
-    /// Another may be begun, in a partition behind `partition` first.
+    /// Notifies all partitions that another suspect may be started, first those after `partition`.
     fn ring(&self, partition: u16) {
         let (before, behind) = self.next.split_at(usize::from(partition) + 1);
         behind.iter().chain(before).for_each(Notify::notify_one);
     }
 
-    /// Sees to a suspect that begins now, whose endpoint has this `name`. The answer is to be dropped when the suspect is settled
-    /// or given up.
+    /// Watches a suspect that starts now; `name` is its webhook or account. Drop the returned sender when the suspect
+    /// is settled or given up.
     pub(crate) fn watch(
         self: &Arc<Self>,
         partition: u16,
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_took_long_is_remembered_for_a_while_and_until_it_is_quick_again() {
+    async fn a_slow_name_is_remembered_for_a_while_or_until_it_is_quick_again() {
         let suspects = Suspects::new(1);
         suspects.note("quick".to_owned(), false);
         for name in ["a", "b", "a", "c"] {

@@ -1,6 +1,7 @@
-//! How a worker does: what it counted, whether its loops turn, what Redis said last, and what it lacks.
+//! The health of a worker: its counters, whether its loops run, Redis's last answer, and the resources that are
+//! lacking.
 //!
-//! Each loop leaves a mark when it has turned, and a loop that leaves none in its time is wedged. A process that merely runs
+//! Each loop leaves a mark when it runs. A loop that leaves no mark in its time is wedged. That the process is alive
 //! proves nothing.
 
 use std::time::Duration;
@@ -51,7 +52,7 @@ impl Vitals {
         }
     }
 
-    /// What the worker publishes at `now`, while it has `in_hand` entries of those that it may have.
+    /// The figures to publish at `now`; `in_hand` is the number of entries in hand, and the number that there may be.
     pub(crate) fn published(
         &self,
         now: DateTime<Utc>,
@@ -61,32 +62,32 @@ impl Vitals {
         self.counters.published(now, in_hand, endpoints, &self.exhaustion)
     }
 
-    /// The checks of `/healthz`: the loops turn, and no retry is forgotten. If one fails, restart the worker.
+    /// The checks of `/healthz`: the loops run, and no retry is forgotten. If one fails, restart the worker.
     pub(crate) fn alive(&self) -> Vec<Check> {
         let mut checks = self.heartbeats.checks();
         if let Some(Ok(late)) = self.redis.last() {
-            // While retries go out, the worker makes up for an outage, and a restart would only delay that.
+            // While retries are promoted, the worker catches up after an outage, and a restart would only delay that.
             let forgotten =
                 late > lateness::RETRY_FAILS_HEALTH && self.heartbeats.since_promoted() > lateness::RETRY_FAILS_HEALTH;
             checks.push(Check::new("retries", !forgotten, || {
-                format!("the oldest due retry has waited for {late:.1?} since its time, and none is promoted")
+                format!("the oldest due retry is {late:.1?} late, and no retry is promoted")
             }));
         }
         checks
     }
 
-    /// The checks that `/readyz` has besides: Redis answers, the machine has what requests take, and the worker is not
-    /// stopping. So an outage of Redis makes workers unready and restarts none of them.
+    /// The further checks of `/readyz`: Redis answers, the machine has the resources for requests, and the worker is
+    /// not stopping. So an outage of Redis makes workers unready but restarts none.
     pub(crate) fn ready(&self, stopping: bool) -> [Check; 3] {
         let (heard, lacking) = (self.redis.last(), self.exhaustion.lacking());
         let why = || match &heard {
             Some(Err(error)) => error.clone(),
-            _ => "it was not asked yet".to_owned(),
+            _ => "Redis was not asked yet".to_owned(),
         };
         [
             Check::new("redis", matches!(heard, Some(Ok(_))), why),
             Check::new("resources", lacking.is_none(), || format!("{}; deliveries wait", lacking.unwrap_or_default())),
-            Check::new("running", !stopping, || "it is stopping".to_owned()),
+            Check::new("running", !stopping, || "the worker is stopping".to_owned()),
         ]
     }
 }

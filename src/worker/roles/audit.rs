@@ -1,5 +1,6 @@
-//! Whether entries got lost: some that nobody holds, some that somebody took out of the queue. Redis's own bookkeeping of the
-//! group is in the operators' hands (`XGROUP`, `XTRIM`), so one worker at a time compares it with what is there.
+//! The auditor: it looks for lost entries, which are entries that no worker holds and entries that somebody took out of
+//! the queue. Operators can change Redis's bookkeeping of the group (`XGROUP`, `XTRIM`), so one worker at a time
+//! compares it with the entries that are there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +10,8 @@ use crate::{
     worker::{Worker, until_answered::tell},
 };
 
-/// Each worker looks this often (± 25 %), unless another looked within 10 s: what was lost is attempted well within a minute.
+/// Each worker looks this often (± 25 %), unless another looked within 10 s. So lost entries are found well within a
+/// minute.
 const AUDIT_EVERY: Duration = Duration::from_secs(20);
 
 /// Looks until the worker stops.
@@ -24,7 +26,7 @@ pub(crate) async fn audit(worker: Arc<Worker>, partition: u16) {
     }
 }
 
-/// Looks once, if it is `due` though another worker looked just now.
+/// Looks once. If `due`, looks even if another worker looked just now.
 pub(crate) async fn audit_once(worker: &Worker, partition: u16, due: bool) {
     match worker.store.audit(partition, &worker.name, worker.rules.leases.lease, due).await {
         Ok(Some(seen)) => warn_of(partition, &seen),
@@ -39,20 +41,20 @@ fn warn_of(partition: u16, seen: &Audit) {
         tracing::warn!(
             partition,
             entries = unheld,
-            "entries that nobody held are taken over: somebody changed the group"
+            "taking over entries that no worker held: somebody changed the consumer group"
         );
     }
     if trimmed && entries_trimmed > 0 {
         tracing::warn!(partition, entries = entries_trimmed, "somebody took entries out of the queue");
     } else if trimmed {
-        tracing::warn!(partition, "somebody took entries out of the queue; how many is not known");
+        tracing::warn!(partition, "somebody took entries out of the queue; their number is unknown");
     }
     if is_exhausted {
         tracing::warn!(
             partition,
-            "the queue had the largest id there is, so that nothing could be added; it is set back"
+            "the queue's last id was the largest possible, so no entry could be added; setting it back"
         );
     } else if is_beyond {
-        tracing::warn!(partition, "the group stood behind all that can come, and is set back");
+        tracing::warn!(partition, "the consumer group's position was beyond every id to come; setting it back");
     }
 }

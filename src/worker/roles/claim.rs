@@ -1,4 +1,4 @@
-//! Takes over entries whose worker died.
+//! The claimer: it takes over entries whose worker died.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -21,10 +21,10 @@ use crate::{
     },
 };
 
-/// Suspects are looked through in at most this many claims in a row, each of which may read 4 MiB.
+/// The most claims in a row that look through suspects. Each may read 4 MiB.
 const LOOKS_MAX: usize = 16;
 
-/// Takes over entries whose worker died.
+/// Takes over entries whose worker died, until the worker stops.
 pub(crate) async fn claim(worker: Arc<Worker>, partition: u16) {
     let mut claims = Claims::default();
     loop {
@@ -33,8 +33,8 @@ pub(crate) async fn claim(worker: Arc<Worker>, partition: u16) {
             () = worker.room.suspects.next(partition) => {}
             () = tokio::time::sleep(worker.rules.leases.claim_every.mul_f64(rand::random_range(0.5..1.5))) => {}
         }
-        // A dead worker may have held far more than one claim takes. Each claim that is repeated took an entry at least, so
-        // there are never more of them than entries to take over; or it looks on among the suspects.
+        // A dead worker may have held far more entries than one claim takes. A claim is repeated only if it took at
+        // least one entry, so there are never more claims than entries; or if more suspects are left to look at.
         let mut looks = 0;
         while looks < LOOKS_MAX && claim_once(&worker, partition, &mut claims).await {
             looks += usize::from(claims.next.is_some());
@@ -42,20 +42,20 @@ pub(crate) async fn claim(worker: Arc<Worker>, partition: u16) {
     }
 }
 
-/// What one claim leaves to the next.
+/// The state that one claim leaves to the next.
 #[derive(Default)]
 struct Claims {
-    /// Where to look on among the suspects.
+    /// The id from which the next claim looks at suspects.
     next: Option<String>,
-    /// When the claim was sent that got no answer: what it took is to be taken back.
+    /// The time at which a claim was sent that got no answer. The entries that it claimed have to be taken back.
     untold: Option<Instant>,
 }
 
-/// Claims as many entries as there are slots; `true` where more may be left.
+/// Claims as many entries as there are slots; returns whether more may be left.
 async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -> bool {
     worker.vitals.heartbeats.note(Role::Claim, partition);
     failpoint::wedge("claim").await;
-    // After Redis's clock leapt forward all leases seem to have ended, until their holders have renewed them.
+    // After Redis's clock leapt forward, all leases seem to have ended until their holders have renewed them.
     if worker.partition(partition).clock.leapt_within(worker.rules.leases.two_renewals()) {
         return false;
     }
@@ -74,7 +74,7 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
     };
     let claimed = if let Some(untold) = claims.untold {
         let in_hand = worker.in_hand.leases.due(partition, Duration::ZERO);
-        // And a while more, for this may have to wait for a connection.
+        // A quarter of a lease more, because this step may have to wait for a connection.
         let untold = Untold::Claimed { in_hand: &in_hand, within: untold.elapsed() + worker.rules.leases.lease / 4 };
         let taken = worker.store.take_back(partition, &worker.name, untold, room).await;
         taken.map(|entries| Claimed { entries, next: None })
@@ -100,14 +100,10 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
     match entries.len() {
         0 => {}
         count if was_untold => {
-            tracing::info!(partition, entries = count, "took back entries that a claim's lost answer had told of");
+            tracing::info!(partition, entries = count, "took back entries of a claim whose answer was lost");
         }
         count => {
-            tracing::info!(
-                partition,
-                entries = count,
-                "took over entries whose worker was not heard of for a whole lease"
-            );
+            tracing::info!(partition, entries = count, "took over entries whose worker did not renew their leases");
         }
     }
     for entry in entries {
@@ -124,14 +120,14 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
 }
 
 impl Worker {
-    /// Slots for a claim, waited for; `None` where the worker stops first.
+    /// Waits for slots for a claim; `None` if the worker stops first.
     async fn slots_for_claim(&self, partition: u16) -> Option<OwnedSemaphorePermit> {
         self.wait_for(Role::Claim, partition, self.room.slots.several(Taker::Claimer, Share::UpTo(READ_MAX))).await
     }
 
-    /// The endpoint of an entry, as a claim names it: the webhook of a delivery, the account of an event. Nothing for an entry
-    /// that is no event, or that makes this very question panic: then its delivery's task panics as well, and the entry goes on
-    /// as lost.
+    /// The endpoint of an entry, as a claim names it: the webhook of a delivery, the account of an event. `None` for an
+    /// entry that is neither, or that makes parsing panic: then the task that delivers it panics as well, which counts
+    /// as a loss.
     fn endpoint_of(&self, partition: u16, entry: &Entry) -> Option<String> {
         let judged = catch_unwind(AssertUnwindSafe(|| self.judge(partition, entry))).ok()?.ok()?;
         Some(match judged.work {

@@ -1,4 +1,4 @@
-//! Measures whether this worker's thread has time left.
+//! The gauge: it measures whether this worker's thread has time left.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use crate::worker::Worker;
 
-/// The measurement covers this long.
+/// The time that one measurement covers.
 const GAUGE_EVERY: Duration = Duration::from_millis(250);
 
-/// Measures whether this worker's thread has time left.
+/// Measures at intervals until the worker stops.
 pub(crate) async fn gauge(worker: Arc<Worker>) {
     let metrics = tokio::runtime::Handle::current().metrics();
     let busy = || (0..metrics.num_workers()).map(|thread| metrics.worker_total_busy_duration(thread)).sum::<Duration>();

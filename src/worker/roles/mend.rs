@@ -1,5 +1,6 @@
-//! Mends what a step of Redis's clock falsified: times that lie too far ahead, and leases that began in the future. At once when
-//! this worker notices a step, and now and then, for the worker that could have noticed may have died meanwhile.
+//! The mender: it corrects times and leases after a step of Redis's clock. It brings back times that lie too far ahead,
+//! and restarts leases that began in the future. It runs as soon as this worker notices a step, and at intervals,
+//! because the worker that could have noticed a step may have died.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,15 +14,15 @@ use crate::{
     worker::{Worker, parts::names, until_answered::tell},
 };
 
-/// Times are looked at this often (± 50 %).
+/// The interval at which times are checked (± 50 %).
 const MEND_EVERY: Duration = Duration::from_secs(30);
-/// Where Redis does not answer, the next look comes after this long.
+/// The pause before the next check if Redis does not answer.
 const NO_ANSWER: Duration = Duration::from_secs(1);
-/// What a wait may be longer than was planned, by rounding.
+/// The margin by which rounding may make a wait longer than planned.
 const MARGIN: Duration = Duration::from_secs(1);
-/// Visits are planned within 55 minutes.
+/// Visits further ahead than this are brought back. They are planned within 55 minutes.
 const VISIT_LONGEST: Duration = Duration::from_hours(1);
-/// A new time of Redis's clock is taken to be right when it has stood for this long.
+/// The time after which a new time of Redis's clock is taken to be right.
 const RIGHT_AFTER: Duration = Duration::from_mins(5);
 
 /// Mends the times of one partition.
@@ -42,8 +43,8 @@ pub(crate) async fn mend(worker: Arc<Worker>, partition: u16) {
     }
 }
 
-/// The longest waits. Without a name server deliveries may wait for long among the retries; after a step they may as well come
-/// back with those.
+/// The longest waits. Without a name server, deliveries may wait long among the retries. After a step of the clock they
+/// come back with the retries.
 fn longest(schedule: &Schedule, stepped: bool) -> Longest {
     let unnamed = if stepped { Duration::ZERO } else { names::LONGEST_WAIT };
     Longest {
@@ -63,7 +64,7 @@ async fn mend_all(worker: &Worker, partition: u16, longest: &Longest) -> Result<
             Ok(mended) => {
                 times += mended.times;
                 leases += mended.leases;
-                // Behind the last pending entry only times are left.
+                // After the last pending entry only times are left.
                 from = mended.from.or_else(|| mended.more_times.then(|| "+".to_owned()));
             }
             Err(error) => break Err(error),
@@ -73,11 +74,11 @@ async fn mend_all(worker: &Worker, partition: u16, longest: &Longest) -> Result<
         tracing::warn!(
             partition,
             times,
-            "retries, releases or visits lay further ahead than any is planned, because Redis's clock had stepped or delivery.retry_delays was lowered; they were brought back"
+            "brought back retries, releases or visits that lay too far ahead: Redis's clock had stepped, or delivery.retry_delays was lowered"
         );
         worker.partition(partition).alarms.promote.by(Instant::now());
     }
-    tracing::debug!(partition, leases, "leases whose idle time was zero count from now");
+    tracing::debug!(partition, leases, "leases with an idle time of zero begin now");
     result
 }
 
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_for_a_name_server_is_not_brought_back_unless_the_clock_has_stepped() {
+    fn a_wait_for_a_name_server_is_brought_back_only_after_a_step_of_the_clock() {
         let schedule = Schedule::new(vec![Duration::from_secs(2), Duration::from_secs(4)]);
         assert!(longest(&schedule, false).besides > names::LONGEST_WAIT);
         assert_eq!(longest(&schedule, true).besides, LONGEST_PUT_OFF + MARGIN);

@@ -24,14 +24,14 @@ const PUT_OFF: Duration = Duration::from_mins(1);
 /// One read takes at most this many entries.
 const READ_MAX: usize = 64;
 
-/// Starts them: those that take from Redis, and those that serve what is in hand, which go on until nothing is.
+/// Starts the loops: `taking` take entries from Redis; `serving` serve the entries in hand, until none is left.
 pub(crate) fn spawn(
     worker: &Arc<Worker>,
     asked: Vec<StepBatches>,
     taking: &mut JoinSet<()>,
     serving: &mut JoinSet<()>,
 ) {
-    // Held by the one partition whose visits are made.
+    // The partition whose visits are made holds this lock.
     let one_visits = Arc::new(Mutex::new(()));
     for (partition, StepBatches { look_up, settle, hold }) in (0..).zip(asked) {
         taking.spawn(read::read(worker.clone(), partition));
@@ -51,7 +51,8 @@ pub(crate) fn spawn(
 }
 
 impl Worker {
-    /// What a loop waits for, which is no sign of its being wedged; `None` where the worker stops first.
+    /// Waits on behalf of a loop, and keeps its heartbeat going, since a waiting loop is not wedged. `None` if the
+    /// worker stops first.
     async fn wait_for<T>(&self, role: Role, partition: u16, what: impl Future<Output = T>) -> Option<T> {
         let mut what = std::pin::pin!(what);
         loop {

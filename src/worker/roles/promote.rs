@@ -1,4 +1,4 @@
-//! Moves due retries to the queue.
+//! The promoter: it moves due retries to the queue.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,10 +13,10 @@ use crate::{
     },
 };
 
-/// The promoter turns at most this often: what becomes due meanwhile is moved together.
+/// The shortest time between two runs. Retries that become due in between move together.
 const PROMOTE_PACE: Duration = Duration::from_millis(5);
 
-/// Moves due retries to the queue, and tells the releaser and the visitor what others have planned.
+/// Moves due retries to the queue, and tells the releaser and the visitor of times that other workers have planned.
 pub(crate) async fn promote(worker: Arc<Worker>, partition: u16) {
     let (mut backoff, here) = (Backoff::new(), worker.partition(partition));
     let mut not_before = Instant::now();

@@ -1,13 +1,14 @@
-//! Publishes this worker's figures.
+//! The publisher: it publishes this worker's figures.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::worker::{Worker, until_answered::tell};
 
-/// A worker's figures are published this often, so that they say what limits an endpoint now; they expire in 30 s.
+/// The interval at which figures are published: short, so that they show what limits an endpoint now. They expire after
+/// 30 s.
 const PUBLISH_EVERY: Duration = Duration::from_secs(2);
 
-/// Publishes this worker's figures.
+/// Publishes at intervals until the worker stops.
 pub(crate) async fn publish(worker: Arc<Worker>) {
     loop {
         let (now, in_flight) = (worker.partition(0).clock.now(), worker.in_hand.leases.count());

@@ -1,16 +1,16 @@
-//! Reading new entries of one partition.
+//! The reader: it reads new entries of one partition.
 //!
-//! Where there are several partitions, a reader that waits holds no slot, or idle partitions would keep the slots of busy ones.
-//! It waits for a single entry, begins to wait only while a slot is free, and the entry takes the next slot when it has come. If
-//! entries follow each other closely, the reader reads with slots in hand and without waiting, until nothing is left. So an
-//! event of an idle partition costs one read, a busy partition is read in batches, and at most one entry for each partition is
-//! in hand beyond the slots.
+//! If there are several partitions, a waiting reader holds no slot. Otherwise idle partitions would keep the slots of
+//! busy ones. The reader waits for a single entry, begins to wait only while a slot is free, and the entry takes the
+//! next slot after it has come. If entries follow each other closely, the reader reads with slots in hand and without
+//! waiting, until nothing is left. So an event of an idle partition costs one read, a busy partition is read in
+//! batches, and at most one entry for each partition is in hand without a slot.
 //!
-//! An answer that is lost with its connection is no entry's end: whenever the reader connects, it first takes back what lies
-//! behind the last entry that it was told of, and is pending under this worker's name.
+//! No entry is lost if an answer is lost with its connection. After each connect, the reader first takes back the
+//! entries that are pending under this worker's name and come after the last entry that it was told of.
 //!
-//! The reader of a worker's only partition keeps slots in hand while it waits, so that it reads whatever comes together; but no
-//! more than half of what is free, for a claimer may need the others.
+//! The reader of a worker's only partition keeps slots in hand while it waits, so that it reads all entries that come
+//! together. It keeps at most half of the free slots, because a claimer may need the others.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,16 +30,17 @@ use crate::{
     },
 };
 
-/// How long a read waits for the first entry at most.
+/// The longest time that a read waits for the first entry.
 const BLOCKING: Duration = Duration::from_secs(5);
-/// An entry that comes within this time after the reader began to wait for it follows closely: there may be more.
+/// An entry follows closely if it comes within this time after the reader began to wait. Then more may follow.
 const CLOSELY: Duration = Duration::from_millis(50);
-/// A read that is to end early is told so again after this long.
+/// The interval at which a read that is to end early is told so again.
 const UNBLOCK_AGAIN: Duration = Duration::from_millis(100);
-/// With several partitions one read takes at most this part of the slots, so that others can read meanwhile.
+/// With several partitions, one read takes at most this fraction (one fourth) of the slots, so that others can read
+/// meanwhile.
 const READ_PART: usize = 4;
 
-/// Reads until the worker stops. Survives whatever Redis does.
+/// Reads until the worker stops. Survives anything that Redis does.
 pub(crate) async fn read(worker: Arc<Worker>, partition: u16) {
     let mut backoff = Backoff::new();
     let mut reader: Option<Reader> = None;
@@ -61,7 +62,7 @@ pub(crate) async fn read(worker: Arc<Worker>, partition: u16) {
                 backoff.reset();
             }
             Err(StoreError::NoGroup) => {
-                tracing::warn!(partition, "the consumer group was gone and is created anew");
+                tracing::warn!(partition, "the consumer group was gone and is created again");
                 (reader, last) = (None, None);
             }
             Err(error) => {
@@ -78,19 +79,20 @@ pub(crate) async fn read(worker: Arc<Worker>, partition: u16) {
 
 async fn open(worker: &Worker, partition: u16, last: &mut Option<EntryId>) -> Result<Reader, StoreError> {
     if worker.store.ensure_group(partition).await? {
-        // What was read comes again.
+        // The new group begins anew, so entries that were read come again.
         *last = None;
     }
-    // Before anything is read: some versions of Redis forget with the next read what was taken out before it.
+    // Audit before the first read: in some versions of Redis, the next read hides that entries were taken out before
+    // it.
     audit_once(worker, partition, true).await;
     let known = worker.partition(partition).known.clone();
-    // A lease counts from when the read was sent, and is not to be too old to start on when the entry comes.
+    // A lease counts from the time the read was sent. It must be young enough to start on when the entry comes.
     let blocking = BLOCKING.min(worker.rules.leases.start_within / 2);
     worker.store.reader(partition, &worker.name, blocking, known).await
 }
 
-/// Takes back what an earlier connection took and did not tell of: behind `last`, so that what was in hand once and stays
-/// pending for the next claim is not attempted again and again while connections break.
+/// Takes back entries that an earlier connection took without telling. It begins after `last`: earlier entries were in
+/// hand once and wait for the next claim, and must not be attempted again each time a connection breaks.
 async fn take_back(worker: &Arc<Worker>, partition: u16, last: &mut Option<EntryId>) -> Result<(), StoreError> {
     loop {
         let slots = tokio::select! {
@@ -106,8 +108,8 @@ async fn take_back(worker: &Arc<Worker>, partition: u16, last: &mut Option<Entry
     }
 }
 
-/// One read, which begins when there is a slot and room in memory; `more`: entries probably wait. Answers whether more do,
-/// and notes the `last` entry that it was told of.
+/// Makes one read, once there is a slot and room in memory. `more` says that entries probably wait. Returns whether
+/// more probably wait, and notes the `last` entry that it was told of.
 async fn read_once(
     worker: &Arc<Worker>,
     partition: u16,
@@ -150,8 +152,8 @@ async fn read_once(
     }
 }
 
-/// Awaits a read to its end. It is never dropped, not even on stopping: what the command takes must not be lost with its
-/// future. On stopping it is ended early.
+/// Awaits a read to its end, even if the worker stops: dropping the future would lose the entries that the command
+/// takes. When the worker stops, the read is ended early.
 async fn finish(
     worker: &Worker,
     client_id: ClientId,
@@ -164,7 +166,8 @@ async fn finish(
         () = worker.stop.begins() => {}
     }
     loop {
-        // Again, because the first may come to Redis before the read does. If Redis refuses, the read ends by itself soon.
+        // Repeated, because the first may reach Redis before the read does. If Redis refuses, the read soon ends by
+        // itself.
         let _ = worker.store.unblock(client_id).await;
         tokio::select! {
             entries = &mut reading => return entries,
@@ -173,7 +176,7 @@ async fn finish(
     }
 }
 
-/// Begins with entries that came with these slots in hand: `just_read`, or taken back.
+/// Starts entries that were read with these slots in hand.
 async fn begin(
     worker: &Arc<Worker>,
     partition: u16,
@@ -194,7 +197,7 @@ async fn begin(
     }
 }
 
-/// Begins with an entry that was read without a slot as soon as there is one. Its lease is renewed meanwhile; if the worker
+/// Starts an entry that was read without a slot, as soon as there is one. Its lease is renewed meanwhile. If the worker
 /// stops first, the entry is given back.
 async fn begin_with_next_slot(worker: &Arc<Worker>, partition: u16, taken: Taken) {
     tokio::select! {
@@ -208,7 +211,7 @@ async fn begin_with_next_slot(worker: &Arc<Worker>, partition: u16, taken: Taken
 async fn keep_unstarted(worker: &Worker, partition: u16, Taken { lease, entry, .. }: Taken) {
     let (event_id, bytes) = match worker.judge(partition, &entry).map(|judged| (judged.work, judged.envelope.len())) {
         Ok((Work::Event(event), bytes)) => (event.id.to_string(), bytes),
-        // Deliveries carry theirs; what is no event is left pending for a worker that rejects it.
+        // A delivery carries its event id. An entry that is not valid stays pending for a worker that rejects it.
         Ok((Work::Delivery(_), bytes)) => (String::new(), bytes),
         Err(_) => return,
     };

@@ -1,4 +1,4 @@
-//! The releaser: brings held deliveries back to the queue where a place became free for them at this worker, and where their
+//! The releaser: it brings held deliveries back to the queue when this worker has a free place for them, or when their
 //! time has come.
 
 use std::{sync::Arc, time::Duration};
@@ -19,10 +19,10 @@ use crate::{
 
 /// Where Redis does not answer, the next round comes after this long at least.
 const NO_ANSWER: Duration = Duration::from_millis(500);
-/// Webhooks of either kind in one round.
+/// The most webhooks of either kind (due, or with free places) in one round.
 const WEBHOOKS_MAX: usize = 16;
 
-/// Brings back what webhooks hold.
+/// Releases held deliveries of one partition until the worker stops.
 pub(crate) async fn release(worker: Arc<Worker>, partition: u16) {
     let next = &worker.partition(partition).alarms.release;
     let mut not_before = Instant::now();
@@ -49,7 +49,7 @@ pub(crate) async fn release(worker: Arc<Worker>, partition: u16) {
 struct Round<'a> {
     worker: &'a Worker,
     partition: u16,
-    /// Places that it may still fill.
+    /// The places that this round may still fill.
     share: usize,
 }
 
@@ -59,8 +59,8 @@ impl<'a> Round<'a> {
         Self { worker, partition, share }
     }
 
-    /// Makes it: webhooks whose time has come are first, or those that places became free for would keep them waiting. Answers
-    /// when the next round is to come; an error where Redis does not answer.
+    /// Makes the round and returns the wait until the next. Webhooks whose time has come go first; otherwise those with
+    /// free places would keep them waiting. An error means that Redis does not answer.
     async fn make(&mut self) -> Result<Duration, StoreError> {
         let now_ms = self.worker.partition(self.partition).clock.now().timestamp_millis();
         let (due, next_in) = self.worker.store.due(Times::Releases, self.partition, now_ms, WEBHOOKS_MAX).await?;
@@ -88,7 +88,7 @@ impl<'a> Round<'a> {
         self.share == 0 || self.worker.stop.has_begun()
     }
 
-    /// Answers when more of the webhook's is to be released. What Redis refuses is put off.
+    /// Releases deliveries of one webhook, or puts that off if Redis refuses. Returns the wait until its next release.
     async fn release_or_put_off(
         &mut self,
         account: &AccountId,
@@ -98,7 +98,7 @@ impl<'a> Round<'a> {
         self.worker.vitals.heartbeats.note(Role::Release, self.partition);
         match self.release_one(account, webhook, rung).await {
             Err(error) if !error.is_passing() => {
-                tracing::warn!(%error, %account, %webhook, "held deliveries cannot be released; that is put off");
+                tracing::warn!(%error, %account, %webhook, "held deliveries cannot be released now; trying again later");
                 let later = self.worker.partition(self.partition).clock.now() + PUT_OFF;
                 let _ = self.worker.store.put_off(Times::Releases, account, webhook, later).await;
                 Ok(None)
@@ -107,8 +107,8 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Brings back what one webhook holds, as much as there is room for, within what is left of this round's share; answers
-    /// when more is to be released.
+    /// Releases deliveries of one webhook, as many as its endpoint has room for within the rest of this round's share.
+    /// Returns the wait until its next release.
     async fn release_one(
         &mut self,
         account: &AccountId,

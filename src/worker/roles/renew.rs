@@ -1,4 +1,4 @@
-//! Renews what this worker holds.
+//! The renewer: it renews the leases of this worker.
 
 use std::sync::Arc;
 
@@ -10,15 +10,16 @@ use crate::{
     worker::{Worker, parts::heartbeat::Role, until_answered::tell},
 };
 
-/// Leases renewed by one script.
+/// The most leases that one script renews.
 const RENEW_BATCH: usize = 100;
 
-/// Renews what this worker holds. Goes on while the worker finishes what is in flight.
+/// Renews the leases of this worker, also while the worker finishes the entries in hand.
 pub(crate) async fn renew(worker: Arc<Worker>) {
     let mut before = Instant::now();
     loop {
-        // Counted from the beginning of the round before: one that got no answer is followed by the next without delay. A
-        // request that waits for a renewal gets one at once, after a process stood still for example.
+        // The interval counts from the start of the last round, so a round without an answer is followed by the next
+        // without delay. A request that waits for a renewal gets one at once, for example after the process stood
+        // still.
         tokio::select! {
             () = tokio::time::sleep_until(before + worker.rules.leases.renew_every.mul_f64(rand::random_range(0.8..1.2))) => {}
             () = worker.in_hand.leases.wanted() => {}
@@ -29,24 +30,23 @@ pub(crate) async fn renew(worker: Arc<Worker>) {
     }
 }
 
-/// Renews all of them, at all nodes of Redis at the same time: the others do not wait for one that does not answer, until their
-/// next round.
+/// Renews all leases, at all nodes of Redis at the same time, so that one slow node does not delay the others.
 async fn renew_round(worker: &Arc<Worker>) {
     worker.vitals.heartbeats.note(Role::Renew, 0);
     let mut nodes = JoinSet::new();
     for partitions in worker.store.by_node() {
         nodes.spawn(renew_at_node(worker.clone(), partitions));
     }
-    // A panic in one of them is one of the renewer.
+    // A panic in one of these tasks is passed on to the renewer.
     nodes.join_all().await;
 }
 
-/// Renews the leases of one node's partitions, until one gets no answer: then the others would not either, and each would wait
-/// for it anew.
+/// Renews the leases of one node's partitions. Stops at the first error: the others would probably get no answer
+/// either, and each would wait for one.
 async fn renew_at_node(worker: Arc<Worker>, partitions: Vec<u16>) {
     for partition in partitions {
         let mut leases = worker.in_hand.leases.due(partition, worker.rules.leases.may_wait());
-        // Those that lie together are looked at together.
+        // Sorted, so that one script looks at entries that lie together.
         leases.sort_unstable_by_key(|fence| fence.entry.order());
         for leases in leases.chunks(RENEW_BATCH) {
             if let Err(error) = renew_some(&worker, partition, leases).await {

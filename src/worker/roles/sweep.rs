@@ -1,4 +1,4 @@
-//! Removes what nobody needs any more from the queues' bookkeeping.
+//! The sweeper: it removes leftovers that nobody needs any longer from the queues' bookkeeping.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,8 @@ use crate::{
     worker::{Worker, until_answered::tell},
 };
 
-/// Consumers of workers that are long dead, and rejected entries that are too old, are looked for this often.
+/// The interval at which consumers of long dead workers, and rejected entries that are too old, are looked for (± 50
+/// %).
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
 /// Removes consumers whose workers are long dead and hold nothing, and rejected entries that are too old.
@@ -39,7 +40,7 @@ async fn sweep_at_node(worker: &Worker, partitions: Vec<u16>) {
 }
 
 async fn sweep_one(worker: &Worker, partition: u16) -> Result<(), StoreError> {
-    // What would be too old by a clock that has just leapt forward is looked at by the next round.
+    // If the clock has just leapt forward, ages are wrong; the next round looks again.
     if !worker.is_clock_believed(partition).await? {
         return Ok(());
     }

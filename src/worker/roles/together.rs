@@ -1,5 +1,5 @@
-//! The steps in Redis that deliveries take together: looking their webhooks up, settling, holding. One loop for each,
-//! of one partition, until the worker's other parts are gone.
+//! The steps in Redis that deliveries take together: looking up webhooks, settling, holding. Each step of a partition
+//! has one loop, which runs until the worker's other parts are gone.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -15,15 +15,15 @@ use crate::{
     },
 };
 
-/// So long is waited for more attempts that are to be settled together, while there are slots for others. They were made,
-/// and nobody waits for what follows.
+/// The longest wait for more attempts to settle together, while slots are free for others. The attempts were made, so
+/// nothing waits for this step.
 const SETTLE_LINGER: Duration = Duration::from_millis(1);
-/// The same for what is to be put aside.
+/// The same for deliveries that are put aside.
 const HOLD_LINGER: Duration = Duration::from_millis(5);
-/// How often the expiry of a log that is written to is renewed.
+/// The interval at which the expiry of a log is renewed while entries are written to it.
 const RENEW_EXPIRY_EVERY: Duration = Duration::from_mins(1);
 
-/// Looks up accounts' webhooks, each account of a round once.
+/// Looks up the webhooks of accounts, each account once in a round.
 pub(crate) async fn look_up(worker: Arc<Worker>, partition: u16, mut batches: Batches<AccountId, LookedUp>) {
     let known = &worker.partition(partition).known;
     while let Some((accounts, answers)) = batches.next().await {
@@ -49,7 +49,7 @@ pub(crate) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Bat
         let unlogged = settled.iter_mut().filter(|settled| **settled == StepAnswer::Unlogged);
         let refused = unlogged.map(|settled| *settled = StepAnswer::Done).count();
         if refused > 0 {
-            tracing::warn!(partition, refused, "Redis refused log entries; lynkhook doctor says why");
+            tracing::warn!(partition, refused, "Redis refused log entries; run `lynkhook doctor` to see why");
         }
         let done = attempts.iter().zip(&settled).filter(|(_, settled)| **settled == StepAnswer::Done);
         expiries
@@ -59,8 +59,8 @@ pub(crate) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Bat
     }
 }
 
-/// Webhooks whose log had its expiry renewed in the minute under way: to renew it with each entry, or to ask whether it is due, would
-/// cost as much as the entry.
+/// The webhooks whose log had its expiry renewed in the current minute. Renewing with each entry, or asking whether it
+/// is due, would cost as much as the entry itself.
 struct LogExpiries {
     since: Instant,
     renewed: HashSet<WebhookId>,
@@ -71,7 +71,7 @@ impl LogExpiries {
         Self { since: Instant::now(), renewed: HashSet::new() }
     }
 
-    /// Those of these webhooks whose turn it is.
+    /// The webhooks among these whose expiry is due for renewal.
     fn due(&mut self, webhooks: impl Iterator<Item = WebhookId>) -> HashSet<WebhookId> {
         if self.since.elapsed() >= RENEW_EXPIRY_EVERY {
             *self = Self::new();
@@ -80,7 +80,7 @@ impl LogExpiries {
     }
 }
 
-/// Puts deliveries aside.
+/// Puts deliveries aside: into `held`, or among the retries.
 pub(crate) async fn hold(worker: Arc<Worker>, partition: u16, mut batches: Batches<ToHold, StepAnswer>) {
     while let Some((waiting, answers)) = batches.next_within(|| worker.linger(HOLD_LINGER)).await {
         let held = until_answered!("hold", worker.store.hold(partition, &worker.name, &waiting));
@@ -94,7 +94,7 @@ impl Worker {
     }
 }
 
-/// The answers to a batch; where Redis refuses all of it, each stays where it was.
+/// The answers to a batch. If Redis refuses all of it, each entry stays where it was.
 fn each(step: &str, partition: u16, count: usize, answers: Result<Vec<StepAnswer>, StoreError>) -> Vec<StepAnswer> {
     answers.unwrap_or_else(|error| {
         tracing::error!(%error, partition, step, "Redis refuses; the entries stay pending");

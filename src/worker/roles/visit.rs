@@ -1,8 +1,10 @@
-//! The visitor: looks after webhooks whose visit is due, so that what is too old, too much or nobody's goes.
+//! The visitor: it visits webhooks whose visit is due, and drops deliveries and log entries that are too old, too many,
+//! or left without settings.
 //!
-//! After Redis's clock leapt forward no visit is made for a while: everything would be older than it is.
+//! After Redis's clock leapt forward, no visit is made for a while: everything would seem older than it is.
 //!
-//! Nobody waits for a visit. So however many are due together, after an outage for example, they are made a few at a time.
+//! No delivery waits for a visit. So visits are made a few at a time, even if many are due together, for example after
+//! an outage.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,11 +28,13 @@ use crate::{
 /// Visits of a round, and how long all of a worker's visits rest for each: 200 visits a second, which take 1 % of Redis's
 /// time. 50,000 that are due together take four minutes.
 const VISITS_MAX: usize = 8;
+/// The rest of a worker's visits after each visit. That makes 200 visits a second, which take 1 % of Redis's time;
+/// 50,000 that are due together take four minutes.
 const PACE: Duration = Duration::from_millis(5);
-/// Where another worker made all visits of a round first, the next round comes after this long at least.
+/// The shortest pause before the next round if another worker made all visits of a round first.
 const OTHERS: Duration = Duration::from_secs(1);
 
-/// Looks after webhooks whose visit is due. One partition at a time has the worker's turn for visits.
+/// Makes the visits of one partition. One partition at a time has the worker's turn for visits.
 pub(crate) async fn visit(worker: Arc<Worker>, partition: u16, one_visits: Arc<Mutex<()>>) {
     let next = &worker.partition(partition).alarms.visit;
     loop {
@@ -53,7 +57,8 @@ pub(crate) async fn visit(worker: Arc<Worker>, partition: u16, one_visits: Arc<M
     }
 }
 
-/// Makes some of the visits that are due; answers how many, and when the next is due. An error where Redis does not answer.
+/// Makes some of the visits that are due; returns their number and the wait until the next. An error means that Redis
+/// does not answer.
 async fn round(worker: &Worker, partition: u16) -> Result<(u32, Duration), StoreError> {
     if !worker.is_clock_believed(partition).await? {
         return Ok((0, VISIT_EVERY));
@@ -72,13 +77,13 @@ async fn round(worker: &Worker, partition: u16) -> Result<(u32, Duration), Store
         others_make_them &= matches!(visited, Ok(Visited::NotDue));
         match visited {
             Ok(Visited::Gone) => {
-                tracing::warn!(%account, %webhook, "its settings are gone, so its log, held and failed deliveries went");
+                tracing::warn!(%account, %webhook, "a webhook's settings are gone, so its log, held and failed deliveries were deleted");
             }
             Ok(Visited::Again) => next = Duration::ZERO,
             Ok(Visited::Made | Visited::NotDue) => {}
             Err(error) if error.is_passing() => return Err(error),
             Err(error) => {
-                tracing::warn!(%error, %account, %webhook, "a visit failed and is put off");
+                tracing::warn!(%error, %account, %webhook, "a webhook's visit failed; trying again later");
                 let _ = worker.store.put_off(Times::Visits, &account, webhook, now + PUT_OFF).await;
             }
         }

@@ -1,8 +1,8 @@
-//! The attempts that each endpoint has in flight from this worker, and whether it may have one more. The rule is
-//! `domain::endpoint`.
+//! The attempts that this worker has in flight at each endpoint, and whether an endpoint may have one more. The rule is
+//! `domain::endpoint`. One webhook is one endpoint.
 //!
-//! It is kept in memory alone: a worker learns within a few attempts how an endpoint does, and another worker may well see
-//! another endpoint. An endpoint is one webhook's.
+//! All of it is in memory only: a worker learns within a few attempts how an endpoint behaves, and the endpoint may
+//! behave differently towards another worker.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -35,23 +35,23 @@ use crate::{
     store::Limited,
 };
 
-/// Endpoints remembered before the idle ones are looked for.
+/// The number of endpoints from which on idle ones are forgotten.
 const REMEMBERED: usize = 4096;
-/// A reader brings what a release moved within this long, or another worker's did.
+/// The time after which released deliveries are no longer expected: another worker's reader has taken them.
 const COMES: Duration = Duration::from_millis(250);
-/// An endpoint counts as limited for this long after it was.
+/// The time for which an endpoint counts as limited.
 const LIMITED: Duration = Duration::from_secs(2);
-/// Limited endpoints that are told of at most.
+/// The number of limited endpoints that are published at most.
 const LIMITED_MAX: usize = 20;
 
 /// All endpoints of one worker.
 pub(crate) struct Endpoints {
     began: Instant,
     rule: Rule,
-    /// An attempt occupies a place for each this many bytes of its envelope, or part of them.
+    /// An attempt occupies one place for each `place_bytes` of its envelope, rounded up.
     place_bytes: usize,
     busy_percent: AtomicU8,
-    /// By partition.
+    /// The alarms of each partition.
     alarms: Vec<Arc<Alarms>>,
     known: Mutex<State>,
 }
@@ -59,15 +59,15 @@ pub(crate) struct Endpoints {
 #[derive(Default)]
 struct State {
     by_webhook: HashMap<WebhookId, One>,
-    /// Places occupied by endpoints that were quick, and that were slow, when the attempt began.
+    /// The places occupied by endpoints that were quick when the attempt began, and by endpoints that were slow.
     in_flight: [usize; 2],
     recent: Recent,
-    /// By partition: webhooks for whose held deliveries a place may have become free.
+    /// For each partition, the webhooks for whose held deliveries a place may have become free.
     rung: Vec<VecDeque<(AccountId, WebhookId)>>,
     hosts: Hosts,
-    /// How many endpoints always failed when they were counted, and since then.
+    /// The number of endpoints that always fail: counted by each survey, and raised since.
     failing: usize,
-    /// How many are remembered when the idle ones are forgotten.
+    /// The number of endpoints at which the idle ones are forgotten next.
     forget_at: usize,
 }
 
@@ -75,17 +75,17 @@ struct State {
 #[derive(Default)]
 struct One {
     endpoint: Endpoint,
-    /// Whose it is, if it was limited; what limited it last, and when.
+    /// The account, known once the endpoint was limited or had held deliveries; the last limit and its time.
     account: Option<AccountId>,
     limited: Option<(Limit, Duration)>,
-    /// Whether deliveries are held for it, and whether the releaser was told of a free place.
+    /// Whether deliveries are held for the endpoint, and whether the releaser was told of a free place.
     held: bool,
     rung: bool,
-    /// Places for held deliveries that releases moved to the queue and no reader brought yet, and when the last were moved.
+    /// The places of held deliveries that were moved to the queue and not read yet, and the time of the last move.
     expected: (usize, Duration),
 }
 
-/// The right to make one attempt; its places are given back when dropped.
+/// The right to make one attempt. Dropping it gives its places back.
 pub(crate) struct Permit {
     endpoints: Arc<Endpoints>,
     webhook: WebhookId,
@@ -95,8 +95,8 @@ pub(crate) struct Permit {
 }
 
 impl Endpoints {
-    /// Nothing is known yet. Places share out this many bytes as well, so that an endpoint that may not have all places cannot
-    /// have all bytes that may be in hand either.
+    /// Endpoints of which nothing is known yet. The places also share out `bytes`, so that an endpoint that may not
+    /// have all places cannot have all bytes in hand either.
     pub(crate) fn new(rule: Rule, bytes: usize, alarms: Vec<Arc<Alarms>>, host_room: HostRoom) -> Self {
         let rung = alarms.iter().map(|_| VecDeque::new()).collect();
         let known = State { rung, hosts: Hosts::new(host_room), ..State::default() };
@@ -104,8 +104,8 @@ impl Endpoints {
         Self { began: Instant::now(), rule, place_bytes, busy_percent: 0.into(), alarms, known: known.into() }
     }
 
-    /// The right to attempt this delivery, whose envelope has this many bytes, if there is room.
-    /// A delivery that `was_held` says that more may be.
+    /// The right to attempt this delivery, if there is room. `bytes` is the size of its envelope. A delivery that
+    /// `was_held` shows that others may be held too.
     pub(crate) fn enter(
         self: &Arc<Self>,
         delivery: &Delivery,
@@ -128,7 +128,7 @@ impl Endpoints {
         if limit == Limit::Connections && !is_retry && !was_held && known.hosts.is_awaited(delivery.webhook) {
             room = 0;
         }
-        // Held deliveries on their way back have their room.
+        // Room is kept for held deliveries that are on their way back.
         let others = if is_retry || was_held { 0 } else { one.expected(now) };
         if room > others {
             return Ok(self.permit(known, &crowd, delivery, bytes, now));
@@ -138,7 +138,7 @@ impl Endpoints {
         Err(NoRoom::by(limit, one.endpoint.fails()))
     }
 
-    /// The endpoint's host did not take a connection that an attempt needed.
+    /// Notes that the endpoint's host did not accept a connection that an attempt needed.
     pub(crate) fn note_host_full(&self, delivery: &Delivery, url: &Url) {
         let (now, mut known) = (self.began.elapsed(), self.known());
         known.hosts.note_full(delivery.webhook, url);
@@ -147,13 +147,13 @@ impl Endpoints {
         one.limited = Some((Limit::Connections, now));
     }
 
-    /// How long a due retry waits that found no room.
+    /// The wait of a due retry that found no room.
     pub(crate) fn put_off(&self, webhook: WebhookId) -> Duration {
         let now = self.began.elapsed();
         self.known().by_webhook.entry(webhook).or_default().endpoint.put_off(now)
     }
 
-    /// The right to attempt it, although there is no room.
+    /// The right to attempt this delivery even without room.
     pub(crate) fn enter_anyway(self: &Arc<Self>, delivery: &Delivery, bytes: usize) -> Permit {
         let (now, mut known) = (self.began.elapsed(), self.known());
         let crowd = known.crowd(self, delivery.webhook, now);
@@ -176,29 +176,29 @@ impl Endpoints {
         Permit { endpoints: self.clone(), webhook: delivery.webhook, attempt, slow, ended: false }
     }
 
-    /// Places that an attempt with an envelope of this many bytes occupies.
+    /// The number of places that an attempt occupies; `bytes` is the size of its envelope.
     fn places(&self, bytes: usize) -> usize {
         bytes.div_ceil(self.place_bytes).max(1)
     }
 
-    /// For how many places of what is held there is room now, within a round's `share` unless the endpoint is alone; and the
-    /// bytes that a place stands for.
+    /// The number of places that are free for held deliveries, at most a round's `share` unless the endpoint is alone;
+    /// and the bytes of one place.
     pub(crate) fn room(&self, webhook: WebhookId, share: usize) -> (usize, usize) {
         let (now, known) = (self.began.elapsed(), self.known());
         let room = known.room(self, webhook, now);
         (if known.recent.is_alone(webhook, now) { room } else { room.min(share) }, self.place_bytes)
     }
 
-    /// A release may move held deliveries to the queue that take this many places more, or moved fewer.
+    /// Expects `places` more from held deliveries that a release may move to the queue; negative if it moved fewer.
     pub(crate) fn expect(&self, webhook: WebhookId, places: isize) {
         let now = self.began.elapsed();
-        // A webhook that was just switched on may hold nothing, and is not worth remembering.
+        // An unknown webhook, just switched on, may have no held deliveries; do not remember it for that.
         if let Some(one) = self.known().by_webhook.get_mut(&webhook) {
             one.expected = (one.expected(now).saturating_add_signed(places), now);
         }
     }
 
-    /// Deliveries are held for a webhook. Places may have become free before that was known.
+    /// Notes that deliveries are held for a webhook, and rings if places became free before.
     pub(crate) fn note_held(&self, account: &AccountId, webhook: WebhookId) {
         let (now, mut known) = (self.began.elapsed(), self.known());
         known.saw(webhook, now);
@@ -211,7 +211,7 @@ impl Endpoints {
         }
     }
 
-    /// Nothing is held for a webhook.
+    /// Notes that no deliveries are held for a webhook.
     pub(crate) fn note_none_held(&self, webhook: WebhookId) {
         if let Some(one) = self.known().by_webhook.get_mut(&webhook) {
             one.held = false;
@@ -228,7 +228,7 @@ impl Endpoints {
         self.alarms[usize::from(partition)].release.by(Instant::now());
     }
 
-    /// The next webhook of a partition for whose held deliveries a place may have become free.
+    /// The next webhook of a partition for whose held deliveries a place may be free.
     pub(crate) fn next_rung(&self, partition: u16) -> Option<(AccountId, WebhookId)> {
         let mut known = self.known();
         let (account, webhook) = known.rung[usize::from(partition)].pop_front()?;
@@ -236,7 +236,7 @@ impl Endpoints {
         Some((account, webhook))
     }
 
-    /// The worker's thread works for this part of the time.
+    /// Notes the part of the time, in percent, for which the worker's thread works.
     pub(crate) fn note_busy(&self, percent: u8) {
         self.busy_percent.store(self.busy().after(percent).percent, Relaxed);
     }
@@ -245,7 +245,7 @@ impl Endpoints {
         Busy { percent: self.busy_percent.load(Relaxed) }
     }
 
-    /// Looks at all endpoints: how many are slow, how many fail, and those that were limited a moment ago.
+    /// Counts the slow and the failing endpoints, and lists those that were limited a moment ago.
     pub(crate) fn survey(&self) -> (usize, usize, Vec<Limited>) {
         let (now, mut known) = (self.began.elapsed(), self.known());
         known.failing = known.by_webhook.values().filter(|one| one.endpoint.always_fails(now)).count();
@@ -280,7 +280,8 @@ impl One {
     }
 }
 
-/// Room for one more attempt at an endpoint whose host takes `by_host` more requests, and what limits it.
+/// The room for attempts at an endpoint, and the limit that decided it. The endpoint's host takes `by_host` more
+/// requests.
 fn room_at(rule: &Rule, by_host: usize, one: &One, crowd: &Crowd, now: Duration, is_retry: bool) -> (usize, Limit) {
     let by_rule = one.endpoint.room(rule, crowd, now, is_retry);
     if by_host < by_rule.0 { (by_host, Limit::Connections) } else { by_rule }
@@ -309,7 +310,7 @@ impl State {
         }
     }
 
-    /// Room for what is held of a webhook.
+    /// The number of places that are free for a webhook's held deliveries.
     fn room(&self, endpoints: &Endpoints, webhook: WebhookId, now: Duration) -> usize {
         let (crowd, unknown) = (self.crowd(endpoints, webhook, now), One::default());
         let one = self.by_webhook.get(&webhook).unwrap_or(&unknown);
@@ -319,13 +320,13 @@ impl State {
 }
 
 impl Permit {
-    /// The attempt has met this.
+    /// Ends the attempt with this outcome.
     pub(crate) fn end(mut self, outcome: &Outcome) {
         self.ended = true;
         self.leave(Some(outcome));
     }
 
-    /// Gives its places back; without an outcome the attempt was none.
+    /// Gives the places back. Without an outcome no attempt was made.
     fn leave(&self, outcome: Option<&Outcome>) {
         let endpoints = &*self.endpoints;
         let (now, mut known) = (endpoints.began.elapsed(), endpoints.known());

@@ -17,7 +17,7 @@ fn endpoints(places: usize) -> Arc<Endpoints> {
     endpoints_at(places, Box::new(|_| usize::MAX))
 }
 
-/// The same; their host takes as many more requests as `host_room` says.
+/// The same, at a host that takes as many more requests as `host_room` says.
 fn endpoints_at(places: usize, host_room: HostRoom) -> Arc<Endpoints> {
     let rule = Rule { places, timeout: Duration::from_secs(10), failing_every: Duration::from_millis(30) };
     Arc::new(Endpoints::new(rule, 100 * places, vec![Arc::default()], host_room))
@@ -39,7 +39,8 @@ fn end_all(permits: Vec<Permit>) {
     }
 }
 
-/// Attempts that answer at once, as many at a time as may be, until the endpoint may use its whole share.
+/// Makes attempts that are answered after `took`, as many at a time as allowed, until the endpoint may use its whole
+/// share.
 async fn warm(endpoints: &Arc<Endpoints>, delivery: &Delivery, took: Duration) {
     for _ in 0..40 {
         let permits: Vec<Permit> = std::iter::from_fn(|| endpoints.enter(delivery, &url(), 0, false).ok()).collect();
@@ -162,7 +163,7 @@ async fn endpoints_that_always_fail_are_counted_at_once_and_again_when_they_are_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_counts_as_quick_follows_the_quickest_answer_of_the_last_seconds() {
+async fn the_measure_of_quick_follows_the_quickest_answer_of_the_last_seconds() {
     let (endpoints, one, other) = (endpoints(8), delivery(), delivery());
     let answer = async |delivery: &Delivery, took_ms: u64| {
         let permit = endpoints.enter(delivery, &url(), 0, false).unwrap();
@@ -212,11 +213,11 @@ fn webhooks_at_a_host_that_allows_no_more_connections_take_turns() {
     free.store(1, Relaxed);
     working.end(&ANSWERED);
     assert_eq!(endpoints.next_rung(0).map(|(_, webhook)| webhook), Some(flooding.webhook));
-    // A new event of the flooding one does not go before what waits.
+    // A new event of the flooding webhook does not overtake the waiting ones.
     assert_eq!(endpoints.enter(&flooding, &url(), 0, false).err(), Some(NoRoom::HostFull));
     endpoints.enter(&flooding, &url(), 0, true).unwrap().end(&ANSWERED);
     assert_eq!(endpoints.next_rung(0).map(|(_, webhook)| webhook), Some(quiet.webhook));
-    // Once nothing is held, nobody stands in line.
+    // Once nothing is held, no webhook stands in line.
     let last = endpoints.enter(&quiet, &url(), 0, true).unwrap();
     for webhook in [flooding.webhook, quiet.webhook] {
         endpoints.note_none_held(webhook);
