@@ -1,12 +1,13 @@
--- audit: entries up to the group's position on which nobody has a lease -> pending, as if their worker had been silent for a
--- whole lease, so that the next claim takes them. Entries that somebody took out of the queue are noticed and counted.
+-- audit: entries up to the group's position on which no worker has a lease -> pending, idle for a whole lease, so that
+-- the next claim takes them. Entries that somebody took out of the queue are noticed and counted.
 -- KEYS  1 queue  2 counts  3 audit
--- ARGV  1 consumer ('': only looks, and changes nothing)  2 lease in ms  3 entry id to go on behind ('': from the beginning)
---       4 whether to look even if another worker looked just now (1|0)
--- Answers nothing if there is no group, or if another worker looked just now; else [entries without a lease, entry id to go on
--- behind ('': it looked at all; until then the rest says nothing), 1 if entries were taken out since the last look else 0, how
--- many, as far as that is known, ms since a look last noticed any (-1: never), id of the oldest entry ('': none), now in Unix
--- ms].
+-- ARGV  1 consumer ('': looks only, and changes nothing)  2 lease in ms  3 entry id to continue after ('': from the
+--       beginning)
+--       4 whether to look even if another worker looked in the last 10 s (1|0)
+-- Answers nothing if there is no group, or if another worker looked in the last 10 s; else [entries without a lease,
+-- entry id to continue after ('': all were looked at; before that, the values that follow mean nothing), 1 if entries
+-- were taken out since the last look else 0, their number as far as it is known, ms since a look last noticed any (-1:
+-- never), id of the oldest entry ('': none), now in Unix ms].
 local queue, counts, audit = unpack(KEYS)
 local consumer, from, now = ARGV[1], ARGV[3], now_ms()
 local only_looks = consumer == ''
@@ -27,9 +28,9 @@ if behind then return { #unleased, behind, 0, 0, -1, '', now } end
 
 local stream = named(redis.call('XINFO', 'STREAM', queue))
 local seen, taken, is_loss_seen = compare(queue, stream, group, last_look, group.pending + #unleased)
--- A look in several parts that writes nothing down cannot tell what came between them.
+-- A look in several parts that writes nothing down cannot tell changes between its parts from losses.
 if only_looks and from ~= '' then taken = 0 end
--- Besides, the other scripts count the entries that they miss.
+-- The other scripts count the entries that they miss, too.
 local total = tonumber(redis.pcall('HGET', counts, 'entries_trimmed')) or 0
 local since_last_look = taken + math.max(0, total - (tonumber(last_look.trimmed) or 0))
 local is_noticed = since_last_look > 0 or is_loss_seen

@@ -1,7 +1,7 @@
 -- drop rejected: entries of `rejected`, oldest first -> gone, counted.
 -- KEYS  1 rejected  2 counts
 -- ARGV  1 first id, or ( and the id before it  2 last id  3 most entries  4 most bytes
--- Answers [entries dropped, 0, where to go on (as ARGV 1; '' behind the last)], as `requeue_rejected` does.
+-- Answers [entries dropped, 0, where to continue (as ARGV 1; '' after the last)], in the form of `requeue_rejected`.
 local rejected, counts, from, last = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local dropped, bytes = 0, 0
 while dropped < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do

@@ -1,10 +1,12 @@
--- fan out (leased): an event -> one delivery entry for each of these webhooks. If more webhooks are left, a new entry for the
--- event follows, with the webhook to go on behind. An event without any webhook is done and counted.
+-- fan out (leased): an event -> one delivery entry for each of these webhooks. If more webhooks are left, a new entry
+-- for the event follows, with the webhook to continue after. An event without any webhook is done and counted.
 -- KEYS  1 queue  2 counts  3 retries
--- ARGV  1 consumer  2 entry id  3 delivery count  4 the event's id ('': no webhook is left)  5 the last of these webhooks
+-- ARGV  1 consumer  2 entry id  3 delivery count  4 the event's id ('': no webhook is left)  5 the last of these
+--       webhooks
 --       6… one delivery line for each of them
--- Answers DONE, LOST (the lease is another's), or REST (the queue takes nothing, because its last id is the largest: these
--- deliveries wait among the retries until it does, and an event with webhooks left stays where it is).
+-- Answers DONE, LOST (another consumer has the lease), or REST (the queue takes no entry, because its last id is the
+-- largest possible: these deliveries wait among the retries meanwhile, and an event with webhooks left stays where it
+-- is).
 local queue, counts, retries = KEYS[1], KEYS[2], KEYS[3]
 local consumer, entry, deliveries, event_id, last = unpack(ARGV, 1, 5)
 if not owns(queue, entry, consumer, deliveries) then return 'LOST' end

@@ -4,8 +4,8 @@
 --       webhook, then for each: <account>/<webhook>, number of entries, and for each of those: entry id, delivery count, delivery
 --       (line and envelope), reason (off; new: no room; known: no room, and it always fits; again: no room, or no name server, for
 --       a retry), ms until the next release at the latest, or until the retry is due again
--- Answers for each entry: HELD, LOST (the lease is another's), GONE (the webhook is deleted), ACTIVE (the webhook is on after all),
--- FULL (new, the webhook is on, and `held` is full), or the error that kept the entry where it was.
+-- Answers for each entry: HELD, LOST (another has the lease), GONE (the webhook is deleted), ACTIVE (the webhook is on
+-- after all), FULL (new, the webhook is on, and `held` is full), or the error that kept the entry where it was.
 local queue, visits, counts, retries, sums, releases = unpack(KEYS, 1, 6)
 local limit, max_bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), now_ms()
 local owns = owner_of(queue, ARGV[1], ARGV[4], ARGV[5], tonumber(ARGV[6]))
@@ -30,7 +30,7 @@ local function hold(of, entry, deliveries, delivery, reason, ms)
   end
   if of.active == nil and asks then of.active = is_active(of.webhook, of.settings) end
   if of.active and reason == 'off' then return 'ACTIVE' end
-  -- Times come first: held deliveries without them would never come back.
+  -- Plan the times first: held deliveries without them would never come back.
   if of.entries == 0 or reason == 'off' then of.visit = of.visit or come_by(visits, of.member, at_rest(now, of.member)) end
   if reason ~= 'off' then of.release = of.release or come_by(releases, of.member, now + ms) end
   if of.active and is_full and reason == 'new' then return 'FULL' end
@@ -50,7 +50,7 @@ for k = 7, #KEYS, 2 do
   local sum = of.bytes and of.bytes >= 0 and of.bytes + of.added
   a = a + 5 * ARGV[a]
   if of.added > 0 and sum then new_sums[#new_sums + 1], new_sums[#new_sums + 2] = of.webhook, sum end
-  -- A visit weighs if the sum is missing, or reaches the limit while the webhook is off; it goes first, for more may come.
+  -- If the sum is missing, or reaches the limit while the webhook is off, a visit weighs. It goes before all others.
   if of.added > 0 and not (sum and (sum < max_bytes or of.active ~= false)) then come_by(visits, of.member, 0) end
   if of.active == false and of.entries > limit then dropped = dropped + redis.call('XTRIM', of.held, 'MAXLEN', '=', limit) end
 end

@@ -1,8 +1,8 @@
--- ids: a last id that no other can follow, and a position behind all ids to come -> set back.
+-- ids: a last id that no other id can follow, and a group position beyond all ids to come -> set back.
 -- KEYS  1 queue  2 audit
--- ARGV  1 whether it only looks, and changes nothing (1|0)
--- Answers nothing if there is no group; else [1 if the last id was the largest there is else 0, 1 if the position lay behind
--- the last id else 0].
+-- ARGV  1 whether to look only, and change nothing (1|0)
+-- Answers nothing if there is no group; else [1 if the last id was the largest possible else 0, 1 if the position was
+-- beyond the last id else 0].
 local queue, audit, group, largest = KEYS[1], KEYS[2], workers_of(KEYS[1]), '18446744073709551615'
 if not group or group.err then return group or false end
 local stream = named(redis.call('XINFO', 'STREAM', queue))
@@ -11,10 +11,10 @@ local is_largest, is_beyond = last == largest .. '-' .. largest, is_after(positi
 local answer = { is_largest and 1 or 0, is_beyond and 1 or 0 }
 if ARGV[1] == '1' then return answer end
 
--- All entries under the largest ms, because while one is there the next entry has the largest id again; nil if they cannot be
--- moved. From Redis 7.2 on, an id is not set back behind one that was deleted. An entry that a worker has in hand keeps its
--- place until it is settled. Lua cannot pass thousands of texts: such an entry is no event, and is rejected in its turn. More
--- than 1000 entries or 4 MiB are worked off like any others.
+-- All entries with the largest ms, because while one is there, the next entry gets the largest id again. nil if they
+-- cannot be moved: from Redis 7.2 on, because an id cannot be set back before one that was deleted; while a worker has
+-- one of them in hand; if one has over 1000 texts, which Lua cannot pass (it is no event, and is rejected in its turn);
+-- or if they are more than 1000 or have more than 4 MiB. Then they are worked off like any others.
 local function movable()
   local entries, bytes, from = {}, 0, largest .. '-0'
   if #redis.call('XPENDING', queue, 'workers', from, '+', 1) > 0 then return nil end
@@ -29,7 +29,7 @@ local function movable()
   end
 end
 
--- They go to the end under new ids. If the last id cannot be set back, an empty queue is made anew.
+-- The entries go to the end under new ids. If the last id cannot be set back, an empty queue is created again.
 local entries = is_largest and movable()
 if entries then
   for _, entry in ipairs(entries) do redis.call('XDEL', queue, entry[1]) end
@@ -48,7 +48,7 @@ end
 if is_beyond then redis.call('XGROUP', 'SETID', queue, 'workers', last) end
 if entries then
   for _, entry in ipairs(entries) do redis.call('XADD', queue, '*', unpack(entry[2])) end
-  -- The entry to be read next may be among them, and the counting may begin anew.
+  -- The next entry to read may be among them, and Redis may count from the beginning again.
   redis.pcall('HDEL', audit, 'next', 'read', 'added')
 end
 return answer

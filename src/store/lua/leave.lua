@@ -1,8 +1,9 @@
--- leave: entries that `consumer` took and did not start -> queue, as new entries (an event keeps its id). Consumers with nothing
--- pending are removed: this one if it leaves, any other that was idle for long.
+-- leave: entries that `consumer` took and did not start -> queue, as new entries (an event keeps its id). Consumers
+-- with nothing pending are removed: `consumer` if it leaves, any consumer that was idle for longer than the idle time.
 -- KEYS  1 queue  2 counts
--- ARGV  1 consumer  2 whether it leaves (1|0)  3 idle time in ms, then for each entry: entry id, delivery count, event id
--- Answers how many entries were given back.
+-- ARGV  1 consumer  2 whether it leaves (1|0)  3 idle time in ms, then for each entry: entry id, delivery count, event
+--       id
+-- Answers the number of entries given back.
 local queue, counts, consumer, given = KEYS[1], KEYS[2], ARGV[1], 0
 for i = 4, #ARGV, 3 do
   local entry = ARGV[i]

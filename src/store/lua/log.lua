@@ -1,4 +1,4 @@
--- log: the test button's log entry -> log, whether the webhook is on or off.
+-- log: the test button's log entry -> log, even if the webhook is off.
 -- KEYS  1 webhooks  2 logs  3 visits  4 counts
 -- ARGV  1 webhook  2 log entry  3 index of the last log entry  4 log TTL in s  5 <account>/<webhook>
 -- Answers LOGGED, UNLOGGED (the log refused the entry), or GONE (the webhook is deleted).

@@ -1,11 +1,12 @@
 -- promote: retries that are due -> queue, oldest first.
 -- KEYS  1 retries  2 queue  3 releases  4 visits
 -- ARGV  1 most entries  2 most bytes (at least one entry is moved)
---       3 the latest time that the clock may show, Unix ms: later, it stepped forward, and nothing is moved
---       then, for each step forward, the oldest first: a time in Unix ms, and the step in ms. Retries with an earlier time were
---       planned before the step, and are due that much later.
--- Answers [entries moved, ms until the next retry is due, until the next release, until the next visit, now in Unix ms];
--- 0 ms: it is due now; -1: there is none.
+--       3 the latest time that the clock may show, in Unix ms: a later time means that it stepped forward, and nothing
+--       is moved
+--       then, for each step forward, the oldest first: a time in Unix ms, and the step in ms. Retries with an earlier
+--       time were planned before the step, so they are due later by the length of the step.
+-- Answers [entries moved, ms until the next retry is due, until the next release, until the next visit, now in Unix
+-- ms]. 0 ms: due now; -1: there is none.
 local retries, queue, now = KEYS[1], KEYS[2], now_ms()
 local moved, bytes = 0, 0
 
@@ -16,7 +17,7 @@ local function due_of(score)
   return score
 end
 
--- The first retry that becomes due, and its time.
+-- The retry that becomes due first, and its time.
 local function next_due()
   local from, delivery, due = '-inf', nil, nil
   for i = 4, #ARGV + 1, 2 do
@@ -37,7 +38,7 @@ while now <= tonumber(ARGV[3]) and moved < tonumber(ARGV[1]) do
   moved, bytes = moved + 1, bytes + #delivery
 end
 local _, due = next_due()
--- Guarded: a spoiled key of releases or visits must not hide that retries moved.
+-- Guarded: an error at `releases` or `visits` must not hide that retries moved.
 local function wait_ms(key)
   local following = redis.pcall('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
   return following and math.max(0, following - now) or -1

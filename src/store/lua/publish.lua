@@ -1,4 +1,4 @@
--- publish: a live worker's figures -> their key, for a while, on a full Redis too.
+-- publish: a live worker's figures -> their key, for their lifetime. This is a script so that it works on a full Redis.
 -- KEYS  1 worker
 -- ARGV  1 figures as JSON  2 lifetime in s
 -- Answers PUBLISHED.

@@ -1,18 +1,19 @@
--- release: held deliveries of a webhook -> queue, oldest first, each with the id under which it was held. The next release is
--- planned, or none if nothing is left or the webhook is off.
+-- release: held deliveries of a webhook -> queue, oldest first, each with the id under which it was held. The script
+-- plans the next release, or none if nothing is left or the webhook is off.
 -- KEYS  1 releases  2 webhooks  3 held  4 queue  5 held_bytes
--- ARGV  1 <account>/<webhook>  2 webhook  3 free places of its endpoint  4 bytes of an envelope for each place of an attempt
+-- ARGV  1 <account>/<webhook>  2 webhook  3 free places of its endpoint  4 bytes of an envelope for each place of an
+--       attempt
 --       5 most entries  6 most bytes (at least one entry is moved)  7 ms until the next release while more is held
---       8 whether places became free: then a release that is planned is made although it is not due (1|0)
--- Answers [entries moved, ms until the next release (-1: none; 0: at once, for more is held and places are left), 1 if more is
--- held else 0 (nothing if no release was made, for it is not due), places that the entries take].
+--       8 whether places became free: then a planned release is made even if it is not due (1|0)
+-- Answers [entries moved, ms until the next release (-1: none; 0: at once, because more is held and places are left), 1
+-- if more is held else 0 (nothing if no release was made, because none is due), places that the entries take].
 local releases, webhooks, held, queue, sums = unpack(KEYS)
 local member, webhook, now = ARGV[1], ARGV[2], now_ms()
 local due = redis.call('ZSCORE', releases, member)
 if not due then return { 0, -1, false, 0 } end
 if tonumber(due) > now and ARGV[8] == '0' then return { 0, math.min(due - now, 3600000), false, 0 } end
 local settings = redis.pcall('HGET', webhooks, webhook)
--- The deliveries of a webhook that is gone are left to its visit: somebody may be about to write the settings back.
+-- If the settings are gone, the deliveries are left to the visit: somebody may be about to restore the settings.
 if not settings or settings.err or not is_active(webhook, settings) then
   redis.call('ZREM', releases, member)
   return { 0, -1, 0, 0 }
@@ -25,7 +26,7 @@ while waiting > 0 and places < room and moved < tonumber(ARGV[5]) do
   local first = redis.call('XRANGE', held, '-', '+', 'COUNT', 1)[1]
   local size = #first[2][2]
   if moved > 0 and bytes + size > tonumber(ARGV[6]) then break end
-  -- Under the field's own name, so that the worker that takes the entry says if it is no delivery.
+  -- Keep the field's own name, so that the worker that takes the entry rejects it if it is no delivery.
   redis.call('XADD', queue, '*', first[2][1], first[2][2], 'held', first[1])
   redis.call('XDEL', held, first[1])
   moved, waiting, bytes = moved + 1, waiting - 1, bytes + size
@@ -33,7 +34,7 @@ while waiting > 0 and places < room and moved < tonumber(ARGV[5]) do
   places = places + math.max(1, math.ceil(envelope_bytes / place_bytes))
 end
 
--- Guarded: a spoiled key of sums must not hide that deliveries moved.
+-- Guarded: an error at the sums must not hide that deliveries moved.
 local sum = moved > 0 and tonumber(redis.pcall('HGET', sums, webhook))
 if waiting == 0 then
   if moved > 0 then redis.call('DEL', held) end

@@ -1,12 +1,12 @@
--- requeue rejected: entries of `rejected`, oldest first -> queue, as new entries with their own fields in order. An entry whose
--- own fields cannot be restored stays where it is.
+-- requeue rejected: entries of `rejected`, oldest first -> queue, as new entries with their own fields in order. An
+-- entry stays where it is if its own fields cannot be restored.
 -- KEYS  1 rejected  2 queue
 -- ARGV  1 first id, or ( and the id before it  2 last id  3 most entries  4 most bytes (at least one entry)
--- Answers [entries moved, entries that stayed, where to go on (as ARGV 1; '' behind the last)].
+-- Answers [entries moved, entries that stayed, where to continue (as ARGV 1; '' after the last)].
 local rejected, queue, from, last = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local moved, stayed, bytes = 0, 0, 0
 
--- The fields that `reject` kept as one JSON list, because they were more than 1000 texts; Lua can pass up to 7000.
+-- The fields that `reject` kept as one JSON list, because they had more than 1000 texts. Lua can pass up to 7000.
 local function unlisted(text)
   local ok, list = pcall(cjson.decode, text)
   if not ok or type(list) ~= 'table' or #list <= 1000 or #list % 2 == 1 then return nil end
@@ -16,7 +16,7 @@ local function unlisted(text)
   return list
 end
 
--- The entry's own fields: those behind `reason` and `entry`.
+-- The entry's own fields: those after `reason` and `entry`.
 local function original(found)
   if #found < 6 or #found > 1004 or found[1] ~= 'reason' or found[3] ~= 'entry' then return nil end
   local own = { unpack(found, 5) }

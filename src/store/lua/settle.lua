@@ -1,29 +1,29 @@
--- settle (leased, several at once): attempted entries -> delivered | retries | failed, with their log entries.
--- A repetition does no harm: a settled entry is no longer pending, and answers LOST.
--- Calls and arguments cost as much as the commands, so whatever several attempts have in common is passed and done once.
--- Most webhooks are *plain*: all their attempts delivered, and only the log is to be written. Such an attempt has few
--- arguments. It is settled if the log exists, which proves that the webhook does, because both are deleted together.
--- KEYS  1 queue  2 retries  3 visits  4 counts  5 audit, then the log of each plain webhook, then for each other webhook:
---       webhooks, logs, failed
+-- settle (leased, several at once): attempted entries -> delivered | retries | failed, with their log entries. A
+-- repetition does no harm: a settled entry is no longer pending, so the answer is LOST. Calls and arguments cost as
+-- much as the commands, so anything that several attempts have in common is passed and done once. Most webhooks are
+-- *plain*: all their attempts delivered, and only the log has to be written. Such an attempt has few arguments. It is
+-- settled if the log exists, which proves that the webhook exists, because both are deleted together.
+-- KEYS  1 queue  2 retries  3 visits  4 counts  5 audit, then the log of each plain webhook, then for each other
+--       webhook: webhooks, logs, failed
 -- ARGV  1 consumer  2 index of the last log entry  3 log TTL in s  4 failed limit (entries)  5 failed limit (bytes)
---       6 first entry id  7 last entry id  8 number of attempts  9 number of plain webhooks
---       for each plain webhook: number of attempts, their entry ids, their log entries; the delivery count of each is 1
---       for each other webhook: account, webhook, whether to renew its log's expiry and plan its visit (1|0), number of
---       attempts, and for each of those: entry id, delivery count (0: the entry is no longer in the queue), log entry, next
---       (delivered|retry|failed), and unless delivered: the delivery line as it goes on (with the envelope if the count is
+--       6 first entry id  7 last entry id  8 number of attempts  9 number of plain webhooks for each plain webhook:
+--       number of attempts, their entry ids, their log entries; the delivery count of each is 1 for each other webhook:
+--       account, webhook, whether to renew its log's expiry and plan its visit (1|0), number of attempts, and for each
+--       of those: entry id, delivery count (0: the entry is no longer in the queue), log entry, next
+--       (delivered|retry|failed), and unless delivered: the delivery line to write (with the envelope if the count is
 --       0), delay in ms from now (retry)
 -- Answers for each attempt:
 --       SETTLED   it is done
 --       UNLOGGED  it is done, but the log refused the entry
 --       GONE      its webhook is deleted, and the delivery was dropped
---       LOST      the lease is another's; nothing changed
+--       LOST      another consumer has the lease; nothing changed
 --       TRIMMED   somebody took the entry out of the queue; nothing changed; settle it again with delivery count 0
---       VANISHED  like TRIMMED, and nobody has a lease on it, because the group was lost
---       AGAIN     its plain webhook has no log, or lost a lease; nothing changed; settle it again as not plain
+--       VANISHED  like TRIMMED, and no consumer has a lease on it, because the group was lost
+--       AGAIN     its plain webhook has no log or lost a lease; nothing changed; settle it again as not plain
 --       or the error that kept this one entry where it was, such as a key of a wrong type
 local queue, counts, log_last = KEYS[1], KEYS[4], ARGV[2]
 local owns = owner_of(queue, ARGV[1], ARGV[6], ARGV[7], tonumber(ARGV[8]))
--- Entries that leave the queue, and an answer for each attempt.
+-- The entries that leave the queue, and the answer for each attempt.
 local ended, answers = {}, {}
 
 local a, others = 9, 6 + ARGV[9]

@@ -1,15 +1,16 @@
--- status: reads one partition's figures. Changes nothing, and no command here grows with the length of the queue.
+-- status: reads one partition's figures. Changes nothing. The cost of no command here grows with the length of the
+-- queue.
 -- KEYS  1 queue  2 retries  3 releases  4 visits  5 rejected  6 counts
 -- ARGV  1 how long after its time a retry counts as late, in ms
 -- Answers [now in Unix ms,
---   [entries, id of the oldest that nobody has taken, else of the oldest ('' if there is none), in flight],
+--   [entries, id of the oldest that no worker has taken, else of the oldest ('' if there is none), in flight],
 --   [consumer, …], [retries, of them late, ms since the first was due], [releases, of them due],
 --   [visits, of them due], [rejected, their bytes],
 --   [cause, n, …]].
 local queue, retries, releases, visits, rejected, counts = unpack(KEYS)
 local now = now_ms()
 
--- A stream or a group that is not there has nothing in flight.
+-- A missing stream or group has nothing in flight.
 local function info(...)
   local found = redis.pcall('XINFO', ...)
   return found.err and {} or found

@@ -1,11 +1,12 @@
--- visit: a webhook whose visit is due -> its held, failed and log trimmed by age, and held also by bytes while the webhook is
--- off; its release planned if it is on and holds anything; its next visit planned, or none if nothing is left. If its settings
--- are gone, all that belongs to it goes. A key that somebody spoiled does not hinder the rest of the visit.
+-- visit: a webhook whose visit is due -> `held`, `failed` and the log trimmed by age, and `held` also by bytes while
+-- the webhook is off; the release planned if the webhook is on and holds deliveries; the next visit planned, or none if
+-- nothing is left. If the settings are gone, everything of the webhook is dropped. A key of a wrong type does not
+-- hinder the rest of the visit.
 -- KEYS  1 webhooks  2 logs  3 held  4 failed  5 visits  6 releases  7 counts  8 held_bytes
 -- ARGV  1 webhook  2 <account>/<webhook>  3 held retention in ms  4 failed retention in ms
 --       5 time of the oldest log entry to keep (RFC 3339)  6 held limit (bytes)
--- Answers VISITED; AGAIN (visited, and due again at once, for more has to go); NOT_DUE (another worker made the visit); or GONE
--- (there are no settings, and all of it went).
+-- Answers VISITED; AGAIN (visited, and due again at once, because more has to go); NOT_DUE (another worker made the
+-- visit); or GONE (there are no settings, and everything was dropped).
 local webhooks, logs, held, failed, visits, releases, counts, sums = unpack(KEYS)
 local webhook, member, max_bytes, now = ARGV[1], ARGV[2], tonumber(ARGV[6]), now_ms()
 local due = redis.call('ZSCORE', visits, member)
@@ -18,15 +19,15 @@ elseif not settings then
   drop_webhook(webhook, member, unpack(KEYS, 2))
   return 'GONE'
 end
--- Settings that cannot be read do not say that the webhook is on.
+-- A webhook whose settings cannot be read does not count as on.
 local active = not settings.err and is_active(webhook, settings)
 local waiting, more_held = drop_old(held, now - ARGV[3], counts, 'held_expired')
 local kept, more_failed = drop_old(failed, now - ARGV[4], counts, 'failed_expired')
 local again = more_held or more_failed
 
--- The running sum of held bytes is weighed anew, by 10,000 nodes (0.5 ms), if it is missing, makes no sense or reaches the
--- limit. Then, while the webhook is off, the oldest go until a sixteenth is free, so that the next ones need not be weighed;
--- at most 16 MiB of them, so that the script does not take long.
+-- The held bytes are weighed again, by 10,000 nodes (0.5 ms), if their running sum is missing, makes no sense or
+-- reaches the limit. If the limit is reached while the webhook is off, the oldest are dropped until a sixteenth is
+-- free, so that the next ones need not be weighed; at most 16 MiB of them, so that the script does not take long.
 local noted = redis.pcall('HGET', sums, webhook)
 local sum = tonumber(noted)
 if waiting == 0 then

@@ -1,8 +1,8 @@
--- The fate of one attempted delivery, for `settle`. Takes `clock`, `counts`, `entries`, `times`, `bytes`, `logs`, `ids` and
--- `vanished`. The table `step` has what all attempts have in common: the keys queue, retries, visits, counts and audit; now;
--- owns; the limit and max_bytes of failed deliveries; log_last and log_ttl; and how many of each cause were dropped. The table
--- `of` has what the attempts of one webhook have in common: webhook, member, renew; the keys webhooks, logs and failed; and the
--- log entries to write.
+-- The next state of one attempted delivery, for `settle`. Takes `clock`, `counts`, `entries`, `times`, `bytes`, `logs`,
+-- `ids` and `vanished`. The table `step` is common to all attempts: the keys queue, retries, visits, counts and audit;
+-- now; owns; the limit and max_bytes of failed deliveries; log_last and log_ttl; and the number dropped by each cause.
+-- The table `of` is common to the attempts of one webhook: webhook, member, renew; the keys webhooks, logs and failed;
+-- and the log entries to write.
 
 local function drop(step, cause, n) step.dropped[cause] = step.dropped[cause] + n end
 local function webhook_exists(of)
@@ -11,12 +11,13 @@ local function webhook_exists(of)
 end
 
 local function retry(step, delivery, delay_ms)
-  -- The very same delivery can wait already only if a producer gave two equal events one id.
+  -- An identical delivery can already be waiting only if a producer gave two equal events the same id.
   drop(step, 'retries_merged', 1 - redis.call('ZADD', step.retries, 'NX', step.now + delay_ms, delivery))
 end
 
--- A webhook with failed deliveries is visited. The visit is planned again, and the stream weighed, only now and then: when
--- `is_close` says so, and when the log's expiry is renewed, for a full stream whose limit is no multiple of 16.
+-- A webhook with failed deliveries has a visit planned. The script plans it again, and weighs the stream, only if
+-- `is_close` says so, or when the log's expiry is renewed; the latter serves a full stream whose limit is no multiple
+-- of 16.
 local function fail(step, of, delivery, log)
   local before = redis.call('XLEN', of.failed)
   local closely = of.renew or is_close(before, 1, #delivery, step.max_bytes)
@@ -32,7 +33,7 @@ local function settle(step, of, entry, deliveries, log, next, line, delay_ms)
     return is_vanished(step.queue, step.audit, entry, true) and 'VANISHED' or 'LOST'
   end
   if trimmed then drop(step, 'entries_trimmed', redis.call('XACK', step.queue, 'workers', entry)) end
-  -- Such an entry has no lease that could be gone, so its log entry shows that it was settled before.
+  -- An entry that is no longer in the queue has no lease. Its log entry shows if it was settled before.
   if trimmed and type(redis.pcall('LPOS', of.logs, log)) == 'number' then return 'DONE' end
   if next ~= 'delivered' then
     if not webhook_exists(of) then return 'GONE' end
@@ -45,8 +46,8 @@ local function settle(step, of, entry, deliveries, log, next, line, delay_ms)
   return 'SETTLED'
 end
 
--- Writes a webhook's log. A log that is there has its expiry and its visit too. Once a minute both are set again, because
--- somebody may have removed them.
+-- Writes a webhook's log. A log that exists has an expiry and a planned visit. Once a minute both are set again,
+-- because somebody may have removed them.
 local function write_log(step, of)
   local length = add_to_log('LPUSHX', of.logs, step.log_last, unpack(of.log))
   local absent = length == 0
@@ -57,7 +58,7 @@ local function write_log(step, of)
     return 'UNLOGGED'
   end
   if absent or of.renew then
-    -- Guarded: these attempts are settled, and the other logs have yet to be written.
+    -- Guarded: these attempts are settled, and other logs are still to be written.
     redis.pcall('EXPIRE', of.logs, step.log_ttl)
     pcall(come_by, step.visits, of.member, at_rest(step.now, of.member))
   end

@@ -1,4 +1,4 @@
--- The clock, which is Redis's own.
+-- The clock: always Redis's own.
 
 local function now_ms()
   local t = redis.call('TIME')

@@ -1,6 +1,6 @@
 -- The end of an entry's stay in the queue, and the counts of what was dropped.
 
--- Counts dropped entries. Guarded: Lua never rolls back, so a spoiled counter must not stop a move half-way.
+-- Counts dropped entries. Guarded: Lua never rolls back, so a counter of a wrong type must not stop a move half-way.
 local function count(counts, cause, n)
   if n > 0 then redis.pcall('HINCRBY', counts, cause, n) end
 end

@@ -1,6 +1,6 @@
 -- The content of an entry.
 
--- An entry's fields as a table, or nil where the entry is gone.
+-- An entry's fields as a table, or nil if the entry is gone.
 local function fields(queue, entry)
   local found = redis.call('XRANGE', queue, entry, entry)[1]
   if not found then return nil end
@@ -9,7 +9,7 @@ local function fields(queue, entry)
   return by_name
 end
 
--- The envelope's bytes, of an event or of a delivery. No script looks into them.
+-- The envelope of an event or of a delivery. No script looks inside it.
 local function envelope(entry)
   return entry.envelope or string.sub(entry.delivery, string.find(entry.delivery, '\n', 1, true) + 1)
 end

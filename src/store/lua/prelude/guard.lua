@@ -1,4 +1,4 @@
--- A step for each of several deliveries: an error of one must not hold up the others.
+-- A guard for steps of several deliveries: an error of one must not hold up the others.
 
 -- The answer of a step, or the text of the error that it raised.
 local function guarded(step, ...)

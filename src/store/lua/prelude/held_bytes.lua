@@ -1,12 +1,12 @@
 -- The bytes of a webhook's held deliveries, for `visit`.
 
--- They are estimated from the first `nodes` nodes of the stream: an entry of several KB has a node of its own, and smaller
--- entries share one.
+-- An estimate of the bytes, from the first `nodes` nodes of the stream. An entry of several KB has a node of its own;
+-- smaller entries share one.
 local function weigh_held(held, nodes) return redis.call('MEMORY', 'USAGE', held, 'SAMPLES', string.format('%d', nodes)) end
 
--- Drops the oldest of `entries` until `excess` bytes are free, but never the newest; answers how many are left. They go
--- unread, because to read 6 KB takes 10 µs: each step drops at most one entry for each node, of nodes that together weigh no
--- more than is still to be freed; or one entry.
+-- Drops the oldest of `entries` until `excess` bytes are free, but never the newest; answers the number left. It does
+-- not read them, because reading 6 KB takes 10 µs. Each step chooses nodes that together weigh no more than what is
+-- still to be freed, and drops at most one entry for each; but at least one entry.
 local function free_held(held, entries, excess)
   local function count_nodes() return redis.call('XINFO', 'STREAM', held)[4] end
   local nodes = count_nodes()
@@ -20,7 +20,8 @@ local function free_held(held, entries, excess)
     end
     n = math.min(n, entries - 1)
     redis.call('XTRIM', held, 'MAXLEN', '=', entries - n)
-    -- Small entries share nodes. Counting nodes reads the first and the last entry, so it is not done for large ones.
+    -- Small entries share nodes, so the nodes are counted again. For large ones they are not: counting reads the first
+    -- and the last entry.
     local gone = bytes / n < 8192 and entries > 2 * nodes and nodes - count_nodes() or n
     excess, entries, nodes = excess - bytes * gone / n, entries - n, nodes - gone
   end

@@ -1,8 +1,8 @@
 -- Delivery logs.
 
--- Adds entries to a log, the oldest first, with LPUSH, or with LPUSHX, which does not create it, and drops those after the
--- index `last`. Answers the log's length. Guarded, with nil for an answer: Lua never rolls back, so a log key of a wrong
--- type must not undo a move that was made. `last` is text, or Lua would turn it into text for each log.
+-- Adds entries to a log, the oldest first, and drops entries after the index `last`. `push` is LPUSH, or LPUSHX, which
+-- does not create a log. Answers the log's length, or nil after an error. Guarded: Lua never rolls back, so a log key
+-- of a wrong type must not stop a move half-way. `last` is text; otherwise Lua would convert it for each log.
 local function add_to_log(push, key, last, ...)
   local length = redis.pcall(push, key, ...)
   if type(length) ~= 'number' then return nil end
@@ -10,8 +10,9 @@ local function add_to_log(push, key, last, ...)
   return length
 end
 
--- Drops what is older than `oldest` (RFC 3339), and what is no log entry, from a log's end. Answers whether any entry is left,
--- and whether more may have to go: only a log that somebody wrote can have over 100 such entries.
+-- Drops from a log's end the entries that are older than `oldest` (RFC 3339), or are no log entries. Answers whether
+-- any entry is left, and whether more may have to go: only a log that somebody else wrote can have over 100 such
+-- entries.
 local function drop_old_log(key, oldest)
   for _ = 1, 100 do
     local last = redis.pcall('LINDEX', key, -1)

@@ -1,14 +1,14 @@
--- Entries on which nobody has a lease, for `audit`.
+-- Entries on which no worker has a lease, for `audit`.
 
--- The entries up to `position` that lie between the pending ones, after the id `from` ('': from the beginning). One call looks
--- at 500 pending entries and answers at most 100 others (some 2 ms) or 1 MiB of them. Answers their ids, and the id to go on
--- after, or nil if it looked at all.
+-- The entries up to `position` that are not pending, after the id `from` ('': from the beginning). One call looks at
+-- 500 pending entries, and answers at most 100 others (about 2 ms) or about 1 MiB of them. Answers their ids, and the
+-- id to continue after, or nil if it looked at all entries.
 local function unleased_entries(queue, from, position)
   local unleased, bytes, behind = {}, 0, from == '' and '-' or '(' .. from
   local function is_full() return #unleased == 100 or bytes >= 1048576 end
   local function look_up_to(last)
     while not is_full() do
-      -- Guarded: nothing is behind the largest id there is.
+      -- Guarded: no id comes after the largest.
       local found = redis.pcall('XRANGE', queue, behind, last, 'COUNT', 1)
       if found.err or not found[1] then return end
       for _, text in ipairs(found[1][2]) do bytes = bytes + #text end
@@ -26,7 +26,8 @@ local function unleased_entries(queue, from, position)
   return unleased, (#leases == 500 or is_full()) and string.sub(behind, 2) or nil
 end
 
--- Makes them pending with `consumer`, idle for a whole lease, and never delivered, so that the claim counts the first time.
+-- Makes entries pending with `consumer`, idle for a whole lease, with the delivery count 0, so that the claim makes it
+-- 1.
 local function hand_out(queue, audit, consumer, lease_ms, unleased)
   local words = { unpack(unleased) }
   for _, word in ipairs({ 'IDLE', lease_ms, 'RETRYCOUNT', 0, 'FORCE', 'JUSTID' }) do words[#words + 1] = word end

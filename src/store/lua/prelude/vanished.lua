@@ -1,8 +1,8 @@
--- Entries that are gone without a step. Takes `clock` and `ids`.
+-- Entries that are gone although no step removed them. Takes `clock` and `ids`.
 
--- Whether an entry that a worker has in hand vanished: it is neither in the queue nor pending, and nobody else had it and
--- settled it, as far as `audit` can tell. An entry that the worker itself may have settled vanished only if there is no group,
--- or if the group was made anew within the last minute and the entry was gone by then.
+-- Whether an entry that a worker has in hand vanished: it is neither in the queue nor pending, and no other worker had
+-- and settled it, as far as `audit` can tell. If the worker itself may have settled the entry, it vanished only if
+-- there is no group, or if the group was created again within the last minute and the entry was gone by then.
 local function is_vanished(queue, audit, entry, may_be_settled)
   local pending = redis.pcall('XPENDING', queue, 'workers', entry, entry, '1')
   local found = redis.pcall('XRANGE', queue, entry, entry)

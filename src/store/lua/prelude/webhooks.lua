@@ -1,7 +1,8 @@
--- All that belongs to one webhook. Takes `counts`.
+-- Everything that belongs to one webhook. Takes `counts`.
 
--- Drops and counts all that belongs to a webhook but its settings; answers how many held and failed deliveries it had.
--- A key of a wrong type goes too, uncounted. UNLINK frees in the background, so one step is enough for any number.
+-- Drops and counts everything that belongs to a webhook except its settings; answers the numbers of its held and failed
+-- deliveries. A key of a wrong type goes too, uncounted. UNLINK frees in the background, so one step is enough for any
+-- number.
 local function drop_webhook(webhook, member, logs, held, failed, visits, releases, counts, sums)
   local function length(key)
     local entries = redis.pcall('XLEN', key)
@@ -17,7 +18,7 @@ local function drop_webhook(webhook, member, logs, held, failed, visits, release
   return were_held, had_failed
 end
 
--- Whether the oldest delivery at a key names another account than `member` does: then somebody wrote a wrong member.
+-- Whether the oldest delivery at a key names another account than `member`. Then somebody wrote a wrong member.
 local function names_another(key, webhook, member)
   local found = redis.pcall('XRANGE', key, '-', '+', 'COUNT', '1')
   local line = not found.err and found[1] and string.match(found[1][2][2], '^[^\n]*')
