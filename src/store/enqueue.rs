@@ -1,4 +1,5 @@
-//! Enqueueing: the one step that is a plain command and no script, because any producer in any language does it too.
+//! Enqueueing. It is the only step that is a plain command and not a script, because producers in any language do the
+//! same.
 
 use crate::{
     domain::{account::AccountId, new_event::NewEvent},
@@ -6,13 +7,13 @@ use crate::{
 };
 
 impl Store {
-    /// Adds events to their accounts' queues in one round trip; answers, in their order, the id of each one's entry
-    /// or why Redis refused it. A Redis at `maxmemory` may accept some and refuse others.
+    /// Adds events to the queues of their accounts in one round trip. Returns, in their order, each event's entry id or
+    /// the error with which Redis refused it. A Redis at `maxmemory` may accept some and refuse others.
     ///
-    /// Not to be repeated blindly: each success adds an entry.
+    /// Do not repeat it blindly: each success adds an entry.
     ///
     /// # Errors
-    /// [`Unanswered`] where no answer came; it says whether the events may have been accepted all the same.
+    /// [`Unanswered`] if no answer came. It says whether the events may have been accepted nevertheless.
     pub async fn enqueue(
         &self,
         events: &[(&AccountId, &NewEvent)],

@@ -1,4 +1,4 @@
-//! Errors of Redis, sorted by what the caller does next.
+//! Errors of Redis, sorted by the caller's next step.
 
 use std::sync::Arc;
 
@@ -6,23 +6,24 @@ use redis::{ErrorKind, ServerErrorKind};
 
 use crate::domain::failure::Failure;
 
-/// How Redis begins to say that it has as many clients as it may have.
+/// The beginning of Redis's text if it has its most clients.
 const TOO_MANY_CLIENTS: &str = "max number of clients";
-/// Redis's words to a client that has a password where none is wanted.
+/// Redis's text for a client that sends a password although none is configured.
 const NO_PASSWORD_KNOWN: &str = "without any password configured";
-/// Redis's words to a client that asks for a database beyond the last.
+/// Redis's text for a client that selects a database beyond the last.
 const NO_SUCH_DATABASE: &str = "DB index is out of range";
-/// How Redis 7.0 says within a script what is NOPERM elsewhere, and how later versions and Valkey do.
+/// The texts for a missing permission within a script (NOPERM elsewhere): Redis 7.0's, and that of later versions and
+/// Valkey.
 const LACKS_A_PERMISSION: [&str; 2] = ["user executing the script", "ACL failure in script"];
-/// The words for a connection over TLS that did not come about in time.
+/// The text for a TLS connection that was not established in time.
 pub(super) const NO_TLS_IN_TIME: &str = "timed out while connecting with TLS";
-/// The longest part of Redis's words that is shown, in characters.
+/// The longest part of Redis's text that is shown, in characters.
 const SENTENCE_MAX: usize = 300;
 
 /// An error of the store.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// No answer came, or the server is not ready. Worth repeating: every step is safe to repeat.
+    /// No answer came, or the server is not ready. Repeat the call: every step is safe to repeat.
     #[error("{}", unreachable(.0))]
     Unreachable(redis::RedisError),
     /// The queue's consumer group is gone (the stream was deleted, or the group destroyed): create it and go on.
@@ -33,16 +34,17 @@ pub enum StoreError {
         "Redis is full (maxmemory reached), so the event was not accepted: let workers drain the queue, or raise maxmemory"
     )]
     Full,
-    /// The user in `redis.url` lacks a right. Worth repeating, for an operator can give it.
+    /// The user in `redis.url` lacks a right. It is worth repeating the call, because an operator can grant the right.
     #[error("the Redis user in redis.url lacks a permission: {}", sentence(.0))]
     Forbidden(redis::RedisError),
-    /// Redis takes no commands from this client: its password, its user, its database or its address. Somebody has to mend that.
+    /// Redis takes no commands from this client, because of its password, user, database or address. An operator has to
+    /// mend that.
     #[error("Redis refused the connection: {}", sentence(.0))]
     Denied(redis::RedisError),
-    /// This Redis, or what lies in it, cannot serve. The text says what to do.
+    /// This Redis, or the data in it, cannot serve. The text says what to do.
     #[error("{0}")]
     Unfit(String),
-    /// A value that is not what this program writes.
+    /// A value is not in the form that this program writes.
     #[error("the value at `{key}` is not what Lynkhook writes there: {reason}")]
     Corrupt {
         /// The key.
@@ -55,19 +57,19 @@ pub enum StoreError {
     Refused(redis::RedisError),
 }
 
-/// Why commands that are not safe to repeat have no answer.
+/// The reason why commands that are not safe to repeat have no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Unanswered {
-    /// They never left: nothing happened.
+    /// They were not sent: nothing happened.
     #[error("nothing was sent")]
     NotSent(#[source] StoreError),
-    /// They were sent, and the connection was lost or silent: each may have happened or not.
+    /// They were sent, and the connection was lost or gave no answer: each may have happened or not.
     #[error("no answer came")]
     Unknown(#[source] StoreError),
 }
 
 impl Unanswered {
-    /// Why, for who may repeat the commands.
+    /// The cause, for a caller that may repeat the commands.
     pub fn into_cause(self) -> StoreError {
         match self {
             Self::NotSent(cause) | Self::Unknown(cause) => cause,
@@ -75,7 +77,7 @@ impl Unanswered {
     }
 }
 
-/// Redis's answer, if there is one: the code, and the text after it. The first of a pipeline's errors speaks for it.
+/// Redis's answer, if there is one: the code, and the text after it. For a pipeline, that of its first error.
 fn said(error: &redis::RedisError) -> Option<(String, String)> {
     let own = |code: &str, detail: Option<&str>| (code.to_owned(), detail.unwrap_or_default().to_owned());
     if let Some(code) = error.code() {
@@ -86,7 +88,7 @@ fn said(error: &redis::RedisError) -> Option<(String, String)> {
     Some(own(first.code(), first.details()))
 }
 
-/// Redis's own sentence, the first where there are several; the client's words where Redis said nothing.
+/// The first sentence of Redis's answer, or the client library's text if Redis did not answer.
 fn sentence(error: &redis::RedisError) -> String {
     let Some((code, detail)) = said(error) else { return error.to_string() };
     let first = detail.split_once(". ").map_or(detail.as_str(), |(first, _)| first);
@@ -94,7 +96,7 @@ fn sentence(error: &redis::RedisError) -> String {
 }
 
 fn unreachable(error: &redis::RedisError) -> String {
-    // Redis was reached where it answered.
+    // An answer shows that Redis was reached.
     let is = if said(error).is_some() { "Redis refused" } else { "Redis is unreachable" };
     format!("{is}: {}", sentence(error))
 }
@@ -113,7 +115,7 @@ impl StoreError {
         }
     }
 
-    /// The code and the text of Redis's answer; nothing where it did not answer.
+    /// The code and the text of Redis's answer; `None` if it did not answer.
     pub(crate) fn answer(&self) -> Option<(String, String)> {
         match self {
             Self::Unreachable(error) | Self::Forbidden(error) | Self::Denied(error) | Self::Refused(error) => {
@@ -123,40 +125,40 @@ impl StoreError {
         }
     }
 
-    /// The fault of TLS, if that is why no connection came about.
+    /// The TLS error, if that is why there is no connection.
     pub(crate) fn tls_fault(&self) -> Option<rustls::Error> {
         let Self::Unreachable(error) = self else { return None };
-        // The client keeps an I/O error behind a pointer that is an error itself.
+        // The client library keeps an I/O error behind a pointer that is an error itself.
         let source = std::error::Error::source(error)?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
         source.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>().cloned()
     }
 
-    /// Whether TLS was not agreed on in time, for which the address may be wrong, or the scheme.
+    /// Whether the TLS handshake did not end in time. The address or the scheme may be wrong.
     pub(crate) fn is_of_late_tls(&self) -> bool {
         matches!(self, Self::Unreachable(error) if error.to_string().contains(NO_TLS_IN_TIME))
     }
 
-    /// Whether Redis has as many clients as it may have.
+    /// Whether Redis has its most clients (`maxclients`).
     pub(crate) fn is_of_too_many_clients(&self) -> bool {
         self.answer().is_some_and(|(_, detail)| detail.contains(TOO_MANY_CLIENTS))
     }
 
-    /// Whether a password was sent to a Redis that has none.
+    /// Whether a password was sent to a Redis without one.
     pub(crate) fn is_of_a_needless_password(&self) -> bool {
         self.answer().is_some_and(|(_, detail)| detail.contains(NO_PASSWORD_KNOWN))
     }
 
-    /// Whether a key is of another type than this program makes.
+    /// Whether a key has another type than this program gives it.
     pub fn is_wrong_type(&self) -> bool {
         matches!(self, Self::Refused(error) if error.code() == Some("WRONGTYPE"))
     }
 
-    /// Whether an answer came that is of another kind than was asked for.
+    /// Whether an answer came in an unexpected form.
     pub fn is_unreadable(&self) -> bool {
         matches!(self, Self::Unreachable(error) if error.kind() == ErrorKind::Parse)
     }
 
-    /// Whether the same call may succeed later without anyone's doing.
+    /// Whether the same call may succeed later without anyone's help.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::NoGroup)
     }
@@ -169,7 +171,7 @@ impl From<redis::RedisError> for StoreError {
             // UNBLOCKED: the stream was deleted under a blocked reader.
             "NOGROUP" | "UNBLOCKED" => return Self::NoGroup,
             "OOM" => return Self::Full,
-            // It cannot persist just now, has too few replicas just now, runs somebody's long script just now.
+            // At the moment, it cannot persist, has too few replicas, or runs a long script.
             "MISCONF" | "NOREPLICAS" | "BUSY" => return Self::Unreachable(error),
             "ERR" if detail.contains(TOO_MANY_CLIENTS) => return Self::Unreachable(error),
             "NOAUTH" | "WRONGPASS" | "DENIED" => return Self::Denied(error),
@@ -199,7 +201,7 @@ impl From<redis::RedisError> for StoreError {
     }
 }
 
-/// Errors as a server would cause them, for tests of what is made of them.
+/// Errors as a server would cause them, for tests.
 #[cfg(test)]
 impl StoreError {
     /// The server answered with this line: `-WRONGTYPE …`.
@@ -207,7 +209,7 @@ impl StoreError {
         redis::parse_redis_value(line.as_bytes()).unwrap().extract_error().unwrap_err().into()
     }
 
-    /// Nobody answered.
+    /// No server answered.
     pub(crate) fn gone() -> Self {
         redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)).into()
     }

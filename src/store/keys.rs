@@ -1,7 +1,7 @@
-//! Every key, made here and nowhere else.
+//! The names of all keys. No other place makes a key.
 //!
-//! `{p}` is the partition's hash tag: all that belongs to an account lies in one Redis hash slot, so that each step
-//! is one atomic script on one node.
+//! `{p}` is the partition's hash tag. All keys of an account are in one Redis hash slot, so that each step is one
+//! atomic script on one node.
 
 use crate::domain::{account::AccountId, webhook_id::WebhookId};
 
@@ -13,7 +13,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Keys that begin with `prefix`, over this many partitions.
+    /// Keys that begin with `prefix`, over this number of partitions.
     pub fn new(prefix: &str, partitions: u16) -> Self {
         Self { prefix: prefix.to_owned(), partitions }
     }
@@ -23,7 +23,7 @@ impl Keys {
         &self.prefix
     }
 
-    /// How many partitions there are.
+    /// The number of partitions.
     pub fn partitions(&self) -> u16 {
         self.partitions
     }
@@ -33,37 +33,37 @@ impl Keys {
         account.partition(self.partitions)
     }
 
-    /// Stream: what is to be delivered now.
+    /// Stream: events and deliveries that are to be handled now.
     pub fn queue(&self, partition: u16) -> String {
         self.of(partition, "queue")
     }
 
-    /// Sorted set: failed attempts by due time.
+    /// Sorted set: deliveries whose attempt failed or was put off, by due time.
     pub fn retries(&self, partition: u16) -> String {
         self.of(partition, "retries")
     }
 
-    /// Sorted set: which webhook's held deliveries go back to the queue next, and when.
+    /// Sorted set: webhooks by the time at which their held deliveries go back to the queue.
     pub fn releases(&self, partition: u16) -> String {
         self.of(partition, "releases")
     }
 
-    /// Sorted set: which webhook a worker next looks after, and when.
+    /// Sorted set: webhooks by the time at which a worker visits them.
     pub fn visits(&self, partition: u16) -> String {
         self.of(partition, "visits")
     }
 
-    /// Stream: entries that are no event.
+    /// Stream: entries that are no valid event.
     pub fn rejected(&self, partition: u16) -> String {
         self.of(partition, "rejected")
     }
 
-    /// Hash: what was dropped, by cause.
+    /// Hash: the number of dropped entries and the like, by cause.
     pub fn counts(&self, partition: u16) -> String {
         self.of(partition, "counts")
     }
 
-    /// Hash: what the last look at the queue's group found, and when entries were taken out of the queue.
+    /// Hash: the notes of the last look at the queue's group, and the time at which lost entries were last noticed.
     pub fn audit(&self, partition: u16) -> String {
         self.of(partition, "audit")
     }
@@ -78,12 +78,13 @@ impl Keys {
         self.of(partition, "webhooks:")
     }
 
-    /// The pattern of every account's webhooks, in all partitions. No prefix has a character that patterns know.
+    /// The pattern of every account's webhooks, in all partitions. No prefix has a character with a meaning in
+    /// patterns.
     pub fn all_webhooks(&self) -> String {
         format!("{}:{{*}}:webhooks:*", self.prefix)
     }
 
-    /// The account of a hash of webhooks; `None` where no process would look for it under this key.
+    /// The account of a hash of webhooks; `None` if no process would look for an account under this key.
     pub fn parse_webhooks(&self, key: &str) -> Option<AccountId> {
         let (_, account) = key.strip_prefix(&self.prefix)?.split_once(":webhooks:")?;
         account.parse().ok().filter(|account| self.webhooks(account) == key)
@@ -99,7 +100,7 @@ impl Keys {
         self.of(partition, format_args!("held:{webhook}"))
     }
 
-    /// Hash: about how many bytes each webhook's held deliveries have.
+    /// Hash: the approximate bytes of each webhook's held deliveries.
     pub fn held_bytes(&self, partition: u16) -> String {
         self.of(partition, "held_bytes")
     }

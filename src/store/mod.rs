@@ -1,11 +1,11 @@
-//! The only place that knows Redis: one method for each script, one place for keys, one for connections.
+//! The only module that knows Redis: one method for each script, one place for keys, one for connections.
 //!
-//! State moves only in the scripts of `lua/`; each states its change, its keys, its arguments with units, and its
-//! answers as words. What several scripts share stands in the parts of `lua/prelude/`, first of all the fence: only the
-//! consumer that has the lease on an entry, under its present delivery count, may move it.
+//! State moves only in the scripts of `lua/`. The header of each script states its change, its keys, its arguments with
+//! units, and its answers as words. The parts of `lua/prelude/` hold what several scripts share, above all the fence:
+//! only the consumer that has the lease on an entry, under its present delivery count, may move it.
 //!
-//! The scripts carry `allow-oom`, so that a full Redis refuses producers and never the draining of the queue
-//! (design by flag rather than by the order of first writes; it is why Redis 7.0 is the oldest that serves).
+//! The scripts have the flag `allow-oom`, so that a full Redis refuses producers but never stops the queue from
+//! draining. Script flags are the reason why Redis 7.0 is the oldest version that serves.
 
 mod enqueue;
 mod error;
@@ -51,7 +51,7 @@ use crate::{
     domain::account::AccountId,
 };
 
-/// The version of the keys' layout; a process of another version refuses to start.
+/// The version of the layout of keys. A process with another version refuses to start.
 pub const SCHEMA: u32 = 1;
 
 /// Lynkhook's state in Redis. Cheap to clone.
@@ -68,12 +68,11 @@ struct Inner {
 }
 
 impl Store {
-    /// Connects, and makes sure that this Redis and what lies in it fit these settings.
+    /// Connects, and checks that this Redis and the data in it fit these settings.
     ///
     /// # Errors
-    /// [`StoreError::Unreachable`] where no connection comes about in time; [`StoreError::Unfit`] where the server
-    /// is too old or may evict what it has accepted, or its data was written with another schema or another number of
-    /// partitions.
+    /// [`StoreError::Unreachable`] if there is no connection in time. [`StoreError::Unfit`] if the server is too old or
+    /// may evict accepted data, or if its data was written with another schema or another number of partitions.
     pub async fn open(settings: &Settings) -> Result<Self, StoreError> {
         let store = Self::unchecked(settings)?;
         store.check_nodes(&settings.redis.accept_eviction).await?;
@@ -81,7 +80,7 @@ impl Store {
         Ok(store)
     }
 
-    /// A store on a Redis that may not fit, for looking at it.
+    /// A store on a Redis that may not fit, to look at it.
     pub fn unchecked(settings: &Settings) -> Result<Self, StoreError> {
         let node = Node::new(&settings.redis)?;
         let keys = Keys::new(&settings.redis.prefix, settings.queue.partitions);
@@ -111,7 +110,7 @@ impl Store {
         self.now(self.0.keys.partition(account)).await
     }
 
-    /// The schema version and the number of partitions that this installation was begun with; nothing where it was not.
+    /// The schema version and the number of partitions with which this installation began; `None` if there is none yet.
     pub(crate) async fn noted(&self) -> Result<Option<(String, String)>, StoreError> {
         let (schema, partitions): (Option<String>, Option<String>) =
             self.at_key(&self.0.keys.meta()).run(&self.read_meta()).await?;
@@ -129,7 +128,8 @@ impl Store {
         let partitions = self.0.keys.partitions();
         let mut noted = self.noted().await?;
         if noted.is_none() {
-            // Only now, because a full Redis refuses every write: a worker must be able to start and drain it.
+            // Write only if nothing is noted: a full Redis refuses every write, and a worker must be able to start and
+            // drain it.
             let mut pipeline = redis::pipe();
             pipeline.cmd("HSETNX").arg(&meta).arg("schema").arg(SCHEMA).ignore();
             pipeline.cmd("HSETNX").arg(&meta).arg("partitions").arg(partitions).ignore();
@@ -155,7 +155,7 @@ impl Store {
     }
 }
 
-/// A time span in whole milliseconds, as the scripts take it.
+/// A duration in whole milliseconds, as the scripts take it.
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Facts for `lynkhook doctor`, beside the queue's figures. Changes nothing.
+//! Facts for `lynkhook doctor`, including the queue's figures. Changes nothing.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,26 +11,26 @@ use crate::{
     store::{Audit, ServerInfo, SettingsLooked, Store, StoreError, ms},
 };
 
-/// At most this many stuck entries of a partition are counted; there may be more.
+/// The most stuck entries of a partition that are counted; there may be more.
 const STUCK_MAX: u64 = 1000;
 
-/// Facts about a Redis and what lies in it. Each beyond what the server says of itself may be refused by itself: by the
-/// rights of a user, or by a key of another kind.
+/// Facts about a Redis and the data in it. Redis may refuse each of them by itself, except the server's own facts:
+/// because of the user's rights, or of a key of a wrong type.
 #[derive(Debug, Clone)]
 pub struct Examination {
     /// The server's own facts.
     pub server: ServerInfo,
-    /// Its clock.
+    /// The server's clock.
     pub time: Result<DateTime<Utc>, StoreError>,
-    /// `appendfsync`; `None` where it is not told, as to a user who may not ask.
+    /// `appendfsync`; `None` if the server does not tell, for example because the user may not ask.
     pub append_fsync: Option<String>,
-    /// Schema version and number of partitions as noted; `None`: nothing lies under this prefix yet.
+    /// The noted schema version and number of partitions; `None` if there is nothing under this prefix yet.
     pub noted: Result<Option<(String, String)>, StoreError>,
     /// The queue's figures.
     pub status: Result<Status, StoreError>,
     /// Each partition's consumer group.
     pub groups: Result<Vec<Group>, StoreError>,
-    /// Accounts' settings.
+    /// The result of a look at all accounts' settings.
     pub settings: Result<SettingsLooked, StoreError>,
 }
 
@@ -41,19 +41,21 @@ pub struct Group {
     pub partition: u16,
     /// The findings of a look at it; `None` if there is no group. A worker makes it.
     pub audit: Option<Audit>,
-    /// Entries that nobody renewed or took over for the given time; at most 1000 are counted, suspects included.
+    /// Entries that no worker renewed or took over for the given time, without `suspects`. At most 1000 of both are
+    /// counted.
     pub stuck: u64,
-    /// The same, of those that were lost twice or more: they wait for their turn.
+    /// The same for entries that were lost twice or more: they wait for their turn.
     pub suspects: u64,
-    /// How long ago a worker read from it, or renewed or took over anything; `None` where none ever did.
+    /// The time since a worker last read from the group, renewed a lease or took an entry over; `None` if none ever
+    /// did.
     pub touched: Option<Duration>,
 }
 
 impl Store {
-    /// Looks at everything; `stuck_after` is how long an entry may be idle before it counts as stuck.
+    /// Collects all facts. An entry counts as stuck if it was idle for longer than `stuck_after`.
     ///
     /// # Errors
-    /// Only where the server does not say what it is.
+    /// Only if the server does not answer `INFO`.
     pub async fn examine(&self, stuck_after: Duration) -> Result<Examination, StoreError> {
         Ok(Examination {
             server: self.only().info().await?,
@@ -66,7 +68,8 @@ impl Store {
         })
     }
 
-    /// Many hosted servers do not let their users ask. What else hinders the answer hinders the others, and is told there.
+    /// The setting `appendfsync`. Many hosted servers do not let their users ask. Any other error also hits the other
+    /// questions, and is shown there.
     async fn append_fsync(&self) -> Option<String> {
         let answer = self.only().run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await;
         answer.ok()?.into_iter().nth(1)

@@ -1,4 +1,4 @@
-//! Figures for operators: the queue's, live workers', and whether a Redis and its user can serve.
+//! Facts for operators: the queue's figures, those of live workers, and whether a Redis and its user can serve.
 
 mod examine;
 mod rights;

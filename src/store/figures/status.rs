@@ -1,7 +1,7 @@
-//! The queue's figures, for operators. Reads only, and cheaply: nothing here grows with what is queued.
+//! The queue's figures, for operators. They are only read, and cheaply: no cost grows with the length of the queue.
 //!
-//! One script a partition; one `XLEN` each for the held and failed deliveries of those webhooks that a worker looks
-//! after (their names lie in `visits`), up to [`WEBHOOKS_MAX`] of them.
+//! Each partition takes one script. Each webhook that a worker looks after (its name is in `visits`) takes an `XLEN`
+//! and a `MEMORY USAGE` for its held deliveries and for its failed ones, for up to [`WEBHOOKS_MAX`] webhooks.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -15,30 +15,30 @@ use crate::{
     store::{Store, StoreError, keys::Keys, ms},
 };
 
-/// How many webhooks are looked at for what they hold; more are left out, and [`Status::complete`] says so.
+/// The most webhooks whose held and failed deliveries are counted. If there are more, [`Status::complete`] is false.
 pub const WEBHOOKS_MAX: usize = 10_000;
-/// How many of those that hold most are named.
+/// The number of webhooks named in [`Status::most_held`].
 const MOST_HELD: usize = 10;
-/// Commands of one round trip are about this many.
+/// The approximate number of webhooks in one page of a scan.
 const PAGE: usize = 500;
 
 /// The queue's state, as far as it can be read cheaply.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// When it was read, by the clock of Redis (RFC 3339, UTC, ms).
+    /// The time at which the state was read, by Redis's clock (RFC 3339, UTC, ms).
     pub time: String,
-    /// All partitions together.
+    /// The figures of all partitions together.
     #[serde(flatten)]
     pub all: QueueFigures,
     /// Held deliveries; the limit is for each webhook.
     pub held: Kept,
     /// Deliveries that failed for good; the limit is for each webhook.
     pub failed: Kept,
-    /// The webhooks that hold most, the fullest first.
+    /// The webhooks with the most held deliveries, the fullest first.
     pub most_held: Vec<Holding>,
-    /// Whether all webhooks and all keys were looked at, or as many as the bounds allow ([`WEBHOOKS_MAX`]; a million
-    /// keys for workers, beside the queue's consumers).
+    /// Whether all webhooks and all keys were looked at. `false` if the bounds were reached: [`WEBHOOKS_MAX`], or a
+    /// million keys in the search for workers that are not among the queue's consumers.
     pub complete: bool,
     /// The settings whose bound is reached somewhere, such as `held.limit` or `failed.max_bytes`.
     pub limits_reached: Vec<String>,
@@ -64,66 +64,66 @@ pub struct PartitionFigures {
 pub struct QueueFigures {
     /// Entries in the queue, those in flight included.
     pub depth: u64,
-    /// Age of the oldest entry that no worker has taken; of the oldest in flight where there is none such.
+    /// The age of the oldest entry that no worker has taken, or else of the oldest in flight.
     pub oldest_ms: Option<u64>,
     /// Entries that a worker has taken and not settled.
     pub in_flight: u64,
-    /// Workers that have read from the queue, those that died within the hour included.
+    /// Workers that have read from the queue, including those that died within the last hour.
     pub consumers: usize,
-    /// Failed attempts that wait for their next.
+    /// Deliveries whose attempt failed and that wait for their next.
     pub retries: Retries,
-    /// Webhooks that are on and hold deliveries: when those go back to the queue.
+    /// Webhooks that are on and have held deliveries: the releases planned for them.
     pub releases: Planned,
-    /// Webhooks with something to look after: held or failed deliveries, or a log.
+    /// Webhooks with held or failed deliveries, or a log: the visits planned for them.
     pub visits: Planned,
-    /// Entries that are no event; the limit is for each partition.
+    /// Entries that are no valid event; the limit is for each partition.
     pub rejected: Kept,
     /// Dropped deliveries and entries since the beginning, by cause.
     pub counts: BTreeMap<String, u64>,
 }
 
-/// Failed attempts that wait for their next.
+/// Deliveries whose attempt failed and that wait for their next.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Retries {
-    /// How many.
+    /// Their number.
     pub waiting: u64,
-    /// Of them, those whose time came over a second ago: no worker promotes them.
+    /// The number of those that are over a second late: no worker promotes them.
     pub late: u64,
-    /// How long ago the first one's time came; 0 where it is still to come.
+    /// The time since the first was due, in ms; 0 if it is not due yet.
     pub late_by_ms: u64,
 }
 
 /// Webhooks for which something is planned.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Planned {
-    /// How many.
+    /// Their number.
     pub waiting: u64,
-    /// Of them, those whose time has come.
+    /// The number of those whose time has come.
     pub due: u64,
 }
 
-/// The content of streams that are bounded each: `held`, `failed`, `rejected`.
+/// The content of all streams of one kind, each of which is bounded: `held`, `failed`, `rejected`.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Kept {
     /// Entries in all of them.
     pub entries: u64,
-    /// Streams with an entry.
+    /// Streams with at least one entry.
     pub streams: u64,
     /// Bytes of all of them, as Redis estimates them.
     pub bytes: u64,
-    /// Of the streams, those with as many entries as they may have.
+    /// Streams that have reached `limit`.
     pub at_limit: u64,
-    /// Of the streams, those that have no room for one more entry of their usual size.
+    /// Streams without room for one more entry of their average size.
     pub at_max_bytes: u64,
-    /// Most entries a stream.
+    /// The most entries of a stream.
     pub limit: u64,
-    /// Most bytes a stream.
+    /// The most bytes of a stream.
     pub max_bytes: u64,
 }
 
-/// A webhook that holds deliveries.
+/// A webhook with held deliveries.
 #[derive(Debug, Clone, Serialize)]
 pub struct Holding {
     /// Its account.
@@ -134,7 +134,7 @@ pub struct Holding {
     pub held: u64,
     /// Its deliveries that failed for good.
     pub failed: u64,
-    /// Of both, as Redis estimates them.
+    /// The bytes of both, as Redis estimates them.
     #[serde(skip)]
     bytes: [u64; 2],
 }
@@ -212,7 +212,7 @@ impl Store {
                 scan.arg(self.0.keys.visits(partition)).arg(cursor).arg("COUNT").arg(PAGE);
                 let (next, found): (u64, Vec<(String, String)>) = self.at(partition).run(&scan).await?;
                 let visits = found.iter().filter_map(|(member, _)| Keys::parse_member(member));
-                // A scan may show the same one twice.
+                // A scan may show the same webhook twice.
                 let page: Vec<_> = visits.filter(|(_, webhook)| seen.insert(*webhook)).collect();
                 holdings.add(self.lengths(partition, page).await?);
                 cursor = next;
@@ -238,7 +238,7 @@ impl Store {
                 sizes.cmd("XLEN").arg(&key).cmd("MEMORY").arg("USAGE").arg(&key);
             }
         }
-        // A key that is not there has no bytes.
+        // A missing key has no bytes.
         let sizes: Vec<Option<u64>> = self.at(partition).run_pipeline(&sizes).await?;
         let holding = |((account, webhook), sizes): ((AccountId, WebhookId), &[Option<u64>])| {
             let [held, held_bytes, failed, failed_bytes] = std::array::from_fn(|i| sizes[i].unwrap_or(0));
@@ -273,17 +273,17 @@ impl Kept {
         Self { limit: bounds.limit, max_bytes: bounds.max_bytes, ..Self::default() }
     }
 
-    /// Whether a stream of this many entries has as many as it may have.
+    /// Whether a stream with this number of entries has reached the limit.
     pub fn is_full(self, entries: u64) -> bool {
         entries >= self.limit
     }
 
-    /// The bounds that are reached, each with the number of streams that reached it.
+    /// The bounds that were reached, each with the number of streams that reached it.
     pub fn reached(self) -> impl Iterator<Item = (&'static str, u64)> {
         [("limit", self.at_limit), ("max_bytes", self.at_max_bytes)].into_iter().filter(|&(_, streams)| streams > 0)
     }
 
-    /// One stream more, of this many entries and bytes.
+    /// Adds one stream, with this number of entries and bytes.
     fn with(self, (entries, bytes): (u64, u64)) -> Self {
         let one_more = bytes + bytes / entries.max(1);
         Self {
@@ -310,7 +310,7 @@ impl Kept {
 }
 
 impl QueueFigures {
-    /// Partitions together; a worker is a consumer in each, so how many there are is said.
+    /// The sum over partitions. A worker is a consumer in each of them, so the number of consumers is given.
     fn sum<'a>(partitions: impl Iterator<Item = &'a Self>, consumers: usize) -> Self {
         let none = Self {
             depth: 0,

@@ -1,6 +1,8 @@
-//! The figures that live workers publish, and where they are found: among the queue's consumers, and, because Redis 7.0 does
-//! not count a worker as one before it has read an entry, by a `SCAN` besides, which goes through all keys of a Redis that may
-//! be shared with others and so has a bound ([`SCANS_MAX`]).
+//! The figures that live workers publish.
+//!
+//! Workers are found among the queue's consumers, and by a `SCAN`, because Redis 7.0 does not list a worker as a
+//! consumer before it has read an entry. The scan goes through all keys of a Redis that may be shared with others, so
+//! it has a bound ([`SCANS_MAX`]).
 
 use std::collections::BTreeSet;
 
@@ -8,19 +10,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::{Store, StoreError};
 
-/// How many pages of keys are looked through for workers: about a million keys.
+/// The most pages of keys that are searched for workers: about a million keys.
 const SCANS_MAX: usize = 1000;
-/// Keys of one such page.
+/// The approximate number of keys in one page.
 const SCAN_PAGE: usize = 1000;
-/// Commands of one round trip are about this many.
+/// The most commands in one round trip.
 const PAGE: usize = 500;
 
-/// A worker that is alive, as it published itself at most half a minute ago.
+/// A worker that is alive: it published its figures at most half a minute ago.
 #[derive(Debug, Clone, Serialize)]
 pub struct LiveWorker {
     /// Its name in the consumer groups.
     pub name: String,
-    /// What it published.
+    /// The figures that it published.
     #[serde(flatten)]
     pub figures: WorkerFigures,
 }
@@ -31,43 +33,43 @@ pub struct LiveWorker {
 pub struct WorkerFigures {
     /// The program's version.
     pub version: String,
-    /// Its process, on its own machine.
+    /// Its process id, on its own machine.
     pub pid: u32,
-    /// When it started.
+    /// The time at which it started.
     pub started_at: String,
-    /// When it published these figures.
+    /// The time at which it published these figures.
     pub at: String,
-    /// Entries it has in hand.
+    /// The entries that it has in hand.
     pub in_flight: usize,
-    /// How many it may have.
+    /// The attempts that it may have in flight.
     pub concurrency: usize,
-    /// The part of the time for which its thread works.
+    /// The part of the time for which its thread works, in percent.
     pub busy_percent: u8,
     /// Attempts that have ended since it started.
     pub attempts: u64,
-    /// Of them, those that delivered.
+    /// Attempts that delivered.
     pub delivered: u64,
-    /// Of them, those that will be repeated.
+    /// Attempts that failed and will be repeated.
     pub retries: u64,
-    /// Of them, those that failed for good.
+    /// Deliveries that failed for good.
     pub failed: u64,
-    /// Deliveries held because their endpoint had as much in flight as it may.
+    /// Deliveries that were put off: their endpoint had no room, or no name server answered.
     pub put_off: u64,
-    /// Deliveries that failed because no more might be held for their endpoint.
+    /// Deliveries that failed because their endpoint's waiting list was full.
     pub no_room: u64,
-    /// Endpoints that it has to wait for.
+    /// Endpoints that are slow.
     pub slow_endpoints: usize,
     /// Endpoints whose last attempt failed.
     pub failing_endpoints: usize,
-    /// Endpoints that had no room for one more attempt a moment ago.
+    /// Endpoints that had no room for another attempt a moment ago.
     pub limited: Vec<Limited>,
-    /// The resource that its machine lacked for requests a moment ago, such as file descriptors, in words.
+    /// The resource for requests that its machine lacked a moment ago, such as file descriptors, in words.
     pub lacking: Option<String>,
-    /// Panics of its process since that started.
+    /// Panics in its process since the process started.
     pub panics: u64,
 }
 
-/// An endpoint that a worker gives no more attempts at the moment.
+/// An endpoint to which a worker makes no more attempts at the moment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limited {
@@ -89,8 +91,8 @@ impl WorkerFigures {
         serde_json::to_value(self).expect("plain JSON").to_string()
     }
 
-    /// Reads what [`to_json`](Self::to_json) of any version wrote. Where it cannot be read at all, the figures are empty: that
-    /// the worker is alive is still worth saying.
+    /// Reads the JSON that [`to_json`](Self::to_json) of any version wrote. If it cannot be read at all, the figures
+    /// are empty, because the worker is still alive.
     pub(super) fn parse(json: &str) -> Self {
         serde_json::from_str(json).unwrap_or_default()
     }
@@ -111,7 +113,7 @@ impl Store {
         self.at_key(&key).run::<()>(redis::cmd("DEL").arg(&key)).await
     }
 
-    /// Adds the names of live workers; whether all keys were looked at.
+    /// Adds the names of live workers; returns whether all keys were looked at.
     pub(super) async fn scan_workers(&self, names: &mut BTreeSet<String>) -> Result<bool, StoreError> {
         let prefix = self.0.keys.worker("");
         let (mut nodes, mut cursor) = (self.nodes().iter(), 0_u64);
@@ -132,7 +134,7 @@ impl Store {
         Ok(false)
     }
 
-    /// Those of these that have published themselves lately, in order.
+    /// The workers of these names that have published figures in the last half minute, in order.
     pub(super) async fn live_workers(&self, names: Vec<String>) -> Result<Vec<LiveWorker>, StoreError> {
         let mut workers = Vec::new();
         for names in names.chunks(PAGE) {
@@ -155,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    /// What version 0.1.0 publishes.
+    /// The figures that version 0.1.0 publishes.
     fn published() -> Value {
         json!({
             "version": "0.1.0", "pid": 7, "startedAt": "2026-03-26T14:32:00.000Z", "at": "2026-03-26T15:32:00.000Z",

@@ -1,5 +1,5 @@
-//! A server's own facts, and whether it can serve: refused here are servers on which an event that was accepted
-//! could vanish without anybody's doing.
+//! A server's own facts, and whether it can serve. A server on which an accepted event could vanish by itself is
+//! refused.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use crate::store::{Store, StoreError};
 /// The oldest Redis that serves (script flags, `XAUTOCLAIM`-era pending lists, `EXPIRE` options).
 pub(in crate::store) const OLDEST_REDIS: (u32, u32) = (7, 0);
 
-/// The only policy under which a full Redis refuses what is new rather than forget what it has.
+/// The only policy with which a full Redis refuses new data instead of deleting data that it has.
 pub const NO_EVICTION: &str = "noeviction";
 
-/// The name of the limit of clients, in `INFO` and in the configuration.
+/// The name of the limit on clients, in `INFO` and in the configuration.
 pub const MAX_CLIENTS: &str = "maxclients";
 
 /// The fields of `INFO`.
@@ -26,17 +26,17 @@ impl ServerInfo {
         Self(fields.map(|(field, value)| (field.to_owned(), value.to_owned())).collect())
     }
 
-    /// A field, or nothing where this server has it not.
+    /// The text of a field; `None` if this server does not have it.
     pub fn text(&self, field: &str) -> Option<&str> {
         self.0.get(field).map(String::as_str)
     }
 
-    /// A field that is a whole number.
+    /// The value of a field that is a whole number.
     pub fn number(&self, field: &str) -> Option<u64> {
         self.text(field)?.parse().ok()
     }
 
-    /// Redis's version; where another server speaks its protocol, the one that it stands for.
+    /// Redis's version. A compatible server names the version of Redis that it stands for.
     pub fn version(&self) -> &str {
         self.text("redis_version").unwrap_or("0.0")
     }
@@ -47,9 +47,10 @@ impl ServerInfo {
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= OLDEST_REDIS
     }
 
-    /// Whether it tells of a change before it answers who made it, now and as long as it runs. From Redis 8 on a thread for
-    /// clients may answer first. Valkey has such threads from 8 on, calls itself Redis 7.2.4, says of its threads only whether
-    /// they are awake at this moment, and takes another number of them while it runs: no word of `INFO` is enough there.
+    /// Whether the server reports a change to readers before it answers the client that made the change, now and while
+    /// it runs. From Redis 8 on, an I/O thread may answer first. Valkey has such threads from 8 on. It calls itself
+    /// Redis 7.2.4, says only whether its threads are awake at the moment, and can change their number while it runs,
+    /// so `INFO` is not enough there.
     pub(in crate::store) fn tells_before_it_answers(&self) -> bool {
         let major = |version: &str| version.split('.').next().and_then(|major| major.parse::<u32>().ok());
         if let Some(valkey) = self.text("valkey_version") {
@@ -58,12 +59,12 @@ impl ServerInfo {
         major(self.version()).is_some_and(|major| major < 8) || self.number("io_threads_active").unwrap_or(0) == 0
     }
 
-    /// Whether it is a node of a cluster. Valkey 9 has another word than `cluster` for its mode.
+    /// Whether it is a node of a cluster. Valkey 9 does not name its mode `cluster`.
     pub fn is_in_a_cluster(&self) -> bool {
         self.number("cluster_enabled") == Some(1) || self.text("redis_mode") == Some("cluster")
     }
 
-    /// Its policy when it is full, if it says so.
+    /// Its policy for a full memory, if it tells.
     pub fn eviction_policy(&self) -> Option<&str> {
         self.text("maxmemory_policy")
     }
@@ -76,8 +77,8 @@ impl Node {
         Ok(ServerInfo::parse(&text))
     }
 
-    /// How many clients it allows; nothing where it does not tell. `INFO` says it from Redis 7.0 on, but not everywhere, and
-    /// not every user may ask for the setting.
+    /// The number of clients that it allows; `None` if it does not tell. `INFO` has the number from Redis 7.0 on, but
+    /// not on every server, and not every user may ask for the setting.
     async fn max_clients(&self) -> Result<Option<u64>, StoreError> {
         if let Some(most) = self.info().await?.number(MAX_CLIENTS) {
             return Ok(Some(most));
@@ -115,7 +116,7 @@ impl Node {
 }
 
 impl Store {
-    /// How many clients each node allows at least, as far as they tell.
+    /// The smallest number of clients that a node allows, as far as the nodes tell.
     pub(crate) async fn max_clients(&self) -> Result<Option<u64>, StoreError> {
         let mut least = None;
         for node in self.nodes() {
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fields_of_info_are_read_and_what_is_missing_is_missing() {
+    fn fields_of_info_are_read_and_missing_fields_are_none() {
         let info = ServerInfo::parse("# Server\r\nredis_version:7.0.15\r\n\r\n# Memory\r\nmaxmemory:1048576\r\n");
         assert_eq!((info.version(), info.number("maxmemory")), ("7.0.15", Some(1 << 20)));
         assert_eq!((info.text("aof_enabled"), info.eviction_policy()), (None, None));

@@ -1,7 +1,7 @@
-//! The way to Redis: which node, the connections to it, the scripts, and what a server says of itself.
+//! The way to Redis: nodes, connections to them, scripts, and the facts that a server tells about itself.
 //!
-//! All keys of a partition lie on one node, so each step runs there: [`Store::at`]. Today one node serves all partitions, and
-//! this file is the only one that assumes it.
+//! All keys of a partition are on one node, so each step runs on that node ([`Store::at`]). Today one node serves all
+//! partitions. No other file assumes that.
 
 mod info;
 mod node;
@@ -34,13 +34,13 @@ impl Store {
         &self.0.node
     }
 
-    /// The only node, for a pipeline over keys of several partitions, and for questions to a server whose answer has room for
-    /// one. With several nodes each such call has to be divided.
+    /// The only node. It is for a pipeline over keys of several partitions, and for questions whose answer has room for
+    /// one server. With several nodes, each such call has to be divided.
     pub(in crate::store) fn only(&self) -> &Node {
         &self.0.node
     }
 
-    /// Every node, for what has to be asked of all.
+    /// All nodes, for questions that each of them has to answer.
     pub(in crate::store) fn nodes(&self) -> &[Node] {
         std::slice::from_ref(&self.0.node)
     }

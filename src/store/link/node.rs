@@ -1,9 +1,9 @@
-//! Connections: one shared by all short commands, and one of its own for each blocking reader, because a blocked
-//! read stalls every command behind it.
+//! Connections: all short commands share one, and each blocking reader has its own, because a blocked read stalls every
+//! command behind it.
 //!
 //! A connection is given up on the first sign that it no longer serves: an I/O error, a timeout (its reply may come
-//! later, out of step with what the caller believes), or a server that turned read-only. The next caller opens a new
-//! one; callers that come meanwhile wait for that one. Nothing is resent here: who repeats a step knows why it may.
+//! later, out of step with the caller), or a server that turned read-only. The next caller opens a new connection, and
+//! later callers wait for that one. This module resends nothing: only the caller knows whether a step may be repeated.
 
 use std::{
     sync::{
@@ -31,31 +31,33 @@ use crate::{
     store::{StoreError, Unanswered, error::NO_TLS_IN_TIME},
 };
 
-/// An answer that is late gets this much more time, so that the socket is looked at once more.
+/// The extra time for a late answer, so that the socket is read once more.
 const LAST_LOOK: Duration = Duration::from_millis(250);
-/// A connection without an answer for this long may have been closed meanwhile. Asking costs one round trip in this
-/// time at most.
+/// The time without an answer after which a connection may have been closed. A check costs at most one round trip in
+/// this time.
 const QUIET: Duration = Duration::from_millis(5);
-/// Data that is sent and not acknowledged for this long breaks the connection.
+/// The time after which sent but unacknowledged data breaks the connection.
 const DEAD_PEER: Duration = Duration::from_secs(20);
-/// How long, and for how many bytes, a Redis is listened to that closed a new connection.
+/// The time for which a Redis that closed a new connection is listened to.
 const REFUSAL_WAIT: Duration = Duration::from_millis(500);
+/// The most bytes that are read meanwhile.
 const REFUSAL_MAX_BYTES: u64 = 4096;
 
 /// One server and the connections to it.
 pub(in crate::store) struct Node {
-    /// Without user, password and database: [`Node::introduce`] names them, for the library hides what Redis answers.
+    /// A client without user, password and database. [`Node::introduce`] sends them, because the library hides Redis's
+    /// answers.
     client: redis::Client,
-    /// The same with all of them, in the protocol in which Redis can tell something of its own accord.
+    /// A client with user, password and database, in the protocol with push messages (RESP3).
     listening: redis::Client,
     connect_timeout: Duration,
     response_timeout: Duration,
     shared: Mutex<Option<Shared>>,
-    /// How many connections were shared so far.
+    /// The number of shared connections opened so far.
     opened: AtomicU64,
-    /// When commands that are not safe to repeat last had an answer.
+    /// The time at which commands that are not safe to repeat last had an answer.
     answered: Mutex<Option<Instant>>,
-    /// Held while one connects for all; when that failed last, and how.
+    /// Held while one caller connects for all. The value is the time of the last failure, and its error.
     connecting: tokio::sync::Mutex<Option<(Instant, StoreError)>>,
 }
 
@@ -111,9 +113,9 @@ impl Node {
         self.judge(shared.number, answer)
     }
 
-    /// Runs several commands in one round trip, each with an answer of its own: the server may take some and refuse
-    /// others. For commands that are not safe to repeat: they are sent only on a connection that serves, and what is
-    /// known of a failure is said.
+    /// Runs several commands in one round trip, each with its own answer: the server may accept some and refuse others.
+    /// It is for commands that are not safe to repeat: it sends them only on a connection that serves, and says whether
+    /// failed ones were sent.
     pub(in crate::store) async fn run_each<T: FromRedisValue>(
         &self,
         pipeline: &mut Pipeline,
@@ -126,7 +128,7 @@ impl Node {
         Ok(answers.into_iter().map(|answer| self.judge(shared.number, answer)).collect())
     }
 
-    /// Runs a script, loading it first where the server does not know it.
+    /// Runs a script, and loads it first if the server does not know it.
     pub(in crate::store) async fn run_script<T: FromRedisValue>(&self, run: &Run<'_>) -> Result<T, StoreError> {
         let mut shared = self.shared().await?;
         failpoint::before(run.name, "");
@@ -135,8 +137,8 @@ impl Node {
         self.judge(shared.number, answer)
     }
 
-    /// A connection of one's own, for reads that block; its user awaits its answers with [`answered`]. What Redis tells
-    /// of its own accord is `heard` in its order among the answers: before those that were sent after it.
+    /// A separate connection, for reads that block. Its user awaits answers with [`answered`]. Push messages of Redis
+    /// are passed to `heard` in their order among the answers: before the answers that were sent after them.
     pub(in crate::store) async fn dedicated(
         &self,
         heard: impl Fn(PushInfo) + Send + Sync + 'static,
@@ -148,7 +150,7 @@ impl Node {
         self.open(&self.listening, self.config().set_push_sender(heard)).await
     }
 
-    /// How long the answer to a command that does not block may take.
+    /// The longest time that the answer to a command may take if it does not block.
     pub(in crate::store) fn response_timeout(&self) -> Duration {
         self.response_timeout
     }
@@ -158,8 +160,8 @@ impl Node {
         answered(self.response_timeout, asking).await
     }
 
-    /// The shared connection, replaced if it was closed while nothing was sent on it: by Redis (`timeout`, `CLIENT
-    /// KILL`), or by a proxy that may not even say so.
+    /// The shared connection. It is replaced if it was closed while nothing was sent on it: by Redis (`timeout`,
+    /// `CLIENT KILL`), or by a proxy, perhaps silently.
     async fn proven(&self) -> Result<Shared, StoreError> {
         let mut shared = self.shared().await?;
         let answered = *locked(&self.answered);
@@ -167,7 +169,7 @@ impl Node {
             return Ok(shared);
         }
         let answer = self.in_time(redis::cmd("PING").query_async::<()>(&mut shared.connection)).await;
-        // Any answer proves that it serves, also that this user may not ask.
+        // Any answer proves that the connection serves, even the answer that this user may not ask.
         match self.judge(shared.number, answer) {
             Err(StoreError::Unreachable(_)) => self.shared().await,
             _ => Ok(shared),
@@ -183,14 +185,15 @@ impl Node {
         if let Some(shared) = self.present() {
             return Ok(shared);
         }
-        // A caller that waited while it failed has waited enough: one after the other, many would wait for minutes.
+        // A caller that waited while connecting failed gets that error. If each tried again, one after the other, many
+        // would wait for minutes.
         if let Some((failed, error)) = &*last_failure
             && *failed >= asked
         {
             return Err(error.clone());
         }
-        // In a box: this happens seldom, and whatever asks Redis, every delivery above all, would keep as much room for
-        // it.
+        // Boxed: connecting is rare, and without the box the future of every call, thus of every delivery, would be as
+        // large.
         let opened = Box::pin(self.open_shared()).await;
         *last_failure = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
         let connection = opened?;
@@ -224,7 +227,7 @@ impl Node {
         }
     }
 
-    /// Says to Redis who connects, and to which database.
+    /// Sends user, password and database to Redis.
     async fn introduce(&self, connection: &mut MultiplexedConnection) -> redis::RedisResult<()> {
         let who = self.listening.get_connection_info().redis_settings();
         if let Some(password) = who.password() {
@@ -244,7 +247,7 @@ impl Node {
         config: AsyncConnectionConfig,
     ) -> Result<MultiplexedConnection, StoreError> {
         let opened = client.get_multiplexed_async_connection_with_config(&config);
-        // The handshake is inside too: a server that accepts and never answers must not hold us.
+        // The time limit includes the handshake, so a server that accepts and never answers cannot hold us.
         let in_time = tokio::time::timeout(self.connect_timeout, opened).await;
         match in_time.unwrap_or_else(too_late) {
             Err(error) if error.is_timeout() => Err(StoreError::Unreachable(self.not_opened_in_time().into())),
@@ -253,7 +256,8 @@ impl Node {
         }
     }
 
-    /// A server that does not speak TLS may wait for the end of what it takes for a command.
+    /// The error for a connection that was not opened in time. With TLS it has its own text, because a server without
+    /// TLS may wait for the rest of what looks to it like a command.
     fn not_opened_in_time(&self) -> std::io::Error {
         let late = std::io::ErrorKind::TimedOut;
         match self.client.get_connection_info().addr() {
@@ -262,8 +266,9 @@ impl Node {
         }
     }
 
-    /// Why Redis closed a new connection. It says so (too many clients, protected mode) before it is asked for
-    /// anything, and whoever has written by then may lose it: so this connects once more and only listens.
+    /// The reason why Redis closed a new connection. Redis states it (too many clients, protected mode) before it is
+    /// asked for anything, and a client that has written by then may lose it. So this connects once more and only
+    /// listens.
     async fn last_words(&self, error: redis::RedisError) -> StoreError {
         let mut line = Vec::new();
         let listening = async {
@@ -275,7 +280,7 @@ impl Node {
                 ConnectionAddr::Unix(path) => {
                     UnixStream::connect(path).await?.take(REFUSAL_MAX_BYTES).read_to_end(&mut line).await
                 }
-                // Nothing is said before the TLS handshake.
+                // Before the TLS handshake, Redis states nothing.
                 _ => Ok(0),
             }
         };
@@ -293,7 +298,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The authorities that are believed, and the certificate that is shown.
+/// The certificate authorities to trust, and the client certificate to present.
 fn certificates(tls: &config::RedisTls) -> TlsCertificates {
     let client_tls = tls.client.as_ref().map(|(certificate, key)| ClientTlsConfig {
         client_cert: certificate.clone(),
@@ -302,9 +307,9 @@ fn certificates(tls: &config::RedisTls) -> TlsCertificates {
     TlsCertificates { client_tls, root_cert: tls.ca.clone().or_else(authorities_of_the_system) }
 }
 
-/// The system's authorities, in PEM; nothing where there are none, and the client believes its built-in list. What
-/// cannot be read is left out: left to itself, the client would refuse all of them for its sake, and at each
-/// connection.
+/// The system's certificate authorities, in PEM; `None` if there are none, and then the client library trusts its
+/// built-in list. An authority that cannot be read is left out. The library itself would refuse all of them because of
+/// that one, at each connection.
 fn authorities_of_the_system() -> Option<Vec<u8>> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
@@ -316,8 +321,8 @@ fn authorities_of_the_system() -> Option<Vec<u8>> {
     (!pem.is_empty()).then(|| pem.into_bytes())
 }
 
-/// Awaits an answer for up to `limit`. When a process goes on that stood still, its timers are over and the answer lies
-/// unread in the socket. The client's own limit would drop that answer, so this one lets the socket be read once more.
+/// Awaits an answer for up to `limit`. After a process stood still, its timers have expired while the answer is unread
+/// in the socket. The library's own time limit would drop that answer; this one has the socket read once more.
 pub(in crate::store) async fn answered<T>(
     limit: Duration,
     asking: impl Future<Output = redis::RedisResult<T>>,

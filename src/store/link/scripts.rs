@@ -1,4 +1,4 @@
-//! The scripts, each with its flags and its parts of the prelude before it, and its file's name on it.
+//! The scripts: each has its flags and its parts of the prelude before it, and the name of its file.
 
 use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisResult, Script, ServerErrorKind, ToRedisArgs, aio};
 
@@ -8,9 +8,9 @@ pub(in crate::store) struct Step {
     script: Script,
 }
 
-/// One run of a script: its keys and arguments, each written once into one buffer.
+/// One run of a script, with its keys and arguments. Arguments are written once, into one buffer.
 pub(in crate::store) struct Run<'a> {
-    /// The script's file, without its ending.
+    /// The name of the script's file, without `.lua`.
     pub(in crate::store) name: &'static str,
     script: &'a Script,
     keys: Vec<String>,
@@ -18,26 +18,26 @@ pub(in crate::store) struct Run<'a> {
 }
 
 impl Step {
-    /// A run that begins with this key.
+    /// A run with this first key.
     pub(in crate::store) fn key(&self, key: impl Into<String>) -> Run<'_> {
         Run { name: self.name, script: &self.script, keys: vec![key.into()], arguments: Cmd::new() }
     }
 }
 
 impl Run<'_> {
-    /// One more key.
+    /// Adds a key.
     pub(in crate::store) fn key(&mut self, key: impl Into<String>) -> &mut Self {
         self.keys.push(key.into());
         self
     }
 
-    /// One more argument, or several.
+    /// Adds an argument, or several.
     pub(in crate::store) fn arg(&mut self, argument: impl ToRedisArgs) -> &mut Self {
         self.arguments.arg(argument);
         self
     }
 
-    /// Runs it, loading the script first where the server does not know it.
+    /// Runs the script, and loads it first if the server does not know it.
     pub(in crate::store) async fn invoke<T: FromRedisValue>(
         &self,
         connection: &mut impl aio::ConnectionLike,
@@ -75,7 +75,7 @@ macro_rules! scripts {
         )
     };
     ($($flags:literal: [$($name:ident $(of $file:ident)? [$($part:ident)*]),* $(,)?])*) => {
-        /// Every script, under the name of its file, or of what it does of one.
+        /// All scripts, each under the name of its file, or of its use of another file.
         pub(in crate::store) struct Scripts {
             $($(pub(in crate::store) $name: Step,)*)*
         }
@@ -101,7 +101,7 @@ macro_rules! scripts {
     };
 }
 
-// Behind each script are the parts of the prelude (`lua/prelude`) that stand before it, for nothing else is loaded and run.
+// After each script are the parts of the prelude (`lua/prelude`) that it needs. Only these are put before it.
 scripts! {
     // A full Redis must not stop the queue from draining.
     "allow-oom": [
@@ -129,7 +129,7 @@ scripts! {
         take_back [counts],
         visit [clock counts settings times age webhooks logs held_bytes],
     ]
-    // Scripts that only look are answered by a replica, too.
+    // A replica, too, answers scripts that only read.
     "allow-oom,no-writes": [
         list_failed [],
         look of audit [clock counts groups ids unleased taken_out],
@@ -157,7 +157,7 @@ mod tests {
         std::fs::read_to_string(path).unwrap()
     }
 
-    /// A file's words of code that may name a function: no comments, no texts, no fields of tables.
+    /// The words of a file's code that may name a function, without comments, texts and fields of tables.
     fn words(file: &str) -> Vec<String> {
         let code: String = text(file).lines().map(|line| line.split("--").next().unwrap().to_owned() + "\n").collect();
         let code = code.split('\'').step_by(2).collect::<Vec<_>>().join(" ");
@@ -165,7 +165,7 @@ mod tests {
         words.map(str::to_owned).collect()
     }
 
-    /// The functions that a part has for others.
+    /// The functions that a part defines.
     fn defined(part: &str) -> Vec<String> {
         let text = text(&format!("prelude/{part}.lua"));
         let functions = text.lines().filter_map(|line| line.strip_prefix("local function ")?.split('(').next());

@@ -1,7 +1,8 @@
-//! Going through all accounts that have webhooks, a page at a time, while everything runs.
+//! Lists all accounts that have webhooks, a page at a time, while everything runs.
 //!
-//! One `SCAN` over all partitions of a node, never `KEYS`: Redis serves others between the pages. What is there from the first
-//! page to the last is met at least once, perhaps more than once; what is added meanwhile may be met or not.
+//! This is a `SCAN` over all partitions of a node, never `KEYS`, so Redis serves others between the pages. An account
+//! that exists from the first page to the last is listed at least once, perhaps more often. One that is added meanwhile
+//! may be missing.
 
 use super::webhooks::entries;
 use crate::{
@@ -9,22 +10,22 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Keys that Redis looks at for a page. A thousand take it well under a millisecond.
+/// The keys that Redis looks at for a page. A thousand take well under a millisecond.
 const PAGE_KEYS: usize = 1000;
-/// The search for settings that cannot be read ends after this many pages, which takes seconds.
+/// The most pages in a search for settings that cannot be read. They take seconds.
 const PAGES_MAX: usize = 10_000;
 
 /// Some of the accounts that have webhooks.
 #[derive(Debug)]
 pub struct AccountPage {
-    /// These; often none, where the Redis holds much else.
+    /// The accounts of this page; often none, if the Redis holds much other data.
     pub accounts: Vec<AccountId>,
     /// The beginning of the next page; `None` after the last.
     pub next: Option<PageStart>,
 }
 
-/// The beginning of a page. Nodes are gone through one after the other. Good for the server that gave it and as long as that
-/// runs: after an error, begin anew.
+/// The beginning of a page; nodes are listed one after the other. It is valid only for the server that gave it, and
+/// while that server runs. After an error, begin again.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PageStart {
     node: usize,
@@ -36,14 +37,15 @@ pub struct PageStart {
 pub struct SettingsLooked {
     /// Accounts that were looked at.
     pub accounts: usize,
-    /// Whether these are all: ten million keys are looked at, at most.
+    /// Whether all accounts were looked at: the look ends after ten million keys.
     pub complete: bool,
-    /// Each key, or field of one, that cannot be read, with the reason.
+    /// The keys, or fields of keys, that cannot be read, each with the reason.
     pub unreadable: Vec<String>,
 }
 
 impl Store {
-    /// Looks for settings that cannot be read: a key of a wrong type, or a field that holds no webhook of its name.
+    /// Looks for settings that cannot be read: a key of a wrong type, or a field whose value is not the webhook of its
+    /// name.
     pub async fn look_at_settings(&self) -> Result<SettingsLooked, StoreError> {
         let (mut looked, mut page) = (SettingsLooked::default(), Some(PageStart::default()));
         for _ in 0..PAGES_MAX {
@@ -69,8 +71,8 @@ impl Store {
         Ok(looked)
     }
 
-    /// A page of the accounts that have webhooks, in no order, from the beginning (`PageStart::default()`) or where
-    /// the page before ended.
+    /// A page of the accounts that have webhooks, in no order. `start` is `PageStart::default()`, or the `next` of the
+    /// page before.
     pub async fn accounts(&self, start: PageStart) -> Result<AccountPage, StoreError> {
         let keys = &self.0.keys;
         let PageStart { node, cursor } = start;

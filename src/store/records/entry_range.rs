@@ -1,4 +1,4 @@
-//! A stretch of a stream: what people decide on is bounded by what was there when they decided.
+//! A range of a stream. It limits a person's decision to the entries that existed when they decided.
 
 use crate::store::EntryId;
 
@@ -12,7 +12,7 @@ pub struct EntryRange {
 }
 
 impl EntryRange {
-    /// One entry.
+    /// The range of a single entry.
     pub fn one(id: &EntryId) -> Self {
         Self { first: id.clone(), last: id.clone() }
     }

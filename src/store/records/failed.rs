@@ -1,4 +1,4 @@
-//! Failed deliveries: listed and redelivered. Envelopes stay in Redis: listing leaves them out, redelivering moves them
+//! Failed deliveries: listed and redelivered. Envelopes stay in Redis: listing omits them, and redelivering moves them
 //! there.
 
 use super::{entry_range::EntryRange, webhooks::parse};
@@ -15,37 +15,38 @@ use crate::{
 /// A delivery that failed for good, without its envelope.
 #[derive(Debug, Clone)]
 pub struct FailedEntry {
-    /// Its entry in the stream of failed deliveries; begins with the time at which it failed, in Unix ms.
+    /// Its entry id in the stream of failed deliveries. The id begins with the time at which it failed, in Unix ms.
     pub id: EntryId,
-    /// The delivery as it was attempted last.
+    /// The delivery as it was last attempted.
     pub delivery: Delivery,
     /// The log entry of its last attempt.
     pub log: LogEntry,
-    /// How long its envelope is, in bytes.
+    /// The length of its envelope, in bytes.
     pub envelope_bytes: u64,
 }
 
 /// Failed deliveries, newest first.
 #[derive(Debug, Clone)]
 pub struct FailedPage {
-    /// Those that can be read.
+    /// The entries that can be read.
     pub entries: Vec<FailedEntry>,
-    /// The next page goes on before this entry; `None`: there are no more.
+    /// The entry before which the next page begins; `None` if there are no more.
     pub oldest: Option<EntryId>,
 }
 
 /// The result of one batch of redelivering.
 #[derive(Debug, Clone)]
 pub enum Redelivered {
-    /// This many went to the queue, and this range is left.
+    /// The number of deliveries that moved to the queue, and the range that is left.
     Moved(u64, Option<EntryRange>),
-    /// The webhook is deleted, and nothing is left of it.
+    /// The webhook is deleted, and nothing of it is left.
     Gone,
 }
 
 impl Store {
-    /// A page of failed deliveries, newest first, from the one before `before` on, at most `most` and never more than
-    /// 50. An empty page is the last. An entry that is no failed delivery is told in the log and left out of `entries`.
+    /// A page of failed deliveries, newest first, beginning with the one before `before`; at most `most`, and never
+    /// more than 50. An empty page is the last. An entry that is no failed delivery is logged and left out of
+    /// `entries`.
     pub async fn failed(
         &self,
         account: &AccountId,
@@ -83,13 +84,13 @@ impl Store {
         Ok(newest.into_iter().next().map(|(id, _)| EntryId(id)))
     }
 
-    /// How many failed deliveries there are.
+    /// The number of failed deliveries.
     pub async fn failed_count(&self, account: &AccountId, webhook: WebhookId) -> Result<u64, StoreError> {
         let key = self.0.keys.failed(self.0.keys.partition(account), webhook);
         self.at_account(account).run(redis::cmd("XLEN").arg(key)).await
     }
 
-    /// Moves the oldest failed deliveries of a range to the queue, one batch of them.
+    /// Moves one batch of the oldest failed deliveries in a range to the queue.
     pub async fn redeliver(
         &self,
         account: &AccountId,

@@ -1,4 +1,4 @@
-//! Delivery logs: read for people, and written by the test button. Attempts are written by `settle`.
+//! Delivery logs: people read them, and the test button writes to them. `settle` writes the attempts.
 
 use super::webhooks::parse;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Store {
-    /// Writes the test button's log entry; whether the webhook was still there.
+    /// Writes the test button's log entry; returns whether the webhook still existed.
     pub async fn log(&self, account: &AccountId, id: WebhookId, entry: &LogEntry) -> Result<bool, StoreError> {
         let keys = &self.0.keys;
         let partition = keys.partition(account);
@@ -26,14 +26,14 @@ impl Store {
         Ok(answer != "GONE")
     }
 
-    /// A webhook's delivery log, newest first; nothing older than 90 days.
+    /// A webhook's delivery log, newest first, without entries older than 90 days.
     pub async fn logs(&self, account: &AccountId, id: WebhookId) -> Result<Vec<LogEntry>, StoreError> {
         let partition = self.0.keys.partition(account);
         let key = self.0.keys.logs(partition, id);
         let all: Vec<Vec<u8>> =
             self.at(partition).run(redis::cmd("LRANGE").arg(&key).arg(0).arg(LOG_LIMIT - 1)).await?;
         let oldest = timestamp(self.now(partition).await? - LOG_RETENTION);
-        // One that cannot be read does not hide the others.
+        // An entry that cannot be read must not hide the others.
         let read = all.iter().filter_map(|json| {
             parse::<LogEntry>(&key, json)
                 .inspect_err(|error| tracing::warn!(%error, "skipped an unreadable entry"))

@@ -1,4 +1,4 @@
-//! Records that people read and decide on: webhooks, their logs, and failed and rejected entries.
+//! The records that people read and decide on: webhooks, their logs, and failed and rejected entries.
 
 mod accounts;
 mod entry_range;

@@ -1,4 +1,4 @@
-//! Rejected entries as operators meet them: listed, put back into the queue, or dropped.
+//! Rejected entries, for operators: listed, put back into the queue, or dropped.
 
 use std::borrow::Cow;
 
@@ -14,33 +14,33 @@ use crate::{
     store::{BATCH_MAX, BATCH_MAX_BYTES, EntryId, Store, StoreError, steps::pairs},
 };
 
-/// Entries of one page: each may hold a whole envelope.
+/// The entries of one page: few, because each may hold a whole envelope.
 const PAGE: usize = 20;
 
-/// An entry that was no event, set aside.
+/// An entry that was set aside because it could not be handled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RejectedEntry {
-    /// The id it had in the queue.
+    /// The id that it had in the queue.
     pub entry: String,
-    /// Its own fields, in order, as they came: a name may stand twice, and neither name nor value need be text.
+    /// Its own fields, in their original order. A name may occur twice, and neither name nor value need be text.
     #[serde(serialize_with = "fields")]
     pub fields: Vec<(Bytes, Bytes)>,
-    /// Its id among the rejected: `<ms>-<sequence>`, the time at which it was rejected.
+    /// Its id among the rejected entries, `<ms>-<sequence>`: the time at which it was rejected.
     pub id: EntryId,
     /// Its partition.
     pub partition: u16,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// When it was rejected: RFC 3339, UTC, milliseconds, by the clock of Redis.
+    /// The time at which it was rejected: RFC 3339, UTC, with milliseconds, by Redis's clock.
     pub time: String,
 }
 
-/// The next place of rejected entries.
+/// The operator's decision about rejected entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Back into the queue, with their own fields.
+    /// Put them back into the queue, with their own fields.
     Requeue,
-    /// Gone, and counted.
+    /// Drop and count them.
     Drop,
 }
 
@@ -85,8 +85,8 @@ impl Store {
         Ok(!found.is_empty())
     }
 
-    /// All of a partition's rejected entries as they are now, and how many; none where there are none. What is
-    /// rejected from now on, perhaps for the second time, is not among them.
+    /// The range of a partition's rejected entries as they are now, and their number; `None` if there are none. Entries
+    /// that are rejected from now on, perhaps for the second time, are not in the range.
     pub async fn rejected_range(&self, partition: u16) -> Result<Option<(EntryRange, u64)>, StoreError> {
         let key = self.0.keys.rejected(partition);
         let mut look = redis::pipe();
@@ -126,7 +126,7 @@ impl RejectedEntry {
     }
 }
 
-/// Each field as text, and in Base64 too what is no text.
+/// Writes each field as text. A name or value that is no valid text is also written in Base64.
 fn fields<S: Serializer>(fields: &[(Bytes, Bytes)], serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_has_fields_in_order_and_what_is_no_text_in_base64_too() {
+    fn json_has_fields_in_order_and_binary_values_also_in_base64() {
         let own: [(&[u8], &[u8]); 5] = [
             (b"reason", b"the entry has no field `account`"),
             (b"entry", b"1774535520001-0"),

@@ -4,7 +4,7 @@
 //!
 //! | method | reads | settings that cannot be read | a key that is no hash |
 //! |---|---|---|---|
-//! | [`Store::subscriptions`] | several accounts, for workers | are told in the log, and listed as `unreadable` | that account's error |
+//! | [`Store::subscriptions`] | several accounts, for workers | are logged, and listed as `unreadable` | that account's error |
 //! | [`Store::webhooks`] | an account | [`StoreError::Corrupt`] for all | [`StoreError::Refused`] |
 //! | [`Store::webhook_entries`] | an account, field by field | [`StoreError::Corrupt`] in their place | [`StoreError::Refused`] |
 //! | [`Store::webhook`] | one webhook | [`StoreError::Corrupt`] | [`StoreError::Refused`] |
@@ -22,13 +22,13 @@ use crate::{
 /// The answer to putting a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// It is there.
+    /// The settings are stored.
     Done,
-    /// The account has as many as it may.
+    /// The account has its most webhooks.
     Limit,
-    /// It is deleted.
+    /// The webhook is deleted.
     Gone,
-    /// It was edited since the revision that this edit was made on.
+    /// The webhook was edited since the revision on which this edit is based.
     Conflict,
 }
 
@@ -41,15 +41,16 @@ pub struct Dropped {
     pub held: u64,
 }
 
-/// A webhook's id and its settings, as they lie in Redis.
+/// A webhook's id and its settings, as they are in Redis.
 pub(in crate::store) type Field = (Vec<u8>, Vec<u8>);
 
-/// The name of a field, which is a webhook's id unless somebody wrote another, and what can be read of it.
+/// The name of a field, which is a webhook's id unless somebody else wrote the field, and the webhook or the error in
+/// reading it.
 pub type WebhookEntry = (String, Result<Webhook, StoreError>);
 
 impl Store {
-    /// The webhooks of several accounts of one partition, in their order, in one round trip, as they are in Redis now;
-    /// that is known from then on.
+    /// Reads the webhooks of several accounts of one partition in one round trip; the result has the accounts' order.
+    /// `known` remembers them from then on.
     pub async fn subscriptions(
         &self,
         accounts: &[AccountId],
@@ -67,10 +68,10 @@ impl Store {
         Ok(accounts.iter().zip(found).map(read).collect())
     }
 
-    /// The fields of the webhooks of several accounts of one node as they are, in one round trip.
+    /// Reads the fields of the webhooks of several accounts of one node, unparsed, in one round trip.
     ///
     /// # Errors
-    /// For all, where Redis is away or refuses; for one account, where its key is of a wrong type.
+    /// For all accounts, if Redis is away or refuses. For one account, if its key has a wrong type.
     pub(super) async fn fields_of(
         &self,
         accounts: &[AccountId],
@@ -88,14 +89,15 @@ impl Store {
         }
     }
 
-    /// An account's webhooks, each under the name of its field, those that cannot be read among them.
+    /// An account's webhooks, each under the name of its field, including those that cannot be read.
     pub async fn webhook_entries(&self, account: &AccountId) -> Result<Vec<WebhookEntry>, StoreError> {
         let key = self.0.keys.webhooks(account);
         let fields: Vec<Field> = self.at_account(account).run(redis::cmd("HGETALL").arg(&key)).await?;
         Ok(entries(&key, &fields).collect())
     }
 
-    /// An account's webhooks, oldest first; an error where one of them cannot be read, so that it is not missed.
+    /// An account's webhooks, oldest first. If one of them cannot be read, this is an error, so that none is silently
+    /// missing.
     pub async fn webhooks(&self, account: &AccountId) -> Result<Vec<Webhook>, StoreError> {
         let Subscriptions { webhooks, unreadable } = subscriptions(self.webhook_entries(account).await?);
         match unreadable.first() {
@@ -114,7 +116,7 @@ impl Store {
         found.map(|json| parse_webhook(&key, &field, &json)).transpose()
     }
 
-    /// Adds a webhook (`edited` is `None`), or replaces the revision that an edit was made on.
+    /// Adds a webhook (`edited` is `None`), or replaces the revision `edited`.
     pub async fn put_webhook(
         &self,
         account: &AccountId,
@@ -125,8 +127,8 @@ impl Store {
         Ok(self.put(account, webhook, edited, limit, false).await?.0)
     }
 
-    /// The same with an edit, in one step with dropping all that the webhook holds; and how much that was, if it was
-    /// put.
+    /// Replaces the revision `edited`, and drops all held deliveries of the webhook in the same step. Also returns the
+    /// number dropped.
     pub async fn put_webhook_discarding_held(
         &self,
         account: &AccountId,
@@ -161,7 +163,7 @@ impl Store {
         Ok((put, dropped))
     }
 
-    /// Deletes a webhook with its log, held and failed deliveries; `None` where there was none.
+    /// Deletes a webhook with its log, held and failed deliveries; `None` if there was no such webhook.
     pub async fn delete_webhook(&self, account: &AccountId, id: WebhookId) -> Result<Option<Dropped>, StoreError> {
         let mut script = self.0.scripts.delete_webhook.key(self.0.keys.webhooks(account));
         self.of_webhook(&mut script, account, id);
@@ -170,7 +172,7 @@ impl Store {
     }
 }
 
-/// The fields at `key`, each read.
+/// Reads each field at `key`.
 pub(super) fn entries(key: &str, fields: &[Field]) -> impl Iterator<Item = WebhookEntry> {
     fields.iter().map(move |(id, json)| {
         let id = String::from_utf8_lossy(id).into_owned();
@@ -179,7 +181,7 @@ pub(super) fn entries(key: &str, fields: &[Field]) -> impl Iterator<Item = Webho
     })
 }
 
-/// An account's webhooks, the oldest first. Those that cannot be read are told in the log.
+/// An account's webhooks, the oldest first. Webhooks that cannot be read are logged.
 fn subscriptions(entries: impl IntoIterator<Item = WebhookEntry>) -> Subscriptions {
     let mut found = Subscriptions::default();
     for (id, webhook) in entries {
@@ -196,8 +198,8 @@ fn subscriptions(entries: impl IntoIterator<Item = WebhookEntry>) -> Subscriptio
     found
 }
 
-/// The webhook in the field `id` at `key`, whose id must be the same: its log and all else that is its own go by the
-/// field.
+/// Reads the webhook in the field `id` at `key`. The webhook's id must be the same, because its log and its other keys
+/// are named after the field.
 fn parse_webhook(key: &str, id: &str, json: &[u8]) -> Result<Webhook, StoreError> {
     let key = format!("{key} {id}");
     let webhook: Webhook = parse(&key, json)?;
@@ -211,7 +213,7 @@ fn parse_webhook(key: &str, id: &str, json: &[u8]) -> Result<Webhook, StoreError
 pub(super) fn parse<T: serde::de::DeserializeOwned>(key: &str, json: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(json).map_err(|e| StoreError::Corrupt {
         key: key.to_owned(),
-        // The message of serde_json may quote a value, so only where it is goes on.
+        // The message of serde_json may quote a value, so only the error's class and place are kept.
         reason: format!("{:?} error at column {}", e.classify(), e.column()),
     })
 }

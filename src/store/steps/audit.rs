@@ -1,4 +1,5 @@
-//! Looking at the queue's group: entries on which nobody has a lease, and what somebody took out of the queue.
+//! The look at the queue's group: for entries on which no worker has a lease, and entries that somebody took out of the
+//! queue.
 
 use std::time::Duration;
 
@@ -10,19 +11,19 @@ use crate::store::{Store, StoreError, link::Step, ms};
 /// The findings of a look at one partition's group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Audit {
-    /// Entries up to the group's position on which nobody had a lease.
+    /// Entries up to the group's position on which no worker had a lease.
     pub unheld: u64,
-    /// Whether somebody took entries out of the queue since the last look that wrote down what it found.
+    /// Whether somebody took entries out of the queue since a look last made notes.
     pub trimmed: bool,
-    /// How many, as far as Redis tells.
+    /// The number of entries taken out, as far as Redis tells.
     pub entries_trimmed: u64,
-    /// How long ago a look noticed such a thing for the last time; `None` where none did.
+    /// The time since a look last noticed missing entries; `None` if none ever did.
     pub trim_noticed: Option<Duration>,
-    /// Whether the queue's last id is the largest there is, so that nothing can be added.
+    /// Whether the queue's last id was the largest possible, so that no entry could be added.
     pub is_exhausted: bool,
-    /// Whether the group's position lay behind all ids, so that nothing that comes would be read.
+    /// Whether the group's position was beyond all ids, so that no new entry would be read.
     pub is_beyond: bool,
-    /// How old the oldest entry is, by its id: negative where that is from the future; `None` where there is none.
+    /// The age of the oldest entry, by its id: negative if the id is from the future; `None` if there is no entry.
     pub oldest: Option<TimeDelta>,
 }
 
@@ -30,11 +31,12 @@ pub struct Audit {
 type Answer = (u64, String, bool, u64, i64, String, i64);
 
 impl Store {
-    /// Looks at a partition's group; `None` where there is no group, or where another worker looked just now.
+    /// Looks at a partition's group; `None` if there is no group, or if another worker looked in the last 10 s. If
+    /// `due`, it looks even then.
     ///
-    /// On behalf of `consumer`, entries on which nobody has a lease become pending as if they had been idle for `lease`, so that the next
-    /// claim takes them; what was taken out is counted and written down, and ids that hold the queue up are set right. If it is
-    /// `due`, it is made in any case.
+    /// Entries on which no worker has a lease become pending with `consumer`, as if idle for `lease`, so that the next
+    /// claim takes them. Entries that were taken out are counted and noted, and ids that hold the queue up are
+    /// corrected.
     pub async fn audit(
         &self,
         partition: u16,
@@ -46,7 +48,7 @@ impl Store {
         self.audit_by([&scripts.audit, &scripts.ids], partition, (consumer, lease, due)).await
     }
 
-    /// The same, and changes nothing; `None` where there is no group.
+    /// Looks at a partition's group and changes nothing; `None` if there is no group.
     pub async fn look_at_group(&self, partition: u16) -> Result<Option<Audit>, StoreError> {
         let scripts = &self.0.scripts;
         self.audit_by([&scripts.look, &scripts.look_at_ids], partition, ("", Duration::ZERO, true)).await

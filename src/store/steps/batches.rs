@@ -1,5 +1,5 @@
-//! Many deliveries in one script: their arguments by webhook, the entries between which their leases lie, and the answers in
-//! the batch's order.
+//! Many deliveries in one script: arguments grouped by webhook, the range of entries with their leases, and answers in
+//! the order of the batch.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::{
     store::link::Run,
 };
 
-/// Leases of one step were mostly taken within this, but for those of slow endpoints.
+/// The time within which most leases of one step were taken. Those of slow endpoints are older.
 pub(super) const TOGETHER: Duration = Duration::from_secs(1);
 
-/// Between which entries some leases lie, and how many they are: what lies there is looked at together, so those are left
-/// out of it that were taken more than `within` before the last. Among all that is in hand since then, they would take the
-/// place of the others.
+/// Adds the first and last entry id and the number of leases. The script checks all leases in that range with one
+/// XPENDING. Leases taken more than `within` before the newest are left out, because the range would then cover
+/// everything that came into hand since, and leave no room for the others.
 pub(super) fn arg_leases<'a>(script: &mut Run<'_>, leases: impl IntoIterator<Item = &'a Fence>, within: Duration) {
     let mut entries: Vec<_> = leases.into_iter().map(|fence| (fence.entry.order(), &*fence.entry.0)).collect();
     entries.sort_unstable();
@@ -26,9 +26,9 @@ pub(super) fn arg_leases<'a>(script: &mut Run<'_>, leases: impl IntoIterator<Ite
     script.arg(first).arg(last).arg(entries.len());
 }
 
-/// Deliveries of a batch by their webhooks, so that a script is told once what those of one have in common.
+/// The deliveries of a batch, grouped by webhook, so that a script gets once what the deliveries of one webhook share.
 pub(super) struct ByWebhook<'a> {
-    /// Each delivery, and where in the batch it stands; those of one webhook in their order.
+    /// Each delivery and its place in the batch; the deliveries of one webhook in their order.
     pub(super) sorted: Vec<(&'a Delivery, usize)>,
 }
 
@@ -47,7 +47,7 @@ impl<'a> ByWebhook<'a> {
     }
 }
 
-/// The answers to a batch, in the batch's order; `order` has their places in it.
+/// The answers to a batch, sorted by their places in the batch, which `order` gives.
 pub(super) fn in_order<A>(order: impl Iterator<Item = usize>, answers: impl IntoIterator<Item = A>) -> Vec<A> {
     let mut answers: Vec<_> = order.zip(answers).collect();
     answers.sort_unstable_by_key(|(index, _)| *index);

@@ -1,4 +1,4 @@
-//! Work that has its time: retries that become due, and webhooks to be released or visited.
+//! Work at a planned time: retries that become due, and webhooks to release or visit.
 
 use std::time::Duration;
 
@@ -16,29 +16,30 @@ use crate::{
 /// The result of promoting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Promoted {
-    /// How many retries became due and moved to the queue.
+    /// The number of due retries that moved to the queue.
     pub moved: usize,
-    /// When the next retry is due; `None` where none waits.
+    /// The time until the next retry is due; `None` if none waits.
     pub next_in: Option<Duration>,
-    /// When what a webhook holds is to be released next; `None` where nothing is.
+    /// The time until the next release is due; `None` if none is planned.
     pub release_in: Option<Duration>,
-    /// When the next visit is due; `None` where none is.
+    /// The time until the next visit is due; `None` if none is planned.
     pub visit_in: Option<Duration>,
-    /// The clock of Redis, in Unix ms.
+    /// The time by Redis's clock, in Unix ms.
     pub now_ms: i64,
 }
 
 /// A worker's knowledge of Redis's clock, which may be wrong.
 #[derive(Debug, Clone, Default)]
 pub struct KnownClock {
-    /// The latest that it may show, unless it steps forward just now.
+    /// The latest time that it may show, unless it steps forward just now.
     pub latest: Option<DateTime<Utc>>,
-    /// Its steps forward that it did not take back since, the oldest first.
+    /// Its steps forward that it has not taken back, the oldest first.
     pub leaps: Vec<Leap>,
 }
 
 impl KnownClock {
-    /// When a retry is due whose score is this, Unix ms: what was planned before a step forward is due that much later.
+    /// The time at which a retry with this score is due, both in Unix ms. A retry that was planned before a step
+    /// forward is due later by the length of the step.
     fn due_ms(&self, score_ms: i64) -> i64 {
         self.leaps.iter().fold(score_ms, |due_ms, leap| {
             if due_ms < leap.to.timestamp_millis() { due_ms.saturating_add_unsigned(ms(leap.by)) } else { due_ms }
@@ -49,27 +50,27 @@ impl KnownClock {
 /// A step forward of Redis's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leap {
-    /// Anything that was to be done before this time of its new reckoning was planned before the step.
+    /// A retry with a time before this one, by the clock after the step, was planned before the step.
     pub to: DateTime<Utc>,
-    /// How far it went, or a little more.
+    /// The length of the step, or a little more.
     pub by: Duration,
 }
 
-/// When webhooks are looked after, and what for: each is a sorted set by time.
+/// The two sorted sets of webhooks by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Times {
-    /// Their held deliveries go back to the queue.
+    /// The times at which their held deliveries go back to the queue.
     Releases,
-    /// Upkeep: old entries, too many bytes, and leftovers without settings go.
+    /// The times of their upkeep, which drops old entries, too many bytes, and leftovers without settings.
     Visits,
 }
 
-/// As `TIME` answers: seconds, and microseconds of the second under way.
+/// The answer of `TIME`: seconds, and microseconds within the second.
 type UnixTime = (i64, i64);
 
 impl Store {
-    /// Moves retries that are due to the queue; none while Redis's clock shows more than it can, and what was planned before it
-    /// stepped forward is due by the time that it had then.
+    /// Moves due retries to the queue. Moves none while Redis's clock shows a time later than `clock` allows. A retry
+    /// that was planned before a step forward is due by the clock as it was then.
     pub async fn promote(&self, partition: u16, clock: &KnownClock) -> Result<Promoted, StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.promote.key(keys.retries(partition));
@@ -84,7 +85,7 @@ impl Store {
         Ok(Promoted { moved, next_in: wait(retry), release_in: wait(release), visit_in: wait(visit), now_ms })
     }
 
-    /// How long ago the oldest retry was due; zero where none is.
+    /// The time since the oldest retry was due; zero if none is due.
     pub async fn retry_late_by(&self, partition: u16, clock: &KnownClock) -> Result<Duration, StoreError> {
         let mut look = redis::pipe();
         look.cmd("TIME").cmd("ZRANGE").arg(self.0.keys.retries(partition)).arg(0).arg(0).arg("WITHSCORES");
@@ -95,8 +96,8 @@ impl Store {
         Ok(Duration::from_millis(u64::try_from(late_ms).unwrap_or(0)))
     }
 
-    /// The webhooks whose time has come, oldest first, at most `most`; and in how long that of the next comes, where there is
-    /// one.
+    /// The webhooks whose time has come, oldest first, at most `most`; and the time until the next one is due, if there
+    /// is one.
     pub async fn due(
         &self,
         times: Times,
@@ -113,7 +114,7 @@ impl Store {
         for (member, _) in due.clone() {
             match std::str::from_utf8(member).ok().and_then(Keys::parse_member) {
                 Some(webhook) if self.0.keys.partition(&webhook.0) == partition => parsed.push(webhook),
-                // It would stand in the way of the others for ever.
+                // Remove a member that names no webhook of this partition: it would block the others for ever.
                 _ => self.at(partition).run(redis::cmd("ZREM").arg(&times).arg(member)).await?,
             }
         }
@@ -122,7 +123,7 @@ impl Store {
         Ok((parsed, next.map(|(_, at)| Duration::from_millis(wait_ms(*at)))))
     }
 
-    /// Puts off what cannot be done for a webhook, so that it does not stand in the way of the others.
+    /// Puts off a release or visit that cannot be made, so that it does not block the others.
     pub async fn put_off(
         &self,
         times: Times,
@@ -144,7 +145,7 @@ impl Store {
     }
 }
 
-/// A score as a time in ms, whatever number somebody wrote there: a part of a ms, or no end.
+/// A score as a time in ms. The score may be any number that somebody wrote, such as a fraction or infinity.
 #[allow(clippy::cast_possible_truncation, reason = "it ends where `i64` does")]
 const fn time_ms(score: f64) -> i64 {
     score as i64

@@ -1,4 +1,4 @@
-//! An entry of the queue, the lease on it, and what a step answers.
+//! An entry of the queue, the lease on it, and the answer of a step.
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -6,10 +6,10 @@ use redis::Value;
 
 use crate::domain::delivery::LINE_MAX_BYTES;
 
-/// One script moves at most this many bytes between keys (at least one delivery): 50 of 1 MB would block Redis for
-/// 0.4 s.
+/// The most bytes that one script moves between keys (at least one delivery): 50 deliveries of 1 MB would block Redis
+/// for 0.4 s.
 pub const BATCH_MAX_BYTES: usize = 4 << 20;
-/// One script moves at most this many deliveries between keys.
+/// The most deliveries that one script moves between keys.
 pub const BATCH_MAX: usize = 50;
 
 /// A queue entry's id, as Redis made it: `<ms>-<sequence>`.
@@ -17,14 +17,15 @@ pub const BATCH_MAX: usize = 50;
 pub struct EntryId(pub String);
 
 impl EntryId {
-    /// The order of ids: Unix ms, and a number within it; `None` if it is no whole id.
+    /// The parts of the id, by which ids are ordered: Unix ms, and a number within the ms; `None` if it is no complete
+    /// id.
     pub fn order(&self) -> Option<(u64, u64)> {
         let (ms, sequence) = self.0.split_once('-')?;
         let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
         Some((number(ms)?, number(sequence)?))
     }
 
-    /// How long the entry has been in the queue at `now`, by Redis's clock; negative where its id is from the future.
+    /// The time that the entry has been in the queue at `now`, by Redis's clock; negative if its id is from the future.
     pub fn age(&self, now: DateTime<Utc>) -> TimeDelta {
         let (ms, _) = self.order().unwrap_or_default();
         TimeDelta::milliseconds(now.timestamp_millis().saturating_sub(i64::try_from(ms).unwrap_or(i64::MAX)))
@@ -36,7 +37,7 @@ impl EntryId {
 pub struct Entry {
     /// Its id.
     pub id: EntryId,
-    /// How often it was given to a worker, this time included.
+    /// The number of times it was given to a worker, including this time.
     pub deliveries: u32,
     /// Its fields, in order.
     pub fields: Vec<(Bytes, Bytes)>,
@@ -56,36 +57,37 @@ pub struct Fence {
     pub partition: u16,
     /// The entry.
     pub entry: EntryId,
-    /// The delivery count of the lease; 0: somebody took it out of the queue.
+    /// The delivery count of the lease; 0: somebody took the entry out of the queue.
     pub deliveries: u32,
 }
 
 /// The answer of a leased step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepAnswer {
-    /// It is done.
+    /// The step is done.
     Done,
-    /// It is done, but Redis refused the log entry, and it was counted.
+    /// The step is done, but Redis refused the log entry, which was counted.
     Unlogged,
     /// Somebody took the entry out of the queue; nothing changed.
     Trimmed,
-    /// Nobody has a lease on the entry, because the queue or its group was lost after it came; nothing changed.
+    /// No worker has a lease on the entry, because the queue or its group was lost after it came; nothing changed.
     Vanished,
-    /// The queue takes nothing now, so that the rest of an event stays where it is; its deliveries so far wait.
+    /// The queue takes nothing now, so the rest of an event stays where it is. Its deliveries so far wait among the
+    /// retries.
     Rest,
-    /// The lease is another's; nothing changed.
+    /// Another worker has the lease; nothing changed.
     Lost,
     /// The webhook is deleted; the delivery was dropped and counted.
     Gone,
     /// The webhook is on after all: attempt it.
     Active,
-    /// It is new, its webhook is on, and `held` is full; nothing changed.
+    /// The delivery is new, its webhook is on, and `held` is full; the delivery stays where it was.
     Full,
-    /// Redis could not; the entry stays where it was.
+    /// Redis answered with this error; the entry stays where it was.
     Broken(String),
 }
 
-/// An entry as scripts answer it: its id, its delivery count and its fields.
+/// An entry in a script's answer: its id, its delivery count and its fields.
 pub(super) type Taking = (String, u32, Value);
 
 pub(super) fn entries_of(taken: Vec<Taking>) -> Vec<Entry> {
@@ -93,13 +95,13 @@ pub(super) fn entries_of(taken: Vec<Taking>) -> Vec<Entry> {
     taken.into_iter().map(entry).collect()
 }
 
-/// How many deliveries of an envelope of this size one script may add, together with the event's rest.
+/// The number of deliveries with an envelope of this size that one script may add, together with the rest of the event.
 pub fn fan_out_max(envelope_bytes: usize) -> usize {
     let copies = BATCH_MAX_BYTES / (envelope_bytes + LINE_MAX_BYTES);
     copies.saturating_sub(1).clamp(1, BATCH_MAX)
 }
 
-/// `[field, value, …]` as pairs, without copying what they hold.
+/// Turns `[field, value, …]` into pairs, without copying the bytes.
 pub(in crate::store) fn pairs(fields: Value) -> Vec<(Bytes, Bytes)> {
     let Value::Array(items) = fields else { return Vec::new() };
     let mut texts = items.into_iter().map(|item| match item {

@@ -1,4 +1,4 @@
-//! Deliveries that wait beside the queue: put aside into `held` or `retries`, and released from `held`.
+//! Deliveries that wait outside the queue: put aside into `held` or `retries`, and released from `held`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     store::{Store, StoreError, keys::Keys, ms},
 };
 
-/// A delivery that is to wait beside the queue.
+/// A delivery that is to wait outside the queue.
 #[derive(Debug, Clone)]
 pub struct ToHold {
     /// The lease.
@@ -22,26 +22,27 @@ pub struct ToHold {
     pub delivery: Delivery,
     /// Its envelope.
     pub envelope: Bytes,
-    /// Why.
+    /// The reason why it waits.
     pub reason: Reason,
 }
 
-/// Why a delivery waits beside the queue.
+/// The reason why a delivery waits outside the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// Its webhook is off. It waits until that is switched on.
+    /// Its webhook is off. It waits until the webhook is switched on.
     Off,
     /// Its endpoint has no room now.
     Busy {
-        /// Its held deliveries are released in this long at the latest.
+        /// The longest time until the endpoint's held deliveries are released.
         release_in: Duration,
-        /// Whether it counts against the limits of `held`. A retry, and what was held or redelivered before, always fits.
+        /// Whether the limits of `held` apply. A retry, and a delivery that was held or redelivered before, always
+        /// fits.
         is_new: bool,
     },
-    /// It is a due retry whose endpoint has no room, or any delivery whose host's name cannot be looked up: it goes to
+    /// It is a due retry whose endpoint has no room, or any delivery for which no name server answers. It goes to
     /// `retries`.
     Again {
-        /// It is due again after this long.
+        /// The time after which it is due again.
         after: Duration,
     },
 }
@@ -49,19 +50,19 @@ pub enum Reason {
 /// The result of releasing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Released {
-    /// How many held deliveries went back to the queue.
+    /// The number of held deliveries that went back to the queue.
     pub moved: usize,
     /// The places that their attempts take.
     pub places: usize,
-    /// When more is released; `None` where nothing is left, or the webhook is off.
+    /// The time until the next release; `None` if nothing is left, or the webhook is off.
     pub next_in: Option<Duration>,
-    /// Whether more waits for room; `None` where nothing was done: it is not due, another worker having done it, or not
-    /// planned.
+    /// Whether more deliveries wait for room. `None` if nothing was done: no release was planned, or another worker
+    /// made it and the next is not due.
     pub more_held: Option<bool>,
 }
 
 impl Store {
-    /// Puts deliveries of one partition aside, several in one script: into `held`, or due retries back into `retries`.
+    /// Puts deliveries of one partition aside, several in one script: into `held`, or into `retries`.
     pub async fn hold(
         &self,
         partition: u16,
@@ -97,9 +98,10 @@ impl Store {
         Ok(in_order(order, answers.into_iter().map(answer)))
     }
 
-    /// Moves what one webhook holds back to the queue: as much as takes the free places, an attempt taking one for each
-    /// `place_bytes` of its envelope, or as one script may move; more within `pace`, or at once where places are left. Nothing
-    /// is done before it is due, unless it is planned and `rung`: places became free.
+    /// Moves held deliveries of one webhook back to the queue, until the `free` places are taken or as many as one
+    /// script may move. An attempt takes one place for each `place_bytes` of its envelope. If more is held, the next
+    /// release follows after `pace`, or at once if places are left. A release is made only if it is due, or if it is
+    /// planned and `rung` says that places became free.
     pub async fn release(
         &self,
         account: &AccountId,

@@ -1,8 +1,8 @@
-//! Webhooks that a worker knows without asking for them at each delivery.
+//! A cache of webhooks, so that a worker need not ask for them at each delivery.
 //!
-//! Redis tells of every change (`CLIENT TRACKING`), and on the very connection on which entries are read. It does so before
-//! it answers the one who made the change: what somebody enqueues after that answer is read after the change is known, so
-//! that to know is as good as to ask. Where no such connection listens nothing is known, and every look-up asks.
+//! Redis reports every change (`CLIENT TRACKING`) on the same connection on which entries are read, and before it
+//! answers the client that made the change. So an event that is enqueued after that answer is read after the change is
+//! known, and the cache is as good as asking. If no such connection listens, nothing is known, and every look-up asks.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     store::{keys::Keys, records::Field},
 };
 
-/// Accounts that are remembered; when there are more, all are forgotten.
+/// The most accounts that are remembered. When there are more, all are forgotten.
 const ACCOUNTS_MAX: usize = 4096;
 
 /// The known webhooks of one partition's accounts.
@@ -23,27 +23,27 @@ pub struct Known(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Whether Redis tells of changes.
+    /// Whether Redis reports changes.
     listening: bool,
-    /// How often something was not known any more: what was asked for before may be of before.
+    /// The number of changes so far. An answer to a question from before a change may be outdated.
     changes: u64,
     accounts: HashMap<AccountId, Account>,
 }
 
-/// An account's webhooks as they were found last, in Redis's bytes and parsed.
+/// An account's webhooks as they were last found, both unparsed and parsed.
 struct Account {
     fields: Vec<Field>,
     webhooks: Arc<Subscriptions>,
-    /// Whether they are so still.
+    /// Whether they certainly have not changed since.
     current: bool,
 }
 
-/// When something was asked for.
+/// The number of changes at the time of a question.
 #[derive(Clone, Copy)]
 pub(in crate::store) struct AskedAt(u64);
 
 impl Known {
-    /// An account's webhooks, where it is certain that they did not change.
+    /// An account's webhooks, if they certainly did not change.
     pub fn get(&self, account: &AccountId) -> Option<Arc<Subscriptions>> {
         let state = self.state();
         let known = state.accounts.get(account).filter(|known| state.listening && known.current)?;
@@ -55,8 +55,7 @@ impl Known {
         AskedAt(self.state().changes)
     }
 
-    /// Takes note of what Redis answered, which is parsed only where it differs from what was there; and answers what it
-    /// says.
+    /// Takes Redis's answer, and returns the webhooks. Parses the answer only if it differs from the one before.
     pub(in crate::store) fn learn(
         &self,
         asked: AskedAt,
@@ -80,30 +79,30 @@ impl Known {
         webhooks
     }
 
-    /// Redis tells of changes from now on.
+    /// Notes that Redis reports changes from now on.
     pub(in crate::store) fn listen(&self) {
         let mut state = self.state();
         state.forget();
         state.listening = true;
     }
 
-    /// Redis tells of nothing any more.
+    /// Notes that Redis no longer reports changes.
     pub(in crate::store) fn stop_listening(&self) {
         let mut state = self.state();
         state.listening = false;
         state.forget();
     }
 
-    /// Takes note of what Redis tells of its own accord.
+    /// Takes a push message of Redis.
     pub(in crate::store) fn told(&self, keys: &Keys, push: PushInfo) {
         match push.kind {
             PushKind::Invalidate => {}
-            // The reader may notice only later, for it waits for a slot.
+            // The reader may notice the loss of the connection only later, because it may be waiting for a slot.
             PushKind::Disconnection => return self.stop_listening(),
             _ => return,
         }
         let mut state = self.state();
-        // If all of Redis was flushed, there is no list of keys.
+        // After a flush of the database, the message has no list of keys.
         let Some(Value::Array(changed)) = push.data.into_iter().next() else { return state.forget() };
         for key in changed {
             let account = redis::from_redis_value::<String>(key).ok().and_then(|key| keys.parse_webhooks(&key));
@@ -125,7 +124,7 @@ impl Known {
 }
 
 impl State {
-    /// Nothing is certain any more.
+    /// Marks all accounts as possibly changed.
     fn forget(&mut self) {
         self.changes += 1;
         self.accounts.values_mut().for_each(|known| known.current = false);
@@ -153,7 +152,7 @@ mod tests {
         told(known, vec![Value::Array(vec![key])]);
     }
 
-    /// Whether the account's webhooks are known once it was looked up, `meanwhile` happening before Redis's answer comes.
+    /// Whether the account's webhooks are known after a look-up. `meanwhile` runs before Redis's answer comes.
     fn known_after(known: &Known, name: &str, meanwhile: impl FnOnce()) -> bool {
         let asked = known.ask();
         meanwhile();
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_looked_up_is_known_until_redis_tells_of_a_change() {
+    fn webhooks_that_were_looked_up_are_known_until_redis_reports_a_change() {
         let known = Known::default();
         known.listen();
         assert!(known.get(&account("acme")).is_none());
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_is_told_of_before_the_answer_makes_the_answer_uncertain() {
+    fn a_change_that_is_reported_before_the_answer_makes_the_answer_uncertain() {
         let known = Known::default();
         known.listen();
         assert!(!known_after(&known, "acme", || changed(&known, "acme")));
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_while_nobody_listens_nor_after_a_flush_nor_after_what_nobody_understands() {
+    fn nothing_is_known_without_a_listener_after_a_flush_or_after_an_unknown_message() {
         let known = Known::default();
         assert!(!known_after(&known, "acme", || {}));
         let ends: [fn(&Known); 5] = [
@@ -199,11 +198,11 @@ mod tests {
             assert!(known.get(&account("acme")).is_none());
         }
         known.listen();
-        assert!(known.get(&account("acme")).is_none(), "who listens anew begins with nothing");
+        assert!(known.get(&account("acme")).is_none(), "a new listener begins with nothing");
     }
 
     #[test]
-    fn what_is_the_same_is_not_parsed_again_and_there_is_a_bound() {
+    fn an_equal_answer_is_not_parsed_again_and_the_number_of_accounts_is_bounded() {
         let known = Known::default();
         known.listen();
         let learn = |name: &str, parse: fn(&[Field]) -> Subscriptions| {

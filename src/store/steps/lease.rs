@@ -10,26 +10,26 @@ use super::{
 };
 use crate::store::{Store, StoreError, ms};
 
-/// A consumer with nothing pending that was idle this long is removed.
+/// The idle time after which a consumer with nothing pending is removed.
 const CONSUMER_IDLE: Duration = Duration::from_hours(1);
-/// Before all ids.
+/// The beginning of a range: before all ids.
 const FROM_THE_OLDEST: &str = "-";
 
 /// The limits of a claim.
 #[derive(Debug, Clone)]
 pub struct MayTake {
-    /// Most entries.
+    /// The most entries.
     pub entries: usize,
-    /// Most suspects among these: entries that were claimed before.
+    /// The most suspects among them. A suspect is an entry that was claimed before.
     pub suspects: usize,
-    /// Suspects are looked for from this id on, as the claim before said; from the oldest on if it said nothing.
+    /// The id from which to look for suspects, as the claim before returned it; `None`: from the oldest.
     pub from: Option<String>,
-    /// Webhooks of deliveries, and accounts of events, whose suspects are left where they are.
+    /// The names (webhooks of deliveries, accounts of events) whose suspects stay where they are.
     pub not: Vec<String>,
-    /// The same, whose suspects are taken only where there is no other, in this order.
+    /// The names whose suspects are taken only if there is no other, in this order.
     pub last: Vec<String>,
-    /// The latest time that Redis's clock may show. Later, it stepped forward, leases only seem to have ended, and nothing is
-    /// claimed.
+    /// The latest time that Redis's clock may show. If it shows a later time, it stepped forward, leases only seem to
+    /// have ended, and nothing is claimed.
     pub latest: Option<DateTime<Utc>>,
 }
 
@@ -44,26 +44,26 @@ impl From<(usize, usize)> for MayTake {
 pub struct Claimed {
     /// The entries.
     pub entries: Vec<Entry>,
-    /// The id from which the next claim looks on among the suspects; `None` after the last.
+    /// The id from which the next claim looks for suspects; `None` after the last.
     pub next: Option<String>,
 }
 
-/// Entries that a consumer has without having been told of them, because an answer was lost.
+/// Entries that a consumer has without knowing it, because an answer was lost.
 #[derive(Debug, Clone, Copy)]
 pub enum Untold<'a> {
-    /// Entries that it read: new ones behind the last that it was told of. It may have some of them in hand.
+    /// Entries that it read: new entries after the last that it was told of. It may have some of them in hand.
     Read(Option<&'a EntryId>),
-    /// Entries that it claimed within this time, after they had been lost before.
+    /// Entries that it claimed after another worker had lost them.
     Claimed {
-        /// Other than these.
+        /// The entries in hand, which are left out.
         in_hand: &'a [Fence],
-        /// Since the claim was sent.
+        /// The time since the claim was sent.
         within: Duration,
     },
 }
 
 impl Store {
-    /// Creates the consumer group where it is missing; answers whether it was.
+    /// Creates the consumer group if it is missing; returns whether it was.
     pub async fn ensure_group(&self, partition: u16) -> Result<bool, StoreError> {
         let mut script = self.0.scripts.group.key(self.0.keys.queue(partition));
         script.key(self.0.keys.audit(partition));
@@ -88,7 +88,7 @@ impl Store {
         Ok(Claimed { entries: entries_of(claimed), next: (next != FROM_THE_OLDEST).then_some(next) })
     }
 
-    /// Takes back entries that `consumer` has without having been told of them, at most `most`.
+    /// Takes back entries that `consumer` has without knowing it, at most `most`.
     pub async fn take_back(
         &self,
         partition: u16,
@@ -107,14 +107,15 @@ impl Store {
         Ok(entries_of(self.at(partition).run_script(&script).await?))
     }
 
-    /// Counts entries that somebody took out of the queue, which no script saw.
+    /// Counts entries that somebody took out of the queue unseen by any script.
     pub async fn count_trimmed(&self, partition: u16, entries: u64) -> Result<(), StoreError> {
         let key = self.0.keys.counts(partition);
         self.at(partition).run(redis::cmd("HINCRBY").arg(key).arg("entries_trimmed").arg(entries)).await
     }
 
-    /// Counts these leases from now; answers the entries whose lease is lost, those that somebody took out of the queue, and
-    /// those on which nobody has a lease because the queue or its group was lost.
+    /// Renews these leases, so that they count from now. Returns three lists: entries whose lease is lost, entries that
+    /// somebody took out of the queue, and entries on which no worker has a lease because the queue or its group was
+    /// lost.
     pub async fn renew(
         &self,
         partition: u16,
@@ -131,8 +132,9 @@ impl Store {
         Ok(<[_; 3]>::from(answer).map(|ids| ids.into_iter().map(EntryId).collect()))
     }
 
-    /// Gives entries that were not started back to the queue, each with its event's id (empty for deliveries), and
-    /// removes consumers with nothing pending: this one if `leaving`, any that has long been idle.
+    /// Gives entries that were not started back to the queue, each with its event's id (empty for deliveries). Then
+    /// removes consumers with nothing pending: `consumer` if `leaving`, any other if idle for an hour. Returns the
+    /// number given back.
     pub async fn leave(
         &self,
         partition: u16,
@@ -150,7 +152,7 @@ impl Store {
     }
 }
 
-/// The latest that Redis's clock may show, in Unix ms.
+/// The latest time that Redis's clock may show, in Unix ms.
 pub(super) fn latest_ms(latest: Option<DateTime<Utc>>) -> i64 {
     latest.map_or(i64::MAX, |latest| latest.timestamp_millis())
 }

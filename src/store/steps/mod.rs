@@ -1,4 +1,4 @@
-//! The steps that workers take in the queue, one method for each.
+//! The steps that workers take in Redis, one method for each.
 
 mod audit;
 mod batches;

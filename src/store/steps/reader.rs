@@ -1,4 +1,4 @@
-//! Reading new entries, on a connection on which Redis tells of changed webhooks besides.
+//! Reads new entries, on a connection on which Redis also reports changes to webhooks.
 
 use std::{
     sync::{Arc, Once},
@@ -16,7 +16,7 @@ use crate::{
     store::{Store, StoreError, link::answered, ms},
 };
 
-/// It is told once that a connection's id cannot be asked for.
+/// Ensures that the process logs only once that it cannot ask for a connection's id.
 static TOLD: Once = Once::new();
 
 /// Reads new entries of one partition.
@@ -30,11 +30,11 @@ pub struct Reader {
     known: Arc<Known>,
 }
 
-/// A reader's connection, as the node of its partition calls it.
+/// The id of a reader's connection at the node of its partition.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientId {
     partition: u16,
-    /// 0 where Redis does not tell it.
+    /// 0 if Redis does not tell it.
     id: i64,
 }
 
@@ -45,20 +45,21 @@ impl Drop for Reader {
 }
 
 impl Reader {
-    /// Its connection, for [`Store::unblock`].
+    /// The id of its connection, for [`Store::unblock`].
     pub fn client_id(&self) -> ClientId {
         self.client_id
     }
 
     /// Takes up to `most` new entries, waiting for the first.
     ///
-    /// Never put this where a `select!` may drop it: the command goes on without its future, and what it takes would
-    /// stay under a lease that nobody knows of until that ends. After an error the reader is of no use; open another.
+    /// Never use this where a `select!` may drop it: the command goes on without its future, and the entries that it
+    /// takes would stay under a lease that no worker knows of until the lease ends. After an error, open another
+    /// reader.
     pub async fn read(&mut self, most: usize) -> Result<Vec<Entry>, StoreError> {
         self.take(most, Some(self.blocking)).await
     }
 
-    /// The same without waiting: takes what is there.
+    /// Takes up to `most` new entries without waiting.
     pub async fn read_at_once(&mut self, most: usize) -> Result<Vec<Entry>, StoreError> {
         self.take(most, None).await
     }
@@ -92,8 +93,8 @@ impl Reader {
 }
 
 impl Store {
-    /// A reader of one partition, on a connection of its own, whose reads block for up to `blocking`. As long as it
-    /// lives, and where Redis is willing, the partition's webhooks are `known` without asking.
+    /// A reader of one partition, on its own connection, whose reads block for up to `blocking`. While it exists, and
+    /// if Redis reports changes, the partition's webhooks are `known` without asking.
     pub async fn reader(
         &self,
         partition: u16,
@@ -131,8 +132,8 @@ impl Store {
         })
     }
 
-    /// Has Redis tell of changes of a partition's webhooks on this connection; `false` where it does not, or not in
-    /// time.
+    /// Has Redis report changes to a partition's webhooks on this connection. Returns `false` if it does not, or if it
+    /// may report a change too late.
     async fn track_webhooks(&self, partition: u16, connection: &mut MultiplexedConnection) -> Result<bool, StoreError> {
         let refused = if self.at(partition).info().await?.tells_before_it_answers() {
             let mut track = redis::cmd("CLIENT");
@@ -144,7 +145,7 @@ impl Store {
                 Err(error) => return Err(error),
             }
         } else {
-            "its threads for clients may answer a change before it is told of".to_owned()
+            "its I/O threads may answer a change before they report it".to_owned()
         };
         tracing::info!(
             refused,
@@ -154,8 +155,8 @@ impl Store {
         Ok(false)
     }
 
-    /// Ends a reader's blocking read early: it answers with nothing, or with what it took just before. The read of a
-    /// connection whose id is not known ends by itself.
+    /// Ends a reader's blocking read early. The read then returns nothing, or the entries that it has just taken. If
+    /// the id of the connection is unknown, the read ends by itself.
     pub async fn unblock(&self, ClientId { partition, id }: ClientId) -> Result<(), StoreError> {
         if id == 0 {
             return Ok(());

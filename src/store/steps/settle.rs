@@ -1,4 +1,5 @@
-//! How an entry's stay in the queue ends: its attempt is settled, its event becomes deliveries, or it is set aside.
+//! The steps that end an entry's stay in the queue: its attempt is settled, its event becomes deliveries, or it is
+//! rejected.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -19,7 +20,7 @@ use crate::{
     store::{Store, StoreError, ms},
 };
 
-/// An attempt that is to be settled. Cheap to clone, for it is settled again where its entry came anew meanwhile.
+/// An attempt to settle. It is cheap to clone, because it is settled again if its entry came again meanwhile.
 #[derive(Debug, Clone)]
 pub struct Attempted {
     /// The lease.
@@ -30,13 +31,13 @@ pub struct Attempted {
     pub next: Next,
     /// Its log entry.
     pub log: Arc<LogEntry>,
-    /// Its envelope, where the entry that has it was taken out of the queue.
+    /// Its envelope, if the entry that holds it was taken out of the queue.
     pub trimmed: Option<Bytes>,
 }
 
 impl Store {
-    /// Settles attempts of one partition, several in one script. The expiry of a log is set when it begins, and again where
-    /// `renew` has its webhook.
+    /// Settles attempts of one partition, several in one script. The expiry of a log is set when the log begins, and
+    /// again if `renew` contains its webhook.
     pub async fn settle(
         &self,
         partition: u16,
@@ -45,7 +46,7 @@ impl Store {
         renew: &HashSet<WebhookId>,
     ) -> Result<Vec<StepAnswer>, StoreError> {
         let mut answers = self.settle_once(partition, consumer, attempts, |webhook| renew.contains(&webhook)).await?;
-        // A webhook without a log was deleted, or its log begins; an entry may be another worker's by now.
+        // AGAIN: the webhook was deleted or has no log yet, or another worker has one of the entries by now.
         let unsettled: Vec<usize> = (0..answers.len()).filter(|index| answers[*index] == "AGAIN").collect();
         if !unsettled.is_empty() {
             let again: Vec<Attempted> = unsettled.iter().map(|index| attempts[*index].clone()).collect();
@@ -61,7 +62,7 @@ impl Store {
         Ok(answers.into_iter().map(answer).collect())
     }
 
-    /// The same, in the script's words.
+    /// Runs the script once; returns its answers as words.
     async fn settle_once(
         &self,
         partition: u16,
@@ -114,8 +115,9 @@ impl Store {
         Ok(in_order(order, answers))
     }
 
-    /// Makes one entry of each delivery of an event, at most [`fan_out_max`](super::fan_out_max) of them. If `more` webhooks are left, a new entry
-    /// for the event goes on behind the last of these, unless the queue takes nothing ([`StepAnswer::Rest`]); otherwise the event is done, and counted if it had no delivery at all.
+    /// Makes one entry of each delivery of an event, at most [`fan_out_max`](super::fan_out_max) of them. If `more`
+    /// webhooks are left, adds a new entry for the event that continues after the last of these, unless the queue takes
+    /// nothing ([`StepAnswer::Rest`]). Otherwise the event is done, and counted if it had no delivery at all.
     pub async fn fan_out(
         &self,
         consumer: &str,
@@ -137,7 +139,8 @@ impl Store {
         self.at(partition).run_script(&script).await.map(answer)
     }
 
-    /// Sets an entry aside, whole, with the reason; an event under the id that it may have been sent with.
+    /// Moves a whole entry to the rejected ones, with the reason. An event keeps the id under which it may have been
+    /// sent.
     pub async fn reject(
         &self,
         consumer: &str,

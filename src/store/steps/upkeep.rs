@@ -1,5 +1,5 @@
-//! Upkeep: visits, which drop what is too old, too much or nobody's; old rejected entries; and times that a step of Redis's
-//! clock falsified.
+//! Upkeep: visits drop deliveries and log entries that are too old, too many, or left without settings; a sweep drops
+//! old rejected entries; and times that a step of Redis's clock made wrong are corrected.
 
 use std::time::Duration;
 
@@ -12,28 +12,28 @@ use crate::{
 /// The result of a visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visited {
-    /// It was made.
+    /// The visit was made.
     Made,
-    /// It was made, and is due again at once: more has to go.
+    /// The visit was made, and is due again at once: more has to go.
     Again,
-    /// It was not due: another worker made it.
+    /// The visit was not due: another worker made it.
     NotDue,
-    /// The webhook's settings are not there, and so all else of it went.
+    /// The webhook has no settings, so everything else of it was dropped.
     Gone,
 }
 
-/// The longest waits that any rule plans: what lies further ahead was planned by a clock that was wrong.
+/// The longest waits that any rule plans. A time further ahead was planned by a wrong clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Longest {
-    /// Of a retry, by this worker's settings; those of others may have longer ones, which count as well.
+    /// The longest wait of a retry, by this worker's settings. Longer waits of other workers count as well.
     pub retry: Duration,
-    /// Of what is among the retries for another reason.
+    /// The longest wait of a delivery that is among the retries for another reason.
     pub besides: Duration,
-    /// Of a release.
+    /// The longest wait of a release.
     pub release: Duration,
-    /// Of a visit.
+    /// The longest wait of a visit.
     pub visit: Duration,
-    /// Whether the clock stepped lately, so that nobody can tell how long ago another worker named its longest wait.
+    /// Whether the clock stepped recently. Then the age of another worker's longest wait is unknown.
     pub stepped: bool,
 }
 
@@ -42,16 +42,17 @@ pub struct Longest {
 pub struct Mended {
     /// Retries, releases and visits that were brought back.
     pub times: usize,
-    /// Leases that count from now.
+    /// Leases that begin now.
     pub leases: usize,
-    /// The id to go on from among the pending entries; `None` after the last.
+    /// The id from which to continue among the pending entries; `None` after the last.
     pub from: Option<String>,
     /// Whether more times may lie too far ahead.
     pub more_times: bool,
 }
 
 impl Store {
-    /// Looks after one webhook's held, failed and log, if it is due: `oldest_log` is the time before which log entries go.
+    /// Visits one webhook, if its visit is due: trims its held and failed deliveries and its log. Log entries from
+    /// before `oldest_log` are dropped.
     pub async fn visit(
         &self,
         account: &AccountId,
@@ -71,15 +72,15 @@ impl Store {
         })
     }
 
-    /// Drops rejected entries that are past their retention; answers whether there may be more.
+    /// Drops rejected entries that are past their retention; returns whether there may be more.
     pub async fn sweep(&self, partition: u16) -> Result<bool, StoreError> {
         let mut script = self.0.scripts.sweep.key(self.0.keys.rejected(partition));
         script.key(self.0.keys.counts(partition)).arg(ms(self.0.rejected.retention));
         self.at(partition).run_script(&script).await
     }
 
-    /// Mends what a step of Redis's clock falsified, a part of it: among the pending entries it begins at `from`, which is `-` at
-    /// first.
+    /// Corrects a part of the times and leases that a step of Redis's clock made wrong. Among the pending entries it
+    /// begins at `from`, which is `-` at first.
     pub async fn mend_times(&self, partition: u16, longest: &Longest, from: &str) -> Result<Mended, StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.mend_times.key(keys.queue(partition));
@@ -92,7 +93,7 @@ impl Store {
         Ok(Mended { times, leases, from: Some(from).filter(|from| !from.is_empty()), more_times })
     }
 
-    /// The keys and arguments of a script that may drop all of a webhook.
+    /// Adds the keys and arguments of a script that may drop everything of a webhook.
     pub(in crate::store) fn of_webhook(&self, script: &mut Run<'_>, account: &AccountId, webhook: WebhookId) {
         let keys = &self.0.keys;
         let partition = keys.partition(account);

@@ -1,6 +1,6 @@
 //! The rights that a Redis user needs for each role, and which of them a user lacks.
 //!
-//! The rights are tried harmlessly: a command that is sent after `MULTI` is judged when it comes, and refused there (`NOPERM`)
+//! Trying the rights does no harm. Redis checks a command that is sent after `MULTI` at once, and refuses it (`NOPERM`)
 //! if the user may not run it or touch its keys. Nothing is ever executed, because the connection ends without `EXEC`.
 
 use redis::{Cmd, RedisResult, Value};
@@ -17,7 +17,7 @@ pub enum UserRole {
     Worker,
     /// `lynkhook enqueue`, and backends that use the library.
     Producer,
-    /// All other commands: webhooks, the queue's figures, what was rejected.
+    /// All other commands: webhooks, the queue's figures, rejected entries.
     Operator,
 }
 
@@ -26,17 +26,17 @@ pub enum UserRole {
 pub struct Missing {
     /// The user in `redis.url`.
     pub user: String,
-    /// Without these the role fails.
+    /// The missing rights without which the role fails.
     pub needed: Vec<String>,
-    /// Without these it works, and costs more.
+    /// The missing rights without which the role works, but costs more.
     pub useful: Vec<String>,
     /// The partitions in which keys are refused, if they are not refused in all.
     pub partitions: Vec<u16>,
-    /// Whether the rights could be tried at all: that takes `+multi`.
+    /// Whether the rights could be tried at all, which takes `+multi`.
     pub tried: bool,
 }
 
-/// The commands with which every process finds out whether this Redis fits.
+/// The commands with which every process checks whether this Redis fits.
 const START: &[&str] = &["INFO", "HMGET {meta} schema partitions", "HSETNX {meta} schema 1"];
 
 /// The rights to run scripts. `EVALSHA` tries a key for reading and writing.
@@ -57,7 +57,7 @@ const SCRIPTS: &[&str] = &[
     "EVALSHA 0 1 {failed}",
 ];
 
-/// The commands of a worker and of its scripts, each with a key that it is used on.
+/// The commands of a worker and of its scripts, each with a key on which it is used.
 const WORKER: &[&str] = &[
     "EVALSHA 0 1 {worker}",
     "XREADGROUP GROUP workers rights STREAMS {queue} >",
@@ -102,16 +102,18 @@ const WORKER: &[&str] = &[
     "UNLINK {held}",
 ];
 
-/// Without these a worker asks for webhooks at each delivery, and needs a few seconds more to stop.
+/// Commands that a worker can do without. It then asks for webhooks at each delivery, and takes a few seconds longer to
+/// stop.
 const USEFUL_TO_A_WORKER: &[&str] = &["CLIENT ID", "CLIENT UNBLOCK 1", "CLIENT TRACKING ON BCAST PREFIX {webhooks}"];
 
 /// The commands of a producer.
 const PRODUCER: &[&str] = &["XADD {queue} * field value"];
 
-/// Without it a refusal shows that the connection still serves, and stands in Redis's `ACL LOG`.
+/// A command that a producer can do without. Its refusal still shows that the connection serves, but appears in Redis's
+/// `ACL LOG`.
 const USEFUL_TO_A_PRODUCER: &[&str] = &["PING"];
 
-/// The commands of people's commands and of their scripts.
+/// The Redis commands of the operator's commands and of their scripts.
 const OPERATOR: &[&str] = &[
     "SCAN 0",
     "GET {worker}",
@@ -157,7 +159,7 @@ impl UserRole {
         }
     }
 
-    /// The word with its article.
+    /// The name with its article.
     pub fn one(self) -> &'static str {
         match self {
             Self::Worker => "a worker",
@@ -166,13 +168,13 @@ impl UserRole {
         }
     }
 
-    /// One command for each kind of key that a partition has, with all that the role does to it.
+    /// One command for each kind of key in a partition, with the access that the role needs.
     fn on_keys(self) -> impl Iterator<Item = &'static str> {
         let commands = if self == Self::Producer { PRODUCER } else { SCRIPTS };
         commands.iter().copied().filter(|command| command.contains('{'))
     }
 
-    /// The commands that it needs, and those that it can do without.
+    /// The role's commands by list, and whether the role needs them.
     fn commands(self) -> [(&'static [&'static str], bool); 4] {
         let (scripts, own, useful): (&[&str], _, &[&str]) = match self {
             Self::Worker => (SCRIPTS, WORKER, USEFUL_TO_A_WORKER),
@@ -182,7 +184,7 @@ impl UserRole {
         [(START, true), (scripts, true), (own, true), (useful, false)]
     }
 
-    /// All rights of the role on an installation, as [`for_shell`] writes them. With `+multi` they can be tried.
+    /// All rights of the role on an installation, as [`for_shell`] writes them. `+multi` allows trying them.
     #[cfg(test)]
     fn rights(self, prefix: &str) -> String {
         let commands = self.commands().into_iter().flat_map(|(commands, _)| commands);
@@ -196,14 +198,14 @@ impl UserRole {
 }
 
 impl Store {
-    /// Tries each right of a role, and answers which of them the user in `redis.url` lacks. Changes nothing.
+    /// Tries each right of a role, and returns those that the user in `redis.url` lacks. Changes nothing.
     ///
     /// # Errors
     /// [`StoreError::Unreachable`] if Redis is out of reach.
     pub async fn missing_rights(&self, role: UserRole) -> Result<Missing, StoreError> {
         let user = self.only().user();
         let mut missing = Missing { user, needed: Vec::new(), useful: Vec::new(), partitions: Vec::new(), tried: true };
-        // One of its own, which ends with this function: what was queued on it is forgotten then.
+        // A connection of its own. It ends with this function, and Redis then forgets the queued commands.
         let mut connection = self.only().dedicated(|_| ()).await?;
         match redis::cmd("MULTI").query_async::<()>(&mut connection).await.map_err(StoreError::from) {
             Ok(()) => {}
@@ -211,7 +213,8 @@ impl Store {
             Err(error) => return Err(error),
         }
         let all_keys = format!("~{}:*", self.0.keys.prefix());
-        // All commands with the keys of the first partition, and then only what tells whether the others' may be used.
+        // Try all commands with the keys of the first partition. For the others, only try whether their keys may be
+        // used.
         for partition in 0..self.0.keys.partitions() {
             let tried: Vec<(&str, bool)> = match partition {
                 0 => {
@@ -227,7 +230,8 @@ impl Store {
             let answers = answered(self.only().response_timeout(), answers).await?;
             for ((line, needed), answer) in tried.into_iter().zip(answers) {
                 let lacking = match answer.map_err(StoreError::from) {
-                    // Redis 7 says "no permissions to run the 'xadd' command" or "no permissions to access one of the keys".
+                    // Redis 7 says "no permissions to run the 'xadd' command" or "no permissions to access one of the
+                    // keys".
                     Err(StoreError::Forbidden(error)) if error.to_string().contains("command") => right(line),
                     Err(StoreError::Forbidden(_)) => {
                         if role.on_keys().any(|on_key| on_key == line) && missing.partitions.last() != Some(&partition)
@@ -237,7 +241,7 @@ impl Store {
                         all_keys.clone()
                     }
                     Err(error @ StoreError::Unreachable(_)) => return Err(error),
-                    // It may be run, whatever else hinders it now.
+                    // The command may be run, even if another error hinders it now.
                     _ => continue,
                 };
                 let list = if needed { &mut missing.needed } else { &mut missing.useful };
@@ -252,8 +256,8 @@ impl Store {
         Ok(missing)
     }
 
-    /// A command of the lists above, with keys of this installation: those of a partition, of an account and a webhook that
-    /// nobody has.
+    /// A command of the lists above, with keys of this installation: those of a partition, and of an account and a
+    /// webhook that do not exist.
     fn command(&self, line: &str, partition: u16) -> Cmd {
         let (keys, webhook) = (&self.0.keys, WebhookId::new(uuid::Uuid::nil()));
         let mut words = line.split(' ');
@@ -281,7 +285,7 @@ impl Store {
     }
 }
 
-/// Rights in one line that can be pasted, into `redis-cli` as well as behind it in a shell.
+/// Rights in one line that can be pasted into `redis-cli`, and into a shell after `redis-cli`.
 pub fn for_shell(rights: &[String]) -> String {
     let quoted =
         rights.iter().map(|right| if right.contains(['|', '~', '*']) { format!("'{right}'") } else { right.clone() });

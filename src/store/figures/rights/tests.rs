@@ -9,7 +9,7 @@ use super::*;
 const OF_OPERATORS: [&str; 8] =
     ["delete_webhook", "drop_rejected", "list_failed", "log", "put_webhook", "redeliver", "requeue_rejected", "status"];
 
-/// Commands that are asked for and not needed: whoever may not ask is told so.
+/// Rights that are asked for but not needed: a user without them is told so.
 const ASKED_FOR: [&str; 1] = ["+config"];
 
 fn source(path: &str) -> String {
@@ -22,7 +22,7 @@ fn lua(path: &Path) -> String {
     text.lines().map(|line| line.split("--").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
-/// Texts between quotes behind a word, as far as only commas and blanks are between them: `'XGROUP', 'CREATE'`.
+/// The quoted texts at the beginning, as long as only commas and blanks separate them: `'XGROUP', 'CREATE'`.
 fn quoted(text: &str) -> Vec<&str> {
     let (mut found, mut rest) = (Vec::new(), text.trim_start());
     while let Some((word, behind)) = rest.strip_prefix('\'').and_then(|rest| rest.split_once('\'')) {
@@ -38,7 +38,7 @@ fn called(piece: &str) -> BTreeSet<String> {
     let mut rights = BTreeSet::new();
     for call in calls {
         match quoted(call)[..] {
-            // Its callers say which.
+            // Its callers name the command.
             [] => assert!(call.starts_with("push,"), "no command: {call:.40}"),
             ["XINFO"] => rights.extend(["GROUPS", "CONSUMERS"].map(|kind| right(&format!("XINFO {kind}")))),
             [command, ref more @ ..] => {
@@ -99,7 +99,7 @@ fn each_role_may_run_every_command_of_its_scripts() {
 }
 
 #[test]
-fn every_command_that_the_store_sends_is_in_a_list_and_no_list_has_one_that_nobody_sends() {
+fn every_command_that_the_store_sends_is_in_a_list_and_every_command_in_a_list_is_sent() {
     let mut sent: BTreeSet<String> = of_scripts().into_values().flatten().collect();
     let mut files = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store")];
     while let Some(path) = files.pop() {
