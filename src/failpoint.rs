@@ -1,11 +1,12 @@
-//! Points at which a test can end the process, as a crash would, or panic, as a fault of this program would: before and after
-//! every step in Redis and every request; and loops that it can stop, as a deadlock would. Only in builds with debug assertions; in a release build
-//! this is nothing.
+//! Failpoints for tests. At a point before or after every step in Redis and every request, a test can end the process,
+//! as a crash would, or make it panic, as a fault of this program would. A test can also stop a loop, as a deadlock
+//! would. The points exist only in builds with debug assertions; a release build has none.
 //!
 //! `LYNKHOOK_FAILPOINT=before-<step>` or `after-<step>` arms one point for all, `…:<detail>` for one detail (an
-//! account); `…@<n>` lets it pass n - 1 times first. `LYNKHOOK_PANIC`, written alike, panics there, once. `LYNKHOOK_WEDGE=<loop>` stops one of the worker's loops.
+//! account); `…@<n>` lets it pass n - 1 times first. `LYNKHOOK_PANIC` has the same form, and panics there, once.
+//! `LYNKHOOK_WEDGE=<loop>` stops one of the worker's loops.
 
-/// Every step that has a point before and one after it: taking entries, requests, and each script of the store.
+/// All steps with a point before and after them: taking entries, requests, and each script of the store.
 /// `tests/chaos/crash_points/mod.rs` crashes at all of them.
 pub const STEPS: [&str; 29] = [
     "read",
@@ -39,13 +40,13 @@ pub const STEPS: [&str; 29] = [
     "visit",
 ];
 
-/// Passes the point before a step; a test may have armed it.
+/// Passes the point before a step. A test may have armed it.
 #[inline]
 pub fn before(step: &str, detail: &str) {
     reach("before", step, detail);
 }
 
-/// Passes the point after a step, when its answer is there and nothing was made of it yet.
+/// Passes the point after a step, when its answer is there and not used yet.
 #[inline]
 pub fn after(step: &str, detail: &str) {
     reach("after", step, detail);
@@ -59,7 +60,7 @@ fn reach(side: &str, step: &str, detail: &str) {
     let _ = (side, step, detail);
 }
 
-/// Stays here for ever where a test asked for it.
+/// Stays here for ever if a test asked for it.
 #[inline]
 pub async fn wedge(name: &str) {
     #[cfg(debug_assertions)]
@@ -96,7 +97,7 @@ mod armed {
     }
 
     impl Armed {
-        /// Whether it is this point's turn now.
+        /// Whether this point is to act now.
         fn is_due(&self, side: &str, step: &str, detail: &str) -> bool {
             let meant = self.side == side && self.step == step && self.detail.as_deref().is_none_or(|d| d == detail);
             meant && self.passes.fetch_sub(1, Relaxed) == 1

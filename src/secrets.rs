@@ -1,12 +1,12 @@
-//! Customers' secrets at rest: sealed by AES-256-GCM-SIV, so that a dump of Redis holds none.
+//! Customers' secrets at rest. They are sealed by AES-256-GCM-SIV, so that a dump of Redis reveals none.
 //!
 //! A sealed secret is text: `v1.<key id>.<nonce and ciphertext, base64url>`. Account, webhook and field are its
-//! associated data: moved to another webhook or field, it does not open. The key id (the head of a digest of the key)
-//! says which key opens it.
+//! associated data, so it does not open if it is moved to another webhook or field. The key id (the head of a digest of
+//! the key) says which key opens it.
 //!
-//! There may be several keys: the first seals, all open. So a key is replaced while everything runs: every process
-//! learns the new one, every process seals with it, `webhooks::rotate` seals anew what lies under the old one, and only
-//! then the old one goes.
+//! There may be several keys: the first seals, all open. So a key can be replaced while everything runs. First every
+//! process learns the new key, then every process seals with it, then `webhooks::rotate` seals again the secrets under
+//! the old key, and only then the old key is removed.
 
 use std::{fmt, sync::Arc};
 
@@ -28,10 +28,10 @@ use crate::domain::{
 };
 
 const KEY_BYTES: usize = 32;
-/// A rotation needs two keys; this many are no rotation but a mistake.
+/// The most keys. A rotation needs two; more than this are a mistake.
 const KEYS_MAX: usize = 8;
 
-/// Seals and opens secrets. Without a key it can do neither. Clones share the keys.
+/// Seals and opens secrets. Without a key, it can do neither. Clones share the keys.
 #[derive(Clone)]
 pub struct Vault(Arc<[Key]>);
 
@@ -40,18 +40,18 @@ struct Key {
     key: RandomizedNonceKey,
 }
 
-/// The place of a secret; it opens nowhere else.
+/// The place of a secret. The secret opens nowhere else.
 #[derive(Debug, Clone, Copy)]
 pub struct SecretSlot<'a> {
     /// The webhook's account.
     pub account: &'a AccountId,
     /// The webhook.
     pub webhook: WebhookId,
-    /// Which of its secrets: `token` or `value`.
+    /// The name of the secret: `token` or `value`.
     pub field: &'static str,
 }
 
-/// Why a secret cannot be sealed or opened.
+/// The reason why a secret cannot be sealed or opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretsError {
     /// No key is configured.
@@ -65,18 +65,20 @@ pub enum SecretsError {
         which(*number, *of)
     )]
     BadKey {
-        /// Which it is, from 1.
+        /// The number of the faulty key, from 1.
         number: usize,
-        /// How many are configured.
+        /// The number of keys that are configured.
         of: usize,
     },
-    /// Nothing but white space and commas is configured.
+    /// The setting consists only of white space and commas.
     #[error("secrets.key holds no key; make one with `lynkhook secrets new-key`, or leave it empty")]
     Blank,
-    /// More keys than may be.
-    #[error("secrets.key holds {0} keys, and {KEYS_MAX} at most may be; remove those that seal nothing any more")]
+    /// More than [`KEYS_MAX`] keys are configured.
+    #[error(
+        "secrets.key holds {0} keys, but at most {KEYS_MAX} are allowed; remove those that no longer seal anything"
+    )]
     TooManyKeys(usize),
-    /// It was sealed under a key that is not configured.
+    /// The secret was sealed with a key that is not configured.
     #[error("the secret was sealed with the key {sealed_with}, and this process has {present}")]
     OtherKey {
         /// Id of the key that opens it.
@@ -84,7 +86,7 @@ pub enum SecretsError {
         /// Ids of the keys that are configured.
         present: String,
     },
-    /// It was not sealed for this place, or it is damaged.
+    /// The secret was not sealed for this place, or it is damaged.
     #[error("the sealed secret does not belong to this webhook, or is damaged")]
     Damaged,
 }
@@ -100,8 +102,8 @@ impl SecretsError {
 }
 
 impl Vault {
-    /// A vault with these keys, each 32 bytes in base64, with white space or commas between them. The first seals. One
-    /// that stands there twice counts once.
+    /// A vault with these keys, each 32 bytes in base64, with white space or commas between them. The first seals. A
+    /// key that occurs twice counts once.
     pub fn new(keys: Option<&SecretString>) -> Result<Self, SecretsError> {
         let Some(text) = keys else { return Ok(Self(Arc::default())) };
         let separates = |c: char| c.is_whitespace() || c == ',';
@@ -131,7 +133,7 @@ impl Vault {
     /// The id of the key that seals; it tells nothing about the key.
     ///
     /// # Errors
-    /// [`SecretsError::NoKey`] where there is none.
+    /// [`SecretsError::NoKey`] if there is none.
     pub fn sealing_key(&self) -> Result<&str, SecretsError> {
         self.sealing().map(|key| key.id.as_str())
     }
@@ -162,8 +164,8 @@ impl Vault {
         String::from_utf8(opened.to_vec()).map(SecretString::from).map_err(|_| SecretsError::Damaged)
     }
 
-    /// The secret sealed anew with the first key; `None` where it is sealed with it already. It is opened either way:
-    /// one that nobody can open must come to light before its key is thrown away.
+    /// The secret, sealed again with the first key; `None` if it already is. It is opened in either case, so that a
+    /// secret that cannot be opened is found before its key is removed.
     pub fn reseal(&self, place: SecretSlot<'_>, sealed: &Sealed) -> Result<Option<Sealed>, SecretsError> {
         let secret = self.open(place, sealed)?;
         if parts(sealed)?.0 == self.sealing_key()? { Ok(None) } else { self.seal(place, &secret).map(Some) }
@@ -194,7 +196,7 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// A sealed secret's key id and ciphertext. The id goes into errors, so nothing else may pass for one.
+/// A sealed secret's key id and ciphertext. The id appears in errors, so no other text may pass for an id.
 fn parts(sealed: &Sealed) -> Result<(&str, &str), SecretsError> {
     let mut parts = sealed.0.splitn(3, '.');
     let (Some("v1"), Some(id), Some(text)) = (parts.next(), parts.next(), parts.next()) else {
@@ -210,7 +212,7 @@ fn which(number: usize, of: usize) -> String {
 
 impl SecretSlot<'_> {
     fn associated_data(&self) -> String {
-        // No account has a slash, no id has one: this reads one way only.
+        // Neither an account nor an id has a slash, so this is unambiguous.
         format!("{}/{}/{}", self.account, self.webhook, self.field)
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String")]
 pub struct AccountId(String);
 
-/// A text that is no account.
+/// The error for a text that is not an account.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an account is 1 to 128 of A-Z a-z 0-9 . _ : -")]
 pub struct NotAnAccount;
@@ -18,8 +18,8 @@ impl AccountId {
         &self.0
     }
 
-    /// The partition that holds all that belongs to this account: CRC-32 (as in zlib) of its bytes, modulo
-    /// `partitions`. Any producer in any language can compute it.
+    /// The partition that holds everything of this account: CRC-32 (as in zlib) of its bytes, modulo `partitions`. A
+    /// producer in any language can compute it.
     ///
     /// ```
     /// let acme: lynkhook::domain::account::AccountId = "acme".parse().unwrap();

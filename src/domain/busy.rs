@@ -1,26 +1,27 @@
-//! What a worker does less of while its thread has little time left, so that what is to be attempted now goes first.
+//! The load of a worker's thread. A busy worker releases fewer held deliveries, so that present attempts go first.
 
 use std::time::Duration;
 
-/// A worker is busy while its thread works for more than this part of the time: beside Redis and receivers on the same two cores
-/// that is half of what the worker can do.
+/// The part of the time, in percent, above which a worker counts as busy. If Redis and receivers run on the same two
+/// cores, this is half of the worker's capacity.
 const BUSY_PERCENT: u8 = 30;
-/// While the worker is busy, one round of releases fills one of this many places. The held deliveries of many endpoints would
-/// otherwise come back all at once, though each endpoint has room, and that would be a flood to the others.
+/// While the worker is busy, one round of releases fills one in this many places. Otherwise the held deliveries of many
+/// endpoints would come back all at once, since each endpoint has room, and would flood the others.
 const BUSY_SHARE: usize = 40;
-/// Rounds of releases are at least this far apart, while the worker has time and while it is busy. Many rounds that bring little
-/// disturb other endpoints less than few that bring much.
+/// The shortest time between two rounds of releases: while the worker has time, and while it is busy. Many small rounds
+/// disturb other endpoints less than a few large ones.
 const RELEASE_PACE: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(10)];
 
-/// The part of the time in which the worker's thread works, from 0 to 100.
+/// The part of the time in which the worker's thread works.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Busy {
-    /// Percent.
+    /// Percent, from 0 to 100.
     pub percent: u8,
 }
 
 impl Busy {
-    /// After a measurement. A moment without work does not make a worker idle: the figure falls by an eighth at a time.
+    /// The load after a further measurement. A moment without work does not make a worker idle: the figure falls by an
+    /// eighth at a time.
     #[must_use]
     pub fn after(self, percent: u8) -> Self {
         Self { percent: percent.min(100).max(self.percent / 8 * 7) }
@@ -31,20 +32,20 @@ impl Busy {
         self.percent > BUSY_PERCENT
     }
 
-    /// How many of its `places` one round of releases may fill.
+    /// The number of its `places` that one round of releases may fill.
     pub const fn release_share(self, places: usize) -> usize {
         places.div_ceil(if self.is_busy() { BUSY_SHARE } else { 1 })
     }
 
-    /// How far rounds of releases are apart at least.
+    /// The shortest time between two rounds of releases.
     pub const fn release_pace(self) -> Duration {
         RELEASE_PACE[self.is_busy() as usize]
     }
 }
 
-/// How long a step waits for others that Redis can do with it, `most` at most. Each by itself costs Redis, and so every
-/// delivery, several times what it costs among many. A step waits while an eighth of the worker's places has nothing in hand:
-/// slow endpoints may have more than half.
+/// The time, `most` at most, for which a step waits for others that Redis can do in the same script. A single step
+/// costs Redis, and so every delivery, several times its cost in a batch. Steps wait while an eighth of the worker's
+/// places is free: slow endpoints may occupy more than half.
 pub const fn linger(most: Duration, in_hand: usize, places: usize) -> Duration {
     if in_hand < places - places / 8 { most } else { Duration::ZERO }
 }

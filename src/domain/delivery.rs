@@ -1,13 +1,13 @@
 //! Deliveries: one event for one webhook, as text that Redis keeps and operators read.
 //!
 //! A delivery is one line of JSON, a newline, then the envelope's bytes as the producer pushed them. Scripts and
-//! people read the line; nobody rewrites the envelope.
+//! people read the line; nothing rewrites the envelope.
 
 use serde::{Deserialize, Serialize};
 
 use super::{account::AccountId, event::EventId, webhook_id::WebhookId};
 
-/// The longest line that is read, in bytes; a longer one is no delivery of ours.
+/// The longest line that is read, in bytes. A longer one is not a delivery of this program's.
 pub const LINE_MAX_BYTES: usize = 1024;
 
 /// One event for one webhook: the line before the envelope.
@@ -22,9 +22,9 @@ pub struct Delivery {
     pub account: AccountId,
     /// The webhook.
     pub webhook: WebhookId,
-    /// Which attempt comes next, from 1.
+    /// The number of the next attempt, from 1.
     pub attempt: u8,
-    /// How often this delivery was redelivered by hand; absent before the first time.
+    /// The number of times this delivery was redelivered by hand; absent before the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redelivery: Option<u32>,
     /// The producer's W3C trace context, if it gave one.
@@ -32,19 +32,19 @@ pub struct Delivery {
     pub traceparent: Option<String>,
 }
 
-/// Why bytes are not a delivery.
+/// The reason why bytes are not a delivery.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryFault {
-    /// There is no first line of a sensible length.
+    /// There is no first line within [`LINE_MAX_BYTES`].
     #[error("the delivery has no first line")]
     NoLine,
     /// The first line is not the JSON object it should be.
     #[error("the delivery's first line is not a delivery: {0}")]
     NotADelivery(String),
-    /// The id does not go with event and webhook.
+    /// The id does not match the event and the webhook.
     #[error("the delivery's id is not <event_id>.<webhook>")]
     WrongId,
-    /// Attempts count from 1.
+    /// The attempt is 0; attempts count from 1.
     #[error("the delivery's attempt is 0; attempts count from 1")]
     AttemptZero,
 }
@@ -63,17 +63,17 @@ impl Delivery {
         Self { attempt: self.attempt.saturating_add(1), ..self.clone() }
     }
 
-    /// The line that stands before the envelope, without its newline.
+    /// The line before the envelope, without its newline.
     pub fn line(&self) -> String {
         serde_json::to_string(self).expect("a delivery is plain JSON")
     }
 
-    /// The delivery as it lies in a stream: its line, a newline, its envelope.
+    /// The delivery as it is in a stream: its line, a newline, its envelope.
     pub fn text(&self, envelope: &[u8]) -> Vec<u8> {
         [self.line().as_bytes(), b"\n", envelope].concat()
     }
 
-    /// Takes a delivery's text apart into the delivery and the envelope's bytes.
+    /// Splits a delivery's text into the delivery and the envelope's bytes.
     pub fn parse(text: &[u8]) -> Result<(Self, &[u8]), DeliveryFault> {
         let head = &text[..text.len().min(LINE_MAX_BYTES)];
         let end = head.iter().position(|&b| b == b'\n').ok_or(DeliveryFault::NoLine)?;
@@ -89,7 +89,7 @@ impl Delivery {
     }
 }
 
-/// A producer's `traceparent` if it has the W3C form, else nothing: tracing is no reason to refuse an event.
+/// A producer's `traceparent`, or `None` if it does not have the W3C form: tracing is no reason to refuse an event.
 pub fn traceparent(text: &str) -> Option<String> {
     let parts: Vec<&str> = text.split('-').collect();
     let hex = |part: &&str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));

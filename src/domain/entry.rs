@@ -1,4 +1,4 @@
-//! Queue entries: what a worker finds in the stream, judged before anything is done with it.
+//! Queue entries. An entry from the stream is validated before a worker does anything with it.
 
 use bytes::Bytes;
 use chrono::TimeDelta;
@@ -10,10 +10,10 @@ use super::{
     webhook::{Subscriptions, Webhook, WebhookId},
 };
 
-/// The field in which the rest of a fan-out says how far it came. No producer's field has such a name by accident, for any
-/// other name is the producers'.
+/// The field in which the rest of a fan-out notes its progress. All other names belong to producers; the colon keeps a
+/// producer from using this one by accident.
 const AFTER: &str = "lynkhook:after";
-/// Workers are behind when an entry waited in the queue for this long.
+/// The time in the queue after which workers count as behind.
 const BEHIND: TimeDelta = TimeDelta::seconds(3);
 
 /// The work that an entry asks for.
@@ -30,15 +30,15 @@ pub enum Work {
 pub struct Event {
     /// The producer's id, or one made from entry and content.
     pub id: EventId,
-    /// Whose event it is.
+    /// The account that the event belongs to.
     pub account: AccountId,
     /// The producer's trace context.
     pub traceparent: Option<String>,
-    /// How far it was fanned out already: the webhooks up to this one have their deliveries.
+    /// The progress of its fan-out: the webhooks up to this one have their deliveries.
     pub after: Option<WebhookId>,
 }
 
-/// A judged entry: what it asks for, the envelope's bytes as they came, and what delivering needs to know of them.
+/// A valid entry: its work, the envelope's bytes as they came, and the facts about them that delivering needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
     /// The work that it asks for.
@@ -47,31 +47,31 @@ pub struct Judged {
     pub envelope: Bytes,
     /// Event type and identifiers.
     pub facts: EnvelopeFacts,
-    /// Whether it comes back from being held.
+    /// Whether it was held before.
     pub was_held: bool,
-    /// Whether it comes back from the retries, though it may be that no attempt was made.
+    /// Whether it waited among the retries before, perhaps without an attempt.
     pub has_waited: bool,
 }
 
-/// Why an entry is set aside in `rejected`. The text names the fault and quotes no payload.
+/// The reason why an entry goes to `rejected`. The text names the fault and quotes no payload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// Neither an event nor a delivery.
+    /// The entry is neither an event nor a delivery.
     #[error("the entry has no field `{0}`")]
     Missing(&'static str),
-    /// A field that may stand once stands more often.
+    /// A field that may occur once occurs more often.
     #[error("the entry has the field `{0}` more than once")]
     Repeated(&'static str),
-    /// The account is none.
+    /// The account is not valid.
     #[error("the entry's `account`: {0}")]
     Account(#[from] NotAnAccount),
-    /// The event id is none.
+    /// The event id is not valid.
     #[error("the entry's `id`: {0}")]
     EventId(#[from] NotAnEventId),
-    /// The envelope is none.
+    /// The envelope is not valid.
     #[error("{0}")]
     Envelope(#[from] EnvelopeFault),
-    /// The delivery is none.
+    /// The delivery is not valid.
     #[error("{0}")]
     Delivery(#[from] DeliveryFault),
     /// The account belongs to another partition.
@@ -90,12 +90,12 @@ pub struct Found<'a> {
     pub entry: &'a str,
     /// The stream's partition.
     pub partition: u16,
-    /// How many partitions there are.
+    /// The number of partitions.
     pub partitions: u16,
 }
 
 impl Judged {
-    /// Judges an entry's fields. An entry with an `envelope` or an `account` is an event, any other a delivery.
+    /// Validates an entry's fields. An entry with an `envelope` or an `account` is an event, any other a delivery.
     ///
     /// `queue_of` names the queue of a partition, for the reason of a rejection.
     pub fn parse(
@@ -117,7 +117,8 @@ impl Judged {
                 Some(id) => text(id).parse()?,
                 None => EventId::derive(found.partition, found.entry, account.as_str(), &envelope),
             };
-            // One that is no webhook's id did not come from a fan-out, and is ignored like any other field of a producer's.
+            // A value that is no webhook id did not come from a fan-out. It is ignored, like any other field of a
+            // producer.
             let after = fields.iter().rfind(|(name, _)| name == AFTER.as_bytes());
             let after = after.and_then(|(_, after)| text(after).parse().ok());
             let facts = catalogue.judge(&envelope)?;
@@ -145,15 +146,16 @@ impl Judged {
         Ok(judged)
     }
 
-    /// Whether this delivery of it counts against the limits of `held`, after its entry was in the queue for `age`: it was
-    /// neither held nor attempted before, nor did it wait for a name server. Workers that left it in the queue for long were
-    /// behind, and that is not the endpoint's fault; what moves from `queue` to `held` takes no more of Redis's memory.
+    /// Whether the limits of `held` apply to this delivery, after its entry was in the queue for `age`. They apply if
+    /// it was neither held nor attempted before, nor waited for a name server. They do not apply after a long time in
+    /// the queue: then workers were behind, which is not the endpoint's fault, and moving from `queue` to `held` takes
+    /// no more of Redis's memory.
     pub fn is_new(&self, delivery: &Delivery, age: TimeDelta) -> bool {
         let is_first = delivery.attempt == 1 && delivery.redelivery.is_none();
         is_first && !(self.was_held || self.has_waited) && age < BEHIND
     }
 
-    /// Whose entry it is.
+    /// The account that the entry belongs to.
     pub fn account(&self) -> &AccountId {
         match &self.work {
             Work::Event(event) => &event.account,
@@ -167,25 +169,26 @@ impl Judged {
 pub enum Plan<'a> {
     /// Attempt this delivery to this webhook.
     Attempt(Delivery, &'a Webhook),
-    /// Its webhook is off, or deleted: which of the two, the script sees.
+    /// Hold this delivery: its webhook is off or deleted. The script sees which of the two.
     Hold(Delivery),
-    /// Its webhook's settings cannot be read: it fails.
+    /// Fail this delivery: its webhook's settings cannot be read.
     Unreadable(Delivery),
-    /// An event becomes one delivery for each of these, in the order of their webhooks.
+    /// Fan an event out into these deliveries, in the order of their webhooks.
     FanOut {
-        /// None: no webhook is left, and the event is done.
+        /// The deliveries. If there are none, no webhook is left and the event is done.
         deliveries: Vec<Delivery>,
-        /// Whether more webhooks are left behind the last of these.
+        /// Whether more webhooks are left after the last of these.
         more: bool,
     },
 }
 
 impl Work {
-    /// Plans what is to be done, from the account's webhooks as they are now. Events are matched here, and only
-    /// events: what is queued for a webhook stays queued when it unsubscribes. A fan-out makes at most `most` deliveries.
+    /// Plans the next step, from the account's webhooks as they are now. Only events are matched with subscriptions: a
+    /// delivery that is queued for a webhook stays queued if the webhook unsubscribes. A fan-out makes at most `most`
+    /// deliveries.
     ///
-    /// An event that a single webhook wants is attempted itself. The rest of a fan-out never is: its deliveries are all
-    /// entries of their own, so that they fare alike.
+    /// An event that a single webhook wants is attempted directly. The rest of a fan-out never is: all its deliveries
+    /// become entries, so that they are treated alike.
     pub fn plan<'a>(&self, event_type: &str, account: &'a Subscriptions, most: usize) -> Plan<'a> {
         let Subscriptions { webhooks, unreadable } = account;
         let delivery = match self {
@@ -215,7 +218,7 @@ impl Work {
     }
 }
 
-/// A field as text; what is not UTF-8 is no account and no id, and is refused as such.
+/// A field as text. Bytes that are not UTF-8 give a text that is no valid account or id, and are refused as such.
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or("\u{fffd}")
 }
@@ -296,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_rejected_with_a_reason_that_names_the_fault() {
+    fn an_invalid_entry_is_rejected_with_a_reason_that_names_the_fault() {
         let envelope = ("envelope", ENVELOPE.as_bytes());
         for (fields, partition, reason) in [
             (vec![], 14, "the entry has no field `account`"),
@@ -354,7 +357,7 @@ mod tests {
             let mut fields = vec![("account", &b"acme"[..]), ("envelope", ENVELOPE.as_bytes())];
             fields.extend(after.as_ref().map(|after| (AFTER, after.as_bytes())));
             let judged = parse(&fields, 14).unwrap();
-            // Every other one cannot be read.
+            // Every other webhook cannot be read.
             let (odd, even): (Vec<u8>, Vec<u8>) = wanting.iter().partition(|number| *number % 2 == 1);
             let webhooks = odd.iter().map(|number| webhook(*number, true, "a.b")).collect();
             let account = Subscriptions { webhooks, unreadable: even.into_iter().map(id).collect() };
@@ -370,11 +373,11 @@ mod tests {
             (Some(4), 2, &[1, 2, 3, 4, 5], Some((vec![5], false))),
             (None, 1, &[1, 2], Some((vec![1], true))),
             (None, 2, &[1, 2], Some((vec![1, 2], false))),
-            // The one behind which it goes on may be gone, and others may have come.
+            // The webhook after which it continues may be gone, and others may have come.
             (Some(2), 9, &[1, 3, 4, 6], Some((vec![3, 4, 6], false))),
             (Some(5), 9, &[1, 2, 3], Some((vec![], false))),
             (Some(5), 9, &[], Some((vec![], false))),
-            // A single one that wants the event is attempted at once, unless it is the rest of a fan-out.
+            // If a single webhook wants the event, it is attempted at once, unless it is the rest of a fan-out.
             (None, 9, &[1], None),
             (Some(1), 9, &[1, 3], Some((vec![3], false))),
         ] {

@@ -1,7 +1,8 @@
-//! Events: what a valid envelope is, judged by one function wherever it comes in (stream, API, command line).
+//! Events: the rules for a valid envelope. One function checks all envelopes, from the stream, the API and the command
+//! line.
 //!
-//! An envelope is `{"event": …, "timestamp": …, "data": {…}}` and is delivered byte for byte as it came, so
-//! nothing here keeps or rebuilds it: judging borrows, and answers with the few facts that delivering needs.
+//! An envelope is `{"event": …, "timestamp": …, "data": {…}}` and is delivered byte for byte as it came, so nothing
+//! here keeps or rebuilds it: the check borrows the bytes, and returns the few facts that delivering needs.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -10,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{identifier::Identifier, text::BYTE_ORDER_MARK};
 
-/// The event type of the test button. Built in; never in the catalogue, never accepted from a producer.
+/// The event type of the test button. It is built in, never in the catalogue, and never accepted from a producer.
 pub const TEST_EVENT: &str = "webhook.test";
 
 /// An event's id, sent as `webhook-id`: `[A-Za-z0-9_-]{1,64}`.
@@ -18,7 +19,7 @@ pub const TEST_EVENT: &str = "webhook.test";
 #[serde(try_from = "String")]
 pub struct EventId(String);
 
-/// A text that is no event id.
+/// The error for a text that is not an event id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an event id is 1 to 64 of A-Z a-z 0-9 _ -")]
 pub struct NotAnEventId;
@@ -29,8 +30,8 @@ impl EventId {
         &self.0
     }
 
-    /// The id of an event whose producer gave none: partition, stream entry, and a digest of account and
-    /// envelope, because stream ids repeat across partitions and after a stream was deleted.
+    /// The id of an event whose producer gave none. It consists of the partition, the stream entry, and a digest of
+    /// account and envelope, because stream ids repeat across partitions and after a stream was deleted.
     pub fn derive(partition: u16, entry: &str, account: &str, envelope: &[u8]) -> Self {
         let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         digest.update(account.as_bytes());
@@ -76,9 +77,9 @@ pub struct Catalogue {
 /// One event type of the catalogue.
 #[derive(Debug, Clone)]
 pub struct EventType {
-    /// One line for people.
+    /// A description for people, in one line.
     pub description: String,
-    /// Identifier's name → JSON pointer (RFC 6901) into `data`.
+    /// For each identifier's name, a JSON pointer (RFC 6901) into `data`.
     pub identifiers: BTreeMap<String, String>,
 }
 
@@ -87,18 +88,18 @@ pub struct EventType {
 pub struct EnvelopeFacts {
     /// The event type.
     pub event: String,
-    /// The identifiers that the catalogue names for it, as far as `data` has them. (A map takes 0.8 KiB, for as long as the
-    /// endpoint takes to answer.)
+    /// The identifiers that the catalogue names for this event type, as far as `data` has them. (No map, which would
+    /// take 0.8 KiB until the endpoint answers.)
     pub identifiers: Vec<(String, Identifier)>,
 }
 
-/// Related entity ids, by name, for tracing a delivery back to its source event.
+/// Related entity ids, by name, to trace a delivery back to its source event.
 pub type Identifiers = BTreeMap<String, Identifier>;
 
-/// Why bytes are not a valid envelope. The text names the fault and never quotes the payload.
+/// The reason why bytes are not a valid envelope. The text names the fault and never quotes the payload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeFault {
-    /// Over `event.max_bytes`.
+    /// The envelope is larger than `event.max_bytes`.
     #[error("the envelope has {actual} bytes, more than the {limit} allowed")]
     TooLarge {
         /// Its length in bytes.
@@ -106,7 +107,7 @@ pub enum EnvelopeFault {
         /// The limit in bytes.
         limit: usize,
     },
-    /// U+FEFF stands before it. It is not removed, because an envelope's bytes are never changed.
+    /// The envelope begins with U+FEFF. It is not removed, because an envelope's bytes are never changed.
     #[error("the envelope begins with a byte order mark (U+FEFF); send it without")]
     ByteOrderMark,
     /// Not UTF-8.
@@ -126,7 +127,7 @@ pub enum EnvelopeFault {
     /// A required member is absent.
     #[error("the envelope has no `{0}`")]
     Missing(&'static str),
-    /// A required member stands more than once.
+    /// A required member occurs more than once.
     #[error("the envelope has `{0}` more than once")]
     Repeated(&'static str),
     /// A required member has another type.
@@ -137,10 +138,10 @@ pub enum EnvelopeFault {
         /// The type that it should have.
         expected: &'static str,
     },
-    /// Not in the catalogue.
+    /// The event type is not in the catalogue.
     #[error("the event type `{0}` is not in the catalogue")]
     UnknownEvent(String),
-    /// `webhook.test` is sent by the test button alone.
+    /// Only the test button sends `webhook.test`.
     #[error("the event type `webhook.test` is reserved for the test button")]
     ReservedEvent,
 }
@@ -161,7 +162,7 @@ impl Catalogue {
         self.types.contains_key(event)
     }
 
-    /// Judges a producer's envelope: shape, size, and an event type of the catalogue.
+    /// Checks a producer's envelope: its form, its size, and that its event type is in the catalogue.
     pub fn judge(&self, envelope: &[u8]) -> Result<EnvelopeFacts, EnvelopeFault> {
         if envelope.len() > self.max_bytes {
             return Err(EnvelopeFault::TooLarge { actual: envelope.len(), limit: self.max_bytes });
@@ -176,8 +177,8 @@ impl Catalogue {
         Ok(facts)
     }
 
-    /// Reads an envelope that was judged before, when it became a delivery: the catalogue may have lost its
-    /// event type since, or the size limit may have shrunk, and neither undoes what was accepted.
+    /// Reads an envelope that was accepted before, when it became a delivery. The event type may have left the
+    /// catalogue since, or the size limit may be lower now; neither invalidates an accepted event.
     pub fn read(&self, envelope: &[u8]) -> Result<EnvelopeFacts, EnvelopeFault> {
         let members = Members::parse(envelope)?;
         let event = members.text("event")?;
@@ -199,7 +200,7 @@ impl Catalogue {
     }
 }
 
-/// The members that an envelope must have, still in their own bytes.
+/// The members that an envelope must have, unparsed.
 struct Members<'a> {
     found: [(&'static str, Option<&'a RawValue>); 3],
 }
@@ -212,7 +213,7 @@ impl<'a> Members<'a> {
         let text = std::str::from_utf8(envelope).map_err(|_| EnvelopeFault::NotUtf8)?;
         let not_json = |e: serde_json::Error| EnvelopeFault::NotJson { line: e.line(), column: e.column() };
         let Pairs(pairs) = serde_json::from_str(text).or_else(|_| {
-            // Not JSON, or JSON of another kind: which of the two, only a second look tells.
+            // It is not JSON, or it is JSON but not an object. Only parsing again tells which.
             let whole: &RawValue = serde_json::from_str(text).map_err(not_json)?;
             if whole.get().starts_with('{') {
                 serde_json::from_str(whole.get()).map_err(not_json)
@@ -242,14 +243,14 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A string, borrowed where it has no escapes.
+/// A string, borrowed if it has no escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The members of an object, in order and with repetitions, their values unread.
 struct Pairs<'a>(Vec<(Name<'a>, &'a RawValue)>);
 
-/// A member's name, as bytes: a lone surrogate (`\ud800`) is legal JSON and no text, and matters to nobody here.
+/// A member's name, as bytes: a lone surrogate (`\ud800`) is legal JSON but no valid text, and does not matter here.
 struct Name<'a>(Cow<'a, [u8]>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
@@ -302,7 +303,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
     }
 }
 
-/// The scalar at `pointer` below `data`, without reading the rest; `None` where there is none.
+/// The scalar at `pointer` in `data`, found without parsing the rest; `None` if there is none.
 fn identifier(data: &RawValue, pointer: &str) -> Option<Identifier> {
     let mut here = data;
     for step in pointer.strip_prefix('/')?.split('/') {
@@ -335,7 +336,7 @@ mod tests {
             assert_eq!(facts.event, "transcript.created");
             assert_eq!(facts.identifiers, [("messageId".to_owned(), "m1".into())]);
         }
-        // A lone surrogate is no text, and costs nothing where nobody asks for it.
+        // A lone surrogate is no valid text, and does no harm in a member that is not used.
         let surrogates = r#"{"event":"transcript.created","\ud800":"\udc00","timestamp":"2026-03-26T14:32:00Z","data":{"a\ud800":"\ud800","messageId":"m1"}}"#;
         assert_eq!(
             catalogue().judge(surrogates.as_bytes()).unwrap().identifiers,
@@ -349,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_envelope_is_refused_with_the_fault_named() {
+    fn an_invalid_envelope_is_refused_with_the_fault_named() {
         let ok = r#""timestamp":"2026-03-26T14:32:00Z","data":{}"#;
         for (bytes, fault) in [
             (String::new(), "the envelope is not JSON (line 1, column 0)"),

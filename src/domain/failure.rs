@@ -1,7 +1,7 @@
-//! The kinds of failure that a surface tells apart: an exit code on the command line, a status over HTTP.
+//! The kinds of failure that callers tell apart: by an exit code on the command line, by a status over HTTP.
 //!
-//! Each error type says for each of its variants which kind it is, in a method `failure`. The text of an error is for
-//! people; its kind is for programs.
+//! Each error type has a method `failure` that gives the kind of each variant. The text of an error is for people, its
+//! kind for programs.
 
 /// The kind of a failure, by what the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Failure {
     NotFound,
     /// A rule or a limit forbids it.
     Refused,
-    /// It was changed by somebody else in the meantime: look at it again.
+    /// Somebody else changed it in the meantime: look at it again.
     Conflict,
     /// Redis is out of reach, full or unfit: the same call may succeed once that is mended.
     Unavailable,

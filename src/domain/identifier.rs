@@ -1,9 +1,9 @@
-//! Identifiers in log entries: what an event says, as it says it.
+//! Identifiers in log entries: values from an event, unchanged.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 use serde_json::value::RawValue;
 
-/// Identifiers are cut to this many bytes, so that one event cannot swell a log.
+/// The length in bytes to which identifiers are cut, so that one event cannot swell a log.
 const MAX_BYTES: usize = 256;
 
 /// The value of one identifier.
@@ -11,7 +11,7 @@ const MAX_BYTES: usize = 256;
 pub enum Identifier {
     /// A string's text.
     Text(String),
-    /// A number, `true` or `false`, in its own JSON: to read a number and write it anew may change it.
+    /// A number, `true` or `false`, as its original JSON: parsing a number and writing it again may change it.
     Plain(Box<str>),
 }
 
@@ -22,7 +22,7 @@ impl Identifier {
         match text.as_bytes().first()? {
             b'"' => serde_json::from_str(text).ok().map(|text| Self::Text(cut(text))),
             b'-' | b'0'..=b'9' | b't' | b'f' if text.len() <= MAX_BYTES => Some(Self::Plain(text.into())),
-            // A part of a number is another number.
+            // A number that is cut would be another number, so it becomes a string.
             b'-' | b'0'..=b'9' => Some(Self::Text(cut(text.to_owned()))),
             _ => None,
         }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_cut_at_a_character_and_a_cut_number_is_a_string() {
+    fn a_long_value_is_cut_at_a_character_and_a_cut_number_is_a_string() {
         let text = |json: String| match of(&json).unwrap() {
             Identifier::Text(text) => text,
             Identifier::Plain(json) => panic!("{json}"),

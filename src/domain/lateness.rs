@@ -1,8 +1,7 @@
-//! When something is late.
+//! Thresholds for lateness.
 //!
-//! A worker promotes a retry within milliseconds of its time, and reads an entry as soon as it has room for it. One that
-//! stays behind tells of a fault, or of too much work. Each reader draws another conclusion, so each has a threshold of its
-//! own:
+//! A worker promotes a retry within milliseconds of its time, and reads an entry as soon as it has room for it. A late
+//! one indicates a fault, or too much work. Each reader draws a different conclusion, so each has its own threshold:
 //!
 //! | threshold | reader | because |
 //! |---|---|---|
@@ -14,17 +13,18 @@
 
 use std::time::Duration;
 
-/// `queue status` counts a retry as late.
+/// The lateness from which `queue status` counts a retry as late.
 pub const RETRY_COUNTED: Duration = Duration::from_secs(1);
 
-/// `doctor` says that nobody promotes retries.
+/// The lateness from which `doctor` says that no worker promotes retries.
 pub const RETRY_FAILS_DOCTOR: Duration = Duration::from_secs(10);
 
-/// A worker's probe says that a retry was forgotten.
+/// The lateness from which a worker's probe says that a retry was forgotten.
 pub const RETRY_FAILS_HEALTH: Duration = Duration::from_secs(30);
 
-/// `doctor` warns of the oldest entry of the queue.
+/// The age from which `doctor` warns about the oldest entry of the queue.
 pub const ENTRY_OLD: Duration = Duration::from_secs(15);
 
-/// `doctor` says that nobody reads an entry. An id that is further ahead than this is from the future.
+/// The age from which `doctor` says that no worker reads an entry. An id that is further ahead than this is from the
+/// future.
 pub const ENTRY_FORGOTTEN: Duration = Duration::from_mins(1);

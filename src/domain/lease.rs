@@ -1,10 +1,11 @@
-//! The rules about leases: when one is renewed, how many deliveries make an entry a suspect, and when it is given up.
+//! The rules about leases: when a lease is renewed, which delivery count makes an entry a suspect, and when an entry is
+//! given up.
 
 use std::time::Duration;
 
-/// An entry that has this delivery count when it was claimed is a suspect: it was read once and lost, claimed and lost again, so
-/// its workers may have died of it. It is attempted apart from other suspects. (`claim.lua` and `examine` see the count before
-/// the next claim: there it is more than 1.)
+/// The delivery count after a claim from which an entry is a suspect: it was read and lost, then claimed and lost
+/// again, so its workers may have died of it. Suspects are attempted apart from each other. (`claim.lua` and `examine`
+/// see the count before the next claim, where it is more than 1.)
 pub const SUSPECT_DELIVERIES: u32 = 3;
 
 /// The settings about leases.
@@ -28,8 +29,8 @@ impl LeaseRule {
         self.renew_every * 12 / 5
     }
 
-    /// A lease that is younger than this can wait for the next round of renewals, and even for the one after that, should the
-    /// next fail. Most entries are settled by then.
+    /// The age below which a lease can wait for the next round of renewals, and even for the round after if the next
+    /// fails. Most entries are settled by then.
     pub fn may_wait(&self) -> Duration {
         self.start_within.saturating_sub(self.two_renewals()).min(self.renew_every / 4)
     }
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_that_skips_a_round_is_young_enough_though_the_next_is_lost() {
+    fn a_lease_that_skips_a_round_is_young_enough_even_if_the_next_round_fails() {
         let seconds = Duration::from_secs_f64;
         let rule = |start_within, renew_every| LeaseRule {
             lease: seconds(20.0),

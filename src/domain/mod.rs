@@ -1,7 +1,7 @@
-//! The meaning of Lynkhook's words, and every rule that can be decided without the world.
+//! The types for Lynkhook's terms, and every rule that needs no I/O.
 //!
-//! Pure: no I/O, no clock, no randomness, no async. Time and random numbers are arguments, so each rule here is a
-//! function that a table of cases can test.
+//! This module is pure: no I/O, no clock, no randomness, no async. Time and random numbers are arguments, so a table of
+//! cases can test each rule.
 
 pub mod account;
 pub mod delivery;

@@ -1,4 +1,4 @@
-//! A new event, on its way from a producer into the queue: the envelope's bytes and what goes beside them.
+//! A new event, on its way from a producer into the queue: the envelope's bytes and the fields beside them.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -6,24 +6,24 @@ use serde::Serialize;
 
 use super::{delivery, event::EventId, time};
 
-/// An event to be enqueued. Its envelope is judged when it is enqueued, not before.
+/// An event to enqueue. Its envelope is checked only when it is enqueued.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
-    /// The `webhook-id` that receivers get; `None`: one is made from the queue entry. An event that is enqueued twice
-    /// under one id of the producer's own can be recognised as a repetition by its receivers.
+    /// The `webhook-id` that receivers get; `None`: it is made from the queue entry. If a producer enqueues an event
+    /// twice under the same id, receivers can recognise the repetition.
     pub id: Option<EventId>,
     /// W3C trace context, for the worker's spans.
     pub traceparent: Option<String>,
-    /// The bytes that are delivered, as they are.
+    /// The bytes that are delivered, unchanged.
     pub envelope: Bytes,
 }
 
-/// Data that has no JSON form, such as a number that is not finite.
+/// The error for data that has no JSON form, such as a number that is not finite.
 #[derive(Debug, thiserror::Error)]
 #[error("the event's data cannot be written as JSON")]
 pub struct NotWritable(#[from] serde_json::Error);
 
-/// The envelope's members, in the order in which they are promised.
+/// The envelope's members, in the promised order.
 #[derive(Serialize)]
 struct Envelope<'a, T> {
     event: &'a str,
@@ -35,30 +35,30 @@ impl NewEvent {
     /// An event of this type, with the time at which it happened. `data` must be an object in JSON.
     ///
     /// # Errors
-    /// [`NotWritable`] where `data` has no JSON form.
+    /// [`NotWritable`] if `data` has no JSON form.
     pub fn new(event: &str, timestamp: DateTime<Utc>, data: &impl Serialize) -> Result<Self, NotWritable> {
         let envelope = Envelope { event, timestamp: time::timestamp(timestamp), data };
         Ok(Self::from_envelope(serde_json::to_vec(&envelope)?))
     }
 
-    /// An event whose envelope is written already; it is delivered byte for byte.
+    /// An event whose envelope already exists; it is delivered byte for byte.
     pub fn from_envelope(envelope: impl Into<Bytes>) -> Self {
         Self { id: None, traceparent: None, envelope: envelope.into() }
     }
 
-    /// The same event under an id of the producer's own.
+    /// The same event under the producer's own id.
     #[must_use]
     pub fn with_id(self, id: EventId) -> Self {
         Self { id: Some(id), ..self }
     }
 
-    /// The same event in this trace. What is no `traceparent` is left out: tracing is no reason to refuse an event.
+    /// The same event in this trace. An invalid `traceparent` is left out: tracing is no reason to refuse an event.
     #[must_use]
     pub fn with_traceparent(self, traceparent: &str) -> Self {
         Self { traceparent: delivery::traceparent(traceparent), ..self }
     }
 
-    /// How much of a round trip to Redis this event is, in bytes.
+    /// The size of this event in a round trip to Redis, in bytes.
     pub(crate) fn size_bytes(&self) -> usize {
         self.envelope.len() + self.traceparent.as_ref().map_or(0, String::len)
     }

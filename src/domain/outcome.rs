@@ -1,21 +1,21 @@
 //! The result of one attempt, as a value: never an error, because a customer's broken endpoint is an expected result.
 //!
-//! The texts here are shown to customers in the delivery log. They name what went wrong at *their* endpoint and
-//! never carry a path, a query or a secret.
+//! Customers read these texts in the delivery log. The texts name the fault at *their* endpoint, and never contain a
+//! path, a query or a secret.
 
 use std::{fmt, time::Duration};
 
 /// The result of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Complete response headers arrived with this status, whatever the body did afterwards.
+    /// Complete response headers arrived with this status. The body does not matter.
     Response {
         /// The HTTP status code, 200 to 999.
         status: u16,
     },
     /// No complete response headers within the attempt's time limit.
     NetworkError(NetworkFault),
-    /// The egress policy refused to connect; the text says to whom and why.
+    /// The egress policy refused to connect; the text says to which address or host, and why.
     Refused(String),
 }
 
@@ -44,7 +44,7 @@ impl Outcome {
     }
 }
 
-/// Why no complete response headers arrived. Its `Display` is what the customer reads.
+/// The reason why no complete response headers arrived. Customers read its `Display`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkFault {
     /// The attempt's one deadline passed.
@@ -108,7 +108,7 @@ pub enum NetworkFault {
 }
 
 impl NetworkFault {
-    /// Whether the endpoint took no connection: it refused, reset or closed it before the handshake ended.
+    /// Whether the endpoint did not accept a connection: it refused, reset or closed it before the handshake ended.
     pub fn is_refusal(&self) -> bool {
         let begun = |phase: &Phase| matches!(phase, Phase::Connecting | Phase::Handshaking);
         match self {

@@ -1,26 +1,26 @@
-//! What a worker saw of endpoints a moment ago: whether one has the worker for itself, and how quick the quickest is.
+//! A worker's recent view of its endpoints: whether one has the worker to itself, and the time of the quickest answer.
 
 use std::time::Duration;
 
 use super::webhook::WebhookId;
 
-/// An endpoint is alone when no other was seen for this long.
+/// The time without any other endpoint after which an endpoint counts as alone.
 pub const ALONE_AFTER: Duration = Duration::from_secs(2);
 
-/// Times are counted from when the worker started.
+/// The recent view. Times count from the start of the worker.
 #[derive(Debug, Default)]
 pub struct Recent {
-    /// The webhook that was seen last, and when the last of all others was.
+    /// The webhook that was last seen, and the time at which any other was last seen.
     last: Option<WebhookId>,
     another: Option<Duration>,
     last_seen: Duration,
-    /// The second in which an answer came last, and how long the quickest took in it and in the one before.
+    /// The second in which an answer last came, and the time of the quickest answer in it and in the second before.
     second: u64,
     quickest: [Option<Duration>; 2],
 }
 
 impl Recent {
-    /// A delivery for this webhook came.
+    /// Notes that a delivery for this webhook came.
     pub fn saw(&mut self, webhook: WebhookId, now: Duration) {
         if self.last != Some(webhook) {
             self.another = self.last.map(|_| self.last_seen);
@@ -29,13 +29,13 @@ impl Recent {
         self.last_seen = now;
     }
 
-    /// Whether nothing came for any other webhook lately.
+    /// Whether no delivery came for any other webhook within [`ALONE_AFTER`].
     pub fn is_alone(&self, webhook: WebhookId, now: Duration) -> bool {
         let another = if self.last == Some(webhook) { self.another } else { self.last.map(|_| self.last_seen) };
         another.is_none_or(|seen| now.saturating_sub(seen) > ALONE_AFTER)
     }
 
-    /// An answer took this long.
+    /// Notes the time that an answer took.
     pub fn note_answer(&mut self, took: Duration, now: Duration) {
         if now.as_secs() > self.second {
             let is_next = now.as_secs() == self.second + 1;
@@ -45,7 +45,7 @@ impl Recent {
         self.quickest[0] = Some(self.quickest[0].map_or(took, |quickest| quickest.min(took)));
     }
 
-    /// How long the quickest of the latest answers took; zero if there was none.
+    /// The time of the quickest recent answer; zero if there was none.
     pub fn quickest(&self) -> Duration {
         self.quickest.into_iter().flatten().min().unwrap_or_default()
     }

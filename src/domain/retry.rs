@@ -6,31 +6,31 @@
 //! | 2nd | 2 s after the end of the first failure |
 //! | 3rd | 4 s after the end of the second |
 //!
-//! Retries only for 5xx and network errors; never earlier than said; jitter only adds.
+//! Only 5xx and network errors are retried. A retry is never earlier than stated here; jitter only adds.
 
 use std::time::Duration;
 
 use super::outcome::{Class, Outcome};
 
-/// Jitter adds at most this fraction of a delay: enough to spread a burst of failures over the promoter's
-/// batches, little enough that a customer sees the delays that were promised.
+/// The largest fraction of a delay that jitter adds: enough to spread a burst of failures over the promoter's batches,
+/// and little enough that a customer sees the promised delays.
 const JITTER_MAX: f64 = 0.05;
 
-/// The delays before the second, third, … attempt. One attempt more than delays.
+/// The delays before the second, third, … attempt. There is one attempt more than delays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule(Vec<Duration>);
 
 /// The step after an attempt; one variant for each branch of `settle.lua`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// The receiver acknowledged it.
+    /// The receiver acknowledged the event.
     Delivered,
-    /// Attempt it again this long after the end of this attempt.
+    /// Another attempt follows.
     Retry {
-        /// Measured from the end of the failed attempt.
+        /// The wait, from the end of the failed attempt.
         after: Duration,
     },
-    /// Failed for good.
+    /// The delivery failed for good.
     Failed,
 }
 
@@ -40,27 +40,27 @@ impl Schedule {
         Self(delays)
     }
 
-    /// How many attempts there are in all.
+    /// The number of all attempts.
     pub fn attempts(&self) -> usize {
         self.0.len() + 1
     }
 
-    /// The longest wait that it may decide on, jitter included.
+    /// The longest possible wait, including jitter.
     pub fn longest_wait(&self) -> Duration {
         self.0.iter().max().map_or(Duration::ZERO, |longest| longest.mul_f64(1.0 + JITTER_MAX))
     }
 
-    /// The shortest.
+    /// The shortest possible wait.
     pub fn shortest_wait(&self) -> Duration {
         self.0.iter().min().copied().unwrap_or_default()
     }
 
-    /// How long the attempt numbered `attempt` waited at least after the one before it; `None` for the first.
+    /// The shortest wait between the attempt numbered `attempt` and the one before it; `None` for the first.
     pub fn wait_before(&self, attempt: u8) -> Option<Duration> {
         self.0.get(usize::from(attempt).checked_sub(2)?).copied()
     }
 
-    /// Decides what follows the attempt numbered `attempt` (from 1) that met `outcome`; `jitter` is a random
+    /// Decides the next step after the attempt numbered `attempt` (from 1) with this `outcome`. `jitter` is a random
     /// number from 0 to 1.
     ///
     /// ```

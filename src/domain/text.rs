@@ -1,20 +1,20 @@
-//! Texts as editors save them: some put a byte order mark before UTF-8, and some save UTF-16. And durations as people read
-//! them.
+//! Texts as editors save them (some editors put a byte order mark before UTF-8, and some save UTF-16), and durations
+//! for people.
 
 use std::time::Duration;
 
 /// U+FEFF in UTF-8.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A text of another encoding.
+/// The error for a text in UTF-16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is UTF-16; save it as UTF-8")]
 pub struct Utf16;
 
-/// A file's text without the byte order mark that it may begin with. Whether the rest is UTF-8 is not looked at.
+/// A file's text without the byte order mark with which it may begin. It does not check whether the rest is UTF-8.
 ///
 /// # Errors
-/// [`Utf16`], by its own mark or because every second byte of its beginning is zero.
+/// [`Utf16`] if the text begins with the mark of UTF-16, or if every second byte of its beginning is zero.
 pub fn without_mark(bytes: &[u8]) -> Result<&[u8], Utf16> {
     match bytes {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 1..=255, 0, 1..=255, ..] | [1..=255, 0, 1..=255, 0, ..] => Err(Utf16),

@@ -1,7 +1,7 @@
-//! The `data` of `transcript.created`, as customers are promised it.
+//! The promised `data` of `transcript.created`.
 //!
-//! For producers in Rust: nothing in the delivery of an event reads it. Members that are not named here are kept, so
-//! that a transcript which is read and written again loses nothing.
+//! It is for producers in Rust: nothing in the delivery of an event reads it. Members that are not named here are kept,
+//! so that a transcript that is read and written again loses nothing.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, Serializer};
@@ -18,7 +18,7 @@ use super::{
 pub struct Transcript {
     /// The call's id; the identifier by which delivery logs name this event.
     pub message_id: String,
-    /// How the transcription ended, such as `completed`.
+    /// The result of the transcription, such as `completed`.
     pub status: String,
     /// The call's utterances, in the order in which they were said.
     pub utterances: Vec<Utterance>,
@@ -27,19 +27,19 @@ pub struct Transcript {
     /// The call's length in seconds; finite.
     #[serde(serialize_with = "finite")]
     pub duration: f64,
-    /// How sure the recognition is, from 0 to 1.
+    /// The confidence of the recognition, from 0 to 1.
     #[serde(serialize_with = "finite")]
     pub confidence: f64,
     /// The spoken language, such as `en`.
     pub language_code: String,
-    /// Which speaker is the recruiter.
+    /// The label of the speaker who is the recruiter.
     pub recruiter: String,
-    /// The fault; written as `null` where nothing did.
+    /// The fault; written as `null` if there was none.
     pub error: Option<String>,
-    /// When the call was made; written in UTC with milliseconds.
+    /// The time of the call; written in UTC with milliseconds.
     #[serde(serialize_with = "milliseconds")]
     pub created_at: DateTime<Utc>,
-    /// When the transcription was started; written in UTC with milliseconds.
+    /// The time at which the transcription started; written in UTC with milliseconds.
     #[serde(serialize_with = "milliseconds")]
     pub triggered_at: DateTime<Utc>,
     /// Members that are not named above.
@@ -64,16 +64,16 @@ impl Transcript {
     /// The event type.
     pub const EVENT: &str = "transcript.created";
 
-    /// The event that this transcript was completed at this time, ready to be enqueued.
+    /// The event that this transcript was completed at `timestamp`, ready to enqueue.
     ///
     /// # Errors
-    /// [`NotWritable`] where `duration` or `confidence` is not finite: JSON has no such number.
+    /// [`NotWritable`] if `duration` or `confidence` is not finite: JSON has no such number.
     pub fn created(&self, timestamp: DateTime<Utc>) -> Result<NewEvent, NotWritable> {
         NewEvent::new(Self::EVENT, timestamp, self)
     }
 }
 
-/// JSON would have `null` for a number that is not finite, which receivers are not promised.
+/// Refuses a number that is not finite: JSON would have `null` instead, which receivers do not expect.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn finite<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     if number.is_finite() {

@@ -1,4 +1,4 @@
-//! Webhooks: a customer's subscription, as it lies in Redis.
+//! Webhooks: customers' subscriptions, as they are in Redis.
 
 use std::borrow::Cow;
 
@@ -7,9 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use super::url::EndpointUrl;
 pub use super::webhook_id::{NotAWebhookId, WebhookId};
 
-/// A description has at most this many characters.
+/// The most characters of a description.
 pub const DESCRIPTION_MAX: usize = 200;
-/// An edit that meets another is tried anew this often.
+/// The number of times an edit is tried if it meets another edit.
 pub const EDIT_TRIES: usize = 5;
 
 /// A customer's subscription. Its JSON is the value in `webhooks:<account>`; `url` is canonical.
@@ -21,37 +21,37 @@ pub struct Webhook {
     /// The address of its events; path and query count as secret in logs.
     #[serde(deserialize_with = "saved_url")]
     pub url: EndpointUrl,
-    /// The event types it is subscribed to.
+    /// The event types to which it is subscribed.
     pub events: Vec<String>,
-    /// How its requests prove where they come from.
+    /// The proof of origin that its requests carry.
     pub authentication: Authentication,
     /// The customer's own label; may be empty.
     pub description: String,
-    /// Whether it gets its deliveries now, or they are held.
+    /// Whether it is on and gets its deliveries; otherwise they are held.
     pub active: bool,
-    /// Counts its edits, from 1: an edit names the revision it was made on.
+    /// The number of its revision, from 1. Each edit adds 1, and names the revision on which it is based.
     pub revision: u64,
-    /// When it was added (RFC 3339, UTC, ms).
+    /// The time at which it was added (RFC 3339, UTC, ms).
     pub created_at: String,
-    /// When it was last edited (RFC 3339, UTC, ms).
+    /// The time at which it was last edited (RFC 3339, UTC, ms).
     pub updated_at: String,
 }
 
-/// An account's webhooks as they lie in Redis.
+/// An account's webhooks as they are in Redis.
 #[derive(Debug, Clone, Default)]
 pub struct Subscriptions {
-    /// Those that can be read, oldest first.
+    /// The webhooks that can be read, oldest first.
     pub webhooks: Vec<Webhook>,
-    /// Those whose settings are not what this program writes. What they want is not known, so they are taken to want
-    /// everything: a delivery that fails in sight is better than one that nobody misses.
+    /// The webhooks whose settings cannot be read. Their event types are unknown, so they count as subscribed to all: a
+    /// delivery that visibly fails is better than one that is silently missing.
     pub unreadable: Vec<WebhookId>,
 }
 
-/// How a webhook's requests prove where they come from. A type that cannot hold two ways at once.
+/// The proof of origin that a webhook's requests carry. The type cannot hold two at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Authentication {
-    /// They do not.
+    /// They carry none.
     None,
     /// `Authorization: Bearer <token>`.
     Bearer {
@@ -67,7 +67,7 @@ pub enum Authentication {
     },
 }
 
-/// A secret as it lies in Redis: sealed by an AEAD, readable text, useless without the key.
+/// A secret as it is in Redis: sealed by an AEAD, printable text, useless without the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sealed(pub String);
@@ -90,12 +90,12 @@ pub fn is_description(text: &str) -> bool {
 }
 
 fn saved_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EndpointUrl, D::Error> {
-    // Not quoted in the error: path and query are secret.
+    // The error does not quote the URL: path and query are secret.
     let text = Cow::<str>::deserialize(deserializer)?;
     EndpointUrl::from_saved(&text).map_err(D::Error::custom)
 }
 
-/// A secret as people see it afterwards: `••••`, with the last 4 characters only from 16 characters on.
+/// A secret as people see it later: `••••`, followed by the last 4 characters if it has at least 16.
 pub fn mask(secret: &str) -> String {
     let length = secret.chars().count();
     let tail: String = if length >= 16 { secret.chars().skip(length - 4).collect() } else { String::new() };

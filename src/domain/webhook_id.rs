@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct WebhookId(uuid::Uuid);
 
-/// A text that is no webhook id.
+/// The error for a text that is not a webhook id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a webhook id is wh_ and a UUID, e.g. wh_019a1b2c-3d4e-7f00-8000-0123456789ab")]
 pub struct NotAWebhookId;
@@ -26,7 +26,7 @@ impl std::str::FromStr for WebhookId {
 
     fn from_str(text: &str) -> Result<Self, NotAWebhookId> {
         let uuid = text.strip_prefix("wh_").and_then(|t| t.parse().ok()).map(Self).ok_or(NotAWebhookId)?;
-        // One spelling only: the key in Redis is this text.
+        // Accept only one spelling, because the key in Redis is this text.
         if uuid.to_string() == text { Ok(uuid) } else { Err(NotAWebhookId) }
     }
 }

@@ -1,16 +1,16 @@
-//! Which addresses a delivery may be sent to: only those that belong to the public internet.
+//! The addresses to which a delivery may be sent: only those of the public internet.
 //!
-//! One table, [`SPECIAL_BLOCKS`], names every block that is refused and who set it aside. Its sources are the IANA
-//! IPv4 and IPv6 Special-Purpose Address Registries; where they call a block inside another reachable (anycast
-//! helpers such as 192.0.0.9), the outer block decides, for no endpoint lives there. Of IPv6 only `2000::/3` is
-//! handed out as global unicast, so whatever lies outside it is refused too, named in the table or not.
+//! One table, [`SPECIAL_BLOCKS`], names every refused block and the document that set it aside. Its sources are the
+//! IANA IPv4 and IPv6 Special-Purpose Address Registries. If they call a block inside another reachable (anycast
+//! helpers such as 192.0.0.9), the outer block decides, because no endpoint is there. Of IPv6, only `2000::/3` is
+//! assigned as global unicast, so every address outside it is refused too, whether the table names it or not.
 //!
-//! An IPv4 address inside an IPv6 one (mapped, NAT64, 6to4) is never unwrapped and judged again: the whole form is
+//! An IPv4 address inside an IPv6 one (mapped, NAT64, 6to4) is never unwrapped and checked again. The whole form is
 //! refused, so that there is one spelling of each address and one answer for it.
 //!
-//! [`AllowList`] is the operator's `egress.allow`. Its networks are judged here, when a connection is made; its host
-//! names when a webhook is saved ([`EndpointUrl::parse`](crate::domain::url::EndpointUrl::parse)). A host name on the
-//! list does not make the addresses it resolves to allowed.
+//! [`AllowList`] is the operator's `egress.allow`. Its networks are checked here, when a connection is made; its host
+//! names are checked when a webhook is saved ([`EndpointUrl::parse`](crate::domain::url::EndpointUrl::parse)). A host
+//! name on the list does not allow the addresses to which it resolves.
 
 use std::{
     fmt,
@@ -19,12 +19,12 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// A block of addresses that no delivery goes to.
+/// A block of addresses to which no delivery goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpecialBlock {
     /// Its addresses.
     pub network: IpNet,
-    /// The words that say what an address in it is, after "10.0.0.1 is …".
+    /// The description of an address in the block, after "10.0.0.1 is …".
     pub reason: &'static str,
     /// The document that set it aside.
     pub source: &'static str,
@@ -75,7 +75,7 @@ pub const SPECIAL_BLOCKS: &[SpecialBlock] = &[
     v6(&[0xff00], 8, "a multicast address", "RFC 4291"),
 ];
 
-/// The only part of IPv6 that IANA hands out as global unicast.
+/// The only part of IPv6 that IANA assigns as global unicast.
 const GLOBAL_UNICAST: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// The addresses that reach IPv4 through an IPv6 socket.
@@ -86,7 +86,7 @@ const fn v4(address: [u8; 4], prefix: u8, reason: &'static str, source: &'static
     SpecialBlock { network: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)), reason, source }
 }
 
-/// The groups not given are zero.
+/// A block of IPv6 addresses; groups that are not given are zero.
 const fn v6(leading: &[u16], prefix: u8, reason: &'static str, source: &'static str) -> SpecialBlock {
     let mut g = [0; 8];
     let mut index = 0;
@@ -98,10 +98,10 @@ const fn v6(leading: &[u16], prefix: u8, reason: &'static str, source: &'static 
     SpecialBlock { network: IpNet::V6(Ipv6Net::new_assert(address, prefix)), reason, source }
 }
 
-/// Why an address is refused. Its `Display` is what the customer reads.
+/// The reason why an address is refused. Customers read its `Display`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressRefusal {
-    /// It lies in a block of the table.
+    /// It is in a block of the table.
     #[error("{address} is {} ({}, {})", block.reason, block.network, block.source)]
     Special {
         /// The refused address.
@@ -109,7 +109,7 @@ pub enum AddressRefusal {
         /// Its block.
         block: &'static SpecialBlock,
     },
-    /// It is IPv6, and nobody hands out addresses there.
+    /// It is IPv6, outside the part that is assigned.
     #[error("{address} is not a global unicast address (outside {GLOBAL_UNICAST}, RFC 4291)")]
     NotGlobalUnicast {
         /// The refused address.
@@ -117,7 +117,7 @@ pub enum AddressRefusal {
     },
 }
 
-/// Whether `ip` is an address of the public internet; if not, what it is instead.
+/// Checks that `ip` is an address of the public internet; the error says what it is instead.
 pub fn judge(ip: IpAddr) -> Result<(), AddressRefusal> {
     if let Some(block) = SPECIAL_BLOCKS.iter().find(|block| block.network.contains(&ip)) {
         return Err(AddressRefusal::Special { address: ip, block });
@@ -128,27 +128,27 @@ pub fn judge(ip: IpAddr) -> Result<(), AddressRefusal> {
     }
 }
 
-/// Like [`judge`], but what the operator allows is allowed.
+/// Like [`judge`], but addresses on the operator's allow list pass.
 pub fn judge_with(ip: IpAddr, allow: &AllowList) -> Result<(), AddressRefusal> {
     if allow.permits_address(ip) { Ok(()) } else { judge(ip) }
 }
 
-/// The hosts and networks that may be reached although they are not public: for development and closed networks. Empty unless
-/// configured.
+/// The hosts and networks that may be reached although they are not public, for development and closed networks. It is
+/// empty unless configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowList {
     networks: Vec<IpNet>,
-    /// Lower case, no trailing dot.
+    /// Host names in lower case, without a trailing dot.
     hosts: Vec<String>,
 }
 
-/// An entry of the allow list that cannot be understood.
+/// The error for an entry of the allow list that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AllowListError {
     /// Neither a network, nor an address, nor a host name.
     #[error("{0:?} is neither a network (10.0.0.0/8), nor an address (10.0.0.1), nor a host name (localhost)")]
     NotUnderstood(String),
-    /// IPv4-mapped addresses are never connected to, so the entry could only mislead.
+    /// It is an IPv4-mapped network. Such addresses are never connected to, so the entry could only mislead.
     #[error("{0:?} lies in {IPV4_MAPPED}, which is always refused; write the IPv4 network instead")]
     Ipv4Mapped(String),
 }
@@ -171,15 +171,15 @@ impl AllowList {
         Ok(list)
     }
 
-    /// Whether one of the networks holds `ip`. An IPv4 network never holds the IPv6 spelling of its addresses, and an
-    /// IPv6 network, however wide, never holds an IPv4-mapped address.
+    /// Whether one of the networks contains `ip`. An IPv4 network never contains the IPv6 spelling of its addresses,
+    /// and an IPv6 network, however wide, never contains an IPv4-mapped address.
     pub fn permits_address(&self, ip: IpAddr) -> bool {
         let mapped = matches!(ip, IpAddr::V6(address) if IPV4_MAPPED.contains(&address));
         !mapped && self.networks.iter().any(|network| network.contains(&ip))
     }
 
-    /// Whether `host` is on the list: in upper or lower case, with a trailing dot or without, but itself. `localhost`
-    /// does not permit `foo.localhost`.
+    /// Whether `host` itself is on the list. Letter case and a trailing dot do not matter. `localhost` does not permit
+    /// `foo.localhost`.
     pub fn permits_host(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
         self.hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
@@ -204,8 +204,8 @@ pub(super) const HOST_MAX_BYTES: usize = 253;
 /// The most octets that one label of a host name may have.
 pub(super) const LABEL_MAX_BYTES: usize = 63;
 
-/// Whether `label` consists of letters, digits, inner hyphens (RFC 952, RFC 1123) and underscores: no wildcard. The DNS,
-/// browsers and wildcard certificates take underscores anywhere in a label, as in `my_app.example.com`.
+/// Whether `label` consists of letters, digits, inner hyphens (RFC 952, RFC 1123) and underscores, without wildcards.
+/// The DNS, browsers and wildcard certificates accept underscores anywhere in a label, as in `my_app.example.com`.
 pub(super) fn is_host_label(label: &str) -> bool {
     !label.is_empty()
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
@@ -213,7 +213,7 @@ pub(super) fn is_host_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-/// Whether a host name that ends in `label` would be read as an IPv4 address by someone (WHATWG "ends in a number").
+/// Whether a parser may read a host name that ends in `label` as an IPv4 address (WHATWG "ends in a number").
 pub(super) fn is_number(label: &str) -> bool {
     let hex = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
     match hex {

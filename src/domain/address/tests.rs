@@ -47,8 +47,8 @@ fn every_vector_is_judged_as_it_says() {
     }
 }
 
-/// The IANA special-purpose registries and the IPv4 and IPv6 address space registries, written down a second time: a row
-/// that goes missing from the table is missed here.
+/// The IANA special-purpose registries and the IPv4 and IPv6 address space registries, written down a second time, so
+/// that a row that is lost from the table fails a test.
 const REGISTRIES: &[&str] = &[
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -329,7 +329,7 @@ proptest! {
     }
 
     #[test]
-    fn what_the_standard_library_calls_special_is_refused(bits: u32) {
+    fn addresses_that_the_standard_library_calls_special_are_refused(bits: u32) {
         let v4 = Ipv4Addr::from(bits);
         let special = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_multicast()
             || v4.is_documentation() || v4.is_broadcast() || v4.is_unspecified();

@@ -1,52 +1,53 @@
 //! How many attempts one endpoint may have in flight.
 //!
-//! A worker is short of places: an attempt occupies one until the endpoint answers or the time limit ends it (a large event
-//! occupies several, so that places share out memory as well). The schedule that customers are promised holds for everyone
-//! while places are free, so an endpoint is limited only by what would hurt itself or others:
+//! A worker has few places. An attempt occupies one until the endpoint answers or the time limit ends it (a large event
+//! occupies several, so that places also share out memory). While places are free, every customer gets the promised
+//! schedule. So an endpoint is limited only where more attempts would hurt it or others:
 //!
 //! 1. Endpoints that answer within 50 ms, or fail that fast, may use seven eighths of the places.
 //! 2. All others share half of the places; one may take what the others leave free of that half.
 //! 3. An endpoint that is alone may use every place, if it answers.
-//! 4. A new endpoint starts with three attempts in flight and gets one more with each answer in good time, so that one that
-//!    serves few at a time is not flooded. One that has answered nothing for `delivery.timeout` cannot be flooded; its first
-//!    answer puts it back to three.
-//! 5. While the worker is busy, endpoints whose last 50 attempts all failed share `worker.failing_rate` attempts a second.
+//! 4. A new endpoint starts with three attempts in flight and gets one more with each timely answer, so that an
+//! endpoint that serves few at a time is not flooded. An endpoint that has answered nothing for `delivery.timeout` has
+//! no such limit; its first answer puts it back to three.
+//! 5. While the worker is busy, endpoints whose last 50 attempts all failed share `worker.failing_rate` attempts a
+//! second.
 //!
-//! If even the quickest endpoints take long, this worker is slow, or the way from here is; then 50 ms becomes three times
-//! what they take, half a second at most.
+//! If even the quickest endpoints take long, this worker or its network is slow. Then 50 ms becomes three times their
+//! time, but at most half a second.
 //!
-//! Dynamic thresholds, Choudhury's and Hahne's rule (1998) for buffers in switches, share by what is free: each slow endpoint
-//! may have eight times what all slow ones leave free, so that few places suffice for newcomers to find one. TCP
-//! Vegas (1994) stops growing when answers take longer than the first did.
+//! The shares follow dynamic thresholds, the rule of Choudhury and Hahne (1998) for buffers in switches: each slow
+//! endpoint may have eight times the places that all slow ones leave free. So a few free places are enough for
+//! newcomers. The growth follows TCP Vegas (1994), which stops growing when answers take longer than the first did.
 
 use std::{fmt, time::Duration};
 
 use super::outcome::{Class, Outcome};
 
-/// Attempts in flight at an endpoint that is new, or has just recovered. One that serves one at a time, 3 s each, answers
-/// this many within the time limit.
+/// The most attempts in flight at an endpoint that is new, or has just recovered. An endpoint that serves one at a
+/// time, in 3 s each, answers three within the time limit of 10 s.
 const FEW: usize = 3;
-/// A quick endpoint usually ends an attempt within this: at 256 places so short an attempt costs less than holding the
-/// delivery and fetching it again.
+/// The time within which a quick endpoint usually ends an attempt. At 256 places, such a short attempt costs less than
+/// holding the delivery and fetching it again.
 const QUICK: Duration = Duration::from_millis(50);
-/// The same where no endpoint answers any quicker.
+/// The longest such time, if no endpoint answers more quickly.
 const QUICK_AT_MOST: Duration = Duration::from_millis(500);
-/// A slow endpoint may have this many times the places that all slow endpoints leave free of half of the worker and an eighth of
-/// that half, so that one alone has half of the worker.
+/// The factor of the dynamic threshold. A slow endpoint may have this many times the places that all slow endpoints
+/// leave free of half of the worker plus an eighth of that half. So a single one gets half of the worker.
 const TIMES_FREE: usize = 8;
-/// After this many failures in a row an endpoint is failing.
+/// The number of failures in a row after which an endpoint counts as failing.
 const FAILURES: u32 = 50;
-/// A failing endpoint shares with others that were seen within this.
+/// The time within which a failing endpoint must have been seen to count among those that share the rate.
 const LATELY: Duration = Duration::from_secs(4);
-/// An endpoint with a pace may start as much at once as that allows in this time.
+/// The time whose allowance an endpoint with a pace may use at once.
 const BURST: Duration = Duration::from_secs(1);
-/// A due retry that finds no room comes back after this long at least, and at most; and its way from `retries` takes this long,
-/// as a rule.
+/// The shortest and the longest wait of a due retry that found no room, and the usual time of its way back from
+/// `retries`.
 const AGAIN: [Duration; 2] = [Duration::from_millis(200), LONGEST_PUT_OFF];
-/// The longest of these waits.
+/// The longest wait of a due retry that found no room.
 pub const LONGEST_PUT_OFF: Duration = Duration::from_secs(2);
 const WAY_BACK: Duration = Duration::from_millis(100);
-/// Held deliveries are looked at again after this long, if no place became free before.
+/// The time after which held deliveries are looked at again if no place became free before.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The settings that the rule uses, for one worker.
@@ -56,39 +57,40 @@ pub struct Rule {
     pub places: usize,
     /// `delivery.timeout`.
     pub timeout: Duration,
-    /// Failing endpoints together may start one delivery, with all its attempts, in this time while the worker is busy.
+    /// The time between two deliveries, with all their attempts, that the failing endpoints together may start while
+    /// the worker is busy.
     pub failing_every: Duration,
 }
 
-/// All that one worker has in flight.
+/// The attempts that one worker has in flight, and its other endpoints.
 #[derive(Debug, Clone, Copy)]
 pub struct Crowd {
     /// Places that are occupied.
     pub in_flight: usize,
-    /// Of those, occupied by endpoints that were slow when the attempt began.
+    /// Places occupied by endpoints that were slow when the attempt began.
     pub slow: usize,
-    /// How many endpoints were failing when they were counted.
+    /// The number of failing endpoints, when they were last counted.
     pub failing: usize,
-    /// Whether no other endpoint is there that could be hurt.
+    /// Whether there is no other endpoint that could be hurt.
     pub alone: bool,
-    /// How long the quickest of the latest answers took, of all endpoints.
+    /// The time of the quickest recent answer of any endpoint.
     pub quickest: Duration,
     /// Whether the worker has little time left.
     pub busy: bool,
 }
 
-/// Why an endpoint may not have more in flight.
+/// The reason why an endpoint may not have more in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// It has not answered well yet.
     New,
-    /// It gets more with each answer in good time.
+    /// It gets one more with each timely answer.
     Answers,
     /// Slow endpoints share half of the places.
     Share,
     /// Its attempts are spread over time, because it answers none of them.
     Silent,
-    /// The same, because it fails and the worker is busy.
+    /// Its attempts are spread over time, because its last attempts all failed and the worker is busy.
     Failing,
     /// Its due retries go first.
     Retries,
@@ -105,7 +107,7 @@ pub struct InFlight {
     pub places: usize,
     began: Duration,
     recoveries: u32,
-    /// Nothing else was in flight when it began.
+    /// Whether nothing else was in flight at the endpoint when it began.
     lone: bool,
 }
 
@@ -114,25 +116,26 @@ pub struct InFlight {
 pub struct Endpoint {
     /// Places that its attempts occupy.
     in_flight: usize,
-    /// Its attempts in flight that began since it last recovered, how many those may be ([`FEW`] at
-    /// first), and when that became less.
+    /// Its attempts in flight that began since it last recovered; their limit ([`FEW`] at first); and the time at which
+    /// the limit last shrank.
     attempts: usize,
     limit: Option<usize>,
     shrunk: Duration,
     recoveries: u32,
-    /// How long an attempt usually takes; `None` before any ended.
+    /// The usual time of an attempt; `None` before any ended.
     usual: Option<Duration>,
-    /// How long an answer takes that waits for no other; `None` before any came.
+    /// The time of an answer that waits for no other; `None` before any came.
     least: Option<Duration>,
-    /// When an answer came last, or, before any, when the first attempt began; and whether that is too long ago.
+    /// The time of the last answer, or of the first attempt's start before any answer; and whether that is too long
+    /// ago.
     heard: Duration,
     silent: bool,
-    /// When an attempt ended last, or the first of those in flight began.
+    /// The time at which an attempt last ended, or at which the first of those in flight began.
     progress: Duration,
     failures: u32,
-    /// Up to when it has used its pace.
+    /// The time up to which it has used its pace.
     used_until: Duration,
-    /// When the last due retry comes back that found no room.
+    /// The time at which the last of its due retries without room comes back.
     retries_until: Option<Duration>,
     seen: Duration,
 }
@@ -145,8 +148,8 @@ impl InFlight {
 }
 
 impl Endpoint {
-    /// How many more places it may occupy at `now`, and what allows no more. Where there is one, an attempt may begin,
-    /// however many places it takes. A due retry has room before everything else.
+    /// The number of further places that it may occupy at `now`, and the limit that allows no more. If there is at
+    /// least one, an attempt may begin, however many places it takes. A due retry has room before everything else.
     ///
     /// ```
     /// # use lynkhook::domain::endpoint::{Crowd, Endpoint, Limit, Rule};
@@ -163,7 +166,7 @@ impl Endpoint {
         } else {
             let (half, most) = (rule.places.div_ceil(2), (rule.places - 1).max(1));
             let free_of = |pool: usize| pool.min(most).saturating_sub(crowd.slow);
-            // The first attempt at each fits where many share.
+            // Keep room for the first attempt at each endpoint, even if many share.
             let first = usize::from(free_of(half + half.div_ceil(4)) > 0);
             half.min(free_of(half + half.div_ceil(TIMES_FREE)) * TIMES_FREE).max(first)
         };
@@ -192,7 +195,7 @@ impl Endpoint {
         let lone = self.in_flight == 0;
         if lone {
             self.progress = now;
-            // While nothing was in flight, no answer could come.
+            // While nothing was in flight, no answer could come, so that time does not count as silence.
             self.heard += now.saturating_sub(self.seen);
         }
         self.in_flight += places;
@@ -218,7 +221,7 @@ impl Endpoint {
         let failures = if failed { self.failures.saturating_add(1) } else { 0 };
         let failures_before = std::mem::replace(&mut self.failures, failures);
         if (answered && self.silent) || (failures == 0 && failures_before >= FAILURES) {
-            // Attempts that are still in flight from before say nothing of how it is now.
+            // Attempts that are still in flight from before say nothing about its present state.
             let (in_flight, recoveries) = (self.in_flight, self.recoveries + 1);
             let (usual, least) = (Some(took), Some(took));
             *self =
@@ -239,10 +242,10 @@ impl Endpoint {
             self.least = Some(if attempt.lone { took } else { self.least.map_or(took, |least| least.min(took)) });
         }
         let least = self.least.unwrap_or_default();
-        // That a lone attempt takes as long as ever says nothing of more than a few at once.
+        // A lone attempt that takes as long as ever does not show that the endpoint copes with more than a few at once.
         let as_ever = took <= least * 3 / 2 && (!attempt.lone || self.limit() < FEW);
         if took > (rule.timeout / 2).max(least * 2) || (!answered && took >= rule.timeout / 2) {
-            // Once for all that were under way together.
+            // Shrink only once for all attempts that were under way together.
             if attempt.began >= self.shrunk {
                 (self.limit, self.shrunk) = (Some((self.limit() * 3 / 4).max(1)), now);
             }
@@ -251,7 +254,8 @@ impl Endpoint {
         }
     }
 
-    /// A due retry found no room: how long it waits in `retries`, each after the others until a place is likely to be free.
+    /// The wait in `retries` of a due retry that found no room: such retries come back one after the other, each when a
+    /// place is likely to be free.
     pub fn put_off(&mut self, now: Duration) -> Duration {
         let [least, most] = AGAIN;
         let each = self.usual.unwrap_or_default() / u32::try_from(self.in_flight.max(1)).unwrap_or(u32::MAX);
@@ -260,10 +264,11 @@ impl Endpoint {
         until.saturating_sub(now)
     }
 
-    /// The time between two deliveries that it may start, and why; `None` if it has no pace. Retries follow by themselves.
+    /// The time between two deliveries that it may start, and the reason; `None` if it has no pace. Retries need no
+    /// pace.
     fn pace(&self, rule: &Rule, crowd: &Crowd, now: Duration) -> Option<(Duration, Limit)> {
         if self.silent && !self.is_quick(crowd, now) {
-            // Then its places become free one after the other, not all at once.
+            // With this pace, its places become free one after the other, not all at once.
             let every = self.usual? / u32::try_from(rule.places.div_ceil(2)).unwrap_or(u32::MAX);
             Some((every.max(Duration::from_micros(1)), Limit::Silent))
         } else if crowd.busy && self.failures >= FAILURES {
@@ -274,12 +279,12 @@ impl Endpoint {
         }
     }
 
-    /// Whether it usually ends an attempt at once, be it with an answer or a failure.
+    /// Whether it usually ends an attempt quickly, with an answer or a failure.
     pub fn is_quick(&self, crowd: &Crowd, now: Duration) -> bool {
         self.usual.is_some_and(|usual| usual <= quick_within(crowd)) && self.is_responsive(crowd, now)
     }
 
-    /// Whether all of its latest attempts failed, and it was seen a moment ago.
+    /// Whether its last 50 attempts all failed, and it was seen a moment ago.
     pub fn always_fails(&self, now: Duration) -> bool {
         self.failures >= FAILURES && now.saturating_sub(self.seen) < LATELY
     }
@@ -293,7 +298,7 @@ impl Endpoint {
         self.limit.unwrap_or(FEW)
     }
 
-    /// Places that its attempts occupy.
+    /// The places that its attempts occupy.
     pub const fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -303,8 +308,8 @@ impl Endpoint {
         self.in_flight == 0 && now.saturating_sub(self.seen) > Duration::from_mins(1)
     }
 
-    /// Whether it is known, and something of what is in flight ended lately: an endpoint that was quick once may have fallen
-    /// silent.
+    /// Whether it is known, and an attempt ended recently if any is in flight: an endpoint that was quick may have
+    /// fallen silent.
     fn is_responsive(&self, crowd: &Crowd, now: Duration) -> bool {
         let silent_for = if self.in_flight > 0 { now.saturating_sub(self.progress) } else { Duration::ZERO };
         self.usual.is_some_and(|usual| silent_for <= quick_within(crowd) + usual * 4)
@@ -320,7 +325,7 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::New => "has not answered well yet",
-            Self::Answers => "gets one more with each answer in good time",
+            Self::Answers => "gets one more with each timely answer",
             Self::Share => "slow endpoints share half of the worker",
             Self::Silent => "answers nothing: attempts are spread over time",
             Self::Failing => "its last attempts all failed, and the worker is busy",

@@ -14,7 +14,7 @@ fn silence() -> Outcome {
     Outcome::Refused(String::new())
 }
 
-/// Slow endpoints have taken this many places, and others none.
+/// A crowd in which slow endpoints occupy this number of places, and others none.
 fn slow(slow: usize) -> Crowd {
     Crowd { in_flight: slow, slow, failing: 0, alone: false, quickest: Duration::ZERO, busy: false }
 }
@@ -29,7 +29,7 @@ fn end_all(endpoint: &mut Endpoint, attempts: Vec<InFlight>, now: Duration, outc
     }
 }
 
-/// An endpoint after these attempts, one after the other; and the time it is then.
+/// An endpoint after these attempts, one after the other; and the time after them.
 fn after(attempts: &[(Duration, &Outcome)]) -> (Endpoint, Duration) {
     let (mut endpoint, mut now) = (Endpoint::default(), Duration::ZERO);
     for (took, outcome) in attempts {
@@ -40,7 +40,7 @@ fn after(attempts: &[(Duration, &Outcome)]) -> (Endpoint, Duration) {
     (endpoint, now)
 }
 
-/// An endpoint that has used all it may until it may use what its pool leaves it.
+/// An endpoint that has used its whole limit until only its pool limits it.
 fn grown(took: Duration) -> (Endpoint, Duration) {
     let (mut endpoint, mut now) = (Endpoint::default(), Duration::ZERO);
     while endpoint.limit() < RULE.places {
@@ -243,7 +243,7 @@ fn a_due_retry_that_found_no_room_goes_first_when_it_comes_again() {
 }
 
 #[test]
-fn where_the_quickest_take_long_it_is_this_worker_that_is_slow_and_none_of_them() {
+fn if_even_the_quickest_endpoints_take_long_none_of_them_counts_as_slow() {
     let (endpoint, now) = after(&[(120 * MS, &OK)]);
     let laboured = |quickest| Crowd { quickest, ..slow(0) };
     assert!(!endpoint.is_quick(&slow(0), now) && endpoint.is_quick(&laboured(40 * MS), now));
@@ -259,9 +259,9 @@ fn an_endpoint_not_seen_for_a_minute_is_forgotten_unless_something_is_in_flight(
     assert!(!endpoint.is_forgettable(now + 61 * SECOND));
 }
 
-/// A server that serves `threads` requests at a time, each for `took`, in the order in which they came; 150 deliveries at
-/// once; what finds no room comes as soon as there is some. Answers how many attempts ran into the time limit, and how long
-/// all of it took.
+/// Simulates a server that serves `threads` requests at a time, each for `took`, in their order, and 150 deliveries at
+/// once. A delivery that finds no room comes again as soon as there is room. Returns the number of attempts that ran
+/// into the time limit, and the time for all of them.
 fn serve(threads: usize, took: Duration) -> (usize, Duration) {
     let (mut endpoint, mut now, mut waiting, mut timed_out) = (Endpoint::default(), Duration::ZERO, 150, 0);
     let mut in_flight: VecDeque<(InFlight, Duration)> = VecDeque::new();
@@ -315,7 +315,7 @@ proptest! {
 }
 
 #[test]
-fn time_that_an_attempt_waited_before_it_turned_out_to_be_none_is_not_the_endpoints() {
+fn the_time_of_an_attempt_that_does_not_count_is_not_charged_to_the_endpoint() {
     let (mut endpoint, mut now) = grown(2 * MS);
     let before = room(&endpoint, &slow(0), now);
     for _ in 0..20 {

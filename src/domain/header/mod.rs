@@ -1,11 +1,11 @@
-//! Which header a customer may choose to authenticate deliveries, and what its value may be.
+//! The header that a customer may choose to authenticate deliveries, and its value.
 //!
-//! A webhook can send one header of its own (or a bearer token). It is joined to requests that Lynkhook frames and
-//! signs, and passes proxies on its way, so a name that decides how a request is framed, routed or understood is
-//! refused: see [`RESERVED`]. Grammar: RFC 9110, 5.1 (names) and 5.5 (values), narrowed to ASCII.
+//! A webhook can send one header of its own (or a bearer token). It is added to requests that Lynkhook frames, and
+//! passes proxies on its way. So a name that decides how a request is framed, routed or understood is refused: see
+//! [`RESERVED`]. The grammar is RFC 9110, 5.1 (names) and 5.5 (values), narrowed to ASCII.
 //!
-//! Values are secrets. No refusal repeats one, nor a name that is not on the table: a customer may have pasted the
-//! secret into the wrong field.
+//! Values are secrets. A refusal never repeats a value, nor a name that is not in the table: a customer may have pasted
+//! the secret into the wrong field.
 
 use std::fmt;
 
@@ -13,10 +13,11 @@ use ReservedName::{Exactly, StartingWith};
 
 /// The most octets a header name may have.
 pub const NAME_MAX_BYTES: usize = 128;
-/// The most octets a header value or a bearer token may have: what common servers take for a whole header block.
+/// The most octets that a header value or a bearer token may have: as many as common servers accept for a whole header
+/// block.
 pub const VALUE_MAX_BYTES: usize = 8192;
 
-/// A name, or a family of names, that is not the customer's to set.
+/// A name, or a family of names, that a customer may not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReservedName {
     /// This name, in lower case.
@@ -34,7 +35,7 @@ impl ReservedName {
     }
 }
 
-/// `cookie`, `content-*`.
+/// Written as `cookie` or `content-*`.
 impl fmt::Display for ReservedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -131,7 +132,7 @@ pub const RESERVED: &[(&str, &[ReservedName])] = &[
     ),
 ];
 
-/// Why a header is refused. Its `Display` is what the customer reads; it never holds the value.
+/// The reason why a header is refused. Customers read its `Display`, which never contains the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderRefusal {
     /// No name.
@@ -143,12 +144,12 @@ pub enum HeaderRefusal {
     /// Not a token of RFC 9110.
     #[error("the header name has a character ({}) that is not allowed; use letters, digits and hyphens", shown(*.0))]
     NameCharacter(char),
-    /// On the table.
+    /// The name is in [`RESERVED`].
     #[error("the header name {name} is reserved: {why}; choose another, such as X-Webhook-Secret")]
     NameReserved {
-        /// The name or the family it belongs to.
+        /// The name, or the family to which it belongs.
         name: ReservedName,
-        /// The use that it is reserved for.
+        /// The use for which it is reserved.
         why: &'static str,
     },
     /// No value.
@@ -157,7 +158,7 @@ pub enum HeaderRefusal {
     /// More than [`VALUE_MAX_BYTES`].
     #[error("the header value is longer than {VALUE_MAX_BYTES} characters")]
     ValueTooLong,
-    /// It begins or ends with a space or a tab, which receivers cut off.
+    /// The value begins or ends with a space or a tab, which receivers cut off.
     #[error("the header value begins or ends with a space or a tab; remove it")]
     ValueEdge,
     /// A line break, another control character, or one that is not ASCII.
@@ -176,8 +177,8 @@ pub enum HeaderRefusal {
     TokenCharacter,
 }
 
-/// Name and value of a line `Name: value`. Blanks before the value separate (RFC 9110, 5.5). Nothing is judged yet but
-/// that it is one line.
+/// Splits a line `Name: value`. Blanks before the value are not part of it (RFC 9110, 5.5). It checks only that this is
+/// one line.
 pub fn read_line(line: &str) -> Option<(&str, &str)> {
     if line.contains(['\n', '\r']) {
         return None;
@@ -205,7 +206,7 @@ pub fn judge_bearer(token: &str) -> Result<(), HeaderRefusal> {
     }
 }
 
-/// Whether a header of the customer's may have this name.
+/// Whether a customer's header may have this name.
 pub fn judge_name(name: &str) -> Result<(), HeaderRefusal> {
     if name.is_empty() {
         return Err(HeaderRefusal::NameEmpty);
@@ -224,7 +225,7 @@ pub fn judge_name(name: &str) -> Result<(), HeaderRefusal> {
     Ok(())
 }
 
-/// Whether a header of the customer's may have this value.
+/// Whether a customer's header may have this value.
 pub fn judge_value(value: &str) -> Result<(), HeaderRefusal> {
     let blank = [' ', '\t'];
     if value.is_empty() {
@@ -245,7 +246,7 @@ fn is_token_character(character: char) -> bool {
     character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(character)
 }
 
-/// A character as it can be shown anywhere: itself if visible ASCII, else its number.
+/// A character in a form that can be shown anywhere: the character itself if it is visible ASCII, else its number.
 fn shown(character: char) -> String {
     if character.is_ascii_graphic() { character.to_string() } else { format!("U+{:04X}", u32::from(character)) }
 }

@@ -95,7 +95,7 @@ fn bearer_tokens_are_1_to_8192_visible_ascii() {
 
 proptest! {
     #[test]
-    fn what_is_accepted_the_http_library_can_send(name in ".{0,20}", value in "\\PC{0,20}") {
+    fn the_http_library_can_send_every_accepted_header(name in ".{0,20}", value in "\\PC{0,20}") {
         if judge(&name, &value).is_ok() {
             prop_assert!(http::HeaderName::from_bytes(name.as_bytes()).is_ok());
             prop_assert!(http::HeaderValue::from_str(&value).is_ok());

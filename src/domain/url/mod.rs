@@ -1,13 +1,13 @@
-//! Which URLs a webhook may have: `https`, a public host name, and nothing that two parsers could read differently.
+//! The URLs that a webhook may have: `https`, a public host name, and nothing that two parsers could read differently.
 //!
-//! The WHATWG parser (the `url` crate) repairs what it can: it drops tabs, turns `\` into `/`, full-width letters into
-//! ASCII and `0x7f.1` into 127.0.0.1. A repaired URL may lead elsewhere than the one that was reviewed, so here every
-//! repair is a refusal that says what to change. Not repairs, and therefore done: lower case for scheme and host,
-//! IDNA, percent-encoding of non-ASCII in path and query, dot segments, and dropping `:443`. The result is canonical:
-//! parsed again it gives itself.
+//! The WHATWG parser (the `url` crate) repairs many faults: it drops tabs, turns `\` into `/`, full-width letters into
+//! ASCII and `0x7f.1` into 127.0.0.1. A repaired URL may lead elsewhere than the URL that was reviewed, so this module
+//! refuses it and says what to change. The following changes are not repairs, so they are made: lower case for scheme
+//! and host, IDNA, percent-encoding of non-ASCII in path and query, dot segments, and dropping `:443`. The result is
+//! canonical: parsing it again gives the same URL.
 //!
-//! Only the spelling is judged here. Whether the name leads to a public address is judged when a connection is made
-//! ([`address`](crate::domain::address)), for a public name can point anywhere. No name is looked up here.
+//! Only the spelling is checked here, and no name is looked up. A public name can point anywhere, so the address is
+//! checked when a connection is made ([`address`](crate::domain::address)).
 //!
 //! Path and query count as secret (some are capabilities): neither `Debug` nor a refusal repeats them.
 
@@ -24,7 +24,8 @@ pub const URL_MAX_BYTES: usize = 2048;
 /// The port of a URL that names none.
 const HTTPS_PORT: u16 = 443;
 
-/// Top-level names that never lead to a public host, and who says so. Delegated ones (`.host`, `.box`) must stay out.
+/// Top-level names that never lead to a public host, and the document that says so. Delegated ones (`.host`, `.box`)
+/// must stay out.
 pub const PRIVATE_SUFFIXES: &[(&str, &str)] = &[
     ("alt", "RFC 9476"),
     ("arpa", "RFC 3172"),
@@ -60,15 +61,16 @@ const BAD_PORTS: &[u16] = &[
 
 /// The URL of a webhook, in canonical form. Serialized as a string, path and query included.
 ///
-/// There is no `Display`: whoever prints one chooses between [`as_str`](Self::as_str) and
+/// There is no `Display`: code that prints a URL chooses between [`as_str`](Self::as_str) and
 /// [`redacted`](Self::redacted).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EndpointUrl(Url);
 
-/// Why a URL is refused. Its `Display` tells the customer what to change; it never holds a path or a query.
+/// The reason why a URL is refused. Its `Display` tells the customer what to change, and never contains a path or a
+/// query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlRefusal {
-    /// Another scheme, or none, or not followed by two slashes.
+    /// The scheme is missing or another, or is not followed by two slashes.
     #[error("the URL must begin with https://")]
     NotHttps,
     /// More than [`URL_MAX_BYTES`].
@@ -80,7 +82,7 @@ pub enum UrlRefusal {
     /// `\`, which some parsers read as `/`.
     #[error("the URL has a backslash; write / or %5C")]
     Backslash,
-    /// `#` and what follows, which is never sent.
+    /// A fragment: `#` and the text after it, which is never sent.
     #[error("the URL has a fragment (#…), which is never sent; remove it")]
     Fragment,
     /// `user:password@` before the host, or an `@` alone.
@@ -92,7 +94,7 @@ pub enum UrlRefusal {
     /// An IP address in any spelling, public or not.
     #[error("the URL's host is an IP address; use a host name")]
     IpAddress,
-    /// Neither nothing nor 1 to 65535 in ASCII digits after the colon.
+    /// A port that is neither empty nor 1 to 65535 in ASCII digits.
     #[error("the URL's port must be a number from 1 to 65535")]
     Port,
     /// A port of another protocol.
@@ -110,11 +112,11 @@ pub enum UrlRefusal {
     /// Something other than letters, digits, underscores and inner hyphens.
     #[error("the host name may have only letters, digits, underscores, dots, and hyphens inside its parts")]
     HostCharacter,
-    /// Letters that IDNA does not allow, or an `xn--` part that decodes to nothing it allows.
+    /// Letters that IDNA does not allow, or an `xn--` part that decodes to such letters or cannot be decoded.
     #[error("the host name is not a valid internationalized domain name")]
     Idna,
-    /// Characters that IDNA drops or replaces, so that another name would be looked up than the one written.
-    #[error("the host name has characters that stand for others, and would be read as {0}; write that if it is meant")]
+    /// Characters that IDNA drops or replaces, so that the name looked up would differ from the name written.
+    #[error("the host name has characters that stand for others, and would be read as {0}; write that if you mean it")]
     HostReplaced(String),
     /// A name without a dot.
     #[error("{0} is not a public host name: it has no dot")]
@@ -144,8 +146,8 @@ pub enum UrlRefusal {
 }
 
 impl EndpointUrl {
-    /// Judges and reads what a customer gave. Hosts on the allow list may be private names or single labels, but keep
-    /// every other rule.
+    /// Checks and parses a customer's URL. Hosts on the allow list may be private names or single labels; every other
+    /// rule applies to them.
     pub fn parse(input: &str, allow: &AllowList) -> Result<Self, UrlRefusal> {
         let url = Self::parse_spelling(input)?;
         if !allow.permits_host(url.host()) {
@@ -154,9 +156,9 @@ impl EndpointUrl {
         Ok(url)
     }
 
-    /// Reads a URL that was judged when it was saved: the allow list of that moment decided whether a private name may
-    /// stand in it, so this does not ask again. Every other rule holds. Not for what a customer sends, which is why
-    /// there is no `Deserialize`.
+    /// Parses a URL that was checked when it was saved. The allow list at that time decided whether it may have a
+    /// private name, so that is not checked again; every other rule applies. It is not for a customer's input, which is
+    /// why there is no `Deserialize`.
     pub fn from_saved(text: &str) -> Result<Self, UrlRefusal> {
         Self::parse_spelling(text)
     }
@@ -181,12 +183,12 @@ impl EndpointUrl {
         self.0.port().unwrap_or(HTTPS_PORT)
     }
 
-    /// `https://host:port/…`: what logs and errors may hold.
+    /// The form for logs and errors: `https://host:port/…`.
     pub fn redacted(&self) -> String {
         format!("https://{}:{}/…", self.host(), self.port())
     }
 
-    /// Every rule but that the name is public.
+    /// Applies every rule except that the name must be public.
     fn parse_spelling(input: &str) -> Result<Self, UrlRefusal> {
         let authority = judge_text(input)?;
         let written_host = judge_authority(authority)?;
@@ -215,7 +217,7 @@ impl Serialize for EndpointUrl {
     }
 }
 
-/// Judges the text as a whole; the answer is the part between `https://` and the path or query.
+/// Checks the text as a whole; returns the part between `https://` and the path or query.
 fn judge_text(input: &str) -> Result<&str, UrlRefusal> {
     const SCHEME: &str = "https://";
     if input.len() > URL_MAX_BYTES {
@@ -237,7 +239,7 @@ fn judge_text(input: &str) -> Result<&str, UrlRefusal> {
     Ok(input[SCHEME.len()..].split(['/', '?']).next().unwrap_or_default())
 }
 
-/// Judges `host[:port]` as it was written; the answer is the host.
+/// Checks `host[:port]` as it was written; returns the host.
 fn judge_authority(authority: &str) -> Result<&str, UrlRefusal> {
     if authority.contains('@') {
         return Err(UrlRefusal::Credentials);
@@ -269,7 +271,7 @@ fn judge_port(digits: &str) -> Result<(), UrlRefusal> {
     }
 }
 
-/// The WHATWG parser's reading, unless it had to overlook something.
+/// The WHATWG parser's result; an error if the parser had to repair something.
 fn parse_without_repair(input: &str) -> Result<Url, UrlRefusal> {
     let violation = Cell::new(None);
     let note = |found| violation.set(Some(found));
@@ -288,7 +290,7 @@ fn parse_without_repair(input: &str) -> Result<Url, UrlRefusal> {
     }
 }
 
-/// Judges the form of a host name in lower-case ASCII.
+/// Checks the form of a host name in lower-case ASCII.
 fn judge_host(host: &str) -> Result<(), UrlRefusal> {
     if host.len() > HOST_MAX_BYTES {
         return Err(UrlRefusal::HostTooLong);
@@ -303,7 +305,7 @@ fn judge_host(host: &str) -> Result<(), UrlRefusal> {
         if !is_host_label(label) {
             return Err(UrlRefusal::HostCharacter);
         }
-        // No registry gives out a label that decodes to such a prefix again (UTS 46, validity criterion 4).
+        // No registry allows a label that decodes to another label with this prefix (UTS 46, validity criterion 4).
         if label.starts_with("xn--") && url::quirks::domain_to_unicode(label).starts_with("xn--") {
             return Err(UrlRefusal::Idna);
         }
@@ -314,8 +316,8 @@ fn judge_host(host: &str) -> Result<(), UrlRefusal> {
     Ok(())
 }
 
-/// Whether the host as `written` says the same as the `canonical` one, letter case and punycode aside: nothing
-/// dropped (soft hyphens), nothing replaced (full-width letters, ideographic full stops, the Kelvin sign).
+/// Whether the host as `written` equals the `canonical` one, apart from letter case and punycode: nothing was dropped
+/// (soft hyphens) and nothing replaced (full-width letters, ideographic full stops, the Kelvin sign).
 fn reads_as(written: &str, canonical: &str) -> bool {
     let mut canonical_labels = canonical.split('.');
     written.split('.').all(|label| canonical_labels.next().is_some_and(|canonical| label_reads_as(label, canonical)))
@@ -331,7 +333,7 @@ fn label_reads_as(written: &str, canonical: &str) -> bool {
         && written.chars().flat_map(char::to_lowercase).eq(url::quirks::domain_to_unicode(canonical).chars())
 }
 
-/// Whether a name of the right form can be one of the public DNS.
+/// Checks whether a name of the right form can be in the public DNS.
 fn judge_public(host: &str) -> Result<(), UrlRefusal> {
     let Some((_, last)) = host.rsplit_once('.') else { return Err(UrlRefusal::SingleLabel(host.to_owned())) };
     if last.contains('_') {

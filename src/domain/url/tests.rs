@@ -22,7 +22,7 @@ fn canonical(input: &str) -> String {
     parse(input).unwrap_or_else(|refusal| panic!("{input}: {refusal}")).as_str().to_owned()
 }
 
-/// A table of inputs that are refused for one reason.
+/// Asserts that all these inputs are refused for one reason.
 fn refused(refusal: &UrlRefusal, inputs: &[&str]) {
     for input in inputs {
         assert_eq!(parse(input).as_ref(), Err(refusal), "{input:?}");
@@ -294,7 +294,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_accepted_is_canonical_and_has_a_public_name(input in url_like()) {
+    fn an_accepted_url_is_canonical_and_has_a_public_name(input in url_like()) {
         if let Ok(url) = parse(&input) {
             prop_assert_eq!(parse(url.as_str()), Ok(url.clone()));
             prop_assert_eq!(EndpointUrl::from_saved(url.as_str()), Ok(url.clone()));
