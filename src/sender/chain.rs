@@ -1,7 +1,8 @@
-//! Certificates are verified by the library; where it refuses them, this looks at what was sent for a reason that
-//! customers can act on: an intermediate certificate that is missing, an RSA key that is too short.
+//! Better reasons for refused certificates. The library verifies certificates. If it refuses one, this module looks in
+//! the chain that was sent for a reason that customers can act on: a missing intermediate certificate, or an RSA key
+//! that is too short.
 //!
-//! Nothing here ever accepts what the library refuses.
+//! This module never accepts a certificate that the library refuses.
 
 use std::sync::Arc;
 
@@ -16,14 +17,14 @@ use rustls::{
 };
 use webpki::EndEntityCert;
 
-/// Why a certificate is refused, where the library's own reason says less.
+/// The reason why a certificate is refused, if it says more than the library's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ChainFault {
-    /// The last certificate of the chain is signed by one that was not sent and is not a known authority's. Whether
-    /// that is an intermediate certificate or an unknown authority's own cannot be told.
+    /// The last certificate of the chain is signed with a certificate that was not sent and is not a known authority's.
+    /// It cannot be told whether that is an intermediate certificate or an unknown authority's own.
     #[error("certificate chain is incomplete (an intermediate certificate was not sent), or its authority is unknown")]
     Incomplete,
-    /// An RSA key below the least that is accepted.
+    /// An RSA key shorter than the shortest accepted one.
     #[error("certificate has an RSA key of less than 2048 bits")]
     ShortKey,
 }
@@ -86,11 +87,11 @@ fn because(fault: ChainFault) -> Error {
     CertificateError::Other(OtherError(Arc::new(fault))).into()
 }
 
-/// Whether the way up from the server's certificate ends at one whose issuer was not sent.
+/// Whether the chain from the server's certificate ends at a certificate whose issuer was not sent.
 fn is_incomplete(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> bool {
     let Ok(server) = EndEntityCert::try_from(end_entity) else { return false };
     let sent: Vec<_> = intermediates.iter().filter_map(|der| EndEntityCert::try_from(der).ok()).collect();
-    // Bounded: two authorities can have signed each other.
+    // Bounded, because two authorities may have signed each other.
     let mut highest = &server;
     for _ in 0..=sent.len() {
         if highest.issuer() == highest.subject() {
@@ -106,7 +107,7 @@ fn is_incomplete(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDe
 
 fn has_short_key(certificate: &CertificateDer<'_>) -> bool {
     let Ok(certificate) = EndEntityCert::try_from(certificate) else { return false };
-    // The library has no type for this reason. Should its name change, the customer reads the verifier's own.
+    // The library has no type for this reason. If its name changes, the customer reads the library's own reason.
     PublicEncryptingKey::from_der(&certificate.subject_public_key_info())
         .is_err_and(|rejected| rejected.to_string() == "TooSmall")
 }

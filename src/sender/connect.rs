@@ -1,4 +1,4 @@
-//! From addresses that were judged to a connection that is ready for requests: TCP, TLS, HTTP/1.1.
+//! Opens connections that are ready for requests (TCP, TLS, HTTP/1.1), only to addresses that were checked.
 
 use std::{
     collections::VecDeque,
@@ -27,17 +27,17 @@ use super::{
     stream::{Stream, Watch},
 };
 
-/// The next address is tried when the one before has not answered within this (RFC 8305 recommends 250 ms).
+/// The time without an answer after which the next address is tried (RFC 8305 recommends 250 ms).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
-/// An answer's headers may be this large: as much as common servers and clients allow. No more is read of anything before
-/// it is dealt with.
+/// The largest size of a response's headers: as much as common servers and clients allow. It is also the most that is
+/// read ahead of anything.
 const HEADERS_BYTES: usize = 16 * 1024;
 
 /// A request as HTTP sends it.
 pub(super) type Message = http::Request<Full<Bytes>>;
 
-/// One HTTP/1.1 connection. Dropped, it closes once what it was doing is done; see [`Connection::abort`].
+/// One HTTP/1.1 connection. If dropped, it closes after it finishes its present work; see [`Connection::abort`].
 #[derive(Debug)]
 pub(super) struct Connection {
     http: http1::SendRequest<Full<Bytes>>,
@@ -46,21 +46,22 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// HTTP over what TLS agreed on.
+    /// Starts HTTP on a TLS connection.
     pub(super) async fn over(tls: TlsStream<TcpStream>) -> Result<Self, hyper::Error> {
         let watch = Watch::default();
         let stream = TokioIo::new(Stream::new(tls, watch.clone()));
-        // Headers are at most 100. That is the library's default; to say so costs a µs an answer, for then they are no longer
-        // kept on the stack.
+        // A response has at most 100 headers. That is the library's default. Setting it explicitly would cost 1 µs for
+        // each response, because the headers are then no longer kept on the stack.
         let (http, serving) = http1::Builder::new().max_buf_size(HEADERS_BYTES).handshake(stream).await?;
         let task = tokio::spawn(async move {
-            // The request on the connection gets the error.
+            // Ignore the error here: the request on the connection gets it.
             let _ = serving.await;
         });
         Ok(Self { http, task, watch })
     }
 
-    /// Sends a request whose answer's body may have this many bytes. A request of which nothing was sent is in the error.
+    /// Sends a request; the body of its response may have `body_max_bytes`. If nothing was sent, the error contains the
+    /// request.
     pub(super) fn send(
         &mut self,
         message: Message,
@@ -71,21 +72,21 @@ impl Connection {
         self.http.try_send_request(message)
     }
 
-    /// Whether anything of an answer came.
+    /// Whether any byte of a response came.
     pub(super) fn answered(&self) -> bool {
         self.watch.answered()
     }
 
-    /// Whether the request was sent and its answer read to the end, so that another request may follow.
+    /// Whether the request was sent and its response read to the end, so that another request may follow.
     pub(super) async fn is_ready(&self) -> bool {
         if !self.http.is_ready() {
-            // The answer's end may have been read by its task, which then had no turn to say that it is ready.
+            // The connection's task may have read the end of the response without a turn to report that it is ready.
             tokio::task::yield_now().await;
         }
         self.http.is_ready()
     }
 
-    /// Ends it without the farewell that an endpoint which reads nothing would never take.
+    /// Ends the connection at once, without TLS's closing message: an endpoint that reads nothing would never take it.
     pub(super) fn abort(&self) {
         self.task.abort();
     }
@@ -97,7 +98,7 @@ impl Closable for Connection {
     }
 }
 
-/// Connects to whichever address answers first; the next one is tried when the one before fails or takes long.
+/// Connects to the address that answers first. The next one is tried when the one before fails or takes long.
 pub(super) async fn dial(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
     if let [address] = addresses {
         return dial_one(SocketAddr::new(*address, port)).await;
@@ -111,7 +112,7 @@ pub(super) async fn dial(addresses: &[IpAddr], port: u16) -> io::Result<TcpStrea
             None if dialled.is_empty() => return Err(failure),
             None => {}
         }
-        // No more sockets than the lookup took.
+        // Use no more sockets than the lookup did.
         if latest.len() > 2 {
             latest.pop_front().inspect(AbortHandle::abort);
         }
@@ -144,8 +145,8 @@ async fn dial_one(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Whether this machine has an address to reach that one from. Where it has none, the system gives the same error as
-/// where all local ports are taken. Nothing is sent.
+/// Whether this machine has an address from which to reach `address`. If it has none, the system gives the same error
+/// as if all local ports were taken. Nothing is sent.
 async fn is_routed(address: SocketAddr) -> bool {
     let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) };
     match UdpSocket::bind(SocketAddr::new(any, 0)).await {

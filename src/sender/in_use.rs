@@ -1,5 +1,5 @@
-//! Connections that are out of the pool: being opened, or with a request on them. However an attempt ends, even by its
-//! deadline, the pool's books stay right, because a [`Line`] tells the pool when it is dropped.
+//! Connections that are out of the pool: being opened, or with a request on them. A [`Line`] tells the pool when it is
+//! dropped, so the pool's books stay right however an attempt ends, even by its deadline.
 
 use std::{
     sync::{
@@ -38,7 +38,7 @@ pub(super) struct Line {
     state: State,
     born: Instant,
     pub(super) is_reused: bool,
-    /// Since when an answer is awaited, of which nothing is known yet.
+    /// The time at which the request was sent, while the fate of its response is open.
     sent: Option<Instant>,
 }
 
@@ -59,7 +59,7 @@ impl Connections {
         self.0.pool.lock()
     }
 
-    /// An idle connection that brought an answer `since` then, or the right to open one.
+    /// An idle connection that brought a response after `since`, or the right to open one.
     pub(super) fn take(&self, name: &str, since: Option<Instant>) -> Result<Line, NotMade> {
         let now = Instant::now();
         let (name, kept) = self.pool().take(name, since, now)?;
@@ -71,7 +71,7 @@ impl Connections {
         Ok(Line { connections, name, state, born, is_reused, sent: None })
     }
 
-    /// Has idle connections closed in time, until nothing is left to look after.
+    /// Starts a task that closes idle connections in time, until nothing is left to look after.
     fn sweep(&self) {
         let shared = Arc::downgrade(&self.0);
         tokio::spawn(async move {
@@ -93,7 +93,7 @@ impl Line {
         matches!(self.state, State::Open(_))
     }
 
-    /// The name was looked up.
+    /// Notes that the name was looked up.
     pub(super) fn looked_up(&mut self) {
         self.state = State::Connecting;
         self.connections.pool().looked_up(&self.name, Instant::now());
@@ -104,12 +104,13 @@ impl Line {
         self.state = State::Open(connection);
     }
 
-    /// The host refused the connection, or ended it before the handshake was done. Whether that is its limit.
+    /// Notes that the host refused the connection, or ended it before the handshake was done. Returns whether that is
+    /// its limit.
     pub(super) fn refused(&self) -> bool {
         self.connections.pool().refused(&self.name, Instant::now())
     }
 
-    /// Whether anything of an answer came.
+    /// Whether any byte of a response came.
     pub(super) fn has_answer(&self) -> bool {
         matches!(&self.state, State::Open(connection) if connection.answered())
     }
@@ -121,7 +122,8 @@ impl Line {
         connections.take(&name, Some(Instant::now()))
     }
 
-    /// Sends a request whose answer's body may have this many bytes. A request of which nothing was sent is in the error.
+    /// Sends a request; the body of its response may have `body_max_bytes`. If nothing was sent, the error contains the
+    /// request.
     pub(super) async fn send(
         &mut self,
         message: Message,
@@ -139,7 +141,8 @@ impl Line {
         met
     }
 
-    /// Puts it back after a whole answer, if another request may follow; the host keeps it open for `keep_alive`.
+    /// Puts the connection back after a whole response, if another request may follow. The host keeps it open for
+    /// `keep_alive`.
     pub(super) async fn put_back(mut self, keep_alive: Option<Duration>) {
         let State::Open(connection) = &self.state else { return };
         if connection.is_ready().await

@@ -1,19 +1,20 @@
-//! One attempt: one HTTP request to an address a stranger typed in, from the name's lookup to the outcome.
+//! One attempt: one HTTP request to an address that a stranger typed in, from the lookup of the name to the outcome.
 //!
-//! [`Sender::attempt`] reads top to bottom. What goes wrong at the endpoint is an [`Outcome`], never an error.
+//! [`Sender::attempt`] reads top to bottom. A fault of the endpoint is an [`Outcome`], never an error.
 //!
-//! These must never happen here: a connection to an address that `domain::address` has not passed; a redirect or a
-//! proxy followed; a request sent twice; a path, a query or a secret in a text, a log line or a `Debug`; an endpoint
-//! blamed for a connection that was ours to judge, or for what this machine lacks.
+//! This module must never connect to an address that `domain::address` has not passed; follow a redirect or a proxy;
+//! send a request twice; put a path, a query or a secret into a text, a log line or a `Debug`; or blame an endpoint for
+//! a connection that broke through our fault, or for a shortage of this machine.
 //!
-//! * `request.rs` says what is sent;
+//! * `request.rs` builds the request;
 //! * `pool` decides which connection a request uses and how many there may be; `in_use.rs` holds those that are in use;
-//! * `connect.rs` opens connections, `stream.rs` bounds what they bring and reads what came before they broke;
-//! * `resolve` looks names up and has every address judged; only judged addresses are ever dialled;
-//! * `tls.rs` says which certificates are believed, `chain.rs` why one is not;
-//! * `progress.rs` knows what an attempt is doing and how long each part took;
+//! * `connect.rs` opens connections; `stream.rs` bounds the bytes that they bring, and reads those that came before
+//!   they broke;
+//! * `resolve` looks names up and has every address checked; only checked addresses are ever dialled;
+//! * `tls.rs` decides which certificates to trust; `chain.rs` says why one is refused;
+//! * `progress.rs` tracks the phase of an attempt and the time of each part;
 //! * `shortage.rs` tells this machine's own troubles from the endpoint's;
-//! * `fault.rs` puts library errors into the customer's words.
+//! * `fault.rs` translates library errors into the texts that customers read.
 
 mod chain;
 mod connect;
@@ -82,16 +83,17 @@ struct Shared {
 pub struct Attempt {
     /// Its outcome.
     pub outcome: Outcome,
-    /// From its start until the response body was read as far as it is read, or the attempt was given up.
+    /// The time from its start until the response body was read (as far as it is read), or the attempt was given up.
     pub duration: Duration,
-    /// How long each part took.
+    /// The time of each part.
     pub phases: Phases,
 }
 
 impl Attempt {
-    /// A request never goes without its authentication. That a key is missing here may be this worker's fault alone, in the
-    /// middle of a rotation for example, so it is attempted again; what no key opens fails at once. Either way it ends
-    /// among the failed deliveries, whole, to be redelivered when the keys are right.
+    /// The result if the credentials cannot be used: a request never goes without its authentication. If this worker
+    /// lacks a key, the attempt is repeated, because other workers may have it, for example in the middle of a
+    /// rotation. A secret that no key opens fails at once. In either case the delivery ends among the failed ones,
+    /// whole, and can be redelivered when the keys are right.
     pub fn without_credentials(error: &SecretsError) -> Self {
         let fault = NetworkFault::NoCredentials;
         let outcome = match error {
@@ -102,24 +104,25 @@ impl Attempt {
     }
 }
 
-/// Why no attempt was made. It says nothing of the endpoint, and costs the delivery no attempt: it is to be tried again.
+/// The reason why no attempt was made. It says nothing about the endpoint, and costs the delivery no attempt: try again
+/// later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotMade {
-    /// This machine or this process lacks what a request takes, such as a file descriptor.
+    /// This machine or this process lacks something that a request needs, such as a file descriptor.
     #[error("{0}")]
     Lacking(&'static str),
-    /// There is no name server, or none that answers anything.
+    /// There is no name server, or none answers.
     #[error("{0}")]
     NoNameServer(&'static str),
-    /// The host allows no more connections than are open, as far as is known, and all of them have a request.
+    /// As far as is known, the host allows no more connections than are open, and all of them have a request.
     #[error("the endpoint's host allows no more connections")]
     HostFull,
 }
 
-/// Why no [`Sender`] could be made: something is wrong with the settings or with this machine.
+/// The reason why no [`Sender`] could be made: a fault in the settings or of this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum SenderError {
-    /// `egress.allow` names what is neither a network nor a host.
+    /// `egress.allow` has an entry that is neither a network nor a host.
     #[error(transparent)]
     Allow(#[from] AllowListError),
     /// `egress.extra_ca` could not be read.
@@ -130,7 +133,7 @@ pub enum SenderError {
         /// Its fault.
         source: io::Error,
     },
-    /// `egress.extra_ca` holds no certificate that could be trusted.
+    /// `egress.extra_ca` contains no usable certificate.
     #[error("egress.extra_ca: {} holds no usable certificate in PEM", path.display())]
     NoExtraCa {
         /// The file.
@@ -152,7 +155,8 @@ impl SenderError {
 }
 
 impl Sender {
-    /// A sender that dials only public addresses, and those that `egress.allow` names. Reads the system's certificates once, and its name servers again when they change.
+    /// A sender that dials only public addresses, and those that `egress.allow` names. It reads the system's
+    /// certificates once, and the system's name servers again when they change.
     pub fn new(delivery: &config::Delivery, egress: &config::Egress, dns: &config::Dns) -> Result<Self, SenderError> {
         let limits = Limits { idle_per_host: egress.idle_connections_per_host, total: egress.max_connections };
         Ok(Self(Arc::new(Shared {
@@ -164,11 +168,11 @@ impl Sender {
         })))
     }
 
-    /// Sends one request and waits for its outcome, `delivery.timeout` at most. What goes wrong at the endpoint is the
+    /// Sends one request and waits for its outcome, for `delivery.timeout` at most. A fault of the endpoint is an
     /// outcome.
     ///
     /// # Errors
-    /// No attempt was made, and the endpoint is not to blame.
+    /// If no attempt was made, for which the endpoint is not to blame.
     pub async fn attempt(&self, request: Request) -> Result<Attempt, NotMade> {
         let mut progress = Progress::begin();
         let exchange = timeout_at(progress.began + self.0.timeout, self.exchange(request, &mut progress));
@@ -185,12 +189,12 @@ impl Sender {
         Ok(Attempt { outcome: met?, duration: progress.began.elapsed(), phases: progress.phases })
     }
 
-    /// How many more requests a [`host`] would take now, as far as its limit on connections is known.
+    /// The number of further requests that a [`host`] would take now, as far as its limit on connections is known.
     pub fn room(&self, host: &str) -> usize {
         self.0.connections.pool().room(host, Instant::now())
     }
 
-    /// Sends the request and reads its answer.
+    /// Sends the request and reads its response.
     async fn exchange(&self, request: Request, progress: &mut Progress) -> Result<Outcome, NotMade> {
         if let Some(why) = refusal(&request.url) {
             return Ok(Outcome::Refused(why));
@@ -211,18 +215,18 @@ impl Sender {
                 Err(error) => error,
             };
             match error.take_message().filter(|_| line.is_reused) {
-                // The connection had ended; nothing was sent.
+                // The connection had ended, and nothing was sent.
                 Some(unsent) => (message, line) = (unsent, line.anew()?),
                 None => return fault::no_answer(&error.into_error(), line.has_answer(), progress),
             }
         };
         let status = answer.status();
         if status.is_informational() {
-            // 101: the endpoint speaks another protocol from here on, which nobody asked it to.
+            // 101: the endpoint switches to another protocol, which the request did not ask for.
             let why = format!("status {} as the final one", status.as_u16());
             return Ok(Outcome::NetworkError(NetworkFault::InvalidResponse(why)));
         }
-        // The headers were complete, so the outcome stands, whatever becomes of the body.
+        // The headers are complete, so the outcome is certain. The body does not matter.
         progress.answered(status.as_u16());
         let keep_alive = keep_alive(answer.headers());
         if read_away(answer.into_body(), self.0.response_max_bytes).await {
@@ -231,7 +235,7 @@ impl Sender {
         Ok(Outcome::Response { status: status.as_u16() })
     }
 
-    /// Opens a connection to an address of the URL's host that was judged; or what came of that.
+    /// Opens a connection to a checked address of the URL's host. The error is the attempt's result.
     async fn open(&self, line: &mut Line, url: &Url, progress: &mut Progress) -> Result<(), Result<Outcome, NotMade>> {
         let connected = self.connect(line, url, progress).await;
         let error = match connected {
@@ -267,9 +271,9 @@ impl Sender {
     }
 }
 
-/// Why this URL gets no request at all, before any name is looked up.
+/// The reason why this URL gets no request at all, before any name is looked up.
 ///
-/// An IP address is no name that could be looked up and judged: refused, always.
+/// An IP address is always refused, because it is not a name that can be looked up and checked.
 fn refusal(url: &Url) -> Option<String> {
     if url.scheme() != "https" {
         return Some(format!("{}: requests are sent with https only", url.scheme()));
@@ -282,20 +286,20 @@ fn refusal(url: &Url) -> Option<String> {
     }
 }
 
-/// The host of a URL and its port, if that is not 443: by them connections are kept.
+/// The host of a URL, and its port if that is not 443. It is the key under which connections are kept.
 pub fn host(url: &Url) -> &str {
     &url[Position::BeforeHost..Position::AfterPort]
 }
 
-/// For how long the endpoint keeps the connection open when it is idle, if it says so: `Keep-Alive: timeout=5`.
+/// The time for which the endpoint keeps an idle connection open, if it says so: `Keep-Alive: timeout=5`.
 fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     let parameters = headers.get("keep-alive")?.to_str().ok()?.split(',');
     let seconds = parameters.map(str::trim).find_map(|parameter| parameter.strip_prefix("timeout="))?;
     seconds.parse().ok().map(Duration::from_secs)
 }
 
-/// Reads a body to its end, so that its connection can be used again; one of more than `max_bytes` is dropped, and
-/// its connection with it. Whether it was read to its end.
+/// Reads a body to its end, so that its connection can be used again. A body of more than `max_bytes` is dropped, and
+/// its connection with it. Returns whether the body was read to its end.
 async fn read_away(mut body: Incoming, max_bytes: u64) -> bool {
     if body.size_hint().exact().is_some_and(|announced| announced > max_bytes) {
         return false;
@@ -312,8 +316,8 @@ async fn read_away(mut body: Incoming, max_bytes: u64) -> bool {
 }
 
 impl Request {
-    /// As HTTP sends it, if the URL can be a request's; and that. What every delivery carries wins over the caller's
-    /// headers.
+    /// The URL, and the request as HTTP sends it; `None` if the URL cannot be used for a request. The headers of every
+    /// delivery replace the caller's.
     fn into_http(self) -> Option<(Url, Message)> {
         let mut http = http::Request::new(Full::new(self.body));
         *http.method_mut() = Method::POST;
@@ -328,7 +332,7 @@ impl Request {
 }
 
 impl fmt::Debug for Request {
-    /// Host and sizes: the path, the query, the headers' values and the body are the customer's.
+    /// Shows only the host and sizes: path, query, header values and body are the customer's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("host", &self.url.host_str())

@@ -16,8 +16,8 @@ use crate::{
     secrets::{SecretSlot, SecretsError, Vault},
 };
 
-/// As many headers as a request has in the end, at most: those made here, those that every request has, and two that the HTTP
-/// client adds.
+/// The most headers of a complete request: those made here, those that every request has, and two that the HTTP client
+/// adds.
 const HEADERS: usize = 8;
 
 /// One request, with its destination.
@@ -28,16 +28,16 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The envelope, byte for byte as it was pushed.
     pub body: Bytes,
-    /// Of the connections that are open, only one that brought an answer within this time may be used. That of a later
-    /// attempt is no longer than the wait before it, so that the connection worked after the attempt before failed.
+    /// Only an open connection that brought a response within this time may be used. For a later attempt, this time is
+    /// no longer than the wait before it, so that the connection has worked since the last attempt failed.
     pub answered_within: Option<Duration>,
 }
 
 impl Request {
     /// An event's request to a webhook, made at `unix_seconds`.
     ///
-    /// `webhook-id` is the event's, the same for every attempt, so that a receiver can drop duplicates;
-    /// `webhook-timestamp` is the attempt's.
+    /// `webhook-id` is the event's id, the same for every attempt, so that a receiver can drop duplicates.
+    /// `webhook-timestamp` is the time of the attempt.
     pub fn to_webhook(
         vault: &Vault,
         (account, webhook): (&AccountId, &Webhook),

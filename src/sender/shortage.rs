@@ -1,10 +1,10 @@
-//! Shortages of this machine. They say nothing of the endpoint, and must not be charged to it.
+//! Shortages of this machine. They say nothing about the endpoint, and must not be charged to it.
 
 use std::io;
 
 use rustix::io::Errno;
 
-/// The thing that this machine ran out of, if that is the error.
+/// The resource that this machine ran out of, if that is the error.
 pub(super) fn lacking(error: &io::Error) -> Option<&'static str> {
     Some(match Errno::from_io_error(error)? {
         Errno::MFILE | Errno::NFILE => "no file descriptor is left",

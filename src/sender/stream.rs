@@ -1,7 +1,7 @@
-//! One connection's bytes, bounded and watched.
+//! The bytes of one connection, bounded and watched.
 //!
-//! An endpoint may send its answer before it has read the request, and close: then writing fails while the answer lies
-//! there to be read. So an error of writing is not passed on; reading tells how the connection ended.
+//! An endpoint may send its response before it has read the request, and close. Then writing fails while the response
+//! can still be read. So a write error is not passed on; reading shows how the connection ended.
 
 use std::{
     io,
@@ -20,10 +20,11 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-/// Bytes that an answer may bring besides its body: headers, interim answers, the frames of chunks.
+/// The most bytes of a response besides its body: headers, interim responses, the framing of chunks.
 const BESIDES_BYTES: u64 = 1024 * 1024;
 
-/// The kind of error that ends a connection which brings more than an answer may. No system gives this one for a socket.
+/// The kind of error that ends a connection if it brings more bytes than a response may have. No system uses this kind
+/// for a socket.
 pub(super) const TOO_MUCH: io::ErrorKind = io::ErrorKind::QuotaExceeded;
 
 /// The state of a connection while a request is on it; clones share it.
@@ -32,23 +33,23 @@ pub(super) struct Watch(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The bytes that the answer may still bring.
+    /// The bytes that the response may still bring.
     left_bytes: AtomicU64,
-    /// Whether anything of an answer came.
+    /// Whether any byte of a response came.
     answered: AtomicBool,
-    /// The connection was idle: look whether it still lives before anything is sent.
+    /// Whether the connection was idle, so that it must be checked before anything is sent.
     look: AtomicBool,
 }
 
 impl Watch {
-    /// A request is to be sent, whose answer's body may have this many bytes.
+    /// Prepares for a request; the body of its response may have `body_max_bytes`.
     pub(super) fn begin(&self, body_max_bytes: u64, reused: bool) {
         self.0.left_bytes.store(body_max_bytes.saturating_mul(2).saturating_add(BESIDES_BYTES), Relaxed);
         self.0.answered.store(false, Relaxed);
         self.0.look.store(reused, Relaxed);
     }
 
-    /// Whether anything of an answer came.
+    /// Whether any byte of a response came.
     pub(super) fn answered(&self) -> bool {
         self.0.answered.load(Relaxed)
     }
@@ -65,7 +66,7 @@ impl Watch {
 pub(super) struct Stream {
     tls: TlsStream<TcpStream>,
     watch: Watch,
-    /// Writing failed: what is written goes nowhere.
+    /// Whether writing failed. Then further writes are discarded.
     broken: bool,
 }
 
@@ -74,8 +75,8 @@ impl Stream {
         Self { tls, watch, broken: false }
     }
 
-    /// Whether an idle connection ended, or brought what nobody asked for. The runtime hears of that from the system with
-    /// a delay in which a request could still be sent, so the socket itself is asked.
+    /// Whether an idle connection ended, or brought bytes that no request asked for. The runtime learns of that from
+    /// the system with a delay in which a request could still be sent, so this asks the socket itself.
     fn has_ended(&self) -> bool {
         let (tcp, _) = self.tls.get_ref();
         let mut byte = [0];
@@ -102,7 +103,8 @@ impl AsyncRead for Stream {
         if came > 0 {
             self.watch.came(came)?;
         }
-        // The HTTP library reads before it takes a request; an end that it reads there gives the request back unsent.
+        // The HTTP library reads before it takes a request. If that read returns the end, the request is given back
+        // unsent.
         if read.is_pending() && self.watch.0.look.swap(false, Relaxed) && self.has_ended() {
             return Poll::Ready(Ok(()));
         }

@@ -1,7 +1,7 @@
-//! Which endpoints are believed to be who they say they are.
+//! The TLS settings of all attempts, above all the certificate authorities to trust.
 //!
-//! TLS 1.2 or newer, certificates verified against the system's authorities; where a system has none (a bare
-//! container), against Mozilla's list as it was when this program was built. `egress.extra_ca` adds to either.
+//! TLS is 1.2 or newer. Certificates are verified against the system's authorities, or, if the system has none (a bare
+//! container), against Mozilla's list from when this program was built. `egress.extra_ca` adds to either.
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -16,10 +16,10 @@ use rustls::{
 use super::{SenderError, chain::ChainVerifier};
 use crate::domain::text::without_mark;
 
-/// Sessions kept for resumption. The library keeps up to 8 for a host, so that this is 512 hosts.
+/// The sessions kept for resumption. The library keeps up to 8 for a host, so this is enough for 512 hosts.
 const SESSIONS: usize = 4096;
 
-/// TLS as every attempt speaks it.
+/// The TLS configuration of all attempts.
 pub(super) fn client_config(extra_ca: Option<&Path>) -> Result<ClientConfig, SenderError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(extra_ca)?), provider.clone())

@@ -1,11 +1,11 @@
-//! Which connection a request uses, and how many connections there may be.
+//! The pool decides which connection a request uses, and how many connections there may be.
 //!
-//! A connection carries one request at a time. *In use* they are bounded by the worker's places and by what the host has
-//! shown to allow; *idle* ones by [`Limits`]. This file only keeps the books: it opens nothing and reads no clock.
+//! A connection carries one request at a time. Connections *in use* are bounded by the worker's places and by the
+//! host's learnt limit; *idle* ones by [`Limits`]. This file only keeps the books: it opens nothing and reads no clock.
 //!
-//! A host's limit is learnt: a connection that is refused while others to that host work tells that the host allows no
-//! more than those. The bound is tried upwards by one, at first soon, for a server that just restarts refuses for a moment
-//! only, and after some refusals once a minute. After a try that succeeds the next one follows at once.
+//! A host's limit is learnt. If a connection is refused while others to the host work, the host allows no more than
+//! those. The bound is then tried upwards by one: soon at first, because a restarting server refuses only for a moment,
+//! and once a minute after some refusals. After a successful try, the next one follows at once.
 
 use std::{collections::HashMap, collections::VecDeque, sync::Arc, time::Duration};
 
@@ -13,26 +13,27 @@ use tokio::time::Instant;
 
 use super::NotMade;
 
-/// No connection is used for longer, so that names are looked up and judged again.
+/// The longest time for which a connection is used, so that names are looked up and checked again.
 const AGE_MAX: Duration = Duration::from_mins(5);
-/// An idle connection is kept for this long: below the 60 to 90 s after which servers and address translators commonly
-/// drop one themselves.
+/// The time for which an idle connection is kept: less than the 60 to 90 s after which servers and address translators
+/// commonly drop one.
 const IDLE_MAX: Duration = Duration::from_secs(30);
-/// How often connections that are idle for too long are looked for.
+/// The interval at which connections that were idle for too long are looked for.
 pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// A host that answered within this is alive: a connection that it refuses says something of its limit.
+/// The time within which a host must have answered to count as alive. Only then does a refusal tell its limit.
 const ANSWERED_LATELY: Duration = Duration::from_secs(10);
-/// A learnt bound is tried upwards this long after the first refusal, and after each twice as late, up to a minute.
+/// The time after the first refusal after which a learnt bound is tried upwards. It doubles with each refusal, up to a
+/// minute.
 const TRY_AFTER: Duration = Duration::from_secs(5);
 const TRY_AFTER_MOST: Duration = Duration::from_mins(1);
-/// A bound is forgotten when a host that was asked has not answered for this long.
+/// The time without an answer to any request after which a host's bound is forgotten.
 const BOUND_HOLDS: Duration = Duration::from_mins(1);
-/// Two reused connections that fail within this time are a habit of the host: for as long, none is reused.
+/// If two reused connections fail within this time, it is a habit of the host, and none is reused for the same time.
 const HABIT: Duration = Duration::from_mins(1);
-/// A host without connections is forgotten when it was not seen for this long.
+/// The time after which a host without connections is forgotten if it was not seen.
 const FORGET: Duration = Duration::from_mins(10);
 
-/// The lookup of a name takes two sockets, one more than the connection.
+/// The sockets that a lookup takes: one more than the connection.
 const SOCKETS_TO_LOOK_UP: usize = 2;
 
 /// The settings `egress.idle_connections_per_host` and `egress.max_connections`.
@@ -44,7 +45,7 @@ pub(super) struct Limits {
 
 /// A connection, or a test's stand-in.
 pub(super) trait Closable {
-    /// Whether the other side closed it, or sent what nobody asked for.
+    /// Whether the other side closed it, or sent bytes that no request asked for.
     fn is_closed(&self) -> bool;
 }
 
@@ -53,7 +54,7 @@ pub(super) trait Closable {
 pub(super) struct Pool<C> {
     limits: Limits,
     hosts: HashMap<Arc<str>, Host<C>>,
-    /// Sockets in all.
+    /// The number of all sockets.
     sockets: usize,
 }
 
@@ -61,19 +62,19 @@ pub(super) struct Pool<C> {
 #[derive(Debug)]
 struct Host<C> {
     name: Arc<str>,
-    /// The least recently used first.
+    /// The idle connections, the least recently used first.
     idle: VecDeque<Kept<C>>,
     in_use: usize,
     opening: usize,
-    /// Of those, the ones whose name is being looked up.
+    /// The number of those whose name is being looked up.
     looking_up: usize,
     bound: Option<Bound>,
-    /// When it answered last, and when it did on a reused connection.
+    /// The time of its last answer, and of its last answer on a reused connection.
     answered: Option<Instant>,
     reused_answered: Option<Instant>,
-    /// Since when requests have gone without an answer.
+    /// The time since which requests have had no answer.
     unanswered: Option<Instant>,
-    /// When a reused connection failed last, and until when none is reused.
+    /// The time at which a reused connection last failed, and the time until which none is reused.
     failed: Option<Instant>,
     reuse_from: Option<Instant>,
     seen: Instant,
@@ -82,9 +83,9 @@ struct Host<C> {
 /// The limit of a host, as far as it is known.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
-    /// Connections.
+    /// The most connections.
     most: usize,
-    /// When one more is tried, and how long after the last refusal that is.
+    /// The time at which one more is tried, and the wait from the last refusal to then.
     try_at: Instant,
     after: Duration,
 }
@@ -103,9 +104,9 @@ impl<C: Closable> Pool<C> {
         Self { limits, hosts: HashMap::new(), sockets: 0 }
     }
 
-    /// A connection for a request: the most recently used idle one that brought an answer `since` then, or else the right
-    /// to open one (`None`). At a bound, an idle connection is closed to make room. With the pool's own copy
-    /// of the name.
+    /// A connection for a request: the most recently used idle one that brought a response after `since`, or else the
+    /// right to open one (`None`). At a bound, an idle connection is closed to make room. Also returns the pool's own
+    /// copy of the name.
     pub(super) fn take(
         &mut self,
         name: &str,
@@ -133,12 +134,12 @@ impl<C: Closable> Pool<C> {
         Ok((name, None))
     }
 
-    /// The name of a connection that is being opened was looked up.
+    /// Notes that the name for a connection that is being opened was looked up.
     pub(super) fn looked_up(&mut self, name: &str, now: Instant) {
         self.with(name, now, |host| host.looking_up -= 1);
     }
 
-    /// A connection is open.
+    /// Notes that a connection is open.
     pub(super) fn opened(&mut self, name: &str, now: Instant) {
         self.with(name, now, |host| {
             (host.opening, host.in_use) = (host.opening - 1, host.in_use + 1);
@@ -149,18 +150,18 @@ impl<C: Closable> Pool<C> {
         });
     }
 
-    /// A connection that was in use, or that was not open yet, is gone.
+    /// Notes that a connection in use, or one that was being opened, is gone.
     pub(super) fn ended(&mut self, name: &str, was_open: bool, now: Instant) {
         self.with(name, now, |host| {
             *(if was_open { &mut host.in_use } else { &mut host.opening }) -= 1;
             if host.in_use + host.opening == 0 {
-                // Nothing is asked any more.
+                // No request is open any longer.
                 host.unanswered = None;
             }
         });
     }
 
-    /// The headers of an answer came.
+    /// Notes that the headers of a response came.
     pub(super) fn answered(&mut self, name: &str, reused: bool, now: Instant) {
         self.with(name, now, |host| {
             host.answered = Some(now);
@@ -171,7 +172,7 @@ impl<C: Closable> Pool<C> {
         });
     }
 
-    /// A connection in use becomes idle after a whole answer. The host keeps it open for `keep_alive`, if it says so.
+    /// Makes a connection idle after a whole response. The host keeps it open for `keep_alive`, if it says so.
     pub(super) fn put_back(
         &mut self,
         name: &str,
@@ -180,7 +181,8 @@ impl<C: Closable> Pool<C> {
         keep_alive: Option<Duration>,
         now: Instant,
     ) {
-        // A second less than the host, so that a request does not meet a connection that is just being closed.
+        // Keep it for a second less than the host does, so that a request does not meet a connection that is just being
+        // closed.
         let keep = keep_alive.map_or(IDLE_MAX, |said| said.saturating_sub(Duration::from_secs(1)).min(IDLE_MAX));
         let until = (now + keep).min(born + AGE_MAX);
         let full = self.sockets > self.limits.total;
@@ -192,8 +194,8 @@ impl<C: Closable> Pool<C> {
         });
     }
 
-    /// A connection was refused, reset or closed before its handshake ended. Whether that is the host's limit on
-    /// connections, so that no attempt was made.
+    /// Notes that a connection was refused, reset or closed before its handshake ended. Returns whether that is the
+    /// host's limit on connections, so that no attempt was made.
     pub(super) fn refused(&mut self, name: &str, now: Instant) -> bool {
         self.with(name, now, |host| {
             host.idle.retain(|kept| !kept.connection.is_closed());
@@ -205,15 +207,15 @@ impl<C: Closable> Pool<C> {
                 let (most, after) = before.unwrap_or((alive, TRY_AFTER));
                 host.bound = Some(Bound { most: if is_try { most } else { alive }, try_at: now + after, after });
             } else if host.opening == 1 && (alive == 0 || host.bound(now).is_none()) {
-                // It takes no connections at all, or answers none, so that the bound explains nothing.
+                // The host accepts no connections at all, or answers nothing, so a bound explains nothing.
                 host.bound = None;
             }
             limited
         })
     }
 
-    /// A request that was sent at `sent` on a reused connection ended before the first byte of an answer. That may be
-    /// because the connection was dead, and then so are the others. A connection that was merely `silent` says nothing if
+    /// Notes that a request sent at `sent` on a reused connection ended before the first byte of a response. The
+    /// connection may have been dead, and then so are the others. A connection that was merely `silent` says nothing if
     /// others were answered meanwhile.
     pub(super) fn failed(&mut self, name: &str, sent: Instant, silent: bool, now: Instant) {
         self.with(name, now, |host| {
@@ -227,19 +229,19 @@ impl<C: Closable> Pool<C> {
         });
     }
 
-    /// How many sockets are taken.
+    /// The number of sockets in use.
     #[cfg(test)]
     pub(super) fn sockets(&self) -> usize {
         self.sockets
     }
 
-    /// How many more requests the host would take now.
+    /// The number of further requests that the host would take now.
     pub(super) fn room(&self, name: &str, now: Instant) -> usize {
         let bounded = self.hosts.get(name).filter(|host| host.bound.is_some());
         bounded.map_or(usize::MAX, |host| host.idle.len() + host.allowed(now).saturating_sub(host.open()))
     }
 
-    /// Closes the less recently used half of the idle connections, for the system has no files left.
+    /// Closes the less recently used half of the idle connections, because the system has no files left.
     pub(super) fn make_room(&mut self, now: Instant) {
         let idle: usize = self.hosts.values().map(|host| host.idle.len()).sum();
         for _ in 0..idle.div_ceil(2) {
@@ -247,12 +249,13 @@ impl<C: Closable> Pool<C> {
         }
     }
 
-    /// Closes what was idle for too long, and forgets hosts. Whether anything is left to look after.
+    /// Closes connections that were idle for too long, and forgets hosts. Returns whether anything is left to look
+    /// after.
     pub(super) fn sweep(&mut self, now: Instant) -> bool {
         self.hosts.retain(|_, host| {
             let before = host.sockets();
             host.idle.retain(|kept| now + SWEEP_EVERY < kept.until && !kept.connection.is_closed());
-            // More than are kept may be idle between two bursts; those were used a moment ago.
+            // Between two bursts, more connections than the limit may be idle; those were used a moment ago.
             let unused = host.idle.partition_point(|kept| kept.answered + SWEEP_EVERY <= now);
             host.idle.drain(..unused.min(host.idle.len().saturating_sub(self.limits.idle_per_host)));
             self.sockets -= before - host.sockets();
@@ -261,14 +264,14 @@ impl<C: Closable> Pool<C> {
         !self.hosts.is_empty()
     }
 
-    /// Closes the connection that was idle for the longest time; whether there was one.
+    /// Closes the connection that was idle for the longest time; returns whether there was one.
     fn close_least_used(&mut self, now: Instant) -> bool {
         let idle = self.hosts.iter().filter_map(|(name, host)| Some((host.idle.front()?.answered, name)));
         let Some(name) = idle.min().map(|(_, name)| name.clone()) else { return false };
         self.with(&name, now, |host| host.idle.pop_front()).is_some()
     }
 
-    /// Changes a host's books, and the sum of them.
+    /// Changes a host's books, and the totals with them.
     fn with<R>(&mut self, name: &str, now: Instant, change: impl FnOnce(&mut Host<C>) -> R) -> R {
         if !self.hosts.contains_key(name) {
             let name: Arc<str> = name.into();
@@ -314,7 +317,7 @@ impl<C: Closable> Host<C> {
         self.bound.filter(|_| self.unanswered.is_none_or(|since| now < since + BOUND_HOLDS))
     }
 
-    /// How many connections may be open.
+    /// The number of connections that may be open.
     fn allowed(&self, now: Instant) -> usize {
         self.bound(now).map_or(usize::MAX, |bound| bound.most + usize::from(now >= bound.try_at))
     }
@@ -323,7 +326,8 @@ impl<C: Closable> Host<C> {
         self.reuse_from.is_none_or(|from| now >= from)
     }
 
-    /// The most recently used idle connection that brought an answer `since` then. Those that ended are dropped.
+    /// The most recently used idle connection that brought a response after `since`. Connections that ended are
+    /// dropped.
     fn take_idle(&mut self, since: Option<Instant>, now: Instant) -> Option<Kept<C>> {
         while let Some(kept) = self.idle.pop_back() {
             if kept.connection.is_closed() || now >= kept.until {

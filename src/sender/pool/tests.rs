@@ -1,4 +1,4 @@
-//! The books alone: connections are stand-ins, and time is an argument.
+//! Tests of the books alone: connections are stand-ins, and time is an argument.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -34,7 +34,7 @@ impl Scene {
         self.now += Duration::from_secs(seconds);
     }
 
-    /// Opens a connection, which the host takes.
+    /// Opens a connection, which the host accepts.
     fn open(&mut self, host: &str) -> Result<Line, NotMade> {
         self.begin(host)?;
         self.pool.opened(host, self.now);
@@ -49,7 +49,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Tries to open a connection, which the host refuses: whether that is its limit.
+    /// Tries to open a connection, which the host refuses; returns whether that is its limit.
     fn refused(&mut self) -> Result<bool, NotMade> {
         self.begin(HOST)?;
         Ok(self.is_refused())
@@ -145,7 +145,7 @@ fn a_host_keeps_as_many_idle_connections_as_are_allowed_those_used_last() {
 }
 
 #[test]
-fn where_all_connections_are_taken_the_one_that_was_idle_for_the_longest_time_makes_room() {
+fn if_all_connections_are_taken_the_one_that_was_idle_for_the_longest_time_makes_room() {
     let mut scene = Scene::of(64, 4);
     for host in ["a:443", "b:443", "c:443"] {
         let line = scene.open(host).unwrap();
@@ -261,7 +261,7 @@ fn a_learnt_bound_is_tried_upwards_by_one_at_first_soon_then_once_a_minute_and_o
 }
 
 #[test]
-fn a_try_that_is_refused_says_nothing_against_the_bound_though_nothing_is_open_yet_and_no_answer_came_for_long() {
+fn a_refused_try_keeps_the_bound_even_if_nothing_is_open_yet_and_no_answer_came_for_long() {
     let mut scene = Scene::of(64, 1000);
     for line in scene.many(10) {
         scene.answer(HOST, line);
@@ -282,7 +282,7 @@ fn a_try_that_is_refused_says_nothing_against_the_bound_though_nothing_is_open_y
 }
 
 #[test]
-fn a_bound_is_forgotten_where_the_host_takes_nothing_or_answers_nothing_for_a_minute() {
+fn a_bound_is_forgotten_if_the_host_accepts_nothing_or_answers_nothing_for_a_minute() {
     let mut silent = Scene::of(64, 1000);
     let _lines = silent.many(2);
     silent.pool.answered(HOST, false, silent.now);

@@ -1,27 +1,27 @@
-//! From a host name to addresses that may be dialled.
+//! Resolves a host name to addresses that may be dialled.
 //!
-//! Every address that is known when dialling begins is judged, IPv4 and IPv6; one that is refused refuses the name. What is
-//! answered is what is dialled, so that a name cannot change its mind between the check and the connect. Names are asked
-//! for as they are, absolute: neither search domains nor the hosts file turn one name into another.
+//! Every address that is known when dialling begins is checked, IPv4 and IPv6. If one is refused, the name is refused.
+//! Exactly the addresses in the answer are dialled, so that a name cannot change between the check and the connect.
+//! Names are asked for as they are, absolute: neither search domains nor the hosts file turn one name into another.
 //!
-//! **One family alone.** Where one family is answered with addresses, the other has a moment more ([`OTHER_FAMILY`]). A
-//! later answer plays no part in this attempt: none of its addresses is dialled, so none needs to be judged. It is kept,
-//! and judged with the next attempt.
+//! **One family alone.** If one family is answered with addresses, the other has a moment more ([`OTHER_FAMILY`]). A
+//! later answer plays no part in this attempt: none of its addresses is dialled, so none needs to be checked. It is
+//! kept, and checked with the next attempt.
 //!
-//! **Several name servers** are asked at once. The first that knows the name counts; one that fails, refuses or denies the
-//! name does not outdo it.
+//! **Several name servers** are asked at once. The first that knows the name counts, even if others fail, refuse or
+//! deny the name.
 //!
-//! **Whose fault is a failure?** A question that is never answered, or only with a failure or a refusal, says that something
-//! is wrong with the name's zone, or with the name servers and the way to them. The first is the endpoint's fault, the second
-//! is ours. It is the endpoint's where some name server gave a useful answer (that a name has something, or does not exist)
-//! after the failure, the name was then asked for again, in vain, and a useful answer came once more: the servers worked
-//! before and after that question. To get one, probes are sent: they ask for the root, and about the name that was found last,
-//! because some servers serve just a few zones and refuse the root. Answers that this program keeps are no sign of life. Where
-//! no useful answer comes within [`JUDGED_WITHIN`], the fault is ours, and stays so until one does.
+//! **Whose fault is a failure?** If a question is never answered, or only with a failure or a refusal, something is
+//! wrong with the name's zone, or with the name servers and the way to them. The first is the endpoint's fault, the
+//! second is ours. It is the endpoint's fault if some name server gave a useful answer (that a name has something, or
+//! does not exist) after the failure, the name was then asked for again in vain, and another useful answer came: so the
+//! servers worked before and after that question. To get useful answers, probes are sent. They ask for the root, and
+//! about the name that was found last, because some servers serve just a few zones and refuse the root. Cached answers
+//! are no sign of life. If no useful answer comes within [`JUDGED_WITHIN`], the fault is ours until one comes.
 //!
 //! * `servers.rs` knows the name servers in use, and whether any answers usefully;
-//! * `system.rs` reads the system's;
-//! * `sockets.rs` opens sockets, and notes what happens at them.
+//! * `system.rs` reads the system's name servers;
+//! * `sockets.rs` opens sockets, and notes the answers that arrive.
 
 mod servers;
 mod sockets;
@@ -55,39 +55,40 @@ use crate::{
     },
 };
 
-/// The other family is waited for no longer than this once one has addresses. RFC 8305, 3, has 50 ms, for people who
-/// wait; here a refused address among the later ones is better known.
+/// The longest wait for the other family once one has addresses. RFC 8305, 3, has 50 ms, for people who wait; here it
+/// is better to learn of a refused address among the later ones.
 const OTHER_FAMILY: Duration = Duration::from_millis(250);
 
-/// A question is given up after this. It is sent several times meanwhile, should a packet be lost.
+/// The time after which a question is given up. It is sent several times meanwhile, in case a packet is lost.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
-/// So is the second one, which finds names at servers that take seconds to answer.
+/// The time after which the second question is given up. It finds names at servers that take seconds to answer.
 const AGAIN_TIMEOUT: Duration = Duration::from_millis(3500);
-/// No name server gave a useful answer for this long while a name was asked for: then none answers.
+/// The time without any useful answer, while a name is asked for, after which no name server counts as answering.
 const JUDGED_WITHIN: Duration = Duration::from_secs(5);
 /// The same after the second question, and still within an attempt of 10 s.
 const JUDGED_AGAIN_WITHIN: Duration = Duration::from_secs(9);
-/// A name server that works is heard within this, if attempts are short.
+/// The time within which a working name server answers, if attempts are short.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
-/// A probe is sent when a question is open for this long, or for a quarter of the time that an attempt has.
+/// The time after which a probe is sent while a question is open; or a quarter of an attempt's time, if that is
+/// shorter.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
-/// While no name server answers, a lookup takes no longer than this. Names whose answers are kept take less.
+/// The longest time of a lookup while no name server answers. Names with cached answers take less.
 const WHILE_SILENT: Duration = Duration::from_millis(20);
 
-/// At most this many addresses of each family are dialled, though all are judged: an attempt has time for few.
+/// The most addresses of each family that are dialled, although all are checked: an attempt has time for few.
 const DIALLED_PER_FAMILY: usize = 8;
 
 const NO_SERVER: &str = "no name server is configured";
 const NO_ANSWER: &str = "no name server answers";
 
-/// Looks names up and has their addresses judged.
+/// Looks names up and has their addresses checked.
 pub struct Resolver {
     servers: Servers,
     allow: AllowList,
     probe_after: Duration,
 }
 
-/// Why a name has no address to dial.
+/// The reason why a name has no address to dial.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
     /// An address was refused; the text says whose and why.
@@ -96,10 +97,10 @@ pub enum LookupError {
     /// This machine could not ask.
     #[error("{0}")]
     Unable(&'static str),
-    /// There is no name server, or none that answers anything.
+    /// There is no name server, or none answers.
     #[error("{0}")]
     NoServer(&'static str),
-    /// The lookup itself went wrong.
+    /// The lookup itself failed.
     #[error("{0}")]
     Failed(NetworkFault),
 }
@@ -109,17 +110,17 @@ type Found = Option<Result<Lookup, NetError>>;
 type Asking = Pin<Box<dyn Future<Output = Result<Lookup, NetError>> + Send>>;
 
 impl Resolver {
-    /// Asks the servers that the settings name, or the system's. An attempt has this much time in all.
+    /// A resolver that asks the servers in the settings, or the system's. `attempt` is the whole time of an attempt.
     pub fn new(dns: &config::Dns, allow: AllowList, attempt: Duration) -> Result<Self, SenderError> {
         let servers = Servers::new(&dns.servers, dns.resolv_conf.clone());
         let servers = servers.map_err(|error| SenderError::Dns(Box::new(error)))?;
         Ok(Self { servers, allow, probe_after: PROBE_AFTER.min(attempt / 4) })
     }
 
-    /// The addresses to dial for `host`, in order, all of them judged; at least one.
+    /// The addresses to dial for `host`, in order, all of them checked; at least one.
     ///
     /// # Errors
-    /// A lookup that failed, or an address that is not allowed: then none of them is.
+    /// If the lookup failed, or if one address is not allowed, which refuses all of them.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
         let (v4, v6) = self.look_up(host).await?;
         for address in v4.iter().chain(&v6) {
@@ -130,7 +131,7 @@ impl Resolver {
         Ok(in_turns(&v4, &v6))
     }
 
-    /// Tells whether a lookup that an attempt's deadline ended is our fault: no useful answer came since it began.
+    /// Whether a lookup that an attempt's deadline ended is our fault, because no useful answer came since it began.
     pub(super) fn silent_since(&self, began: Instant) -> Option<&'static str> {
         let is_silent = !self.servers.sockets.heard_since(began);
         if is_silent && began.elapsed() >= HEARD_WITHIN {
@@ -139,7 +140,7 @@ impl Resolver {
         is_silent.then_some(NO_ANSWER)
     }
 
-    /// All IPv4 and all IPv6 addresses of `host`; at least one in all.
+    /// All IPv4 and all IPv6 addresses of `host`; at least one altogether.
     async fn look_up(&self, host: &str) -> Result<(Vec<IpAddr>, Vec<IpAddr>), LookupError> {
         if host.trim_end_matches('.').eq_ignore_ascii_case("localhost") {
             return Ok((vec![Ipv4Addr::LOCALHOST.into()], Vec::new()));
@@ -186,7 +187,7 @@ impl Resolver {
         asking.await
     }
 
-    /// The addresses that were found, or whose fault it is that there are none.
+    /// The addresses that were found, or an error that says whose fault it is that there are none.
     fn conclude(
         &self,
         host: &str,
@@ -198,7 +199,7 @@ impl Resolver {
         let is_busy = failures.iter().any(|error| matches!(error, NetError::Busy));
         let busy = is_busy.then_some("too many names are being looked up");
         let lacking = busy.or(self.servers.sockets.lacking_since(began));
-        // A family that could not be asked for may be the one that leads to the endpoint.
+        // If a family could not be asked for, it may be the one that leads to the endpoint.
         let is_open = failures.iter().any(|error| !error.is_no_records_found());
         if let Some(lacking) = lacking.filter(|_| is_open) {
             return Err(LookupError::Unable(lacking));
@@ -215,7 +216,7 @@ impl Resolver {
     }
 }
 
-/// Asks for the addresses of both families. Where one has some, the other has this much `more` time.
+/// Asks for the addresses of both families. Once one has some, the other has `more` time.
 async fn both(client: &Client, name: &Name, within: Duration, more: Duration) -> [Found; 2] {
     let family = |kind| -> Asking {
         let (client, name) = (client.clone(), name.clone());
@@ -234,11 +235,11 @@ async fn both(client: &Client, name: &Name, within: Duration, more: Duration) ->
     }
 }
 
-/// The answer for the other family than the one that was answered so.
+/// The answer for the other family, after one family was answered with `found`.
 async fn beside(found: &Result<Lookup, NetError>, mut other: Asking, more: Duration) -> Found {
     if found.as_ref().is_ok_and(|found| !addresses_in(found).is_empty()) {
         let Ok(other) = timeout(more, &mut other).await else {
-            // It is kept for the next attempt when it comes.
+            // When this answer comes, it is kept for the next attempt.
             tokio::spawn(other);
             return None;
         };
@@ -247,7 +248,7 @@ async fn beside(found: &Result<Lookup, NetError>, mut other: Asking, more: Durat
     Some(other.await)
 }
 
-/// Whether there is no address, and perhaps only because something went wrong.
+/// Whether there is no address, perhaps only because of a failure.
 fn is_failure(found: &[Found; 2]) -> bool {
     let has_addresses = |found: &Result<Lookup, _>| found.as_ref().is_ok_and(|found| !addresses_in(found).is_empty());
     !found.iter().flatten().any(has_addresses) && failures(found).any(|error| !error.is_no_records_found())
@@ -262,7 +263,7 @@ fn failures(found: &[Found; 2]) -> impl Iterator<Item = &NetError> {
     found.iter().flatten().filter_map(|found| found.as_ref().err())
 }
 
-/// One of each family in turns (RFC 8305, 4), so that a family that leads nowhere costs little.
+/// The addresses of both families in turn (RFC 8305, 4), so that a family that leads nowhere costs little.
 fn in_turns(v4: &[IpAddr], v6: &[IpAddr]) -> Vec<IpAddr> {
     (0..DIALLED_PER_FAMILY).flat_map(|nth| [v4.get(nth), v6.get(nth)]).flatten().copied().collect()
 }
@@ -271,7 +272,8 @@ fn addresses_in(lookup: &Lookup) -> Vec<IpAddr> {
     lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect()
 }
 
-/// Why both questions came back without an address. A failure outweighs "there is none": it may be there after all.
+/// The reason why both questions brought no address. A failure outweighs "there is none": an address may exist after
+/// all.
 fn absence(host: &str, v4: &NetError, v6: &NetError) -> NetworkFault {
     let host = host.to_owned();
     match [v4, v6].into_iter().find(|error| !error.is_no_records_found()) {

@@ -1,7 +1,7 @@
 //! The name servers in use, and whether any of them gives useful answers.
 //!
-//! The system's are read again while the program runs. A file that cannot be read, or names none, changes nothing: it may
-//! be in the middle of being written, and servers that were right a moment ago are a better guess than none.
+//! The system's file is read again while the program runs. A file that cannot be read, or that names no server, changes
+//! nothing: it may be half written, and servers that were right a moment ago are a better guess than none.
 
 use std::{
     net::SocketAddr,
@@ -29,33 +29,33 @@ use super::{
     system,
 };
 
-/// Answers kept, for as long as they say and no longer than this. A name that does not exist is asked for again soon,
-/// since somebody is probably just setting it up.
+/// The most answers that are cached, each for its own time, within the limits below. A name that does not exist is
+/// asked for again soon, since somebody is probably just setting it up.
 const CACHED_ANSWERS: u64 = 4096;
 const CACHED_AT_MOST: Duration = Duration::from_secs(300);
 const CACHED_ABSENCE_AT_MOST: Duration = Duration::from_secs(10);
 
-/// Questions that may be open at one name server; beyond this deliveries wait.
+/// The most questions that may be open at one name server. Beyond that, deliveries wait.
 const OPEN_QUESTIONS: usize = 1024;
 
-/// The system's file is looked at again at a lookup after this, and sooner while no name server is known.
+/// The time after which a lookup reads the system's file again; sooner while no name server is known.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN_WITHOUT: Duration = Duration::from_secs(1);
-/// The next probe is sent after this, whether or not those before were answered: a server may be slow, or have come back.
+/// The time after which the next probe is sent, answered or not: a server may be slow, or have come back.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
 /// A client of the name servers. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Client {
-    /// Asks all of them at once, and takes the first answer.
+    /// A client that asks all servers at once, and takes the first answer.
     all: Hickory<Sockets>,
-    /// Asks one of them, where there are several.
+    /// A client for each server, if there are several.
     each: Arc<[Hickory<Sockets>]>,
 }
 
 /// The name servers in use.
 pub(super) struct Servers {
-    /// The system's file, where the settings name no servers.
+    /// The system's file, if the settings name no servers.
     file: Option<PathBuf>,
     pub(super) sockets: Sockets,
     current: Mutex<Current>,
@@ -65,13 +65,13 @@ struct Current {
     servers: Vec<SocketAddr>,
     /// `None` where no server is known.
     client: Option<Client>,
-    /// When the file was read; at first it was not, for most commands look nothing up.
+    /// The time at which the file was last read; `None` at first, because most commands look nothing up.
     read: Option<Instant>,
-    /// The last fault of the file, which is told once.
+    /// The last fault of the file, which is logged once.
     wrong: Option<String>,
-    /// When these servers were found to answer nothing.
+    /// The time at which these servers were found to answer nothing.
     silent: Option<Instant>,
-    /// When the last probe was sent.
+    /// The time at which the last probe was sent.
     probed: Option<Instant>,
     /// The name that was found last.
     found: Option<Name>,
@@ -84,8 +84,8 @@ impl Client {
         Ok(Self { all: client(servers, sockets)?, each })
     }
 
-    /// Asks for these records, within this time. Where the first server to answer fails, refuses or denies the name, others
-    /// may know it.
+    /// Asks for these records, within this time. If the first server to answer fails, refuses or denies the name, the
+    /// others are asked, because they may know it.
     pub(super) async fn lookup(&self, name: Name, kind: RecordType, within: Duration) -> Result<Lookup, NetError> {
         let deadline = Instant::now() + within;
         let found = timeout_at(deadline, self.all.lookup(name.clone(), kind)).await.unwrap_or(Err(NetError::Timeout));
@@ -97,7 +97,7 @@ impl Client {
         }
     }
 
-    /// The first records that any of the servers gives; else the word of one that there are none.
+    /// The first records that any of the servers gives, or else one server's answer that there are none.
     async fn lookup_at_each(
         &self,
         name: Name,
@@ -122,7 +122,7 @@ impl Client {
 }
 
 impl Servers {
-    /// These servers, or those that the system's file names, now and later.
+    /// These servers, or, if there are none, those that the system's file names, now and later.
     pub(super) fn new(servers: &[SocketAddr], file: PathBuf) -> Result<Self, NetError> {
         let sockets = Sockets::default();
         let client = if servers.is_empty() { None } else { Some(Client::new(servers, &sockets)?) };
@@ -140,7 +140,7 @@ impl Servers {
         Ok(Self { file, sockets, current: current.into() })
     }
 
-    /// A client of the servers that are in use now; `None` where no server is known.
+    /// A client of the servers that are in use now; `None` if no server is known.
     pub(super) fn client(&self) -> Option<Client> {
         let mut current = self.current.lock();
         let every = if current.client.is_some() { LOOK_AGAIN } else { LOOK_AGAIN_WITHOUT };
@@ -151,7 +151,7 @@ impl Servers {
         current.client.clone()
     }
 
-    /// Waits until a server gives a useful answer from now on, and sends probes meanwhile. `false`: none did by the deadline.
+    /// Waits for a useful answer from now on, and sends probes meanwhile; returns whether one came by the deadline.
     pub(super) async fn answer_by(&self, deadline: Instant) -> bool {
         let from = Instant::now();
         while !self.sockets.heard_since(from) {
@@ -168,12 +168,12 @@ impl Servers {
         true
     }
 
-    /// Asks for the root's name servers, which most name servers know, and about the name that was found last, for those that
-    /// serve just some zones. Whether they answer is seen at the sockets. The client is a new one: it has no answer yet, and
-    /// does not wait for the answer to an earlier probe.
+    /// Sends a probe. It asks for the root's name servers, which most name servers know, and about the name that was
+    /// found last, for servers that serve just some zones. The sockets notice the answers. The probe uses a new client,
+    /// which has no cached answers and does not wait for the answer to an earlier probe.
     ///
-    /// The name is asked for its SOA record. A forwarder whose own server is down still has the name's addresses, but seldom
-    /// has this. "There is none" is a useful answer too.
+    /// The question about the name is for its SOA record. A forwarder whose own server is down may still have the
+    /// name's addresses, but rarely has this record. "There is none" is a useful answer too.
     pub(super) fn probe(&self) {
         let mut current = self.current.lock();
         if current.probed.is_some_and(|probed| probed.elapsed() < PROBE_EVERY) {
@@ -189,7 +189,7 @@ impl Servers {
         }
     }
 
-    /// Takes note that this name has addresses, be they kept ones.
+    /// Notes that this name has addresses, perhaps cached ones.
     pub(super) fn note_found(&self, name: &Name) {
         let mut current = self.current.lock();
         if current.found.as_ref() != Some(name) {
@@ -197,12 +197,12 @@ impl Servers {
         }
     }
 
-    /// Takes note that none of these servers gives a useful answer.
+    /// Notes that none of these servers gives a useful answer.
     pub(super) fn note_silence(&self) {
         self.current.lock().silent = Some(Instant::now());
     }
 
-    /// Whether these servers were found to answer nothing useful, and have not done so since.
+    /// Whether these servers were found to give no useful answer, and have given none since.
     pub(super) fn are_silent(&self) -> bool {
         self.current.lock().silent.is_some_and(|since| !self.sockets.heard_since(since))
     }
@@ -247,7 +247,7 @@ fn client(servers: &[SocketAddr], sockets: &Sockets) -> Result<Hickory<Sockets>,
     let servers = servers.iter().copied().map(name_server).collect();
     let mut builder = Hickory::builder_with_config(ResolverConfig::from_name_servers(servers), sockets.clone());
     bound(builder.options_mut());
-    // One that is dead, or several, cost a lookup nothing.
+    // Ask all at once, so that dead servers cost a lookup nothing.
     builder.options_mut().num_concurrent_reqs = count;
     builder.build()
 }
@@ -261,9 +261,9 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
 }
 
 fn bound(options: &mut ResolverOpts) {
-    // A probe has this long; other questions have less.
+    // A probe has this much time; other questions have less.
     options.timeout = JUDGED_WITHIN;
-    // Whether to ask again is decided by whoever asks.
+    // The caller decides whether to ask again.
     options.attempts = 0;
     options.use_hosts_file = ResolveHosts::Never;
     options.cache_size = CACHED_ANSWERS;
@@ -282,7 +282,8 @@ mod tests {
         bound(&mut options);
         assert_eq!(options.use_hosts_file, ResolveHosts::Never);
         assert_eq!((options.cache_size, options.max_active_requests), (4096, 1024));
-        // An answer that says a day is asked for again after 5 minutes; one that says 0 is not kept, as no minimum is set.
+        // An answer valid for a day is kept for 5 minutes. An answer valid for 0 s is not kept, because there is no
+        // minimum.
         assert_eq!(options.positive_max_ttl, Some(Duration::from_secs(300)));
         assert_eq!(options.negative_max_ttl, Some(Duration::from_secs(10)));
         assert_eq!(options.positive_min_ttl.unwrap_or_default(), Duration::ZERO);

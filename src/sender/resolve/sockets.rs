@@ -1,5 +1,5 @@
-//! The resolver's sockets. The library's errors do not tell that this machine is short of something, nor whether any
-//! name server answers usefully, so the sockets do. They also know the interface of a link-local name server.
+//! The resolver's sockets. The library's errors do not show a shortage of this machine, nor whether any name server
+//! answers usefully, so the sockets note both. They also know the interface of a link-local name server.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ use tokio::{
 
 use super::super::shortage::lacking;
 
-/// Opens the library's sockets. Clones share what was noted.
+/// Opens the library's sockets. Clones share their notes.
 #[derive(Clone, Default)]
 pub(super) struct Sockets {
     tokio: TokioRuntimeProvider,
@@ -32,25 +32,25 @@ pub(super) struct Sockets {
 #[derive(Default)]
 struct Noted {
     lacking: Mutex<Option<(Instant, &'static str)>>,
-    /// The last useful answer.
+    /// The time of the last useful answer.
     heard: Mutex<Option<Instant>>,
-    /// Rung at each of these answers.
+    /// Notified at each useful answer.
     bell: Notify,
 }
 
-/// A UDP socket that notes useful answers. TCP follows only on such an answer, one that was cut short.
+/// A UDP socket that notes useful answers. TCP is used only after such an answer, if it was truncated.
 pub(super) struct Udp {
     socket: <TokioRuntimeProvider as RuntimeProvider>::Udp,
     noted: Arc<Noted>,
 }
 
 impl Sockets {
-    /// The shortage that this machine met at some time since then, if it met one.
+    /// A shortage that this machine met since `then`, if any.
     pub(super) fn lacking_since(&self, then: Instant) -> Option<&'static str> {
         self.noted.lacking.lock().filter(|(when, _)| *when >= then).map(|(_, what)| what)
     }
 
-    /// Whether a name server gave a useful answer since then, to whatever question.
+    /// Whether a name server gave a useful answer to any question since `then`.
     pub(super) fn heard_since(&self, then: Instant) -> bool {
         self.noted.heard.lock().is_some_and(|when| when >= then)
     }
@@ -125,21 +125,22 @@ impl DnsUdpSocket for Udp {
     }
 }
 
-/// Whether a message says what a name has, or that it does not exist. SERVFAIL and REFUSED say nothing: a forwarder gives
-/// them to every question while the server behind it is down. The code is in the fourth byte (RFC 1035, 4.1.1).
+/// Whether a message is a useful answer: that a name has something, or does not exist. SERVFAIL and REFUSED are not: a
+/// forwarder answers every question so while the server behind it is down. The code is in the fourth byte (RFC 1035,
+/// 4.1.1).
 fn is_useful(message: &[u8]) -> bool {
     message.len() >= 12
         && [ResponseCode::NoError, ResponseCode::NXDomain].contains(&ResponseCode::from(0, message[3] & 0x0f))
 }
 
-/// The address by which the library knows this name server. It knows no zones: that of a link-local address goes into
-/// the 32 bits after the prefix's first 32, which are always zero on the wire (RFC 4291, 2.5.6).
+/// The address by which the library knows this name server. The library knows no zones, so the zone of a link-local
+/// address goes into the 32 bits after the first 32, which are always zero on the wire (RFC 4291, 2.5.6).
 pub(super) fn stand_in(server: SocketAddr) -> IpAddr {
     match server {
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
             IpAddr::V6(Ipv6Addr::from_bits(v6.ip().to_bits() | u128::from(v6.scope_id()) << 64))
         }
-        // A system takes "any address" for itself, but answers from another.
+        // A system takes "any address" as itself, but answers from another address.
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         _ => server.ip(),
@@ -169,7 +170,7 @@ mod tests {
         for zone in [1, 2, 65_536, u32::MAX] {
             let stand_in = SocketAddr::new(stand_in(zoned(zone)), 53);
             assert_eq!(dialled(stand_in), zoned(zone));
-            // An answer comes from the same address and interface, and is told by both.
+            // An answer comes from the same address and interface, and is recognised by both.
             assert_eq!(super::stand_in(zoned(zone)), stand_in.ip());
         }
         assert_ne!(stand_in(zoned(1)), stand_in(zoned(2)), "the same address on two interfaces is two servers");

@@ -1,8 +1,8 @@
 //! The system's name servers: the `nameserver` lines of `/etc/resolv.conf`, and nothing else in that file.
 //!
-//! Every other line is passed over unread, so that no line of the file can spoil a delivery. Search domains are
-//! not used in any case. The format is resolv.conf(5)'s, in which one address follows the word; besides, as on BSD, an
-//! address in brackets may have a port.
+//! Every other line is skipped, so that no line of the file can spoil a delivery. Search domains are never used. The
+//! format is that of resolv.conf(5), with one address after the word. As on BSD, an address in brackets may have a
+//! port.
 
 use std::{
     fs::File,
@@ -13,9 +13,9 @@ use std::{
 
 /// The port on which name servers listen.
 const PORT: u16 = 53;
-/// More of the file is not read.
+/// The most bytes of the file that are read.
 const FILE_MAX_BYTES: u64 = 64 * 1024;
-/// More name servers are not asked; other systems ask three at most.
+/// The most name servers that are asked; other systems ask at most three.
 const SERVERS_MAX: usize = 8;
 
 /// The name servers that a file names.
@@ -67,7 +67,7 @@ fn server(text: &str, interface: impl Fn(&str) -> Option<u32>) -> Option<SocketA
             let zone = zone.parse().ok().or_else(|| interface(zone)).filter(|zone| *zone > 0)?;
             Some(SocketAddrV6::new(ip, port, 0, zone).into())
         }
-        // It is on every link, and nothing says on which.
+        // A link-local address needs a zone, which is missing.
         (IpAddr::V6(ip), None) if ip.is_unicast_link_local() => None,
         // Other addresses need no zone.
         (IpAddr::V6(ip), _) => Some(SocketAddr::new(ip.into(), port)),
@@ -76,7 +76,7 @@ fn server(text: &str, interface: impl Fn(&str) -> Option<u32>) -> Option<SocketA
     }
 }
 
-/// The index of a network interface that is there now.
+/// The index of a network interface that exists now.
 #[cfg(target_os = "linux")]
 fn interface(name: &str) -> Option<u32> {
     // Any socket will do.
@@ -84,7 +84,7 @@ fn interface(name: &str) -> Option<u32> {
     rustix::net::netdevice::name_to_index(socket, name).ok()
 }
 
-/// Elsewhere a zone is a number.
+/// The zone as a number, which is its only form on other systems.
 #[cfg(not(target_os = "linux"))]
 fn interface(_name: &str) -> Option<u32> {
     None

@@ -1,4 +1,4 @@
-//! How connections are agreed on, kept and used again.
+//! Tests of connections: negotiated, kept and used again.
 
 use std::{
     sync::{
@@ -149,7 +149,7 @@ async fn a_connection_that_brings_more_than_its_answer_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn a_connection_is_not_used_for_as_long_as_its_endpoint_says_that_it_keeps_it() {
+async fn a_connection_is_given_up_before_the_time_for_which_its_endpoint_keeps_it() {
     for (said, connections) in [("timeout=1", 2), ("max=100, timeout=5", 1), ("nonsense", 1)] {
         let answer = format!("HTTP/1.1 200 X\r\nkeep-alive: {said}\r\ncontent-length: 0\r\n\r\n");
         let endpoint = answering(answer).await;
@@ -182,7 +182,7 @@ async fn an_answer_that_comes_before_the_request_was_read_counts() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_no_attempt_where_others_show_that_it_is_the_hosts_limit() {
+async fn a_refused_connection_is_no_attempt_if_others_show_that_it_is_the_hosts_limit() {
     let (open, most) = (Arc::new(AtomicUsize::new(0)), 3);
     let acceptor = TlsAcceptor::from(Arc::new(good_tls()));
     let endpoint = Arc::new(

@@ -1,4 +1,4 @@
-//! A customer's endpoint on 127.0.0.1, which does what a test tells it to.
+//! A customer's endpoint on 127.0.0.1 whose behaviour a test sets.
 
 use std::{
     sync::{
@@ -26,7 +26,7 @@ pub(super) fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// TLS as a well-kept endpoint has it, for HTTP/1.1.
+/// TLS of a well-kept endpoint, for HTTP/1.1.
 pub(super) fn good_tls() -> ServerConfig {
     tls(&TRUSTED, "localhost", 2500)
 }
@@ -39,7 +39,7 @@ pub(super) fn tls(issuer: &CertifiedIssuer<'static, KeyPair>, name: &str, year: 
     showing(vec![params.signed_by(&key, issuer).unwrap().into()], &key)
 }
 
-/// An authority that `issuer` answers for.
+/// An intermediate authority, signed by `issuer`.
 pub(super) fn intermediate(issuer: &CertifiedIssuer<'static, KeyPair>) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "intermediate");
@@ -90,7 +90,7 @@ pub(super) async fn listen<F: Future<Output = ()> + Send + 'static>(
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             counter.fetch_add(1, Ordering::SeqCst);
-            // As servers do: else a reset takes along what the system has not sent yet.
+            // As servers do. Otherwise a reset discards the bytes that the system has not sent yet.
             stream.set_nodelay(true).unwrap();
             tokio::spawn(serve(stream));
         }
@@ -140,7 +140,7 @@ pub(super) async fn resetting_after(start: &'static [u8]) -> Endpoint {
     .await
 }
 
-/// Answers the first request with `start`, then with one more letter every 20 ms for as long as somebody listens.
+/// Answers the first request with `start`, then with one more letter every 20 ms while the other side listens.
 pub(super) async fn dripping_after(start: &'static [u8]) -> Endpoint {
     listen_tls(good_tls(), move |mut stream| async move {
         read_request(&mut stream).await;

@@ -59,12 +59,12 @@ async fn attempt(sender: &Sender, endpoint: &Endpoint) -> Attempt {
     sender.attempt(request(&format!("https://localhost:{}/hidden?key=hidden", endpoint.port))).await.unwrap()
 }
 
-/// What a patient attempt meets, in the customer's words.
+/// The text of the outcome of a patient attempt, as customers read it.
 async fn met(endpoint: &Endpoint) -> String {
     words(&attempt(&sender(PATIENT, loopback()), endpoint).await)
 }
 
-/// What an attempt of half a second meets, in the customer's words; it must not take much longer.
+/// The text of the outcome of an attempt of half a second, which must not take much longer.
 async fn met_in_time(endpoint: &Endpoint) -> String {
     let attempt = attempt(&sender(IMPATIENT, loopback()), endpoint).await;
     assert!(attempt.duration >= IMPATIENT && attempt.duration < IMPATIENT * 3, "{attempt:?}");
@@ -122,7 +122,7 @@ async fn the_request_is_what_is_promised_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_the_body_does_after_the_headers_does_not_matter() {
+async fn the_body_after_the_headers_does_not_matter() {
     let endpoint = resetting_after(b"HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\nstart").await;
     assert_eq!(met(&endpoint).await, "200");
     let endpoint = dripping_after(b"HTTP/1.1 200 X\r\ncontent-length: 900\r\n\r\n").await;
@@ -210,7 +210,7 @@ async fn what_is_wrong_with_tls_is_named() {
 }
 
 #[tokio::test]
-async fn the_chain_that_was_sent_decides_what_is_said_of_an_unknown_issuer() {
+async fn the_chain_that_was_sent_decides_the_text_about_an_unknown_issuer() {
     let incomplete = "TLS: certificate chain is incomplete (an intermediate certificate was not sent), or its authority is not known";
     let unknown = authority("unknown");
     let (known_middle, unknown_middle) = (intermediate(&TRUSTED), intermediate(&unknown));
@@ -232,7 +232,7 @@ async fn the_chain_that_was_sent_decides_what_is_said_of_an_unknown_issuer() {
     }
 }
 
-/// What the `openssl` server with these arguments brings an attempt, in the customer's words.
+/// The text of the outcome of an attempt at the `openssl` server with these arguments.
 async fn met_openssl(key: &[&str], server: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let openssl = |words: &[&str]| {
@@ -264,7 +264,7 @@ async fn met_openssl(key: &[&str], server: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn a_server_with_old_tls_other_suites_a_wish_for_a_certificate_or_a_short_key_is_told_what_it_may_be() {
+async fn the_text_names_old_tls_other_suites_a_required_client_certificate_or_a_short_key() {
     let rsa = |bits: &'static str| ["-newkey", bits];
     let suites = "TLS: handshake refused by the endpoint (alert handshake_failure); it may require a client certificate, or have no cipher suite, curve or key type in common with us (CBC suites and RSA key exchange are not supported)";
     let old = "TLS: the endpoint supports neither TLS 1.2 nor TLS 1.3 (alert protocol_version)";
@@ -317,7 +317,7 @@ async fn a_port_where_nobody_listens_refuses() {
 }
 
 #[tokio::test]
-async fn nobody_is_connected_to_who_is_not_allowed() {
+async fn no_connection_goes_to_an_address_that_is_not_allowed() {
     let endpoint = answering("HTTP/1.1 200 X\r\ncontent-length: 0\r\n\r\n").await;
     let nobody = sender(PATIENT, "");
     let refused = attempt(&nobody, &endpoint).await;

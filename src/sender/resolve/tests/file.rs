@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 
-/// A resolver that asks those that this file names.
+/// A resolver that asks the name servers in this file.
 fn reading(file: &Path) -> Resolver {
     Resolver::new(&config::Dns { servers: Vec::new(), resolv_conf: file.to_owned() }, anybody(), ATTEMPT).unwrap()
 }
@@ -43,7 +43,7 @@ async fn a_changed_file_is_read_again_and_one_that_names_no_server_changes_nothi
     until_found("192.0.2.2").await;
 }
 
-/// The loopback interface has link-local addresses where a machine gives it one; an interface that has is needed.
+/// This needs an interface with a link-local address. The loopback interface has one only on some machines.
 #[tokio::test]
 async fn a_link_local_name_server_is_asked_through_its_interface() {
     let Some((address, zone)) = link_local() else {

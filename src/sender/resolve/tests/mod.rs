@@ -25,7 +25,7 @@ use super::*;
 const ATTEMPT: Duration = Duration::from_secs(10);
 const HOST: &str = "hooks.example";
 
-/// A name server on 127.0.0.1 that answers as this says: for a name and a type with a code and addresses, or not at all.
+/// A name server on 127.0.0.1 that answers a name and a type with a code and addresses, or not at all.
 struct NameServer {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
@@ -43,7 +43,7 @@ impl NameServer {
         Self::slow(address, Duration::ZERO, answer).await
     }
 
-    /// One that takes this long to answer.
+    /// A name server that takes this long to answer.
     async fn slow(
         address: SocketAddr,
         takes: Duration,
@@ -72,7 +72,7 @@ impl NameServer {
         Self { address, asked, serving: serving.abort_handle() }
     }
 
-    /// One that knows just [`HOST`] and the root, and gives this answer.
+    /// A name server that knows just [`HOST`] and the root, and gives this answer.
     async fn knowing(code: ResponseCode, addresses: &'static [&'static str]) -> Self {
         Self::start(move |name, _| {
             assert!(["hooks.example.", "."].contains(&name), "{name}");
@@ -113,7 +113,7 @@ fn anybody() -> AllowList {
     AllowList::parse(&["0.0.0.0/0".to_owned(), "::/0".to_owned()]).unwrap()
 }
 
-/// A resolver that asks these, and may give these addresses.
+/// A resolver that asks these name servers, and may return the addresses in `allow`.
 fn asking(servers: &[&NameServer], allow: AllowList) -> Resolver {
     let servers = servers.iter().map(|server| server.address).collect();
     Resolver::new(&config::Dns { servers, resolv_conf: PathBuf::new() }, allow, ATTEMPT).unwrap()
@@ -127,7 +127,7 @@ async fn ask(code: ResponseCode, addresses: &'static [&'static str], allow: Allo
     asking(&[&server], allow).addresses(HOST).await.map_err(|error| error.to_string())
 }
 
-/// The lookup's result, and how long it took.
+/// The lookup's result, and its duration.
 async fn timed(resolver: &Resolver, host: &str) -> (Result<Vec<IpAddr>, LookupError>, Duration) {
     let began = Instant::now();
     let found = resolver.addresses(host).await;
@@ -148,7 +148,7 @@ async fn an_answer_is_kept_but_judged_each_time() {
     for _ in 0..3 {
         resolver.addresses(HOST).await.unwrap_err();
     }
-    // A once; AAAA as often as it is asked for, since this answer says not for how long there is none.
+    // A is asked once, AAAA at each lookup, since its answer does not say for how long there is none.
     assert_eq!(server.asked.load(Ordering::SeqCst), 4);
 }
 
@@ -161,7 +161,7 @@ async fn one_refused_address_among_good_ones_refuses_the_name() {
 }
 
 #[tokio::test]
-async fn a_name_server_that_gives_no_address_is_told_in_its_own_words() {
+async fn each_way_in_which_a_name_server_gives_no_address_has_its_own_text() {
     let table = [
         (ResponseCode::NXDomain, "DNS: no such host hooks.example"),
         (ResponseCode::NoError, "DNS: hooks.example has no address"),

@@ -19,7 +19,7 @@ async fn one_or_two_dead_servers_beside_a_good_one_delay_nothing() {
     assert!(took < Duration::from_millis(500), "{took:?}");
 }
 
-/// The server that knows the name is the slowest, so that the others' words are there first.
+/// The server that knows the name is the slowest, so that the others' answers come first.
 #[tokio::test]
 async fn an_address_outdoes_a_failure_a_refusal_and_a_denial_of_other_servers_in_any_order() {
     let addresses = |_: &str, _| Some((ResponseCode::NoError, list(&["192.0.2.1", "2001:db8::1"])));

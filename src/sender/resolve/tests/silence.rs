@@ -13,9 +13,9 @@ async fn a_name_that_is_not_answered_while_the_root_is_fails_well_within_an_atte
     assert!(took >= QUESTION_TIMEOUT * 2 && took < ATTEMPT * 6 / 10, "{took:?}");
 }
 
-/// A forwarder answers so while the server behind it is down.
+/// A forwarder answers like this while the server behind it is down.
 #[tokio::test]
-async fn where_every_name_and_the_root_fail_or_are_refused_the_fault_is_ours_until_an_answer_is_useful() {
+async fn if_every_name_and_the_root_fail_or_are_refused_the_fault_is_ours_until_an_answer_is_useful() {
     for code in [ResponseCode::ServFail, ResponseCode::Refused] {
         let is_down = Arc::new(AtomicBool::new(true));
         let down = is_down.clone();
@@ -40,7 +40,7 @@ async fn where_every_name_and_the_root_fail_or_are_refused_the_fault_is_ours_unt
 }
 
 #[tokio::test]
-async fn a_failure_or_a_refusal_for_one_name_is_the_endpoints_where_another_name_is_answered_meanwhile() {
+async fn a_failure_or_a_refusal_for_one_name_is_the_endpoints_fault_if_another_name_is_answered_meanwhile() {
     for code in [ResponseCode::ServFail, ResponseCode::Refused] {
         // This server refuses the root.
         let server = NameServer::start(move |name, _| {
@@ -65,7 +65,7 @@ async fn a_failure_or_a_refusal_for_one_name_is_the_endpoints_where_another_name
 
 /// A name server that serves just some zones, in a closed network, refuses the root, fails or drops it.
 #[tokio::test]
-async fn where_the_root_is_not_served_a_dead_name_is_the_endpoints_though_the_only_good_name_is_a_kept_one() {
+async fn if_the_root_is_not_served_a_dead_name_is_the_endpoints_fault_even_if_the_only_good_name_is_cached() {
     let (fails, refuses) = (Some(ResponseCode::ServFail), Some(ResponseCode::Refused));
     let judged = async |root: Option<ResponseCode>, dead: Option<ResponseCode>| {
         let server = NameServer::start(move |name, _| match name {
@@ -91,9 +91,9 @@ async fn where_the_root_is_not_served_a_dead_name_is_the_endpoints_though_the_on
     assert!(third >= QUESTION_TIMEOUT * 2 && third < ATTEMPT * 6 / 10, "{third:?}");
 }
 
-/// A forwarder whose own server is down goes on giving the addresses that it keeps, and fails or refuses the rest.
+/// A forwarder whose own server is down still gives the addresses in its cache, and fails or refuses the rest.
 #[tokio::test]
-async fn where_all_fails_but_the_addresses_of_the_name_found_last_the_fault_is_ours() {
+async fn if_all_fails_but_the_addresses_of_the_name_found_last_the_fault_is_ours() {
     let judged = async |code: ResponseCode, keeps: bool| {
         let is_down = Arc::new(AtomicBool::new(false));
         let down = is_down.clone();
@@ -135,7 +135,7 @@ async fn a_name_server_that_takes_three_seconds_for_each_answer_is_waited_for_an
 }
 
 #[tokio::test]
-async fn where_no_name_server_answers_the_fault_is_ours_and_then_known_at_once() {
+async fn if_no_name_server_answers_the_fault_is_ours_and_then_known_at_once() {
     let server = NameServer::mute().await;
     let resolver = asking(&[&server], anybody());
     let (failed, took) = timed(&resolver, HOST).await;
@@ -160,7 +160,7 @@ async fn silence_that_outlasts_a_short_attempt_is_ours_and_then_known_at_once() 
 #[tokio::test]
 async fn a_name_server_that_comes_back_is_used_at_once_and_known_names_are_found_meanwhile() {
     let known = |name: &str, _| (name != "lost.example.").then(|| (ResponseCode::NoError, list(&["192.0.2.1"])));
-    // The absence of IPv6 addresses is not kept: the answer says not for how long there are none.
+    // The absence of IPv6 addresses is not cached: the answer does not say for how long there are none.
     let server = NameServer::start(known).await;
     let resolver = asking(&[&server], anybody());
     let address = server.address;
@@ -181,7 +181,7 @@ async fn a_name_server_that_comes_back_is_used_at_once_and_known_names_are_found
     }
 }
 
-/// A name server that answers after the question was given up must not make an endpoint's fault of its own silence.
+/// If a name server answers after the question was given up, its own silence must not become the endpoint's fault.
 #[tokio::test]
 async fn a_name_server_that_comes_back_during_a_lookup_is_asked_again() {
     let server = NameServer::mute().await;
