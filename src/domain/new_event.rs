@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_traceparent_is_left_out() {
+    fn an_invalid_traceparent_is_left_out() {
         let event = NewEvent::from_envelope("{}");
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_eq!(event.clone().with_traceparent(good).traceparent.as_deref(), Some(good));

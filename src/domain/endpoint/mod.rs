@@ -8,10 +8,10 @@
 //! 2. All others share half of the places; one may take what the others leave free of that half.
 //! 3. An endpoint that is alone may use every place, if it answers.
 //! 4. A new endpoint starts with three attempts in flight and gets one more with each timely answer, so that an
-//! endpoint that serves few at a time is not flooded. An endpoint that has answered nothing for `delivery.timeout` has
-//! no such limit; its first answer puts it back to three.
+//!    endpoint that serves few at a time is not flooded. An endpoint that has answered nothing for `delivery.timeout`
+//!    has no such limit; its first answer puts it back to three.
 //! 5. While the worker is busy, endpoints whose last 50 attempts all failed share `worker.failing_rate` attempts a
-//! second.
+//!    second.
 //!
 //! If even the quickest endpoints take long, this worker or its network is slow. Then 50 ms becomes three times their
 //! time, but at most half a second.

@@ -63,7 +63,7 @@ pub(super) struct Servers {
 
 struct Current {
     servers: Vec<SocketAddr>,
-    /// `None` where no server is known.
+    /// `None` if no server is known.
     client: Option<Client>,
     /// The time at which the file was last read; `None` at first, because most commands look nothing up.
     read: Option<Instant>,

@@ -151,7 +151,7 @@ async fn an_endpoint_that_breaks_off_is_reported_with_the_phase() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_an_invalid_response() {
+async fn bytes_that_are_not_http_are_an_invalid_response() {
     let garbage = "invalid HTTP response (not HTTP)";
     let malformed = "invalid HTTP response (its headers are malformed)";
     let too_large = "invalid HTTP response (its headers are too large)";
@@ -317,7 +317,7 @@ async fn a_port_where_nobody_listens_refuses() {
 }
 
 #[tokio::test]
-async fn no_connection_goes_to_an_address_that_is_not_allowed() {
+async fn nobody_is_connected_to_who_is_not_allowed() {
     let endpoint = answering("HTTP/1.1 200 X\r\ncontent-length: 0\r\n\r\n").await;
     let nobody = sender(PATIENT, "");
     let refused = attempt(&nobody, &endpoint).await;

@@ -22,7 +22,7 @@ fn lua(path: &Path) -> String {
     text.lines().map(|line| line.split("--").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
-/// The quoted texts at the beginning, as long as only commas and blanks separate them: `'XGROUP', 'CREATE'`.
+/// The quoted texts at the beginning, while only commas and blanks separate them: `'XGROUP', 'CREATE'`.
 fn quoted(text: &str) -> Vec<&str> {
     let (mut found, mut rest) = (Vec::new(), text.trim_start());
     while let Some((word, behind)) = rest.strip_prefix('\'').and_then(|rest| rest.split_once('\'')) {
