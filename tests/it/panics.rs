@@ -67,7 +67,7 @@ async fn a_delivery_that_panics_is_lost_once_and_its_worker_logs_and_counts_it_a
         })
         .await;
         let status = here.program.run(["queue", "status"]).await.stdout;
-        assert!(status.contains("1 panic at "), "{point}: {status}");
+        assert!(status.contains("1 panic in "), "{point}: {status}");
         worker.sigterm();
         assert_eq!(worker.wait().await, Some(0), "{point}: the worker worked to the end");
     }

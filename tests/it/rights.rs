@@ -184,7 +184,11 @@ async fn a_user_who_may_use_the_keys_of_some_partitions_alone_fails_and_is_told_
         let (found, code) = rights(&program, role).await;
         assert_eq!((&found["verdict"], code), (&Value::from("fail"), Some(5)), "{keys}: {found}");
         let article = if role == "operator" { "an" } else { "a" };
-        assert_eq!(found["found"], format!("someone lacks what {article} {role} needs: ~{prefix}:*{of}"), "{keys}");
+        assert_eq!(
+            found["found"],
+            format!("someone lacks permissions that {article} {role} needs: ~{prefix}:*{of}"),
+            "{keys}"
+        );
         scene.allow(found["advice"].as_str().unwrap().strip_prefix("ACL SETUSER ").unwrap()).await;
         assert_eq!(rights(&program, role).await.0["verdict"], "pass", "{keys}");
     }

@@ -149,7 +149,7 @@ async fn an_input_that_a_rule_or_limit_forbids_is_4() {
         add(&keyless, "acme", &own).await;
     }
     let output = here.program.run(webhook("acme", &["add", "--url", &own])).await;
-    assert_refused("third webhook", &output, 4, &["2 webhooks already", "delete one first"]);
+    assert_refused("third webhook", &output, 4, &["already has 2 webhooks", "delete one first"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
