@@ -36,7 +36,7 @@ impl Worker {
         });
     }
 
-    /// What an entry of this partition is.
+    /// Parses an entry of this partition.
     pub(super) fn judge(&self, partition: u16, entry: &Entry) -> Result<Judged, Rejection> {
         let found = Found { entry: &entry.id.0, partition, partitions: self.store.keys().partitions() };
         Judged::parse(&entry.fields, &found, &self.rules.catalogue, |p| self.store.keys().queue(p))
@@ -50,7 +50,7 @@ async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry, just_read: boo
     if deliveries > worker.rules.leases.max_losses {
         return bury(&worker, &lease, judged).await;
     }
-    // What is known is as old as what the reader read last: that is good for an entry that it has just read, once.
+    // Known settings are as old as the reader's last read, so they are good only for an entry that was just read, and once.
     let mut known = just_read.then(|| worker.partition_of(&lease).known.get(judged.account())).flatten();
     let most = fan_out_max(judged.envelope.len());
     let mut backoff = Backoff::new();

@@ -123,7 +123,7 @@ const IMPURE: [&str; 18] = [
     "now_v7",
 ];
 
-/// What files may not name, besides other layers: the parts of a worker do not know it, its loops do not know each other, and
+/// Names that files may not use, besides other layers: the parts of a worker do not know it, its loops do not know each other, and
 /// the command line has the shapes that it prints from those that judge them.
 #[test]
 fn parts_do_not_know_their_owner_and_surfaces_do_not_know_the_store() {

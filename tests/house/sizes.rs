@@ -9,7 +9,7 @@ const MOST: usize = 400;
 
 /// The rule and the script that holds.
 const RULE: [&str; 2] = ["src/domain/endpoint/mod.rs", "src/store/lua/hold.lua"];
-/// What a worker remembers for the rule.
+/// The memory of a worker for the rule.
 const MEMORY: [&str; 2] = ["src/worker/parts/endpoints/mod.rs", "src/domain/recent.rs"];
 /// The way of a delivery that cannot be attempted now, because there is no room, no lease, no name server or no file.
 const ADMISSION: [&str; 1] = ["src/worker/admit.rs"];

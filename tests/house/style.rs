@@ -1,4 +1,4 @@
-//! One style of modules.
+//! One style of modules, and of comments.
 
 use super::{files, judge, lines_of_code, read, root};
 
@@ -16,4 +16,27 @@ fn a_module_with_children_is_a_folder_and_no_source_of_the_program_is_put_elsewh
         }
     }
     judge("modules", &broken);
+}
+
+/// A comment names its subject first. A question is excepted, and so is a quotation, which begins with its mark.
+#[test]
+fn no_comment_begins_with_who_what_or_where() {
+    const VAGUE: [&str; 7] = ["Who", "Whoever", "What", "Whatever", "Where", "That they", "So many"];
+    let sources = [files("src", "rs"), files("tests", "rs"), files("src", "lua"), files("config", "toml")].concat();
+    let mut broken = Vec::new();
+    for file in sources {
+        for line in read(&file).lines() {
+            let line = line.trim_start();
+            let Some(comment) = ["//!", "///", "//", "--", "#"].iter().find_map(|mark| line.strip_prefix(mark)) else {
+                continue;
+            };
+            let comment = comment.trim_start();
+            let is_vague =
+                VAGUE.iter().any(|word| comment.strip_prefix(word).is_some_and(|rest| rest.starts_with(' ')));
+            if is_vague && !comment.ends_with('?') {
+                broken.push((file.clone(), comment.to_owned()));
+            }
+        }
+    }
+    judge("plain English", &broken);
 }

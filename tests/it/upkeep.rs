@@ -1,4 +1,4 @@
-//! What is done beside delivering is not felt by the deliveries: holding costs the same however much is held already,
+//! Deliveries do not feel the work beside them: holding costs the same however much is held already,
 //! and visits that are due together keep nothing waiting.
 
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const EVENTS: usize = 1200;
 /// The limit for a script, times three, because other processes may use the core in the meantime.
 const SCRIPT_US: u64 = 3 * 5000;
 
-/// What an event for a webhook that is off costs Redis in scripts, in µs, while each holds so many already; and how
+/// The cost in scripts of an event for a webhook that is off, in µs, while each holds so many already; and how
 /// many of its scripts took too long.
 async fn cost_of_holding(redis: &RedisServer, receiver: &Receiver, held: usize) -> (u64, u64) {
     let here = Installation::on(redis, receiver).await;

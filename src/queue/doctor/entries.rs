@@ -46,7 +46,7 @@ fn held(audits: &[(u16, &Audit)]) -> Finding {
 fn ids(audits: &[(u16, &Audit)]) -> Finding {
     const CHECK: &str = "ids";
     let partition = |is: fn(&Audit) -> bool| audits.iter().find(|(_, audit)| is(audit)).map(|(partition, _)| partition);
-    let advice = "start a worker, which repairs this; by hand: README, \"A queue that takes nothing\"";
+    let advice = "start a worker, which repairs this; by hand: deploy/README.md, \"A queue that takes nothing\"";
     if let Some(partition) = partition(|audit| audit.is_exhausted) {
         let found =
             format!("partition {partition} has reached the largest possible id: nothing can be added to its queue");

@@ -22,7 +22,7 @@ use crate::{config::Settings, domain::lateness, store::WorkerFigures};
 /// All partitions notice a step of Redis's clock within this time.
 const STEP_TOLD_EVERY: Duration = Duration::from_secs(2);
 
-/// What operators and probes are told.
+/// The state that operators and probes are told.
 pub(crate) struct Vitals {
     pub(crate) counters: Counters,
     pub(crate) heartbeats: Heartbeats,

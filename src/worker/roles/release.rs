@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Where Redis does not answer, the next round comes after this long at least.
+/// The shortest pause before the next round if Redis does not answer.
 const NO_ANSWER: Duration = Duration::from_millis(500);
 /// The most webhooks of either kind (due, or with free places) in one round.
 const WEBHOOKS_MAX: usize = 16;
