@@ -59,7 +59,7 @@ async fn a_delivery_that_panics_is_lost_once_and_its_worker_logs_and_counts_it_a
         let [level, file, thread, reason] = ["level", "file", "thread", "reason"].map(|field| told[0][field].as_str());
         assert_eq!((level, file, thread), (Some("ERROR"), Some("src/failpoint.rs"), Some("main")), "{point}");
         assert!(told[0]["line"].is_u64() && reason == Some("a test wanted a panic here"), "{point}: {}", told[0]);
-        let of_entry = lines(&worker, "its task panicked; the entry stays pending");
+        let of_entry = lines(&worker, "the task of an entry panicked; the entry stays pending");
         assert_eq!((of_entry.len(), &of_entry[0]["partition"]), (1, &json!(0)), "{point}: {}", worker.stderr());
         eventually(SOON, "the panic to be counted", async || {
             let status = here.program.json(["queue", "status"]).await;

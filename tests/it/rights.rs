@@ -249,7 +249,7 @@ async fn a_worker_without_client_reads_delivers_says_so_once_and_stops_when_its_
     let mut destroy = redis::cmd("XGROUP");
     destroy.arg("DESTROY").arg(here.key("queue")).arg("workers");
     destroy.query_async::<()>(&mut here.redis.clone()).await.unwrap();
-    worker.wait_for_line("is created anew").await;
+    worker.wait_for_line("is created again").await;
     here.push("acme", TRANSCRIPT).await;
     here.drained().await;
     worker.sigterm();

@@ -70,7 +70,7 @@ async fn retries_that_were_planned_a_day_ahead_come_when_the_clock_is_right_agai
     }
     // The visits of the logs were also planned a day ahead.
     eventually(SOON, "each time counted", async || (counted(&here).await == 2 * EVENTS).then_some(())).await;
-    worker.wait_for_line("they were brought back").await;
+    worker.wait_for_line("brought back retries").await;
     let visits = times_in_ms(&here, "visits").await;
     assert_eq!(visits.len(), EVENTS);
     assert!(visits.iter().all(|ms| (20 * 60_000..60 * 60_000).contains(ms)), "{visits:?}");

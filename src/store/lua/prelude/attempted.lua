@@ -15,8 +15,8 @@ local function retry(step, delivery, delay_ms)
   drop(step, 'retries_merged', 1 - redis.call('ZADD', step.retries, 'NX', step.now + delay_ms, delivery))
 end
 
--- A webhook with failed deliveries has a visit planned. The script plans it again and weighs the stream only if `is_close` says
--- so or the log's expiry is renewed; the latter serves a full stream whose limit is no multiple of 16.
+-- A webhook with failed deliveries has a visit planned. It is planned again, and the stream weighed, only if `is_close`
+-- says so, or with the log's expiry, which serves a full stream whose limit is no multiple of 16.
 local function fail(step, of, delivery, log)
   local before = redis.call('XLEN', of.failed)
   local closely = of.renew or is_close(before, 1, #delivery, step.max_bytes)
