@@ -1,5 +1,5 @@
 //! Lynkhook delivers webhook events: a backend pushes an event onto a Redis stream, Lynkhook sends it to each of the
-//! account's HTTPS endpoints that asked for it, tries again where that may help, and writes down every attempt.
+//! account's HTTPS endpoints that subscribed to it, retries failures that may be temporary, and logs every attempt.
 //!
 //! This page explains how it is built. How to run it stands in `README.md`, what it promises the receivers in
 //! [`domain::retry`] and [`domain::log_entry`].
@@ -44,9 +44,9 @@
 //! | its endpoint has no room: `domain::endpoint::Limit` has the eight limits | `held`; a due retry: `retries` | as attempts at the endpoint end, oldest first, looked at every second; a retry after 0.2 to 2 s | `queue status`, *Why* |
 //! | no name server answers | `retries` | after 1 to 60 s | `doctor`, *workers*; `/readyz`; the log |
 //!
-//! If `held` is full and the webhook is on, new deliveries fail. An entry that was claimed before is never put aside, and a delivery for which
-//! this machine lacks a file, a port or memory waits in hand. While a queue takes no entry at all, the deliveries of a fan-out
-//! wait in `retries` (`fan_out.lua`).
+//! If `held` is full and the webhook is on, new deliveries fail. An entry that was claimed before is never put aside, and a
+//! delivery waits in hand if this machine lacks a file, a port or memory for it. While a queue takes no entry at all, the
+//! deliveries of a fan-out wait in `retries` (`fan_out.lua`).
 //!
 //! # What guards against settling twice: the fence
 //!
@@ -65,8 +65,8 @@
 //!
 //! # What holds it together
 //!
-//! **State moves only in Lua** (`store/lua`, one file for each transition; single commands only plan), so that a crash falls before or after a
-//! step and never inside it. **Policy lives only in [`domain`]**, pure, so that every rule is a function with a table
+//! **State moves only in Lua** (`store/lua`, one file for each transition; single commands only plan), so that a crash falls
+//! before or after a step and never inside it. **Policy lives only in [`domain`]**, pure, so that every rule is a function with a table
 //! of cases. **An expected result is a value**: a broken endpoint is an [`Outcome`](domain::outcome::Outcome), not an
 //! error.
 //!

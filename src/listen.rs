@@ -139,7 +139,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
     /// … because the server does what the test waits for within this time.
     const SOON: Duration = Duration::from_secs(10);
-    const SHORT: Duration = Duration::from_millis(150);
+    const SHORT: Duration = Duration::from_millis(400);
     const LIMITS: Limits = Limits { connections_max: 8, head_within: LONG, exchange_within: None };
 
     /// A port whose answers wait at a gate.
@@ -155,6 +155,11 @@ mod tests {
     }
 
     impl Port {
+        /// Waits for a request.
+        async fn comes(&mut self) {
+            timeout(SOON, self.came.recv()).await.expect("a request comes").unwrap();
+        }
+
         async fn start(limits: Limits, tls: Option<Tls>) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let (tell, came) = mpsc::unbounded_channel();
@@ -207,7 +212,7 @@ mod tests {
         let mut streams = Vec::new();
         for _ in 0..2 {
             streams.push(port.send(REQUEST).await);
-            port.came.recv().await.unwrap();
+            port.comes().await;
         }
         for _ in 0..6 {
             streams.push(port.send(REQUEST).await);
@@ -238,7 +243,7 @@ mod tests {
         let limit = |within| Limits { exchange_within: Some(within), ..LIMITS };
         let mut port = Port::start(limit(SHORT), None).await;
         let (began, stream) = (Instant::now(), port.send(REQUEST).await);
-        port.came.recv().await.unwrap();
+        port.comes().await;
         assert_eq!(rest(stream).await, "");
         assert!(began.elapsed() >= SHORT);
 
@@ -297,9 +302,9 @@ mod tests {
         let mut idle = port.send(REQUEST).await;
         port.gate.add_permits(1);
         one_answer(&mut idle).await;
-        port.came.recv().await.unwrap();
+        port.comes().await;
         let begun = port.send(REQUEST).await;
-        port.came.recv().await.unwrap();
+        port.comes().await;
         port.stop.cancel();
         assert_eq!(rest(idle).await, "", "an idle connection is closed");
         assert!(TcpStream::connect(port.address).await.is_err());
@@ -313,7 +318,7 @@ mod tests {
     async fn a_server_that_is_dropped_cuts_its_connections() {
         let mut port = Port::start(LIMITS, None).await;
         let begun = port.send(REQUEST).await;
-        port.came.recv().await.unwrap();
+        port.comes().await;
         port.serving.abort();
         assert_eq!(rest(begun).await, "");
     }

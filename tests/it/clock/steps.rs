@@ -195,3 +195,40 @@ async fn a_clock_that_leaps_a_day_ahead_and_back_takes_nothing_from_a_living_wor
     }
     assert_eq!(here.log(webhook).await.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_partition_has_a_clock_of_its_own_and_a_step_is_told_once() {
+    let (redis, receiver) = (RedisServer::start_with_a_clock(), Receiver::start().await);
+    receiver.plan("/hook", [vec![Answer::Status(500); 2], vec![Answer::Status(200)]].concat());
+    let here = Installation::on(&redis, &receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", "2").await;
+    let accounts = [0, 1].map(|partition| {
+        let mut names = (0..).map(|number| format!("a{number}"));
+        names.find(|name| here.store.keys().partition(&account_id(name)) == partition).unwrap()
+    });
+    for account in &accounts {
+        here.add(account, &receiver.url("/hook")).await;
+    }
+    let worker = here.program.worker([]);
+    worker.wait_for_line("worker started").await;
+    redis.step_clock("+1d");
+    worker.wait_for_line("Redis's clock stepped").await;
+    for account in &accounts {
+        here.push(account, TRANSCRIPT).await;
+    }
+    for partition in [0, 1] {
+        let retries = here.store.keys().retries(partition);
+        eventually(SOON, "a retry in each partition", async || {
+            (here.redis.clone().zcard::<_, u64>(&retries).await.unwrap() == 1).then_some(())
+        })
+        .await;
+    }
+    redis.step_clock("+0");
+    let right = Instant::now();
+    receiver.wait_for("/hook", 4, SOON).await;
+    let took = right.elapsed();
+    assert!(took < Duration::from_millis(4200) + MENDING, "{took:?}");
+    here.drained().await;
+    assert_eq!(receiver.requests("/hook").len(), 4);
+    let told = worker.stderr().matches("Redis's clock stepped").count();
+    assert_eq!(told, 2, "one line for each step: {}", worker.stderr());
+}
