@@ -73,7 +73,7 @@ pub enum SecretsError {
     /// The setting consists only of white space and commas.
     #[error("secrets.key holds no key; make one with `lynkhook secrets new-key`, or leave it empty")]
     Blank,
-    /// More than [`KEYS_MAX`] keys are configured.
+    /// More than `KEYS_MAX` keys are configured.
     #[error(
         "secrets.key holds {0} keys, but at most {KEYS_MAX} are allowed; remove those that no longer seal anything"
     )]

@@ -106,11 +106,10 @@ impl Report {
         };
         let (_, after) = rest.split_once(&ends).expect("a block that begins ends");
         let (rounds, cores) = (extent.rounds, &machine["cores"]);
-        let mut block = format!("{begins}\n`{}`: rounds {rounds}, cores {cores}.\n\n", self.scenario);
-        for part in self.tables.iter().map(ToString::to_string).chain(self.notes.iter().cloned()) {
-            block += &format!("{part}\n\n");
-        }
-        fs::write(&path, format!("{before}{block}{ends}{after}")).expect("it can be written to");
+        let parts: Vec<String> =
+            self.tables.iter().map(ToString::to_string).chain(self.notes.iter().cloned()).collect();
+        let block = format!("\n`{}`: rounds {rounds}, cores {cores}.\n\n{}\n\n", self.scenario, parts.join("\n\n"));
+        fs::write(&path, format!("{before}{begins}{block}{ends}{after}")).expect("it can be written to");
     }
 }
 

@@ -23,9 +23,10 @@ fn blocks() -> Vec<(&'static str, &'static str)> {
     while let Some(block) = parts.next() {
         let (language, text) = block.split_once('\n').unwrap();
         after = parts.next().expect("each block is closed");
-        match after.trim_start().starts_with(NOT_RUN) {
-            true => not_run += 1,
-            false => blocks.push((language, text)),
+        if after.trim_start().starts_with(NOT_RUN) {
+            not_run += 1;
+        } else {
+            blocks.push((language, text));
         }
     }
     assert!(after.contains("SECURITY.md") && not_run <= NOT_RUN_MAX, "{not_run} blocks are not run");
