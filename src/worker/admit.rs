@@ -33,9 +33,9 @@ pub(super) enum NoAttempt {
 
 /// Waits for the lease and asks for room for an attempt. If there is no room, puts the delivery off.
 ///
-/// Never holds a `suspect`, which is an entry that was claimed before or that somebody took out of the queue. A held
-/// entry loses its delivery count, and that count exposes an entry that ends its workers. An entry that is no longer in
-/// the queue cannot be moved from there.
+/// An entry `stays_in_hand` if it was claimed before, or if somebody took it out of the queue. A held entry loses its
+/// delivery count, and that count exposes an entry that ends its workers. An entry that is no longer in the queue cannot
+/// be moved from there.
 pub(super) async fn admit(
     worker: &Worker,
     lease: &Lease,
@@ -57,8 +57,8 @@ pub(super) async fn admit(
     }
 }
 
-/// Makes a delivery wait if no request could be made, for a reason that is not the endpoint's fault. A suspect waits in
-/// hand.
+/// Makes a delivery wait if no request could be made, for a reason that is not the endpoint's fault. An entry that
+/// `stays_in_hand` waits there.
 pub(super) async fn wait_for_means(
     worker: &Worker,
     lease: &Lease,
