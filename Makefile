@@ -75,7 +75,6 @@ lint: needs-cc ## Check formatting and lints, warnings as errors
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/producer/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
-	$(CARGO) clippy --locked --no-default-features --lib -- --deny warnings
 	@$(CARGO) metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
