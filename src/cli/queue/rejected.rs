@@ -134,7 +134,7 @@ fn progress() -> ProgressBar {
 }
 
 fn to_table(entries: &[RejectedEntry], width: Option<u16>) -> String {
-    let header = ["ID", "PartitionFigures", "Time (UTC)", "Reason", "Entry", "Fields"];
+    let header = ["ID", "Partition", "Time (UTC)", "Reason", "Entry", "Fields"];
     let row = |entry: &RejectedEntry| {
         [
             clean(&entry.id.0).into_owned(),
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(
             shown,
             "ID                     Reason\n\
-             PartitionFigures, Time (UTC)  Fields\n\
+             Partition, Time (UTC)  Fields\n\
              1774535520045-7        the entry has no field `account`\n\
              partition 3            envelope={}\n\
              2026-03-26 14:32:00\n"

@@ -146,18 +146,8 @@ fn kept(kept: Kept, section: &str, owner: &str) -> String {
 
 /// The partitions that are not empty.
 fn partitions(status: &Status, width: Option<u16>) -> Option<String> {
-    let header = [
-        "PartitionFigures",
-        "Depth",
-        "Oldest",
-        "In flight",
-        "Consumers",
-        "Retries",
-        "Late",
-        "Visits",
-        "Due",
-        "Rejected",
-    ];
+    let header =
+        ["Partition", "Depth", "Oldest", "In flight", "Consumers", "Retries", "Late", "Visits", "Due", "Rejected"];
     let busy = status.partitions.iter().filter(|partition| {
         let QueueFigures { depth, consumers, retries, visits, rejected, .. } = &partition.figures;
         depth + *consumers as u64 + retries.waiting + visits.waiting + rejected.entries > 0

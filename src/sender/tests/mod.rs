@@ -185,7 +185,8 @@ async fn what_is_wrong_with_tls_is_named() {
         tls
     };
     let own = "TLS: certificate is self-signed, or an authority's own and not a server's";
-    let incomplete = "TLS: certificate chain is incomplete (an intermediate certificate was not sent), or its authority is not known";
+    let incomplete =
+        "TLS: certificate chain is incomplete (an intermediate certificate was not sent), or its authority is unknown";
     let table = [
         (tls(&TRUSTED, "localhost", 2020), "TLS: certificate expired"),
         (tls(&TRUSTED, "elsewhere.example", 2500), "TLS: certificate is not for this host name"),
@@ -211,7 +212,8 @@ async fn what_is_wrong_with_tls_is_named() {
 
 #[tokio::test]
 async fn the_chain_that_was_sent_decides_the_text_about_an_unknown_issuer() {
-    let incomplete = "TLS: certificate chain is incomplete (an intermediate certificate was not sent), or its authority is not known";
+    let incomplete =
+        "TLS: certificate chain is incomplete (an intermediate certificate was not sent), or its authority is unknown";
     let unknown = authority("unknown");
     let (known_middle, unknown_middle) = (intermediate(&TRUSTED), intermediate(&unknown));
     let table = [
