@@ -184,7 +184,7 @@ async fn what_is_wrong_with_tls_is_named() {
         tls.alpn_protocols = vec![b"gopher".to_vec()];
         tls
     };
-    let own = "TLS: certificate is self-signed, or an authority's own and not a server's";
+    let own = "TLS: certificate is self-signed, or belongs to a certificate authority instead of a server";
     let incomplete =
         "TLS: certificate chain is incomplete (an intermediate certificate was not sent), or its authority is unknown";
     let table = [
