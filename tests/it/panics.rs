@@ -87,7 +87,10 @@ async fn a_loop_that_panics_ends_its_worker_in_good_order_and_the_next_worker_do
         worker.wait_for_line("error: the worker stopped by a fault of this program: one of its loops panicked").await;
         let said = worker.stderr();
         assert!(said.contains("panic: this is a bug in Lynkhook"), "{step}: {said}");
-        assert!(said.contains("stopping: nothing more is taken") && said.contains("worker stopped"), "{step}: {said}");
+        assert!(
+            said.contains("stopping: no more entries are taken") && said.contains("worker stopped"),
+            "{step}: {said}"
+        );
         let _next = here.program.worker(QUICK);
         here.drained().await;
         let log = here.log(webhook).await;
