@@ -28,8 +28,8 @@ pub(crate) struct Vitals {
     pub(crate) heartbeats: Heartbeats,
     pub(crate) redis: RedisHealth,
     pub(crate) exhaustion: LocalExhaustion,
-    /// When the log last said that Redis's clock stepped.
-    step_told: Mutex<Option<Instant>>,
+    /// When the log last said that Redis's clock stepped, and whether forward.
+    step_told: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Vitals {
@@ -45,10 +45,10 @@ impl Vitals {
 
     /// Says in the log that Redis's clock stepped: once, though each partition notices it.
     pub(crate) fn tell_of_step(&self, step_ms: i64) {
-        let mut told = self.step_told.lock();
-        if told.is_none_or(|told| told.elapsed() >= STEP_TOLD_EVERY) {
+        let (mut told, forward) = (self.step_told.lock(), step_ms > 0);
+        if told.is_none_or(|(at, way)| way != forward || at.elapsed() >= STEP_TOLD_EVERY) {
             tracing::warn!(step_ms, "Redis's clock stepped; times that it falsified are mended");
-            *told = Some(Instant::now());
+            *told = Some((Instant::now(), forward));
         }
     }
 

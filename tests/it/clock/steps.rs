@@ -212,8 +212,9 @@ async fn each_partition_has_a_clock_of_its_own_and_a_step_is_told_once() {
     worker.wait_for_line("worker started").await;
     redis.step_clock("+1d");
     worker.wait_for_line("Redis's clock stepped").await;
-    for account in &accounts {
-        here.push(account, TRANSCRIPT).await;
+    for (partition, account) in (0..).zip(&accounts) {
+        let fields = [("account", account.as_str()), ("envelope", TRANSCRIPT)];
+        let _: String = here.redis.clone().xadd(here.store.keys().queue(partition), "*", &fields).await.unwrap();
     }
     for partition in [0, 1] {
         let retries = here.store.keys().retries(partition);
