@@ -5,9 +5,9 @@
 //! together. A worker has one renewer, one publisher, one sweeper and one gauge. The loops share `Worker` and nothing
 //! else. All state that matters is in Redis, so a worker may end at any instant.
 //!
-//! A worker takes only as many entries as it has room for. An entry keeps a slot until it is settled (`slots.rs`), and
+//! A worker takes only as many entries as it has room for. An entry keeps a slot until it is settled (`parts/slots.rs`), and
 //! is read with that slot in hand. The one exception is the entry that an idle partition's reader waits for
-//! (`read.rs`).
+//! (`roles/read.rs`).
 //!
 //! A process may hold several workers, one for each thread (`threads.rs`). They share nothing but the process.
 

@@ -28,7 +28,7 @@ pub(super) enum Then {
     Pause,
 }
 
-/// Takes a leased step under the entry's present token. Repeats it if the entry came to this worker again meanwhile.
+/// Takes a leased step under the entry's present fence. Repeats it if the entry came to this worker again meanwhile.
 macro_rules! leased {
     ($lease:ident, |$fence:ident| $step:expr) => {
         loop {
@@ -124,8 +124,9 @@ pub(super) fn event_id(judged: &Judged) -> Option<&EventId> {
     }
 }
 
-/// One step of an event's fan-out, which adds so much and no more: the queue has the rest as an entry of its own, behind the
-/// entries that others have queued meanwhile. If the queue takes nothing now, the rest stays in hand.
+/// Takes one step of an event's fan-out, which adds these deliveries. If `more` are left, the rest becomes a new entry
+/// at the end of the queue, after the entries that others have queued meanwhile. If the queue takes nothing now, the
+/// rest stays in hand.
 pub(super) async fn fan_out(
     worker: &Worker,
     lease: &Lease,

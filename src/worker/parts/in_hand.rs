@@ -45,8 +45,8 @@ impl InHand {
 
     /// Adds an entry that Redis gave to this worker in answer to a command sent at `sent`; `None` if it is already in
     /// hand.
-    pub(crate) fn take(&self, partition: u16, entry: Entry, sent: Instant) -> Option<Taken> {
+    pub(crate) fn take(&self, partition: u16, entry: Entry, sent: Instant, just_read: bool) -> Option<Taken> {
         let lease = self.leases.take(partition, entry.id.clone(), entry.deliveries, sent)?;
-        Some(Taken { lease, weight: self.bytes.add(entry.size_bytes()), entry, just_read: false })
+        Some(Taken { lease, weight: self.bytes.add(entry.size_bytes()), entry, just_read })
     }
 }

@@ -15,8 +15,10 @@ use crate::{
     store::{BATCH_MAX_BYTES, Claimed, Entry, MayTake, StoreError, Untold},
     worker::{
         Worker,
-        parts::heartbeat::Role,
-        parts::slots::{Share, Taker},
+        parts::{
+            heartbeat::Role,
+            slots::{Share, Taker},
+        },
         until_answered::tell,
     },
 };
@@ -113,7 +115,7 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
             let endpoint = worker.endpoint_of(partition, &entry);
             worker.room.suspects.watch(partition, endpoint, alone.take())
         });
-        let Some(taken) = worker.in_hand.take(partition, entry, sent) else { continue };
+        let Some(taken) = worker.in_hand.take(partition, entry, sent, false) else { continue };
         worker.begin(taken, move || drop((slot, watched)));
     }
     is_full || was_untold || claims.next.is_some() && alone.is_some()

@@ -145,8 +145,8 @@ async fn read_once(
             *last = Some(entry.id.clone());
         }
         let more = entry.is_some() && sent.elapsed() < CLOSELY;
-        if let Some(taken) = entry.and_then(|entry| worker.in_hand.take(partition, entry, sent)) {
-            begin_with_next_slot(worker, partition, Taken { just_read: true, ..taken }).await;
+        if let Some(taken) = entry.and_then(|entry| worker.in_hand.take(partition, entry, sent, true)) {
+            begin_with_next_slot(worker, partition, taken).await;
         }
         Ok(more)
     }
@@ -187,8 +187,7 @@ async fn begin(
 ) {
     for entry in entries {
         let slot = slots.split(1).expect("never more entries than slots");
-        let Some(taken) = worker.in_hand.take(partition, entry, sent) else { continue };
-        let taken = Taken { just_read, ..taken };
+        let Some(taken) = worker.in_hand.take(partition, entry, sent, just_read) else { continue };
         if worker.stop.has_begun() {
             keep_unstarted(worker, partition, taken).await;
         } else {
