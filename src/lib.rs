@@ -164,6 +164,7 @@
 //! | [`sender`] | one attempt: resolve, judge the addresses, connect to those, send, read a little | redirects, proxies, other addresses |
 //! | [`webhooks`] | what people do with webhooks, once for every surface | |
 //! | [`queue`] | what operators do with the queue, once for every surface | the webhooks |
+//! | `access` | API keys and portal sessions: who may do what | |
 //! | [`producer`] | the library for backends | the worker |
 //! | [`worker`] | taking, delivering, promoting, releasing, visiting, renewing | the producer, [`webhooks`], [`queue`] |
 //! | [`cli`] | the command line, `lynkhook dev` | |

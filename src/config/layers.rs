@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, ffi::OsString, fs::File, io, io::Read, path::Pa
 use toml::{Table, Value, de::DeTable, de::DeValue};
 
 use super::error::{ConfigError, Origin};
-use crate::domain::text::without_mark;
+use crate::domain::text::{nearest, without_mark};
 
 /// The defaults, and the reference manual.
 const DEFAULT: &str = include_str!("../../config/default.toml");
@@ -244,16 +244,6 @@ impl Layers {
 /// The variable that sets a key.
 pub(super) fn variable(key: &str) -> String {
     format!("{VARIABLE}{}", key.to_uppercase().replace('.', "__"))
-}
-
-/// The known name nearest to `name`, with at most one typing mistake for every three letters.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let name = name.to_lowercase();
-    known
-        .map(|known| (strsim::damerau_levenshtein(&name, known), known))
-        .filter(|(slips, known)| *slips <= (known.chars().count() / 3).max(1))
-        .min()
-        .map(|(_, known)| known)
 }
 
 /// The kind of a value, without the value.

@@ -1,5 +1,5 @@
-//! Texts as editors save them (some editors put a byte order mark before UTF-8, and some save UTF-16), and durations
-//! for people.
+//! Texts as editors save them (some editors put a byte order mark before UTF-8, and some save UTF-16), durations for
+//! people, and the known name that a misspelt one means.
 
 use std::time::Duration;
 
@@ -28,6 +28,16 @@ pub fn seconds(duration: Duration) -> String {
         0 => "less than 1s".to_owned(),
         seconds => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
     }
+}
+
+/// The known name nearest to `name`, with at most one typing mistake for every three letters.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    known
+        .map(|known| (strsim::damerau_levenshtein(&name, known), known))
+        .filter(|(slips, known)| *slips <= (known.chars().count() / 3).max(1))
+        .min()
+        .map(|(_, known)| known)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{code_and_tests, files, lines_of_code, read, room};
 
 /// From the pure to the outermost. What a layer names as `crate::…` must stand before it here, or be itself.
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 15] = [
     "domain",
     "config",
     "telemetry",
@@ -14,6 +14,7 @@ const LAYERS: [&str; 14] = [
     "sender",
     "webhooks",
     "queue",
+    "access",
     "producer",
     "worker",
     "server",
@@ -21,8 +22,16 @@ const LAYERS: [&str; 14] = [
 ];
 
 /// Layers that stand side by side: neither of the two uses the other.
-const APART: [(&str, &str); 5] =
-    [("worker", "server"), ("worker", "producer"), ("worker", "webhooks"), ("worker", "queue"), ("webhooks", "queue")];
+const APART: [(&str, &str); 8] = [
+    ("worker", "server"),
+    ("worker", "producer"),
+    ("worker", "webhooks"),
+    ("worker", "queue"),
+    ("worker", "access"),
+    ("webhooks", "queue"),
+    ("webhooks", "access"),
+    ("queue", "access"),
+];
 
 /// The layers that a source names after `crate::`, alone or in a `use crate::{…}`.
 fn named(source: &str) -> Vec<String> {

@@ -9,9 +9,9 @@ use crate::{
     config::{
         Event, EventType,
         error::ConfigError,
-        layers::{CATALOGUE, Entry, kind, nearest},
+        layers::{CATALOGUE, Entry, kind},
     },
-    domain::event::TEST_EVENT,
+    domain::{event::TEST_EVENT, text::nearest},
 };
 
 impl Read<'_> {
