@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A customer's account: `[A-Za-z0-9._:-]{1,128}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "program", derive(utoipa::ToSchema), schema(pattern = "^[A-Za-z0-9._:-]{1,128}$"))]
 #[serde(try_from = "String")]
 pub struct AccountId(String);
 

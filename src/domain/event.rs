@@ -16,6 +16,7 @@ pub const TEST_EVENT: &str = "webhook.test";
 
 /// An event's id, sent as `webhook-id`: `[A-Za-z0-9_-]{1,64}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "program", derive(utoipa::ToSchema), schema(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
 #[serde(try_from = "String")]
 pub struct EventId(String);
 

@@ -51,6 +51,14 @@ impl From<&str> for Identifier {
     }
 }
 
+/// The schema of identifiers by name.
+#[cfg(feature = "program")]
+pub(crate) fn schema_by_name() -> utoipa::openapi::Object {
+    use utoipa::openapi::{ObjectBuilder, Type, schema::SchemaType};
+    let value = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Number, Type::Boolean]));
+    ObjectBuilder::new().additional_properties(Some(value)).description(Some("Related entity ids.")).build()
+}
+
 impl Serialize for Identifier {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

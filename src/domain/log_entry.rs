@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use super::time::timestamp;
 use super::{
     delivery::Delivery,
     event::{EnvelopeFacts, Identifiers},
+    identifier,
     outcome::{Class, Outcome, Phases},
 };
 
@@ -20,7 +22,7 @@ pub const LOG_LIMIT: usize = 50;
 pub const LOG_RETENTION: Duration = Duration::from_hours(24 * 90);
 
 /// One attempt, as the customer reads it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogEntry {
     /// Whether the receiver acknowledged the event.
@@ -34,8 +36,10 @@ pub struct LogEntry {
     /// The duration of the round trip, in milliseconds.
     pub duration_ms: u64,
     /// The fault, if the attempt failed.
+    #[schema(required)]
     pub error: Option<String>,
     /// Related entity ids.
+    #[schema(schema_with = identifier::schema_by_name)]
     pub identifiers: Identifiers,
     /// The time of the attempt: RFC 3339, UTC, with milliseconds, by Redis's clock.
     pub time: String,
@@ -45,15 +49,18 @@ pub struct LogEntry {
     #[serde(rename = "final")]
     pub last: bool,
     /// The number of times the delivery was redelivered by hand; absent before the first time.
+    #[schema(nullable = false)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redelivery: Option<u32>,
     /// The duration of each phase, in milliseconds; absent if no request was made.
+    #[schema(nullable = false)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phases_ms: Option<PhasesMs>,
 }
 
 /// Whether an attempt succeeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AttemptStatus)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// A 2xx answer.
@@ -63,7 +70,7 @@ pub enum Status {
 }
 
 /// The response's status, or "Network Error" if there was no response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum HttpStatus {
     /// The status code of a response.
@@ -73,7 +80,7 @@ pub enum HttpStatus {
 }
 
 /// The text "Network Error".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum NetworkError {
     /// "Network Error".
     #[serde(rename = "Network Error")]
@@ -90,19 +97,23 @@ impl std::fmt::Display for HttpStatus {
 }
 
 /// The duration of each phase, in milliseconds; a phase that did not happen is absent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PhasesMs {
     /// Looking up the host's addresses.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<u64>,
     /// Opening the TCP connection.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect: Option<u64>,
     /// Negotiating TLS.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<u64>,
     /// From the request to complete response headers.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_byte: Option<u64>,
 }

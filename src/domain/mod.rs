@@ -33,6 +33,8 @@ pub mod log_entry;
 #[cfg(feature = "program")]
 pub mod outcome;
 #[cfg(feature = "program")]
+pub mod page;
+#[cfg(feature = "program")]
 pub mod recent;
 #[cfg(feature = "program")]
 pub mod retry;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A webhook's id: `wh_` and a UUID of version 7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "program", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^wh_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"))]
 #[serde(try_from = "String", into = "String")]
 pub struct WebhookId(uuid::Uuid);
 

@@ -6,6 +6,7 @@
 use std::{cmp::Reverse, ops::Range};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Queue;
 use crate::{
@@ -23,7 +24,7 @@ pub struct WhichRejected {
 }
 
 /// The result of requeueing or dropping.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Disposed {
     /// [`Fate::Requeue`].

@@ -1,6 +1,7 @@
 //! Deletes a webhook, or all webhooks of an account.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Dropped, Webhooks, WebhooksError, not_found};
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 const PURGE_ROUNDS: usize = 5;
 
 /// A webhook that was deleted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Deleted {
     /// Its account.
     pub account: AccountId,
@@ -23,7 +24,7 @@ pub struct Deleted {
 }
 
 /// An account that was purged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Purged {
     /// The account.
     pub account: AccountId,

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Webhooks, WebhooksError, not_found};
 use crate::{
     domain::{
         account::AccountId,
         event::{EventId, Identifiers},
+        identifier,
         log_entry::{HttpStatus, timestamp},
         webhook::WebhookId,
     },
@@ -23,7 +25,7 @@ use crate::{
 const PAGE: usize = 50;
 
 /// A delivery that failed for good, as people see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailedDelivery {
     /// Its id, which redelivering takes.
@@ -33,6 +35,7 @@ pub struct FailedDelivery {
     /// The event type.
     pub event: String,
     /// The number of times it was redelivered by hand; absent before the first time.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redelivery: Option<u32>,
     /// Its last attempt, from 1.
@@ -42,8 +45,10 @@ pub struct FailedDelivery {
     /// The last attempt's response status, or "Network Error".
     pub http_status: HttpStatus,
     /// The reason, in words.
+    #[schema(required)]
     pub error: Option<String>,
     /// Related entity ids.
+    #[schema(schema_with = identifier::schema_by_name)]
     pub identifiers: Identifiers,
     /// The length of the envelope in bytes.
     pub envelope_bytes: u64,

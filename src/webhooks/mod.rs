@@ -15,6 +15,7 @@ mod view;
 
 use secrecy::SecretString;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 pub use self::{
     deletion::{Deleted, Purged},
@@ -50,13 +51,14 @@ pub struct Webhooks {
 }
 
 /// A webhook that was switched on.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Enabled {
     /// The webhook.
     #[serde(flatten)]
     pub view: View,
     /// The number of held deliveries that were dropped; absent if none were to be dropped.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_discarded: Option<u64>,
 }

@@ -2,6 +2,7 @@
 
 use secrecy::ExposeSecret;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Webhooks;
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// A webhook as people see it: secrets masked.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct View {
     /// Its id.
@@ -40,7 +41,8 @@ pub struct View {
 }
 
 /// Authentication as people see it after it is saved.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Authentication)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum AuthenticationView {
     /// No authentication.

@@ -29,6 +29,7 @@ mod receivers;
 mod rights;
 mod rotation;
 mod schedule;
+mod shapes;
 mod steps;
 mod support;
 mod support_works;

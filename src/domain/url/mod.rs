@@ -63,7 +63,8 @@ const BAD_PORTS: &[u16] = &[
 ///
 /// There is no `Display`: code that prints a URL chooses between [`as_str`](Self::as_str) and
 /// [`redacted`](Self::redacted).
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, utoipa::ToSchema)]
+#[schema(value_type = String, format = "uri", pattern = "^https://")]
 pub struct EndpointUrl(Url);
 
 /// The reason why a URL is refused. Its `Display` tells the customer what to change, and never contains a path or a

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::workers::LiveWorker;
 use crate::{
@@ -23,7 +24,8 @@ const MOST_HELD: usize = 10;
 const PAGE: usize = 500;
 
 /// The queue's state, as far as it can be read cheaply.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = QueueStatus)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The time at which the state was read, by Redis's clock (RFC 3339, UTC, ms).
@@ -49,7 +51,7 @@ pub struct Status {
 }
 
 /// One partition.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct PartitionFigures {
     /// Its number.
     pub partition: u16,
@@ -59,12 +61,13 @@ pub struct PartitionFigures {
 }
 
 /// The figures of one partition, or of all.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueFigures {
     /// Entries in the queue, those in flight included.
     pub depth: u64,
     /// The age of the oldest entry that no worker has taken, or else of the oldest in flight.
+    #[schema(required)]
     pub oldest_ms: Option<u64>,
     /// Entries that a worker has taken and not settled.
     pub in_flight: u64,
@@ -83,7 +86,7 @@ pub struct QueueFigures {
 }
 
 /// Deliveries whose attempt failed and that wait for their next.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Retries {
     /// Their number.
@@ -95,7 +98,7 @@ pub struct Retries {
 }
 
 /// Webhooks for which something is planned.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
 pub struct Planned {
     /// Their number.
     pub waiting: u64,
@@ -104,7 +107,7 @@ pub struct Planned {
 }
 
 /// The content of all streams of one kind, each of which is bounded: `held`, `failed`, `rejected`.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Kept {
     /// Entries in all of them.
@@ -124,7 +127,7 @@ pub struct Kept {
 }
 
 /// A webhook with held deliveries.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Holding {
     /// Its account.
     pub account: AccountId,

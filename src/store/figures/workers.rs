@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::store::{Store, StoreError};
 
@@ -18,7 +19,7 @@ const SCAN_PAGE: usize = 1000;
 const PAGE: usize = 500;
 
 /// A worker that is alive: it published its figures at most half a minute ago.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct LiveWorker {
     /// Its name in the consumer groups.
     pub name: String,
@@ -28,7 +29,7 @@ pub struct LiveWorker {
 }
 
 /// The figures that a worker publishes. A worker of another version may publish fewer or others.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkerFigures {
     /// The program's version.
@@ -70,7 +71,8 @@ pub struct WorkerFigures {
 }
 
 /// An endpoint to which a worker makes no more attempts at the moment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = LimitedEndpoint)]
 #[serde(rename_all = "camelCase")]
 pub struct Limited {
     /// Its account.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chrono::DateTime;
 use redis::Value;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::entry_range::EntryRange;
 use crate::{
@@ -18,11 +19,12 @@ use crate::{
 const PAGE: usize = 20;
 
 /// An entry that was set aside because it could not be handled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RejectedEntry {
     /// The id that it had in the queue.
     pub entry: String,
     /// Its own fields, in their original order. A name may occur twice, and neither name nor value need be text.
+    #[schema(value_type = Vec<Field<'static>>)]
     #[serde(serialize_with = "fields")]
     pub fields: Vec<(Bytes, Bytes)>,
     /// Its id among the rejected entries, `<ms>-<sequence>`: the time at which it was rejected.
@@ -126,18 +128,29 @@ impl RejectedEntry {
     }
 }
 
+/// One field of an entry, as text.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RejectedField)]
+#[serde(rename_all = "camelCase")]
+struct Field<'a> {
+    /// The value in Base64, if it is no valid text.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
+    /// The name.
+    #[schema(value_type = String)]
+    name: Cow<'a, str>,
+    /// The name in Base64, if it is no valid text.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_base64: Option<String>,
+    /// The value.
+    #[schema(value_type = String)]
+    value: Cow<'a, str>,
+}
+
 /// Writes each field as text. A name or value that is no valid text is also written in Base64.
 fn fields<S: Serializer>(fields: &[(Bytes, Bytes)], serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Field<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        base64: Option<String>,
-        name: Cow<'a, str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        name_base64: Option<String>,
-        value: Cow<'a, str>,
-    }
     let encoded = |bytes| str::from_utf8(bytes).is_err().then(|| BASE64_STANDARD.encode(bytes));
     serializer.collect_seq(fields.iter().map(|(name, value)| Field {
         base64: encoded(value),

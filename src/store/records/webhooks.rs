@@ -33,7 +33,7 @@ pub enum Put {
 }
 
 /// The deliveries that went with one or more deleted webhooks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Dropped {
     /// Failed deliveries.
     pub failed: u64,

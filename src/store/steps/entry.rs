@@ -13,7 +13,8 @@ pub const BATCH_MAX_BYTES: usize = 4 << 20;
 pub const BATCH_MAX: usize = 50;
 
 /// A queue entry's id, as Redis made it: `<ms>-<sequence>`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, utoipa::ToSchema)]
+#[schema(pattern = "^[0-9]+-[0-9]+$")]
 pub struct EntryId(pub String);
 
 impl EntryId {
