@@ -33,7 +33,7 @@ pub use self::{
         Retries, Status, UserRole, WEBHOOKS_MAX, WorkerFigures, for_shell,
     },
     records::{
-        AccountPage, Batch, Dropped, EntryRange, FailedEntry, FailedPage, Fate, PageStart, Put, Redelivered,
+        AccountPage, Batch, Deletion, Dropped, EntryRange, FailedEntry, FailedPage, Fate, PageStart, Put, Redelivered,
         RejectedEntry, SettingsLooked, WebhookEntry,
     },
     steps::{

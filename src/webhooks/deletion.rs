@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::{Dropped, Webhooks, WebhooksError, not_found};
 use crate::{
     domain::{account::AccountId, webhook::WebhookId},
-    store::StoreError,
+    store::{Deletion, StoreError},
 };
 
 /// A purge looks for webhooks at most this many times, because some may be added while it runs.
@@ -35,9 +35,27 @@ pub struct Purged {
 }
 
 impl Webhooks {
-    /// Deletes a webhook with its log, held and failed deliveries.
-    pub async fn delete(&self, account: &AccountId, id: WebhookId) -> Result<Deleted, WebhooksError> {
-        let dropped = self.store.delete_webhook(account, id).await?.ok_or_else(|| not_found(account, id))?;
+    /// Deletes a webhook with its log, held and failed deliveries. With `revision`, only if that is the present
+    /// revision.
+    ///
+    /// # Errors
+    /// [`WebhooksError::Stale`] if that revision is not the present one; nothing is deleted then.
+    pub async fn delete(
+        &self,
+        account: &AccountId,
+        id: WebhookId,
+        revision: Option<u64>,
+    ) -> Result<Deleted, WebhooksError> {
+        let dropped = match revision {
+            None => self.store.delete_webhook(account, id).await?.ok_or_else(|| not_found(account, id))?,
+            Some(asked) => match self.store.delete_webhook_at(account, id, asked).await? {
+                Deletion::Done(dropped) => dropped,
+                Deletion::Gone => return Err(not_found(account, id)),
+                Deletion::Conflict { present } => {
+                    return Err(WebhooksError::Stale { account: account.clone(), webhook: id, asked, present });
+                }
+            },
+        };
         Ok(Deleted { account: account.clone(), dropped, id })
     }
 

@@ -2,7 +2,7 @@
 
 use super::InputFault;
 use crate::{
-    domain::{account::AccountId, failure::Failure, webhook::WebhookId},
+    domain::{account::AccountId, failure::Failure, page::NotAPosition, webhook::WebhookId},
     secrets::SecretsError,
     sender::NotMade,
     store::StoreError,
@@ -43,16 +43,16 @@ pub enum WebhooksError {
     /// The input has one or more faults, each at one field. The text has one line for each.
     #[error("{}", lines(.0))]
     Input(Vec<InputFault>),
-    /// The edit was based on a revision that is no longer the present one.
+    /// The change was based on a revision that is no longer the present one.
     #[error(
-        "webhook {webhook} is at revision {present}, but this edit is based on revision {asked}; nothing was changed"
+        "webhook {webhook} is at revision {present}, but this change is based on revision {asked}; nothing was changed"
     )]
     Stale {
         /// The account.
         account: AccountId,
         /// The webhook.
         webhook: WebhookId,
-        /// The revision that the edit is based on.
+        /// The revision that the change is based on.
         asked: u64,
         /// The present revision.
         present: u64,
@@ -60,6 +60,9 @@ pub enum WebhooksError {
     /// Another client edited the webhook at every try.
     #[error("somebody else edited the webhook at the same time; check it and try again")]
     Conflict,
+    /// The position from which to continue a list is none.
+    #[error(transparent)]
+    Position(#[from] NotAPosition),
     /// Sealing or opening a secret failed.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
@@ -72,6 +75,7 @@ impl WebhooksError {
     /// The kind of failure.
     pub fn failure(&self) -> Failure {
         match self {
+            Self::Position(_) => Failure::Usage,
             Self::NotFound { .. } | Self::NoSuchDelivery { .. } => Failure::NotFound,
             Self::Stale { .. } | Self::Conflict => Failure::Conflict,
             Self::Limit { .. } | Self::Input(_) | Self::Secrets(_) => Failure::Refused,

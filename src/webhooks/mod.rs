@@ -1,4 +1,4 @@
-//! The operations on webhooks: add, list, show, edit and switch them, read the log, test (`test_button.rs`), delete and
+//! The operations on webhooks: add, list (`listing.rs`), show, edit and switch them, read the log, test (`test_button.rs`), delete and
 //! purge (`deletion.rs`), redeliver failed deliveries (`failed.rs`), re-seal secrets (`rotate.rs`).
 //!
 //! They are written once, for the command line, the API and the screen alike: one form of input (`input.rs`), one place
@@ -9,6 +9,7 @@ mod error;
 mod failed;
 mod input;
 mod judge;
+mod listing;
 mod rotate;
 mod test_button;
 mod view;
@@ -23,9 +24,10 @@ pub use self::{
     failed::{FailedDelivery, Progress, Which},
     input::{Edit, NewAuthentication, NewWebhook},
     judge::{FieldRefusal, InputFault},
+    listing::Listed,
     rotate::{FAILURES_SHOWN, NotResealed, Rotation, WhyNot},
     test_button::Tested,
-    view::{AuthenticationView, View},
+    view::{AuthenticationView, Preview, View},
 };
 pub use crate::store::Dropped;
 use crate::{
@@ -80,6 +82,28 @@ impl Webhooks {
 
     /// Adds a webhook.
     pub async fn add(&self, account: &AccountId, new: NewWebhook) -> Result<View, WebhooksError> {
+        let webhook = self.made(account, new).await?;
+        match self.store.put_webhook(account, &webhook, None, self.limit_per_account).await? {
+            Put::Done => Ok(self.view(account, webhook)),
+            Put::Limit => Err(self.at_limit(account)),
+            Put::Gone | Put::Conflict => Err(WebhooksError::Conflict),
+        }
+    }
+
+    /// Judges a webhook as [`add`](Self::add) would, and saves nothing. Returns the settings that would be saved.
+    ///
+    /// # Errors
+    /// All faults of the input; if it has none, [`WebhooksError::Limit`] if the account has its most webhooks now.
+    pub async fn judge_new(&self, account: &AccountId, new: NewWebhook) -> Result<Preview, WebhooksError> {
+        let webhook = self.made(account, new).await?;
+        if self.store.webhook_count(account).await? >= self.limit_per_account {
+            return Err(self.at_limit(account));
+        }
+        Ok(self.view(account, webhook).into())
+    }
+
+    /// The webhook that this input makes.
+    async fn made(&self, account: &AccountId, new: NewWebhook) -> Result<Webhook, WebhooksError> {
         let now = self.store.now_of(account).await?;
         let id = WebhookId::new(uuid::Uuid::now_v7());
         let events = new.events.unwrap_or_else(|| self.catalogue.names().map(str::to_owned).collect());
@@ -89,7 +113,7 @@ impl Webhooks {
             judge::authentication(new.authentication),
             judge::description(new.description),
         )?;
-        let webhook = Webhook {
+        Ok(Webhook {
             id,
             url,
             events,
@@ -99,15 +123,15 @@ impl Webhooks {
             revision: 1,
             created_at: timestamp(now),
             updated_at: timestamp(now),
-        };
-        match self.store.put_webhook(account, &webhook, None, self.limit_per_account).await? {
-            Put::Done => Ok(self.view(account, webhook)),
-            Put::Limit => Err(WebhooksError::Limit { account: account.clone(), limit: self.limit_per_account }),
-            Put::Gone | Put::Conflict => Err(WebhooksError::Conflict),
-        }
+        })
     }
 
-    /// An account's webhooks, oldest first.
+    fn at_limit(&self, account: &AccountId) -> WebhooksError {
+        WebhooksError::Limit { account: account.clone(), limit: self.limit_per_account }
+    }
+
+    /// An account's webhooks, oldest first. If one of them cannot be read, this is an error; see
+    /// [`list_page`](Self::list_page).
     pub async fn list(&self, account: &AccountId) -> Result<Vec<View>, WebhooksError> {
         let webhooks = self.store.webhooks(account).await?;
         Ok(webhooks.into_iter().map(|webhook| self.view(account, webhook)).collect())
@@ -203,6 +227,19 @@ impl Webhooks {
         let on = Edit { active: Some(true), revision, ..Edit::default() };
         let (view, dropped) = self.edit_and(account, id, on, discard_held).await?;
         Ok(Enabled { view, held_discarded: discard_held.then_some(dropped) })
+    }
+
+    /// Switches a webhook off: its deliveries are held. With `revision`, only if that is the present revision.
+    ///
+    /// # Errors
+    /// [`WebhooksError::Stale`] if that revision is not the present one.
+    pub async fn disable(
+        &self,
+        account: &AccountId,
+        id: WebhookId,
+        revision: Option<u64>,
+    ) -> Result<View, WebhooksError> {
+        self.edit(account, id, Edit { active: Some(false), revision, ..Edit::default() }).await
     }
 
     /// The delivery log, newest first.

@@ -61,6 +61,30 @@ pub enum AuthenticationView {
     },
 }
 
+/// A webhook that was judged and not saved: it has no id yet. Secrets are masked.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Preview {
+    /// Its account.
+    pub account: AccountId,
+    /// The URL in its canonical form.
+    pub url: EndpointUrl,
+    /// The event types, each once.
+    pub events: Vec<String>,
+    /// How its requests would authenticate.
+    pub authentication: AuthenticationView,
+    /// The customer's own label.
+    pub description: String,
+    /// Whether it would get its deliveries at once.
+    pub active: bool,
+}
+
+impl From<View> for Preview {
+    fn from(view: View) -> Self {
+        let View { account, url, events, authentication, description, active, .. } = view;
+        Self { account, url, events, authentication, description, active }
+    }
+}
+
 impl Webhooks {
     pub(super) fn view(&self, account: &AccountId, webhook: Webhook) -> View {
         let masked = |field, sealed: &Sealed| {

@@ -110,7 +110,7 @@ async fn discard(world: &World, wire: &mut Wire, hook: usize) {
 async fn replace(world: &World, wire: &mut Wire, hook: usize, meanwhile: usize) {
     let (number, webhook) = (HOOKS[hook].0, world.webhook(hook));
     let account = &world.accounts[number];
-    repeat(async || match world.here.webhooks.delete(account, webhook).await {
+    repeat(async || match world.here.webhooks.delete(account, webhook, None).await {
         // The answer to the deletion was lost.
         Err(WebhooksError::NotFound { .. }) => Ok(()),
         deleted => deleted.map(drop),

@@ -299,7 +299,7 @@ async fn a_deleted_webhooks_failed_deliveries_do_not_come_back_by_a_redelivery()
             if round % 2 == 1 {
                 under_way.notified().await;
             }
-            here.webhooks.delete(&account, webhook).await
+            here.webhooks.delete(&account, webhook, None).await
         };
         let (redelivered, deleted) = tokio::join!(redelivered, deleted);
         deleted.unwrap();

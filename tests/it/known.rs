@@ -174,7 +174,7 @@ async fn adding_switching_or_deleting_a_webhook_counts_for_the_next_event() {
         arrived(&receiver, &event("on")).await;
         arrived(&receiver, &event("off")).await;
 
-        here.webhooks.delete(&account_id(&account), webhook).await.unwrap();
+        here.webhooks.delete(&account_id(&account), webhook, None).await.unwrap();
         push_for(&here, &account, &event("deleted")).await;
         eventually(SOON, "it matches nothing any more", async || {
             (counted("events_without_webhook").await == 2 * number).then_some(())

@@ -33,6 +33,7 @@ mod shapes;
 mod steps;
 mod support;
 mod support_works;
+mod surface;
 mod survival;
 mod suspects;
 mod upkeep;

@@ -218,14 +218,17 @@ async fn a_deleted_webhook_is_gone_with_its_keys_and_its_queued_deliveries_are_d
     let _worker = here.program.worker([]);
     here.push("acme", TRANSCRIPT).await;
     receiver.wait_for("/hook", 1, SOON).await;
-    here.webhooks.delete(&account_id("acme"), webhook).await.unwrap();
+    here.webhooks.delete(&account_id("acme"), webhook, None).await.unwrap();
     gate.open();
     here.drained().await;
     let dropped: u64 = here.redis.clone().hget(here.key("counts"), "deliveries_of_deleted_webhook").await.unwrap();
     assert_eq!(dropped, 1);
     let keys: Vec<String> = here.redis.clone().keys(format!("{}*{webhook}*", here.prefix)).await.unwrap();
     assert!(keys.is_empty(), "{keys:?}");
-    assert!(matches!(here.webhooks.delete(&account_id("acme"), webhook).await, Err(WebhooksError::NotFound { .. })));
+    assert!(matches!(
+        here.webhooks.delete(&account_id("acme"), webhook, None).await,
+        Err(WebhooksError::NotFound { .. })
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,7 +99,7 @@ pub(super) async fn subscribe(
 ) -> anyhow::Result<Vec<Subscription>> {
     for (account, _) in accounts {
         for webhook in webhooks.list(account).await? {
-            webhooks.delete(account, webhook.id).await?;
+            webhooks.delete(account, webhook.id, None).await?;
         }
     }
     let mut subscriptions = Vec::with_capacity(PARTS.len());

@@ -82,7 +82,7 @@ pub(in crate::cli) struct EditFlags {
     look: Look,
 }
 
-/// The revision that an edit is based on.
+/// The revision that a change is based on.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Look {
     /// Revision that your change is based on. If the webhook was edited since, nothing changes (exit code 4).

@@ -21,7 +21,7 @@ use crate::{
     config::Settings,
     domain::{account::AccountId, log_entry::Status, webhook::WebhookId},
     sender::Sender,
-    webhooks::{AuthenticationView, Dropped, Edit, Enabled, NewWebhook, View, Webhooks},
+    webhooks::{AuthenticationView, Dropped, Enabled, NewWebhook, View, Webhooks},
 };
 
 /// The subcommands.
@@ -87,6 +87,8 @@ pub(super) enum Command {
     Delete {
         #[command(flatten)]
         target: Target,
+        #[command(flatten)]
+        look: Look,
         #[command(flatten)]
         format: Format,
     },
@@ -174,11 +176,10 @@ pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result
             print_enabled(&enabled, format)
         }
         Command::Disable { target, look, format } => {
-            let off = Edit { active: Some(false), revision: look.revision, ..Edit::default() };
-            let view = open(settings).await?.edit(&target.account, target.id, off).await?;
+            let view = open(settings).await?.disable(&target.account, target.id, look.revision).await?;
             print(&view, "\nThe webhook is off: its deliveries are held until you switch it on.\n", format)
         }
-        Command::Delete { target, format } => delete(&open(settings).await?, &target, format).await,
+        Command::Delete { target, look, format } => delete(&open(settings).await?, &target, look, format).await,
         Command::Test { target, format } => {
             let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
             test(&open(settings).await?, &sender, &target, format).await
@@ -240,9 +241,9 @@ fn print_enabled(enabled: &Enabled, format: Format) -> anyhow::Result<Exit> {
     print(&enabled.view, &meaning, format)
 }
 
-async fn delete(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::Result<Exit> {
+async fn delete(webhooks: &Webhooks, target: &Target, look: Look, format: Format) -> anyhow::Result<Exit> {
     let Target { account, id } = target;
-    let deleted = webhooks.delete(account, *id).await?;
+    let deleted = webhooks.delete(account, *id, look.revision).await?;
     let Dropped { held, failed } = deleted.dropped;
     if format.json {
         output::print_json(&deleted)?;

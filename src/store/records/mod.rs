@@ -13,5 +13,5 @@ pub use self::{
     entry_range::EntryRange,
     failed::{FailedEntry, FailedPage, Redelivered},
     rejected::{Batch, Fate, RejectedEntry},
-    webhooks::{Dropped, Put, WebhookEntry},
+    webhooks::{Deletion, Dropped, Put, WebhookEntry},
 };

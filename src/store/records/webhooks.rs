@@ -41,6 +41,20 @@ pub struct Dropped {
     pub held: u64,
 }
 
+/// The answer to deleting a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is deleted, with these deliveries.
+    Done(Dropped),
+    /// There was no such webhook.
+    Gone,
+    /// It has another revision; nothing was deleted.
+    Conflict {
+        /// The present revision.
+        present: u64,
+    },
+}
+
 /// A webhook's id and its settings, as they are in Redis.
 pub(in crate::store) type Field = (Vec<u8>, Vec<u8>);
 
@@ -116,6 +130,11 @@ impl Store {
         found.map(|json| parse_webhook(&key, &field, &json)).transpose()
     }
 
+    /// The number of an account's webhooks, including those that cannot be read.
+    pub async fn webhook_count(&self, account: &AccountId) -> Result<usize, StoreError> {
+        self.at_account(account).run(redis::cmd("HLEN").arg(self.0.keys.webhooks(account))).await
+    }
+
     /// Adds a webhook (`edited` is `None`), or replaces the revision `edited`.
     pub async fn put_webhook(
         &self,
@@ -165,10 +184,32 @@ impl Store {
 
     /// Deletes a webhook with its log, held and failed deliveries; `None` if there was no such webhook.
     pub async fn delete_webhook(&self, account: &AccountId, id: WebhookId) -> Result<Option<Dropped>, StoreError> {
+        match self.delete(account, id, 0).await? {
+            Deletion::Done(dropped) => Ok(Some(dropped)),
+            Deletion::Gone | Deletion::Conflict { .. } => Ok(None),
+        }
+    }
+
+    /// The same, only if the webhook has this revision, from 1.
+    pub async fn delete_webhook_at(
+        &self,
+        account: &AccountId,
+        id: WebhookId,
+        revision: u64,
+    ) -> Result<Deletion, StoreError> {
+        self.delete(account, id, revision).await
+    }
+
+    async fn delete(&self, account: &AccountId, id: WebhookId, revision: u64) -> Result<Deletion, StoreError> {
         let mut script = self.0.scripts.delete_webhook.key(self.0.keys.webhooks(account));
         self.of_webhook(&mut script, account, id);
-        let (was_there, held, failed): (bool, u64, u64) = self.at_account(account).run_script(&script).await?;
-        Ok(was_there.then_some(Dropped { failed, held }))
+        script.arg(revision);
+        let (word, first, failed): (String, u64, u64) = self.at_account(account).run_script(&script).await?;
+        Ok(match word.as_str() {
+            "DELETED" => Deletion::Done(Dropped { failed, held: first }),
+            "GONE" => Deletion::Gone,
+            _ => Deletion::Conflict { present: first },
+        })
     }
 }
 

@@ -32,7 +32,7 @@ async fn an_edit_based_on_an_old_revision_changes_nothing_and_names_the_present_
         (&["--description", "second", "--revision", "3"], 3),
     ] {
         let says = [
-            &format!("{id} is at revision 2, but this edit is based on revision {asked}; nothing was changed"),
+            &format!("{id} is at revision 2, but this change is based on revision {asked}; nothing was changed"),
             &format!("lynkhook webhook show --account acme {id}"),
             "--revision 2",
         ];
@@ -69,10 +69,11 @@ async fn switching_from_an_old_revision_changes_and_drops_nothing_and_from_the_p
     for (words, asked) in [
         (&["disable", "--revision", "1"][..], 1),
         (&["enable", "--revision", "1"], 1),
+        (&["delete", "--revision", "1"], 1),
         (&["enable", "--discard-held", "--revision", "1"], 1),
         (&["enable", "--discard-held", "--revision", "3"], 3),
     ] {
-        let says = [&format!("{id} is at revision 2, but this edit is based on revision {asked}"), "--revision 2"];
+        let says = [&format!("{id} is at revision 2, but this change is based on revision {asked}"), "--revision 2"];
         assert_refused(&format!("{words:?}"), &run(words).await, 4, &says);
         let shown = here.program.json(webhook("acme", &["show", &id])).await;
         assert_eq!(json!([shown["active"], shown["revision"]]), json!([false, 2]), "{words:?}");

@@ -42,7 +42,7 @@ const COMMANDS: [(&str, &[&str]); 17] = [
     ),
     ("webhook enable", &["--account", "<ID>", "--discard-held", "--revision", "--json"]),
     ("webhook disable", &["--account", "<ID>", "--revision", "--json"]),
-    ("webhook delete", &["--account", "<ID>", "--json"]),
+    ("webhook delete", &["--account", "<ID>", "--revision", "--json"]),
     ("webhook test", &["--account", "<ID>", "--json"]),
     ("webhook logs", &["--account", "<ID>", "--follow", "--json"]),
     ("secrets new-key", &["LYNKHOOK_SECRETS__KEY_FILE"]),

@@ -88,7 +88,7 @@ async fn at_random_ages_old_entries_are_hidden_and_the_next_visit_deletes_only_t
         assert_eq!(here.log(webhook).await.len(), young[2].len(), "old entries are gone");
         let next: Option<i64> = redis.zscore(here.key("visits"), format!("acme/{webhook}")).await.unwrap();
         assert_eq!(next.is_some(), young.iter().any(|young| !young.is_empty()));
-        here.webhooks.delete(&account, webhook).await.unwrap();
+        here.webhooks.delete(&account, webhook, None).await.unwrap();
     }
     let counts: HashMap<String, usize> = redis.hgetall(here.key("counts")).await.unwrap();
     let counted = ["held_expired", "failed_expired"].map(|cause| counts.get(cause).copied().unwrap_or_default());

@@ -78,7 +78,7 @@ impl Run {
         let number = self.dice.random_range(0..CHANGING);
         let hook = &self.changing[number];
         let (account, url) = (hook.account.clone(), self.receiver.url(&hook.path));
-        self.here.webhooks.delete(&account_id(&account), hook.webhook).await.unwrap();
+        self.here.webhooks.delete(&account_id(&account), hook.webhook, None).await.unwrap();
         if self.dice.random_bool(0.5) {
             self.push_some().await;
         }

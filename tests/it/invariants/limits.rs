@@ -30,7 +30,7 @@ async fn edit_at_random(here: Arc<Installation>, done: Arc<Done>, mut dice: StdR
         assert!(there.len() <= LIMIT, "{account} has {} webhooks", there.len());
         let one = there.get(dice.random_range(0..=LIMIT)).map(|webhook| webhook.id);
         match (one, dice.random_range(0..3)) {
-            (Some(webhook), 0) => match here.webhooks.delete(&account, webhook).await {
+            (Some(webhook), 0) => match here.webhooks.delete(&account, webhook, None).await {
                 Ok(_) => drop(done.deleted[number].fetch_add(1, Ordering::Relaxed)),
                 Err(WebhooksError::NotFound { .. }) => {}
                 Err(error) => panic!("{error}"),

@@ -1,0 +1,3 @@
+//! The operations that the HTTP API asks for: lists by pages, dry runs, changes of a named revision.
+
+mod settings;
