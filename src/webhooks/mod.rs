@@ -1,4 +1,4 @@
-//! The operations on webhooks: add, list (`listing.rs`), show, edit and switch them, read the log, test (`test_button.rs`), delete and
+//! The operations on webhooks: add, list (`listing.rs`), show, edit and switch them, read the logs (`logs.rs`), test (`test_button.rs`), delete and
 //! purge (`deletion.rs`), redeliver failed deliveries (`failed.rs`), re-seal secrets (`rotate.rs`).
 //!
 //! They are written once, for the command line, the API and the screen alike: one form of input (`input.rs`), one place
@@ -10,6 +10,7 @@ mod failed;
 mod input;
 mod judge;
 mod listing;
+mod logs;
 mod rotate;
 mod test_button;
 mod view;
@@ -25,6 +26,7 @@ pub use self::{
     input::{Edit, NewAuthentication, NewWebhook},
     judge::{FieldRefusal, InputFault},
     listing::Listed,
+    logs::{AccountLogEntry, LogFilter},
     rotate::{FAILURES_SHOWN, NotResealed, Rotation, WhyNot},
     test_button::Tested,
     view::{AuthenticationView, Preview, View},
@@ -36,7 +38,7 @@ use crate::{
         account::AccountId,
         address::{AllowList, AllowListError},
         event::Catalogue,
-        log_entry::{LogEntry, timestamp},
+        log_entry::timestamp,
         webhook::{Authentication, EDIT_TRIES, Sealed, Webhook, WebhookId},
     },
     secrets::{SecretSlot, SecretsError, Vault},
@@ -240,12 +242,6 @@ impl Webhooks {
         revision: Option<u64>,
     ) -> Result<View, WebhooksError> {
         self.edit(account, id, Edit { active: Some(false), revision, ..Edit::default() }).await
-    }
-
-    /// The delivery log, newest first.
-    pub async fn logs(&self, account: &AccountId, id: WebhookId) -> Result<Vec<LogEntry>, WebhooksError> {
-        self.find(account, id).await?;
-        Ok(self.store.logs(account, id).await?)
     }
 
     async fn find(&self, account: &AccountId, id: WebhookId) -> Result<Webhook, WebhooksError> {

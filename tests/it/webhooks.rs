@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lynkhook::webhooks::{Edit, FieldRefusal, InputFault, NewAuthentication, NewWebhook, WebhooksError};
+use lynkhook::webhooks::{Edit, FieldRefusal, InputFault, LogFilter, NewAuthentication, NewWebhook, WebhooksError};
 use redis::AsyncCommands;
 use serde_json::json;
 
@@ -262,7 +262,7 @@ async fn a_log_keeps_the_newest_50_entries_for_90_days_and_shows_nothing_older()
     };
     let _: () = redis.del(&key).await.unwrap();
     let _: () = redis.rpush(&key, &[aged(60), aged(NINETY_DAYS_S - 60), aged(NINETY_DAYS_S + 60)]).await.unwrap();
-    let shown = here.webhooks.logs(&account_id("acme"), webhook).await.unwrap();
+    let shown = here.webhooks.logs(&account_id("acme"), webhook, &LogFilter::default(), None, 50).await.unwrap().items;
     assert_eq!(shown.len(), 2, "an entry past 90 days is not shown");
 
     // The next visit deletes it.

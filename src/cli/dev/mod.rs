@@ -38,12 +38,17 @@ use self::{
 use super::{Exit, output, signal::on_signal, webhook::tables};
 use crate::{
     config::Settings,
-    domain::{account::AccountId, event::EventId, log_entry::LogEntry, retry::Schedule},
+    domain::{
+        account::AccountId,
+        event::EventId,
+        log_entry::{LOG_LIMIT, LogEntry},
+        retry::Schedule,
+    },
     producer::{NewEvent, Producer},
     secrets::Vault,
     store::Store,
     telemetry,
-    webhooks::{AuthenticationView, Webhooks},
+    webhooks::{AuthenticationView, LogFilter, Webhooks},
     worker,
 };
 
@@ -221,7 +226,7 @@ impl Story {
         loop {
             let mut logs = Vec::with_capacity(subscriptions.len());
             for Subscription { account, webhook, .. } in &*subscriptions {
-                logs.push(self.webhooks.logs(account, webhook.id).await?);
+                logs.push(self.webhooks.logs(account, webhook.id, &LogFilter::default(), None, LOG_LIMIT).await?.items);
             }
             let all_final = logs.iter().all(|log| log.first().is_some_and(|entry| entry.last));
             if all_final || Instant::now() > deadline {

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{super::output, super::output::Reader, Exit, Target, tables};
 use crate::{
     domain::log_entry::{LOG_LIMIT, LogEntry},
-    webhooks::{Webhooks, WebhooksError},
+    webhooks::{LogFilter, Webhooks, WebhooksError},
 };
 
 /// The interval between two reads of the log.
@@ -19,8 +19,8 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 /// show an older log for a while.
 const REMEMBERED: usize = 8 * LOG_LIMIT;
 
-/// Follows the log until a signal comes, the webhook is deleted, or the reader of the output is gone.
-pub(super) async fn run(webhooks: &Webhooks, target: &Target, json: bool) -> anyhow::Result<Exit> {
+/// Follows the entries that the filter chooses until a signal comes, the webhook is deleted, or the reader of the output is gone.
+pub(super) async fn run(webhooks: &Webhooks, target: &Target, filter: &LogFilter, json: bool) -> anyhow::Result<Exit> {
     let stop = super::super::signal::on_signal()?;
     let mut ticks = interval(POLL_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -29,7 +29,8 @@ pub(super) async fn run(webhooks: &Webhooks, target: &Target, json: bool) -> any
     loop {
         let read = async {
             ticks.tick().await;
-            webhooks.logs(&target.account, target.id).await
+            // The whole log shows whether entries were missed.
+            webhooks.logs(&target.account, target.id, &LogFilter::default(), None, LOG_LIMIT).await
         };
         let log = tokio::select! {
             () = stop.cancelled() => return Ok(Exit::Success),
@@ -38,7 +39,9 @@ pub(super) async fn run(webhooks: &Webhooks, target: &Target, json: bool) -> any
         match log {
             Ok(log) => {
                 waiting = false;
-                if print(&seen.fresh(log), json)? == Reader::Gone {
+                let mut fresh = seen.fresh(log.items);
+                fresh.oldest_first.retain(|entry| filter.matches(entry));
+                if print(&fresh, json)? == Reader::Gone {
                     return Ok(Exit::Success);
                 }
             }

@@ -19,9 +19,13 @@ use self::input::{EditFlags, Flags, Look};
 use super::{Exit, output};
 use crate::{
     config::Settings,
-    domain::{account::AccountId, log_entry::Status, webhook::WebhookId},
+    domain::{
+        account::AccountId,
+        log_entry::{LOG_LIMIT, Status},
+        webhook::WebhookId,
+    },
     sender::Sender,
-    webhooks::{AuthenticationView, Dropped, Enabled, NewWebhook, View, Webhooks},
+    webhooks::{AuthenticationView, Dropped, Enabled, LogFilter, NewWebhook, View, Webhooks},
 };
 
 /// The subcommands.
@@ -107,6 +111,8 @@ pub(super) enum Command {
         #[arg(long)]
         follow: bool,
         #[command(flatten)]
+        filter: FilterFlags,
+        #[command(flatten)]
         format: Format,
     },
     /// List the deliveries that failed for good and can be redelivered, newest first.
@@ -143,6 +149,34 @@ pub(super) struct Target {
     account: AccountId,
     /// The webhook's id, as shown by `lynkhook webhook list`.
     id: WebhookId,
+}
+
+/// The choice of log entries.
+#[derive(Debug, Args)]
+pub(super) struct FilterFlags {
+    /// Only attempts that succeeded or failed.
+    #[arg(long, value_name = "STATUS", value_parser = status)]
+    status: Option<Status>,
+    /// Only attempts of this event type.
+    #[arg(long, value_name = "EVENT")]
+    event: Option<String>,
+    /// Only attempts of events with this identifier: its value, or name=value.
+    #[arg(long, value_name = "VALUE")]
+    identifier: Option<String>,
+}
+
+impl From<FilterFlags> for LogFilter {
+    fn from(FilterFlags { status, event, identifier }: FilterFlags) -> Self {
+        Self { status, event, identifier }
+    }
+}
+
+fn status(text: &str) -> Result<Status, String> {
+    match text {
+        "success" => Ok(Status::Success),
+        "failed" => Ok(Status::Failed),
+        _ => Err("success or failed".to_owned()),
+    }
 }
 
 /// The output format.
@@ -184,10 +218,12 @@ pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result
             let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
             test(&open(settings).await?, &sender, &target, format).await
         }
-        Command::Logs { target, follow: true, format } => {
-            follow::run(&open(settings).await?, &target, format.json).await
+        Command::Logs { target, follow: true, filter, format } => {
+            follow::run(&open(settings).await?, &target, &filter.into(), format.json).await
         }
-        Command::Logs { target, follow: false, format } => logs(&open(settings).await?, &target, format).await,
+        Command::Logs { target, follow: false, filter, format } => {
+            logs(&open(settings).await?, &target, &filter.into(), format).await
+        }
         Command::Failed { target, format } => failed::list(&open(settings).await?, &target, format).await,
         Command::Redeliver { target, which, format } => {
             failed::redeliver(&open(settings).await?, &target, which.into(), format).await
@@ -274,10 +310,12 @@ async fn test(webhooks: &Webhooks, sender: &Sender, target: &Target, format: For
     })
 }
 
-async fn logs(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::Result<Exit> {
-    let entries = webhooks.logs(&target.account, target.id).await?;
+async fn logs(webhooks: &Webhooks, target: &Target, filter: &LogFilter, format: Format) -> anyhow::Result<Exit> {
+    let entries = webhooks.logs(&target.account, target.id, filter, None, LOG_LIMIT).await?.items;
     if format.json {
         output::print_json(&entries)?;
+    } else if entries.is_empty() && *filter != LogFilter::default() {
+        output::print("No entry of the log matches.\n")?;
     } else if entries.is_empty() {
         let Target { account, id } = target;
         output::print(&format!(

@@ -44,7 +44,7 @@ const COMMANDS: [(&str, &[&str]); 17] = [
     ("webhook disable", &["--account", "<ID>", "--revision", "--json"]),
     ("webhook delete", &["--account", "<ID>", "--revision", "--json"]),
     ("webhook test", &["--account", "<ID>", "--json"]),
-    ("webhook logs", &["--account", "<ID>", "--follow", "--json"]),
+    ("webhook logs", &["--account", "<ID>", "--follow", "--status", "--event", "--identifier", "--json"]),
     ("secrets new-key", &["LYNKHOOK_SECRETS__KEY_FILE"]),
     ("secrets rotate", &["--dry-run", "--json", "remove the old one"]),
     ("completions", &["bash", "zsh", "fish"]),
