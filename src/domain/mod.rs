@@ -17,6 +17,8 @@ pub mod webhook_id;
 #[cfg(feature = "program")]
 pub mod address;
 #[cfg(feature = "program")]
+pub mod api_key;
+#[cfg(feature = "program")]
 pub mod busy;
 #[cfg(feature = "program")]
 pub mod endpoint;
@@ -34,10 +36,13 @@ pub mod log_entry;
 pub mod outcome;
 #[cfg(feature = "program")]
 pub mod page;
+pub mod portal;
 #[cfg(feature = "program")]
 pub mod recent;
 #[cfg(feature = "program")]
 pub mod retry;
+#[cfg(feature = "program")]
+pub mod token;
 #[cfg(feature = "program")]
 pub mod url;
 #[cfg(feature = "program")]
