@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::Path, pat
 
 use secrecy::SecretString;
 
-use crate::domain::event::Catalogue;
 pub use crate::domain::event::EventType;
+use crate::domain::{event::Catalogue, origin::WebOrigin};
 
 mod error;
 mod layers;
@@ -51,6 +51,8 @@ pub struct Settings {
     pub egress: Egress,
     /// The name servers.
     pub dns: Dns,
+    /// The rules for links to the portal.
+    pub portal: Portal,
     /// Keys that seal customers' secrets at rest.
     pub secrets: Secrets,
     /// The filter and the format of the logs.
@@ -237,6 +239,13 @@ pub struct Dns {
     pub servers: Vec<SocketAddr>,
     /// The file that names the system's.
     pub resolv_conf: PathBuf,
+}
+
+/// `[portal]`
+#[derive(Debug, Clone)]
+pub struct Portal {
+    /// The platform's origins: they may show the portal in a frame, and the portal may lead back to them.
+    pub embed_origins: Vec<WebOrigin>,
 }
 
 /// `[secrets]`

@@ -90,7 +90,9 @@ fn every_default_is_the_documented_one() {
         assert_eq!((bounds.limit, bounds.max_bytes, bounds.retention), (limit, 64 << 20, retention));
     }
     assert!(settings.egress.allow.is_empty() && settings.egress.extra_ca.is_none());
-    assert!(settings.dns.servers.is_empty() && settings.secrets.key.is_none());
+    assert!(
+        settings.dns.servers.is_empty() && settings.secrets.key.is_none() && settings.portal.embed_origins.is_empty()
+    );
     assert_eq!(settings.dns.resolv_conf, Path::new("/etc/resolv.conf"));
     assert_eq!(settings.log.filter, "info");
     assert_eq!(settings.log.format, LogFormat::Auto);
@@ -162,6 +164,7 @@ fn every_key_can_be_set_by_environment() {
             "egress.max_connections" => ("4321", "4321"),
             "dns.servers" => ("9.9.9.9,[::1]:5353", "[9.9.9.9:53, [::1]:5353]"),
             "dns.resolv_conf" => ("/r.conf", "resolv_conf: \"/r.conf\""),
+            "portal.embed_origins" => ("https://a.example,http://localhost:1", "https://a.example"),
             "secrets.key" => ("k", "Some(SecretBox<str>([REDACTED]))"),
             "secrets.key_file" => (concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE"), "Some(SecretBox<str>([REDACTED]))"),
             "log.filter" => ("lynkhook=trace", "lynkhook=trace"),

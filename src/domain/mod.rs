@@ -9,6 +9,7 @@ pub mod event;
 pub mod failure;
 pub mod identifier;
 pub mod new_event;
+pub mod origin;
 pub mod text;
 pub mod time;
 pub mod transcript;

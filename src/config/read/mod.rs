@@ -4,6 +4,7 @@
 mod duration;
 mod egress;
 mod event;
+mod portal;
 mod redis;
 mod secrets;
 mod worker;
@@ -46,6 +47,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         rejected: read.retention("rejected")?,
         egress: read.egress()?,
         dns: read.dns()?,
+        portal: read.portal()?,
         secrets: read.secrets()?,
         log: Log { filter: read.text("log.filter")?.to_owned(), format: read.log_format()? },
     };
