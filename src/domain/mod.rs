@@ -37,6 +37,7 @@ pub mod log_entry;
 pub mod outcome;
 #[cfg(feature = "program")]
 pub mod page;
+#[cfg(feature = "program")]
 pub mod portal;
 #[cfg(feature = "program")]
 pub mod recent;
