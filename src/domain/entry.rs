@@ -237,7 +237,7 @@ mod tests {
     const ENVELOPE: &str = r#"{"event":"a.b","timestamp":"2026-03-26T14:32:00Z","data":{}} "#;
 
     fn parse(fields: &[(&'static str, &[u8])], partition: u16) -> Result<Judged, Rejection> {
-        let none = EventType { description: String::new(), identifiers: BTreeMap::new() };
+        let none = EventType::default();
         let catalogue = Catalogue::new(BTreeMap::from([("a.b".to_owned(), none)]), 1000);
         let fields: Vec<_> =
             fields.iter().map(|(n, v)| (Bytes::from_static(n.as_bytes()), Bytes::copy_from_slice(v))).collect();

@@ -62,6 +62,7 @@ pub(crate) fn entry(data: &[u8]) {
     let kind = EventType {
         description: String::new(),
         identifiers: BTreeMap::from([("messageId".into(), "/messageId".into())]),
+        ..EventType::default()
     };
     let catalogue = Catalogue::new(BTreeMap::from([("transcript.created".to_owned(), kind)]), 1 << 16);
     let found = Found { entry: "1774535520000-0", partition: 0, partitions: 1 };

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The example event, as shown to customers.
-pub(super) const TRANSCRIPT: &str = include_str!("transcript.json").trim_ascii_end();
+pub(super) const TRANSCRIPT: &str = include_str!("../../../config/transcript.created.example.json").trim_ascii_end();
 
 /// The header with which one of the webhooks authenticates.
 const SECRET_HEADER: &str = "X-Webhook-Secret";
@@ -215,6 +215,7 @@ mod tests {
         let of = EventType {
             description: String::new(),
             identifiers: BTreeMap::from([("messageId".to_owned(), "/messageId".to_owned())]),
+            ..EventType::default()
         };
         let catalogue = Catalogue::new(BTreeMap::from([("transcript.created".to_owned(), of)]), 1 << 20);
         let facts = catalogue.judge(TRANSCRIPT.as_bytes()).unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::value::RawValue;
 use toml::Value;
 
 use super::{MESSAGE_BYTES, Read, is_name};
@@ -27,7 +28,7 @@ impl Read<'_> {
 
 /// One `[event.types."…"]`.
 fn event_type(name: &str, entry: &Entry) -> Result<EventType, ConfigError> {
-    const KEYS: [&str; 2] = ["description", "identifiers"];
+    const KEYS: [&str; 4] = ["description", "identifiers", "schema", "example"];
     let key = format!("{CATALOGUE}.\"{name}\"");
     let wrong = |key: &str, found: &str, expected: &str| ConfigError::Value {
         key: key.to_owned(),
@@ -78,7 +79,22 @@ fn event_type(name: &str, entry: &Entry) -> Result<EventType, ConfigError> {
             .collect::<Result<_, _>>()?,
         Some(other) => return Err(wrong(&format!("{key}.identifiers"), kind(other), expected)),
     };
-    Ok(EventType { description, identifiers })
+    let json = |name: &str, expected: &str| match table.get(name) {
+        None => Ok(None),
+        Some(value) => value
+            .as_str()
+            .and_then(object)
+            .map(Some)
+            .ok_or_else(|| wrong(&format!("{key}.{name}"), "not a JSON object in quotes", expected)),
+    };
+    let schema = json("schema", "a JSON Schema of the whole envelope, such as '{ \"type\": \"object\" }'")?;
+    let example = json("example", "an envelope, such as '{ \"event\": \"a.b\", \"timestamp\": \"…\", \"data\": {} }'")?;
+    Ok(EventType { description, identifiers, schema, example }.or_built_in(name))
+}
+
+/// A JSON object, as it is written.
+fn object(text: &str) -> Option<Box<RawValue>> {
+    serde_json::from_str::<Box<RawValue>>(text).ok().filter(|value| value.get().starts_with('{'))
 }
 
 /// Whether the text is a JSON pointer (RFC 6901) other than the empty one: an identifier is a part of `data`, never all
@@ -103,6 +119,15 @@ mod tests {
     }
 
     #[test]
+    fn an_event_type_may_bring_its_schema_and_example_and_a_transcript_has_ours() {
+        let text = "[event.types.\"a.b\"]\ndescription = \"x\"\nschema = '{ \"type\": \"object\" }'\nexample = '{}'";
+        let types = from_file(text).unwrap().event.types;
+        assert_eq!(types["a.b"].schema.as_ref().unwrap().get(), "{ \"type\": \"object\" }");
+        assert_eq!(types["a.b"].example.as_ref().unwrap().get(), "{}");
+        assert!(types["transcript.created"].schema.is_some() && types["transcript.created"].example.is_some());
+    }
+
+    #[test]
     fn an_event_type_that_is_not_well_formed_is_refused() {
         let long = "x".repeat(65);
         for (name, body, word) in [
@@ -118,6 +143,9 @@ mod tests {
             ("a.b", "description = \"x\"\nidentifiers = { i = \"/a~2\" }", "JSON pointers"),
             ("a.b", "description = \"x\"\nidentifiers = { \"\" = \"/a\" }", "labels"),
             ("a.b", "description = \"x\"\nidentifiers = [\"/a\"]", "is a list"),
+            ("a.b", "description = \"x\"\nschema = '['", "JSON Schema of the whole envelope"),
+            ("a.b", "description = \"x\"\nexample = '[]'", "example"),
+            ("a.b", "description = \"x\"\nexample = { event = \"a.b\" }", "not a JSON object in quotes"),
         ] {
             assert_says(from_file(&format!("[event.types.\"{name}\"]\n{body}")), &["event.types", "line 1", word]);
         }

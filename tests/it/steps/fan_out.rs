@@ -83,13 +83,7 @@ async fn step(
     known: &Known,
 ) -> Option<(String, Vec<WebhookId>, bool)> {
     let Entry { id, deliveries, fields } = reader.read(1).await.unwrap().pop()?;
-    let catalogue = Catalogue::new(
-        BTreeMap::from([(
-            "transcript.created".to_owned(),
-            EventType { description: String::new(), identifiers: BTreeMap::new() },
-        )]),
-        1 << 20,
-    );
+    let catalogue = Catalogue::new(BTreeMap::from([("transcript.created".to_owned(), EventType::default())]), 1 << 20);
     let found = Found { entry: &id.0, partition: 0, partitions: 1 };
     let judged = Judged::parse(&fields, &found, &catalogue, |_| String::new()).unwrap();
     let held = Fence { partition: 0, entry: id.clone(), deliveries };

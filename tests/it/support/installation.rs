@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::{Program, Receiver, RedisServer, eventually, program::SECRETS_KEY};
 
 /// The example event of the requirements.
-pub const TRANSCRIPT: &str = include_str!("transcript.json");
+pub const TRANSCRIPT: &str = include_str!("../../../config/transcript.created.example.json");
 
 /// The longest time that a test waits for an expected event.
 pub const SOON: Duration = Duration::from_secs(30);

@@ -4,12 +4,21 @@
 //! An envelope is `{"event": …, "timestamp": …, "data": {…}}` and is delivered byte for byte as it came, so nothing
 //! here keeps or rebuilds it: the check borrows the bytes, and returns the few facts that delivering needs.
 
-use std::{borrow::Cow, collections::BTreeMap};
+mod event_type;
+mod fault;
+mod members;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{identifier::Identifier, text::BYTE_ORDER_MARK};
+use self::members::{Members, identifier};
+pub use self::{
+    event_type::{DescribedEventType, EventType},
+    fault::EnvelopeFault,
+};
+use super::{identifier::Identifier, text::nearest};
 
 /// The event type of the test button. It is built in, never in the catalogue, and never accepted from a producer.
 pub const TEST_EVENT: &str = "webhook.test";
@@ -75,15 +84,6 @@ pub struct Catalogue {
     max_bytes: usize,
 }
 
-/// One event type of the catalogue.
-#[derive(Debug, Clone)]
-pub struct EventType {
-    /// A description for people, in one line.
-    pub description: String,
-    /// For each identifier's name, a JSON pointer (RFC 6901) into `data`.
-    pub identifiers: BTreeMap<String, String>,
-}
-
 /// The facts of an envelope that a delivery needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnvelopeFacts {
@@ -96,56 +96,6 @@ pub struct EnvelopeFacts {
 
 /// Related entity ids, by name, to trace a delivery back to its source event.
 pub type Identifiers = BTreeMap<String, Identifier>;
-
-/// The reason why bytes are not a valid envelope. The text names the fault and never quotes the payload.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EnvelopeFault {
-    /// The envelope is larger than `event.max_bytes`.
-    #[error("the envelope has {actual} bytes, more than the {limit} allowed")]
-    TooLarge {
-        /// Its length in bytes.
-        actual: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// The envelope begins with U+FEFF. It is not removed, because an envelope's bytes are never changed.
-    #[error("the envelope begins with a byte order mark (U+FEFF); send it without")]
-    ByteOrderMark,
-    /// Not UTF-8.
-    #[error("the envelope is not UTF-8")]
-    NotUtf8,
-    /// Not JSON.
-    #[error("the envelope is not JSON (line {line}, column {column})")]
-    NotJson {
-        /// Line of the fault, from 1.
-        line: usize,
-        /// Column of the fault, from 1.
-        column: usize,
-    },
-    /// JSON, but not an object.
-    #[error("the envelope is not a JSON object")]
-    NotAnObject,
-    /// A required member is absent.
-    #[error("the envelope has no `{0}`")]
-    Missing(&'static str),
-    /// A required member occurs more than once.
-    #[error("the envelope has `{0}` more than once")]
-    Repeated(&'static str),
-    /// A required member has another type.
-    #[error("the envelope's `{member}` is not {expected}")]
-    WrongType {
-        /// The member's name.
-        member: &'static str,
-        /// The type that it should have.
-        expected: &'static str,
-    },
-    /// The event type is not in the catalogue.
-    #[error("the event type `{0}` is not in the catalogue")]
-    UnknownEvent(String),
-    /// Only the test button sends `webhook.test`.
-    #[error("the event type `webhook.test` is reserved for the test button")]
-    ReservedEvent,
-}
 
 impl Catalogue {
     /// A catalogue of these types, for envelopes of at most `max_bytes` bytes.
@@ -163,34 +113,67 @@ impl Catalogue {
         self.types.contains_key(event)
     }
 
+    /// The event types as people are told of them, in the order of their names.
+    pub fn described(&self) -> impl Iterator<Item = DescribedEventType> {
+        self.types.iter().map(|(name, of)| of.described(name))
+    }
+
+    /// One event type as people are told of it.
+    pub fn describe(&self, event: &str) -> Option<DescribedEventType> {
+        self.types.get(event).map(|of| of.described(event))
+    }
+
+    /// The JSON Schema (2020-12) of the whole envelope of an event type.
+    pub fn schema(&self, event: &str) -> Option<Box<RawValue>> {
+        self.types.get(event).map(|of| of.schema(event))
+    }
+
     /// Checks a producer's envelope: its form, its size, and that its event type is in the catalogue.
     pub fn judge(&self, envelope: &[u8]) -> Result<EnvelopeFacts, EnvelopeFault> {
-        if envelope.len() > self.max_bytes {
-            return Err(EnvelopeFault::TooLarge { actual: envelope.len(), limit: self.max_bytes });
-        }
+        self.check_size(envelope)?;
         let facts = self.read(envelope)?;
-        if facts.event == TEST_EVENT {
-            return Err(EnvelopeFault::ReservedEvent);
-        }
-        if !self.contains(&facts.event) {
-            return Err(EnvelopeFault::UnknownEvent(facts.event.chars().take(64).collect()));
-        }
+        self.check_event(&facts.event)?;
         Ok(facts)
+    }
+
+    /// All faults of a producer's envelope, where [`Catalogue::judge`] names the first; none if it is valid. An unknown
+    /// event type comes with the nearest name of the catalogue.
+    pub fn faults(&self, envelope: &[u8]) -> Vec<EnvelopeFault> {
+        let members = match self.check_size(envelope).and_then(|()| Members::parse(envelope)) {
+            Ok(members) => members,
+            Err(fault) => return vec![fault],
+        };
+        let event = members.event().and_then(|event| self.check_event(&event)).map_err(|fault| match fault {
+            EnvelopeFault::UnknownEvent { event, .. } => {
+                let nearest = nearest(&event, self.names()).map(str::to_owned);
+                EnvelopeFault::UnknownEvent { event, nearest }
+            }
+            other => other,
+        });
+        [event.err(), members.timestamp().err(), members.data().err()].into_iter().flatten().collect()
+    }
+
+    fn check_size(&self, envelope: &[u8]) -> Result<(), EnvelopeFault> {
+        let (actual, limit) = (envelope.len(), self.max_bytes);
+        if actual > limit { Err(EnvelopeFault::TooLarge { actual, limit }) } else { Ok(()) }
+    }
+
+    fn check_event(&self, event: &str) -> Result<(), EnvelopeFault> {
+        match event {
+            TEST_EVENT => Err(EnvelopeFault::ReservedEvent),
+            known if self.contains(known) => Ok(()),
+            // Cut here, so that the search for the nearest name is short.
+            unknown => Err(EnvelopeFault::UnknownEvent { event: unknown.chars().take(64).collect(), nearest: None }),
+        }
     }
 
     /// Reads an envelope that was accepted before, when it became a delivery. The event type may have left the
     /// catalogue since, or the size limit may be lower now; neither invalidates an accepted event.
     pub fn read(&self, envelope: &[u8]) -> Result<EnvelopeFacts, EnvelopeFault> {
         let members = Members::parse(envelope)?;
-        let event = members.text("event")?;
-        let timestamp = members.text("timestamp")?;
-        if chrono::DateTime::parse_from_rfc3339(&timestamp).is_err() {
-            return Err(EnvelopeFault::WrongType { member: "timestamp", expected: "an RFC 3339 time" });
-        }
-        let data = members.raw("data")?;
-        if !data.get().starts_with('{') {
-            return Err(EnvelopeFault::WrongType { member: "data", expected: "an object" });
-        }
+        let event = members.event()?;
+        members.timestamp()?;
+        let data = members.data()?;
         let wanted = self.types.get(event.as_ref()).map(|t| &t.identifiers);
         let identifiers = wanted
             .into_iter()
@@ -201,120 +184,6 @@ impl Catalogue {
     }
 }
 
-/// The members that an envelope must have, unparsed.
-struct Members<'a> {
-    found: [(&'static str, Option<&'a RawValue>); 3],
-}
-
-impl<'a> Members<'a> {
-    fn parse(envelope: &'a [u8]) -> Result<Self, EnvelopeFault> {
-        if envelope.starts_with(BYTE_ORDER_MARK) {
-            return Err(EnvelopeFault::ByteOrderMark);
-        }
-        let text = std::str::from_utf8(envelope).map_err(|_| EnvelopeFault::NotUtf8)?;
-        let not_json = |e: serde_json::Error| EnvelopeFault::NotJson { line: e.line(), column: e.column() };
-        let Pairs(pairs) = serde_json::from_str(text).or_else(|_| {
-            // It is not JSON, or it is JSON but not an object. Only parsing again tells which.
-            let whole: &RawValue = serde_json::from_str(text).map_err(not_json)?;
-            if whole.get().starts_with('{') {
-                serde_json::from_str(whole.get()).map_err(not_json)
-            } else {
-                Err(EnvelopeFault::NotAnObject)
-            }
-        })?;
-        let mut found = [("event", None), ("timestamp", None), ("data", None)];
-        for (name, value) in pairs {
-            if let Some((member, slot)) = found.iter_mut().find(|(member, _)| name == **member)
-                && slot.replace(value).is_some()
-            {
-                return Err(EnvelopeFault::Repeated(member));
-            }
-        }
-        Ok(Self { found })
-    }
-
-    fn raw(&self, member: &'static str) -> Result<&'a RawValue, EnvelopeFault> {
-        let found = self.found.iter().find(|(name, _)| *name == member).and_then(|(_, value)| *value);
-        found.ok_or(EnvelopeFault::Missing(member))
-    }
-
-    fn text(&self, member: &'static str) -> Result<Cow<'a, str>, EnvelopeFault> {
-        let wrong = EnvelopeFault::WrongType { member, expected: "a string" };
-        serde_json::from_str::<Text<'a>>(self.raw(member)?.get()).map(|t| t.0).map_err(|_| wrong)
-    }
-}
-
-/// A string, borrowed if it has no escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The members of an object, in order and with repetitions, their values unread.
-struct Pairs<'a>(Vec<(Name<'a>, &'a RawValue)>);
-
-/// A member's name, as bytes: a lone surrogate (`\ud800`) is legal JSON but no valid text, and does not matter here.
-struct Name<'a>(Cow<'a, [u8]>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Cow<'de, [u8]>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_borrowed_bytes<E>(self, name: &'de [u8]) -> Result<Self::Value, E> {
-                Ok(Cow::Borrowed(name))
-            }
-
-            fn visit_bytes<E>(self, name: &[u8]) -> Result<Self::Value, E> {
-                Ok(Cow::Owned(name.to_owned()))
-            }
-        }
-        deserializer.deserialize_bytes(Visitor).map(Name)
-    }
-}
-
-impl PartialEq<str> for Name<'_> {
-    fn eq(&self, text: &str) -> bool {
-        *self.0 == *text.as_bytes()
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Vec<(Name<'de>, &'de RawValue)>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(pairs)
-            }
-        }
-        deserializer.deserialize_map(Visitor).map(Pairs)
-    }
-}
-
-/// The scalar at `pointer` in `data`, found without parsing the rest; `None` if there is none.
-fn identifier(data: &RawValue, pointer: &str) -> Option<Identifier> {
-    let mut here = data;
-    for step in pointer.strip_prefix('/')?.split('/') {
-        let name = step.replace("~1", "/").replace("~0", "~");
-        let Pairs(pairs) = serde_json::from_str(here.get()).ok()?;
-        here = pairs.into_iter().rev().find(|(member, _)| *member == *name)?.1;
-    }
-    Identifier::of(here)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,6 +192,7 @@ mod tests {
         let transcript = EventType {
             description: String::new(),
             identifiers: BTreeMap::from([("messageId".to_owned(), "/messageId".to_owned())]),
+            ..EventType::default()
         };
         Catalogue::new(BTreeMap::from([("transcript.created".to_owned(), transcript)]), 1024)
     }
@@ -383,6 +253,51 @@ mod tests {
             assert_eq!(catalogue().judge(bytes.as_bytes()).unwrap_err().to_string(), fault, "{bytes}");
         }
         assert_eq!(catalogue().judge(b"{\"event\":\"\xff\"}"), Err(EnvelopeFault::NotUtf8));
+    }
+
+    #[test]
+    fn all_faults_of_an_envelope_are_named_at_their_places() {
+        let faults = |envelope: &str| -> Vec<(&str, String)> {
+            let faults = catalogue().faults(envelope.as_bytes());
+            faults.iter().map(|fault| (fault.pointer(), fault.to_string())).collect()
+        };
+        let owned = |faults: &[(&'static str, &str)]| -> Vec<(&str, String)> {
+            faults.iter().map(|(pointer, text)| (*pointer, (*text).to_owned())).collect()
+        };
+        for (envelope, expected) in [
+            (
+                r#"{"event":"transcript.create","timestamp":"yesterday","data":[]}"#,
+                &[
+                    (
+                        "/event",
+                        "the event type `transcript.create` is not in the catalogue; did you mean `transcript.created`?",
+                    ),
+                    ("/timestamp", "the envelope's `timestamp` is not an RFC 3339 time"),
+                    ("/data", "the envelope's `data` is not an object"),
+                ][..],
+            ),
+            (
+                r#"{"event":"order.placed","data":{},"data":{}}"#,
+                &[
+                    ("/event", "the event type `order.placed` is not in the catalogue"),
+                    ("/timestamp", "the envelope has no `timestamp`"),
+                    ("/data", "the envelope has `data` more than once"),
+                ],
+            ),
+            (
+                r#"{"event":"webhook.test","timestamp":"2026-03-26T14:32:00Z","data":{}}"#,
+                &[("/event", "the event type `webhook.test` is reserved for the test button")],
+            ),
+            ("[]", &[("", "the envelope is not a JSON object")]),
+            ("{", &[("", "the envelope is not JSON (line 1, column 1)")]),
+            (r#"{"event":"transcript.created","timestamp":"2026-03-26T14:32:00Z","data":{}}"#, &[]),
+        ] {
+            assert_eq!(faults(envelope), owned(expected), "{envelope}");
+            let first = catalogue().judge(envelope.as_bytes()).err();
+            assert_eq!(first.is_some(), !expected.is_empty(), "judge agrees: {envelope}");
+        }
+        let large = " ".repeat(1025);
+        assert_eq!(faults(&large).len(), 1);
     }
 
     #[test]
