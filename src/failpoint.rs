@@ -20,7 +20,7 @@ pub const STEPS: [&str; 29] = [
     "hold",
     "ids",
     "leave",
-    "list_failed",
+    "list_kept",
     "log",
     "look",
     "look_at_ids",

@@ -98,8 +98,8 @@ fn next_step(error: &(dyn Error + 'static)) -> Option<String> {
              --revision {present}"
         ));
     }
-    if let Some(WebhooksError::NoSuchDelivery { account, webhook, .. }) = error.downcast_ref() {
-        return Some(format!("list them with `lynkhook webhook failed --account {account} {webhook}`"));
+    if let Some(WebhooksError::NoSuchDelivery { account, webhook, kept, .. }) = error.downcast_ref() {
+        return Some(format!("list them with `lynkhook webhook {kept} --account {account} {webhook}`"));
     }
     match error.downcast_ref() {
         Some(RejectedError::NotFound(_)) => {

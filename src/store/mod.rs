@@ -33,8 +33,8 @@ pub use self::{
         Retries, Status, UserRole, WEBHOOKS_MAX, WorkerFigures, for_shell,
     },
     records::{
-        AccountPage, Batch, Deletion, Dropped, EntryRange, FailedEntry, FailedPage, Fate, PageStart, Put, Redelivered,
-        RejectedEntry, SettingsLooked, WebhookEntry,
+        AccountPage, Batch, Deletion, Dropped, EntryRange, Fate, KeptEntries, KeptEntry, PageStart, Put, Redelivered,
+        RejectedEntry, SettingsLooked, Stock, WebhookEntry,
     },
     steps::{
         Attempted, Audit, BATCH_MAX, BATCH_MAX_BYTES, Claimed, ClientId, Entry, EntryId, Fence, Known, KnownClock,

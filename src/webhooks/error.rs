@@ -5,7 +5,7 @@ use crate::{
     domain::{account::AccountId, failure::Failure, page::NotAPosition, webhook::WebhookId},
     secrets::SecretsError,
     sender::NotMade,
-    store::StoreError,
+    store::{Stock, StoreError},
 };
 
 /// The reason why an operation on a webhook failed. The text says what to change.
@@ -22,8 +22,8 @@ pub enum WebhooksError {
     /// The test request could not be made from this machine, which says nothing about the endpoint.
     #[error("no request was made: {0}; try again later")]
     NotMade(#[from] NotMade),
-    /// No such failed delivery.
-    #[error("webhook {webhook} has no failed delivery `{delivery}`")]
+    /// No such held or failed delivery.
+    #[error("webhook {webhook} has no {kept} delivery `{delivery}`")]
     NoSuchDelivery {
         /// The account.
         account: AccountId,
@@ -31,6 +31,8 @@ pub enum WebhooksError {
         webhook: WebhookId,
         /// The id that was given.
         delivery: String,
+        /// The word for the deliveries that were searched: held, failed.
+        kept: &'static str,
     },
     /// The account has as many webhooks as it may have.
     #[error("account {account} already has {limit} webhooks, which is the limit; delete one first")]
@@ -72,6 +74,14 @@ pub enum WebhooksError {
 }
 
 impl WebhooksError {
+    pub(super) fn no_such_delivery(account: &AccountId, webhook: WebhookId, delivery: &str, stock: Stock) -> Self {
+        let kept = match stock {
+            Stock::Held => "held",
+            Stock::Failed { .. } => "failed",
+        };
+        Self::NoSuchDelivery { account: account.clone(), webhook, delivery: delivery.to_owned(), kept }
+    }
+
     /// The kind of failure.
     pub fn failure(&self) -> Failure {
         match self {

@@ -1,16 +1,17 @@
 //! The operations on webhooks: add, list (`listing.rs`), show, edit and switch them, read the logs (`logs.rs`), test (`test_button.rs`), delete and
-//! purge (`deletion.rs`), redeliver failed deliveries (`failed.rs`), re-seal secrets (`rotate.rs`).
+//! purge (`deletion.rs`), list held and failed deliveries (`kept.rs`), redeliver them (`redelivery.rs`), re-seal secrets (`rotate.rs`).
 //!
 //! They are written once, for the command line, the API and the screen alike: one form of input (`input.rs`), one place
 //! that judges it (`judge.rs`), and one way to show a webhook (`view.rs`).
 
 mod deletion;
 mod error;
-mod failed;
 mod input;
 mod judge;
+mod kept;
 mod listing;
 mod logs;
+mod redelivery;
 mod rotate;
 mod test_button;
 mod view;
@@ -22,11 +23,12 @@ use utoipa::ToSchema;
 pub use self::{
     deletion::{Deleted, Purged},
     error::WebhooksError,
-    failed::{FailedDelivery, Progress, Which},
     input::{Edit, NewAuthentication, NewWebhook},
     judge::{FieldRefusal, InputFault},
+    kept::{FailedDelivery, HeldDelivery},
     listing::Listed,
     logs::{AccountLogEntry, LogFilter},
+    redelivery::{Progress, Redelivery, Which},
     rotate::{FAILURES_SHOWN, NotResealed, Rotation, WhyNot},
     test_button::Tested,
     view::{AuthenticationView, Preview, View},

@@ -30,7 +30,16 @@ fn messages(failed: &[FailedDelivery]) -> Vec<&str> {
 
 impl Installation {
     async fn failed(&self, webhook: WebhookId) -> Vec<FailedDelivery> {
-        self.webhooks.failed(&account_id("acme"), webhook).await.unwrap()
+        let acme = account_id("acme");
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.webhooks.failed(&acme, webhook, None, after.as_deref(), 50).await.unwrap();
+            all.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                return all;
+            }
+        }
     }
 
     async fn redeliver(&self, webhook: WebhookId, which: Which) -> Result<u64, WebhooksError> {
@@ -60,7 +69,7 @@ impl Installation {
     }
 
     /// Adds a failed delivery by hand, as a worker leaves it.
-    async fn fail(&self, webhook: WebhookId, id: &str, event: &str, envelope: &str) {
+    pub(crate) async fn fail(&self, webhook: WebhookId, id: &str, event: &str, envelope: &str) {
         let delivery = first("acme", webhook, event).next_attempt().next_attempt();
         let fields = [("delivery", text(&delivery, envelope)), ("log", log_of(&delivery).to_json())];
         let _: String = self.redis.clone().xadd(self.key(&format!("failed:{webhook}")), id, &fields).await.unwrap();

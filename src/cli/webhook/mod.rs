@@ -1,12 +1,12 @@
 //! `lynkhook webhook`: manages an account's webhooks from a shell.
 //!
 //! [`crate::webhooks`] decides what is done and what is refused. This module has the flags (`input.rs`), the tables
-//! (`tables/`), the following of a log (`follow.rs`) and redelivery (`failed.rs`). It never prints a secret, and takes
+//! (`tables/`), the following of a log (`follow.rs`), and held and failed deliveries (`kept.rs`). It never prints a secret, and takes
 //! none from a flag.
 
-mod failed;
 mod follow;
 mod input;
+mod kept;
 pub(super) mod tables;
 
 use std::time::Duration;
@@ -115,6 +115,13 @@ pub(super) enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// List the deliveries that wait until the webhook is switched on or its endpoint has room, oldest first.
+    Held {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        format: Format,
+    },
     /// List the deliveries that failed for good and can be redelivered, newest first.
     Failed {
         #[command(flatten)]
@@ -127,7 +134,7 @@ pub(super) enum Command {
         #[command(flatten)]
         target: Target,
         #[command(flatten)]
-        which: failed::WhichFlags,
+        which: kept::WhichFlags,
         #[command(flatten)]
         format: Format,
     },
@@ -224,9 +231,10 @@ pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result
         Command::Logs { target, follow: false, filter, format } => {
             logs(&open(settings).await?, &target, &filter.into(), format).await
         }
-        Command::Failed { target, format } => failed::list(&open(settings).await?, &target, format).await,
+        Command::Held { target, format } => kept::held(&open(settings).await?, &target, format).await,
+        Command::Failed { target, format } => kept::failed(&open(settings).await?, &target, format).await,
         Command::Redeliver { target, which, format } => {
-            failed::redeliver(&open(settings).await?, &target, which.into(), format).await
+            kept::redeliver(&open(settings).await?, &target, which.into(), format).await
         }
     }
 }

@@ -131,7 +131,7 @@ scripts! {
     ]
     // A replica, too, answers scripts that only read.
     "allow-oom,no-writes": [
-        list_failed [],
+        list_kept [],
         look of audit [clock counts groups ids unleased taken_out],
         look_at_ids of ids [clock groups ids],
         status [clock],

@@ -3,6 +3,7 @@
 mod accounts;
 mod entry_range;
 mod failed;
+mod kept;
 mod logs;
 mod rejected;
 mod webhooks;
@@ -11,7 +12,8 @@ pub(in crate::store) use self::webhooks::Field;
 pub use self::{
     accounts::{AccountPage, PageStart, SettingsLooked},
     entry_range::EntryRange,
-    failed::{FailedEntry, FailedPage, Redelivered},
+    failed::Redelivered,
+    kept::{KeptEntries, KeptEntry, Stock},
     rejected::{Batch, Fate, RejectedEntry},
     webhooks::{Deletion, Dropped, Put, WebhookEntry},
 };

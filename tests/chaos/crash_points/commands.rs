@@ -39,7 +39,7 @@ fn case(step: &str) -> (&'static [&'static str], Whereabouts) {
             let end = Whereabouts { delivered: 4, failed: 0, ..as_before };
             (&["webhook", "redeliver", "--account", "acme", "{id}", "--all"], end)
         }
-        "list_failed" => (&["webhook", "failed", "--account", "acme", "{id}"], as_before),
+        "list_kept" => (&["webhook", "failed", "--account", "acme", "{id}"], as_before),
         "log" => (&["webhook", "test", "--account", "acme", "{id}"], as_before),
         "look" | "look_at_ids" => (&["doctor"], as_before),
         "status" => (&["queue", "status"], as_before),

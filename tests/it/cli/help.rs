@@ -3,7 +3,7 @@
 use super::*;
 
 /// Each command, and the flags and words that scripts rely on.
-const COMMANDS: [(&str, &[&str]); 17] = [
+const COMMANDS: [(&str, &[&str]); 18] = [
     ("", &["worker", "dev", "enqueue", "webhook", "secrets", "completions", "--config", "--redis-url", "--version"]),
     ("worker", &["--config", "--redis-url", "SIGTERM"]),
     ("enqueue", &["--account", "--file", "--id", "--stop-at-first-error", "--json"]),
@@ -45,6 +45,7 @@ const COMMANDS: [(&str, &[&str]); 17] = [
     ("webhook delete", &["--account", "<ID>", "--revision", "--json"]),
     ("webhook test", &["--account", "<ID>", "--json"]),
     ("webhook logs", &["--account", "<ID>", "--follow", "--status", "--event", "--identifier", "--json"]),
+    ("webhook held", &["--account", "<ID>", "--json"]),
     ("secrets new-key", &["LYNKHOOK_SECRETS__KEY_FILE"]),
     ("secrets rotate", &["--dry-run", "--json", "remove the old one"]),
     ("completions", &["bash", "zsh", "fish"]),

@@ -7,7 +7,7 @@ use crate::{
         identifier::Identifier,
         log_entry::{LogEntry, PhasesMs, Status},
     },
-    webhooks::{AuthenticationView, FailedDelivery, View},
+    webhooks::{AuthenticationView, FailedDelivery, HeldDelivery, View},
 };
 
 /// The log switches to its layout for narrow terminals if the error column would be narrower than this.
@@ -100,16 +100,35 @@ pub(super) fn failed_deliveries(deliveries: &[FailedDelivery], width: Option<u16
             time(&delivery.failed_at),
         ]
     };
-    let wide = table(header, deliveries.iter().map(cells));
+    lines_or_blocks(header, deliveries.iter().map(cells).collect(), width)
+}
+
+/// Held deliveries, in the same form.
+pub(super) fn held_deliveries(deliveries: &[HeldDelivery], width: Option<u16>) -> String {
+    let header = ["Delivery", "Next attempt", "Envelope (bytes)", "Held (UTC)"];
+    let cells = |delivery: &HeldDelivery| {
+        [
+            delivery.delivery_id.clone(),
+            attempt(delivery.attempt, delivery.redelivery),
+            delivery.envelope_bytes.to_string(),
+            time(&delivery.held_at),
+        ]
+    };
+    lines_or_blocks(header, deliveries.iter().map(cells).collect(), width)
+}
+
+fn lines_or_blocks<const N: usize>(header: [&str; N], cells: Vec<[String; N]>, width: Option<u16>) -> String {
+    let wide = table(header, cells.iter().cloned());
     if fits(&wide, width, None) {
         return render(wide, width);
     }
-    let block = |delivery| {
-        let [id, rest @ ..] = cells(delivery);
-        let rows = header.into_iter().skip(1).zip(rest).map(|(name, value)| [format!("  {name}"), value]);
+    let block = |cells: [String; N]| {
+        let mut named = header.into_iter().zip(cells);
+        let (_, id) = named.next().expect("there is a first column");
+        let rows = named.map(|(name, value)| [format!("  {name}"), value]);
         id + "\n" + &render(flexible(table(["", ""], rows), [1]), width)
     };
-    deliveries.iter().map(block).collect::<Vec<_>>().join("\n")
+    cells.into_iter().map(block).collect::<Vec<_>>().join("\n")
 }
 
 /// One entry as a line, for a log that grows.

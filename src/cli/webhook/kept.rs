@@ -1,4 +1,4 @@
-//! `lynkhook webhook failed` and `redeliver`: lists deliveries that failed for good, and queues them again.
+//! `lynkhook webhook held`, `failed` and `redeliver`: lists deliveries that are kept, and queues failed ones again.
 
 use std::time::Duration;
 
@@ -7,7 +7,13 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{super::output, Exit, Format, Target, tables};
-use crate::webhooks::{Webhooks, Which};
+use crate::{
+    domain::page::KeptPage,
+    webhooks::{Webhooks, WebhooksError, Which},
+};
+
+/// The number of deliveries that are read at a time.
+const PAGE: usize = 50;
 
 /// The choice of failed deliveries: exactly one of these flags.
 #[derive(Debug, Args)]
@@ -54,9 +60,39 @@ impl From<WhichFlags> for Which {
     }
 }
 
-/// Lists them.
-pub(super) async fn list(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::Result<Exit> {
-    let deliveries = webhooks.failed(&target.account, target.id).await?;
+/// Lists held deliveries.
+pub(super) async fn held(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::Result<Exit> {
+    let Target { account, id } = target;
+    let page = async |after: Option<String>| webhooks.held(account, *id, after.as_deref(), PAGE).await;
+    let deliveries = all(page).await?;
+    if format.json {
+        output::print_json(&deliveries)?;
+    } else if deliveries.is_empty() {
+        output::print("No held deliveries.\n")?;
+    } else {
+        output::print(&tables::held_deliveries(&deliveries, output::width()))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// The items of all pages.
+async fn all<T>(page: impl AsyncFn(Option<String>) -> Result<KeptPage<T>, WebhooksError>) -> anyhow::Result<Vec<T>> {
+    let (mut items, mut after) = (Vec::new(), None);
+    loop {
+        let found = page(after).await?;
+        items.extend(found.items);
+        after = found.next;
+        if after.is_none() {
+            return Ok(items);
+        }
+    }
+}
+
+/// Lists failed deliveries.
+pub(super) async fn failed(webhooks: &Webhooks, target: &Target, format: Format) -> anyhow::Result<Exit> {
+    let Target { account, id } = target;
+    let page = async |after: Option<String>| webhooks.failed(account, *id, None, after.as_deref(), PAGE).await;
+    let deliveries = all(page).await?;
     if format.json {
         output::print_json(&deliveries)?;
     } else if deliveries.is_empty() {
