@@ -8,9 +8,10 @@
 
 /// All steps with a point before and after them: taking entries, requests, and each script of the store.
 /// `tests/chaos/crash_points/mod.rs` crashes at all of them.
-pub const STEPS: [&str; 29] = [
+pub const STEPS: [&str; 30] = [
     "read",
     "request",
+    "accept",
     "audit",
     "claim",
     "delete_webhook",

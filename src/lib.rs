@@ -10,6 +10,11 @@
 //! can do the same with a plain `XADD`. The feature `program`, which is on by default, has the rest: a backend depends on this
 //! crate without it (`tests/producer` is one).
 //!
+//! [`Producer::accept`](producer::Producer::accept) takes a request of several events, all or none, and with an idempotency
+//! key once, however often it comes. One script (`accept.lua`) compares the key, enqueues and notes the key, so there is no
+//! moment in which a request is half done and nothing to wait for. The keys lie in two hashes; when the newer one is 24
+//! hours old or has half of `idempotency.max_bytes`, it takes the place of the older one.
+//!
 //! # An event's way
 //!
 //! ```text

@@ -39,6 +39,8 @@ pub struct Settings {
     pub delivery: Delivery,
     /// Limits on events, and their types.
     pub event: Event,
+    /// The bound on idempotency keys.
+    pub idempotency: Idempotency,
     /// Limits on webhooks.
     pub webhooks: Webhooks,
     /// Bounds on held deliveries.
@@ -199,6 +201,13 @@ pub struct Event {
     pub max_bytes: u64,
     /// The catalogue: event types by name.
     pub types: BTreeMap<String, EventType>,
+}
+
+/// `[idempotency]`
+#[derive(Debug, Clone)]
+pub struct Idempotency {
+    /// The most bytes of a partition's idempotency keys.
+    pub max_bytes: u64,
 }
 
 /// `[webhooks]`

@@ -82,7 +82,7 @@ fn every_default_is_the_documented_one() {
     let created = &settings.event.types["transcript.created"];
     assert_eq!(created.description, "Sent when a call transcript is completed and ready to view.");
     assert_eq!(created.identifiers.iter().collect::<Vec<_>>(), [(&"messageId".into(), &"/messageId".into())]);
-    assert_eq!(settings.webhooks.limit_per_account, 2);
+    assert_eq!((settings.webhooks.limit_per_account, settings.idempotency.max_bytes), (2, 64 << 20));
     let day = Duration::from_secs(24 * 60 * 60);
     for (bounds, limit, retention) in
         [(&settings.held, 10_000, 90 * day), (&settings.failed, 1000, 7 * day), (&settings.rejected, 10_000, 90 * day)]

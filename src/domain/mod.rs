@@ -7,6 +7,7 @@ pub mod account;
 pub mod delivery;
 pub mod event;
 pub mod failure;
+pub mod idempotency;
 pub mod identifier;
 pub mod new_event;
 pub mod origin;

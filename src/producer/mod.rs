@@ -10,6 +10,9 @@
 //! queue. A producer that gives its events ids of its own ([`NewEvent::with_id`]) may repeat in all cases: receivers
 //! see one `webhook-id`.
 //!
+//! [`Producer::accept`] takes a whole request of one account: all of its events or none, and with an idempotency key
+//! only once, however often it is repeated.
+//!
 //! There is no buffer. If Redis is full, the answer is [`StoreError::Full`], and the caller waits, or keeps the event
 //! at its source.
 //!
@@ -57,8 +60,11 @@
 //! # }
 //! ```
 
+mod accept;
+
 use bytes::Bytes;
 
+pub use self::accept::{AcceptError, Accepted, Faulty, Keyed};
 pub use crate::domain::new_event::NewEvent;
 use crate::{
     config::Settings,
@@ -156,8 +162,12 @@ impl Producer {
     /// The id that the receivers of an enqueued event get as `webhook-id`: the event's own id, or the id that workers
     /// derive from its entry.
     pub fn event_id(&self, account: &AccountId, event: &NewEvent, enqueued: &Enqueued) -> EventId {
+        self.id_under(account, event, &enqueued.stream_id)
+    }
+
+    fn id_under(&self, account: &AccountId, event: &NewEvent, entry: &str) -> EventId {
         let partition = self.store.keys().partition(account);
-        let derived = || EventId::derive(partition, &enqueued.stream_id, account.as_str(), &event.envelope);
+        let derived = || EventId::derive(partition, entry, account.as_str(), &event.envelope);
         event.id.clone().unwrap_or_else(derived)
     }
 

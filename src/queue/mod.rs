@@ -10,8 +10,8 @@ pub use self::{
     rejected::{Disposed, RejectedError, WhichRejected},
 };
 pub use crate::store::{
-    EntryId, Fate, Holding, Kept, Limited, LiveWorker, PartitionFigures, Planned, QueueFigures, RejectedEntry, Retries,
-    Status, UserRole, WEBHOOKS_MAX,
+    EntryId, Fate, Holding, Kept, KnownKeys, Limited, LiveWorker, PartitionFigures, Planned, QueueFigures,
+    RejectedEntry, Retries, Status, UserRole, WEBHOOKS_MAX,
 };
 use crate::store::{Store, StoreError};
 

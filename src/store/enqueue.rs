@@ -1,10 +1,26 @@
-//! Enqueueing. It is the only step that is a plain command and not a script, because producers in any language do the
-//! same.
+//! Enqueueing. A single event is a plain command and not a script, because producers in any language do the same. A
+//! batch, and a request with an idempotency key, is one script.
 
 use crate::{
-    domain::{account::AccountId, new_event::NewEvent},
+    domain::{
+        account::AccountId,
+        event::EventId,
+        idempotency::{Fingerprint, IdempotencyKey},
+        new_event::NewEvent,
+    },
     store::{Store, StoreError, Unanswered},
 };
+
+/// The answer to events that were given to [`Store::accept`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acceptance {
+    /// They are in the queue now, under these entry ids.
+    Accepted(Vec<String>),
+    /// The key came before with the same fingerprint, and its events were enqueued then. Nothing was changed.
+    Repeated,
+    /// The key came before with another fingerprint. Nothing was changed.
+    Differs,
+}
 
 impl Store {
     /// Adds events to the queues of their accounts in one round trip. Returns, in their order, each event's entry id or
@@ -31,5 +47,41 @@ impl Store {
             }
         }
         self.only().run_each(&mut pipeline).await
+    }
+
+    /// Adds the events of one account to its queue in one step: all or none. With a key, the step first looks whether
+    /// the key came within the last 24 hours (48 at most), and notes it. If the keys of 24 hours take more than
+    /// `idempotency.max_bytes`, the oldest are forgotten earlier, and counted.
+    ///
+    /// With a key it may be repeated. Without one, each success adds entries. The inner error is Redis's refusal: then
+    /// nothing was changed, except that a repetition may be refused too if Redis is not ready.
+    ///
+    /// # Errors
+    /// [`Unanswered`] if no answer came. It says whether the events may have been accepted nevertheless.
+    pub async fn accept(
+        &self,
+        account: &AccountId,
+        events: &[NewEvent],
+        key: Option<(&IdempotencyKey, &Fingerprint)>,
+    ) -> Result<Result<Acceptance, StoreError>, Unanswered> {
+        let keys = &self.0.keys;
+        let partition = keys.partition(account);
+        let mut script = self.0.scripts.accept.key(keys.queue(partition));
+        script.key(keys.idempotency(partition)).key(keys.idempotency_before(partition)).key(keys.counts(partition));
+        let (field, fingerprint) = match key {
+            Some((key, fingerprint)) => (format!("{account}/{}", key.as_str()), fingerprint.as_str()),
+            None => (String::new(), ""),
+        };
+        script.arg(field).arg(fingerprint).arg(self.0.idempotency_max_bytes / 2).arg(account.as_str());
+        for event in events {
+            script.arg(&event.envelope[..]).arg(event.id.as_ref().map_or("", EventId::as_str));
+            script.arg(event.traceparent.as_deref().unwrap_or_default());
+        }
+        let answer: Result<Vec<String>, StoreError> = self.at(partition).run_script_once(&script).await?;
+        Ok(answer.map(|mut answer| match answer.remove(0).as_str() {
+            "REPEATED" => Acceptance::Repeated,
+            "DIFFERS" => Acceptance::Differs,
+            _ => Acceptance::Accepted(answer),
+        }))
     }
 }

@@ -68,6 +68,16 @@ impl Keys {
         self.of(partition, "audit")
     }
 
+    /// Hash: the idempotency keys of the last 24 hours, or fewer, each with the fingerprint of its request.
+    pub fn idempotency(&self, partition: u16) -> String {
+        self.of(partition, "idempotency")
+    }
+
+    /// Hash: the idempotency keys before those.
+    pub fn idempotency_before(&self, partition: u16) -> String {
+        self.of(partition, "idempotency:before")
+    }
+
     /// Hash: an account's webhooks.
     pub fn webhooks(&self, account: &AccountId) -> String {
         self.of(self.partition(account), format_args!("webhooks:{account}"))

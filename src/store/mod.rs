@@ -4,8 +4,9 @@
 //! units, and its answers as words. The parts of `lua/prelude/` hold what several scripts share, above all the fence:
 //! only the consumer that has the lease on an entry, under its present delivery count, may move it.
 //!
-//! The scripts have the flag `allow-oom`, so that a full Redis refuses producers but never stops the queue from
-//! draining. Script flags are the reason why Redis 7.0 is the oldest version that serves.
+//! The scripts have the flag `allow-oom`, so that a full Redis never stops the queue from draining. `accept.lua` does not
+//! have it, because a full Redis refuses producers. Script flags are the reason why Redis 7.0 is the oldest version that
+//! serves.
 
 mod enqueue;
 mod error;
@@ -23,14 +24,15 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, TimeZone, Utc};
 
 pub use self::{
+    enqueue::Acceptance,
     error::{StoreError, Unanswered},
     link::{MAX_CLIENTS, NO_EVICTION, ServerInfo, script_names},
 };
 #[cfg(feature = "program")]
 pub use self::{
     figures::{
-        Examination, Group, Holding, Kept, Limited, LiveWorker, Missing, PartitionFigures, Planned, QueueFigures,
-        Retries, Status, UserRole, WEBHOOKS_MAX, WorkerFigures, for_shell,
+        Examination, Group, Holding, Kept, KnownKeys, Limited, LiveWorker, Missing, PartitionFigures, Planned,
+        QueueFigures, Retries, Status, UserRole, WEBHOOKS_MAX, WorkerFigures, for_shell,
     },
     records::{
         AccountPage, Batch, Deletion, Dropped, EntryRange, Fate, KeptEntries, KeptEntry, PageStart, Put, Redelivered,
@@ -65,6 +67,7 @@ struct Inner {
     held: Retention,
     failed: Retention,
     rejected: Retention,
+    idempotency_max_bytes: u64,
 }
 
 impl Store {
@@ -91,6 +94,7 @@ impl Store {
             held: settings.held.clone(),
             failed: settings.failed.clone(),
             rejected: settings.rejected.clone(),
+            idempotency_max_bytes: settings.idempotency.max_bytes,
         })))
     }
 

@@ -1,5 +1,6 @@
 //! The integration tests: the built program, a real Redis, real sockets. One binary, so that it links once.
 
+mod accept;
 mod ages;
 mod bounded;
 mod claim;

@@ -202,7 +202,9 @@ async fn keys_that_are_refused_fail_a_check_for_a_role_that_needs_them_and_not_f
     let nobody = "wh_00000000-0000-0000-0000-000000000000";
     let partition = format!("{prefix}:{{0}}");
     let mut keys: Vec<String> = ["logs", "held", "failed"].map(|kind| format!("~{partition}:{kind}:{nobody}")).into();
-    for kind in ["queue", "retries", "releases", "visits", "rejected", "counts", "audit", "held_bytes", "webhooks:"] {
+    let more = ["idempotency", "idempotency:before"];
+    let kinds = ["queue", "retries", "releases", "visits", "rejected", "counts", "audit", "held_bytes", "webhooks:"];
+    for kind in kinds.into_iter().chain(more) {
         keys.push(format!("~{partition}:{kind}"));
     }
     scene.allow(&format!("someone reset on >secret +@all ~{prefix}:meta ~{prefix}:workers:* {}", keys.join(" "))).await;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::text::seconds,
-    queue::{Kept, Limited, LiveWorker, Queue, QueueFigures, Status, WEBHOOKS_MAX},
+    queue::{Kept, KnownKeys, Limited, LiveWorker, Queue, QueueFigures, Status, WEBHOOKS_MAX},
 };
 
 /// The interval between two displays of the figures.
@@ -99,7 +99,9 @@ fn text(status: &Status, width: Option<u16>) -> String {
 }
 
 fn summary(status: &Status, width: Option<u16>) -> String {
-    let QueueFigures { depth, oldest_ms, in_flight, consumers, retries, releases, visits, rejected, .. } = &status.all;
+    let QueueFigures {
+        depth, oldest_ms, in_flight, consumers, retries, releases, visits, rejected, idempotency, ..
+    } = &status.all;
     let oldest = match oldest_ms {
         Some(ms) if depth == in_flight => format!(", all in flight, the oldest arrived {}", ago(*ms)),
         Some(ms) => format!(", the oldest waiting entry arrived {}", ago(*ms)),
@@ -121,6 +123,7 @@ fn summary(status: &Status, width: Option<u16>) -> String {
         ("Held", kept(status.held, "held", "webhook")),
         ("Failed", kept(status.failed, "failed", "webhook")),
         ("Rejected", kept(*rejected, "rejected", "partition")),
+        ("Idempotency keys", known_keys(idempotency)),
     ];
     let rows = rows.map(|(name, value)| [name.to_owned(), value]);
     render(flexible(table(["", ""], rows), [1]), width)
@@ -142,6 +145,16 @@ fn kept(kept: Kept, section: &str, owner: &str) -> String {
         format!(", LIMIT REACHED by {by}: {section}.{setting} = {bound}, {beyond}")
     });
     format!("{entries}{of}{}", reached.collect::<String>())
+}
+
+/// `12 since 2026-03-26 14:32:00`, and the time to which memory shortened the window.
+fn known_keys(known: &KnownKeys) -> String {
+    let since = known.since.as_ref().map(|since| format!(" since {}", time(since)));
+    let shortened = known.shortened_to_ms.map(|ms| {
+        let max_bytes = bytesize::ByteSize(known.max_bytes).display().iec();
+        format!(", WINDOW SHORTENED to {}: idempotency.max_bytes = {max_bytes} is too small for 24h", duration(ms))
+    });
+    format!("{}{}{}", known.keys, since.unwrap_or_default(), shortened.unwrap_or_default())
 }
 
 /// The partitions that are not empty.
@@ -291,6 +304,17 @@ mod tests {
         let said = "12 of 2 webhooks, LIMIT REACHED by 2: failed.max_bytes = 64.0 MiB, the oldest are dropped";
         assert_eq!(kept(large, "failed", "webhook"), said);
         assert_eq!((limited(9, none), limited(10, none)), ("9".to_owned(), "10 (limit)".to_owned()));
+    }
+
+    #[test]
+    fn a_window_that_memory_shortened_is_shown_with_its_setting() {
+        let none = KnownKeys { max_bytes: 64 << 20, ..KnownKeys::default() };
+        assert_eq!(known_keys(&none), "0");
+        let some = KnownKeys { keys: 12, since: Some("2026-03-26T14:32:00.000Z".to_owned()), ..none };
+        assert_eq!(known_keys(&some), "12 since 2026-03-26 14:32:00");
+        let short = KnownKeys { shortened_to_ms: Some(12_000_000), ..some };
+        let said = "12 since 2026-03-26 14:32:00, WINDOW SHORTENED to 3h 20m: idempotency.max_bytes = 64.0 MiB is too small for 24h";
+        assert_eq!(known_keys(&short), said);
     }
 
     #[test]

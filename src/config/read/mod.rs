@@ -16,7 +16,7 @@ use toml::Value;
 
 use self::duration::{a_duration, duration};
 use super::{
-    Log, LogFormat, Queue, Retention, Settings, Webhooks,
+    Idempotency, Log, LogFormat, Queue, Retention, Settings, Webhooks,
     error::ConfigError,
     layers::{Entry, Layers, kind},
 };
@@ -41,6 +41,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         worker: read.worker()?,
         delivery: read.delivery()?,
         event: read.event()?,
+        idempotency: Idempotency { max_bytes: read.bytes("idempotency.max_bytes", &KEY_BYTES)? },
         webhooks: Webhooks { limit_per_account: read.integer("webhooks.limit_per_account", 1, 1000)? },
         held: read.retention("held")?,
         failed: read.retention("failed")?,

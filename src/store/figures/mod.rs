@@ -1,12 +1,14 @@
 //! Facts for operators: the queue's figures, those of live workers, and whether a Redis and its user can serve.
 
 mod examine;
+mod known_keys;
 mod rights;
 mod status;
 mod workers;
 
 pub use self::{
     examine::{Examination, Group},
+    known_keys::KnownKeys,
     rights::{Missing, UserRole, for_shell},
     status::{Holding, Kept, PartitionFigures, Planned, QueueFigures, Retries, Status, WEBHOOKS_MAX},
     workers::{Limited, LiveWorker, WorkerFigures},

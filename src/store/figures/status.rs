@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::workers::LiveWorker;
+use super::{known_keys::KnownKeys, workers::LiveWorker};
 use crate::{
     config::Retention,
     domain::{account::AccountId, lateness, log_entry::timestamp, webhook::WebhookId},
@@ -83,6 +83,8 @@ pub struct QueueFigures {
     pub rejected: Kept,
     /// Dropped deliveries and entries since the beginning, by cause.
     pub counts: BTreeMap<String, u64>,
+    /// Idempotency keys; the bound is for each partition.
+    pub idempotency: KnownKeys,
 }
 
 /// Deliveries whose attempt failed and that wait for their next.
@@ -143,8 +145,18 @@ pub struct Holding {
 }
 
 /// The answer of `status.lua`.
-type Answer =
-    (i64, (u64, String, u64), Vec<String>, (u64, u64, u64), (u64, u64), (u64, u64), (u64, u64), BTreeMap<String, u64>);
+type Answer = (
+    i64,
+    (u64, String, u64),
+    Vec<String>,
+    (u64, u64, u64),
+    (u64, u64),
+    (u64, u64),
+    (u64, u64),
+    BTreeMap<String, u64>,
+    (u64, String),
+    (u64, String),
+);
 
 impl Store {
     /// Reads the queue's figures.
@@ -162,7 +174,8 @@ impl Store {
         let kept = [("held", held), ("failed", failed), ("rejected", all.rejected)];
         let reached = kept
             .into_iter()
-            .flat_map(|(section, kept)| kept.reached().map(move |(bound, _)| format!("{section}.{bound}")));
+            .flat_map(|(section, kept)| kept.reached().map(move |(bound, _)| format!("{section}.{bound}")))
+            .chain(all.idempotency.shortened_to_ms.map(|_| "idempotency.max_bytes".to_owned()));
         Ok(Status {
             time: timestamp(DateTime::<Utc>::from_timestamp_millis(now_ms).unwrap_or_default()),
             limits_reached: reached.collect(),
@@ -181,8 +194,10 @@ impl Store {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.status.key(keys.queue(partition));
         script.key(keys.retries(partition)).key(keys.releases(partition)).key(keys.visits(partition));
-        script.key(keys.rejected(partition)).key(keys.counts(partition)).arg(ms(lateness::RETRY_COUNTED));
-        let (now_ms, (depth, oldest, in_flight), consumers, retries, releases, visits, rejected, counts): Answer =
+        script.key(keys.rejected(partition)).key(keys.counts(partition));
+        script.key(keys.idempotency(partition)).key(keys.idempotency_before(partition));
+        script.arg(ms(lateness::RETRY_COUNTED));
+        let (now_ms, (depth, oldest, in_flight), consumers, retries, releases, visits, rejected, counts, known, before): Answer =
             self.at(partition).run_script(&script).await?;
         let added_ms = oldest.split('-').next().and_then(|ms| ms.parse::<i64>().ok());
         let figures = QueueFigures {
@@ -195,6 +210,7 @@ impl Store {
             visits: Planned { waiting: visits.0, due: visits.1 },
             rejected: Kept::new(&self.0.rejected).with(rejected),
             counts,
+            idempotency: KnownKeys::read(&known, &before, now_ms, self.0.idempotency_max_bytes),
         };
         Ok((figures, consumers, now_ms))
     }
@@ -325,6 +341,7 @@ impl QueueFigures {
             visits: Planned::default(),
             rejected: Kept::default(),
             counts: BTreeMap::new(),
+            idempotency: KnownKeys::default(),
         };
         partitions.fold(none, |mut sum, one| {
             sum.depth += one.depth;
@@ -338,6 +355,7 @@ impl QueueFigures {
                 sum.due += one.due;
             }
             sum.rejected = sum.rejected.plus(one.rejected);
+            sum.idempotency = sum.idempotency.plus(&one.idempotency);
             for (cause, count) in &one.counts {
                 *sum.counts.entry(cause.clone()).or_default() += count;
             }

@@ -137,6 +137,24 @@ impl Node {
         self.judge(shared.number, answer)
     }
 
+    /// Runs a script that is not safe to repeat: on a connection that serves. The inner error is the server's answer.
+    pub(in crate::store) async fn run_script_once<T: FromRedisValue>(
+        &self,
+        run: &Run<'_>,
+    ) -> Result<Result<T, StoreError>, Unanswered> {
+        let mut shared = self.proven().await.map_err(Unanswered::NotSent)?;
+        failpoint::before(run.name, "");
+        let answer = self.in_time(run.invoke(&mut shared.connection)).await;
+        failpoint::after(run.name, "");
+        let is_answer = answer.as_ref().map_or_else(|error| error.code().is_some(), |_| true);
+        let answer = self.judge(shared.number, answer);
+        if !is_answer {
+            return answer.map(Ok).map_err(Unanswered::Unknown);
+        }
+        *locked(&self.answered) = Some(Instant::now());
+        Ok(answer)
+    }
+
     /// A separate connection, for reads that block. Its user awaits answers with [`answered`]. Push messages of Redis
     /// are passed to `heard` in their order among the answers: before the answers that were sent after them.
     pub(in crate::store) async fn dedicated(

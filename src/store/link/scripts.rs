@@ -67,9 +67,7 @@ impl Run<'_> {
 macro_rules! scripts {
     (@text $flags:literal [$($part:ident)*] $file:ident $($_name:ident)?) => {
         concat!(
-            "#!lua flags=",
             $flags,
-            "\n",
             $(include_str!(concat!("../lua/prelude/", stringify!($part), ".lua")), "\n",)*
             include_str!(concat!("../lua/", stringify!($file), ".lua"))
         )
@@ -104,7 +102,7 @@ macro_rules! scripts {
 // After each script are the parts of the prelude (`lua/prelude`) that it needs. Only these are put before it.
 scripts! {
     // A full Redis must not stop the queue from draining.
-    "allow-oom": [
+    "#!lua flags=allow-oom\n": [
         audit [clock counts groups ids unleased taken_out],
         claim [clock counts entries],
         delete_webhook [counts webhooks],
@@ -130,11 +128,15 @@ scripts! {
         visit [clock counts settings times age webhooks logs held_bytes],
     ]
     // A replica, too, answers scripts that only read.
-    "allow-oom,no-writes": [
+    "#!lua flags=allow-oom,no-writes\n": [
         list_kept [],
         look of audit [clock counts groups ids unleased taken_out],
         look_at_ids of ids [clock groups ids],
         status [clock],
+    ]
+    // A full Redis refuses a producer. Without a line of flags, it does so at the first write and not at the start.
+    "": [
+        accept [clock counts],
     ]
 }
 

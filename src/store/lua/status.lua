@@ -1,12 +1,13 @@
 -- status: reads one partition's figures. Changes nothing. The cost of no command here grows with the length of the
 -- queue.
--- KEYS  1 queue  2 retries  3 releases  4 visits  5 rejected  6 counts
+-- KEYS  1 queue  2 retries  3 releases  4 visits  5 rejected  6 counts  7 idempotency  8 idempotency:before
 -- ARGV  1 how long after its time a retry counts as late, in ms
 -- Answers [now in Unix ms,
 --   [entries, id of the oldest that no worker has taken, else of the oldest ('' if there is none), in flight],
 --   [consumer, …], [retries, of them late, ms since the first was due], [releases, of them due],
 --   [visits, of them due], [rejected, their bytes],
---   [cause, n, …]].
+--   [cause, n, …],
+--   [keys, their notes] of idempotency, and of idempotency:before ('': none); `accept` says what the notes are].
 local queue, retries, releases, visits, rejected, counts = unpack(KEYS)
 local now = now_ms()
 
@@ -23,6 +24,7 @@ for i, consumer in ipairs(info('CONSUMERS', queue, 'workers')) do names[i] = con
 local oldest = redis.call('XRANGE', queue, untaken, '+', 'COUNT', 1)[1]
   or redis.call('XRANGE', queue, '-', '+', 'COUNT', 1)[1]
 
+local function known_keys(hash) return { math.max(0, redis.call('HLEN', hash) - 1), redis.call('HGET', hash, '') or '' } end
 local first = tonumber(redis.call('ZRANGE', retries, 0, 0, 'WITHSCORES')[2])
 return {
   now,
@@ -37,4 +39,6 @@ return {
   { redis.call('ZCARD', visits), redis.call('ZCOUNT', visits, '-inf', now) },
   { redis.call('XLEN', rejected), redis.call('MEMORY', 'USAGE', rejected) or 0 },
   redis.call('HGETALL', counts),
+  known_keys(KEYS[7]),
+  known_keys(KEYS[8]),
 }

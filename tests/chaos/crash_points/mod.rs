@@ -1,6 +1,7 @@
 //! Kills the process before and after every step in Redis and every request. Each time the books balance, with at most
 //! one repetition of each attempt in flight.
 
+mod accepting;
 mod commands;
 mod scene;
 
@@ -34,6 +35,7 @@ async fn crash_at(side: &'static str, step: &'static str, times: usize) {
         | "publish" | "reject" | "release" | "renew" | "settle" | "sweep" | "visit" => {
             a_worker_is_killed(&format!("{side}-{step}"), times).await;
         }
+        "accept" => accepting::a_backend_is_killed(side).await,
         "take_back" => a_worker_that_connects_is_killed(side).await,
         "leave" => a_leaving_worker_is_killed(side).await,
         _ => commands::a_command_is_killed(side, step).await,

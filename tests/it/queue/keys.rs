@@ -4,7 +4,12 @@ use redis::AsyncCommands;
 use serde_json::json;
 
 use crate::support::*;
-use lynkhook::{domain::webhook::WebhookId, webhooks::NewAuthentication};
+use lynkhook::{
+    config::Settings,
+    domain::webhook::WebhookId,
+    producer::{Keyed, NewEvent, Producer},
+    webhooks::NewAuthentication,
+};
 
 const README: &str = include_str!("../../../README.md");
 
@@ -83,7 +88,22 @@ async fn use_well(here: &Installation, receiver: &Receiver, partition: u16) -> U
     // As if an endpoint had no room. Releases planned for other reasons are soon done, and the key disappears.
     let releases = here.store.keys().releases(partition);
     let _: () = here.redis.clone().zadd(releases, format!("{acme}/{good}"), i64::MAX >> 12).await.unwrap();
+    use_keys(here, &nobody, partition).await;
     Used { account: other, failed: gone, purged }
+}
+
+/// Enqueues two events under idempotency keys, a day and more apart.
+async fn use_keys(here: &Installation, account: &str, partition: u16) {
+    let settings = Settings::load(None, here.variables.clone()).unwrap();
+    let producer = Producer::new(here.store.clone(), settings.catalogue());
+    for key in ["first", "second"] {
+        let (key, event) = (key.parse().unwrap(), NewEvent::from_envelope(TRANSCRIPT));
+        let keyed = Keyed { key: &key, body: TRANSCRIPT.as_bytes() };
+        producer.accept(&account_id(account), &[event], Some(keyed)).await.unwrap();
+        let a_day_ago = here.store.now(partition).await.unwrap().timestamp_millis() - 86_400_000;
+        let notes = format!("{a_day_ago} 500");
+        let _: u64 = here.redis.clone().hset(here.store.keys().idempotency(partition), "", notes).await.unwrap();
+    }
 }
 
 /// Waits until each row has a key, and answers the installation's keys. By then no other key that a step writes can be
@@ -121,7 +141,7 @@ async fn a_well_used_installation_has_the_keys_of_the_readme_and_no_other() {
     }
     here.program.run(["queue", "status"]).await;
     let rows = rows(&here.prefix, 2);
-    assert!(rows.len() >= 2 * 11 + 2, "{rows:?}");
+    assert!(rows.len() >= 2 * 13 + 2, "{rows:?}");
     keys_of_all(&here, &rows).await;
     until_queues_are_empty(&here).await;
 

@@ -6,8 +6,17 @@ use std::{
 use super::*;
 
 /// The scripts that no worker runs.
-const OF_OPERATORS: [&str; 8] =
-    ["delete_webhook", "drop_rejected", "list_kept", "log", "put_webhook", "redeliver", "requeue_rejected", "status"];
+const OF_OPERATORS: [&str; 9] = [
+    "accept",
+    "delete_webhook",
+    "drop_rejected",
+    "list_kept",
+    "log",
+    "put_webhook",
+    "redeliver",
+    "requeue_rejected",
+    "status",
+];
 
 /// Rights that are asked for but not needed: a user without them is told so.
 const ASKED_FOR: [&str; 1] = ["+config"];
