@@ -8,12 +8,13 @@
 
 /// All steps with a point before and after them: taking entries, requests, and each script of the store.
 /// `tests/chaos/crash_points/mod.rs` crashes at all of them.
-pub const STEPS: [&str; 30] = [
+pub const STEPS: [&str; 36] = [
     "read",
     "request",
     "accept",
     "audit",
     "claim",
+    "delete_api_key",
     "delete_webhook",
     "drop_rejected",
     "fan_out",
@@ -26,8 +27,12 @@ pub const STEPS: [&str; 30] = [
     "look",
     "look_at_ids",
     "mend_times",
+    "portal_end",
+    "portal_enter",
+    "portal_link",
     "promote",
     "publish",
+    "put_api_key",
     "put_webhook",
     "redeliver",
     "reject",
@@ -38,6 +43,7 @@ pub const STEPS: [&str; 30] = [
     "status",
     "sweep",
     "take_back",
+    "use_api_key",
     "visit",
 ];
 

@@ -24,7 +24,7 @@ pub(super) struct Flags {
     role: For,
 }
 
-/// The role of a Redis user. The HTTP API will add another.
+/// The role of a Redis user.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum For {
     /// `lynkhook worker`
@@ -33,6 +33,8 @@ enum For {
     Producer,
     /// all other commands
     Operator,
+    /// `lynkhook server`
+    Server,
 }
 
 impl From<For> for UserRole {
@@ -41,6 +43,7 @@ impl From<For> for UserRole {
             For::Worker => Self::Worker,
             For::Producer => Self::Producer,
             For::Operator => Self::Operator,
+            For::Server => Self::Server,
         }
     }
 }

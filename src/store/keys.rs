@@ -125,6 +125,26 @@ impl Keys {
         format!("{}:workers:{name}", self.prefix)
     }
 
+    /// Hash: an account's portal links and sessions.
+    pub fn portal(&self, account: &AccountId) -> String {
+        self.of(self.partition(account), format_args!("portal:{account}"))
+    }
+
+    /// The beginning of the keys of the portals of a partition's accounts.
+    pub fn portal_of(&self, partition: u16) -> String {
+        self.of(partition, "portal:")
+    }
+
+    /// Hash: the API keys, with the hashes of their secrets.
+    pub fn api_keys(&self) -> String {
+        format!("{}:apikeys", self.prefix)
+    }
+
+    /// Hash: the day on which each API key was last used.
+    pub fn api_keys_used(&self) -> String {
+        format!("{}:apikeys:used", self.prefix)
+    }
+
     /// Hash: schema version and number of partitions.
     pub fn meta(&self) -> String {
         format!("{}:meta", self.prefix)
@@ -159,6 +179,9 @@ mod tests {
         assert_eq!(keys.webhooks(&acme), "lynkhook:{14}:webhooks:acme");
         assert_eq!(keys.logs(14, webhook), "lynkhook:{14}:logs:wh_019a1b2c-3d4e-7f00-8000-0123456789ab");
         assert_eq!(keys.worker("w1"), "lynkhook:workers:w1");
+        assert_eq!(keys.portal(&acme), "lynkhook:{14}:portal:acme");
+        assert_eq!(keys.api_keys(), "lynkhook:apikeys");
+        assert_eq!(keys.api_keys_used(), "lynkhook:apikeys:used");
         assert_eq!(keys.meta(), "lynkhook:meta");
         assert_eq!(Keys::member(&acme, webhook), "acme/wh_019a1b2c-3d4e-7f00-8000-0123456789ab");
     }

@@ -35,8 +35,9 @@ pub use self::{
         QueueFigures, Retries, Status, UserRole, WEBHOOKS_MAX, WorkerFigures, for_shell,
     },
     records::{
-        AccountPage, Batch, Deletion, Dropped, EntryRange, Fate, KeptEntries, KeptEntry, PageStart, Put, Redelivered,
-        RejectedEntry, SettingsLooked, Stock, WebhookEntry,
+        API_KEYS_MAX, AccountPage, ApiKeyRecord, ApiKeyRecords, Batch, Deletion, Dropped, EntryRange, Fate,
+        KeptEntries, KeptEntry, KeyPut, PORTAL_MAX, PageStart, PortalRecord, Put, Redelivered, RejectedEntry,
+        SettingsLooked, Stock, WebhookEntry,
     },
     steps::{
         Attempted, Audit, BATCH_MAX, BATCH_MAX_BYTES, Claimed, ClientId, Entry, EntryId, Fence, Known, KnownClock,

@@ -118,7 +118,7 @@ async fn with_the_rights_that_readme_names_a_worker_delivers_a_producer_enqueues
 #[tokio::test(flavor = "multi_thread")]
 async fn the_advice_of_doctor_gives_every_missing_right_at_once() {
     let scene = Scene::set().await;
-    for role in ["worker", "producer", "operator"] {
+    for role in ["worker", "producer", "operator", "server"] {
         let user = format!("bare-{role}");
         scene.allow(&format!("{user} on >secret +info +multi")).await;
         let program = scene.program_of(&user);
@@ -155,6 +155,8 @@ async fn each_missing_right_is_found_and_only_an_optional_one_is_a_warning() {
         ("-client", "worker", "warn", "with +client|id +client|unblock +client|tracking it would cost less"),
         ("-lpushx", "operator", "pass", "has all permissions"),
         ("-xadd", "producer", "fail", "needs: +xadd"),
+        ("-pexpireat", "server", "fail", "lacks permissions that a server needs: +pexpireat"),
+        ("-ping", "server", "warn", "with +ping it would cost less"),
         ("-multi", "worker", "warn", "could not try"),
         ("resetkeys %R~* +@all", "worker", "fail", "needs: ~"),
         ("resetkeys %W~* +@all", "producer", "fail", "needs: ~"),
@@ -165,8 +167,8 @@ async fn each_missing_right_is_found_and_only_an_optional_one_is_a_warning() {
         assert_eq!((found["verdict"].as_str(), code), (Some(verdict), Some(expected)), "{takes}: {found}");
         assert!(found["found"].as_str().unwrap().contains(says), "{takes}: {found}");
     }
-    let output = scene.here.program.run(["doctor", "--role", "server"]).await;
-    assert_eq!(output.code, Some(2), "there is no server yet: {output:#?}");
+    let output = scene.here.program.run(["doctor", "--role", "nobody"]).await;
+    assert_eq!(output.code, Some(2), "{output:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +177,11 @@ async fn a_user_who_may_use_the_keys_of_some_partitions_alone_fails_and_is_told_
     let prefix = &scene.here.prefix;
     for (keys, role, of) in [
         (format!("~{prefix}:meta ~{prefix}:workers:* ~{prefix}:{{0}}:*"), "worker", " (keys of partition 1, 2)"),
-        (format!("~{prefix}:meta ~{prefix}:workers:* ~{prefix}:{{0}}:*"), "operator", " (keys of partition 1, 2)"),
+        (
+            format!("~{prefix}:meta ~{prefix}:apikeys* ~{prefix}:workers:* ~{prefix}:{{0}}:*"),
+            "operator",
+            " (keys of partition 1, 2)",
+        ),
         (format!("~{prefix}:meta ~{prefix}:{{0}}:queue ~{prefix}:{{2}}:queue"), "producer", " (keys of partition 1)"),
         (format!("~{prefix}:meta"), "producer", ""),
     ] {
@@ -202,12 +208,17 @@ async fn keys_that_are_refused_fail_a_check_for_a_role_that_needs_them_and_not_f
     let nobody = "wh_00000000-0000-0000-0000-000000000000";
     let partition = format!("{prefix}:{{0}}");
     let mut keys: Vec<String> = ["logs", "held", "failed"].map(|kind| format!("~{partition}:{kind}:{nobody}")).into();
-    let more = ["idempotency", "idempotency:before"];
+    let more = ["idempotency", "idempotency:before", "portal:"];
     let kinds = ["queue", "retries", "releases", "visits", "rejected", "counts", "audit", "held_bytes", "webhooks:"];
     for kind in kinds.into_iter().chain(more) {
         keys.push(format!("~{partition}:{kind}"));
     }
-    scene.allow(&format!("someone reset on >secret +@all ~{prefix}:meta ~{prefix}:workers:* {}", keys.join(" "))).await;
+    scene
+        .allow(&format!(
+            "someone reset on >secret +@all ~{prefix}:meta ~{prefix}:apikeys* ~{prefix}:workers:* {}",
+            keys.join(" ")
+        ))
+        .await;
     scene.here.add("acme", &scene.receiver.url("/hook")).await;
     for (role, verdict) in [("worker", "fail"), ("operator", "fail"), ("producer", "warn")] {
         let output = scene.program_of("someone").run(["doctor", "--json", "--role", role]).await;

@@ -105,6 +105,7 @@ scripts! {
     "#!lua flags=allow-oom\n": [
         audit [clock counts groups ids unleased taken_out],
         claim [clock counts entries],
+        delete_api_key [],
         delete_webhook [counts webhooks],
         drop_rejected [counts],
         fan_out [clock fence counts entries],
@@ -114,8 +115,12 @@ scripts! {
         leave [fence counts entries],
         log [clock counts times logs],
         mend_times [clock counts times],
+        portal_end [clock portal],
+        portal_enter [clock portal],
+        portal_link [clock portal],
         promote [clock],
         publish [],
+        put_api_key [],
         put_webhook [clock counts times],
         redeliver [],
         reject [fence counts entries bytes],
@@ -125,6 +130,7 @@ scripts! {
         settle [clock fence counts guard entries times bytes logs ids vanished attempted],
         sweep [clock counts age],
         take_back [counts],
+        use_api_key [],
         visit [clock counts settings times age webhooks logs held_bytes],
     ]
     // A replica, too, answers scripts that only read.

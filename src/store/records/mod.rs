@@ -1,19 +1,24 @@
-//! The records that people read and decide on: webhooks, their logs, and failed and rejected entries.
+//! The records that people read and decide on: webhooks, their logs, failed and rejected entries, API keys, and the
+//! portal's links and sessions.
 
 mod accounts;
+mod api_keys;
 mod entry_range;
 mod failed;
 mod kept;
 mod logs;
+mod portal;
 mod rejected;
 mod webhooks;
 
 pub(in crate::store) use self::webhooks::Field;
 pub use self::{
     accounts::{AccountPage, PageStart, SettingsLooked},
+    api_keys::{API_KEYS_MAX, ApiKeyRecord, ApiKeyRecords, KeyPut},
     entry_range::EntryRange,
     failed::Redelivered,
     kept::{KeptEntries, KeptEntry, Stock},
+    portal::{PORTAL_MAX, PortalRecord},
     rejected::{Batch, Fate, RejectedEntry},
     webhooks::{Deletion, Dropped, Put, WebhookEntry},
 };

@@ -17,8 +17,10 @@ pub enum UserRole {
     Worker,
     /// `lynkhook enqueue`, and backends that use the library.
     Producer,
-    /// All other commands: webhooks, the queue's figures, rejected entries.
+    /// All other commands: webhooks, the queue's figures, rejected entries, API keys.
     Operator,
+    /// `lynkhook server`.
+    Server,
 }
 
 /// The rights that a user lacks for a role, as `ACL SETUSER` takes them.
@@ -58,6 +60,9 @@ const SCRIPTS: &[&str] = &[
     "EVALSHA 0 1 {held}",
     "EVALSHA 0 1 {failed}",
 ];
+
+/// The rights to run the scripts of API keys and of the portal.
+const ACCESS: &[&str] = &["EVALSHA 0 1 {apikeys}", "EVALSHA 0 1 {apikeys:used}", "EVALSHA 0 1 {portal}"];
 
 /// The commands of a worker and of its scripts, each with a key on which it is used.
 const WORKER: &[&str] = &[
@@ -135,7 +140,6 @@ const OPERATOR: &[&str] = &[
     "LRANGE {logs} 0 0",
     "LTRIM {logs} 0 0",
     "EXPIRE {logs} 1",
-    "RENAME {idempotency} {idempotency_before}",
     "XADD {queue} * field value",
     "XDEL {rejected} 0-1",
     "XINFO CONSUMERS {queue} workers",
@@ -153,6 +157,11 @@ const OPERATOR: &[&str] = &[
     "ZSCAN {visits} 0",
 ];
 
+/// The commands of a server besides those of an operator: customers enter the portal with them, and events are enqueued
+/// once for each idempotency key. A server needs all that an operator needs, because its routes do what an operator's
+/// commands do.
+const SERVER: &[&str] = &["PEXPIREAT {portal} 1", "RENAME {idempotency} {idempotency_before}"];
+
 impl UserRole {
     /// The word for it on the command line.
     pub fn name(self) -> &'static str {
@@ -160,6 +169,7 @@ impl UserRole {
             Self::Worker => "worker",
             Self::Producer => "producer",
             Self::Operator => "operator",
+            Self::Server => "server",
         }
     }
 
@@ -169,23 +179,31 @@ impl UserRole {
             Self::Worker => "a worker",
             Self::Producer => "a producer",
             Self::Operator => "an operator",
+            Self::Server => "a server",
         }
     }
 
     /// One command for each kind of key in a partition, with the access that the role needs.
     fn on_keys(self) -> impl Iterator<Item = &'static str> {
-        let commands = if self == Self::Producer { PRODUCER } else { SCRIPTS };
-        commands.iter().copied().filter(|command| command.contains('{'))
+        let commands: [&[&str]; 2] = match self {
+            Self::Worker => [SCRIPTS, &[]],
+            Self::Producer => [PRODUCER, &[]],
+            Self::Operator | Self::Server => [SCRIPTS, ACCESS],
+        };
+        let of_a_partition = |command: &&str| command.contains('{') && !command.contains("{apikeys");
+        commands.into_iter().flatten().copied().filter(of_a_partition)
     }
 
     /// The role's commands by list, and whether the role needs them.
-    fn commands(self) -> [(&'static [&'static str], bool); 4] {
-        let (scripts, own, useful): (&[&str], _, &[&str]) = match self {
-            Self::Worker => (SCRIPTS, WORKER, USEFUL_TO_A_WORKER),
-            Self::Producer => (&[], PRODUCER, USEFUL_TO_A_PRODUCER),
-            Self::Operator => (SCRIPTS, OPERATOR, &[]),
+    fn commands(self) -> Vec<(&'static [&'static str], bool)> {
+        let (needed, useful): (&[&'static [&'static str]], &'static [&'static str]) = match self {
+            Self::Worker => (&[START, SCRIPTS, WORKER], USEFUL_TO_A_WORKER),
+            Self::Producer => (&[START, PRODUCER], USEFUL_TO_A_PRODUCER),
+            Self::Operator => (&[START, SCRIPTS, ACCESS, OPERATOR], &[]),
+            // A server enqueues as a producer does.
+            Self::Server => (&[START, SCRIPTS, ACCESS, OPERATOR, SERVER], USEFUL_TO_A_PRODUCER),
         };
-        [(START, true), (scripts, true), (own, true), (useful, false)]
+        needed.iter().map(|commands| (*commands, true)).chain([(useful, false)]).collect()
     }
 
     /// All rights of the role on an installation, as [`for_shell`] writes them. `+multi` allows trying them.
@@ -270,6 +288,9 @@ impl Store {
             match word {
                 "{meta}" => command.arg(keys.meta()),
                 "{worker}" => command.arg(keys.worker("rights")),
+                "{apikeys}" => command.arg(keys.api_keys()),
+                "{apikeys:used}" => command.arg(keys.api_keys_used()),
+                "{portal}" => command.arg(keys.portal_of(partition)),
                 "{queue}" => command.arg(keys.queue(partition)),
                 "{retries}" => command.arg(keys.retries(partition)),
                 "{releases}" => command.arg(keys.releases(partition)),

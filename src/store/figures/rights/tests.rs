@@ -5,18 +5,26 @@ use std::{
 
 use super::*;
 
-/// The scripts that no worker runs.
-const OF_OPERATORS: [&str; 9] = [
-    "accept",
+/// All roles.
+const ROLES: [UserRole; 4] = [UserRole::Worker, UserRole::Producer, UserRole::Operator, UserRole::Server];
+
+/// The scripts that only an operator and a server run.
+const OF_OPERATORS: [&str; 11] = [
+    "delete_api_key",
     "delete_webhook",
     "drop_rejected",
     "list_kept",
     "log",
+    "portal_end",
+    "put_api_key",
     "put_webhook",
     "redeliver",
     "requeue_rejected",
     "status",
 ];
+
+/// The scripts that only a server runs.
+const OF_SERVERS: [&str; 4] = ["accept", "portal_enter", "portal_link", "use_api_key"];
 
 /// Rights that are asked for but not needed: a user without them is told so.
 const ASKED_FOR: [&str; 1] = ["+config"];
@@ -101,9 +109,15 @@ fn rights_of(role: UserRole) -> BTreeSet<String> {
 fn each_role_may_run_every_command_of_its_scripts() {
     for (script, rights) in of_scripts() {
         assert!(!rights.is_empty(), "{script}");
-        let role = if OF_OPERATORS.contains(&&*script) { UserRole::Operator } else { UserRole::Worker };
-        let lacking: Vec<_> = rights.difference(&rights_of(role)).cloned().collect();
-        assert!(lacking.is_empty(), "{script}.lua runs what {} may not: {lacking:?}", role.one());
+        let roles: &[UserRole] = match &*script {
+            script if OF_OPERATORS.contains(&script) => &[UserRole::Operator, UserRole::Server],
+            script if OF_SERVERS.contains(&script) => &[UserRole::Server],
+            _ => &[UserRole::Worker],
+        };
+        for role in roles {
+            let lacking: Vec<_> = rights.difference(&rights_of(*role)).cloned().collect();
+            assert!(lacking.is_empty(), "{script}.lua runs what {} may not: {lacking:?}", role.one());
+        }
     }
 }
 
@@ -129,8 +143,7 @@ fn every_command_that_the_store_sends_is_in_a_list_and_every_command_in_a_list_i
     sent.insert(right("SCRIPT LOAD"));
     // AUTH takes no right, and SELECT is sent only where redis.url has a database: deploy/README.md says so beside the lists.
     assert!(sent.remove("+auth") && sent.remove("+select") && source("deploy/README.md").contains("`+select`"));
-    let listed: BTreeSet<String> =
-        [UserRole::Worker, UserRole::Producer, UserRole::Operator].into_iter().flat_map(rights_of).collect();
+    let listed: BTreeSet<String> = ROLES.into_iter().flat_map(rights_of).collect();
     let asked_for = ASKED_FOR.map(str::to_owned).into();
     let unlisted: Vec<_> = sent.difference(&listed).filter(|right| !ASKED_FOR.contains(&right.as_str())).collect();
     assert!(unlisted.is_empty(), "no list has {unlisted:?}");
@@ -142,9 +155,12 @@ fn every_command_that_the_store_sends_is_in_a_list_and_every_command_in_a_list_i
 fn each_key_of_a_partition_that_a_role_uses_is_tried_in_every_partition() {
     let keys = |lines: &[&str]| -> BTreeSet<String> {
         let words = lines.iter().flat_map(|line| line.split(' ')).filter(|word| word.starts_with('{'));
-        words.filter(|word| !["{meta}", "{worker}"].contains(word)).map(str::to_owned).collect()
+        words
+            .filter(|word| !word.contains("{apikeys") && !["{meta}", "{worker}"].contains(word))
+            .map(str::to_owned)
+            .collect()
     };
-    for role in [UserRole::Worker, UserRole::Producer, UserRole::Operator] {
+    for role in ROLES {
         let used: Vec<&str> = role.commands().iter().flat_map(|(lines, _)| lines.iter().copied()).collect();
         assert_eq!(keys(&role.on_keys().collect::<Vec<_>>()), keys(&used), "{role:?}");
     }
@@ -153,7 +169,7 @@ fn each_key_of_a_partition_that_a_role_uses_is_tried_in_every_partition() {
 #[test]
 fn deploy_readme_has_the_rights_of_each_role() {
     let readme = source("deploy/README.md");
-    for role in [UserRole::Worker, UserRole::Producer, UserRole::Operator] {
+    for role in ROLES {
         let line = format!("ACL SETUSER lynkhook-{} on '>PASSWORD' {}", role.name(), role.rights("lynkhook"));
         assert!(readme.lines().any(|found| found.ends_with(&line)), "deploy/README.md has no line\nredis-cli {line}");
     }
