@@ -169,7 +169,7 @@
 //! | [`sender`] | one attempt: resolve, judge the addresses, connect to those, send, read a little | redirects, proxies, other addresses |
 //! | [`webhooks`] | what people do with webhooks, once for every surface | |
 //! | [`queue`] | what operators do with the queue, once for every surface | the webhooks |
-//! | `access` | API keys and portal sessions: who may do what | |
+//! | [`access`] | API keys and portal sessions: who may do what | webhooks, the queue |
 //! | [`producer`] | the library for backends | the worker |
 //! | [`worker`] | taking, delivering, promoting, releasing, visiting, renewing | the producer, [`webhooks`], [`queue`] |
 //! | [`cli`] | the command line, `lynkhook dev` | |
@@ -187,6 +187,8 @@ pub mod producer;
 #[cfg_attr(not(feature = "program"), expect(dead_code, unused_imports, reason = "a producer only enqueues"))]
 pub mod store;
 
+#[cfg(feature = "program")]
+pub mod access;
 #[cfg(feature = "program")]
 pub mod cli;
 #[cfg(feature = "program")]

@@ -60,8 +60,10 @@ impl Webhooks {
     }
 
     /// Deletes all webhooks of an account with their logs, held and failed deliveries. Deliveries that are queued for
-    /// them, or wait for a retry, are dropped and counted when a worker reaches them.
+    /// them, or wait for a retry, are dropped and counted when a worker reaches them. The account's portal sessions end
+    /// first, so that nobody adds a webhook by one meanwhile.
     pub async fn purge(&self, account: &AccountId) -> Result<Purged, WebhooksError> {
+        self.store.end_portal_sessions(account, "").await?;
         let (mut webhooks, mut dropped) = (Vec::new(), Dropped::default());
         for _ in 0..PURGE_ROUNDS {
             // By the names of their fields, because webhooks that cannot be read are deleted too.

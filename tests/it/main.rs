@@ -1,6 +1,7 @@
 //! The integration tests: the built program, a real Redis, real sockets. One binary, so that it links once.
 
 mod accept;
+mod access;
 mod ages;
 mod bounded;
 mod claim;

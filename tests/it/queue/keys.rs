@@ -5,11 +5,13 @@ use serde_json::json;
 
 use crate::support::*;
 use lynkhook::{
+    access::{ApiKeys, NewKey, NewLink, Portal},
     config::Settings,
-    domain::webhook::WebhookId,
+    domain::{api_key::Scope, portal::PortalAccess, webhook::WebhookId},
     producer::{Keyed, NewEvent, Producer},
     webhooks::NewAuthentication,
 };
+use secrecy::ExposeSecret;
 
 const README: &str = include_str!("../../../README.md");
 
@@ -106,6 +108,27 @@ async fn use_keys(here: &Installation, account: &str, partition: u16) {
     }
 }
 
+/// Uses an API key, and makes links to the portals of two accounts of each partition; the second account is purged later.
+async fn use_access(here: &Installation, used: &[Used]) {
+    let keys = ApiKeys::new(here.store.clone());
+    let new =
+        NewKey { name: "backend".into(), scopes: [Scope::Admin].into_iter().collect(), account: None, expires: None };
+    let key = keys.add(new).await.unwrap().key;
+    let caller = keys.authenticate(key.expose_secret()).await.unwrap();
+    let portal = Portal::new(&Settings::load(None, here.variables.clone()).unwrap().portal, here.store.clone());
+    for account in used.iter().flat_map(|used| [&used.account, &used.purged]) {
+        let new = NewLink {
+            access: PortalAccess::View,
+            payloads: false,
+            user: None,
+            embed_origin: None,
+            return_url: None,
+            theme: None,
+        };
+        portal.new_link(&caller, &account_id(account), new).await.unwrap();
+    }
+}
+
 /// Waits until each row has a key, and answers the installation's keys. By then no other key that a step writes can be
 /// missing.
 async fn keys_of_all(here: &Installation, rows: &[Row]) -> Vec<String> {
@@ -139,6 +162,7 @@ async fn a_well_used_installation_has_the_keys_of_the_readme_and_no_other() {
     for partition in 0..2 {
         used.push(use_well(&here, &receiver, partition).await);
     }
+    use_access(&here, &used).await;
     here.program.run(["queue", "status"]).await;
     let rows = rows(&here.prefix, 2);
     assert!(rows.len() >= 2 * 13 + 2, "{rows:?}");

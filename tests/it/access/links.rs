@@ -1,0 +1,144 @@
+//! Links to the portal: what they may allow, and that each is used once.
+
+use lynkhook::{
+    access::{AccessError, NewLink, NewTheme, Portal, Refusal},
+    domain::portal::PortalAccess,
+};
+
+use super::*;
+
+pub(super) const APP: &str = "https://app.example.com";
+
+pub(super) async fn portal() -> (Scene, Portal) {
+    let origins = [("LYNKHOOK_PORTAL__EMBED_ORIGINS", "https://app.example.com,http://localhost:3000")];
+    let scene = Scene::on(RedisServer::shared(), &origins).await;
+    let portal = Portal::new(&scene.settings.portal, scene.store.clone());
+    (scene, portal)
+}
+
+pub(super) fn view() -> NewLink {
+    NewLink {
+        access: PortalAccess::View,
+        payloads: false,
+        user: None,
+        embed_origin: None,
+        return_url: None,
+        theme: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_opens_one_session_even_if_20_use_it_at_the_same_moment() {
+    let (scene, portal) = portal().await;
+    let caller = caller(&scene, &[Scope::Portal], None).await;
+    let link = portal.new_link(&caller, &acme(), view()).await.unwrap();
+    let mut visitors = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (portal, token) = (portal.clone(), link.token.expose_secret().to_owned());
+        visitors.spawn(async move { portal.enter(&acme(), &token).await.unwrap() });
+    }
+    let entered: Vec<_> = visitors.join_all().await.into_iter().flatten().collect();
+    assert_eq!(entered.len(), 1);
+    let (session, token) = &entered[0];
+    assert_eq!(portal.session(&acme(), token.expose_secret()).await.unwrap().as_ref(), Some(session));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_is_no_session_a_session_is_no_link_and_both_are_for_their_account_alone() {
+    let (scene, portal) = portal().await;
+    let caller = caller(&scene, &[Scope::Portal], None).await;
+    let link = portal.new_link(&caller, &acme(), view()).await.unwrap();
+    let (link, other) = (link.token.expose_secret(), account_id("other"));
+    assert_eq!(portal.session(&acme(), link).await.unwrap(), None);
+    assert!(portal.enter(&other, link).await.unwrap().is_none());
+    let (_, session) = portal.enter(&acme(), link).await.unwrap().expect("another account's try spent nothing");
+    let session = session.expose_secret();
+    assert!(portal.enter(&acme(), session).await.unwrap().is_none());
+    assert!(portal.session(&acme(), session).await.unwrap().is_some(), "that try ended nothing");
+    assert_eq!(portal.session(&other, session).await.unwrap(), None);
+    let long = "x".repeat(10_240);
+    for hostile in ["", "\0", "*", "é", &long, &"A".repeat(43)] {
+        assert!(portal.enter(&acme(), hostile).await.unwrap().is_none());
+        assert_eq!(portal.session(&acme(), hostile).await.unwrap(), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_never_allows_more_than_its_key() {
+    let (scene, portal) = portal().await;
+    let manage = || NewLink { access: PortalAccess::Manage, ..view() };
+    let payloads = || NewLink { payloads: true, ..view() };
+    let all = || NewLink { payloads: true, ..manage() };
+    let exceeds = |scope| Refusal::Exceeds(scope);
+    for (scopes, new, refused) in [
+        (vec![Scope::Portal], manage(), vec![("access", exceeds(Scope::WebhooksWrite))]),
+        (vec![Scope::Portal, Scope::WebhooksRead], payloads(), vec![("payloads", exceeds(Scope::PayloadsRead))]),
+        (
+            vec![Scope::Portal],
+            all(),
+            vec![("access", exceeds(Scope::WebhooksWrite)), ("payloads", exceeds(Scope::PayloadsRead))],
+        ),
+        (vec![Scope::Portal, Scope::WebhooksWrite], manage(), vec![]),
+        (vec![Scope::Portal, Scope::PayloadsRead], payloads(), vec![]),
+        (vec![Scope::Admin], all(), vec![]),
+    ] {
+        let caller = caller(&scene, &scopes, None).await;
+        let faults = match portal.new_link(&caller, &acme(), new).await {
+            Ok(_) => Vec::new(),
+            Err(AccessError::Input(faults)) => faults.into_iter().map(|fault| (fault.field, fault.why)).collect(),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(faults, refused, "{scopes:?}");
+    }
+    let writer = caller(&scene, &[Scope::WebhooksWrite], None).await;
+    let error = portal.new_link(&writer, &acme(), view()).await.unwrap_err();
+    assert!(matches!(error, AccessError::Lacks(Scope::Portal)), "{error}");
+    let others = caller(&scene, &[Scope::Portal], Some("other")).await;
+    let error = portal.new_link(&others, &acme(), view()).await.unwrap_err();
+    assert!(matches!(error, AccessError::OtherAccount), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_faults_of_a_link_are_told_at_once_and_no_page_of_another_origin_is_led_to() {
+    let (scene, portal) = portal().await;
+    let caller = caller(&scene, &[Scope::Portal], None).await;
+    let faults = async |new| match portal.new_link(&caller, &acme(), new).await {
+        Ok(_) => Vec::new(),
+        Err(AccessError::Input(faults)) => faults,
+        Err(error) => panic!("{error}"),
+    };
+    let theme = NewTheme { accent: "red".into(), accent_dark: Some("#12345".into()), radius: Some(33) };
+    let worst = NewLink {
+        access: PortalAccess::Manage,
+        payloads: true,
+        user: Some("x".repeat(65)),
+        embed_origin: Some("https://app.example.com/".into()),
+        return_url: Some("javascript:alert(1)".into()),
+        theme: Some(theme),
+    };
+    let found: Vec<_> = faults(worst).await.into_iter().map(|fault| fault.field).collect();
+    let fields =
+        ["access", "payloads", "user", "embedOrigin", "returnUrl", "theme.accent", "theme.accentDark", "theme.radius"];
+    assert_eq!(found, fields);
+    for (origin, why) in
+        [(APP, None), ("http://localhost:3000", None), ("https://evil.example", Some(Refusal::OtherOrigin))]
+    {
+        let new = NewLink { embed_origin: Some(origin.into()), ..view() };
+        assert_eq!(faults(new).await.first().map(|fault| fault.why), why, "{origin}");
+    }
+    let refusal = faults(NewLink { embed_origin: Some("https://evil.example".into()), ..view() }).await.remove(0);
+    assert!(refusal.to_string().contains("portal.embed_origins"), "{refusal}");
+    for (url, good) in [
+        ("https://app.example.com/settings?tab=1", true),
+        ("http://localhost:3000/", true),
+        ("https://app.example.com.evil.example/", false),
+        ("https://app.example.com@evil.example/", false),
+        ("https://evil.example/?https://app.example.com/", false),
+        ("//app.example.com/", false),
+        ("https:\\\\app.example.com\\", false),
+        ("http://app.example.com/", false),
+    ] {
+        let new = NewLink { return_url: Some(url.into()), ..view() };
+        assert_eq!(faults(new).await.is_empty(), good, "{url}");
+    }
+}
