@@ -14,7 +14,7 @@ use crate::{
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Delete all webhooks of an account, with their logs, held and failed deliveries.
+    /// Delete all webhooks of an account, with their logs, held and failed deliveries, and end its portal sessions.
     ///
     /// Deliveries that are still queued, or wait for a retry, are dropped and counted when a worker reaches them.
     /// Rejected entries stay, because their account is not certain: see `lynkhook queue rejected`.

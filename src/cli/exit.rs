@@ -4,6 +4,7 @@ use std::{error::Error, process::ExitCode};
 
 use super::{account::Unconfirmed, webhook::BadInput};
 use crate::{
+    access::AccessError,
     config::ConfigError,
     domain::{account::NotAnAccount, address::AllowListError, failure::Failure, webhook::NotAWebhookId},
     producer::EnqueueError,
@@ -64,8 +65,11 @@ impl Exit {
 
 /// An error as the lines to print: one for each fault of an input, otherwise one.
 pub(super) fn lines(error: &anyhow::Error) -> Vec<String> {
+    if let Some(WebhooksError::Input(faults)) = error.downcast_ref() {
+        return faults.iter().map(ToString::to_string).collect();
+    }
     match error.downcast_ref() {
-        Some(WebhooksError::Input(faults)) => faults.iter().map(ToString::to_string).collect(),
+        Some(AccessError::Input(faults)) => faults.iter().map(ToString::to_string).collect(),
         _ => vec![line(error)],
     }
 }
@@ -101,6 +105,9 @@ fn next_step(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(WebhooksError::NoSuchDelivery { account, webhook, kept, .. }) = error.downcast_ref() {
         return Some(format!("list them with `lynkhook webhook {kept} --account {account} {webhook}`"));
     }
+    if let Some(AccessError::NotFound(_)) = error.downcast_ref() {
+        return Some("list them with `lynkhook apikey list`".to_owned());
+    }
     match error.downcast_ref() {
         Some(RejectedError::NotFound(_)) => {
             return Some("list them with `lynkhook queue rejected list`".to_owned());
@@ -114,6 +121,9 @@ fn next_step(error: &(dyn Error + 'static)) -> Option<String> {
 /// The store's error, alone or inside another error.
 fn store_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a StoreError> {
     if let Some(WebhooksError::Store(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(AccessError::Store(error)) = error.downcast_ref() {
         return Some(error);
     }
     if let Some(RejectedError::Store(error)) = error.downcast_ref() {
@@ -143,6 +153,7 @@ fn failure(error: &(dyn Error + 'static)) -> Option<Failure> {
         .or_else(|| of(error, StoreError::failure))
         .or_else(|| of(error, SenderError::failure))
         .or_else(|| of(error, WebhooksError::failure))
+        .or_else(|| of(error, AccessError::failure))
         .or_else(|| of(error, RejectedError::failure))
         .or_else(|| of(error, EnqueueError::failure))
         .or_else(|| of(error, WorkerError::failure))

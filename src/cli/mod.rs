@@ -2,6 +2,7 @@
 //! meaning.
 
 mod account;
+mod apikey;
 mod completions;
 mod dev;
 mod doctor;
@@ -57,6 +58,9 @@ enum Command {
     /// Delete all webhooks of an account.
     #[command(subcommand)]
     Account(account::Command),
+    /// Manage the keys of the HTTP API: add, list, revoke, rotate.
+    #[command(subcommand, name = "apikey")]
+    ApiKey(apikey::Command),
     /// Check Redis and the queue, and say what to fix. Exit code 5 if a check fails.
     Doctor(doctor::Flags),
     /// Check whether a URL, host name, IP address or header is allowed, and if not, why.
@@ -113,6 +117,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Webhook(command) => webhook::run(&settings()?, command).await,
         Command::Queue(command) => queue::run(&settings()?, command).await,
         Command::Account(command) => account::run(&settings()?, command).await,
+        Command::ApiKey(command) => apikey::run(&settings()?, command).await,
         Command::Doctor(flags) => doctor::run(&settings()?, &flags).await,
         Command::Egress(command) => egress::run(&settings()?, command).await,
         Command::Secrets(command) => secrets::run(command, settings).await,

@@ -3,6 +3,8 @@
 //!
 //! A token has 256 random bits, so nobody can find it from its hash, and a slow hash would protect nothing more.
 
+use std::fmt::Write;
+
 use aws_lc_rs::{constant_time, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
@@ -39,7 +41,10 @@ impl Token {
     /// The hash, which is what Redis has.
     pub fn hash(&self) -> TokenHash {
         let digest = digest::digest(&digest::SHA256, self.0.expose_secret().as_bytes());
-        TokenHash(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+        TokenHash(digest.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }))
     }
 
     /// The characters, to show them once.

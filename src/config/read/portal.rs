@@ -27,7 +27,8 @@ mod tests {
     fn an_origin_of_the_portal_is_https_or_this_machine_and_has_no_path() {
         let settings =
             from_file("portal.embed_origins = [\"https://app.example.com\", \"http://localhost:3000\"]").unwrap();
-        let origins: Vec<_> = settings.portal.embed_origins.iter().map(|origin| origin.as_str()).collect();
+        let origins: Vec<_> =
+            settings.portal.embed_origins.iter().map(crate::domain::origin::WebOrigin::as_str).collect();
         assert_eq!(origins, ["https://app.example.com", "http://localhost:3000"]);
         for bad in ["\"*\"", "\"http://app.example.com\"", "\"https://app.example.com/\"", "\"app.example.com\"", "3"] {
             assert_says(

@@ -27,6 +27,10 @@ const PATIENT: [(&str, &str); 6] = [
 /// The number of points tried at a time; most of the time is spent waiting for leases to end.
 const AT_A_TIME: usize = 8;
 
+/// Steps that no command takes and no worker. A crash at one of them leaves a link, a session or a note of a use that
+/// nobody was told of, and that ends by itself.
+const OF_THE_PORTAL: [&str; 3] = ["portal_enter", "portal_link", "use_api_key"];
+
 /// One run that must end in a crash at `side`-`step`, and the cleanup after it. A worker is killed again and again
 /// while it still reaches that point, at most `times` times.
 async fn crash_at(side: &'static str, step: &'static str, times: usize) {
@@ -110,7 +114,8 @@ async fn a_leaving_worker_is_killed(side: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_killed_before_or_after_any_step_loses_nothing() {
-    let mut points = STEPS.iter().flat_map(|step| [("before", *step), ("after", *step)]);
+    let steps = STEPS.iter().filter(|step| !OF_THE_PORTAL.contains(step));
+    let mut points = steps.flat_map(|step| [("before", *step), ("after", *step)]);
     let (mut running, mut crashes) = (JoinSet::new(), 0);
     let times = if std::env::var_os("LYNKHOOK_CHAOS_SECONDS").is_some() { 4 } else { 1 };
     // All on one thread: these futures lend captured values to others, and the compiler cannot prove that they are
@@ -129,7 +134,7 @@ async fn a_process_that_is_killed_before_or_after_any_step_loses_nothing() {
     };
     tokio::task::LocalSet::new().run_until(all).await;
     println!("{crashes} crash points, none lost anything");
-    assert_eq!(crashes, 2 * STEPS.len());
+    assert_eq!(crashes, 2 * (STEPS.len() - OF_THE_PORTAL.len()));
 }
 
 #[test]

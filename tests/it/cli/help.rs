@@ -3,7 +3,7 @@
 use super::*;
 
 /// Each command, and the flags and words that scripts rely on.
-const COMMANDS: [(&str, &[&str]); 18] = [
+const COMMANDS: [(&str, &[&str]); 23] = [
     ("", &["worker", "dev", "enqueue", "webhook", "secrets", "completions", "--config", "--redis-url", "--version"]),
     ("worker", &["--config", "--redis-url", "SIGTERM"]),
     ("enqueue", &["--account", "--file", "--id", "--stop-at-first-error", "--json"]),
@@ -46,6 +46,11 @@ const COMMANDS: [(&str, &[&str]); 18] = [
     ("webhook test", &["--account", "<ID>", "--json"]),
     ("webhook logs", &["--account", "<ID>", "--follow", "--status", "--event", "--identifier", "--json"]),
     ("webhook held", &["--account", "<ID>", "--json"]),
+    ("apikey", &["add", "list", "revoke", "rotate"]),
+    ("apikey add", &["--name", "--scope", "--account", "--expires", "--json", "payloads:read"]),
+    ("apikey list", &["--json"]),
+    ("apikey revoke", &["<ID>"]),
+    ("apikey rotate", &["<ID>", "--overlap", "--json"]),
     ("secrets new-key", &["LYNKHOOK_SECRETS__KEY_FILE"]),
     ("secrets rotate", &["--dry-run", "--json", "remove the old one"]),
     ("completions", &["bash", "zsh", "fish"]),

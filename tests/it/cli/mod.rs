@@ -1,5 +1,6 @@
 //! The command line as scripts and people use it: a separate process, its exit code, and its output.
 
+mod apikey;
 mod commands;
 mod deliveries;
 mod dev;
