@@ -12,6 +12,7 @@
 //!   they broke;
 //! * `resolve` looks names up and has every address checked; only checked addresses are ever dialled;
 //! * `tls.rs` decides which certificates to trust; `chain.rs` says why one is refused;
+//! * `seen.rs` keeps the part of a response that the test button shows;
 //! * `progress.rs` tracks the phase of an attempt and the time of each part;
 //! * `shortage.rs` tells this machine's own troubles from the endpoint's;
 //! * `fault.rs` translates library errors into the texts that customers read.
@@ -24,6 +25,7 @@ mod pool;
 mod progress;
 mod request;
 mod resolve;
+mod seen;
 mod shortage;
 mod stream;
 #[cfg(test)]
@@ -35,7 +37,7 @@ use std::{error::Error, fmt, io, path::PathBuf, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method,
-    header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT},
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT},
 };
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
@@ -53,6 +55,7 @@ use self::{
 pub use self::{
     request::Request,
     resolve::{LookupError, Resolver},
+    seen::{SEEN_MAX_BYTES, Seen},
 };
 use crate::{
     config,
@@ -174,8 +177,22 @@ impl Sender {
     /// # Errors
     /// If no attempt was made, for which the endpoint is not to blame.
     pub async fn attempt(&self, request: Request) -> Result<Attempt, NotMade> {
+        self.attempt_and_keep(request, None).await
+    }
+
+    /// The same, with the response as far as it is shown; `None` if no complete headers arrived.
+    ///
+    /// # Errors
+    /// As for [`attempt`](Self::attempt).
+    pub async fn attempt_seeing(&self, request: Request) -> Result<(Attempt, Option<Seen>), NotMade> {
+        let mut seen = None;
+        let attempt = self.attempt_and_keep(request, Some(&mut seen)).await?;
+        Ok((attempt, seen))
+    }
+
+    async fn attempt_and_keep(&self, request: Request, seen: Option<&mut Option<Seen>>) -> Result<Attempt, NotMade> {
         let mut progress = Progress::begin();
-        let exchange = timeout_at(progress.began + self.0.timeout, self.exchange(request, &mut progress));
+        let exchange = timeout_at(progress.began + self.0.timeout, self.exchange(request, &mut progress, seen));
         let met = exchange.await.unwrap_or_else(|_| {
             let is_resolving = progress.phase == Phase::Resolving;
             match is_resolving.then(|| self.0.resolver.silent_since(progress.began)).flatten() {
@@ -194,8 +211,13 @@ impl Sender {
         self.0.connections.pool().room(host, Instant::now())
     }
 
-    /// Sends the request and reads its response.
-    async fn exchange(&self, request: Request, progress: &mut Progress) -> Result<Outcome, NotMade> {
+    /// Sends the request and reads its response, and keeps in `seen` what is shown of it.
+    async fn exchange(
+        &self,
+        request: Request,
+        progress: &mut Progress,
+        seen: Option<&mut Option<Seen>>,
+    ) -> Result<Outcome, NotMade> {
         if let Some(why) = refusal(&request.url) {
             return Ok(Outcome::Refused(why));
         }
@@ -229,7 +251,8 @@ impl Sender {
         // The headers are complete, so the outcome is certain. The body does not matter.
         progress.answered(status.as_u16());
         let keep_alive = keep_alive(answer.headers());
-        if read_away(answer.into_body(), self.0.response_max_bytes).await {
+        let seen = seen.map(|seen| seen.insert(Seen { headers: answer.headers().clone(), ..Seen::default() }));
+        if read_away(answer.into_body(), self.0.response_max_bytes, seen).await {
             line.put_back(keep_alive).await;
         }
         Ok(Outcome::Response { status: status.as_u16() })
@@ -299,36 +322,55 @@ fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Reads a body to its end, so that its connection can be used again. A body of more than `max_bytes` is dropped, and
-/// its connection with it. Returns whether the body was read to its end.
-async fn read_away(mut body: Incoming, max_bytes: u64) -> bool {
-    if body.size_hint().exact().is_some_and(|announced| announced > max_bytes) {
-        return false;
-    }
+/// its connection with it; if it is announced, only the part that is shown is read. Returns whether the body was read
+/// to its end.
+async fn read_away(mut body: Incoming, max_bytes: u64, mut seen: Option<&mut Seen>) -> bool {
+    let is_too_long = body.size_hint().exact().is_some_and(|announced| announced > max_bytes);
     let mut read_bytes = 0;
-    while let Some(frame) = body.frame().await {
+    while !is_too_long || seen.as_ref().is_some_and(|seen| seen.has_room()) {
+        let Some(frame) = body.frame().await else {
+            if let Some(seen) = seen {
+                seen.is_whole = seen.body.len() as u64 == read_bytes;
+            }
+            return true;
+        };
         let Ok(frame) = frame else { return false };
         read_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+        if let (Some(seen), Some(data)) = (&mut seen, frame.data_ref()) {
+            seen.add(data);
+        }
         if read_bytes > max_bytes {
             return false;
         }
     }
-    true
+    false
 }
 
 impl Request {
-    /// The URL, and the request as HTTP sends it; `None` if the URL cannot be used for a request. The headers of every
-    /// delivery replace the caller's.
+    /// The URL, and the request as HTTP sends it; `None` if the URL cannot be used for a request.
     fn into_http(self) -> Option<(Url, Message)> {
         let mut http = http::Request::new(Full::new(self.body));
         *http.method_mut() = Method::POST;
         *http.uri_mut() = self.url[Position::BeforePath..Position::AfterQuery].parse().ok()?;
-        *http.headers_mut() = self.headers;
-        http.headers_mut().insert(HOST, HeaderValue::from_str(host(&self.url)).ok()?);
-        http.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
-        http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        http.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        *http.headers_mut() = completed(self.headers, &self.url)?;
         Some((self.url, http))
     }
+
+    /// The headers that are sent, with that of the body's length. The secret is marked as sensitive.
+    pub fn headers_sent(&self) -> HeaderMap {
+        let mut headers = completed(self.headers.clone(), &self.url).unwrap_or_default();
+        headers.insert(CONTENT_LENGTH, self.body.len().into());
+        headers
+    }
+}
+
+/// These headers with those of every delivery, which replace the caller's.
+fn completed(mut headers: HeaderMap, url: &Url) -> Option<HeaderMap> {
+    headers.insert(HOST, HeaderValue::from_str(host(url)).ok()?);
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    Some(headers)
 }
 
 impl fmt::Debug for Request {

@@ -6,6 +6,7 @@
 
 mod deletion;
 mod error;
+mod hidden;
 mod input;
 mod judge;
 mod kept;
@@ -30,7 +31,7 @@ pub use self::{
     logs::{AccountLogEntry, LogFilter},
     redelivery::{Progress, Redelivery, Which},
     rotate::{FAILURES_SHOWN, NotResealed, Rotation, WhyNot},
-    test_button::Tested,
+    test_button::{ReceivedResponse, SentRequest, Tested},
     view::{AuthenticationView, Preview, View},
 };
 pub use crate::store::Dropped;

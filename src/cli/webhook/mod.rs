@@ -310,9 +310,9 @@ async fn test(webhooks: &Webhooks, sender: &Sender, target: &Target, format: For
     if format.json {
         output::print_json(&tested)?;
     } else {
-        output::print(&tables::tested(&tested.0))?;
+        output::print(&tables::tested(&tested.entry))?;
     }
-    Ok(match tested.0.status {
+    Ok(match tested.entry.status {
         Status::Success => Exit::Success,
         Status::Failed => Exit::TestFailed,
     })

@@ -5,6 +5,14 @@ use serde_json::json;
 
 use super::*;
 
+/// The members of a test's result that the log has too.
+fn logged(mut tested: Value) -> Value {
+    for shown in ["request", "response"] {
+        tested.as_object_mut().unwrap().remove(shown).expect("it is shown");
+    }
+    tested
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_test_that_succeeds_shows_status_time_and_phases_and_is_logged() {
     let receiver = Receiver::start().await;
@@ -21,7 +29,10 @@ async fn a_test_that_succeeds_shows_status_time_and_phases_and_is_logged() {
     for phase in ["connect ", "tls ", "firstByte "] {
         assert!(human.stdout.contains(phase), "{}", human.stdout);
     }
-    let entry = here.program.json(webhook("acme", &["test", &target])).await;
+    let tested = here.program.json(webhook("acme", &["test", &target])).await;
+    assert_eq!(tested["request"]["headers"]["authorization"], "Bearer ••••");
+    assert_eq!(tested["response"]["excerpt"], "");
+    let entry = logged(tested);
     assert_log_entry(&entry);
     assert_eq!(
         json!([entry["status"], entry["event"], entry["httpStatus"], entry["attempt"], entry["error"], entry["final"]]),
@@ -80,7 +91,9 @@ async fn a_test_that_fails_ends_with_6_says_what_happened_is_logged_and_never_re
         assert!(human.stdout.starts_with(&format!("Failed: {error}")), "{account}: {}", human.stdout);
         let output = program.run(webhook(account, &["test", &target, "--json"])).await;
         assert_eq!(output.code, Some(6), "{account}");
-        let entry: Value = serde_json::from_str(&output.stdout).unwrap();
+        let tested: Value = serde_json::from_str(&output.stdout).unwrap();
+        assert_eq!(tested["response"].is_null(), http_status == "Network Error", "{account}");
+        let entry = logged(tested);
         assert_log_entry(&entry);
         assert_eq!((&entry["status"], &entry["httpStatus"]), (&json!("failed"), &http_status), "{account}");
         assert!(entry["error"].as_str().unwrap().starts_with(error), "{account}: {entry}");

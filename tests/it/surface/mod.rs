@@ -1,5 +1,7 @@
-//! The operations that the HTTP API asks for: lists by pages, dry runs, changes of a named revision.
+//! The operations that the HTTP API asks for: lists by pages, dry runs, changes of a named revision,
+//! work in bounded parts, tests that show what was sent.
 
 mod kept;
 mod logs;
 mod settings;
+mod test_button;
