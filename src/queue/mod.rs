@@ -7,7 +7,7 @@ mod rejected;
 
 pub use self::{
     doctor::{Finding, Verdict},
-    rejected::{Disposed, RejectedError, WhichRejected},
+    rejected::{Disposed, DisposedSome, RejectedError, WhichRejected},
 };
 pub use crate::store::{
     EntryId, Fate, Holding, Kept, KnownKeys, Limited, LiveWorker, PartitionFigures, Planned, QueueFigures,

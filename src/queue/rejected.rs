@@ -3,16 +3,31 @@
 //! Requeueing and dropping stop at the newest entry that existed at the start. An entry that is rejected again
 //! meanwhile has a new id and is left alone, so that requeueing all entries ends.
 
-use std::{cmp::Reverse, ops::Range};
+use std::{
+    cmp::Reverse,
+    collections::VecDeque,
+    ops::{Bound, Range},
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Queue;
 use crate::{
-    domain::failure::Failure,
-    store::{EntryId, EntryRange, Fate, RejectedEntry, StoreError},
+    domain::{
+        failure::Failure,
+        page::{NotAPosition, Page},
+    },
+    store::{BATCH_MAX, EntryId, EntryRange, Fate, RejectedEntry, StoreError},
 };
+
+/// The bytes after which a page of entries ends.
+const PAGE_MAX_BYTES: usize = 4 << 20;
+/// The most entries of one call of [`Queue::dispose_some`].
+const SOME: u64 = 1000;
+/// The longest time for which one call of [`Queue::dispose_some`] goes on. The batch under way is finished.
+const SOME_TIME: Duration = Duration::from_secs(2);
 
 /// The choice of rejected entries.
 #[derive(Debug, Clone)]
@@ -41,6 +56,37 @@ pub enum Disposed {
     },
 }
 
+/// The result of requeueing or dropping a part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct DisposedSome {
+    /// The entries of this call.
+    #[serde(flatten)]
+    pub disposed: Disposed,
+    /// Whether some are left for another call, with the same choice and this `until`.
+    pub more: bool,
+    /// The entries that are left of those that there were at the first call; absent if none are.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+/// Entries of partitions, each from one id to another.
+type Ranges = VecDeque<(u16, EntryRange)>;
+
+/// `<partition>/<first>/<last>` for each range, where `first` is `-`, or `(` and the id before it.
+fn written(ranges: &Ranges) -> String {
+    let range = |(partition, range): &(u16, EntryRange)| format!("{partition}/{}/{}", range.first.0, range.last.0);
+    ranges.iter().map(range).collect::<Vec<_>>().join(",")
+}
+
+/// The entry's id and partition that a position is: `<id>/<partition>`.
+fn position(text: &str) -> Result<(EntryId, u16), NotAPosition> {
+    let (id, partition) = text.split_once('/').ok_or(NotAPosition)?;
+    let id = EntryId(id.to_owned());
+    let partition = partition.parse().map_err(|_| NotAPosition)?;
+    id.order().map(|_| (id, partition)).ok_or(NotAPosition)
+}
+
 /// The reason why entries could not be found or put back.
 #[derive(Debug, thiserror::Error)]
 pub enum RejectedError {
@@ -56,6 +102,9 @@ pub enum RejectedError {
     /// Its fields cannot be restored.
     #[error("the rejected entry {0} stays rejected: it has too many fields, or no worker set it aside")]
     Stayed(String),
+    /// The position from which to continue is none.
+    #[error(transparent)]
+    Position(#[from] NotAPosition),
     /// Redis.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,7 +115,7 @@ impl RejectedError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::NotFound(_) => Failure::NotFound,
-            Self::Partition(..) | Self::Ambiguous(..) => Failure::Usage,
+            Self::Partition(..) | Self::Ambiguous(..) | Self::Position(_) => Failure::Usage,
             Self::Stayed(_) => Failure::Refused,
             Self::Store(error) => error.failure(),
         }
@@ -76,9 +125,49 @@ impl RejectedError {
 impl Queue {
     /// The rejected entries of one partition or of all, newest first, at most `most`.
     pub async fn rejected(&self, partition: Option<u16>, most: usize) -> Result<Vec<RejectedEntry>, RejectedError> {
+        self.newest(partition, None, most, usize::MAX).await
+    }
+
+    /// At most `limit` rejected entries of one partition or of all, newest first, beginning after the position `after`.
+    /// After 4 MiB a page ends, because it has the entries' own fields.
+    ///
+    /// # Errors
+    /// [`RejectedError::Position`] if `after` is no position in the list.
+    pub async fn rejected_page(
+        &self,
+        partition: Option<u16>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<RejectedEntry>, RejectedError> {
+        let after = after.map(position).transpose()?;
+        let entries = self.newest(partition, after, limit.saturating_add(1), PAGE_MAX_BYTES).await?;
+        let mut bytes = 0;
+        let fitting = entries.iter().take_while(|entry| {
+            let fits = bytes == 0 || bytes + entry.bytes() <= PAGE_MAX_BYTES;
+            bytes += entry.bytes();
+            fits
+        });
+        let limit = fitting.count().min(limit);
+        Ok(Page::first(entries, limit, |entry| format!("{}/{}", entry.id.0, entry.partition)))
+    }
+
+    /// The newest entries after a position.
+    async fn newest(
+        &self,
+        partition: Option<u16>,
+        after: Option<(EntryId, u16)>,
+        most: usize,
+        most_bytes: usize,
+    ) -> Result<Vec<RejectedEntry>, RejectedError> {
         let mut entries: Vec<RejectedEntry> = Vec::new();
         for partition in self.partitions(partition)? {
-            entries.extend(self.store.rejected(partition, most).await?);
+            // Entries of the same id are listed in the order of their partitions.
+            let newest = match &after {
+                None => Bound::Unbounded,
+                Some((id, of)) if partition > *of => Bound::Included(id),
+                Some((id, _)) => Bound::Excluded(id),
+            };
+            entries.extend(self.store.rejected(partition, newest, most, most_bytes).await?);
             entries.sort_by_key(|entry| Reverse(entry.id.order()));
             entries.truncate(most);
         }
@@ -93,25 +182,56 @@ impl Queue {
         fate: Fate,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Disposed, RejectedError> {
-        let mut ranges = Vec::new();
-        match &which.id {
-            Some(id) => ranges.push((self.find_rejected(id, which.partition).await?, EntryRange::one(id), 1)),
-            None => {
-                for partition in self.partitions(which.partition)? {
-                    let range = self.store.rejected_range(partition).await?;
-                    ranges.extend(range.map(|(range, length)| (partition, range, length)));
-                }
-            }
-        }
-        let of = ranges.iter().map(|(_, _, length)| length).sum();
-        let (mut moved, mut stayed) = (0, 0);
+        let (ranges, of) = self.ranges(which).await?;
         progress(0, of);
-        for (partition, range, _) in ranges {
-            let mut rest = Some(range);
-            while let Some(range) = rest {
-                let batch = self.store.dispose_rejected(partition, &range, fate).await?;
-                (moved, stayed, rest) = (moved + batch.moved, stayed + batch.stayed, batch.rest);
-                progress(moved + stayed, of);
+        let goes_on = |done| {
+            progress(done, of);
+            true
+        };
+        Ok(self.dispose_while(which, ranges, fate, goes_on).await?.0)
+    }
+
+    /// The same for at most 1,000 entries, or for 2 s. If some are left, call it again with the `until` of the call
+    /// before.
+    ///
+    /// # Errors
+    /// [`RejectedError::Position`] if `until` is not from a call before. See
+    /// [`dispose_rejected`](Self::dispose_rejected).
+    pub async fn dispose_some(
+        &self,
+        which: &WhichRejected,
+        fate: Fate,
+        until: Option<&str>,
+    ) -> Result<DisposedSome, RejectedError> {
+        let ranges = match until {
+            None => self.ranges(which).await?.0,
+            Some(until) => self.ranges_left(until)?,
+        };
+        let began = Instant::now();
+        // A batch may not pass the bound.
+        let goes_on = |done| done + BATCH_MAX as u64 <= SOME && began.elapsed() < SOME_TIME;
+        let (disposed, left) = self.dispose_while(which, ranges, fate, goes_on).await?;
+        Ok(DisposedSome { disposed, more: !left.is_empty(), until: (!left.is_empty()).then(|| written(&left)) })
+    }
+
+    /// Requeues or drops batch after batch while `goes_on`, which gets the number of entries that are done. Returns the
+    /// ranges that are left.
+    async fn dispose_while(
+        &self,
+        which: &WhichRejected,
+        mut ranges: Ranges,
+        fate: Fate,
+        mut goes_on: impl FnMut(u64) -> bool,
+    ) -> Result<(Disposed, Ranges), RejectedError> {
+        let (mut moved, mut stayed) = (0, 0);
+        while let Some((partition, range)) = ranges.pop_front() {
+            let batch = self.store.dispose_rejected(partition, &range, fate).await?;
+            (moved, stayed) = (moved + batch.moved, stayed + batch.stayed);
+            if let Some(rest) = batch.rest {
+                ranges.push_front((partition, rest));
+            }
+            if !goes_on(moved + stayed) {
+                break;
             }
         }
         match (&which.id, moved, stayed) {
@@ -119,10 +239,40 @@ impl Queue {
             (Some(id), 0, _) => return Err(RejectedError::Stayed(id.0.clone())),
             _ => {}
         }
-        Ok(match fate {
+        let disposed = match fate {
             Fate::Requeue => Disposed::Requeued { requeued: moved, stayed },
             Fate::Drop => Disposed::Dropped { dropped: moved },
-        })
+        };
+        Ok((disposed, ranges))
+    }
+
+    /// The entries that are chosen, as they are now, and their number.
+    async fn ranges(&self, which: &WhichRejected) -> Result<(Ranges, u64), RejectedError> {
+        if let Some(id) = &which.id {
+            let partition = self.find_rejected(id, which.partition).await?;
+            return Ok(([(partition, EntryRange::one(id))].into(), 1));
+        }
+        let (mut ranges, mut of) = (Ranges::new(), 0);
+        for partition in self.partitions(which.partition)? {
+            if let Some((range, length)) = self.store.rejected_range(partition).await? {
+                ranges.push_back((partition, range));
+                of += length;
+            }
+        }
+        Ok((ranges, of))
+    }
+
+    /// Reads what [`written`] wrote.
+    fn ranges_left(&self, until: &str) -> Result<Ranges, RejectedError> {
+        let range = |text: &str| {
+            let [partition, first, last] = text.split('/').collect::<Vec<_>>()[..] else { return None };
+            let is_id = |text: &str| EntryId(text.to_owned()).order().is_some();
+            let is_first = first == "-" || first.strip_prefix('(').is_some_and(is_id);
+            let partition: u16 = partition.parse().ok().filter(|_| is_first && is_id(last))?;
+            let range = EntryRange { first: EntryId(first.to_owned()), last: EntryId(last.to_owned()) };
+            self.partitions(Some(partition)).ok().map(|_| (partition, range))
+        };
+        Ok(until.split(',').map(range).collect::<Option<_>>().ok_or(NotAPosition)?)
     }
 
     /// The partition of an entry.

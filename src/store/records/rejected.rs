@@ -1,6 +1,6 @@
 //! Rejected entries, for operators: listed, put back into the queue, or dropped.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Bound};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -58,11 +58,21 @@ pub struct Batch {
 }
 
 impl Store {
-    /// A partition's rejected entries, newest first, at most `most`.
-    pub async fn rejected(&self, partition: u16, most: usize) -> Result<Vec<RejectedEntry>, StoreError> {
-        let mut entries = Vec::new();
-        let mut newest = "+".to_owned();
-        while entries.len() < most {
+    /// A partition's rejected entries, newest first, up to `newest`; at most `most`, and no more after `most_bytes`.
+    pub async fn rejected(
+        &self,
+        partition: u16,
+        newest: Bound<&EntryId>,
+        most: usize,
+        most_bytes: usize,
+    ) -> Result<Vec<RejectedEntry>, StoreError> {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let mut newest = match newest {
+            Bound::Unbounded => "+".to_owned(),
+            Bound::Included(id) => id.0.clone(),
+            Bound::Excluded(id) => format!("({}", id.0),
+        };
+        while entries.len() < most && bytes <= most_bytes {
             let wanted = PAGE.min(most - entries.len());
             let mut page = redis::cmd("XREVRANGE");
             page.arg(self.0.keys.rejected(partition)).arg(&newest).arg("-").arg("COUNT").arg(wanted);
@@ -71,7 +81,8 @@ impl Store {
             if let Some((id, _)) = page.last() {
                 newest = format!("({id}");
             }
-            entries.extend(page.into_iter().map(|(id, fields)| RejectedEntry::new(partition, id, pairs(fields))));
+            let page = page.into_iter().map(|(id, fields)| RejectedEntry::new(partition, id, pairs(fields)));
+            entries.extend(page.inspect(|entry| bytes += entry.bytes()));
             if ended {
                 break;
             }
@@ -115,6 +126,11 @@ impl Store {
 }
 
 impl RejectedEntry {
+    /// The bytes of its own fields.
+    pub fn bytes(&self) -> usize {
+        self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
     fn new(partition: u16, id: String, mut fields: Vec<(Bytes, Bytes)>) -> Self {
         let mut own = |name: &str| {
             let found = fields.first().is_some_and(|(first, _)| first == name.as_bytes());

@@ -3,5 +3,6 @@
 
 mod kept;
 mod logs;
+mod rejected;
 mod settings;
 mod test_button;
