@@ -34,7 +34,14 @@ pub struct Limits {
     /// The time for one exchange. With a limit, a connection serves one request and is closed after this time at the
     /// latest; with `None` it is kept for further requests.
     pub exchange_within: Option<Duration>,
+    /// The most bytes of a request's head, 8 KiB or more. A larger head is answered with the status alone.
+    pub head_max_bytes: usize,
 }
+
+/// The most headers of a request.
+const HEADERS_MAX: usize = 256;
+/// A client that takes nothing of an answer for this long is cut off, so that it does not keep a connection.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// TLS, and the time that a handshake may take.
 pub type Tls = (TlsAcceptor, Duration);
@@ -81,6 +88,8 @@ async fn converse<F, B>(
 {
     // Without this, an answer may be delayed by 40 ms.
     let _ = stream.set_nodelay(true);
+    let taken_within = u32::try_from(TAKEN_WITHIN.as_millis()).unwrap_or(u32::MAX);
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, taken_within);
     let stream = match tls {
         None => Either::Left(stream),
         Some((tls, within)) => match timeout(within, tls.accept(stream)).await {
@@ -94,6 +103,7 @@ async fn converse<F, B>(
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head_within).keep_alive(limits.exchange_within.is_none());
+    http.max_buf_size(limits.head_max_bytes).max_headers(HEADERS_MAX);
     let mut served = pin!(http.serve_connection(TokioIo::new(stream), service));
     let served = async {
         tokio::select! {
@@ -140,7 +150,8 @@ mod tests {
     /// … because the server does what the test waits for within this time.
     const SOON: Duration = Duration::from_secs(10);
     const SHORT: Duration = Duration::from_millis(400);
-    const LIMITS: Limits = Limits { connections_max: 8, head_within: LONG, exchange_within: None };
+    const LIMITS: Limits =
+        Limits { connections_max: 8, head_within: LONG, exchange_within: None, head_max_bytes: 16 << 10 };
 
     /// A port whose answers wait at a gate.
     struct Port {

@@ -22,6 +22,7 @@ const LIMITS: Limits = Limits {
     connections_max: 256,
     head_within: Duration::from_millis(500),
     exchange_within: Some(Duration::from_secs(2)),
+    head_max_bytes: 8 << 10,
 };
 
 /// The workers of this process; each is set once it has started.

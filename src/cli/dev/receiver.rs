@@ -30,7 +30,12 @@ const SLOW: Duration = Duration::from_secs(12);
 /// The size limit for a body, which is larger than any envelope.
 const BODY_MAX_BYTES: usize = 32 << 20;
 /// The limits of the server. `head_within` also limits how long the sender may keep a connection idle.
-const LIMITS: Limits = Limits { connections_max: 1024, head_within: Duration::from_secs(30), exchange_within: None };
+const LIMITS: Limits = Limits {
+    connections_max: 1024,
+    head_within: Duration::from_secs(30),
+    exchange_within: None,
+    head_max_bytes: 64 << 10,
+};
 /// The number of reported requests that may wait for the story; further requests wait until one is taken.
 const UNTOLD_MAX: usize = 1024;
 /// The number of events that are counted. Beyond it, all counts start again.
