@@ -153,6 +153,11 @@
 //! faults included, for one that breaks an invariant. Random histories are replayed on a real Redis, so that the model
 //! stays one of these scripts; a script that changes changes both.
 //!
+//! **Over HTTP** (`server`). Every request passes the same way: a bounded port, an id, limits of its head and its time, the
+//! router, its key with scope and rate, a handler. The OpenAPI document is made from the handlers, and the scope that it states
+//! for a route is the one that is enforced. A repetition of an event is recognised in the script that enqueues it
+//! (`accept.lua`), so there is no moment at which an event is enqueued and its idempotency key is not known.
+//!
 //! # The layers
 //!
 //! Each may use only those above it (`tests/house/layers.rs` holds them to it):
@@ -169,9 +174,10 @@
 //! | [`sender`] | one attempt: resolve, judge the addresses, connect to those, send, read a little | redirects, proxies, other addresses |
 //! | [`webhooks`] | what people do with webhooks, once for every surface | |
 //! | [`queue`] | what operators do with the queue, once for every surface | the webhooks |
-//! | [`access`] | API keys and portal sessions: who may do what | webhooks, the queue |
+//! | [`access`] | API keys and portal sessions: who may do what | the webhooks, the queue |
 //! | [`producer`] | the library for backends | the worker |
-//! | [`worker`] | taking, delivering, promoting, releasing, visiting, renewing | the producer, [`webhooks`], [`queue`] |
+//! | [`worker`] | taking, delivering, promoting, releasing, visiting, renewing | the producer, [`webhooks`], [`queue`], [`access`] |
+//! | [`server`] | the HTTP API: parses, calls the layers above, answers | rules of its own, the worker |
 //! | [`cli`] | the command line, `lynkhook dev` | |
 //!
 //! # Deliberately absent
@@ -199,6 +205,8 @@ pub mod queue;
 pub mod secrets;
 #[cfg(feature = "program")]
 pub mod sender;
+#[cfg(feature = "program")]
+pub mod server;
 #[cfg(feature = "program")]
 pub mod telemetry;
 #[cfg(feature = "program")]

@@ -11,6 +11,7 @@ use crate::{
     queue::{RejectedError, redis_advice},
     secrets::SecretsError,
     sender::SenderError,
+    server::ServerError,
     store::StoreError,
     telemetry::BadFilter,
     webhooks::WebhooksError,
@@ -157,6 +158,7 @@ fn failure(error: &(dyn Error + 'static)) -> Option<Failure> {
         .or_else(|| of(error, RejectedError::failure))
         .or_else(|| of(error, EnqueueError::failure))
         .or_else(|| of(error, WorkerError::failure))
+        .or_else(|| of(error, ServerError::failure))
 }
 
 #[cfg(test)]

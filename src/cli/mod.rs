@@ -12,6 +12,7 @@ mod exit;
 mod output;
 mod queue;
 mod secrets;
+mod server;
 mod signal;
 mod webhook;
 mod worker;
@@ -47,6 +48,8 @@ struct Arguments {
 enum Command {
     /// Deliver events from the queue until SIGTERM or Ctrl-C.
     Worker,
+    /// Serve the HTTP API until SIGTERM or Ctrl-C.
+    Server,
     /// Try Lynkhook: starts a private Redis, a worker and an endpoint that fails on demand. Ctrl-C ends it.
     Dev(dev::Flags),
     /// Manage an account's webhooks: add, edit, test, delete, read delivery logs, redeliver.
@@ -113,6 +116,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     };
     match arguments.command {
         Command::Worker => worker::run(&settings()?).await,
+        Command::Server => server::run(&settings()?).await,
         Command::Dev(options) => dev::run(&options, arguments.config.as_deref(), &flags).await,
         Command::Webhook(command) => webhook::run(&settings()?, command).await,
         Command::Queue(command) => queue::run(&settings()?, command).await,
@@ -131,4 +135,27 @@ async fn open(settings: &Settings) -> anyhow::Result<(Store, Vault)> {
     telemetry::init(&settings.log)?;
     let vault = Vault::new(settings.secrets.key.as_ref())?;
     Ok((Store::open(settings).await?, vault))
+}
+
+/// Raises the limit of open files to the maximum. Each connection needs a file, and many systems start a process with a
+/// limit of 1024 although it may have far more.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, ?current, ?maximum, "cannot raise the limit of open files");
+    }
+}
+
+/// Logs what the settings permit besides public addresses and the system's authorities.
+fn warn_of_egress(settings: &Settings) {
+    if !settings.egress.allow.is_empty() {
+        tracing::warn!(
+            allow = settings.egress.allow.join(","),
+            "egress.allow permits requests to addresses that are not public"
+        );
+    }
+    if let Some(file) = &settings.egress.extra_ca {
+        tracing::warn!(file = %file.display(), "egress.extra_ca is trusted in addition to the system's authorities");
+    }
 }

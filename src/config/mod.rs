@@ -35,6 +35,8 @@ pub struct Settings {
     pub queue: Queue,
     /// The behaviour of a worker.
     pub worker: Worker,
+    /// The HTTP server and its limits.
+    pub server: Server,
     /// The rules of an attempt.
     pub delivery: Delivery,
     /// Limits on events, and their types.
@@ -180,6 +182,37 @@ pub struct Worker {
     /// The address at which a worker answers health probes; `None`: none.
     pub health_bind: Option<SocketAddr>,
     /// How long a stopping worker waits for attempts in flight.
+    pub shutdown_grace: Duration,
+}
+
+/// `[server]`
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// The address of the API.
+    pub bind: SocketAddr,
+    /// The address at which people reach this server, without a final `/`; `None`: there are no portal links.
+    pub public_url: Option<String>,
+    /// The address of a port for health probes alone; `None`: none.
+    pub health_bind: Option<SocketAddr>,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// The largest head of a request.
+    pub header_max_bytes: usize,
+    /// Time limit of a request's head.
+    pub header_timeout: Duration,
+    /// The largest body that is neither an event nor a batch.
+    pub body_max_bytes: usize,
+    /// Time limit of a request's body.
+    pub body_timeout: Duration,
+    /// Time limit of the answer to a complete request.
+    pub request_timeout: Duration,
+    /// Bytes of all bodies in hand at once.
+    pub max_bytes: u64,
+    /// Requests a second of one API key.
+    pub requests_per_second: u32,
+    /// Tests of one webhook in ten seconds.
+    pub tests_per_10s: u32,
+    /// How long a stopping server waits for requests in progress.
     pub shutdown_grace: Duration,
 }
 

@@ -55,6 +55,21 @@ pub enum NewAuthentication {
     },
 }
 
+impl Edit {
+    /// The names of the fields that it changes, for a log.
+    pub fn fields(&self) -> Vec<&'static str> {
+        let Self { url, events, authentication, description, active, revision: _ } = self;
+        let all = [
+            ("url", url.is_some()),
+            ("events", events.is_some()),
+            ("authentication", authentication.is_some()),
+            ("description", description.is_some()),
+            ("active", active.is_some()),
+        ];
+        all.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect()
+    }
+}
+
 impl fmt::Debug for NewWebhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { authentication, active, .. } = self;

@@ -42,6 +42,7 @@ use crate::{
         address::{AllowList, AllowListError},
         event::Catalogue,
         log_entry::timestamp,
+        url::EndpointUrl,
         webhook::{Authentication, EDIT_TRIES, Sealed, Webhook, WebhookId},
     },
     secrets::{SecretSlot, SecretsError, Vault},
@@ -56,6 +57,9 @@ pub struct Webhooks {
     allow: AllowList,
     limit_per_account: usize,
 }
+
+/// URL, event types, authentication and description, as far as an edit has them.
+type EditedValues = (Option<EndpointUrl>, Option<Vec<String>>, Option<NewAuthentication>, Option<String>);
 
 /// A webhook that was switched on.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -156,20 +160,33 @@ impl Webhooks {
         Ok(self.edit_and(account, id, edit, false).await?.0)
     }
 
+    /// Judges an edit as [`Webhooks::edit`] does, and changes nothing.
+    ///
+    /// # Errors
+    /// [`WebhooksError::Input`] with all faults.
+    pub fn judge_edit(&self, mut edit: Edit) -> Result<(), WebhooksError> {
+        self.judged(&mut edit).map(drop)
+    }
+
+    /// The values of an edit, which are taken out of it.
+    fn judged(&self, edit: &mut Edit) -> Result<EditedValues, WebhooksError> {
+        judge::all(
+            edit.url.take().map(|url| judge::url(&url, &self.allow)).transpose(),
+            edit.events.take().map(|events| judge::events(&events, &self.catalogue)).transpose(),
+            edit.authentication.take().map(judge::authentication).transpose(),
+            edit.description.take().map(judge::description).transpose(),
+        )
+    }
+
     /// Edits the webhook. With `discard_held`, the same step drops its held deliveries. Returns their number.
     async fn edit_and(
         &self,
         account: &AccountId,
         id: WebhookId,
-        edit: Edit,
+        mut edit: Edit,
         discard_held: bool,
     ) -> Result<(View, u64), WebhooksError> {
-        let (url, events, authentication, description) = judge::all(
-            edit.url.map(|url| judge::url(&url, &self.allow)).transpose(),
-            edit.events.map(|events| judge::events(&events, &self.catalogue)).transpose(),
-            edit.authentication.map(judge::authentication).transpose(),
-            edit.description.map(judge::description).transpose(),
-        )?;
+        let (url, events, authentication, description) = self.judged(&mut edit)?;
         let authentication = authentication.map(|new| self.seal(account, id, new)).transpose()?;
         for _ in 0..EDIT_TRIES {
             let present = self.find(account, id).await?;

@@ -9,8 +9,8 @@ const ROOMS: [(&str, &[&str]); 29] = [
     ("webpki_root_certs", &["sender"]),
     ("rustls_native_certs", &["sender", "store"]),
     ("hyper_util", &["listen", "sender"]),
-    // The two that answer name the type of a body, and nothing that opens or serves a connection.
-    ("hyper", &["listen", "sender", "worker/probes.rs", "cli/dev/receiver.rs"]),
+    // Those that answer name the type of a body, and nothing that opens or serves a connection.
+    ("hyper", &["listen", "sender", "server/mod.rs", "worker/probes.rs", "cli/dev/receiver.rs"]),
     ("tokio_rustls", &["listen", "sender", "cli/dev"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),

@@ -31,6 +31,7 @@ mod receivers;
 mod rights;
 mod rotation;
 mod schedule;
+mod server;
 mod shapes;
 mod steps;
 mod support;

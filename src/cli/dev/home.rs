@@ -5,8 +5,9 @@
 //! | `lock` | a lock, held by the running process and by its Redis, so that two never write the same data |
 //! | `redis/` | the data of the embedded Redis |
 //! | `redis.log` | its log, of this run |
-//! | `redis.port`, `receiver.port` | the ports of the last run; used again if they are free, so that earlier webhooks and command lines still work |
+//! | `redis.port`, `receiver.port`, `server.port` | the ports of the last run; used again if they are free, so that earlier webhooks and command lines still work |
 //! | `secrets.key` | the key that seals webhooks' secrets; made once |
+//! | `api.key` | a key of the API with the scope `admin`; made once |
 //! | `ca.pem` | the authority that signed the receiver's certificate; new in each run, and its key is never written |
 //! | `dev.toml` | settings with which every other command finds this installation |
 //! | `transcript.json` | the example event |
@@ -113,6 +114,10 @@ impl Home {
         let text = |path: PathBuf| path.into_os_string().into_string().map(Value::from);
         let unreadable = |_| anyhow::anyhow!("the path of this folder is not UTF-8, and settings must be UTF-8");
         set(&mut table, "redis", [("url", format!("redis://127.0.0.1:{redis_port}/").into())]);
+        // The server opens the port itself, a moment later.
+        let (_, port) = self.listen("server")?;
+        let url = format!("http://127.0.0.1:{port}");
+        set(&mut table, "server", [("bind", format!("127.0.0.1:{port}").into()), ("public_url", url.into())]);
         let key_file = text(self.path("secrets.key")).map_err(unreadable)?;
         set(&mut table, "secrets", [("key", "".into()), ("key_file", key_file)]);
         let allow = Value::Array(vec!["127.0.0.0/8".into(), "localhost".into()]);
@@ -143,7 +148,13 @@ pub(super) fn prevailing_variables() -> Vec<String> {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     names
         .filter(|name| {
-            let overlaid = ["LYNKHOOK_REDIS__", "LYNKHOOK_SECRETS__", "LYNKHOOK_EGRESS__", "LYNKHOOK_QUEUE__"];
+            let overlaid = [
+                "LYNKHOOK_REDIS__",
+                "LYNKHOOK_SECRETS__",
+                "LYNKHOOK_EGRESS__",
+                "LYNKHOOK_QUEUE__",
+                "LYNKHOOK_SERVER__",
+            ];
             name == "REDIS_URL" || overlaid.iter().any(|section| name.starts_with(section))
         })
         .collect()

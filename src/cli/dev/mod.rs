@@ -1,17 +1,19 @@
 //! `lynkhook dev`: everything in one process, to try Lynkhook and to develop an endpoint against it.
 //!
-//! [`run`] starts a private Redis, a receiver and a worker. [`Story::tell`] then prints the story on the terminal, in
+//! [`run`] starts a private Redis, a receiver, a worker and the API. [`Story::tell`] then prints the story on the terminal, in
 //! the order in which it reads. With `--once` the program ends there, and the exit code says whether everything arrived
 //! as expected.
 //!
 //! * `home.rs`: the folder `.lynkhook`, the lock, the settings for commands in another terminal;
 //! * `embedded.rs`: the embedded Redis, which never outlives this process;
 //! * `receiver.rs`: the HTTPS endpoint, which fails on demand;
+//! * `api.rs`: the server, and a key for it;
 //! * `parts.rs`: the demonstration's webhooks, the outcome expected of each, and the check;
 //! * `attempt.rs`, `screen.rs`: the output.
 //!
 //! The worker and the webhook operations are the same as in production. Nothing else here is meant for production.
 
+mod api;
 mod attempt;
 mod embedded;
 mod home;
@@ -20,14 +22,17 @@ mod receiver;
 mod screen;
 
 use std::{
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, anyhow};
+use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    api::{Api, KEY_FILE},
     attempt::Rules,
     embedded::Redis,
     home::{FOLDER, Home},
@@ -105,6 +110,7 @@ async fn beside_redis(
         let (settings, store, vault, leave) = (settings.clone(), store.clone(), vault()?, leave.clone());
         async move { worker::run(&settings, store, vault, leave).await }
     });
+    let api = Api::start(home, &settings, store.clone(), vault()?, leave.clone()).await?;
     let schedule = Schedule::new(settings.delivery.retry_delays.clone());
     let rules = Rules { schedule, timeout: settings.delivery.timeout };
     let narrator = Story {
@@ -117,6 +123,7 @@ async fn beside_redis(
         webhooks,
         receiver,
         rules,
+        api: (api.address, api.key),
     };
 
     let exit = tokio::select! {
@@ -133,6 +140,7 @@ async fn beside_redis(
             .heading("Stopping: attempts in flight are finished; waiting deliveries stay in Redis for the next run.")?;
     }
     leave.cancel();
+    api.serving.await?;
     working.await??;
     exit
 }
@@ -151,6 +159,8 @@ struct Story {
     webhooks: Webhooks,
     receiver: Receiver,
     rules: Rules,
+    /// The API's address, and a key for it.
+    api: (SocketAddr, SecretString),
     redis_port: u16,
     /// The time at which the events were pushed: the zero of all times in the output.
     pushed: Instant,
@@ -183,6 +193,7 @@ impl Story {
         screen.heading("Running, in one process")?;
         screen.indented(&format!("Redis      127.0.0.1:{redis_port}; its data is kept in {FOLDER}/redis"))?;
         screen.indented(&format!("receiver   https://localhost:{} answers {PATHS}", receiver.port))?;
+        screen.indented(&format!("API        http://{}/docs; its key is in {FOLDER}/{KEY_FILE}", self.api.0))?;
         screen.indented(&format!("worker     up to {} attempts at once", self.settings.worker.concurrency))
     }
 
@@ -304,6 +315,12 @@ impl Story {
              --url https://localhost:{port}/flaky --bearer-token-file -\n\
              {command} enqueue --account mine --file {FOLDER}/transcript.json\n\
              {command} webhook list --account mine"
+        ))?;
+        self.screen.heading("Over HTTP, with the key that may do everything")?;
+        let (address, key) = &self.api;
+        self.screen.indented(&format!(
+            "curl -H 'Authorization: Bearer {}' http://{address}/v1/accounts/mine/webhooks",
+            key.expose_secret()
         ))?;
         let prevailing = home::prevailing_variables();
         if !prevailing.is_empty() {

@@ -7,6 +7,7 @@ mod event;
 mod portal;
 mod redis;
 mod secrets;
+mod server;
 mod worker;
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
@@ -39,6 +40,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         redis: read.redis()?,
         queue: Queue { partitions: read.integer("queue.partitions", 1, 1024)? },
         worker: read.worker()?,
+        server: read.server()?,
         delivery: read.delivery()?,
         event: read.event()?,
         idempotency: Idempotency { max_bytes: read.bytes("idempotency.max_bytes", &KEY_BYTES)? },

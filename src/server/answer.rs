@@ -1,0 +1,84 @@
+//! Successful answers: JSON, revisions and entity tags.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH},
+};
+use serde::Serialize;
+
+use super::{body::JSON, problem::Problem};
+
+/// An answer as JSON.
+pub(super) fn json(status: StatusCode, shape: &impl Serialize) -> Response {
+    typed(status, JSON, serde_json::to_vec(shape).expect("plain JSON"))
+}
+
+/// An answer of this media type.
+pub(super) fn typed(status: StatusCode, media_type: &'static str, bytes: impl Into<Body>) -> Response {
+    let mut response = (status, bytes.into()).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    // Answers hold customers' data, and each may change at any time.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The answer to a read. Its entity tag is made from its bytes; 304 if the client has these.
+pub(super) fn read(headers: &HeaderMap, shape: &impl Serialize) -> Response {
+    let bytes = serde_json::to_vec(shape).expect("plain JSON");
+    let tag = digest(&SHA256, &bytes).as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    unless_known(headers, format!("\"{tag}\""), typed(StatusCode::OK, JSON, bytes))
+}
+
+/// The answer to a read of something with a revision, which is its entity tag.
+pub(super) fn read_revision(headers: &HeaderMap, revision: u64, shape: &impl Serialize) -> Response {
+    unless_known(headers, format!("\"{revision}\""), json(StatusCode::OK, shape))
+}
+
+/// An answer with a revision as its entity tag.
+pub(super) fn with_revision(mut response: Response, revision: u64) -> Response {
+    let tag = HeaderValue::from_str(&format!("\"{revision}\"")).expect("digits");
+    response.headers_mut().insert(ETAG, tag);
+    response
+}
+
+fn unless_known(headers: &HeaderMap, tag: String, response: Response) -> Response {
+    let known = tags(headers, &IF_NONE_MATCH).any(|known| known == "*" || known.trim_start_matches("W/") == tag);
+    let mut response = if known {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    } else {
+        response
+    };
+    response.headers_mut().insert(ETAG, HeaderValue::from_str(&tag).expect("hexadecimal digits"));
+    response
+}
+
+/// The revision that If-Match names; `None`: any.
+pub(super) fn asked_revision(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let asked: Vec<&str> = tags(headers, &IF_MATCH).collect();
+    let revision = |tag: &str| {
+        // A proxy that compresses makes the tag a weak one.
+        let digits = tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"')?.strip_suffix('"')?;
+        digits.parse().ok()
+    };
+    match asked[..] {
+        [] | ["*"] if headers.get_all(IF_MATCH).iter().count() <= 1 => Ok(None),
+        [tag] => revision(tag).map(Some).ok_or_else(|| {
+            Problem::malformed(
+                "If-Match is not a webhook's revision: send the header ETag of its last answer, such as \"7\"",
+            )
+        }),
+        _ => Err(Problem::malformed("If-Match may name one revision")),
+    }
+}
+
+fn tags<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|tag| !tag.is_empty())
+}

@@ -1,0 +1,140 @@
+//! Links to the settings screen, and the sessions that they opened.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use http::{HeaderMap, StatusCode};
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    access::{NewLink, NewTheme, SessionView, WhichSession},
+    domain::{page::Page, portal::PortalAccess},
+    server::{
+        Shared,
+        answer::{json, read},
+        body::{self, JSON},
+        door::{Account, Who},
+        fields::{Fields, Member},
+        problem::{Fault, INVALID, Problem},
+        query::{Query, opaque},
+    },
+};
+
+/// A link, which its user opens once within five minutes.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PortalLink {
+    /// Where to send the browser.
+    url: String,
+    /// When the link ends, used or not (RFC 3339, UTC, ms).
+    expires_at: String,
+}
+
+/// The number of sessions that ended.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ended {
+    /// Their number. Links that were not used ended too, and are not counted.
+    ended: u64,
+}
+
+/// Makes a link to the settings screen of an account.
+///
+/// A link never allows more than the key: `manage` needs `webhooks:write`, and `payloads` needs `payloads:read`.
+#[utoipa::path(
+    post, path = "/v1/accounts/{account}/portal-links", tag = "portal", security(("key" = ["portal"])),
+    params(("account" = String, Path)),
+    request_body(content = NewLink, content_type = "application/json"),
+    responses((status = 201, body = PortalLink)),
+    extensions(("x-problems" = json!(["invalid"]))),
+)]
+pub(super) async fn new_link(
+    State(app): State<Shared>,
+    Account(account): Account,
+    Who(caller): Who,
+    query: Query,
+    request: Request,
+) -> Result<Response, Problem> {
+    query.end()?;
+    let held = body::read(&app, request, app.settings.body_max_bytes, &[JSON]).await?;
+    let mut fields = Fields::of_body(&held.bytes)?;
+    let access = fields.read::<PortalAccess>("access", "`view` or `manage`").value();
+    if access.is_none() && !fields.is_faulty("/access") {
+        fields.fault("access", "is needed: `view` or `manage`");
+    }
+    let new = NewLink {
+        access: access.unwrap_or(PortalAccess::View),
+        payloads: fields.read("payloads", "true or false").value().unwrap_or(false),
+        user: fields.text("user"),
+        embed_origin: fields.text("embedOrigin"),
+        return_url: fields.text("returnUrl"),
+        theme: theme(&mut fields),
+    };
+    let mut faults = fields.end();
+    let Some(public_url) = &app.settings.public_url else {
+        let detail =
+            "portal links need the setting `server.public_url`, the address at which browsers reach this server";
+        faults.push(Fault::at("", detail));
+        return Err(Problem::of_faults(&INVALID, faults));
+    };
+    if !faults.is_empty() {
+        return Err(Problem::of_faults(&INVALID, faults));
+    }
+    let link = app.portal.new_link(&caller, &account, new).await?;
+    let token = link.token.expose_secret();
+    let shape =
+        PortalLink { url: format!("{public_url}/accounts/{account}/enter?link={token}"), expires_at: link.expires_at };
+    Ok(json(StatusCode::CREATED, &shape))
+}
+
+fn theme(fields: &mut Fields<'_>) -> Option<NewTheme> {
+    let Member::Value(value) = fields.raw("theme") else { return None };
+    let mut inner = Fields::of(value, fields.pointer("theme"));
+    let theme = NewTheme {
+        accent: inner.text("accent").unwrap_or_default(),
+        accent_dark: inner.text("accentDark"),
+        radius: inner.read("radius", "a whole number of pixels").value(),
+    };
+    let faults = inner.end();
+    fields.extend(faults);
+    Some(theme)
+}
+
+/// The portal sessions of an account that have not ended.
+#[utoipa::path(
+    get, path = "/v1/accounts/{account}/portal-sessions", tag = "portal", security(("key" = ["portal"])),
+    params(("account" = String, Path), ("limit" = Option<u8>, Query), ("after" = Option<String>, Query)),
+    responses((status = 200, body = Page<SessionView>)),
+)]
+pub(super) async fn sessions(
+    State(app): State<Shared>,
+    Account(account): Account,
+    headers: HeaderMap,
+    mut query: Query,
+) -> Result<Response, Problem> {
+    let part = query.part();
+    query.end()?;
+    let all = app.portal.sessions(&account).await?;
+    let position = |session: &SessionView| format!("{}/{}", session.expires_at, session.id);
+    let rest =
+        all.into_iter().skip_while(|session| part.after.as_ref().is_some_and(|after| position(session) <= *after));
+    Ok(read(&headers, &opaque(Page::first(rest, part.limit, position))))
+}
+
+/// Ends all portal sessions of an account at once, and its unused links.
+#[utoipa::path(
+    delete, path = "/v1/accounts/{account}/portal-sessions", tag = "portal", security(("key" = ["portal"])),
+    params(("account" = String, Path)),
+    responses((status = 200, body = Ended)),
+)]
+pub(super) async fn end_sessions(
+    State(app): State<Shared>,
+    Account(account): Account,
+    query: Query,
+) -> Result<Response, Problem> {
+    query.end()?;
+    let ended = app.portal.end(&account, WhichSession::All).await?;
+    Ok(json(StatusCode::OK, &Ended { ended }))
+}

@@ -1,0 +1,117 @@
+//! Bodies of requests: their type, size, time, and the room that all of them share.
+
+use std::sync::Arc;
+
+use axum::{body::HttpBody, extract::Request};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header::CONTENT_TYPE};
+use http_body_util::BodyExt;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use super::{
+    Shared,
+    problem::{BUSY, Problem, TOO_LARGE, TOO_SLOW, UNSUPPORTED_MEDIA_TYPE},
+};
+
+/// The media type of a merge patch (RFC 7396).
+pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
+/// The media type of everything else.
+pub(super) const JSON: &str = "application/json";
+
+/// The room for bodies in hand, counted in KiB.
+pub(super) struct Room(Arc<Semaphore>);
+
+/// A body, and its part of the room until it is dropped.
+pub(super) struct Held {
+    /// The bytes.
+    pub(super) bytes: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// Room for this many bytes.
+    pub(super) fn new(bytes: u64) -> Self {
+        let units = usize::try_from(bytes / 1024).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
+        Self(Arc::new(Semaphore::new(units)))
+    }
+
+    fn take(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Problem> {
+        let units = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        self.0
+            .clone()
+            .try_acquire_many_owned(units)
+            .map_err(|_| Problem::new(&BUSY, "the bodies in hand leave no room for this one").retry_after(1))
+    }
+}
+
+/// Reads the body of a request with one of these types, up to `most` bytes.
+pub(super) async fn read(app: &Shared, request: Request, most: usize, types: &[&str]) -> Result<Held, Problem> {
+    judge_type(request.headers(), types)?;
+    collect(app, request, most).await
+}
+
+/// Reads a body that may be absent.
+pub(super) async fn read_optional(app: &Shared, request: Request, most: usize) -> Result<Held, Problem> {
+    let typed = judge_type(request.headers(), &[JSON]);
+    let held = collect(app, request, most).await?;
+    if !held.bytes.is_empty() {
+        typed?;
+    }
+    Ok(held)
+}
+
+fn judge_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Problem> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if headers.get_all(CONTENT_TYPE).iter().count() == 1 && types.contains(&essence.as_str()) {
+        return Ok(());
+    }
+    let wanted = types.join(" or ");
+    Err(Problem::new(&UNSUPPORTED_MEDIA_TYPE, format!("send the header Content-Type: {wanted}")))
+}
+
+async fn collect(app: &Shared, request: Request, most: usize) -> Result<Held, Problem> {
+    let too_large =
+        || Problem::new(&TOO_LARGE, format!("the body has more than {most} bytes, the limit of this route"));
+    let mut body = request.into_body();
+    let announced = HttpBody::size_hint(&body).exact();
+    if announced.is_some_and(|bytes| bytes > most as u64) {
+        return Err(too_large());
+    }
+    let mut room = announced.filter(|bytes| *bytes > 0).map(|bytes| app.room.take(bytes)).transpose()?;
+    let mut bytes = BytesMut::new();
+    let reading = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else {
+                return Err(Problem::malformed(
+                    "the body ended before its announced length, or its chunks are malformed",
+                ));
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() + data.len() > most {
+                return Err(too_large());
+            }
+            if announced.is_none() {
+                let more = app.room.take(data.len() as u64)?;
+                match &mut room {
+                    Some(room) => room.merge(more),
+                    None => room = Some(more),
+                }
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(())
+    };
+    let within = app.settings.body_timeout;
+    match timeout(within, reading).await {
+        Ok(read) => read?,
+        Err(_) => {
+            let detail = format!("the body was not complete within {}", crate::domain::text::seconds(within));
+            return Err(Problem::new(&TOO_SLOW, detail));
+        }
+    }
+    Ok(Held { bytes: bytes.freeze(), _room: room })
+}

@@ -1,0 +1,127 @@
+//! The OpenAPI document: its head, and what all operations have in common.
+//!
+//! An operation names the problems of its own in the extension `x-problems`, by the names of `problem.rs`. Here they
+//! become responses, together with those that follow from the operation's key, account and body.
+
+use std::collections::BTreeMap;
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Components, Content, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder, Tag,
+        path::{Operation, PathItem},
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+use super::{
+    door::SCHEME,
+    problem::{Fault, KINDS, Kind, PROBLEM_JSON, ProblemJson},
+};
+
+/// The extension with the names of an operation's problems. `body` stands for those of a body that may be absent.
+const PROBLEMS: &str = "x-problems";
+/// The problems of every operation with a key.
+const OF_KEY: [&str; 8] = [
+    "invalid-query",
+    "malformed",
+    "unauthenticated",
+    "forbidden",
+    "rate-limited",
+    "head-too-large",
+    "internal",
+    "store-unreachable",
+];
+/// The problems of every operation, because each has a time limit.
+const OF_TIME: [&str; 1] = ["outcome-unknown"];
+/// The problems of every body.
+const OF_BODY: [&str; 6] = ["malformed", "too-slow", "too-large", "unsupported-media-type", "busy", "invalid"];
+
+/// The document's beginning, to which the router adds its routes.
+pub(super) fn head() -> OpenApi {
+    let mut info = Info::new("Lynkhook", env!("CARGO_PKG_VERSION"));
+    info.description = Some(
+        "The HTTP API of Lynkhook, which delivers webhook events.\n\nEvery answer that is not a success is a problem \
+         (RFC 9457) whose `type` is explained by this server. A path that does not exist is answered with 404, and a \
+         method that a path does not take with 405 and the header Allow; both have the type `about:blank`. Every answer has a \
+         `Request-Id`. Lists have at most `limit` (1 to 100, 50 by default) items; send `next` as `after` for further \
+         ones. Only the two routes that enqueue look at `Idempotency-Key`; all others ignore it."
+            .to_owned(),
+    );
+    let mut license = License::new("MIT");
+    license.identifier = Some("MIT".to_owned());
+    info.license = Some(license);
+    let mut components = Components::new();
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("lynk_<id>_<secret>_<checksum>");
+    let scheme =
+        scheme.description(Some("An API key, made with `lynkhook apikey add`. The scope `admin` includes all others."));
+    components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme.build()));
+    components.schemas.insert("Problem".to_owned(), ProblemJson::schema());
+    components.schemas.insert(Fault::name().into_owned(), Fault::schema());
+    let tag = |name, text: &str| {
+        let mut tag = Tag::new(name);
+        tag.description = Some(text.to_owned());
+        tag
+    };
+    OpenApiBuilder::new()
+        .info(info)
+        .components(Some(components))
+        .tags(Some([
+            tag("events", "What happened, on its way to the webhooks"),
+            tag("webhooks", "What an account's endpoints get, and how"),
+            tag("logs", "What was attempted"),
+            tag("deliveries", "What waits, and what failed"),
+            tag("event types", "What can happen"),
+            tag("portal", "Links to the settings screen"),
+            tag("accounts", "Customers"),
+            tag("queue", "For operators"),
+            tag("key", "The key of a request"),
+            tag("server", "The server itself; no key is needed"),
+        ]))
+        .build()
+}
+
+/// Gives every operation the responses of its problems.
+///
+/// # Panics
+/// If an operation names a problem that does not exist.
+pub(super) fn complete(document: &mut OpenApi) {
+    for (path, item) in &mut document.paths.paths {
+        for operation in operations(item) {
+            let named = operation.extensions.as_mut().and_then(|all| all.remove(PROBLEMS));
+            let named: Vec<String> = named.map_or_else(Vec::new, |names| serde_json::from_value(names).expect("names"));
+            let mut names: Vec<&str> = named.iter().map(String::as_str).collect();
+            if path.starts_with("/v1/") {
+                names.extend(OF_KEY);
+                names.extend(OF_TIME);
+            }
+            if operation.request_body.is_some() || names.contains(&"body") {
+                names.retain(|name| *name != "body");
+                names.extend(OF_BODY);
+            }
+            respond(operation, &names);
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+}
+
+fn respond(operation: &mut Operation, names: &[&str]) {
+    let mut by_status: BTreeMap<u16, Vec<&Kind>> = BTreeMap::new();
+    for name in names {
+        let kind =
+            KINDS.iter().find(|kind| kind.name == *name).unwrap_or_else(|| panic!("no problem is called {name}"));
+        let kinds = by_status.entry(kind.status).or_default();
+        if !kinds.contains(kind) {
+            kinds.push(kind);
+        }
+    }
+    for (status, kinds) in by_status {
+        let lines: Vec<String> = kinds.iter().map(|kind| format!("`{}`: {}", kind.name, kind.title)).collect();
+        let content = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Problem"))));
+        let response = ResponseBuilder::new().description(lines.join("\n\n")).content(PROBLEM_JSON, content).build();
+        operation.responses.responses.insert(status.to_string(), RefOr::T(response));
+    }
+}

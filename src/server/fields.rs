@@ -1,0 +1,222 @@
+//! The members of a JSON object, read one by one, so that all faults are found at once.
+//!
+//! A value is quoted in no fault, because a secret may have been written to a wrong place.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::problem::{Fault, Kind, Problem};
+use crate::domain::text::nearest;
+
+/// An object of a body, and the faults that were found in it so far.
+pub(super) struct Fields<'a> {
+    /// The JSON pointer of the object.
+    at: String,
+    members: Vec<(Cow<'a, str>, &'a RawValue)>,
+    known: Vec<&'static str>,
+    faults: Vec<Fault>,
+}
+
+/// A member: absent, `null`, or a value.
+pub(super) enum Member<T> {
+    Absent,
+    Null,
+    Value(T),
+}
+
+impl<T> Member<T> {
+    /// The value, if there is one.
+    pub(super) fn value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Absent | Self::Null => None,
+        }
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// `malformed`, with line and column, if it is not JSON.
+    pub(super) fn of_body(body: &'a [u8]) -> Result<Self, Problem> {
+        let body = body.strip_prefix(crate::domain::text::BYTE_ORDER_MARK).unwrap_or(body);
+        let malformed = |error: serde_json::Error| {
+            Problem::malformed(format!("the body is not JSON (line {}, column {})", error.line(), error.column()))
+        };
+        let text = std::str::from_utf8(body).map_err(|_| Problem::malformed("the body is not UTF-8"))?;
+        let whole: &RawValue = serde_json::from_str(text).map_err(malformed)?;
+        Ok(Self::of(whole, String::new()))
+    }
+
+    /// Reads a body that may be absent, which is an object without members.
+    pub(super) fn of_optional_body(body: &'a [u8]) -> Result<Self, Problem> {
+        Self::of_body(if body.is_empty() { b"{}" } else { body })
+    }
+
+    /// Reads an object at a JSON pointer.
+    pub(super) fn of(value: &'a RawValue, at: String) -> Self {
+        let mut fields = Self { at, members: Vec::new(), known: Vec::new(), faults: Vec::new() };
+        match serde_json::from_str::<Members<'a>>(value.get()) {
+            Ok(Members(members)) => fields.members = members,
+            Err(_) => fields.fault("", "must be an object"),
+        }
+        fields
+    }
+
+    /// The JSON pointer of a member.
+    pub(super) fn pointer(&self, name: &str) -> String {
+        format!("{}/{name}", self.at)
+    }
+
+    /// Adds a fault at a member, or at the object itself if `name` is empty.
+    pub(super) fn fault(&mut self, name: &str, detail: impl ToString) {
+        let pointer = if name.is_empty() { self.at.clone() } else { self.pointer(name) };
+        self.faults.push(Fault::at(&pointer, detail));
+    }
+
+    /// A member's value as it is written.
+    pub(super) fn raw(&mut self, name: &'static str) -> Member<&'a RawValue> {
+        self.known.push(name);
+        let mut found = self.members.iter().filter(|(member, _)| member == name).map(|(_, value)| *value);
+        let Some(value) = found.next() else { return Member::Absent };
+        if found.next().is_some() {
+            self.fault(name, "occurs more than once");
+        }
+        if value.get() == "null" { Member::Null } else { Member::Value(value) }
+    }
+
+    /// A member of this type. `expected` completes "must be …".
+    pub(super) fn read<T: Deserialize<'a>>(&mut self, name: &'static str, expected: &str) -> Member<T> {
+        match self.raw(name) {
+            Member::Absent => Member::Absent,
+            Member::Null => Member::Null,
+            Member::Value(value) => match serde_json::from_str(value.get()) {
+                Ok(value) => Member::Value(value),
+                Err(_) => {
+                    self.fault(name, format_args!("must be {expected}"));
+                    Member::Absent
+                }
+            },
+        }
+    }
+
+    /// A text that may be absent; `null` counts as absent.
+    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+        self.read(name, "a string").value()
+    }
+
+    /// A text that is parsed. Its error's text is the fault.
+    pub(super) fn parsed<T: std::str::FromStr<Err: fmt::Display>>(&mut self, name: &'static str) -> Option<T> {
+        let text = self.text(name)?;
+        text.parse().map_err(|error: T::Err| self.fault(name, error)).ok()
+    }
+
+    /// Whether a fault was found at this member or below it.
+    pub(super) fn is_faulty(&self, pointer: &str) -> bool {
+        let own = format!("#{pointer}");
+        self.faults
+            .iter()
+            .filter_map(|fault| fault.pointer.as_deref())
+            .any(|at| at == own || at.strip_prefix(&own).is_some_and(|rest| rest.starts_with('/')))
+    }
+
+    /// Adds faults that were found below a member.
+    pub(super) fn extend(&mut self, faults: Vec<Fault>) {
+        self.faults.extend(faults);
+    }
+
+    /// Ends reading.
+    ///
+    /// # Errors
+    /// This kind of problem, if there are faults.
+    pub(super) fn end_or(self, kind: &'static Kind) -> Result<(), Problem> {
+        let faults = self.end();
+        if faults.is_empty() { Ok(()) } else { Err(Problem::of_faults(kind, faults)) }
+    }
+
+    /// All faults, including members that nothing asked for.
+    pub(super) fn end(mut self) -> Vec<Fault> {
+        for (name, _) in std::mem::take(&mut self.members) {
+            if !self.known.contains(&&*name) {
+                let shown: String = name.chars().take(64).collect();
+                let pointer = shown.replace('~', "~0").replace('/', "~1");
+                let detail = match nearest(&name, self.known.iter().copied()) {
+                    Some(nearest) => format!("there is no such member; did you mean `{nearest}`?"),
+                    None => format!("there is no such member; there are: {}", self.known.join(", ")),
+                };
+                self.fault(&pointer, detail);
+            }
+        }
+        self.faults
+    }
+}
+
+/// The members of an object in order, with repetitions, their values unread.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((name, value)) = map.next_entry::<Name<'de>, _>()? {
+                    members.push((name.0, value));
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(Read).map(Members)
+    }
+}
+
+/// A member's name, borrowed if it has no escapes.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_faults_are_found_at_once_and_none_quotes_a_value() {
+        let body = br#"{"url": 5, "urls": "s3cret", "active": "s3cret", "events": null, "active": true, "a/b": 1}"#;
+        let mut fields = Fields::of_body(body).unwrap();
+        assert!(fields.text("url").is_none());
+        assert!(matches!(fields.raw("events"), Member::Null));
+        assert!(fields.read::<bool>("active", "true or false").value().is_none());
+        assert!(fields.is_faulty("/url") && !fields.is_faulty("/ur"));
+        let faults = fields.end();
+        let all: Vec<_> = faults.iter().map(|fault| (fault.pointer.as_deref().unwrap(), &*fault.detail)).collect();
+        assert_eq!(
+            all,
+            [
+                ("#/url", "must be a string"),
+                ("#/active", "occurs more than once"),
+                ("#/active", "must be true or false"),
+                ("#/urls", "there is no such member; did you mean `url`?"),
+                ("#/a~1b", "there is no such member; there are: url, events, active"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_body_that_is_not_json_is_named_with_its_place() {
+        let Err(problem) = Fields::of_body(b"{\n  \"url\": }") else { panic!("it is read") };
+        assert_eq!(problem.kind.name, "malformed");
+        let Ok(fields) = Fields::of_body(b"[]") else { panic!("it is JSON") };
+        assert_eq!(fields.end()[0].detail, "must be an object");
+    }
+}

@@ -1,0 +1,240 @@
+//! The HTTP API (`api/`): what a platform's backend and its settings screen are built on.
+//!
+//! A request passes, from the outside in: the bounded port (`listen.rs`), an id, the limits of its head and its time
+//! (`outer.rs`), the router, the key with its scope and rate (`door.rs`, `rates.rs`), and a handler. A handler parses
+//! (`query.rs`, `body.rs`, `fields.rs`), calls a layer below, and answers (`answer.rs`). An error becomes a problem in
+//! one place (`failures.rs`), which `problem.rs` lists and explains. Rules live below: nothing here decides what a valid
+//! webhook or event is.
+//!
+//! The OpenAPI document (`document.rs`) is made from the handlers, and the scopes that it states are the ones that are
+//! enforced.
+
+mod answer;
+mod api;
+mod body;
+mod docs;
+mod document;
+mod door;
+mod failures;
+mod fields;
+mod ops;
+mod outer;
+mod problem;
+mod query;
+mod rates;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::Request, middleware::from_fn_with_state, response::Response};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use self::{
+    body::Room,
+    door::Policy,
+    ops::{Pages, RedisHealth},
+    problem::Problem,
+    rates::Rates,
+};
+use crate::{
+    access::{ApiKeys, Portal},
+    config::{self, Settings},
+    domain::{address::AllowListError, event::Catalogue, failure::Failure},
+    listen::{self, Limits},
+    producer::Producer,
+    queue::Queue,
+    secrets::Vault,
+    sender::{Sender, SenderError},
+    store::Store,
+    webhooks::Webhooks,
+};
+
+/// The port of probes serves short requests only.
+const PROBES: Limits = Limits {
+    connections_max: 256,
+    head_within: Duration::from_secs(1),
+    exchange_within: Some(Duration::from_secs(6)),
+    head_max_bytes: 16 << 10,
+};
+
+/// Everything that handlers need.
+struct App {
+    settings: config::Server,
+    event_max_bytes: usize,
+    catalogue: Catalogue,
+    store: Store,
+    webhooks: Webhooks,
+    queue: Queue,
+    producer: Producer,
+    keys: ApiKeys,
+    portal: Portal,
+    sender: Sender,
+    room: Room,
+    rates: Rates,
+    policy: Policy,
+    pages: Pages,
+    redis_health: RedisHealth,
+    /// Cancelled when the server is told to stop.
+    stop: CancellationToken,
+}
+
+type Shared = Arc<App>;
+
+/// The reason why the server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// An address is in use, or not this machine's.
+    #[error("the server cannot listen at {address} ({key}): {source}")]
+    Bind {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// `egress.allow` has a fault.
+    #[error(transparent)]
+    AllowList(#[from] AllowListError),
+    /// The part that sends tests cannot be started.
+    #[error(transparent)]
+    Sender(#[from] SenderError),
+}
+
+impl ServerError {
+    /// The kind of failure.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Bind { .. } | Self::AllowList(_) => Failure::Usage,
+            Self::Sender(error) => error.failure(),
+        }
+    }
+}
+
+/// A server whose ports are open, so that clients that connect now are served.
+pub struct Server {
+    app: Shared,
+    router: Router,
+    api: TcpListener,
+    probes: Option<TcpListener>,
+}
+
+impl Server {
+    /// Opens the ports.
+    ///
+    /// # Errors
+    /// [`ServerError`] says which setting to change.
+    pub async fn open(
+        settings: &Settings,
+        store: Store,
+        vault: Vault,
+        stop: CancellationToken,
+    ) -> Result<Self, ServerError> {
+        let document = document();
+        let policy = Policy::of(&document);
+        let catalogue = settings.catalogue();
+        let app = Arc::new(App {
+            event_max_bytes: usize::try_from(settings.event.max_bytes).unwrap_or(usize::MAX),
+            webhooks: Webhooks::new(settings, store.clone(), vault)?,
+            queue: Queue::new(store.clone()),
+            producer: Producer::new(store.clone(), catalogue.clone()),
+            keys: ApiKeys::new(store.clone()),
+            portal: Portal::new(&settings.portal, store.clone()),
+            sender: Sender::new(&settings.delivery, &settings.egress, &settings.dns)?,
+            room: Room::new(settings.server.max_bytes),
+            rates: Rates::new(settings.server.requests_per_second, settings.server.tests_per_10s),
+            settings: settings.server.clone(),
+            catalogue,
+            store,
+            pages: Pages::of(&document),
+            redis_health: RedisHealth::default(),
+            policy,
+            stop,
+        });
+        let guarded = Router::from(api::routes()).layer(from_fn_with_state(app.clone(), door::enter));
+        let router = layered(guarded.merge(Router::from(ops::routes())), &app);
+        let api = bind("server.bind", settings.server.bind).await?;
+        let probes = match settings.server.health_bind {
+            Some(address) => Some(bind("server.health_bind", address).await?),
+            None => None,
+        };
+        Ok(Self { app, router, api, probes })
+    }
+
+    /// The address of the API.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.api.local_addr()
+    }
+
+    /// Serves until the server is told to stop. Then it accepts no more connections, answers the requests in progress
+    /// for `server.shutdown_grace` at most, and cuts what is left.
+    pub async fn serve(self) {
+        let Self { app, router, api, probes } = self;
+        let settings = &app.settings;
+        let limits = Limits {
+            connections_max: settings.max_connections,
+            head_within: settings.header_timeout,
+            exchange_within: None,
+            // A head that is somewhat too large gets an answer that says so.
+            head_max_bytes: 64 << 10,
+        };
+        let probing = probes.map(|port| {
+            let probes = layered(ops::probes(), &app);
+            tokio::spawn(listen::serve(port, PROBES, None, CancellationToken::new(), answer_with(probes)))
+        });
+        let serving = listen::serve(api, limits, None, app.stop.clone(), answer_with(router));
+        let until_cut = async {
+            app.stop.cancelled().await;
+            tokio::time::sleep(settings.shutdown_grace).await;
+        };
+        tokio::select! {
+            () = serving => {}
+            () = until_cut => {
+                tracing::warn!("requests in progress were cut, because server.shutdown_grace has passed");
+            }
+        }
+        if let Some(probing) = probing {
+            probing.abort();
+        }
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|source| ServerError::Bind { key, address, source })
+}
+
+/// The document of all routes.
+fn document() -> OpenApi {
+    let mut routes = OpenApiRouter::<Shared>::with_openapi(document::head()).merge(api::routes()).merge(ops::routes());
+    let mut document = routes.to_openapi();
+    document::complete(&mut document);
+    document
+}
+
+/// Puts around a router what every request passes.
+fn layered(router: Router<Shared>, app: &Shared) -> Router {
+    router
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(CatchPanicLayer::custom(outer::panicked))
+        .layer(from_fn_with_state(app.clone(), outer::outer))
+        .with_state(app.clone())
+}
+
+/// A function that answers with a router.
+fn answer_with(router: Router) -> impl Fn(http::Request<Incoming>) -> AnswerFuture + Clone + Send + 'static {
+    move |request: http::Request<Incoming>| {
+        let router = router.clone();
+        Box::pin(async move {
+            let request: Request = request.map(Body::new);
+            router.oneshot(request).await.unwrap_or_else(|never| match never {})
+        }) as AnswerFuture
+    }
+}
+
+type AnswerFuture = std::pin::Pin<Box<dyn Future<Output = Response> + Send>>;

@@ -1,0 +1,176 @@
+//! The server itself: health, the document, and pages. None of it needs a key, and none of it has customers' data.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    extract::{FromRequestParts, State},
+    response::Response,
+    routing::get,
+};
+use bytes::Bytes;
+use http::{
+    HeaderValue, StatusCode,
+    header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY},
+    request::Parts,
+};
+use serde::Serialize;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
+use utoipa::{ToSchema, openapi::OpenApi};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Shared,
+    answer::{json, typed},
+    docs,
+    door::parameter,
+    problem::Problem,
+    query::Query,
+};
+
+/// Redis is asked at most once in this time, however many probes come.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Redis has to answer within this time.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// The answer to a probe.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    /// Whether all checks hold.
+    ok: bool,
+    /// What was checked.
+    checks: Vec<HealthCheck>,
+}
+
+/// One check of a probe.
+#[derive(Serialize, ToSchema)]
+pub(super) struct HealthCheck {
+    /// `serving`: the server is not stopping. `redis`: Redis answers.
+    name: &'static str,
+    /// Whether it holds.
+    ok: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<&'static str>,
+}
+
+/// What Redis said last, and when.
+#[derive(Default)]
+pub(super) struct RedisHealth(Mutex<Option<(Instant, bool)>>);
+
+/// The document, and its page.
+pub(super) struct Pages {
+    document: Bytes,
+    docs: Bytes,
+}
+
+impl Pages {
+    pub(super) fn of(document: &OpenApi) -> Self {
+        Self {
+            document: serde_json::to_vec_pretty(document).expect("plain JSON").into(),
+            docs: docs::page(document).into(),
+        }
+    }
+}
+
+/// The routes without a key, with their part of the document.
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    let documented = OpenApiRouter::new()
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(openapi))
+        .routes(routes!(documentation))
+        .routes(routes!(problem));
+    documented.route("/docs/style.css", get(style))
+}
+
+/// The routes of the port for probes.
+pub(super) fn probes() -> Router<Shared> {
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz))
+}
+
+/// Whether the server runs.
+#[utoipa::path(get, path = "/healthz", tag = "server", security(()), responses((status = 200, body = Health)))]
+pub(super) async fn healthz() -> Response {
+    json(StatusCode::OK, &Health { ok: true, checks: Vec::new() })
+}
+
+/// Whether the server can serve: it is not stopping, and Redis answers.
+#[utoipa::path(
+    get, path = "/readyz", tag = "server", security(()),
+    responses((status = 200, body = Health), (status = 503, description = "A check fails", body = Health)),
+)]
+pub(super) async fn readyz(State(app): State<Shared>) -> Response {
+    let check = |name, ok: bool, error| HealthCheck { name, ok, error: (!ok).then_some(error) };
+    let serving = check("serving", !app.stop.is_cancelled(), "the server is stopping");
+    let redis = check("redis", redis_answers(&app).await, "Redis does not answer");
+    let ok = serving.ok && redis.ok;
+    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, &Health { ok, checks: vec![serving, redis] })
+}
+
+async fn redis_answers(app: &Shared) -> bool {
+    let mut known = app.redis_health.0.lock().await;
+    if let Some((_, answered)) = known.filter(|(asked, _)| asked.elapsed() < ASK_EVERY) {
+        return answered;
+    }
+    let answered = timeout(ANSWER_WITHIN, app.store.now(0)).await.is_ok_and(|now| now.is_ok());
+    *known = Some((Instant::now(), answered));
+    answered
+}
+
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "server", security(()),
+    responses((status = 200, description = "OpenAPI 3.1", body = Object)),
+)]
+pub(super) async fn openapi(State(app): State<Shared>, query: Query) -> Result<Response, Problem> {
+    query.end()?;
+    Ok(typed(StatusCode::OK, "application/json", app.pages.document.clone()))
+}
+
+/// This document as a page.
+#[utoipa::path(
+    get, path = "/docs", tag = "server", security(()),
+    responses((status = 200, description = "A page", body = String, content_type = "text/html")),
+)]
+pub(super) async fn documentation(State(app): State<Shared>) -> Response {
+    page(app.pages.docs.clone())
+}
+
+/// What a problem means, and what to do.
+#[utoipa::path(
+    get, path = "/problems/{name}", tag = "server", security(()),
+    params(("name" = String, Path, description = "The last part of a problem's `type`")),
+    responses((status = 200, description = "A page", body = String, content_type = "text/html")),
+)]
+pub(super) async fn problem(Name(name): Name) -> Result<Response, Problem> {
+    docs::problem_page(&name).map(|html| page(html.into())).ok_or_else(Problem::not_found)
+}
+
+/// The name of a problem, from the path.
+pub(super) struct Name(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        parameter(parts, state, "name").await.map(Self)
+    }
+}
+
+async fn style() -> Response {
+    typed(StatusCode::OK, "text/css; charset=utf-8", docs::STYLE)
+}
+
+fn page(html: Bytes) -> Response {
+    let mut response = typed(StatusCode::OK, "text/html; charset=utf-8", html);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(docs::CSP));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}

@@ -1,0 +1,4 @@
+//! The HTTP API, as a client sees it.
+
+mod document;
+mod support;
