@@ -53,8 +53,8 @@ impl Store {
     /// the key came within the last 24 hours (48 at most), and notes it. If the keys of 24 hours take more than
     /// `idempotency.max_bytes`, the oldest are forgotten earlier, and counted.
     ///
-    /// With a key it may be repeated. Without one, each success adds entries. The inner error is Redis's refusal: then
-    /// nothing was changed, except that a repetition may be refused too if Redis is not ready.
+    /// With a key it may be repeated; without one, each success adds entries. The inner error is Redis's refusal: nothing
+    /// was changed.
     ///
     /// # Errors
     /// [`Unanswered`] if no answer came. It says whether the events may have been accepted nevertheless.
