@@ -49,8 +49,8 @@ pub enum Denied {
     /// The key has ended.
     #[error("this API key has expired; make another one with `lynkhook apikey rotate` or `lynkhook apikey add`")]
     Expired,
-    /// So many unknown keys come that this one was not looked up. Repeat the request after a second.
-    #[error("too many unknown API keys come at the moment, so this one was not looked up; try again in a second")]
+    /// The key was not looked up, because too many unknown keys come. Repeat the request after a second.
+    #[error("this API key was not checked, because too many unknown keys come at the moment; try again in a second")]
     TooManyLookups,
     /// Redis could not be asked.
     #[error("the API key could not be checked: {0}")]

@@ -1,4 +1,4 @@
-//! What Redis said about keys in the last 5 s.
+//! The cache of API keys: Redis's answers of the last 5 s.
 //!
 //! An id that Redis has is asked for again after 5 s. An id that it does not have is looked up at most 20 times a second
 //! over all ids, so that a flood of made-up ids neither loads Redis nor keeps known keys out. All requests that wait for

@@ -33,7 +33,7 @@ pub(super) enum Command {
         /// Name for people, such as the service that uses the key.
         #[arg(long, value_name = "NAME")]
         name: String,
-        /// What the key may do; several with commas or spaces between them.
+        /// Scope of the key; several with commas or spaces between them.
         #[arg(long = "scope", value_name = "SCOPE", required = true, num_args = 1.., value_delimiter = ',')]
         scopes: Vec<Scope>,
         /// The only account that the key may touch.

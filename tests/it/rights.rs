@@ -4,6 +4,13 @@ use redis::AsyncCommands;
 use serde_json::Value;
 
 use crate::support::*;
+use lynkhook::{
+    access::{ApiKeys, NewKey, NewLink, Portal, WhichSession},
+    config::Settings,
+    domain::api_key::Scope,
+    store::Store,
+};
+use secrecy::ExposeSecret;
 
 /// A server of its own, so that no other test uses its users.
 struct Scene {
@@ -113,6 +120,29 @@ async fn with_the_rights_that_readme_names_a_worker_delivers_a_producer_enqueues
     assert!(left.is_empty(), "{left:?}");
     let said = worker.stderr();
     assert!(!said.contains("permission") && !said.contains("lacks a permission"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_rights_that_readme_names_a_server_judges_keys_and_opens_the_portal() {
+    let scene = Scene::set().await;
+    let server = scene.documented_user("server").await;
+    let (found, code) = rights(&server, "server").await;
+    assert_eq!((&found["verdict"], code), (&Value::from("pass"), Some(0)), "{found}");
+    let url = format!("redis://server:secret@127.0.0.1:{}/", scene.redis.port());
+    let variables = [("LYNKHOOK_REDIS__URL", url), ("LYNKHOOK_REDIS__PREFIX", scene.here.prefix.clone())];
+    let settings = Settings::load(None, variables).unwrap();
+    let store = Store::open(&settings).await.unwrap();
+    let (keys, portal) = (ApiKeys::new(store.clone()), Portal::new(&settings.portal, store));
+    let scopes = [Scope::Admin].into_iter().collect();
+    let new = NewKey { name: "backend".to_owned(), scopes, account: None, expires: None };
+    let caller = keys.authenticate(keys.add(new).await.unwrap().key.expose_secret()).await.unwrap();
+    eventually(SOON, "the day of the last use", async || keys.list().await.unwrap()[0].last_used.clone()).await;
+    let new: NewLink = serde_json::from_str(r#"{"access":"manage"}"#).unwrap();
+    let link = portal.new_link(&caller, &account_id("acme"), new).await.unwrap();
+    let entered = portal.enter(&account_id("acme"), link.token.expose_secret()).await.unwrap();
+    assert!(entered.is_some() && portal.end(&account_id("acme"), WhichSession::All).await.unwrap() == 1);
+    keys.rotate(&caller.id, SOON).await.unwrap();
+    keys.revoke(&caller.id).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,12 +52,12 @@ impl Scene {
     /// All keys below the prefix with all that they hold, as text.
     async fn dump(&self) -> String {
         let names: Vec<String> = self.redis.clone().keys(format!("{}:*", self.prefix)).await.unwrap();
-        let mut text = String::new();
+        let mut text = Vec::new();
         for name in names {
             let fields: Vec<(String, String)> = self.redis.clone().hgetall(&name).await.unwrap();
-            text += &format!("{name} {fields:?}\n");
+            text.push(format!("{name} {fields:?}"));
         }
-        text
+        text.join("\n")
     }
 }
 

@@ -1,6 +1,9 @@
 //! Sessions of the portal: what they know, how they end, and how many there are.
 
-use lynkhook::access::{NewLink, NewTheme, Portal, WhichSession};
+use lynkhook::{
+    access::{NewLink, NewTheme, Portal, WhichSession},
+    domain::origin::WebOrigin,
+};
 
 use super::{
     links::{APP, portal, view},
@@ -35,7 +38,7 @@ async fn a_session_has_all_that_its_link_said_and_redis_has_no_token() {
     let link = portal.new_link(&caller, &acme(), new).await.unwrap();
     let (session, token) = portal.enter(&acme(), link.token.expose_secret()).await.unwrap().unwrap();
     assert_eq!(session.grant.user.as_deref(), Some("Jo \"x\",\"until\":1}"));
-    assert_eq!(session.grant.embed.as_ref().map(|origin| origin.as_str()), Some(APP));
+    assert_eq!(session.grant.embed.as_ref().map(WebOrigin::as_str), Some(APP));
     assert_eq!(session.grant.return_url.as_deref(), Some("https://app.example.com/back"));
     let theme = session.grant.theme.as_ref().unwrap();
     assert_eq!((theme.accent.as_str(), theme.radius), ("#3366ff", Some(8)));
@@ -65,7 +68,7 @@ async fn links_and_sessions_end_at_their_time_and_the_key_with_the_newest() {
     let end = async |kind: &str| {
         for (token, value) in stored(&scene).await {
             if value.contains(kind) {
-                let (before, _) = value.rsplit_once(":").unwrap();
+                let (before, _) = value.rsplit_once(':').unwrap();
                 let _: () = scene.redis.clone().hset(&key, token, format!("{before}:1}}")).await.unwrap();
             }
         }
