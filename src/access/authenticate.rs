@@ -20,6 +20,7 @@ use crate::{
 /// The owner of a good key. In JSON, this is the answer to "which key am I?".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(title = "API key")]
 pub struct Caller {
     /// The key's id.
     pub id: KeyId,
@@ -47,13 +48,13 @@ pub enum Denied {
     #[error("there is no such API key; it may have been revoked")]
     Unknown,
     /// The key has ended.
-    #[error("this API key has expired; make another one with `lynkhook apikey rotate` or `lynkhook apikey add`")]
+    #[error("this API key has expired")]
     Expired,
     /// The key was not looked up, because too many unknown keys come. Repeat the request after a second.
     #[error("this API key was not checked, because too many unknown keys come at the moment; try again in a second")]
     TooManyLookups,
-    /// Redis could not be asked.
-    #[error("the API key could not be checked: {0}")]
+    /// Redis could not be asked. The text does not say why, because anybody may be the caller.
+    #[error("the API key could not be checked; try again later")]
     Store(#[from] StoreError),
 }
 

@@ -60,7 +60,6 @@ pub struct Added {
 /// A key as people see it: without its secret. Times are RFC 3339, UTC, with milliseconds, by Redis's clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(title = "API key")]
 pub struct KeyView {
     /// Its id: 12 characters.
     pub id: KeyId,

@@ -1,4 +1,4 @@
-//! The rights of those that come over HTTP: API keys for the platform's backend, links and sessions for its customers.
+//! Access over HTTP: API keys for the platform's backend, links and sessions for its customers.
 //!
 //! [`ApiKeys`] adds, lists, revokes and rotates keys (`keys.rs`), and says whose a key is (`authenticate.rs`, with the
 //! cache in `known.rs`). [`Portal`] makes links, and turns a link into a session once. A surface asks a [`Caller`] what

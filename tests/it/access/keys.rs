@@ -56,7 +56,8 @@ async fn a_key_ends_at_its_time_by_the_clock_of_redis_and_is_listed_as_expired()
     assert!(matches!(denied, Denied::Expired), "{denied}");
     let end = chrono::DateTime::parse_from_rfc3339(&added.view.expires_at.unwrap()).unwrap();
     let now = scene.store.now(0).await.unwrap();
-    assert!((now - end.to_utc()).num_milliseconds().abs() < 1000, "it ended at {end}, and now it is {now}");
+    let late = (now - end.to_utc()).num_milliseconds();
+    assert!((-500..5000).contains(&late), "it ended at {end}, and now it is {now}");
     assert!(matches!(scene.keys().authenticate(added.key.expose_secret()).await, Err(Denied::Expired)));
     let listed = keys.list().await.unwrap();
     assert!(listed[0].expired, "{listed:?}");
