@@ -74,7 +74,7 @@ impl From<AccessError> for Problem {
         let text = error.to_string();
         match error {
             AccessError::Input(faults) => {
-                let fault = |fault: &crate::access::InputFault| Fault::at(&pointer(fault.field), fault);
+                let fault = |fault: &crate::access::InputFault| Fault::at(&pointer(fault.field), &fault.why);
                 Self::of_faults(&INVALID, faults.iter().map(fault).collect())
             }
             AccessError::Lacks(_) | AccessError::OtherAccount => Self::new(&FORBIDDEN, text),

@@ -27,8 +27,7 @@ use super::{
     answer::{json, typed},
     docs,
     door::parameter,
-    problem::Problem,
-    query::Query,
+    problem::{Problem, ProblemJson},
 };
 
 /// Redis is asked at most once in this time, however many probes come.
@@ -94,14 +93,14 @@ pub(super) fn probes() -> Router<Shared> {
 }
 
 /// Whether the server runs.
-#[utoipa::path(get, path = "/healthz", tag = "server", security(()), responses((status = 200, body = Health)))]
+#[utoipa::path(get, operation_id = "getHealth", path = "/healthz", tag = "server", security(()), responses((status = 200, body = Health)))]
 pub(super) async fn healthz() -> Response {
     json(StatusCode::OK, &Health { ok: true, checks: Vec::new() })
 }
 
 /// Whether the server can serve: it is not stopping, and Redis answers.
 #[utoipa::path(
-    get, path = "/readyz", tag = "server", security(()),
+    get, operation_id = "getReadiness", path = "/readyz", tag = "server", security(()),
     responses((status = 200, body = Health), (status = 503, description = "A check fails", body = Health)),
 )]
 pub(super) async fn readyz(State(app): State<Shared>) -> Response {
@@ -125,17 +124,16 @@ async fn redis_answers(app: &Shared) -> bool {
 
 /// This document.
 #[utoipa::path(
-    get, path = "/openapi.json", tag = "server", security(()),
+    get, operation_id = "getDocument", path = "/openapi.json", tag = "server", security(()),
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),
 )]
-pub(super) async fn openapi(State(app): State<Shared>, query: Query) -> Result<Response, Problem> {
-    query.end()?;
-    Ok(typed(StatusCode::OK, "application/json", app.pages.document.clone()))
+pub(super) async fn openapi(State(app): State<Shared>) -> Response {
+    typed(StatusCode::OK, "application/json", app.pages.document.clone())
 }
 
 /// This document as a page.
 #[utoipa::path(
-    get, path = "/docs", tag = "server", security(()),
+    get, operation_id = "getDocumentation", path = "/docs", tag = "server", security(()),
     responses((status = 200, description = "A page", body = String, content_type = "text/html")),
 )]
 pub(super) async fn documentation(State(app): State<Shared>) -> Response {
@@ -144,9 +142,12 @@ pub(super) async fn documentation(State(app): State<Shared>) -> Response {
 
 /// What a problem means, and what to do.
 #[utoipa::path(
-    get, path = "/problems/{name}", tag = "server", security(()),
+    get, operation_id = "getProblem", path = "/problems/{name}", tag = "server", security(()),
     params(("name" = String, Path, description = "The last part of a problem's `type`")),
-    responses((status = 200, description = "A page", body = String, content_type = "text/html")),
+    responses(
+        (status = 200, description = "A page", body = String, content_type = "text/html"),
+        (status = 404, description = "`about:blank`: there is no such problem", body = ProblemJson, content_type = "application/problem+json"),
+    ),
 )]
 pub(super) async fn problem(Name(name): Name) -> Result<Response, Problem> {
     docs::problem_page(&name).map(|html| page(html.into())).ok_or_else(Problem::not_found)

@@ -33,7 +33,7 @@ impl<S: Send + Sync> FromRequestParts<S> for EventName {
 
 /// The event types that webhooks can subscribe to, by name.
 #[utoipa::path(
-    get, path = "/v1/event-types", tag = "event types", security(("key" = [])),
+    get, operation_id = "listEventTypes", path = "/v1/event-types", tag = "event types", security(("key" = [])),
     params(("limit" = Option<u8>, Query), ("after" = Option<String>, Query)),
     responses((status = 200, body = Page<DescribedEventType>)),
 )]
@@ -46,7 +46,7 @@ pub(super) async fn list(State(app): State<Shared>, headers: HeaderMap, mut quer
 
 /// One event type.
 #[utoipa::path(
-    get, path = "/v1/event-types/{event}", tag = "event types", security(("key" = [])),
+    get, operation_id = "getEventType", path = "/v1/event-types/{event}", tag = "event types", security(("key" = [])),
     params(("event" = String, Path)),
     responses((status = 200, body = DescribedEventType)),
     extensions(("x-problems" = json!(["no-such-event-type"]))),
@@ -64,7 +64,7 @@ pub(super) async fn show(
 
 /// The JSON Schema (2020-12) of an event type's envelope.
 #[utoipa::path(
-    get, path = "/v1/event-types/{event}/schema", tag = "event types", security(("key" = [])),
+    get, operation_id = "getEventTypeSchema", path = "/v1/event-types/{event}/schema", tag = "event types", security(("key" = [])),
     params(("event" = String, Path)),
     responses((status = 200, description = "A JSON Schema", body = Object, content_type = "application/schema+json")),
     extensions(("x-problems" = json!(["no-such-event-type"]))),

@@ -68,7 +68,7 @@ pub(super) enum BatchItem {
 /// The body is the envelope, and is delivered byte for byte. `webhook-id` gives the event an id of its own, which
 /// receivers get. A repetition with the same Idempotency-Key within 24 h adds no second event and gets the same answer.
 #[utoipa::path(
-    post, path = "/v1/accounts/{account}/events", tag = "events", security(("key" = ["events:write"])),
+    post, operation_id = "enqueueEvent", path = "/v1/accounts/{account}/events", tag = "events", security(("key" = ["events:write"])),
     params(
         ("account" = String, Path),
         ("webhook-id" = Option<String>, Header, description = "The event's own id: 1 to 64 of A-Z a-z 0-9 _ -"),
@@ -113,7 +113,7 @@ pub(super) async fn enqueue(
 ///
 /// With `skipInvalid=true` events with faults are left out, and `items` has their faults. The body has at most 4 MiB.
 #[utoipa::path(
-    post, path = "/v1/accounts/{account}/events/batch", tag = "events", security(("key" = ["events:write"])),
+    post, operation_id = "enqueueBatch", path = "/v1/accounts/{account}/events/batch", tag = "events", security(("key" = ["events:write"])),
     params(
         ("account" = String, Path), ("skipInvalid" = Option<bool>, Query),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters"),

@@ -35,7 +35,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DeliveryId {
 
 /// Held deliveries, oldest first: they wait because the webhook is off, or because its endpoint is slower than they come.
 #[utoipa::path(
-    get, path = "/v1/accounts/{account}/webhooks/{id}/held", tag = "deliveries", security(("key" = ["logs:read"])),
+    get, operation_id = "listHeldDeliveries", path = "/v1/accounts/{account}/webhooks/{id}/held", tag = "deliveries", security(("key" = ["logs:read"])),
     params(
         ("account" = String, Path), ("id" = String, Path),
         ("limit" = Option<u8>, Query), ("after" = Option<String>, Query),
@@ -57,7 +57,7 @@ pub(super) async fn held(
 
 /// Deliveries that failed for good and are still kept, newest first.
 #[utoipa::path(
-    get, path = "/v1/accounts/{account}/webhooks/{id}/failed", tag = "deliveries", security(("key" = ["logs:read"])),
+    get, operation_id = "listFailedDeliveries", path = "/v1/accounts/{account}/webhooks/{id}/failed", tag = "deliveries", security(("key" = ["logs:read"])),
     params(
         ("account" = String, Path), ("id" = String, Path),
         ("since" = Option<String>, Query, format = DateTime, description = "Only those that failed at this time or later (RFC 3339)"),
@@ -81,7 +81,7 @@ pub(super) async fn failed(
 
 /// The envelope of a failed delivery, byte for byte.
 #[utoipa::path(
-    get, path = "/v1/accounts/{account}/webhooks/{id}/failed/{delivery}/envelope", tag = "deliveries",
+    get, operation_id = "getFailedEnvelope", path = "/v1/accounts/{account}/webhooks/{id}/failed/{delivery}/envelope", tag = "deliveries",
     security(("key" = ["payloads:read"])),
     params(("account" = String, Path), ("id" = String, Path), ("delivery" = String, Path)),
     responses((status = 200, body = shapes::Envelope)),
@@ -100,7 +100,7 @@ pub(super) async fn failed_envelope(
 
 /// The envelope of a held delivery, byte for byte.
 #[utoipa::path(
-    get, path = "/v1/accounts/{account}/webhooks/{id}/held/{delivery}/envelope", tag = "deliveries",
+    get, operation_id = "getHeldEnvelope", path = "/v1/accounts/{account}/webhooks/{id}/held/{delivery}/envelope", tag = "deliveries",
     security(("key" = ["payloads:read"])),
     params(("account" = String, Path), ("id" = String, Path), ("delivery" = String, Path)),
     responses((status = 200, body = shapes::Envelope)),
@@ -121,7 +121,7 @@ pub(super) async fn held_envelope(
 ///
 /// A call does at most 1,000, or as many as 2 s allow. After `"more": true`, call again with the same choice and `until`.
 #[utoipa::path(
-    post, path = "/v1/accounts/{account}/webhooks/{id}/failed/redeliver", tag = "deliveries",
+    post, operation_id = "redeliverFailed", path = "/v1/accounts/{account}/webhooks/{id}/failed/redeliver", tag = "deliveries",
     security(("key" = ["webhooks:write"])),
     params(("account" = String, Path), ("id" = String, Path)),
     request_body(content = shapes::Redeliver, content_type = "application/json"),

@@ -10,7 +10,7 @@ use crate::{
 
 /// The key of this request: its scopes, its account, its expiry.
 #[utoipa::path(
-    get, path = "/v1/key", tag = "key", security(("key" = [])),
+    get, operation_id = "getKey", path = "/v1/key", tag = "key", security(("key" = [])),
     responses((status = 200, body = Caller)),
 )]
 pub(super) async fn show(Who(caller): Who, headers: HeaderMap, query: Query) -> Result<Response, Problem> {

@@ -23,7 +23,7 @@ const STATUS: [(&str, Status); 2] = [("success", Status::Success), ("failed", St
 
 /// A webhook's delivery log: its newest 50 attempts of the last 90 days, newest first.
 #[utoipa::path(
-    get, path = "/v1/accounts/{account}/webhooks/{id}/logs", tag = "logs", security(("key" = ["logs:read"])),
+    get, operation_id = "listWebhookLogs", path = "/v1/accounts/{account}/webhooks/{id}/logs", tag = "logs", security(("key" = ["logs:read"])),
     params(
         ("account" = String, Path), ("id" = String, Path),
         ("status" = Option<Status>, Query, description = "Only attempts with this status"),
@@ -53,7 +53,7 @@ pub(super) async fn of_webhook(
 
 /// The attempts of events with an identifier, over all webhooks of an account, newest first.
 #[utoipa::path(
-    get, path = "/v1/accounts/{account}/logs", tag = "logs", security(("key" = ["logs:read"])),
+    get, operation_id = "listAccountLogs", path = "/v1/accounts/{account}/logs", tag = "logs", security(("key" = ["logs:read"])),
     params(
         ("account" = String, Path),
         ("identifier" = String, Query, description = "An identifier's value, or `name=value`"),

@@ -44,7 +44,7 @@ pub(super) struct Ended {
 ///
 /// A link never allows more than the key: `manage` needs `webhooks:write`, and `payloads` needs `payloads:read`.
 #[utoipa::path(
-    post, path = "/v1/accounts/{account}/portal-links", tag = "portal", security(("key" = ["portal"])),
+    post, operation_id = "createPortalLink", path = "/v1/accounts/{account}/portal-links", tag = "portal", security(("key" = ["portal"])),
     params(("account" = String, Path)),
     request_body(content = NewLink, content_type = "application/json"),
     responses((status = 201, body = PortalLink)),
@@ -104,7 +104,7 @@ fn theme(fields: &mut Fields<'_>) -> Option<NewTheme> {
 
 /// The portal sessions of an account that have not ended.
 #[utoipa::path(
-    get, path = "/v1/accounts/{account}/portal-sessions", tag = "portal", security(("key" = ["portal"])),
+    get, operation_id = "listPortalSessions", path = "/v1/accounts/{account}/portal-sessions", tag = "portal", security(("key" = ["portal"])),
     params(("account" = String, Path), ("limit" = Option<u8>, Query), ("after" = Option<String>, Query)),
     responses((status = 200, body = Page<SessionView>)),
 )]
@@ -125,7 +125,7 @@ pub(super) async fn sessions(
 
 /// Ends all portal sessions of an account at once, and its unused links.
 #[utoipa::path(
-    delete, path = "/v1/accounts/{account}/portal-sessions", tag = "portal", security(("key" = ["portal"])),
+    delete, operation_id = "endPortalSessions", path = "/v1/accounts/{account}/portal-sessions", tag = "portal", security(("key" = ["portal"])),
     params(("account" = String, Path)),
     responses((status = 200, body = Ended)),
 )]

@@ -23,7 +23,7 @@ use crate::{
 
 /// The queue's figures.
 #[utoipa::path(
-    get, path = "/v1/queue/status", tag = "queue", security(("key" = ["queue:read"])),
+    get, operation_id = "getQueueStatus", path = "/v1/queue/status", tag = "queue", security(("key" = ["queue:read"])),
     responses((status = 200, body = Status)),
 )]
 pub(super) async fn status(State(app): State<Shared>, headers: HeaderMap, query: Query) -> Result<Response, Problem> {
@@ -33,7 +33,7 @@ pub(super) async fn status(State(app): State<Shared>, headers: HeaderMap, query:
 
 /// Entries of the queue that are no valid events, newest first, each with the reason and the original.
 #[utoipa::path(
-    get, path = "/v1/queue/rejected", tag = "queue", security(("key" = ["admin"])),
+    get, operation_id = "listRejected", path = "/v1/queue/rejected", tag = "queue", security(("key" = ["admin"])),
     params(("partition" = Option<u16>, Query), ("limit" = Option<u8>, Query), ("after" = Option<String>, Query)),
     responses((status = 200, body = Page<RejectedEntry>)),
 )]
@@ -54,7 +54,7 @@ pub(super) async fn rejected(
 /// A call does at most 1,000, or as many as 2 s allow. After `"more": true`, call again with
 /// the same choice and `until`.
 #[utoipa::path(
-    post, path = "/v1/queue/rejected/requeue", tag = "queue", security(("key" = ["admin"])),
+    post, operation_id = "requeueRejected", path = "/v1/queue/rejected/requeue", tag = "queue", security(("key" = ["admin"])),
     request_body(content = shapes::WhichRejected, content_type = "application/json"),
     responses((status = 200, body = DisposedSome)),
     extensions(("x-problems" = json!(["invalid", "no-such-entry"]))),
@@ -72,7 +72,7 @@ pub(super) async fn requeue(
 
 /// Drops rejected entries, one or all. A call does as many as one of `requeue`.
 #[utoipa::path(
-    post, path = "/v1/queue/rejected/drop", tag = "queue", security(("key" = ["admin"])),
+    post, operation_id = "dropRejected", path = "/v1/queue/rejected/drop", tag = "queue", security(("key" = ["admin"])),
     request_body(content = shapes::WhichRejected, content_type = "application/json"),
     responses((status = 200, body = DisposedSome)),
     extensions(("x-problems" = json!(["invalid", "no-such-entry"]))),

@@ -29,7 +29,7 @@ use crate::{
 ///
 /// One that cannot be read is an item with `"unreadable": true`.
 #[utoipa::path(
-    get, path = "/v1/accounts/{account}/webhooks", tag = "webhooks", security(("key" = ["webhooks:read"])),
+    get, operation_id = "listWebhooks", path = "/v1/accounts/{account}/webhooks", tag = "webhooks", security(("key" = ["webhooks:read"])),
     params(("account" = String, Path), ("limit" = Option<u8>, Query), ("after" = Option<String>, Query)),
     responses((status = 200, body = Page<Listed>)),
 )]
@@ -49,7 +49,7 @@ pub(super) async fn list(
 ///
 /// With `dryRun=true` it is only judged: the answer is 200 with what would be saved, or the faults.
 #[utoipa::path(
-    post, path = "/v1/accounts/{account}/webhooks", tag = "webhooks", security(("key" = ["webhooks:write"])),
+    post, operation_id = "addWebhook", path = "/v1/accounts/{account}/webhooks", tag = "webhooks", security(("key" = ["webhooks:write"])),
     params(("account" = String, Path), ("dryRun" = Option<bool>, Query)),
     request_body(content = shapes::NewWebhook, content_type = "application/json"),
     responses(
@@ -152,7 +152,7 @@ fn authentication(fields: &mut Fields<'_>) -> Member<NewAuthentication> {
 
 /// One webhook.
 #[utoipa::path(
-    get, path = "/v1/accounts/{account}/webhooks/{id}", tag = "webhooks", security(("key" = ["webhooks:read"])),
+    get, operation_id = "getWebhook", path = "/v1/accounts/{account}/webhooks/{id}", tag = "webhooks", security(("key" = ["webhooks:read"])),
     params(("account" = String, Path), ("id" = String, Path), ("If-None-Match" = Option<String>, Header)),
     responses(
         (status = 200, body = View, headers(("ETag" = String, description = "The revision"))),
@@ -175,7 +175,7 @@ pub(super) async fn show(
 ///
 /// With If-Match it applies only to that revision; without, to the newest.
 #[utoipa::path(
-    patch, path = "/v1/accounts/{account}/webhooks/{id}", tag = "webhooks", security(("key" = ["webhooks:write"])),
+    patch, operation_id = "editWebhook", path = "/v1/accounts/{account}/webhooks/{id}", tag = "webhooks", security(("key" = ["webhooks:write"])),
     params(("account" = String, Path), ("id" = String, Path), ("If-Match" = Option<String>, Header)),
     request_body(content(
         (shapes::WebhookPatch = "application/merge-patch+json"), (shapes::WebhookPatch = "application/json"),
@@ -235,7 +235,7 @@ pub(super) async fn edit(
 
 /// Deletes a webhook with its log, and its held and failed deliveries.
 #[utoipa::path(
-    delete, path = "/v1/accounts/{account}/webhooks/{id}", tag = "webhooks", security(("key" = ["webhooks:write"])),
+    delete, operation_id = "deleteWebhook", path = "/v1/accounts/{account}/webhooks/{id}", tag = "webhooks", security(("key" = ["webhooks:write"])),
     params(("account" = String, Path), ("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = Deleted)),
     extensions(("x-problems" = json!(["no-such-webhook", "revision-changed"]))),
@@ -255,7 +255,7 @@ pub(super) async fn delete(
 
 /// Switches a webhook on. Its held deliveries are delivered, oldest first, or dropped.
 #[utoipa::path(
-    post, path = "/v1/accounts/{account}/webhooks/{id}/enable", tag = "webhooks",
+    post, operation_id = "enableWebhook", path = "/v1/accounts/{account}/webhooks/{id}/enable", tag = "webhooks",
     security(("key" = ["webhooks:write"])),
     params(("account" = String, Path), ("id" = String, Path), ("If-Match" = Option<String>, Header)),
     request_body(content = Option<shapes::Enable>, content_type = "application/json"),
@@ -282,7 +282,7 @@ pub(super) async fn enable(
 
 /// Switches a webhook off. Its deliveries are held.
 #[utoipa::path(
-    post, path = "/v1/accounts/{account}/webhooks/{id}/disable", tag = "webhooks",
+    post, operation_id = "disableWebhook", path = "/v1/accounts/{account}/webhooks/{id}/disable", tag = "webhooks",
     security(("key" = ["webhooks:write"])),
     params(("account" = String, Path), ("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = View, headers(("ETag" = String)))),
@@ -307,7 +307,7 @@ pub(super) async fn disable(
 ///
 /// The attempt's log entry is kept; request and response are not.
 #[utoipa::path(
-    post, path = "/v1/accounts/{account}/webhooks/{id}/test", tag = "webhooks",
+    post, operation_id = "testWebhook", path = "/v1/accounts/{account}/webhooks/{id}/test", tag = "webhooks",
     security(("key" = ["webhooks:write"])),
     params(("account" = String, Path), ("id" = String, Path)),
     responses((status = 200, description = "The test was made; `status` says whether it succeeded", body = Tested)),
@@ -330,7 +330,7 @@ pub(super) async fn test(
 
 /// Deletes all webhooks of an account, with their logs, deliveries, and portal sessions.
 #[utoipa::path(
-    delete, path = "/v1/accounts/{account}", tag = "accounts", security(("key" = ["admin"])),
+    delete, operation_id = "purgeAccount", path = "/v1/accounts/{account}", tag = "accounts", security(("key" = ["admin"])),
     params(("account" = String, Path)),
     responses((status = 200, body = Purged)),
 )]

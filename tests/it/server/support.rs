@@ -42,6 +42,8 @@ impl Api {
         let process = program.start(["server"]);
         let line: Value = serde_json::from_str(&process.wait_for_line("the API is served").await).unwrap();
         let address = line["address"].as_str().unwrap().to_owned();
+        // Only the first test of this process installs it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let document = client.get(format!("http://{address}/openapi.json")).send().await.unwrap();
         let document = serde_json::from_slice(&document.bytes().await.unwrap()).unwrap();
@@ -86,7 +88,7 @@ impl Api {
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> Reply {
-        self.send(self.request(Method::POST, path).json(body)).await
+        self.send(with_json(self.request(Method::POST, path), body)).await
     }
 
     pub(super) async fn delete(&self, path: &str) -> Reply {
@@ -160,6 +162,11 @@ impl Api {
         let faults: Vec<String> = validator.iter_errors(instance).map(|fault| fault.to_string()).collect();
         assert!(faults.is_empty(), "{asked}: {instance} is not of its documented shape: {faults:?}");
     }
+}
+
+/// The request with a JSON body.
+pub(super) fn with_json(request: RequestBuilder, body: &Value) -> RequestBuilder {
+    request.header("content-type", "application/json").body(body.to_string())
 }
 
 impl Reply {
