@@ -1,17 +1,20 @@
 //! Hides a webhook's own secret in the texts that its receiver sends back.
 //!
-//! The secret is found as it is, in lower case, and as JSON, HTML, percent-encoding or Base64 write it; Base64 also with
-//! the scheme before it. A receiver that changes it in another way, such as letter by letter, hides it from this module
-//! too.
+//! The secret is found as it is, in lower case, and as JSON, HTML, percent-encoding or Base64 write it, Base64 also of a
+//! longer text. A receiver that changes it in another way, such as letter by letter, hides it from this module too.
 
 use base64::{
     Engine,
+    engine::GeneralPurpose,
     prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD},
 };
 use http::{HeaderMap, header::AUTHORIZATION};
 use zeroize::Zeroizing;
 
 use crate::domain::webhook::{Authentication, mask};
+
+/// The least length of a secret's Base64 inside another text that is looked for.
+const INSIDE_LEAST: usize = 6;
 
 /// The secret of one request in each form in which it is found, and the mask that replaces it.
 #[derive(Default)]
@@ -97,9 +100,21 @@ fn written(secret: &str) -> impl Iterator<Item = Zeroizing<String>> {
     forms.into_iter().map(Zeroizing::new).chain(encoded(secret))
 }
 
-/// The Base64 of a text, without the signs that fill it up.
+/// The Base64 of a text, without the signs that fill it up: alone, and inside another text, where its first and last sign
+/// depend on its neighbours.
 fn encoded(text: &str) -> impl Iterator<Item = Zeroizing<String>> {
-    [BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD].map(|engine| engine.encode(text).into()).into_iter()
+    let at = |before: &str, engine: &GeneralPurpose| -> [Zeroizing<String>; 2] {
+        let bytes = Zeroizing::new(format!("{before}{text}"));
+        let alone = Zeroizing::new(engine.encode(&*bytes));
+        let end = alone.len() - usize::from(bytes.len() % 3 != 0);
+        let inside = alone.get((before.len() * 4).div_ceil(3)..end).unwrap_or_default();
+        // A few signs may be in any text.
+        let inside = if inside.len() < INSIDE_LEAST { String::new() } else { inside.to_owned() };
+        [if before.is_empty() { alone } else { Zeroizing::default() }, inside.into()]
+    };
+    let engines = [BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD];
+    let forms = engines.iter().flat_map(|engine| ["", "x", "xx"].map(|before| at(before, engine)));
+    forms.flatten().collect::<Vec<_>>().into_iter()
 }
 
 #[cfg(test)]
@@ -142,6 +157,11 @@ mod tests {
             assert_eq!(bearer.hide(&format!("<{form}> {form}")), "<••••more> ••••more", "{form}");
         }
         assert_eq!(bearer.hide(&format!("Bearer {TOKEN}")), "Bearer ••••more");
+        for before in ["{", "{a", "{ab", "{abc"] {
+            let shown = bearer.hide(&base64(&format!("{before}{TOKEN}}}")));
+            let left = shown.replace("••••more", "");
+            assert!(left.len() <= 8 && left != shown, "{shown}");
+        }
         assert_eq!(hidden(false, "ab").hide("a ab b abab"), "a •••• b ••••••••");
         assert_eq!(Hidden::default().hide("a ab b"), "a ab b");
     }

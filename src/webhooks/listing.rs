@@ -18,7 +18,7 @@ use crate::{
 #[serde(untagged)]
 pub enum Listed {
     /// Its settings.
-    Read(View),
+    Read(Box<View>),
     /// Its settings cannot be read. Its deliveries fail; it can be deleted.
     Unreadable {
         /// Its id.
@@ -60,7 +60,7 @@ impl Webhooks {
         webhooks.retain(|(id, _)| after.is_none_or(|after| *id > after));
         webhooks.sort_by_key(|(id, _)| *id);
         let listed = webhooks.into_iter().map(|(id, webhook)| match webhook {
-            Ok(webhook) => Listed::Read(self.view(account, webhook)),
+            Ok(webhook) => Listed::Read(Box::new(self.view(account, webhook))),
             Err(error) => Listed::Unreadable { id, reason: reason(error), unreadable: true },
         });
         Ok(Page::first(listed, limit, |listed| listed.id().to_string()))

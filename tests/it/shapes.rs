@@ -45,7 +45,7 @@ fn closed<T: ToSchema>(mut parts: Vec<(String, RefOr<Schema>)>) -> Value {
     T::schemas(&mut parts);
     let parts: BTreeMap<String, Value> =
         parts.into_iter().map(|(name, part)| (name, inner_closed(serde_json::to_value(part).unwrap()))).collect();
-    let mut schema = close(inner_closed(serde_json::to_value(T::schema()).unwrap()));
+    let mut schema = close(&inner_closed(serde_json::to_value(T::schema()).unwrap()));
     schema["components"] = json!({ "schemas": parts });
     schema
 }
@@ -54,22 +54,26 @@ fn closed<T: ToSchema>(mut parts: Vec<(String, RefOr<Schema>)>) -> Value {
 fn inner_closed(mut schema: Value) -> Value {
     for keyword in ["allOf", "oneOf", "anyOf"] {
         if let Some(Value::Array(parts)) = schema.get_mut(keyword) {
-            parts.iter_mut().for_each(|part| *part = inner_closed(part.take()));
+            for part in parts {
+                *part = inner_closed(part.take());
+            }
         }
     }
     if let Some(Value::Object(members)) = schema.get_mut("properties") {
-        members.values_mut().for_each(|member| *member = close(inner_closed(member.take())));
+        for member in members.values_mut() {
+            *member = close(&inner_closed(member.take()));
+        }
     }
     for keyword in ["items", "additionalProperties"] {
         if let Some(part) = schema.get_mut(keyword).filter(|part| part.is_object()) {
-            *part = close(inner_closed(part.take()));
+            *part = close(&inner_closed(part.take()));
         }
     }
     assert_eq!(schema.get("nullable"), None, "OpenAPI 3.1 has no `nullable`");
     schema
 }
 
-fn close(schema: Value) -> Value {
+fn close(schema: &Value) -> Value {
     json!({ "allOf": [schema], "unevaluatedProperties": false })
 }
 

@@ -108,11 +108,13 @@ async fn every_command(program: &Program, webhooks: &[String], seen: &mut Seen) 
             &["disable", target],
             &["enable", target],
             &["logs", target],
+            &["held", target],
             &["failed", target],
             &["list"],
         ] {
-            let shows_url = ["show", "edit", "disable", "enable", "list"].contains(&words[0]);
             for words in [words.to_vec(), [words, &["--json"]].concat()] {
+                let shows_url = ["show", "edit", "disable", "enable", "list"].contains(&words[0])
+                    || words[0] == "test" && words.contains(&"--json");
                 let output = program.run(webhook("acme", &words)).await;
                 assert_eq!(output.code, Some(0), "{words:?}: {output:#?}");
                 if shows_url {
