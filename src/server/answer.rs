@@ -5,6 +5,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH},
@@ -30,13 +31,13 @@ pub(super) fn typed(status: StatusCode, media_type: &'static str, bytes: impl In
 /// The answer to a read. Its entity tag is made from its bytes; 304 if the client has these.
 pub(super) fn read(headers: &HeaderMap, shape: &impl Serialize) -> Response {
     let bytes = serde_json::to_vec(shape).expect("plain JSON");
-    let tag = digest(&SHA256, &bytes).as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    unless_known(headers, format!("\"{tag}\""), typed(StatusCode::OK, JSON, bytes))
+    let tag = URL_SAFE_NO_PAD.encode(&digest(&SHA256, &bytes).as_ref()[..12]);
+    unless_known(headers, &format!("\"{tag}\""), typed(StatusCode::OK, JSON, bytes))
 }
 
 /// The answer to a read of something with a revision, which is its entity tag.
 pub(super) fn read_revision(headers: &HeaderMap, revision: u64, shape: &impl Serialize) -> Response {
-    unless_known(headers, format!("\"{revision}\""), json(StatusCode::OK, shape))
+    unless_known(headers, &format!("\"{revision}\""), json(StatusCode::OK, shape))
 }
 
 /// An answer with a revision as its entity tag.
@@ -46,7 +47,7 @@ pub(super) fn with_revision(mut response: Response, revision: u64) -> Response {
     response
 }
 
-fn unless_known(headers: &HeaderMap, tag: String, response: Response) -> Response {
+fn unless_known(headers: &HeaderMap, tag: &str, response: Response) -> Response {
     let known = tags(headers, &IF_NONE_MATCH).any(|known| known == "*" || known.trim_start_matches("W/") == tag);
     let mut response = if known {
         let mut response = StatusCode::NOT_MODIFIED.into_response();
@@ -55,7 +56,7 @@ fn unless_known(headers: &HeaderMap, tag: String, response: Response) -> Respons
     } else {
         response
     };
-    response.headers_mut().insert(ETAG, HeaderValue::from_str(&tag).expect("hexadecimal digits"));
+    response.headers_mut().insert(ETAG, HeaderValue::from_str(tag).expect("visible characters"));
     response
 }
 

@@ -15,6 +15,7 @@ use super::{
     Shared,
     problem::{BUSY, Problem, TOO_LARGE, TOO_SLOW, UNSUPPORTED_MEDIA_TYPE},
 };
+use crate::domain::text::seconds;
 
 /// The media type of a merge patch (RFC 7396).
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -106,12 +107,7 @@ async fn collect(app: &Shared, request: Request, most: usize) -> Result<Held, Pr
         Ok(())
     };
     let within = app.settings.body_timeout;
-    match timeout(within, reading).await {
-        Ok(read) => read?,
-        Err(_) => {
-            let detail = format!("the body was not complete within {}", crate::domain::text::seconds(within));
-            return Err(Problem::new(&TOO_SLOW, detail));
-        }
-    }
+    let read = timeout(within, reading).await;
+    read.map_err(|_| Problem::new(&TOO_SLOW, format!("the body was not complete within {}", seconds(within))))??;
     Ok(Held { bytes: bytes.freeze(), _room: room })
 }

@@ -88,9 +88,9 @@ pub(super) fn head() -> OpenApi {
 pub(super) fn complete(document: &mut OpenApi) {
     for (path, item) in &mut document.paths.paths {
         for operation in operations(item) {
-            let named = operation.extensions.as_mut().and_then(|all| all.remove(PROBLEMS));
-            let named: Vec<String> = named.map_or_else(Vec::new, |names| serde_json::from_value(names).expect("names"));
-            let mut names: Vec<&str> = named.iter().map(String::as_str).collect();
+            let own = operation.extensions.as_mut().and_then(|all| all.remove(PROBLEMS));
+            let own: Vec<String> = own.map_or_else(Vec::new, |names| serde_json::from_value(names).expect("names"));
+            let mut names: Vec<&str> = own.iter().map(String::as_str).collect();
             if path.starts_with("/v1/") {
                 names.extend(OF_KEY);
                 names.extend(OF_TIME);

@@ -78,17 +78,17 @@ pub(super) async fn enter(State(app): State<Shared>, mut request: Request, next:
         Err(denied) => return Problem::from(denied).into_response(),
     };
     span.record("key", caller.id.as_str());
-    let taken = match app.rates.take(caller.id.as_str()) {
-        Ok(taken) => taken,
+    let counted = match app.rates.take(caller.id.as_str()) {
+        Ok(counted) => counted,
         Err(problem) => return problem.into_response(),
     };
     if let Some(scope) = needed.filter(|scope| !caller.may(*scope)) {
         app.keys.count_refusal(Cause::Scope);
         let detail = format!("this route needs the scope `{scope}`, which the key `{}` does not have", caller.name);
-        return taken.on(Problem::new(&FORBIDDEN, detail).into_response());
+        return counted.on(Problem::new(&FORBIDDEN, detail).into_response());
     }
     request.extensions_mut().insert(caller);
-    taken.on(next.run(request).await)
+    counted.on(next.run(request).await)
 }
 
 /// The token that a request presents.
@@ -182,7 +182,7 @@ impl From<Denied> for Problem {
                 Self::new(&super::problem::RATE_LIMITED, "too many unknown keys are tried at this server")
                     .retry_after(1)
             }
-            refused => Self::unauthenticated(refused),
+            refused => Self::unauthenticated(refused.to_string()),
         }
     }
 }

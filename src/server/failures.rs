@@ -74,7 +74,7 @@ impl From<AccessError> for Problem {
         let text = error.to_string();
         match error {
             AccessError::Input(faults) => {
-                let fault = |fault: &crate::access::InputFault| Fault::at(&pointer(fault.field), &fault.why);
+                let fault = |fault: &crate::access::InputFault| Fault::at(&pointer(fault.field), fault.why.to_string());
                 Self::of_faults(&INVALID, faults.iter().map(fault).collect())
             }
             AccessError::Lacks(_) | AccessError::OtherAccount => Self::new(&FORBIDDEN, text),
@@ -86,7 +86,7 @@ impl From<AccessError> for Problem {
 
 /// A fault of a webhook's input.
 pub(super) fn at_field(fault: &InputFault) -> Fault {
-    Fault::at(&pointer(&fault.field), fault)
+    Fault::at(&pointer(&fault.field), fault.to_string())
 }
 
 /// The JSON pointer of a field: `events[0]` is `/events/0`.

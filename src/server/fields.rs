@@ -75,7 +75,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Adds a fault at a member, or at the object itself if `name` is empty.
-    pub(super) fn fault(&mut self, name: &str, detail: impl ToString) {
+    pub(super) fn fault(&mut self, name: &str, detail: impl Into<String>) {
         let pointer = if name.is_empty() { self.at.clone() } else { self.pointer(name) };
         self.faults.push(Fault::at(&pointer, detail));
     }
@@ -96,13 +96,13 @@ impl<'a> Fields<'a> {
         match self.raw(name) {
             Member::Absent => Member::Absent,
             Member::Null => Member::Null,
-            Member::Value(value) => match serde_json::from_str(value.get()) {
-                Ok(value) => Member::Value(value),
-                Err(_) => {
-                    self.fault(name, format_args!("must be {expected}"));
-                    Member::Absent
+            Member::Value(value) => {
+                if let Ok(value) = serde_json::from_str(value.get()) {
+                    return Member::Value(value);
                 }
-            },
+                self.fault(name, format!("must be {expected}"));
+                Member::Absent
+            }
         }
     }
 
@@ -114,7 +114,7 @@ impl<'a> Fields<'a> {
     /// A text that is parsed. Its error's text is the fault.
     pub(super) fn parsed<T: std::str::FromStr<Err: fmt::Display>>(&mut self, name: &'static str) -> Option<T> {
         let text = self.text(name)?;
-        text.parse().map_err(|error: T::Err| self.fault(name, error)).ok()
+        text.parse().map_err(|error: T::Err| self.fault(name, error.to_string())).ok()
     }
 
     /// Whether a fault was found at this member or below it.

@@ -40,7 +40,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 pub(super) struct Health {
     /// Whether all checks hold.
     ok: bool,
-    /// What was checked.
+    /// The checks that were made.
     checks: Vec<HealthCheck>,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct HealthCheck {
     error: Option<&'static str>,
 }
 
-/// What Redis said last, and when.
+/// The last answer of Redis, and its time.
 #[derive(Default)]
 pub(super) struct RedisHealth(Mutex<Option<(Instant, bool)>>);
 
@@ -140,7 +140,7 @@ pub(super) async fn documentation(State(app): State<Shared>) -> Response {
     page(app.pages.docs.clone())
 }
 
-/// What a problem means, and what to do.
+/// The meaning of a problem, and the next step.
 #[utoipa::path(
     get, operation_id = "getProblem", path = "/problems/{name}", tag = "server", security(()),
     params(("name" = String, Path, description = "The last part of a problem's `type`")),

@@ -34,13 +34,11 @@ pub(super) async fn outer(State(app): State<Shared>, request: Request, next: Nex
         if let Err(problem) = judge_head(&request, app.settings.header_max_bytes) {
             return problem.into_response();
         }
-        match timeout(within, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => {
-                tracing::warn!("the server gave a request up at its time limit");
-                Problem::new(&OUTCOME_UNKNOWN, "the server did not finish in time").retry_after(1).into_response()
-            }
+        if let Ok(response) = timeout(within, next.run(request)).await {
+            return response;
         }
+        tracing::warn!("the server gave a request up at its time limit");
+        Problem::new(&OUTCOME_UNKNOWN, "the server did not finish in time").retry_after(1).into_response()
     };
     let response = answered.instrument(span.clone()).await;
     let mut response = finish(response, &id);
@@ -48,7 +46,7 @@ pub(super) async fn outer(State(app): State<Shared>, request: Request, next: Nex
         *response.body_mut() = Body::empty();
     }
     tracing::debug!(
-        parent: &span, %method, status = response.status().as_u16(), duration_ms = began.elapsed().as_millis() as u64,
+        parent: &span, %method, status = response.status().as_u16(), duration_ms = %began.elapsed().as_millis(),
         "answered"
     );
     let id = HeaderValue::from_str(&id).expect("a UUID");

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    HeaderName, HeaderValue, StatusCode,
     header::{CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
@@ -143,13 +143,13 @@ pub(super) struct Fault {
 
 impl Fault {
     /// A fault in the body, at a JSON pointer such as `/events/0`.
-    pub(super) fn at(pointer: &str, detail: impl ToString) -> Self {
-        Self { pointer: Some(format!("#{pointer}")), parameter: None, detail: detail.to_string() }
+    pub(super) fn at(pointer: &str, detail: impl Into<String>) -> Self {
+        Self { pointer: Some(format!("#{pointer}")), parameter: None, detail: detail.into() }
     }
 
     /// A fault in the query.
-    pub(super) fn of_parameter(name: &str, detail: impl ToString) -> Self {
-        Self { pointer: None, parameter: Some(name.to_owned()), detail: detail.to_string() }
+    pub(super) fn of_parameter(name: &str, detail: impl Into<String>) -> Self {
+        Self { pointer: None, parameter: Some(name.to_owned()), detail: detail.into() }
     }
 }
 
@@ -162,7 +162,7 @@ pub(super) struct Problem {
     errors: Vec<Fault>,
     /// The present revision of a webhook.
     revision: Option<u64>,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// The body of every answer that is not a success (RFC 9457, `application/problem+json`).
@@ -191,8 +191,8 @@ pub(super) struct ProblemJson<'a> {
 }
 
 impl Problem {
-    pub(super) fn new(kind: &'static Kind, detail: impl ToString) -> Self {
-        Self { kind, detail: detail.to_string(), errors: Vec::new(), revision: None, headers: HeaderMap::new() }
+    pub(super) fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), errors: Vec::new(), revision: None, headers: Vec::new() }
     }
 
     /// The problem of an input with faults.
@@ -212,7 +212,7 @@ impl Problem {
         Self::new(&METHOD_NOT_ALLOWED, "this path does not take this method; the header Allow has those it takes")
     }
 
-    pub(super) fn unauthenticated(detail: impl ToString) -> Self {
+    pub(super) fn unauthenticated(detail: impl Into<String>) -> Self {
         Self::new(&UNAUTHENTICATED, detail).with(WWW_AUTHENTICATE, "Bearer")
     }
 
@@ -221,19 +221,19 @@ impl Problem {
         Self::new(&INTERNAL, "the request met a fault of this server, which is in its log under this requestId")
     }
 
-    pub(super) fn malformed(detail: impl ToString) -> Self {
+    pub(super) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(&MALFORMED, detail)
     }
 
     /// The same problem with a header. The value is written here, not by a client.
-    pub(super) fn with(mut self, name: HeaderName, value: impl ToString) -> Self {
-        let value = HeaderValue::from_str(&value.to_string()).expect("a header's text");
-        self.headers.insert(name, value);
+    pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        let value = HeaderValue::from_str(&value.into()).expect("a header's text");
+        self.headers.push((name, value));
         self
     }
 
     pub(super) fn retry_after(self, seconds: u64) -> Self {
-        self.with(RETRY_AFTER, seconds)
+        self.with(RETRY_AFTER, seconds.to_string())
     }
 
     /// The same problem with the present revision.
@@ -249,7 +249,7 @@ impl Problem {
         let json = ProblemJson { r#type, title, status: *status, request_id, detail, errors, revision: *revision };
         let mut response = Response::new(Body::from(serde_json::to_vec(&json).expect("plain JSON")));
         *response.status_mut() = StatusCode::from_u16(*status).expect("a constant status");
-        *response.headers_mut() = headers.clone();
+        response.headers_mut().extend(headers.iter().cloned());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         response
     }

@@ -63,7 +63,7 @@ impl Query {
     /// A parameter's value, parsed. Its error's text is the fault.
     pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, name: &'static str) -> Option<T> {
         let text = self.text(name)?;
-        text.parse().map_err(|error: T::Err| self.faults.push(Fault::of_parameter(name, error))).ok()
+        text.parse().map_err(|error: T::Err| self.faults.push(Fault::of_parameter(name, error.to_string()))).ok()
     }
 
     /// One of these values.
@@ -72,7 +72,7 @@ impl Query {
         let found = values.iter().find(|(known, _)| *known == text).map(|(_, value)| *value);
         if found.is_none() {
             let known: Vec<_> = values.iter().map(|(known, _)| *known).collect();
-            self.faults.push(Fault::of_parameter(name, format_args!("must be {}", known.join(" or "))));
+            self.faults.push(Fault::of_parameter(name, format!("must be {}", known.join(" or "))));
         }
         found
     }
@@ -86,8 +86,7 @@ impl Query {
     pub(super) fn part(&mut self) -> Part {
         let limit = self.text("limit").map(|text| text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)));
         if limit == Some(None) {
-            self.faults
-                .push(Fault::of_parameter("limit", format_args!("must be a whole number from 1 to {LIMIT_MAX}")));
+            self.faults.push(Fault::of_parameter("limit", format!("must be a whole number from 1 to {LIMIT_MAX}")));
         }
         let after = self.text("after").map(|cursor| position(&cursor));
         if after == Some(None) {

@@ -53,17 +53,12 @@ impl Rates {
     /// # Errors
     /// `rate-limited` if the key made too many.
     pub(super) fn take(&self, key: &str) -> Result<Taken, Problem> {
-        match self.requests.check_key(&key.to_owned()) {
-            Ok(state) => Ok(self.taken(state.remaining_burst_capacity())),
-            Err(_) => {
-                let taken = self.taken(0);
-                let detail = format!("a key may make {} requests a second at this server", self.per_second);
-                let problem = Problem::new(&RATE_LIMITED, detail).retry_after(1);
-                let left = taken.left.to_str().unwrap_or_default().to_owned();
-                let policy = taken.policy.to_str().unwrap_or_default().to_owned();
-                Err(problem.with(POLICY, policy).with(LEFT, left))
-            }
+        if let Ok(state) = self.requests.check_key(&key.to_owned()) {
+            return Ok(self.taken(state.remaining_burst_capacity()));
         }
+        let detail = format!("a key may make {} requests a second at this server", self.per_second);
+        let [policy, left] = self.fields(0);
+        Err(Problem::new(&RATE_LIMITED, detail).retry_after(1).with(POLICY, policy).with(LEFT, left))
     }
 
     /// Counts a test of a webhook.
@@ -88,15 +83,17 @@ impl Rates {
             return Ok(());
         }
         let detail = format!("a webhook may be tested {} times in 10 s", self.tests_per_10s);
-        Err(Problem::new(&RATE_LIMITED, detail).retry_after((TESTS_OVER - since_oldest).as_secs() + 1))
+        Err(Problem::new(&RATE_LIMITED, detail).retry_after(TESTS_OVER.saturating_sub(since_oldest).as_secs() + 1))
     }
 
     fn taken(&self, left: u32) -> Taken {
-        let text = |text: String| HeaderValue::from_str(&text).expect("a header's text");
-        Taken {
-            policy: text(format!("\"requests\";q={};w=1", self.per_second)),
-            left: text(format!("\"requests\";r={left};t=1")),
-        }
+        let [policy, left] = self.fields(left).map(|text| HeaderValue::from_str(&text).expect("a header's text"));
+        Taken { policy, left }
+    }
+
+    /// The texts of `RateLimit-Policy` and `RateLimit`.
+    fn fields(&self, left: u32) -> [String; 2] {
+        [format!("\"requests\";q={};w=1", self.per_second), format!("\"requests\";r={left};t=1")]
     }
 }
 

@@ -103,7 +103,7 @@ pub(super) async fn enqueue(
         event = event.with_traceparent(traceparent);
     }
     let keyed = key.as_ref().map(|key| Keyed { key, body: &held.bytes });
-    let accepted = app.producer.accept(&account, &[event], keyed).await.map_err(|error| of_one(error))?;
+    let accepted = app.producer.accept(&account, &[event], keyed).await.map_err(of_one)?;
     let Accepted { ids, repeated } = accepted;
     let id = ids.into_iter().next().ok_or_else(Problem::internal)?;
     Ok(accepted_as(&Enqueued { id }, repeated))
@@ -214,13 +214,13 @@ fn event_of(app: &Shared, body: &Bytes, event: &RawValue, index: usize) -> Resul
 }
 
 fn envelope_faults(at: &str, faults: &[EnvelopeFault]) -> Vec<Fault> {
-    faults.iter().map(|fault| Fault::at(&format!("{at}{}", fault.pointer()), fault)).collect()
+    faults.iter().map(|fault| Fault::at(&format!("{at}{}", fault.pointer()), fault.to_string())).collect()
 }
 
 fn of_one(error: AcceptError) -> Problem {
     match error {
-        AcceptError::Refused(faulty) => {
-            let faults = faulty.iter().flat_map(|event| envelope_faults("", &event.faults)).collect();
+        AcceptError::Refused(events) => {
+            let faults = events.iter().flat_map(|event| envelope_faults("", &event.faults)).collect();
             Problem::of_faults(&INVALID_ENVELOPE, faults)
         }
         error => of_batch(error),
@@ -229,13 +229,13 @@ fn of_one(error: AcceptError) -> Problem {
 
 fn of_batch(error: AcceptError) -> Problem {
     match error {
-        AcceptError::Refused(faulty) => {
-            let faults = faulty
+        AcceptError::Refused(events) => {
+            let faults = events
                 .iter()
                 .flat_map(|event| envelope_faults(&format!("/events/{}/envelope", event.index), &event.faults));
             Problem::of_faults(&INVALID_ENVELOPE, faults.collect())
         }
-        error @ AcceptError::TooMuch { .. } => Problem::new(&TOO_LARGE, error),
+        error @ AcceptError::TooMuch { .. } => Problem::new(&TOO_LARGE, error.to_string()),
         AcceptError::KeyReused => Problem::new(
             &IDEMPOTENCY_KEY_REUSED,
             "the Idempotency-Key was used within the last 24 h for a request with another body or webhook-id",

@@ -156,7 +156,7 @@ pub(super) async fn redeliver(
     };
     let done = app.webhooks.redeliver_some(&account, id, &which, until.flatten().as_deref()).await;
     let done = done.map_err(|error| match error {
-        WebhooksError::Position(_) => Problem::of_faults(&INVALID, vec![Fault::at("/until", error)]),
+        WebhooksError::Position(_) => Problem::of_faults(&INVALID, vec![Fault::at("/until", error.to_string())]),
         error => error.into(),
     })?;
     log_change(&caller, Some(&account), "failed deliveries redelivered", &id.to_string(), "");
