@@ -79,6 +79,24 @@ struct Schema<'a> {
     example: String,
 }
 
+/// The filters of the templates.
+#[expect(unreachable_pub, reason = "the macro makes it so")]
+mod filters {
+    use askama::filters::{Html, Safe, escape};
+
+    /// A text as HTML, in which parts between backticks are code.
+    #[askama::filter_fn]
+    pub(super) fn code(text: impl std::fmt::Display, _: &dyn askama::Values) -> askama::Result<Safe<String>> {
+        let text = escape(text, Html)?.to_string();
+        let parts = text.split('`').enumerate();
+        Ok(Safe(
+            parts
+                .map(|(at, part)| if at % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() })
+                .collect(),
+        ))
+    }
+}
+
 /// The documentation as a page.
 pub(super) fn page(document: &OpenApi) -> String {
     let document = serde_json::to_value(document).expect("plain JSON");

@@ -1,4 +1,5 @@
-//! What every request passes: an id, the limits of its head, a time limit, and the form of an answer that is no success.
+//! Every request passes here: it gets an id, the limits of its head and a time limit, and an answer that is no success
+//! gets its form.
 
 use std::any::Any;
 

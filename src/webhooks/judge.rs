@@ -10,6 +10,7 @@ use crate::domain::{
     address::AllowList,
     event::Catalogue,
     header::{self, HeaderRefusal},
+    text::nearest,
     url::{EndpointUrl, UrlRefusal},
     webhook::{DESCRIPTION_MAX, is_description},
 };
@@ -34,10 +35,12 @@ pub enum FieldRefusal {
     #[error(transparent)]
     Header(#[from] HeaderRefusal),
     /// An event type is unknown.
-    #[error("the event type `{given}` is not in the catalogue, which has: {known}")]
+    #[error("the event type `{given}` is not in the catalogue{}", meant_or_known(.nearest.as_deref(), known))]
     Event {
         /// The event type that was given.
         given: String,
+        /// The event type that was probably meant.
+        nearest: Option<String>,
         /// The event types of the catalogue.
         known: String,
     },
@@ -47,6 +50,14 @@ pub enum FieldRefusal {
     /// The description is refused.
     #[error("the description is longer than {DESCRIPTION_MAX} characters, or contains control characters")]
     Description,
+}
+
+/// The end of the sentence about an unknown event type.
+fn meant_or_known(nearest: Option<&str>, known: &str) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean `{nearest}`?"),
+        None => format!(", which has: {known}"),
+    }
 }
 
 /// A value, or all its faults.
@@ -78,7 +89,8 @@ pub(super) fn events(events: &[String], catalogue: &Catalogue) -> Checked<Vec<St
     let faults: Vec<InputFault> = unknown
         .map(|(index, given)| {
             let known = catalogue.names().collect::<Vec<_>>().join(", ");
-            fault(format!("events[{index}]"), FieldRefusal::Event { given: given.clone(), known })
+            let nearest = nearest(given, catalogue.names()).map(str::to_owned);
+            fault(format!("events[{index}]"), FieldRefusal::Event { given: given.clone(), nearest, known })
         })
         .collect();
     match (&faults[..], events) {

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,7 +14,8 @@ use crate::{
         account::AccountId,
         delivery::Delivery,
         event::{EnvelopeFacts, EventId, TEST_EVENT},
-        log_entry::{LogEntry, timestamp},
+        log_entry::LogEntry,
+        new_event::NewEvent,
         url::EndpointUrl,
         webhook::{Webhook, WebhookId},
     },
@@ -71,7 +73,7 @@ impl Webhooks {
         let event_id: EventId = format!("test-{}", uuid::Uuid::now_v7()).parse().expect("fits");
         let delivery = Delivery::first(&event_id, account, id, None);
         let body = test_envelope(now);
-        let request = Request::to_webhook(&self.vault, (account, &webhook), &event_id, now.timestamp(), body.into())?;
+        let request = Request::to_webhook(&self.vault, (account, &webhook), &event_id, now.timestamp(), body)?;
         let (hidden, sent) = shown(&webhook, &request);
         let (met, seen) = sender.attempt_seeing(request).await?;
         let facts = EnvelopeFacts { event: TEST_EVENT.to_owned(), identifiers: Vec::new() };
@@ -121,13 +123,9 @@ impl fmt::Debug for ReceivedResponse {
 }
 
 /// The test event, as promised to customers.
-fn test_envelope(now: DateTime<Utc>) -> String {
-    serde_json::to_string_pretty(&serde_json::json!({
-        "event": TEST_EVENT,
-        "timestamp": timestamp(now),
-        "data": { "message": "This is a test webhook from TalentLynk." },
-    }))
-    .expect("plain JSON")
+fn test_envelope(now: DateTime<Utc>) -> Bytes {
+    let data = serde_json::json!({ "message": "This is a test webhook from TalentLynk." });
+    NewEvent::new(TEST_EVENT, now, &data).expect("plain JSON").envelope
 }
 
 #[cfg(test)]
@@ -137,7 +135,7 @@ mod tests {
     #[test]
     fn the_test_event_is_the_promised_one_word_for_word() {
         let envelope: serde_json::Value =
-            serde_json::from_str(&test_envelope("2026-03-26T14:35:00Z".parse().unwrap())).unwrap();
+            serde_json::from_slice(&test_envelope("2026-03-26T14:35:00Z".parse().unwrap())).unwrap();
         assert_eq!(
             envelope,
             serde_json::json!({

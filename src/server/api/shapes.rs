@@ -123,7 +123,7 @@ pub(super) struct BatchEvent {
     /// W3C trace context.
     #[schema(required = false)]
     traceparent: String,
-    /// What is delivered, byte for byte as it is written here.
+    /// The event, which is delivered byte for byte as it is written here.
     #[schema(value_type = Envelope)]
     envelope: Box<RawValue>,
 }
