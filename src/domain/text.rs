@@ -32,10 +32,14 @@ pub fn seconds(duration: Duration) -> String {
 
 /// The known name nearest to `name`, with at most one typing mistake for every three letters.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let name = name.to_lowercase();
+    let slips_max = |known: &str| (known.chars().count() / 3).max(1);
+    // The comparison takes memory for the product of both lengths, and a client chooses the name.
+    let is_near = |known: &str| name.len() <= 4 * (known.chars().count() + slips_max(known));
+    let slips = |known| strsim::damerau_levenshtein(&name.to_lowercase(), known);
     known
-        .map(|known| (strsim::damerau_levenshtein(&name, known), known))
-        .filter(|(slips, known)| *slips <= (known.chars().count() / 3).max(1))
+        .filter(|known| is_near(known))
+        .map(|known| (slips(known), known))
+        .filter(|(slips, known)| *slips <= slips_max(known))
         .min()
         .map(|(_, known)| known)
 }
@@ -64,5 +68,17 @@ mod tests {
             let text = seconds(Duration::from_millis(ms));
             assert!(text.starts_with(words) && !text.contains('.'), "{ms} ms: {text}");
         }
+    }
+
+    #[test]
+    fn a_nearest_name_is_found_and_a_huge_one_is_not_compared() {
+        let nearest_of = |name: &str| nearest(name, ["url", "événements"].into_iter());
+        for (name, found) in
+            [("URL", Some("url")), ("urls", Some("url")), ("évènement", Some("événements")), ("u", None)]
+        {
+            assert_eq!(nearest_of(name), found, "{name}");
+        }
+        // The comparison alone would take a gigabyte.
+        assert_eq!(nearest_of(&"x".repeat(10 << 20)), None);
     }
 }
