@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::problem::{Problem, RATE_LIMITED};
-use crate::domain::webhook::WebhookId;
+use crate::domain::{account::AccountId, webhook::WebhookId};
 
 /// The time over which tests are counted.
 const TESTS_OVER: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ pub(super) struct Rates {
     requests: RateLimiter<String, HashMapStateStore<String>, DefaultClock, StateInformationMiddleware>,
     per_second: NonZeroU32,
     /// The times of each webhook's latest tests, oldest first.
-    tests: Mutex<HashMap<WebhookId, VecDeque<Instant>>>,
+    tests: Mutex<HashMap<(AccountId, WebhookId), VecDeque<Instant>>>,
     tests_per_10s: usize,
 }
 
@@ -61,17 +61,18 @@ impl Rates {
         Err(Problem::new(&RATE_LIMITED, detail).retry_after(1).with(POLICY, policy).with(LEFT, left))
     }
 
-    /// Counts a test of a webhook.
+    /// Counts a test of an account's webhook. A key of another account that knows the webhook's id takes none of its
+    /// tests.
     ///
     /// # Errors
     /// `rate-limited` if it was tested too often.
-    pub(super) fn take_test(&self, webhook: WebhookId) -> Result<(), Problem> {
+    pub(super) fn take_test(&self, account: &AccountId, webhook: WebhookId) -> Result<(), Problem> {
         let now = Instant::now();
         let mut tests = self.tests.lock();
         if tests.len() > TESTS_REMEMBERED {
             tests.retain(|_, times| times.back().is_some_and(|last| now.duration_since(*last) < TESTS_OVER));
         }
-        let times = tests.entry(webhook).or_default();
+        let times = tests.entry((account.clone(), webhook)).or_default();
         if times.len() < self.tests_per_10s {
             times.push_back(now);
             return Ok(());
@@ -117,16 +118,18 @@ mod tests {
     async fn a_webhook_gets_its_tests_in_any_ten_seconds_and_no_more() {
         let rates = Rates::new(1, 2);
         let [one, other] = [1, 2].map(|id| WebhookId::new(uuid::Uuid::from_u128(id)));
+        let [acme, globex]: [AccountId; 2] = ["acme", "globex"].map(|account| account.parse().unwrap());
         let wait = |seconds| tokio::time::advance(Duration::from_secs(seconds));
-        assert!(rates.take_test(one).is_ok());
+        assert!(rates.take_test(&acme, one).is_ok());
         wait(6).await;
-        assert!(rates.take_test(one).is_ok());
-        assert_eq!(rates.take_test(one).unwrap_err().kind, &RATE_LIMITED);
-        assert!(rates.take_test(other).is_ok(), "another webhook has its own");
+        assert!(rates.take_test(&acme, one).is_ok());
+        assert_eq!(rates.take_test(&acme, one).unwrap_err().kind, &RATE_LIMITED);
+        assert!(rates.take_test(&acme, other).is_ok(), "another webhook has its own");
+        assert!(rates.take_test(&globex, one).is_ok(), "another account takes none of them");
         wait(4).await;
-        assert!(rates.take_test(one).is_ok(), "the first test is ten seconds ago");
-        assert!(rates.take_test(one).is_err());
+        assert!(rates.take_test(&acme, one).is_ok(), "the first test is ten seconds ago");
+        assert!(rates.take_test(&acme, one).is_err());
         wait(6).await;
-        assert!(rates.take_test(one).is_ok());
+        assert!(rates.take_test(&acme, one).is_ok());
     }
 }

@@ -322,7 +322,7 @@ pub(super) async fn test(
 ) -> Result<Response, Problem> {
     query.end()?;
     no_members(&app, request).await?;
-    app.rates.take_test(id)?;
+    app.rates.take_test(&account, id)?;
     let tested = app.webhooks.test(&app.sender, &account, id).await?;
     log_change(&caller, Some(&account), "webhook tested", &id.to_string(), "");
     Ok(json(StatusCode::OK, &tested))
