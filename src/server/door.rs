@@ -94,7 +94,8 @@ pub(super) async fn enter(State(app): State<Shared>, mut request: Request, next:
 /// The token that a request presents.
 fn presented(app: &Shared, request: &Request) -> Result<String, Problem> {
     let query = request.uri().query().unwrap_or_default();
-    if url::form_urlencoded::parse(query.as_bytes()).any(|(_, value)| value.starts_with(PREFIX)) {
+    let has_key = |text: &str| text.split(' ').any(|word| word.starts_with(PREFIX));
+    if url::form_urlencoded::parse(query.as_bytes()).any(|(name, value)| has_key(&name) || has_key(&value)) {
         app.keys.count_refusal(Cause::InQuery);
         return Err(Problem::unauthenticated(
             "a key in the URL is refused, because URLs are logged: revoke this key, and send another one in the \
