@@ -1,5 +1,7 @@
 //! Deliveries that are kept beside the queue: held and failed ones, their envelopes, and redelivering.
 
+use std::str::FromStr;
+
 use axum::{
     extract::{FromRequestParts, Request, State},
     response::Response,
@@ -21,6 +23,17 @@ use crate::{
     },
     webhooks::{FailedDelivery, HeldDelivery, Redelivery, WebhooksError, Which},
 };
+
+/// A time that a client gives.
+struct Time(DateTime<Utc>);
+
+impl FromStr for Time {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self).map_err(|_| "must be a time such as `2026-03-26T14:32:00Z` (RFC 3339)")
+    }
+}
 
 /// The delivery of the path.
 pub(super) struct DeliveryId(String);
@@ -72,7 +85,7 @@ pub(super) async fn failed(
     headers: HeaderMap,
     mut query: Query,
 ) -> Result<Response, Problem> {
-    let since = query.parsed("since");
+    let since = query.parsed("since").map(|Time(since)| since);
     let part = query.part();
     query.end()?;
     let page = app.webhooks.failed(&account, id, since, part.after.as_deref(), part.limit).await?;
@@ -138,7 +151,7 @@ pub(super) async fn redeliver(
     query.end()?;
     let held = body::read(&app, request, app.settings.body_max_bytes, &[JSON]).await?;
     let mut fields = Fields::of_body(&held.bytes)?;
-    let (one, since) = (fields.text("delivery"), fields.parsed::<DateTime<Utc>>("since"));
+    let (one, since) = (fields.text("delivery"), fields.parsed("since").map(|Time(since)| since));
     let all = fields.read("all", "true").value().unwrap_or(false);
     let until = fields.text("until").map(|cursor| position(&cursor));
     if until == Some(None) {
