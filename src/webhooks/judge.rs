@@ -34,12 +34,10 @@ pub enum FieldRefusal {
     /// The token, or the header's name or value, is refused.
     #[error(transparent)]
     Header(#[from] HeaderRefusal),
-    /// An event type is unknown.
-    #[error("the event type `{given}` is not in the catalogue{}", meant_or_known(.nearest.as_deref(), known))]
+    /// An event type is unknown. The text does not quote it, because a secret may have been pasted there.
+    #[error("this event type is not in the catalogue; {}", advice(nearest.as_deref(), known))]
     Event {
-        /// The event type that was given.
-        given: String,
-        /// The event type that was probably meant.
+        /// The event type of the catalogue that may have been meant.
         nearest: Option<String>,
         /// The event types of the catalogue.
         known: String,
@@ -50,14 +48,6 @@ pub enum FieldRefusal {
     /// The description is refused.
     #[error("the description is longer than {DESCRIPTION_MAX} characters, or contains control characters")]
     Description,
-}
-
-/// The end of the sentence about an unknown event type.
-fn meant_or_known(nearest: Option<&str>, known: &str) -> String {
-    match nearest {
-        Some(nearest) => format!("; did you mean `{nearest}`?"),
-        None => format!(", which has: {known}"),
-    }
 }
 
 /// A value, or all its faults.
@@ -90,7 +80,7 @@ pub(super) fn events(events: &[String], catalogue: &Catalogue) -> Checked<Vec<St
         .map(|(index, given)| {
             let known = catalogue.names().collect::<Vec<_>>().join(", ");
             let nearest = nearest(given, catalogue.names()).map(str::to_owned);
-            fault(format!("events[{index}]"), FieldRefusal::Event { given: given.clone(), nearest, known })
+            fault(format!("events[{index}]"), FieldRefusal::Event { nearest, known })
         })
         .collect();
     match (&faults[..], events) {
@@ -122,6 +112,10 @@ pub(super) fn description(description: String) -> Checked<String> {
     } else {
         Err(vec![fault("description", FieldRefusal::Description)])
     }
+}
+
+fn advice(nearest: Option<&str>, known: &str) -> String {
+    nearest.map_or_else(|| format!("it has: {known}"), |nearest| format!("did you mean `{nearest}`?"))
 }
 
 fn fault(field: impl Into<String>, why: impl Into<FieldRefusal>) -> InputFault {

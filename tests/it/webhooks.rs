@@ -89,7 +89,7 @@ async fn all_faults_of_an_input_are_answered_at_once_each_at_its_field() {
     };
     let new = NewWebhook {
         url: "http://example.com/".to_owned(),
-        events: events(&["no.such", "transcript.created", "nor.this"]),
+        events: events(&["no.such", "transcript.created", "transcript.create"]),
         authentication: header("Cookie", ""),
         description: "x".repeat(201),
         active: true,
@@ -97,8 +97,8 @@ async fn all_faults_of_an_input_are_answered_at_once_each_at_its_field() {
     let of_new = faults(here.webhooks.add(&account_id("acme"), new).await);
     let expected = [
         ("url", "must begin with https://"),
-        ("events[0]", "`no.such` is not in the catalogue"),
-        ("events[2]", "`nor.this` is not in the catalogue"),
+        ("events[0]", "not in the catalogue; it has: transcript.created"),
+        ("events[2]", "not in the catalogue; did you mean `transcript.created`?"),
         ("authentication.name", "cookie is reserved"),
         ("authentication.value", "the header value is empty"),
         ("description", "longer than 200 characters"),
