@@ -4,6 +4,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use chrono::DateTime;
 use http::{HeaderMap, StatusCode};
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -11,14 +12,17 @@ use utoipa::ToSchema;
 
 use crate::{
     access::{NewLink, NewTheme, SessionView, WhichSession},
-    domain::{page::Page, portal::PortalAccess},
+    domain::{
+        page::{NotAPosition, Page},
+        portal::PortalAccess,
+    },
     server::{
         Shared,
         answer::{json, read},
         body::{self, JSON},
         door::{Account, Who},
         fields::{Fields, Member},
-        problem::{Fault, INVALID, Problem},
+        problem::{Fault, INVALID, INVALID_QUERY, Problem},
         query::{Query, opaque},
     },
 };
@@ -116,11 +120,19 @@ pub(super) async fn sessions(
 ) -> Result<Response, Problem> {
     let part = query.part();
     query.end()?;
+    if part.after.as_deref().is_some_and(|after| !is_position(after)) {
+        return Err(Problem::of_faults(&INVALID_QUERY, vec![Fault::of_parameter("after", NotAPosition)]));
+    }
     let all = app.portal.sessions(&account).await?;
     let position = |session: &SessionView| format!("{}/{}", session.expires_at, session.id);
     let rest =
         all.into_iter().skip_while(|session| part.after.as_ref().is_some_and(|after| position(session) <= *after));
     Ok(read(&headers, &opaque(Page::first(rest, part.limit, position))))
+}
+
+/// Whether this is a position in a list of sessions: the end of one, and its id.
+fn is_position(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(end, id)| DateTime::parse_from_rfc3339(end).is_ok() && !id.contains('/'))
 }
 
 /// Ends all portal sessions of an account at once, and its unused links.
