@@ -16,6 +16,9 @@ use utoipa::ToSchema;
 /// The media type of a problem.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
+/// The most faults that one answer names, so that a body of many faults has no answer of a hundred times its size.
+const FAULTS_MAX: usize = 500;
+
 /// A kind of problem.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Kind {
@@ -107,8 +110,8 @@ kinds! {
         "The bodies in hand reach server.max_bytes, or the test could not be made from this server. Nothing was changed."
         "Send the request again after the seconds that Retry-After names."
     STORE_UNREACHABLE "store-unreachable" 503 "The queue's store is out of reach"
-        "Redis does not answer, or refuses this server. An event was certainly not accepted."
-        "Send the request again later, with the same id or Idempotency-Key."
+        "Redis does not answer, or refuses this server. An event was certainly not accepted; another change may have been made."
+        "Send an event again later, with the same id or Idempotency-Key. Before another change, read again what it changes."
     STORE_FULL "store-full" 503 "The queue's store is full"
         "Redis has reached its limit of memory. An event was certainly not accepted."
         "Send the request again when the workers have drained the queue."
@@ -195,12 +198,14 @@ impl Problem {
         Self { kind, detail: detail.into(), errors: Vec::new(), revision: None, headers: Vec::new() }
     }
 
-    /// The problem of an input with faults.
-    pub(super) fn of_faults(kind: &'static Kind, errors: Vec<Fault>) -> Self {
+    /// The problem of an input with faults. It names the first 500.
+    pub(super) fn of_faults(kind: &'static Kind, mut errors: Vec<Fault>) -> Self {
         let detail = match errors.len() {
             1 => "1 place needs a change".to_owned(),
+            count if count > FAULTS_MAX => format!("{count} places need a change; the first {FAULTS_MAX} are named"),
             count => format!("{count} places need a change"),
         };
+        errors.truncate(FAULTS_MAX);
         Self { errors, ..Self::new(kind, detail) }
     }
 
