@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH},
@@ -30,9 +31,13 @@ pub(super) fn typed(status: StatusCode, media_type: &'static str, bytes: impl In
 
 /// The answer to a read. Its entity tag is made from its bytes; 304 if the client has these.
 pub(super) fn read(headers: &HeaderMap, shape: &impl Serialize) -> Response {
-    let bytes = serde_json::to_vec(shape).expect("plain JSON");
+    read_typed(headers, JSON, serde_json::to_vec(shape).expect("plain JSON").into())
+}
+
+/// The same for bytes of this media type.
+pub(super) fn read_typed(headers: &HeaderMap, media_type: &'static str, bytes: Bytes) -> Response {
     let tag = URL_SAFE_NO_PAD.encode(&digest(&SHA256, &bytes).as_ref()[..12]);
-    unless_known(headers, &format!("\"{tag}\""), typed(StatusCode::OK, JSON, bytes))
+    unless_known(headers, &format!("\"{tag}\""), typed(StatusCode::OK, media_type, bytes))
 }
 
 /// The answer to a read of something with a revision, which is its entity tag.

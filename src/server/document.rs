@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use http::header::IF_NONE_MATCH;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        Components, Content, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder, Tag,
-        path::{Operation, PathItem},
+        Components, Content, Header, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder,
+        Tag,
+        path::{Operation, ParameterBuilder, ParameterIn, PathItem},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -81,12 +83,15 @@ pub(super) fn head() -> OpenApi {
         .build()
 }
 
-/// Gives every operation the responses of its problems.
+/// Gives every operation the responses of its problems, and every read 304.
 ///
 /// # Panics
 /// If an operation names a problem that does not exist.
 pub(super) fn complete(document: &mut OpenApi) {
     for (path, item) in &mut document.paths.paths {
+        if let Some(read) = item.get.as_mut().filter(|_| path.starts_with("/v1/")) {
+            has_entity_tag(read);
+        }
         for operation in operations(item) {
             let own = operation.extensions.as_mut().and_then(|all| all.remove(PROBLEMS));
             let own: Vec<String> = own.map_or_else(Vec::new, |names| serde_json::from_value(names).expect("names"));
@@ -106,6 +111,19 @@ pub(super) fn complete(document: &mut OpenApi) {
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+}
+
+/// The answer to every read has an entity tag.
+fn has_entity_tag(read: &mut Operation) {
+    let header = ParameterBuilder::new().name(IF_NONE_MATCH.as_str()).parameter_in(ParameterIn::Header);
+    let header = header.required(Required::False).schema(Some(String::schema()));
+    let header = header.description(Some("The ETag of an answer that the client has"));
+    read.parameters.get_or_insert_default().push(header.build().into());
+    let known = ResponseBuilder::new().description("The client has this answer").build();
+    read.responses.responses.insert("304".to_owned(), RefOr::T(known));
+    if let Some(RefOr::T(found)) = read.responses.responses.get_mut("200") {
+        found.headers.entry("ETag".to_owned()).or_insert_with(|| Header::new(String::schema()).into());
+    }
 }
 
 fn respond(operation: &mut Operation, names: &[&str]) {

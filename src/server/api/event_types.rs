@@ -4,13 +4,13 @@ use axum::{
     extract::{FromRequestParts, State},
     response::Response,
 };
-use http::{HeaderMap, StatusCode, request::Parts};
+use http::{HeaderMap, request::Parts};
 
 use crate::{
     domain::{event::DescribedEventType, page::Page},
     server::{
         Shared,
-        answer::{read, typed},
+        answer::{read, read_typed},
         door::parameter,
         problem::{NO_SUCH_EVENT_TYPE, Problem},
         query::{Query, opaque},
@@ -72,11 +72,12 @@ pub(super) async fn show(
 pub(super) async fn schema(
     State(app): State<Shared>,
     EventName(event): EventName,
+    headers: HeaderMap,
     query: Query,
 ) -> Result<Response, Problem> {
     query.end()?;
     let schema = app.catalogue.schema(&event).ok_or_else(|| unknown(&event))?;
-    Ok(typed(StatusCode::OK, SCHEMA_JSON, serde_json::to_vec(&schema).expect("plain JSON")))
+    Ok(read_typed(&headers, SCHEMA_JSON, serde_json::to_vec(&schema).expect("plain JSON").into()))
 }
 
 fn unknown(event: &str) -> Problem {

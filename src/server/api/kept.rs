@@ -14,7 +14,7 @@ use crate::{
     domain::page::KeptPage,
     server::{
         Shared,
-        answer::{json, read, typed},
+        answer::{json, read, read_typed},
         body::{self, JSON},
         door::{OfWebhook, Who, parameter},
         fields::Fields,
@@ -104,11 +104,12 @@ pub(super) async fn failed_envelope(
     State(app): State<Shared>,
     OfWebhook(account, id): OfWebhook,
     DeliveryId(delivery): DeliveryId,
+    headers: HeaderMap,
     query: Query,
 ) -> Result<Response, Problem> {
     query.end()?;
     let envelope = app.webhooks.failed_envelope(&account, id, &delivery).await?;
-    Ok(typed(StatusCode::OK, JSON, envelope))
+    Ok(read_typed(&headers, JSON, envelope))
 }
 
 /// The envelope of a held delivery, byte for byte.
@@ -123,11 +124,12 @@ pub(super) async fn held_envelope(
     State(app): State<Shared>,
     OfWebhook(account, id): OfWebhook,
     DeliveryId(delivery): DeliveryId,
+    headers: HeaderMap,
     query: Query,
 ) -> Result<Response, Problem> {
     query.end()?;
     let envelope = app.webhooks.held_envelope(&account, id, &delivery).await?;
-    Ok(typed(StatusCode::OK, JSON, envelope))
+    Ok(read_typed(&headers, JSON, envelope))
 }
 
 /// Queues failed deliveries again: one, all, or those since a time.

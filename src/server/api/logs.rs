@@ -29,9 +29,9 @@ const STATUS: [(&str, Status); 2] = [("success", Status::Success), ("failed", St
         ("status" = Option<Status>, Query, description = "Only attempts with this status"),
         ("event" = Option<String>, Query, description = "Only attempts of this event type"),
         ("identifier" = Option<String>, Query, description = "Only attempts of events with this identifier: its value, or `name=value`"),
-        ("limit" = Option<u8>, Query), ("after" = Option<String>, Query), ("If-None-Match" = Option<String>, Header),
+        ("limit" = Option<u8>, Query), ("after" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<LogEntry>), (status = 304, description = "The client has this answer")),
+    responses((status = 200, body = Page<LogEntry>)),
     extensions(("x-problems" = json!(["no-such-webhook"]))),
 )]
 pub(super) async fn of_webhook(
@@ -57,9 +57,9 @@ pub(super) async fn of_webhook(
     params(
         ("account" = String, Path),
         ("identifier" = String, Query, description = "An identifier's value, or `name=value`"),
-        ("limit" = Option<u8>, Query), ("after" = Option<String>, Query), ("If-None-Match" = Option<String>, Header),
+        ("limit" = Option<u8>, Query), ("after" = Option<String>, Query),
     ),
-    responses((status = 200, body = Page<AccountLogEntry>), (status = 304, description = "The client has this answer")),
+    responses((status = 200, body = Page<AccountLogEntry>)),
 )]
 pub(super) async fn of_account(
     State(app): State<Shared>,

@@ -88,7 +88,13 @@ pub(super) async fn add(
         return Ok(json(StatusCode::OK, &app.webhooks.judge_new(&account, new).await?));
     }
     let view = app.webhooks.add(&account, new).await?;
-    log_change(&caller, Some(&account), "webhook added", &view.id.to_string(), "");
+    log_change(
+        &caller,
+        Some(&account),
+        "webhook added",
+        &view.id.to_string(),
+        "url events authentication description active",
+    );
     let mut response = with_revision(json(StatusCode::CREATED, &view), view.revision);
     let place = format!("/v1/accounts/{account}/webhooks/{}", view.id);
     response.headers_mut().insert(LOCATION, HeaderValue::from_str(&place).expect("an account and an id are plain"));
@@ -153,10 +159,9 @@ fn authentication(fields: &mut Fields<'_>) -> Member<NewAuthentication> {
 /// One webhook.
 #[utoipa::path(
     get, operation_id = "getWebhook", path = "/v1/accounts/{account}/webhooks/{id}", tag = "webhooks", security(("key" = ["webhooks:read"])),
-    params(("account" = String, Path), ("id" = String, Path), ("If-None-Match" = Option<String>, Header)),
+    params(("account" = String, Path), ("id" = String, Path)),
     responses(
         (status = 200, body = View, headers(("ETag" = String, description = "The revision"))),
-        (status = 304, description = "It is at the revision in If-None-Match"),
     ),
     extensions(("x-problems" = json!(["no-such-webhook"]))),
 )]
