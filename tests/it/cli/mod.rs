@@ -13,7 +13,7 @@ mod follow;
 mod help;
 mod redis_refuses;
 mod redis_tls;
-mod secrecy;
+pub(crate) mod secrecy;
 mod settings;
 mod test_button;
 mod worker;

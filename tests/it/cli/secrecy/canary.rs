@@ -7,36 +7,36 @@ use base64::{
 
 use crate::support::*;
 
-pub(super) const TOKEN: &str = "tok-Zq8vN3xW7rT5-bearer";
-pub(super) const VALUE: &str = "val-Hy2kP9sL4mB6-header";
+pub(crate) const TOKEN: &str = "tok-Zq8vN3xW7rT5-bearer";
+pub(crate) const VALUE: &str = "val-Hy2kP9sL4mB6-header";
 /// The path of a customer's URL may be a secret capability.
-pub(super) const CAPABILITY: &str = "/cap-Xw4jD8fG1nC3-path";
+pub(crate) const CAPABILITY: &str = "/cap-Xw4jD8fG1nC3-path";
 /// The query may be one as well.
-pub(super) const QUERY: &str = "qry-Lm7tR2vB9kE5-query";
+pub(crate) const QUERY: &str = "qry-Lm7tR2vB9kE5-query";
 /// The password of Redis.
-pub(super) const PASSWORD: &str = "pas-Qd6hJ3yU8oF1-redis";
+pub(crate) const PASSWORD: &str = "pas-Qd6hJ3yU8oF1-redis";
 
 /// The output of the program.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// Answers that show a webhook's settings, including its URL.
-    pub(super) answered: String,
+    pub(crate) answered: String,
     /// All other answers.
-    pub(super) printed: String,
+    pub(crate) printed: String,
     /// Standard error: log lines and errors.
-    pub(super) logged: String,
+    pub(crate) logged: String,
 }
 
 impl Seen {
     /// Takes an answer that shows a webhook's settings.
-    pub(super) fn answer(&mut self, output: &Output) -> Option<i32> {
+    pub(crate) fn answer(&mut self, output: &Output) -> Option<i32> {
         self.answered += &output.stdout;
         self.logged += &output.stderr;
         output.code
     }
 
     /// Takes any other answer.
-    pub(super) fn take(&mut self, output: &Output) -> Option<i32> {
+    pub(crate) fn take(&mut self, output: &Output) -> Option<i32> {
         self.printed += &output.stdout;
         self.logged += &output.stderr;
         output.code
@@ -44,7 +44,7 @@ impl Seen {
 }
 
 /// Asserts that the text contains none of these secrets in any of their [`forms`].
-pub(super) fn assert_hidden<'a>(place: &str, text: &str, secrets: impl IntoIterator<Item = &'a str>) {
+pub(crate) fn assert_hidden<'a>(place: &str, text: &str, secrets: impl IntoIterator<Item = &'a str>) {
     for secret in secrets {
         for form in forms(secret) {
             let around = text.find(&form).map(|at| text[..at].lines().next_back().unwrap_or_default());

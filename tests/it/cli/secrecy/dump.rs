@@ -7,15 +7,15 @@ use redis::aio::MultiplexedConnection;
 use crate::support::*;
 
 /// The contents of a Redis.
-pub(super) struct Dump {
+pub(crate) struct Dump {
     /// Every key with its value.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// The same without the webhooks' settings, which may contain a customer's URL.
-    pub(super) without_settings: String,
+    pub(crate) without_settings: String,
 }
 
 /// Reads every key of the server, type by type.
-pub(super) async fn read(redis: &mut MultiplexedConnection) -> Dump {
+pub(crate) async fn read(redis: &mut MultiplexedConnection) -> Dump {
     let mut keys = Vec::new();
     let mut cursor = 0_u64;
     loop {
@@ -70,7 +70,7 @@ fn text(value: &redis::Value, dump: &mut String) {
 
 /// The content of every file of the server. The append-only file has each write since the start, including deleted
 /// data.
-pub(super) fn written(redis: &RedisServer) -> String {
+pub(crate) fn written(redis: &RedisServer) -> String {
     fn read(path: &Path, all: &mut String) {
         if path.is_dir() {
             for entry in std::fs::read_dir(path).unwrap() {

@@ -3,8 +3,8 @@
 //! The secrets here are canaries: texts that occur nowhere else. The tests look for them, in several spellings, in
 //! everything that the program prints and logs, and in all that Redis holds or ever wrote to its disk.
 
-mod canary;
-mod dump;
+pub(crate) mod canary;
+pub(crate) mod dump;
 mod errors;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -13,7 +13,7 @@ use self::canary::{CAPABILITY, PASSWORD, QUERY, Seen, TOKEN, VALUE, assert_hidde
 use super::*;
 
 /// All levels, and by name the libraries that see requests; no filter may let these libraries log.
-const LOUDEST: &str = "trace,h2=trace,h2::codec=trace,hyper::proto=trace,hyper_util::client=trace,reqwest=trace,\
+pub(crate) const LOUDEST: &str = "trace,h2=trace,h2::codec=trace,hyper::proto=trace,hyper_util::client=trace,reqwest=trace,\
                        rustls::client=trace,redis=trace,hickory_resolver=trace";
 
 /// A program whose Redis requires a password, and that logs as much as possible.
