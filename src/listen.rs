@@ -3,8 +3,11 @@
 //! It limits the number of connections, the time for a request's head and for a TLS handshake, and, if the port asks
 //! for it, the time for a whole exchange. If no connection can be accepted, because no file descriptor is left, the
 //! server pauses before it tries again.
+//!
+//! An answer may come before its request was read, for example to a body that is too large. The server then discards the
+//! rest for a while before it closes the connection. Otherwise the client would see a reset instead of the answer.
 
-use std::{convert::Infallible, error::Error, pin::pin, time::Duration};
+use std::{convert::Infallible, error::Error, future::poll_fn, time::Duration};
 
 use http::{Request, Response};
 use hyper::{
@@ -14,6 +17,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::{sleep, timeout},
@@ -42,6 +46,10 @@ pub struct Limits {
 const HEADERS_MAX: usize = 256;
 /// A client that takes nothing of an answer for this long is cut off, so that it does not keep a connection.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
+/// The rest of a request is discarded for this long at most …
+const DISCARD_WITHIN: Duration = Duration::from_secs(10);
+/// … and while bytes come within this time.
+const QUIET_AFTER: Duration = Duration::from_secs(1);
 
 /// TLS, and the time that a handshake may take.
 pub type Tls = (TlsAcceptor, Duration);
@@ -53,7 +61,7 @@ pub async fn serve<F, B>(
     limits: Limits,
     tls: Option<Tls>,
     stop: CancellationToken,
-    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + Unpin + 'static,
 ) where
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
@@ -81,7 +89,7 @@ async fn converse<F, B>(
     limits: Limits,
     tls: Option<Tls>,
     stop: CancellationToken,
-    answer: impl Fn(Request<Incoming>) -> F + Send,
+    answer: impl Fn(Request<Incoming>) -> F + Send + Unpin,
 ) where
     F: Future<Output = Response<B>> + Send,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
@@ -99,25 +107,36 @@ async fn converse<F, B>(
     };
     let service = service_fn(move |request| {
         let answer = answer(request);
-        async { Ok::<_, Infallible>(answer.await) }
+        Box::pin(async { Ok::<_, Infallible>(answer.await) })
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head_within).keep_alive(limits.exchange_within.is_none());
     http.max_buf_size(limits.head_max_bytes).max_headers(HEADERS_MAX);
-    let mut served = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut connection = http.serve_connection(TokioIo::new(stream), service);
     let served = async {
         tokio::select! {
-            _ = &mut served => {}
+            _ = poll_fn(|context| connection.poll_without_shutdown(context)) => {}
             () = stop.cancelled() => {
-                served.as_mut().graceful_shutdown();
-                let _ = served.await;
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
             }
         }
+        close(connection.into_parts().io.into_inner()).await;
     };
     match limits.exchange_within {
         Some(within) => drop(timeout(within, served).await),
         None => served.await,
     }
+}
+
+/// Closes a connection so that the client can read the last answer, even if it is still sending.
+async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let _ = stream.shutdown().await;
+    let discard = async {
+        let mut rest = vec![0; 16 << 10];
+        while let Ok(Ok(1..)) = timeout(QUIET_AFTER, stream.read(&mut rest)).await {}
+    };
+    let _ = timeout(DISCARD_WITHIN, discard).await;
 }
 
 #[cfg(test)]
@@ -137,7 +156,6 @@ mod tests {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     use rustls::{ServerConfig, crypto::aws_lc_rs, server::ResolvesServerCertUsingSni};
     use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
         sync::{Semaphore, mpsc},
         task::JoinHandle,
     };
