@@ -17,6 +17,8 @@ use crate::domain::text::nearest;
 pub(super) struct Fields<'a> {
     /// The JSON pointer of the object.
     at: String,
+    /// If the value is no object, that is its only fault.
+    is_object: bool,
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
     known: Vec<&'static str>,
     faults: Vec<Fault>,
@@ -61,10 +63,13 @@ impl<'a> Fields<'a> {
 
     /// Reads an object at a JSON pointer.
     pub(super) fn of(value: &'a RawValue, at: String) -> Self {
-        let mut fields = Self { at, members: Vec::new(), known: Vec::new(), faults: Vec::new() };
+        let mut fields = Self { at, is_object: true, members: Vec::new(), known: Vec::new(), faults: Vec::new() };
         match serde_json::from_str::<Members<'a>>(value.get()) {
             Ok(Members(members)) => fields.members = members,
-            Err(_) => fields.fault("", "must be an object"),
+            Err(_) => {
+                fields.fault("", "must be an object");
+                fields.is_object = false;
+            }
         }
         fields
     }
@@ -76,6 +81,9 @@ impl<'a> Fields<'a> {
 
     /// Adds a fault at a member, or at the object itself if `name` is empty.
     pub(super) fn fault(&mut self, name: &str, detail: impl Into<String>) {
+        if !self.is_object {
+            return;
+        }
         let pointer = if name.is_empty() { self.at.clone() } else { self.pointer(name) };
         self.faults.push(Fault::at(&pointer, detail));
     }
@@ -216,7 +224,9 @@ mod tests {
     fn a_body_that_is_not_json_is_named_with_its_place() {
         let Err(problem) = Fields::of_body(b"{\n  \"url\": }") else { panic!("it is read") };
         assert_eq!(problem.kind.name, "malformed");
-        let Ok(fields) = Fields::of_body(b"[]") else { panic!("it is JSON") };
-        assert_eq!(fields.end()[0].detail, "must be an object");
+        let Ok(mut fields) = Fields::of_body(b"[]") else { panic!("it is JSON") };
+        fields.fault("url", "is needed");
+        let faults: Vec<_> = fields.end().into_iter().map(|fault| fault.detail).collect();
+        assert_eq!(faults, ["must be an object"]);
     }
 }
