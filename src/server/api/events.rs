@@ -220,8 +220,12 @@ fn envelope_faults(at: &str, faults: &[EnvelopeFault]) -> Vec<Fault> {
 fn of_one(error: AcceptError) -> Problem {
     match error {
         AcceptError::Refused(events) => {
-            let faults = events.iter().flat_map(|event| envelope_faults("", &event.faults)).collect();
-            Problem::of_faults(&INVALID_ENVELOPE, faults)
+            let faults: Vec<EnvelopeFault> = events.into_iter().flat_map(|event| event.faults).collect();
+            match faults.first() {
+                // The body is the envelope, and is no JSON.
+                Some(fault @ (EnvelopeFault::NotUtf8 | EnvelopeFault::NotJson { .. })) => Problem::malformed(fault.to_string()),
+                _ => Problem::of_faults(&INVALID_ENVELOPE, envelope_faults("", &faults)),
+            }
         }
         error => of_batch(error),
     }
