@@ -29,7 +29,7 @@ pub(super) struct Room(Arc<Semaphore>);
 pub(super) struct Held {
     /// The bytes.
     pub(super) bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Room {
@@ -39,12 +39,20 @@ impl Room {
         Self(Arc::new(Semaphore::new(units)))
     }
 
-    fn take(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Problem> {
-        let units = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        self.0
-            .clone()
-            .try_acquire_many_owned(units)
-            .map_err(|_| Problem::new(&BUSY, "the bodies in hand leave no room for this one").retry_after(1))
+    /// No room yet, which can be widened.
+    fn none(&self) -> OwnedSemaphorePermit {
+        self.0.clone().try_acquire_many_owned(0).expect("the semaphore is never closed")
+    }
+
+    /// Widens what a body has of the room to this many bytes.
+    fn widen(&self, taken: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), Problem> {
+        let missing = bytes.div_ceil(1024).saturating_sub(taken.num_permits());
+        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+        let more = self.0.clone().try_acquire_many_owned(missing);
+        taken.merge(
+            more.map_err(|_| Problem::new(&BUSY, "the bodies in hand leave no room for this one").retry_after(1))?,
+        );
+        Ok(())
     }
 }
 
@@ -78,11 +86,11 @@ async fn collect(app: &Shared, request: Request, most: usize) -> Result<Held, Pr
     let too_large =
         || Problem::new(&TOO_LARGE, format!("the body has more than {most} bytes, the limit of this route"));
     let mut body = request.into_body();
-    let announced = HttpBody::size_hint(&body).exact();
-    if announced.is_some_and(|bytes| bytes > most as u64) {
+    if HttpBody::size_hint(&body).lower() > most as u64 {
         return Err(too_large());
     }
-    let mut room = announced.filter(|bytes| *bytes > 0).map(|bytes| app.room.take(bytes)).transpose()?;
+    // Room is taken as bytes come: an announced length costs a client nothing.
+    let mut room = app.room.none();
     let mut bytes = BytesMut::new();
     let reading = async {
         while let Some(frame) = body.frame().await {
@@ -95,13 +103,7 @@ async fn collect(app: &Shared, request: Request, most: usize) -> Result<Held, Pr
             if bytes.len() + data.len() > most {
                 return Err(too_large());
             }
-            if announced.is_none() {
-                let more = app.room.take(data.len() as u64)?;
-                match &mut room {
-                    Some(room) => room.merge(more),
-                    None => room = Some(more),
-                }
-            }
+            app.room.widen(&mut room, bytes.len() + data.len())?;
             bytes.extend_from_slice(&data);
         }
         Ok(())
