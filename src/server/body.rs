@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use axum::{body::HttpBody, extract::Request};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
 use http_body_util::BodyExt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -73,6 +76,10 @@ pub(super) async fn read_optional(app: &Shared, request: Request, most: usize) -
 }
 
 fn judge_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Problem> {
+    let coding = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+        return Err(Problem::new(&UNSUPPORTED_MEDIA_TYPE, "send the body without a Content-Encoding"));
+    }
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if headers.get_all(CONTENT_TYPE).iter().count() == 1 && types.contains(&essence.as_str()) {
