@@ -3,3 +3,4 @@
 mod document;
 mod support;
 mod webhooks;
+mod unread;
