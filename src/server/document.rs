@@ -47,7 +47,7 @@ pub(super) fn head() -> OpenApi {
          (RFC 9457) whose `type` is explained by this server. A path that does not exist is answered with 404, and a \
          method that a path does not take with 405 and the header Allow; both have the type `about:blank`. Every answer has a \
          `Request-Id`. Lists have at most `limit` (1 to 100, 50 by default) items; send `next` as `after` for further \
-         ones. Only the two routes that enqueue look at `Idempotency-Key`; all others ignore it."
+         ones. In the body of a POST, a member that is `null` counts as absent. Only the two routes that enqueue look at `Idempotency-Key`; all others ignore it."
             .to_owned(),
     );
     let mut license = License::new("MIT");
@@ -100,9 +100,13 @@ pub(super) fn complete(document: &mut OpenApi) {
                 names.extend(OF_KEY);
                 names.extend(OF_TIME);
             }
-            if operation.request_body.is_some() || names.contains(&"body") {
+            let is_optional = names.contains(&"body");
+            if operation.request_body.is_some() || is_optional {
                 names.retain(|name| *name != "body");
                 names.extend(OF_BODY);
+                if let Some(RefOr::T(body)) = &mut operation.request_body {
+                    body.required = Some(if is_optional { Required::False } else { Required::True });
+                }
             }
             respond(operation, &names);
         }

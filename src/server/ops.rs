@@ -148,6 +148,7 @@ pub(super) async fn documentation(State(app): State<Shared>) -> Response {
         (status = 200, description = "A page", body = String, content_type = "text/html"),
         (status = 404, description = "`about:blank`: there is no such problem", body = ProblemJson, content_type = "application/problem+json"),
     ),
+    extensions(("x-problems" = json!(["malformed"]))),
 )]
 pub(super) async fn problem(Name(name): Name) -> Result<Response, Problem> {
     docs::problem_page(&name).map(|html| page(html.into())).ok_or_else(Problem::not_found)

@@ -9,10 +9,11 @@ use utoipa::ToSchema;
 #[schema(example = json!({
     "url": "https://hooks.example.com/in",
     "events": ["transcript.created"],
-    "authentication": {"type": "bearer", "token": "the endpoint's token"},
+    "authentication": {"type": "bearer", "token": "0123456789abcdef"},
     "description": "CRM sync",
     "active": true,
 }))]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it describes a body")]
 pub(super) struct NewWebhook {
     /// The URL that receives the events: https and a public host name.
@@ -34,6 +35,7 @@ pub(super) struct NewWebhook {
 /// A merge patch (RFC 7396) of a webhook: members that are absent stay as they are.
 #[derive(ToSchema)]
 #[schema(example = json!({"description": "CRM sync", "authentication": null}))]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it describes a body")]
 pub(super) struct WebhookPatch {
     /// The URL that receives the events.
@@ -54,7 +56,7 @@ pub(super) struct WebhookPatch {
 /// Authentication of requests.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 #[expect(dead_code, reason = "it describes a body")]
 pub(super) enum NewAuthentication {
     /// None.
@@ -77,7 +79,7 @@ pub(super) enum NewAuthentication {
 
 /// How a webhook is switched on.
 #[derive(ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "it describes a body")]
 pub(super) struct Enable {
     /// Whether the deliveries that are held for it are dropped instead of delivered.
@@ -88,6 +90,7 @@ pub(super) struct Enable {
 /// Which failed deliveries to redeliver: exactly one of the three. Repeat a call that answers `more` with its `until`.
 #[derive(ToSchema)]
 #[schema(example = json!({"all": true}))]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it describes a body")]
 pub(super) struct Redeliver {
     /// The delivery with this `deliveryId`.
@@ -106,6 +109,7 @@ pub(super) struct Redeliver {
 
 /// Events to enqueue together.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it describes a body")]
 pub(super) struct Batch {
     /// 1 to 500 events of the account, at most 4 MiB.
@@ -115,6 +119,7 @@ pub(super) struct Batch {
 
 /// An event of a batch.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it describes a body")]
 pub(super) struct BatchEvent {
     /// The event's own id, which receivers get as `webhook-id`.
@@ -150,6 +155,7 @@ pub(super) struct Envelope {
 /// Which rejected entries.
 #[derive(ToSchema)]
 #[schema(example = json!({"all": true}))]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "it describes a body")]
 pub(super) struct WhichRejected {
     /// The entry with this id.

@@ -263,9 +263,9 @@ pub(super) async fn delete(
     post, operation_id = "enableWebhook", path = "/v1/accounts/{account}/webhooks/{id}/enable", tag = "webhooks",
     security(("key" = ["webhooks:write"])),
     params(("account" = String, Path), ("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    request_body(content = Option<shapes::Enable>, content_type = "application/json"),
+    request_body(content = shapes::Enable, content_type = "application/json"),
     responses((status = 200, body = Enabled, headers(("ETag" = String)))),
-    extensions(("x-problems" = json!(["invalid", "no-such-webhook", "edit-conflict", "revision-changed"]))),
+    extensions(("x-problems" = json!(["no-such-webhook", "edit-conflict", "revision-changed", "body"]))),
 )]
 pub(super) async fn enable(
     State(app): State<Shared>,
