@@ -1,5 +1,6 @@
 //! The HTTP API, as a client sees it.
 
+mod clients;
 mod document;
 mod support;
 mod webhooks;
