@@ -1,9 +1,10 @@
-//! README's blocks of code: each is run, compiled or parsed.
+//! README's blocks of code: each is run, compiled or parsed. Other documents have theirs run with the same functions.
 
 use std::{
     fs,
     io::Write,
-    process::{Command, Stdio},
+    path::Path,
+    process::{Command, Output, Stdio},
 };
 
 use lynkhook::config::Settings;
@@ -15,29 +16,42 @@ const README: &str = include_str!("../../README.md");
 const NOT_RUN: &str = "<!-- not run: ";
 const NOT_RUN_MAX: usize = 3;
 
-/// A block's language and its text, without those that are not run.
-fn blocks() -> Vec<(&'static str, &'static str)> {
-    let mut parts = README.split("```");
-    let mut after = parts.next().unwrap();
+/// The blocks of a document: language and text, without those that are not run.
+pub(crate) fn blocks(document: &'static str) -> Vec<(&'static str, &'static str)> {
+    let mut parts = document.split("```").skip(1);
     let (mut blocks, mut not_run) = (Vec::new(), 0);
     while let Some(block) = parts.next() {
         let (language, text) = block.split_once('\n').unwrap();
-        after = parts.next().expect("each block is closed");
+        let after = parts.next().expect("each block is closed");
         if after.trim_start().starts_with(NOT_RUN) {
             not_run += 1;
         } else {
             blocks.push((language, text));
         }
     }
-    assert!(after.contains("SECURITY.md") && not_run <= NOT_RUN_MAX, "{not_run} blocks are not run");
+    assert!(not_run <= NOT_RUN_MAX, "{not_run} blocks are not run");
     blocks
 }
 
 /// All blocks of a language, in order.
-fn all(language: &str) -> String {
-    let found: String = blocks().iter().filter(|(of, _)| *of == language).map(|(_, text)| *text).collect();
-    assert!(!found.is_empty(), "README has no block of {language}");
+pub(crate) fn all(document: &'static str, language: &str) -> String {
+    let found: String = blocks(document).iter().filter(|(of, _)| *of == language).map(|(_, text)| *text).collect();
+    assert!(!found.is_empty(), "there is no block of {language}");
     found
+}
+
+/// Runs a script as a reader does, in this folder, with the settings of an installation. It has to succeed.
+pub(crate) fn run(here: &Installation, folder: &Path, script: &str) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_lynkhook")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("bash");
+    shell.args(["-exuo", "pipefail", "-c", script]).current_dir(folder);
+    let program = here.program.command::<&str>([]);
+    shell.envs(program.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = shell.env("PATH", &path).output().unwrap();
+    let [printed, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(output.status.success(), "{script}\n--- printed\n{printed}\n--- and on standard error\n{errors}");
+    output
 }
 
 /// Gives a program this text; it has to be content.
@@ -53,7 +67,7 @@ fn check(program: &str, arguments: &[&str], text: &str) {
 
 #[test]
 fn each_block_is_of_a_language_that_is_run_or_parsed() {
-    for (language, text) in blocks() {
+    for (language, text) in blocks(README) {
         // The blocks of Rust are compiled as tests of the documentation.
         let known = ["sh", "js", "python", "rust,no_run", "toml", "text"].contains(&language);
         assert!(known, "nothing looks at this block of {language:?}:\n{text}");
@@ -62,14 +76,14 @@ fn each_block_is_of_a_language_that_is_run_or_parsed() {
 
 #[test]
 fn the_producers_in_javascript_and_python_are_well_formed() {
-    check("node", &["--input-type=module", "--check"], &all("js"));
-    check("python3", &["-c", "import ast, sys; ast.parse(sys.stdin.read())"], &all("python"));
+    check("node", &["--input-type=module", "--check"], &all(README, "js"));
+    check("python3", &["-c", "import ast, sys; ast.parse(sys.stdin.read())"], &all(README, "python"));
 }
 
 #[test]
 fn the_example_of_a_settings_file_is_taken() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(&file, all("toml")).unwrap();
+    fs::write(&file, all(README, "toml")).unwrap();
     Settings::load(Some(file.path()), Vec::<(String, String)>::new()).unwrap();
 }
 
@@ -82,17 +96,8 @@ async fn each_command_line_does_what_it_says() {
     for file in ["event.json", "events.ndjson"] {
         fs::write(folder.path().join(file), format!("{TRANSCRIPT}\n")).unwrap();
     }
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_lynkhook")).parent().unwrap();
-    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
-    let run = |script: &str| {
-        let mut shell = Command::new("bash");
-        shell.args(["-exuo", "pipefail", "-c", script]).current_dir(&folder);
-        let program = here.program.command::<&str>([]);
-        shell.envs(program.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let output = shell.env("PATH", &path).output().unwrap();
-        assert!(output.status.success(), "{script}\n{output:#?}");
-    };
-    let script = all("sh")
+    let run = |script: &str| run(&here, folder.path(), script);
+    let script = all(README, "sh")
         .replace("https://hooks.example.org/crm", &receiver.url("/crm"))
         .replace("redis://redis.internal:6379/", &redis.url())
         .replace("redis-cli", &format!("redis-cli -p {}", redis.port()))

@@ -5,3 +5,4 @@ mod document;
 mod support;
 mod webhooks;
 mod unread;
+mod walkthrough;
