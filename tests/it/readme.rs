@@ -15,6 +15,9 @@ const README: &str = include_str!("../../README.md");
 /// A comment after a block says why it is not run. So many blocks may have one.
 const NOT_RUN: &str = "<!-- not run: ";
 const NOT_RUN_MAX: usize = 3;
+/// Starts a server beside the script, and waits until it serves.
+const SERVED: &str = "LYNKHOOK_SERVER__BIND=127.0.0.1:8080 lynkhook server & \
+                      until curl -sf http://127.0.0.1:8080/healthz; do sleep 0.1; done";
 
 /// The blocks of a document: language and text, without those that are not run.
 pub(crate) fn blocks(document: &'static str) -> Vec<(&'static str, &'static str)> {
@@ -97,20 +100,29 @@ async fn each_command_line_does_what_it_says() {
         fs::write(folder.path().join(file), format!("{TRANSCRIPT}\n")).unwrap();
     }
     let run = |script: &str| run(&here, folder.path(), script);
+    let address = format!("127.0.0.1:{}", unused_port());
     let script = all(README, "sh")
         .replace("https://hooks.example.org/crm", &receiver.url("/crm"))
         .replace("redis://redis.internal:6379/", &redis.url())
         .replace("redis-cli", &format!("redis-cli -p {}", redis.port()))
         .replace("lynkhook:{0}:", &here.key(""))
         .replace("export LYNKHOOK_SECRETS__KEY_FILE", "unset LYNKHOOK_SECRETS__KEY; export LYNKHOOK_SECRETS__KEY_FILE")
-        // It goes on until the end.
-        .replace("\nlynkhook worker ", "\nlynkhook worker & trap 'kill -TERM %1; wait %1' EXIT ");
-    assert!(script.contains("trap"), "README starts a worker");
+        // Both go on until the end.
+        .replace("\nlynkhook server ", &format!("\n{SERVED}; # "))
+        .replace("\nlynkhook worker ", "\nlynkhook worker & # ")
+        .replace("127.0.0.1:8080", &address);
+    assert!(
+        ["worker", "server"].iter().all(|role| script.contains(&format!("lynkhook {role} & "))),
+        "README starts a worker and a server"
+    );
     let (adds, goes_on) = script.split_once('\n').unwrap();
     assert!(adds.starts_with("lynkhook webhook add "), "it begins with a webhook: {adds}");
     run(adds);
     let list = here.program.json(["webhook", "list", "--account", "acme"]).await;
     let id = list[0]["id"].as_str().unwrap().to_owned();
-    run(&goes_on.replace("wh_…", &id));
+    let stops = "trap 'kill -TERM $(jobs -p); wait' EXIT\n";
+    let output = run(&format!("{stops}{}", goes_on.replace("wh_…", &id)));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains(r#"{"id":""#), "an event is accepted over HTTP: {printed}");
     assert_eq!(receiver.requests("/crm").len(), 1, "the test button alone: what came later is held, for it is off");
 }
