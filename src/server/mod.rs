@@ -2,8 +2,8 @@
 //!
 //! A request passes, from the outside in: the bounded port (`listen.rs`), an id, the limits of its head and its time
 //! (`outer.rs`), the router, the key with its scope and rate (`door.rs`, `rates.rs`), and a handler. A handler parses
-//! (`query.rs`, `body.rs`, `fields.rs`), calls a layer below, and answers (`answer.rs`); `unread.rs` reads what is left
-//! of the body. An error becomes a problem in one place (`failures.rs`), which `problem.rs` lists and explains. Rules live below: nothing here decides what a valid
+//! (`query.rs`, `body.rs`, `fields.rs`), calls a layer below, and answers (`answer.rs`). An error becomes a problem in
+//! one place (`failures.rs`), which `problem.rs` lists and explains. Rules live below: nothing here decides what a valid
 //! webhook or event is.
 //!
 //! The OpenAPI document (`document.rs`) is made from the handlers, and the scopes that it states are the ones that are
@@ -22,11 +22,10 @@ mod outer;
 mod problem;
 mod query;
 mod rates;
-mod unread;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, middleware::from_fn_with_state, response::Response};
+use axum::{Router, body::Body, middleware::from_fn_with_state, response::Response};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -231,9 +230,8 @@ fn layered(router: Router<Shared>, app: &Shared) -> Router {
 fn answer_with(router: Router) -> impl Fn(http::Request<Incoming>) -> AnswerFuture + Clone + Send + 'static {
     move |request: http::Request<Incoming>| {
         let router = router.clone();
-        Box::pin(
-            async move { router.oneshot(unread::read_to_end(request)).await.unwrap_or_else(|never| match never {}) },
-        ) as AnswerFuture
+        Box::pin(async move { router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}) })
+            as AnswerFuture
     }
 }
 

@@ -4,12 +4,15 @@
 use std::any::Any;
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody},
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, Method, header::CONTENT_LENGTH};
+use http::{
+    HeaderName, HeaderValue, Method,
+    header::{CONNECTION, CONTENT_LENGTH},
+};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, field::Empty};
 
@@ -27,6 +30,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 pub(super) async fn outer(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let id = uuid::Uuid::now_v7().to_string();
     let (method, began) = (request.method().clone(), Instant::now());
+    let has_body = !request.body().is_end_stream();
     // `door.rs` fills in the rest.
     let span = tracing::info_span!("request", request = id, route = Empty, key = Empty);
     // A body that comes slowly has a limit of its own.
@@ -42,7 +46,7 @@ pub(super) async fn outer(State(app): State<Shared>, request: Request, next: Nex
         Problem::new(&OUTCOME_UNKNOWN, "the server did not finish in time").retry_after(1).into_response()
     };
     let response = answered.instrument(span.clone()).await;
-    let mut response = finish(response, &id);
+    let mut response = finish(response, &id, has_body);
     if method == Method::HEAD {
         *response.body_mut() = Body::empty();
     }
@@ -76,9 +80,13 @@ fn judge_head(request: &Request, most_bytes: usize) -> Result<(), Problem> {
 }
 
 /// Gives a problem its JSON. An answer of the router or of a library that is no success becomes a problem too.
-fn finish(mut response: Response, id: &str) -> Response {
+fn finish(mut response: Response, id: &str, has_body: bool) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let mut answer = problem.answer(id);
+    if has_body {
+        // The body may not have been read, so another request cannot follow it.
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     // The router names the allowed methods.
     for (name, value) in response.headers() {
         if *name != CONTENT_LENGTH && !answer.headers().contains_key(name) {

@@ -223,7 +223,9 @@ fn of_one(error: AcceptError) -> Problem {
             let faults: Vec<EnvelopeFault> = events.into_iter().flat_map(|event| event.faults).collect();
             match faults.first() {
                 // The body is the envelope, and is no JSON.
-                Some(fault @ (EnvelopeFault::NotUtf8 | EnvelopeFault::NotJson { .. })) => Problem::malformed(fault.to_string()),
+                Some(fault @ (EnvelopeFault::NotUtf8 | EnvelopeFault::NotJson { .. })) => {
+                    Problem::malformed(fault.to_string())
+                }
                 _ => Problem::of_faults(&INVALID_ENVELOPE, envelope_faults("", &faults)),
             }
         }

@@ -121,7 +121,7 @@ pub(super) async fn sessions(
     let part = query.part();
     query.end()?;
     if part.after.as_deref().is_some_and(|after| !is_position(after)) {
-        return Err(Problem::of_faults(&INVALID_QUERY, vec![Fault::of_parameter("after", NotAPosition)]));
+        return Err(Problem::of_faults(&INVALID_QUERY, vec![Fault::of_parameter("after", NotAPosition.to_string())]));
     }
     let all = app.portal.sessions(&account).await?;
     let position = |session: &SessionView| format!("{}/{}", session.expires_at, session.id);

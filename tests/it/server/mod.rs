@@ -3,6 +3,5 @@
 mod clients;
 mod document;
 mod support;
-mod webhooks;
-mod unread;
 mod walkthrough;
+mod webhooks;
