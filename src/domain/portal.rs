@@ -17,7 +17,7 @@ pub const RADIUS_MAX: u8 = 32;
 #[serde(rename_all = "lowercase")]
 pub enum PortalAccess {
     /// Look at webhooks and logs.
-    View,
+    Read,
     /// Change them too.
     Manage,
 }

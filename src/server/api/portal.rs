@@ -64,12 +64,12 @@ pub(super) async fn new_link(
     query.end()?;
     let held = body::read(&app, request, app.settings.body_max_bytes, &[JSON]).await?;
     let mut fields = Fields::of_body(&held.bytes)?;
-    let access = fields.read::<PortalAccess>("access", "`view` or `manage`").value();
+    let access = fields.read::<PortalAccess>("access", "`read` or `manage`").value();
     if access.is_none() && !fields.is_faulty("/access") {
-        fields.fault("access", "is needed: `view` or `manage`");
+        fields.fault("access", "is needed: `read` or `manage`");
     }
     let new = NewLink {
-        access: access.unwrap_or(PortalAccess::View),
+        access: access.unwrap_or(PortalAccess::Read),
         payloads: fields.read("payloads", "true or false").value().unwrap_or(false),
         user: fields.text("user"),
         embed_origin: fields.text("embedOrigin"),

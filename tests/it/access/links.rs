@@ -18,7 +18,7 @@ pub(super) async fn portal() -> (Scene, Portal) {
 
 pub(super) fn view() -> NewLink {
     NewLink {
-        access: PortalAccess::View,
+        access: PortalAccess::Read,
         payloads: false,
         user: None,
         embed_origin: None,

@@ -44,7 +44,7 @@ async fn a_session_has_all_that_its_link_said_and_redis_has_no_token() {
     assert_eq!((theme.accent.as_str(), theme.radius), ("#3366ff", Some(8)));
     let sessions = portal.sessions(&acme()).await.unwrap();
     let json = serde_json::json!([{
-        "id": session.id, "access": "view", "payloads": true, "user": "Jo \"x\",\"until\":1}", "embedOrigin": APP,
+        "id": session.id, "access": "read", "payloads": true, "user": "Jo \"x\",\"until\":1}", "embedOrigin": APP,
         "expiresAt": session.expires_at,
     }]);
     assert_eq!(serde_json::to_value(&sessions).unwrap(), json);

@@ -118,7 +118,7 @@ async fn use_access(here: &Installation, used: &[Used]) {
     let portal = Portal::new(&Settings::load(None, here.variables.clone()).unwrap().portal, here.store.clone());
     for account in used.iter().flat_map(|used| [&used.account, &used.purged]) {
         let new = NewLink {
-            access: PortalAccess::View,
+            access: PortalAccess::Read,
             payloads: false,
             user: None,
             embed_origin: None,

@@ -30,7 +30,7 @@ async fn without_redis_every_route_answers_503_and_serves_again_when_it_is_back(
         if [Method::POST, Method::PATCH].contains(&method) {
             let body = match operation["operationId"].as_str().unwrap() {
                 "addWebhook" => json!({"url": "https://example.com/"}),
-                "createPortalLink" => json!({"access": "view"}),
+                "createPortalLink" => json!({"access": "read"}),
                 "redeliverFailed" | "requeueRejected" | "dropRejected" => json!({"all": true}),
                 "enqueueEvent" => serde_json::from_str(TRANSCRIPT).unwrap(),
                 "enqueueBatch" => {

@@ -187,7 +187,7 @@ async fn a_purge_deletes_all_of_an_account_even_what_cannot_be_read_and_nothing_
     for (number, id) in own.iter().enumerate() {
         api.here.fail(id.parse().unwrap(), "1-0", &format!("f{number}"), TRANSCRIPT).await;
     }
-    let session = json!({"kind": "session", "access": "view", "payloads": false, "until": 9_999_999_999_999_u64});
+    let session = json!({"kind": "session", "access": "read", "payloads": false, "until": 9_999_999_999_999_u64});
     for account in ["acme", "globex"] {
         let key = api.here.key(&format!("portal:{account}"));
         let _: () = redis.hset(key, "a".repeat(64), session.to_string()).await.unwrap();

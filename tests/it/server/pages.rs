@@ -70,7 +70,7 @@ async fn of_everything() -> (Api, Vec<String>) {
         let _: () = redis.lpush(api.here.key(&format!("logs:{id}")), entry.to_string()).await.unwrap();
         let link = format!("{}-{number}", "a".repeat(62));
         let until = api.here.store.now(0).await.unwrap().timestamp_millis() + 60_000 + number;
-        let session = json!({"kind": "session", "access": "view", "payloads": false, "until": until});
+        let session = json!({"kind": "session", "access": "read", "payloads": false, "until": until});
         let _: () = redis.hset(api.here.key("portal:acme"), link, session.to_string()).await.unwrap();
     }
     let base = "/v1/accounts/acme/webhooks";
