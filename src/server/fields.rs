@@ -127,11 +127,8 @@ impl<'a> Fields<'a> {
 
     /// Whether a fault was found at this member or below it.
     pub(super) fn is_faulty(&self, pointer: &str) -> bool {
-        let own = format!("#{pointer}");
-        self.faults
-            .iter()
-            .filter_map(|fault| fault.pointer.as_deref())
-            .any(|at| at == own || at.strip_prefix(&own).is_some_and(|rest| rest.starts_with('/')))
+        let there = Fault::at(pointer, "");
+        self.faults.iter().any(|fault| there.covers(fault))
     }
 
     /// Adds faults that were found below a member.

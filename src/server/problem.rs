@@ -150,6 +150,12 @@ impl Fault {
         Self { pointer: Some(format!("#{pointer}")), parameter: None, detail: detail.into() }
     }
 
+    /// Whether the other fault is at the same place, or inside it.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let (Some(own), Some(other)) = (&self.pointer, &other.pointer) else { return false };
+        other.strip_prefix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// A fault in the query.
     pub(super) fn of_parameter(name: &str, detail: impl Into<String>) -> Self {
         Self { pointer: None, parameter: Some(name.to_owned()), detail: detail.into() }

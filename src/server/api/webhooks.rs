@@ -106,7 +106,7 @@ fn of_form(mut faults: Vec<Fault>, judged: Option<WebhooksError>) -> Problem {
     if let Some(WebhooksError::Input(further)) = judged {
         for fault in further.iter().map(at_field) {
             // A value that could not be read has its fault already.
-            if faults.iter().all(|known| known.pointer != fault.pointer) {
+            if !faults.iter().any(|known| known.covers(&fault)) {
                 faults.push(fault);
             }
         }

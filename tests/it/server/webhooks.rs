@@ -72,7 +72,7 @@ async fn every_fault_of_a_new_webhook_is_named_at_once_in_words_and_no_secret_is
     let is_needed = ("#/url", "is needed");
     let cases: Vec<(Value, Vec<(&str, &str)>)> = vec![
         (json!({}), vec![is_needed]),
-        (json!([SECRET]), vec![("#", "must be an object"), is_needed]),
+        (json!([SECRET]), vec![("#", "must be an object")]),
         (json!({"url": null}), vec![is_needed]),
         (
             json!({"url": [SECRET], "events": SECRET, "description": 5, "active": 1}),
