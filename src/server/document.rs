@@ -23,8 +23,8 @@ use super::{
 
 /// The extension with the names of an operation's problems. `body` stands for those of a body that may be absent.
 const PROBLEMS: &str = "x-problems";
-/// The problems of every operation with a key.
-const OF_KEY: [&str; 8] = [
+/// The problems of every operation with a key; each has a time limit.
+const OF_KEY: [&str; 9] = [
     "invalid-query",
     "malformed",
     "unauthenticated",
@@ -33,9 +33,8 @@ const OF_KEY: [&str; 8] = [
     "head-too-large",
     "internal",
     "store-unreachable",
+    "outcome-unknown",
 ];
-/// The problems of every operation, because each has a time limit.
-const OF_TIME: [&str; 1] = ["outcome-unknown"];
 /// The problems of every body.
 const OF_BODY: [&str; 6] = ["malformed", "too-slow", "too-large", "unsupported-media-type", "busy", "invalid"];
 
@@ -98,7 +97,6 @@ pub(super) fn complete(document: &mut OpenApi) {
             let mut names: Vec<&str> = own.iter().map(String::as_str).collect();
             if path.starts_with("/v1/") {
                 names.extend(OF_KEY);
-                names.extend(OF_TIME);
             }
             let is_optional = names.contains(&"body");
             if operation.request_body.is_some() || is_optional {

@@ -27,8 +27,8 @@ const PREFIX: &str = "lynk_";
 /// The name of the bearer scheme in the document.
 pub(super) const SCHEME: &str = "key";
 
-/// The scope that each route needs, by method and path; `None`: any key.
-pub(super) struct Policy(HashMap<(Method, String), Option<Scope>>);
+/// The methods of each path, each with the scope that it needs; `None`: any key.
+pub(super) struct Policy(HashMap<String, Vec<(Method, Option<Scope>)>>);
 
 impl Policy {
     /// The policy that the document states.
@@ -46,8 +46,11 @@ impl Policy {
             ];
             all.into_iter().filter_map(move |(method, operation)| Some((method, path, operation.as_ref()?)))
         });
-        let guarded = operations.filter(|(_, path, _)| path.starts_with("/v1/"));
-        Self(guarded.map(|(method, path, operation)| ((method, path.clone()), scope(path, operation))).collect())
+        let mut methods: HashMap<String, Vec<_>> = HashMap::new();
+        for (method, path, operation) in operations.filter(|(_, path, _)| path.starts_with("/v1/")) {
+            methods.entry(path.clone()).or_default().push((method, scope(path, operation)));
+        }
+        Self(methods)
     }
 }
 
@@ -65,8 +68,12 @@ pub(super) async fn enter(State(app): State<Shared>, mut request: Request, next:
     let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
     let span = tracing::Span::current();
     span.record("route", &path);
-    let Some(needed) = app.policy.0.get(&(method, path)) else {
-        // The path is known and the method is not.
+    let Some(methods) = app.policy.0.get(&path) else {
+        tracing::error!("the router has a path that the document does not have");
+        return Problem::internal().into_response();
+    };
+    let Some((_, needed)) = methods.iter().find(|(known, _)| *known == method) else {
+        // The router answers with the methods that it has, which are the document's.
         return next.run(request).await;
     };
     let token = match presented(&app, &request) {
