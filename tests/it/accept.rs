@@ -333,9 +333,9 @@ async fn keys_stay_within_their_bytes_and_the_status_says_to_which_time_their_wi
     }
 }
 
-/// A proxy to Redis that passes everything on, but takes this many answers to scripts for itself and closes their
-/// connections. Answers its port.
-async fn losing_answers(redis_port: u16, mut losses: usize) -> u16 {
+/// A proxy to Redis that passes everything on, but takes this many answers to commands with this text for itself and
+/// closes their connections. Answers its port.
+pub(crate) async fn losing_answers(redis_port: u16, mut losses: usize, text: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -343,17 +343,17 @@ async fn losing_answers(redis_port: u16, mut losses: usize) -> u16 {
             let (mut client, _) = listener.accept().await.unwrap();
             let mut server = TcpStream::connect(("127.0.0.1", redis_port)).await.unwrap();
             let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-            let mut is_script = false;
+            let mut is_meant = false;
             loop {
                 tokio::select! {
                     read = client.read(&mut asked) => {
                         let Ok(length @ 1..) = read else { break };
-                        is_script = asked[..length].windows(7).any(|word| word == b"EVALSHA");
+                        is_meant = asked[..length].windows(text.len()).any(|part| part == text.as_bytes());
                         server.write_all(&asked[..length]).await.unwrap();
                     }
                     read = server.read(&mut answered) => {
                         let Ok(length @ 1..) = read else { break };
-                        if is_script && losses > 0 && !answered.starts_with(b"-NOSCRIPT") {
+                        if is_meant && losses > 0 && !answered.starts_with(b"-NOSCRIPT") {
                             losses -= 1;
                             break;
                         }
@@ -371,7 +371,7 @@ async fn a_request_whose_answer_was_lost_is_enqueued_once_and_without_a_key_its_
     let server = RedisServer::shared();
     for (losses, keyed) in [(1, true), (2, true), (1, false)] {
         let here = Here::new().await;
-        let port = losing_answers(server.port(), losses).await;
+        let port = losing_answers(server.port(), losses, "EVALSHA").await;
         let mut settings = here.settings.clone();
         settings.redis.url = format!("redis://127.0.0.1:{port}/").into();
         let producer = Producer::connect(&settings).await.unwrap();

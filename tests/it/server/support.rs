@@ -37,11 +37,7 @@ impl Api {
 
     /// A server of this installation with more settings.
     pub(super) async fn of<const N: usize>(here: Installation, extra: [(&str, &str); N]) -> Self {
-        let program = here.program.clone().env("LYNKHOOK_SERVER__BIND", "127.0.0.1:0");
-        let program = extra.into_iter().fold(program, |program, (name, value)| program.env(name, value));
-        let process = program.start(["server"]);
-        let line: Value = serde_json::from_str(&process.wait_for_line("the API is served").await).unwrap();
-        let address = line["address"].as_str().unwrap().to_owned();
+        let (process, address) = serve(&here.program, &extra).await;
         // Only the first test of this process installs it.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -162,6 +158,15 @@ impl Api {
         let faults: Vec<String> = validator.iter_errors(instance).map(|fault| fault.to_string()).collect();
         assert!(faults.is_empty(), "{asked}: {instance} is not of its documented shape: {faults:?}");
     }
+}
+
+/// Starts a server with more settings, and answers it with its address.
+pub(super) async fn serve(program: &Program, extra: &[(&str, &str)]) -> (Process, String) {
+    let program = program.clone().env("LYNKHOOK_SERVER__BIND", "127.0.0.1:0");
+    let process = extra.iter().fold(program, |program, (name, value)| program.env(name, value)).start(["server"]);
+    let line: Value = serde_json::from_str(&process.wait_for_line("the API is served").await).unwrap();
+    let address = line["address"].as_str().unwrap().to_owned();
+    (process, address)
 }
 
 /// The request with a JSON body.
