@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use http::header::IF_NONE_MATCH;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         Components, Content, Header, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder,
         Tag,
-        path::{Operation, ParameterBuilder, ParameterIn, PathItem},
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
+        schema::{Schema, SchemaType, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -37,6 +37,21 @@ const OF_KEY: [&str; 9] = [
 ];
 /// The problems of every body.
 const OF_BODY: [&str; 6] = ["malformed", "too-slow", "too-large", "unsupported-media-type", "busy", "invalid"];
+
+/// The meanings of parameters that several operations have.
+const PARAMETERS: [(&str, &str); 11] = [
+    ("account", "The customer's account: 1 to 128 of `A-Z a-z 0-9 . _ : -`, but not `.` or `..`"),
+    ("id", "The webhook's id, `wh_…`"),
+    ("event", "The event type's name"),
+    ("delivery", "The `deliveryId` of the list"),
+    ("limit", "The most items of the answer, 1 to 100; 50 if it is absent"),
+    ("after", "The `next` of the answer before, unchanged: the list goes on there"),
+    ("partition", "Only entries of this partition"),
+    ("dryRun", "`true`: only judge"),
+    ("skipInvalid", "`true`: leave events with faults out"),
+    ("If-Match", "The `ETag` that the client saw. If the webhook has another revision, nothing is changed"),
+    ("If-None-Match", "The `ETag` of the answer that the client has. If it is still the same, the answer is 304"),
+];
 
 /// The document's beginning, to which the router adds its routes.
 pub(super) fn head() -> OpenApi {
@@ -92,6 +107,7 @@ pub(super) fn complete(document: &mut OpenApi) {
             has_entity_tag(read);
         }
         for operation in operations(item) {
+            operation.parameters.iter_mut().flatten().for_each(complete_parameter);
             let own = operation.extensions.as_mut().and_then(|all| all.remove(PROBLEMS));
             let own: Vec<String> = own.map_or_else(Vec::new, |names| serde_json::from_value(names).expect("names"));
             let mut names: Vec<&str> = own.iter().map(String::as_str).collect();
@@ -115,11 +131,27 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
 }
 
+/// Gives a parameter its meaning. One that may be absent is never `null`.
+fn complete_parameter(parameter: &mut RefOr<Parameter>) {
+    let RefOr::T(parameter) = parameter else { return };
+    if parameter.description.is_none() {
+        let meaning = PARAMETERS.iter().find(|(name, _)| *name == parameter.name);
+        parameter.description = meaning.map(|(_, meaning)| (*meaning).to_owned());
+    }
+    if let Some(RefOr::T(Schema::Object(object))) = &mut parameter.schema
+        && let SchemaType::Array(kinds) = &mut object.schema_type
+    {
+        kinds.retain(|kind| *kind != Type::Null);
+        if let [kind] = &kinds[..] {
+            object.schema_type = SchemaType::Type(kind.clone());
+        }
+    }
+}
+
 /// The answer to every read has an entity tag.
 fn has_entity_tag(read: &mut Operation) {
-    let header = ParameterBuilder::new().name(IF_NONE_MATCH.as_str()).parameter_in(ParameterIn::Header);
+    let header = ParameterBuilder::new().name("If-None-Match").parameter_in(ParameterIn::Header);
     let header = header.required(Required::False).schema(Some(String::schema()));
-    let header = header.description(Some("The ETag of an answer that the client has"));
     read.parameters.get_or_insert_default().push(header.build().into());
     let known = ResponseBuilder::new().description("The client has this answer").build();
     read.responses.responses.insert("304".to_owned(), RefOr::T(known));

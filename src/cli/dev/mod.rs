@@ -316,10 +316,13 @@ impl Story {
              {command} enqueue --account mine --file {FOLDER}/transcript.json\n\
              {command} webhook list --account mine"
         ))?;
-        self.screen.heading("Over HTTP, with the key that may do everything")?;
+        self.screen.heading("The same over HTTP, with the key that may do everything")?;
         let (address, key) = &self.api;
         self.screen.indented(&format!(
-            "curl -H 'Authorization: Bearer {}' http://{address}/v1/accounts/mine/webhooks",
+            "export LYNKHOOK_API=http://{address} LYNKHOOK_KEY={}\n\
+             curl -H \"Authorization: Bearer $LYNKHOOK_KEY\" -H 'Content-Type: application/json' \\\n    \
+             $LYNKHOOK_API/v1/accounts/mine/events --data-binary @{FOLDER}/transcript.json\n\
+             curl -H \"Authorization: Bearer $LYNKHOOK_KEY\" $LYNKHOOK_API/v1/accounts/mine/webhooks",
             key.expose_secret()
         ))?;
         let prevailing = home::prevailing_variables();

@@ -165,6 +165,10 @@ async fn the_document_is_openapi_3_1_with_valid_schemas_and_its_page_loads_nothi
             .filter(|parameter| parameter["in"] == "path")
             .map(|parameter| parameter["name"].as_str().unwrap())
             .collect();
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            assert!(parameter["description"].is_string(), "{method} {path} does not explain {}", parameter["name"]);
+            assert!(!parameter["schema"].to_string().contains("null"), "a parameter is absent, not null: {parameter}");
+        }
         let named: BTreeSet<&str> = path.split(['{', '}']).skip(1).step_by(2).collect();
         assert_eq!(declared, named, "{method} {path}");
         assert!(
@@ -175,6 +179,10 @@ async fn the_document_is_openapi_3_1_with_valid_schemas_and_its_page_loads_nothi
     let page = api.send(api.bare(Method::GET, "/docs")).await;
     assert!(page.header("content-security-policy").unwrap().contains("default-src 'none'"));
     let page = page.text();
+    assert!(
+        page.contains("<code>Idempotency-Key</code>") && !page.contains('`'),
+        "the marks of code are shown as code"
+    );
     for outside in ["<script", "http://", "https://cdn", "style=", "onclick", "<img", "@import"] {
         assert!(!page.contains(outside), "the page has {outside}");
     }
