@@ -9,7 +9,7 @@ use super::problem::{KINDS, Kind};
 
 /// The style sheet of the pages.
 pub(super) const STYLE: &str = include_str!("templates/style.css");
-/// What a browser may do on a page.
+/// The things that a browser may do on a page.
 pub(super) const CSP: &str =
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -77,24 +77,6 @@ struct Schema<'a> {
     kind: String,
     rows: Vec<Row<'a>>,
     example: String,
-}
-
-/// The filters of the templates.
-#[expect(unreachable_pub, reason = "the macro makes it so")]
-mod filters {
-    use askama::filters::{Html, Safe, escape};
-
-    /// A text as HTML, in which parts between backticks are code.
-    #[askama::filter_fn]
-    pub(super) fn code(text: impl std::fmt::Display, _: &dyn askama::Values) -> askama::Result<Safe<String>> {
-        let text = escape(text, Html)?.to_string();
-        let parts = text.split('`').enumerate();
-        Ok(Safe(
-            parts
-                .map(|(at, part)| if at % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() })
-                .collect(),
-        ))
-    }
 }
 
 /// The documentation as a page.

@@ -1,4 +1,4 @@
-//! Who may come in: the key of a request, the scope that its route needs, and the account that it names.
+//! The door: it judges the key of a request, the scope that its route needs, and the account that it names.
 //!
 //! The OpenAPI document says which scope a route needs, and the same words are enforced here. So the document cannot
 //! say anything else than what holds, and a route that the document does not have is not served.

@@ -64,12 +64,11 @@ impl<'a> Fields<'a> {
     /// Reads an object at a JSON pointer.
     pub(super) fn of(value: &'a RawValue, at: String) -> Self {
         let mut fields = Self { at, is_object: true, members: Vec::new(), known: Vec::new(), faults: Vec::new() };
-        match serde_json::from_str::<Members<'a>>(value.get()) {
-            Ok(Members(members)) => fields.members = members,
-            Err(_) => {
-                fields.fault("", "must be an object");
-                fields.is_object = false;
-            }
+        if let Ok(Members(members)) = serde_json::from_str(value.get()) {
+            fields.members = members;
+        } else {
+            fields.fault("", "must be an object");
+            fields.is_object = false;
         }
         fields
     }

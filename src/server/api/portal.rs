@@ -31,7 +31,7 @@ use crate::{
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PortalLink {
-    /// Where to send the browser.
+    /// The address to which to send the browser.
     url: String,
     /// When the link ends, used or not (RFC 3339, UTC, ms).
     expires_at: String,

@@ -147,7 +147,7 @@ pub(super) struct Envelope {
     /// The time at which it happened (RFC 3339).
     #[schema(format = DateTime)]
     timestamp: String,
-    /// What happened.
+    /// The facts of the event.
     #[schema(value_type = Object)]
     data: (),
 }
