@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// The most faults that one answer names, so that a body of many faults has no answer of a hundred times its size.
-const FAULTS_MAX: usize = 500;
+pub(super) const FAULTS_MAX: usize = 500;
 
 /// A kind of problem.
 #[derive(Debug, PartialEq, Eq)]

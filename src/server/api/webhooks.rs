@@ -17,7 +17,7 @@ use crate::{
         door::{Account, OfWebhook, Who},
         failures::at_field,
         fields::{Fields, Member},
-        problem::{Fault, INVALID, Problem},
+        problem::{FAULTS_MAX, Fault, INVALID, Problem},
         query::{Query, opaque},
     },
     webhooks::{
@@ -103,10 +103,14 @@ pub(super) async fn add(
 
 /// The problem of a form with faults, together with the faults of the values that could be read.
 fn of_form(mut faults: Vec<Fault>, judged: Option<WebhooksError>) -> Problem {
-    if let Some(WebhooksError::Input(further)) = judged {
+    let read = faults.len();
+    // Each is compared with each of those that were read, so the number of these has a limit.
+    if let Some(WebhooksError::Input(further)) = judged
+        && read < FAULTS_MAX
+    {
         for fault in further.iter().map(at_field) {
             // A value that could not be read has its fault already.
-            if !faults.iter().any(|known| known.covers(&fault)) {
+            if !faults[..read].iter().any(|known| known.covers(&fault)) {
                 faults.push(fault);
             }
         }
