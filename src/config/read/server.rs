@@ -61,7 +61,7 @@ mod tests {
     use crate::config::tests::{assert_says, from_file};
 
     #[test]
-    fn the_public_url_is_https_or_loopback_and_has_no_final_slash() {
+    fn the_api_is_for_this_machine_by_default_and_its_public_url_is_https_or_loopback() {
         for (given, read) in [
             ("https://webhooks.example.com/", "https://webhooks.example.com"),
             ("https://example.com:8443/webhooks/", "https://example.com:8443/webhooks"),
@@ -72,7 +72,8 @@ mod tests {
             let settings = from_file(&format!("server.public_url = \"{given}\"")).unwrap();
             assert_eq!(settings.server.public_url.as_deref(), Some(read));
         }
-        assert_eq!(from_file("").unwrap().server.public_url, None);
+        let defaults = from_file("").unwrap().server;
+        assert_eq!((defaults.public_url, defaults.bind.to_string().as_str()), (None, "127.0.0.1:8080"));
         for refused in [
             "http://example.com",
             "webhooks.example.com",

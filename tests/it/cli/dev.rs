@@ -1,20 +1,58 @@
 //! `lynkhook dev`, on a machine with only `redis-server` installed.
 
+use std::path::Path;
+
+use serde_json::json;
 use tokio::process::Command;
 
 use super::*;
 
+/// `lynkhook dev` with these flags in a folder.
+fn dev(folder: &Path, flags: &[&str]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lynkhook"));
+    command.arg("dev").args(flags).current_dir(folder).env_clear();
+    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    Process::spawn(command, Vec::new())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demonstration_in_an_empty_folder_tells_its_story_and_ends_with_0() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lynkhook"));
-    command.args(["dev", "--once"]).current_dir(&folder).env_clear();
-    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-    let output = Process::spawn(command, Vec::new()).output(SOON * 2).await;
+    let output = dev(folder.path(), &["--once"]).output(SOON * 2).await;
     assert_eq!(output.code, Some(0), "{output:#?}");
     for words in ["transcript.created", "https://localhost:", "503", "404", "Identifiers"] {
         assert!(output.stdout.contains(words), "{words}: {}", output.stdout);
     }
     let made: Vec<_> = folder.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(made, [".lynkhook"], "it keeps to its folder");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demonstration_serves_the_api_and_prints_its_address_and_a_key_that_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keys = Vec::new();
+    // Only the first test of this process installs it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for run in 1..=2 {
+        let process = dev(folder.path(), &[]);
+        let address = process.wait_for_line("API        http://").await;
+        let address = address.split_whitespace().find_map(|word| word.strip_suffix("/docs;")).unwrap().to_owned();
+        let file = folder.path().join(".lynkhook/api.key");
+        let key = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        let me = client.get(format!("{address}/v1/key")).bearer_auth(&key).send().await.unwrap();
+        assert_eq!(me.status(), 200);
+        let me: Value = serde_json::from_slice(&me.bytes().await.unwrap()).unwrap();
+        assert_eq!(me["scopes"], json!(["admin"]));
+        keys.push(key);
+        if run == 1 {
+            let printed = process.wait_for_line("Bearer lynk_").await;
+            assert!(printed.contains(&keys[0]) && printed.contains(&address), "{printed}");
+        }
+        process.sigint();
+        assert_eq!(process.output(SOON).await.code, Some(0));
+    }
+    assert_eq!(keys[0], keys[1], "the next run has the same key");
 }
