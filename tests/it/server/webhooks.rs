@@ -42,35 +42,11 @@ fn assert_faults(reply: &Reply, expected: &[(&str, &str)]) {
     assert!(!reply.text().contains(SECRET), "{}", reply.text());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_fault_of_a_new_webhook_is_named_at_once_in_words_and_no_secret_is_quoted() {
-    let api = Api::start(&Receiver::start().await).await;
-    let all = json!({
-        "url": format!("http://example.com/{SECRET}"), "events": ["transcript.create", SECRET],
-        "authentication": {"type": "header", "name": "Cookie", "value": ""}, "description": "x".repeat(201),
-        "active": SECRET, "urls": SECRET, "descripton": SECRET, "zzz": SECRET,
-    });
-    for path in [LIST.to_owned(), format!("{LIST}?dryRun=true")] {
-        let reply = api.post(&path, &all).await;
-        assert_faults(
-            &reply,
-            &[
-                ("#/url", "must begin with https://"),
-                ("#/events/0", "did you mean `transcript.created`?"),
-                ("#/events/1", "not in the catalogue; it has: "),
-                ("#/authentication/name", "cookie is reserved"),
-                ("#/authentication/value", "the header value is empty"),
-                ("#/description", "longer than 200 characters"),
-                ("#/active", "must be true or false"),
-                ("#/urls", "did you mean `url`?"),
-                ("#/descripton", "did you mean `description`?"),
-                ("#/zzz", "there are: url, events, authentication, description, active"),
-            ],
-        );
-    }
+/// Webhooks with faults, and the places of the faults with words about each.
+fn faulty() -> Vec<(Value, Vec<(&'static str, &'static str)>)> {
     let url = "https://example.com/in";
     let is_needed = ("#/url", "is needed");
-    let cases: Vec<(Value, Vec<(&str, &str)>)> = vec![
+    vec![
         (json!({}), vec![is_needed]),
         (json!([SECRET]), vec![("#", "must be an object")]),
         (json!({"url": null}), vec![is_needed]),
@@ -110,10 +86,39 @@ async fn every_fault_of_a_new_webhook_is_named_at_once_in_words_and_no_secret_is
             json!({"url": url, "authentication": {"type": "bearer", "token": format!("{SECRET}\n")}}),
             vec![("#/authentication/token", "token")],
         ),
-    ];
-    for (body, expected) in cases {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_of_a_new_webhook_is_named_at_once_in_words_and_no_secret_is_quoted() {
+    let api = Api::start(&Receiver::start().await).await;
+    let all = json!({
+        "url": format!("http://example.com/{SECRET}"), "events": ["transcript.create", SECRET],
+        "authentication": {"type": "header", "name": "Cookie", "value": ""}, "description": "x".repeat(201),
+        "active": SECRET, "urls": SECRET, "descripton": SECRET, "zzz": SECRET,
+    });
+    for path in [LIST.to_owned(), format!("{LIST}?dryRun=true")] {
+        let reply = api.post(&path, &all).await;
+        assert_faults(
+            &reply,
+            &[
+                ("#/url", "must begin with https://"),
+                ("#/events/0", "did you mean `transcript.created`?"),
+                ("#/events/1", "not in the catalogue; it has: "),
+                ("#/authentication/name", "cookie is reserved"),
+                ("#/authentication/value", "the header value is empty"),
+                ("#/description", "longer than 200 characters"),
+                ("#/active", "must be true or false"),
+                ("#/urls", "did you mean `url`?"),
+                ("#/descripton", "did you mean `description`?"),
+                ("#/zzz", "there are: url, events, authentication, description, active"),
+            ],
+        );
+    }
+    for (body, expected) in faulty() {
         assert_faults(&api.post(LIST, &body).await, &expected);
     }
+    let url = "https://example.com/in";
     let twice = format!(r#"{{"url": "{url}", "url": "{SECRET}"}}"#);
     let request = api.request(Method::POST, LIST).header("content-type", "application/json").body(twice);
     assert_faults(&api.send(request).await, &[("#/url", "more than once")]);
@@ -136,6 +141,13 @@ async fn an_answer_names_only_so_many_faults_and_a_huge_name_costs_little() {
     assert_eq!(reply.problem(422, "invalid").len(), 500);
     assert!(reply.json["detail"].as_str().unwrap().starts_with("200000 places"), "{}", reply.json["detail"]);
     assert!(reply.bytes.len() < 100_000, "{}", reply.bytes.len());
+    // Many of both kinds.
+    let members: serde_json::Map<String, Value> = (0..40_000).map(|number| (format!("m{number}"), json!(1))).collect();
+    let mut both = json!({"url": "https://example.com/", "events": vec![""; 100_000]});
+    both.as_object_mut().unwrap().extend(members);
+    let began = std::time::Instant::now();
+    assert_eq!(api.post(LIST, &both).await.problem(422, "invalid").len(), 500);
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
     let before = api.process.memory_kib("VmHWM");
     let huge = "u".repeat(900 << 10);
     let reply = api.post(LIST, &json!({"url": "https://example.com/", &huge: 1})).await;
@@ -221,6 +233,7 @@ async fn a_webhook_lives_from_its_addition_to_its_deletion_and_each_change_write
     api.get(&format!("{LIST}/{SECRET}")).await.problem(404, "no-such-webhook");
 
     // One line for each change: who, what, and which fields, without their values.
+    api.process.wait_for_line("webhook deleted").await;
     let log = api.process.stderr();
     let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let changes: Vec<_> = lines.iter().filter(|line| line["of"] == *id).collect();
