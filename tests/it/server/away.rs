@@ -97,3 +97,32 @@ async fn a_key_that_was_looked_up_is_known_for_5_seconds_without_redis_and_a_mis
     redis.restart();
     eventually(SOON, "Redis is back", async || (with(&unknown).await.status != 503).then_some(())).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_stands_still_is_given_up_and_a_change_may_have_been_made() {
+    let receiver = Receiver::start().await;
+    let mut redis = RedisServer::start(AppendFsync::No);
+    let timeout = [("LYNKHOOK_REDIS__CONNECT_TIMEOUT", "1s")];
+    let api = Api::of(Installation::on(&redis, &receiver).await, timeout).await;
+    let list = "/v1/accounts/acme/webhooks";
+    let id = api.add("acme", "https://example.com/").await;
+    redis.pause();
+    let began = Instant::now();
+    let new = json!({"url": "https://example.com/2"});
+    let one = format!("{list}/{id}");
+    let (listed, added, read) = tokio::join!(api.get(list), api.post(list, &new), api.get(&one));
+    for reply in [listed, added, read] {
+        assert_eq!(reply.status, 503, "{reply:?}");
+        let name = reply.json["type"].as_str().unwrap();
+        assert!(["/problems/store-unreachable", "/problems/outcome-unknown"].contains(&name), "{reply:?}");
+    }
+    println!("given up after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    redis.resume();
+    let reply = eventually(SOON, "a list", async || {
+        let reply = api.get(list).await;
+        (reply.status == 200).then_some(reply)
+    })
+    .await;
+    assert!([1, 2].contains(&reply.json["items"].as_array().unwrap().len()), "{reply:?}");
+}

@@ -77,7 +77,7 @@ async fn a_key_works_at_once_and_is_refused_after_its_revocation_its_end_and_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_no_key_is_refused_with_its_reason_and_counted() {
+async fn a_header_or_a_query_with_no_good_key_is_refused_with_its_reason_and_counted() {
     let api = Api::start(&Receiver::start().await).await;
     let good = &api.admin;
     let headers = |values: &[String]| {

@@ -1,6 +1,7 @@
 //! The HTTP API, as a client sees it.
 
 mod away;
+mod changes;
 mod clients;
 mod document;
 mod events;
