@@ -65,9 +65,9 @@ async fn an_envelope_reaches_its_receiver_byte_for_byte_under_the_id_that_was_an
             sent.push((text(&reply, "/id").to_owned(), body));
         }
     }
-    let received = receiver.wait_for("/hook", sent.len(), SOON).await;
+    let requests = receiver.wait_for("/hook", sent.len(), SOON).await;
     for (id, body) in sent {
-        let with_id: Vec<_> = received.iter().filter(|request| request.header("webhook-id") == Some(&id)).collect();
+        let with_id: Vec<_> = requests.iter().filter(|request| request.header("webhook-id") == Some(&id)).collect();
         let [request] = with_id[..] else { panic!("{} requests with the id {id}", with_id.len()) };
         assert!(request.body == body.as_bytes(), "{id}: {:?}", &request.body[..100]);
     }

@@ -150,7 +150,7 @@ async fn a_stopped_redis_refuses_for_certain_and_lets_nobody_in() {
     .await;
     refused.problem(503, "store-unreachable");
     assert_eq!(refused.header("retry-after"), Some("1"));
-    let unknown = api.bare(Method::GET, "/v1/key").bearer_auth(&api.admin.replace("lynk_", "lynk_x"));
+    let unknown = api.bare(Method::GET, "/v1/key").bearer_auth(api.admin.replace("lynk_", "lynk_x"));
     assert!([401, 503].contains(&api.send(unknown).await.status), "nobody is let in");
     redis.restart();
     let second = eventually(SOON, "an accepted event", async || {

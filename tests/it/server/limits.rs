@@ -52,7 +52,7 @@ async fn a_body_has_at_most_the_bytes_of_its_route_and_a_client_that_sends_it_al
             let mut wire = Wire::with(&api, head(&api, line, &more)).await;
             wire.send(bytes).await;
             wire.answer().await.unwrap().problem(status, name);
-            wire.is_closed().await;
+            wire.ends().await;
         }
     }
 }
@@ -86,8 +86,8 @@ async fn a_head_has_at_most_its_bytes_and_64_headers() {
 async fn a_head_and_a_body_have_their_time_however_they_drip() {
     let api = api([("LYNKHOOK_SERVER__HEADER_TIMEOUT", "400ms"), ("LYNKHOOK_SERVER__BODY_TIMEOUT", "500ms")]).await;
     let began = Instant::now();
-    Wire::with(&api, "GET /healthz HTTP/1.1\r\nho").await.is_closed().await;
-    Wire::open(&api).await.is_closed().await;
+    Wire::with(&api, "GET /healthz HTTP/1.1\r\nho").await.ends().await;
+    Wire::open(&api).await.ends().await;
     assert!(began.elapsed() >= Duration::from_millis(800));
 
     // A byte every 20 ms would take a minute.
@@ -305,7 +305,7 @@ async fn what_is_no_proper_request_gets_a_problem_or_is_refused_as_no_http() {
     ] {
         let mut wire = Wire::with(&api, &bytes).await;
         assert_eq!(wire.answer().await.map(|reply| reply.status), Some(status), "{bytes:?}");
-        wire.is_closed().await;
+        wire.ends().await;
     }
     // Old, but proper.
     for line in ["GET /healthz HTTP/1.0\r\n\r\n", "GET http://elsewhere.example/healthz HTTP/1.1\r\nhost: here\r\n\r\n"]

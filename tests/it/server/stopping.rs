@@ -64,14 +64,14 @@ async fn a_server_that_is_told_to_stop_answers_every_request_that_it_has_and_end
     api.process.sigterm();
     is_stopping(&api, port).await;
     assert_eq!(probe(&api, port, "/healthz").await.status, 200, "it is still alive");
-    idle.is_closed().await;
-    unused.is_closed().await;
+    idle.ends().await;
+    unused.ends().await;
     assert!(tokio::net::TcpStream::connect(&api.address).await.is_err(), "it accepts no more connections");
     assert!(!api.process.has_ended());
     coming.send(second).await;
     let enqueued = coming.answer().await.unwrap();
     assert_eq!((enqueued.status, enqueued.header("connection")), (202, Some("close")), "{enqueued:?}");
-    coming.is_closed().await;
+    coming.ends().await;
     assert_eq!(entries(&api.here).await.len(), 1);
     assert!(!api.process.has_ended(), "the test has no answer yet");
     gate.open();
@@ -93,7 +93,7 @@ async fn a_request_that_does_not_end_holds_a_stopping_server_for_its_grace_only(
     assert_eq!(api.process.wait().await, Some(0));
     assert!((Duration::from_secs(1)..Duration::from_secs(8)).contains(&told.elapsed()), "{:?}", told.elapsed());
     assert!(api.process.stderr().contains("server.shutdown_grace has passed"), "{}", api.process.stderr());
-    coming.is_closed().await;
+    coming.ends().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

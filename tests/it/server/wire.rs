@@ -51,7 +51,7 @@ impl Wire {
     }
 
     /// Waits until the server closes the connection, and asserts that nothing else comes.
-    pub(super) async fn is_closed(mut self) {
+    pub(super) async fn ends(mut self) {
         let mut rest = Vec::new();
         // A connection that is closed with unread bytes is reset.
         let _ = timeout(SOON, self.0.read_to_end(&mut rest)).await.expect("the server closes it");
