@@ -6,6 +6,9 @@
 //! one place (`failures.rs`), which `problem.rs` lists and explains. Rules live below: nothing here decides what a valid
 //! webhook or event is.
 //!
+//! Bytes that are no HTTP/1.1, and a head beyond 64 KiB, never become a request: the port answers them with a status
+//! alone.
+//!
 //! The OpenAPI document (`document.rs`) is made from the handlers, and the scopes that it states are the ones that are
 //! enforced.
 

@@ -119,6 +119,21 @@ async fn a_head_and_a_body_have_their_time_however_they_drip() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_takes_too_long_is_answered_at_its_time_limit() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/hook", [Gate::new().before(Answer::Status(200))]);
+    let limits = [("LYNKHOOK_SERVER__BODY_TIMEOUT", "300ms"), ("LYNKHOOK_SERVER__REQUEST_TIMEOUT", "500ms")];
+    let api = Api::of(Installation::new(&receiver).await, limits).await;
+    let id = api.add("acme", &receiver.url("/hook")).await;
+    let began = Instant::now();
+    let reply = api.post(&format!("/v1/accounts/acme/webhooks/{id}/test"), &json!({})).await;
+    reply.problem(503, "outcome-unknown");
+    let took = began.elapsed();
+    assert!((Duration::from_millis(800)..Duration::from_secs(9)).contains(&took), "a test itself has 10 s: {took:?}");
+    receiver.wait_for("/hook", 1, SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_too_many_waits_and_is_then_served() {
     let mut api = api([("LYNKHOOK_SERVER__MAX_CONNECTIONS", "2"), ("LYNKHOOK_SERVER__HEADER_TIMEOUT", "60s")]).await;
     // The connection of the client that read the document is one.

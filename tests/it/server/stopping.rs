@@ -34,6 +34,14 @@ async fn probed(here: Installation, grace: &str) -> (Api, u16) {
     (Api::of(here, extra).await, port)
 }
 
+/// A request of an event whose body has this many bytes. The server waits for it.
+async fn begun(api: &Api, bytes: usize) -> Wire {
+    let more = format!("content-length: {bytes}\r\nexpect: 100-continue\r\n");
+    let mut wire = Wire::with(api, head_of_event(api, &more)).await;
+    assert_eq!(wire.answer().await.unwrap().status, 100);
+    wire
+}
+
 /// Waits until the server says that it stops.
 async fn is_stopping(api: &Api, port: u16) {
     eventually(SOON, "a server that says that it stops", async || {
@@ -55,7 +63,7 @@ async fn a_server_that_is_told_to_stop_answers_every_request_that_it_has_and_end
     let unused = Wire::open(&api).await;
     let test = head(&api, &format!("POST /v1/accounts/acme/webhooks/{id}/test"), "content-length: 0\r\n");
     let mut test = Wire::with(&api, test).await;
-    let mut coming = Wire::with(&api, head_of_event(&api, &format!("content-length: {}\r\n", TRANSCRIPT.len()))).await;
+    let mut coming = begun(&api, TRANSCRIPT.len()).await;
     let (first, second) = TRANSCRIPT.split_at(100);
     coming.send(first).await;
     receiver.wait_for("/hook", 1, SOON).await;
@@ -86,7 +94,7 @@ async fn a_server_that_is_told_to_stop_answers_every_request_that_it_has_and_end
 async fn a_request_that_does_not_end_holds_a_stopping_server_for_its_grace_only() {
     let receiver = Receiver::start().await;
     let (mut api, port) = probed(Installation::new(&receiver).await, "1s").await;
-    let coming = Wire::with(&api, head_of_event(&api, "content-length: 100\r\n") + "{").await;
+    let coming = begun(&api, 100).await;
     let told = Instant::now();
     api.process.sigterm();
     is_stopping(&api, port).await;
@@ -100,7 +108,7 @@ async fn a_request_that_does_not_end_holds_a_stopping_server_for_its_grace_only(
 async fn a_second_signal_ends_a_server_at_once() {
     let receiver = Receiver::start().await;
     let (mut api, port) = probed(Installation::new(&receiver).await, "60s").await;
-    let _coming = Wire::with(&api, head_of_event(&api, "content-length: 100\r\n") + "{").await;
+    let _coming = begun(&api, 100).await;
     let told = Instant::now();
     api.process.sigterm();
     is_stopping(&api, port).await;
