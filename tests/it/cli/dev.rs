@@ -48,7 +48,7 @@ async fn a_demonstration_serves_the_api_and_prints_its_address_and_a_key_that_st
         assert_eq!(me["scopes"], json!(["admin"]));
         keys.push(key);
         if run == 1 {
-            let printed = process.wait_for_line("Bearer lynk_").await;
+            let printed = process.wait_for_line("LYNKHOOK_KEY=lynk_").await;
             assert!(printed.contains(&keys[0]) && printed.contains(&address), "{printed}");
         }
         process.sigint();
