@@ -63,6 +63,15 @@ impl Fingerprint {
         Self(format!("{:016x}", digest(&[id.map_or("", EventId::as_str).as_bytes(), body]) >> 64))
     }
 
+    /// The fingerprint of a batch with this body, of which the events at these places were taken. Another server may take
+    /// others, for example while it has another catalogue, and that is another request. The places cannot be confused
+    /// with an id, which has no colon.
+    pub fn of_batch(taken: &[usize], body: &[u8]) -> Self {
+        let taken: Vec<String> = taken.iter().map(usize::to_string).collect();
+        let taken = format!("batch:{}", taken.join(","));
+        Self(format!("{:016x}", digest(&[taken.as_bytes(), body]) >> 64))
+    }
+
     /// The digits.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -86,7 +95,7 @@ impl KeyedIds {
         format!("ik-{}", self.0).parse().expect("it has 35 legal characters")
     }
 
-    /// The id of a batch's event at `index`, from 0.
+    /// The id of the event at this place in a batch, from 0.
     pub fn at(&self, index: usize) -> EventId {
         format!("ik-{}-{index}", self.0).parse().expect("it has at most 56 legal characters")
     }

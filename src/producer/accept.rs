@@ -19,6 +19,8 @@ pub struct Keyed<'a> {
     pub key: &'a IdempotencyKey,
     /// The request's body as it came: the envelope of a single event, or the whole batch.
     pub body: &'a [u8],
+    /// For a batch, the place of each event in the body, from 0. A batch may leave events out. `None`: a single event.
+    pub places: Option<&'a [usize]>,
 }
 
 /// Events that are in the queue, or were there before if this request is a repetition.
@@ -81,7 +83,8 @@ impl Producer {
     /// All events are judged first, and one that is invalid refuses all. A single event without a key is a plain
     /// `XADD`; everything else is one script. A request with a key is a repetition if the same account sent the key
     /// within the last 24 hours (48 at most, fewer if `idempotency.max_bytes` is too small for them). Its body, and for
-    /// a single event its own id, has to be the same.
+    /// a single event its own id, has to be the same, and for a batch the events that are taken of it. A batch of which
+    /// none is taken notes its key.
     ///
     /// An event without an id of its own gets one: with a key it is made from account, key and body, so that it is the
     /// same at each repetition, however late; without, workers derive it from the entry.
@@ -101,7 +104,7 @@ impl Producer {
     ) -> Result<Accepted, AcceptError> {
         self.judge_all(events)?;
         match (events, key) {
-            ([], _) => Ok(Accepted { ids: Vec::new(), repeated: false }),
+            ([], None) => Ok(Accepted { ids: Vec::new(), repeated: false }),
             ([event], None) => {
                 let answers = self.store.enqueue(&[(account, event)]).await;
                 let entry = answers.map(|mut answers| answers.pop().expect("one answer for one event"));
@@ -109,6 +112,7 @@ impl Producer {
             }
             (_, None) => match settled(self.store.accept(account, events, None).await)? {
                 Acceptance::Accepted(entries) => Ok(self.under_entries(account, events, &entries)),
+                Acceptance::Stayed => Err(stayed()),
                 Acceptance::Repeated | Acceptance::Differs => unreachable!("without a key, nothing is compared"),
             },
             (_, Some(keyed)) => self.accept_keyed(account, events, keyed).await,
@@ -135,16 +139,18 @@ impl Producer {
         &self,
         account: &AccountId,
         events: &[NewEvent],
-        Keyed { key, body }: Keyed<'_>,
+        Keyed { key, body, places }: Keyed<'_>,
     ) -> Result<Accepted, AcceptError> {
         let made = KeyedIds::of(account, key, body);
         let with_id = |(index, event): (usize, &NewEvent)| {
-            let made = || if events.len() == 1 { made.single() } else { made.at(index) };
+            let made = || places.map_or_else(|| made.single(), |places| made.at(places[index]));
             event.clone().with_id(event.id.clone().unwrap_or_else(made))
         };
         let identified: Vec<NewEvent> = events.iter().enumerate().map(with_id).collect();
-        let own_id = if let [event] = events { event.id.as_ref() } else { None };
-        let fingerprint = Fingerprint::of(own_id, body);
+        let fingerprint = match places {
+            Some(places) => Fingerprint::of_batch(places, body),
+            None => Fingerprint::of(events.first().and_then(|event| event.id.as_ref()), body),
+        };
         let send = || self.store.accept(account, &identified, Some((key, &fingerprint)));
         let answer = match send().await {
             // A refusal of the second does not say what became of the first.
@@ -154,8 +160,10 @@ impl Producer {
             },
             first => settled(first)?,
         };
-        if answer == Acceptance::Differs {
-            return Err(AcceptError::KeyReused);
+        match answer {
+            Acceptance::Differs => return Err(AcceptError::KeyReused),
+            Acceptance::Stayed => return Err(stayed()),
+            Acceptance::Accepted(_) | Acceptance::Repeated => {}
         }
         let ids = identified.into_iter().filter_map(|event| event.id).collect();
         Ok(Accepted { ids, repeated: answer == Acceptance::Repeated })
@@ -166,6 +174,12 @@ impl Producer {
         let id = |(event, entry): (&NewEvent, &String)| self.id_under(account, event, entry);
         Accepted { ids: events.iter().zip(entries).map(id).collect(), repeated: false }
     }
+}
+
+/// The error for events that were added in part and could not be taken back.
+fn stayed() -> AcceptError {
+    let missing = "the Redis user in redis.url lacks a right: run `lynkhook doctor --role server`";
+    AcceptError::Unknown(StoreError::Unfit(missing.to_owned()))
 }
 
 /// The answer, or the error that says whether anything may have been enqueued.

@@ -6,12 +6,15 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
-use super::problem::{Fault, Kind, Problem};
+use super::problem::{FAULTS_MAX, Fault, Kind, Problem};
 use crate::domain::text::nearest;
+
+/// The most members of an object that are looked at.
+const MEMBERS_MAX: usize = 1000;
 
 /// An object of a body, and the faults that were found in it so far.
 pub(super) struct Fields<'a> {
@@ -22,6 +25,8 @@ pub(super) struct Fields<'a> {
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
     known: Vec<&'static str>,
     faults: Vec<Fault>,
+    /// Further faults are not collected, so that a body cannot cost a multiple of its size.
+    faults_max: usize,
 }
 
 /// A member: absent, `null`, or a value.
@@ -63,9 +68,19 @@ impl<'a> Fields<'a> {
 
     /// Reads an object at a JSON pointer.
     pub(super) fn of(value: &'a RawValue, at: String) -> Self {
-        let mut fields = Self { at, is_object: true, members: Vec::new(), known: Vec::new(), faults: Vec::new() };
-        if let Ok(Members(members)) = serde_json::from_str(value.get()) {
-            fields.members = members;
+        let mut fields = Self {
+            at,
+            is_object: true,
+            members: Vec::new(),
+            known: Vec::new(),
+            faults: Vec::new(),
+            faults_max: FAULTS_MAX + 1,
+        };
+        if let Ok(Members { read, are_too_many }) = serde_json::from_str(value.get()) {
+            fields.members = read;
+            if are_too_many {
+                fields.fault("", format!("has more than {MEMBERS_MAX} members"));
+            }
         } else {
             fields.fault("", "must be an object");
             fields.is_object = false;
@@ -80,7 +95,7 @@ impl<'a> Fields<'a> {
 
     /// Adds a fault at a member, or at the object itself if `name` is empty.
     pub(super) fn fault(&mut self, name: &str, detail: impl Into<String>) {
-        if !self.is_object {
+        if !self.is_object || self.faults.len() >= self.faults_max {
             return;
         }
         let pointer = if name.is_empty() { self.at.clone() } else { self.pointer(name) };
@@ -130,9 +145,15 @@ impl<'a> Fields<'a> {
         self.faults.iter().any(|fault| there.covers(fault))
     }
 
+    /// Collects no more faults than this.
+    pub(super) fn collect_at_most(&mut self, faults: usize) {
+        self.faults_max = faults;
+    }
+
     /// Adds faults that were found below a member.
     pub(super) fn extend(&mut self, faults: Vec<Fault>) {
         self.faults.extend(faults);
+        self.faults.truncate(self.faults_max);
     }
 
     /// Ends reading.
@@ -147,11 +168,15 @@ impl<'a> Fields<'a> {
     /// All faults, including members that nothing asked for.
     pub(super) fn end(mut self) -> Vec<Fault> {
         for (name, _) in std::mem::take(&mut self.members) {
+            if self.faults.len() >= self.faults_max {
+                break;
+            }
             if !self.known.contains(&&*name) {
                 let shown: String = name.chars().take(64).collect();
                 let pointer = shown.replace('~', "~0").replace('/', "~1");
                 let detail = match nearest(&name, self.known.iter().copied()) {
                     Some(nearest) => format!("there is no such member; did you mean `{nearest}`?"),
+                    None if self.known.is_empty() => "there is no such member, and no other".to_owned(),
                     None => format!("there is no such member; there are: {}", self.known.join(", ")),
                 };
                 self.fault(&pointer, detail);
@@ -161,28 +186,37 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The members of an object in order, with repetitions, their values unread.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// The first members of an object in order, with repetitions, their values unread.
+struct Members<'a> {
+    read: Vec<(Cow<'a, str>, &'a RawValue)>,
+    are_too_many: bool,
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Read;
         impl<'de> Visitor<'de> for Read {
-            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+            type Value = Members<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Name<'de>, _>()? {
-                    members.push((name.0, value));
+                let mut read = Vec::new();
+                while read.len() < MEMBERS_MAX
+                    && let Some((name, value)) = map.next_entry::<Name<'de>, _>()?
+                {
+                    read.push((name.0, value));
                 }
-                Ok(members)
+                let mut are_too_many = false;
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    are_too_many = true;
+                }
+                Ok(Members { read, are_too_many })
             }
         }
-        deserializer.deserialize_map(Read).map(Members)
+        deserializer.deserialize_map(Read)
     }
 }
 

@@ -95,7 +95,7 @@ kinds! {
         "An envelope is `{\"event\", \"timestamp\", \"data\"}`. `errors` names each fault. Nothing was enqueued."
         "Correct all places that `errors` names. `GET /v1/event-types/{event}/schema` has the form."
     IDEMPOTENCY_KEY_REUSED "idempotency-key-reused" 422 "The Idempotency-Key was used for another request"
-        "An earlier request with this key had another body or another webhook-id. This one was not enqueued."
+        "An earlier request with this key had another body or another webhook-id, or other events of its batch were valid then. This one was not enqueued."
         "Use a new key for each event or batch, and the same key only to repeat it unchanged."
     RATE_LIMITED "rate-limited" 429 "Too many requests"
         "The key made more requests than it may make in a second, or a webhook was tested too often. Nothing was changed."
@@ -208,7 +208,7 @@ impl Problem {
     pub(super) fn of_faults(kind: &'static Kind, mut errors: Vec<Fault>) -> Self {
         let detail = match errors.len() {
             1 => "1 place needs a change".to_owned(),
-            count if count > FAULTS_MAX => format!("{count} places need a change; the first {FAULTS_MAX} are named"),
+            count if count > FAULTS_MAX => format!("more than {FAULTS_MAX} places need a change; these are the first"),
             count => format!("{count} places need a change"),
         };
         errors.truncate(FAULTS_MAX);

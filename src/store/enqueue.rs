@@ -20,6 +20,8 @@ pub enum Acceptance {
     Repeated,
     /// The key came before with another fingerprint. Nothing was changed.
     Differs,
+    /// The step failed half-way, and the user in `redis.url` lacks the right to take back what it had added.
+    Stayed,
 }
 
 impl Store {
@@ -81,6 +83,7 @@ impl Store {
         Ok(answer.map(|mut answer| match answer.remove(0).as_str() {
             "REPEATED" => Acceptance::Repeated,
             "DIFFERS" => Acceptance::Differs,
+            "STAYED" => Acceptance::Stayed,
             _ => Acceptance::Accepted(answer),
         }))
     }

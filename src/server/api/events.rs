@@ -1,5 +1,7 @@
 //! Enqueueing, one event or many.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use axum::{
     extract::{Request, State},
     response::Response,
@@ -34,6 +36,8 @@ use crate::{
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The most faults of one event that are named.
+const FAULTS_OF_EVENT_MAX: usize = 20;
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// An event that was enqueued.
@@ -102,7 +106,7 @@ pub(super) async fn enqueue(
     if let Some(traceparent) = headers.get(&TRACEPARENT).and_then(|value| value.to_str().ok()) {
         event = event.with_traceparent(traceparent);
     }
-    let keyed = key.as_ref().map(|key| Keyed { key, body: &held.bytes });
+    let keyed = key.as_ref().map(|key| Keyed { key, body: &held.bytes, places: None });
     let accepted = app.producer.accept(&account, &[event], keyed).await.map_err(of_one)?;
     let Accepted { ids, repeated } = accepted;
     let id = ids.into_iter().next().ok_or_else(Problem::internal)?;
@@ -111,7 +115,8 @@ pub(super) async fn enqueue(
 
 /// Enqueues up to 500 events of an account at once: all of them or, if one has a fault, none.
 ///
-/// With `skipInvalid=true` events with faults are left out, and `items` has their faults. The body has at most 4 MiB.
+/// With `skipInvalid=true` events with faults are left out, and `items` has their faults (20 of each event at most). The
+/// body has at most 4 MiB, and no two events the same `id`.
 #[utoipa::path(
     post, operation_id = "enqueueBatch", path = "/v1/accounts/{account}/events/batch", tag = "events", security(("key" = ["events:write"])),
     params(
@@ -137,19 +142,21 @@ pub(super) async fn enqueue_batch(
     let skip_invalid = query.flag("skipInvalid");
     query.end()?;
     let key = idempotency_key(request.headers())?;
+    if request.headers().contains_key(&WEBHOOK_ID) {
+        return Err(Problem::malformed(
+            "the header webhook-id is for a single event; in a batch each event has its `id`",
+        ));
+    }
     let held = body::read(&app, request, ROUND_TRIP_BYTES, &[JSON]).await?;
     let read = events_of(&app, &held.bytes)?;
     let faulty: Vec<Fault> = read.iter().filter_map(|event| event.as_ref().err()).flatten().cloned().collect();
     if !faulty.is_empty() && !skip_invalid {
         return Err(Problem::of_faults(&INVALID_ENVELOPE, faulty));
     }
-    let valid: Vec<NewEvent> = read.iter().filter_map(|event| event.as_ref().ok()).cloned().collect();
-    let keyed = key.as_ref().map(|key| Keyed { key, body: &held.bytes });
-    let Accepted { ids, repeated } = if valid.is_empty() {
-        Accepted { ids: Vec::new(), repeated: false }
-    } else {
-        app.producer.accept(&account, &valid, keyed).await.map_err(of_batch)?
-    };
+    let valid = read.iter().enumerate().filter_map(|(place, event)| Some((place, event.as_ref().ok()?.clone())));
+    let (places, valid): (Vec<usize>, Vec<NewEvent>) = valid.unzip();
+    let keyed = key.as_ref().map(|key| Keyed { key, body: &held.bytes, places: Some(&places) });
+    let Accepted { ids, repeated } = app.producer.accept(&account, &valid, keyed).await.map_err(of_batch)?;
     let mut ids = ids.into_iter();
     let item = |event: Result<NewEvent, Vec<Fault>>| match event {
         Ok(_) => ids.next().map(|id| BatchItem::Enqueued(Enqueued { id })).ok_or_else(Problem::internal),
@@ -185,12 +192,36 @@ fn events_of(app: &Shared, body: &Bytes) -> Result<Vec<Result<NewEvent, Vec<Faul
     if events.len() > ROUND_TRIP_EVENTS {
         return Err(Problem::new(&TOO_LARGE, format!("a batch has at most {ROUND_TRIP_EVENTS} events")));
     }
-    fields.end_or(&INVALID)?;
-    Ok(events.into_iter().enumerate().map(|(index, event)| event_of(app, body, event, index)).collect())
+    let mut read: Vec<_> =
+        events.into_iter().enumerate().map(|(index, event)| event_of(app, body, event, index)).collect();
+    refuse_repeated_ids(&mut read);
+    let mut faults = fields.end();
+    if faults.is_empty() {
+        return Ok(read);
+    }
+    // The batch itself has faults, so nothing of it is taken, and those of its events are told as well.
+    faults.extend(read.into_iter().filter_map(Result::err).flatten());
+    Err(Problem::of_faults(&INVALID, faults))
+}
+
+/// Refuses an event with the id of one before it: receivers would take it for a repetition.
+fn refuse_repeated_ids(events: &mut [Result<NewEvent, Vec<Fault>>]) {
+    let mut first: HashMap<EventId, usize> = HashMap::new();
+    for (index, event) in events.iter_mut().enumerate() {
+        let Some(id) = event.as_ref().ok().and_then(|event| event.id.clone()) else { continue };
+        match first.entry(id) {
+            Entry::Vacant(place) => drop(place.insert(index)),
+            Entry::Occupied(place) => {
+                let detail = format!("is the id of #/events/{} too; each event needs its own", place.get());
+                *event = Err(vec![Fault::at(&format!("/events/{index}/id"), detail)]);
+            }
+        }
+    }
 }
 
 fn event_of(app: &Shared, body: &Bytes, event: &RawValue, index: usize) -> Result<NewEvent, Vec<Fault>> {
     let mut fields = Fields::of(event, format!("/events/{index}"));
+    fields.collect_at_most(FAULTS_OF_EVENT_MAX);
     let id = fields.parsed("id");
     let traceparent = fields.text("traceparent");
     let envelope = fields.raw("envelope").value();
@@ -244,7 +275,8 @@ fn of_batch(error: AcceptError) -> Problem {
         error @ AcceptError::TooMuch { .. } => Problem::new(&TOO_LARGE, error.to_string()),
         AcceptError::KeyReused => Problem::new(
             &IDEMPOTENCY_KEY_REUSED,
-            "the Idempotency-Key was used within the last 24 h for a request with another body or webhook-id",
+            "the Idempotency-Key was used within the last 24 h for a request with another body or webhook-id, or of which \
+             other events were taken",
         ),
         AcceptError::NotAccepted(error) => error.into(),
         AcceptError::Unknown(error) => {

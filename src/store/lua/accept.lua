@@ -2,7 +2,8 @@
 -- KEYS  1 queue  2 idempotency  3 idempotency:before  4 counts
 -- ARGV  1 <account>/<key> ('': no key)  2 fingerprint of the request  3 most bytes of each of the two hashes  4 account
 --       then, for each event: envelope, id ('': none), traceparent ('': none)
--- Answers [ACCEPTED, entry id, …], [REPEATED] (the key came before, with this fingerprint) or [DIFFERS] (with another).
+-- Answers [ACCEPTED, entry id, …], [REPEATED] (the key came before, with this fingerprint), [DIFFERS] (with another), or
+-- [STAYED] (it failed, and this user may not take the entries back).
 -- It has no flags, unlike the other scripts. So a full Redis refuses its first write, which adds the first event, and a
 -- repetition, which writes nothing, is answered nevertheless.
 local queue, current, before, field, fingerprint = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
@@ -57,5 +58,5 @@ local written, problem = pcall(function()
 end)
 if written then return answer end
 -- Lua never rolls back. The queue may have no id left, or this user may lack a right.
-if answer[2] then redis.call('XDEL', queue, unpack(answer, 2)) end
+if answer[2] and not pcall(redis.call, 'XDEL', queue, unpack(answer, 2)) then return { 'STAYED' } end
 return type(problem) == 'table' and problem or redis.error_reply(problem)

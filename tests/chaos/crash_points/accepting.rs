@@ -20,7 +20,7 @@ async fn accept(variables: impl IntoIterator<Item = (String, String)>) -> Accept
     let settings = Settings::load(None, variables).unwrap();
     let producer = Producer::connect(&settings).await.unwrap();
     let (key, events) = ("k".parse().unwrap(), [(); 2].map(|()| NewEvent::from_envelope(TRANSCRIPT)));
-    let keyed = Keyed { key: &key, body: b"the same at each repetition" };
+    let keyed = Keyed { key: &key, body: b"the same at each repetition", places: Some(&[0, 1]) };
     producer.accept(&account_id("solo"), &events, Some(keyed)).await.unwrap()
 }
 

@@ -100,7 +100,7 @@ async fn use_keys(here: &Installation, account: &str, partition: u16) {
     let producer = Producer::new(here.store.clone(), settings.catalogue());
     for key in ["first", "second"] {
         let (key, event) = (key.parse().unwrap(), NewEvent::from_envelope(TRANSCRIPT));
-        let keyed = Keyed { key: &key, body: TRANSCRIPT.as_bytes() };
+        let keyed = Keyed { key: &key, body: TRANSCRIPT.as_bytes(), places: None };
         producer.accept(&account_id(account), &[event], Some(keyed)).await.unwrap();
         let a_day_ago = here.store.now(partition).await.unwrap().timestamp_millis() - 86_400_000;
         let notes = format!("{a_day_ago} 500");

@@ -280,7 +280,8 @@ async fn a_batch_is_bounded_by_its_events_and_its_bytes_and_its_form_is_judged()
         (r#"{"events":[]}"#, &["#/events"]),
         (r#"{"events":{}}"#, &["#/events"]),
         (r#"{"event":[]}"#, &["#/event", "#/events"]),
-        (r#"{"events":[{}],"events":[{}]}"#, &["#/events"]),
+        (r#"{"events":[{}],"events":[{}]}"#, &["#/events", "#/events/0/envelope"]),
+        (r#"{"event":1,"events":[{"id":"?"}]}"#, &["#/event", "#/events/0/id", "#/events/0/envelope"]),
     ] {
         for query in ["", "?skipInvalid=true"] {
             let named = batch(&api, query, body).await.problem(422, "invalid");
@@ -295,4 +296,37 @@ async fn a_batch_is_bounded_by_its_events_and_its_bytes_and_its_form_is_judged()
         assert!(text(&reply, "/detail").contains(place), "{reply:?}");
     }
     assert_eq!(entries(&api.here).await.len(), 502);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_events_of_a_batch_with_one_id_are_refused_because_receivers_would_drop_the_second() {
+    let api = Api::start(&Receiver::start().await).await;
+    let of = |id: &str| format!(r#"{{"id":"{id}","envelope":{TRANSCRIPT}}}"#);
+    let body = format!(r#"{{"events":[{},{},{}]}}"#, of("a"), of("b"), of("a"));
+    assert_eq!(
+        batch(&api, "", body.clone()).await.problem(422, "invalid-envelope"),
+        ["#/events/2/id".to_owned()].into()
+    );
+    let skipped = batch(&api, "?skipInvalid=true", body).await;
+    assert_eq!(skipped.json["items"][1], json!({"id": "b"}));
+    assert!(skipped.json["items"][2]["errors"][0]["detail"].as_str().unwrap().contains("#/events/0"), "{skipped:?}");
+    assert_eq!(entries(&api.here).await.len(), 2);
+    let headed =
+        api.request(Method::POST, BATCH).header("webhook-id", "one").header("content-type", "application/json");
+    api.send(headed.body(r#"{"events":[]}"#)).await.problem(400, "malformed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_faults_of_a_batch_cost_no_multiple_of_its_size() {
+    let api = Api::start(&Receiver::start().await).await;
+    let members = r#""":0,"#.repeat(700_000);
+    let body = format!(r#"{{"events":[{{{members}"x":0}}]}}"#);
+    let before = api.process.memory_kib("VmHWM");
+    for _ in 0..3 {
+        let skipped = batch(&api, "?skipInvalid=true", body.clone()).await;
+        assert!((skipped.status, skipped.bytes.len() < 10_000) == (202, true), "{} bytes", skipped.bytes.len());
+        assert!(batch(&api, "", body.clone()).await.bytes.len() < 10_000);
+    }
+    let grown = api.process.memory_kib("VmHWM").saturating_sub(before);
+    assert!(grown < 100 << 10, "{grown} KiB more for a body of {} bytes", body.len());
 }

@@ -202,3 +202,35 @@ async fn a_server_that_dies_between_script_and_answer_enqueued_once_and_another_
     assert_eq!(again.json, json!({"id": field(&enqueued[0], "id")}));
     assert_eq!(entries(&api.here).await, enqueued);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_which_no_event_is_valid_has_its_key_too_and_one_of_which_others_are_taken_is_another_request() {
+    const TYPES: &str =
+        "[event.types.\"new.type\"]\ndescription = \"d\"\n[event.types.\"transcript.created\"]\ndescription = \"d\"\n";
+    let receiver = Receiver::start().await;
+    let old = Api::start(&receiver).await;
+    let send = |api: &Api, key: &str, body: String| {
+        let path = "/v1/accounts/acme/events/batch?skipInvalid=true";
+        let request = api.request(Method::POST, path).header("idempotency-key", key);
+        request.header("content-type", "application/json").body(body)
+    };
+    let of = |event: &str| format!(r#"{{"envelope":{}}}"#, TRANSCRIPT.replace("transcript.created", event));
+    let none = format!(r#"{{"events":[{}]}}"#, of("new.type"));
+    assert_eq!(old.send(send(&old, "none", none.clone())).await.status, 202);
+    assert!(is_replay(&old.send(send(&old, "none", none)).await));
+    let other = format!(r#"{{"events":[{}]}}"#, of("transcript.created"));
+    old.send(send(&old, "none", other)).await.problem(422, "idempotency-key-reused");
+
+    let some = format!(r#"{{"events":[{},{}]}}"#, of("new.type"), of("transcript.created"));
+    let first = old.send(send(&old, "some", some.clone())).await;
+    assert!(first.json["items"][1]["id"].as_str().unwrap().ends_with("-1"), "{first:?}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, TYPES).unwrap();
+    // A server of a later version knows the first event's type as well.
+    let (_process, address) = serve(&old.here.program, &[("LYNKHOOK_CONFIG", file.path().to_str().unwrap())]).await;
+    let url = format!("http://{address}/v1/accounts/acme/events/batch?skipInvalid=true");
+    let request = old.client.post(url).bearer_auth(&old.admin).header("idempotency-key", "some");
+    let later = old.send(request.header("content-type", "application/json").body(some)).await;
+    later.problem(422, "idempotency-key-reused");
+    assert_eq!(entries(&old.here).await.len(), 1, "the first event was refused both times, and its sender was told");
+}

@@ -1,6 +1,8 @@
 //! Requests of several events, and with idempotency keys: enqueued whole or not at all, and once however often they
 //! come.
 
+mod taken;
+
 use std::collections::HashSet;
 
 use lynkhook::{
@@ -45,12 +47,31 @@ impl Here {
     /// A request of one event.
     async fn send(&self, key: &str, envelope: &str) -> Result<Accepted, AcceptError> {
         let event = NewEvent::from_envelope(envelope.to_owned());
-        self.send_all(key, std::slice::from_ref(&event), envelope).await
+        self.send_one(key, event, envelope).await
     }
 
-    async fn send_all(&self, key: &str, events: &[NewEvent], body: &str) -> Result<Accepted, AcceptError> {
+    async fn send_one(&self, key: &str, event: NewEvent, body: &str) -> Result<Accepted, AcceptError> {
         let key: IdempotencyKey = key.parse().unwrap();
-        let keyed = Keyed { key: &key, body: body.as_bytes() };
+        let keyed = Keyed { key: &key, body: body.as_bytes(), places: None };
+        self.producer.accept(&account_id("acme"), &[event], Some(keyed)).await
+    }
+
+    /// A batch of which all events are taken.
+    async fn send_all(&self, key: &str, events: &[NewEvent], body: &str) -> Result<Accepted, AcceptError> {
+        let places: Vec<usize> = (0..events.len()).collect();
+        self.send_taken(key, events, &places, body).await
+    }
+
+    /// A batch of which the events at these places are taken.
+    async fn send_taken(
+        &self,
+        key: &str,
+        events: &[NewEvent],
+        places: &[usize],
+        body: &str,
+    ) -> Result<Accepted, AcceptError> {
+        let key: IdempotencyKey = key.parse().unwrap();
+        let keyed = Keyed { key: &key, body: body.as_bytes(), places: Some(places) };
         self.producer.accept(&account_id("acme"), events, Some(keyed)).await
     }
 
@@ -123,7 +144,7 @@ async fn another_request_under_a_used_key_is_told_and_adds_nothing() {
     let here = Here::new().await;
     let event = NewEvent::from_envelope(TRANSCRIPT);
     let own = |id: &str| event.clone().with_id(id.parse().unwrap());
-    let first = here.send_all("k", &[own("e1")], TRANSCRIPT).await.unwrap();
+    let first = here.send_one("k", own("e1"), TRANSCRIPT).await.unwrap();
     assert_eq!(first, Accepted { ids: vec!["e1".parse().unwrap()], repeated: false });
     let before = here.dump().await;
     for (events, body) in [
@@ -136,11 +157,11 @@ async fn another_request_under_a_used_key_is_told_and_adds_nothing() {
         assert!(matches!(answer, Err(AcceptError::KeyReused)), "{answer:?}");
     }
     assert_eq!(here.dump().await, before);
-    let again = here.send_all("\"k\"", &[own("e1")], TRANSCRIPT).await.unwrap();
+    let again = here.send_one("\"k\"", own("e1"), TRANSCRIPT).await.unwrap();
     assert_eq!(again, Accepted { repeated: true, ..first });
     // Another account's keys are its own.
     let key = "k".parse().unwrap();
-    let keyed = Keyed { key: &key, body: TRANSCRIPT.as_bytes() };
+    let keyed = Keyed { key: &key, body: TRANSCRIPT.as_bytes(), places: None };
     let other = here.producer.accept(&account_id("other"), &[own("e9")], Some(keyed)).await.unwrap();
     assert!(!other.repeated);
 }
@@ -157,7 +178,7 @@ async fn an_event_keeps_its_bytes_id_and_trace_and_its_receivers_get_the_id_that
     let spaced = NewEvent::from_envelope(format!(" {TRANSCRIPT}\n"));
     let own = spaced.clone().with_id("own-1".parse().unwrap()).with_traceparent(TRACE);
     let (key, acme) = ("k".parse().unwrap(), account_id("acme"));
-    let keyed = Some(Keyed { key: &key, body: b"any" });
+    let keyed = Some(Keyed { key: &key, body: b"any", places: Some(&[0, 1]) });
     let mut ids: Vec<EventId> = Vec::new();
     for (events, keyed) in [
         (vec![spaced.clone()], None),
@@ -190,7 +211,7 @@ async fn a_batch_with_an_invalid_event_is_refused_whole_with_all_faults_of_each(
     events[499] = NewEvent::from_envelope("[]");
     for keyed in [true, false] {
         let (key, acme) = ("k".parse().unwrap(), account_id("acme"));
-        let keyed = keyed.then_some(Keyed { key: &key, body: body.as_bytes() });
+        let keyed = keyed.then_some(Keyed { key: &key, body: body.as_bytes(), places: None });
         let answer = here.producer.accept(&acme, &events, keyed).await;
         let Err(AcceptError::Refused(faulty)) = answer else { panic!("{answer:?}") };
         let places = |of: usize| faulty[of].faults.iter().map(EnvelopeFault::pointer).collect::<Vec<_>>();
@@ -377,7 +398,7 @@ async fn a_request_whose_answer_was_lost_is_enqueued_once_and_without_a_key_its_
         let producer = Producer::connect(&settings).await.unwrap();
         let (events, body) = batch(2);
         let key = "k".parse().unwrap();
-        let keyed = keyed.then_some(Keyed { key: &key, body: body.as_bytes() });
+        let keyed = keyed.then_some(Keyed { key: &key, body: body.as_bytes(), places: Some(&[0, 1]) });
         let answer = producer.accept(&account_id("acme"), &events, keyed).await;
         match losses {
             1 if keyed.is_some() => assert!(answer.as_ref().unwrap().repeated, "{answer:?}"),
