@@ -1,12 +1,13 @@
 //! Judges the key of a request.
 //!
 //! A key is good if its checksum is right, Redis has its id, the hash of its secret is the stored one (compared in
-//! constant time), and it has not ended. What Redis said holds for 5 s (`known.rs`), so a revocation is felt within
-//! 5 s, and a key that was asked for less than 5 s ago also passes while Redis is away. Any other key is refused then.
+//! constant time), and it has not ended. Redis's table of all keys holds for 5 s (`known.rs`), so a revocation is felt
+//! within 5 s, and a key that Redis had less than 5 s ago also passes while Redis is away. Any other key is refused then.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{ApiKeys, Cause, keys::Inner, known::KnownKey};
 use crate::{
@@ -50,9 +51,6 @@ pub enum Denied {
     /// The key has ended.
     #[error("this API key has expired")]
     Expired,
-    /// The key was not looked up, because too many unknown keys come. Repeat the request after a second.
-    #[error("this API key was not checked, because too many unknown keys come at the moment; try again in a second")]
-    TooManyLookups,
     /// Redis could not be asked. The text does not say why, because anybody may be the caller.
     #[error("the API key could not be checked; try again later")]
     Store(#[from] StoreError),
@@ -77,7 +75,6 @@ impl Denied {
             Self::Malformed(_) => Cause::Malformed,
             Self::Unknown => Cause::Unknown,
             Self::Expired => Cause::Expired,
-            Self::TooManyLookups => Cause::TooManyLookups,
             Self::Store(_) => Cause::Store,
         }
     }
@@ -87,7 +84,8 @@ impl ApiKeys {
     pub(super) async fn judge(&self, token: &str) -> Result<Arc<Caller>, Denied> {
         let token = KeyToken::parse(token)?;
         let Inner { store, known, .. } = &*self.0;
-        let key = known.find(token.id(), || store.api_key(token.id())).await?.ok_or(Denied::Unknown)?;
+        let store = store.clone();
+        let key = known.find(token.id(), async move { store.api_key_table().await }).await?;
         if !key.hash.is(&token.secret().hash()) {
             return Err(Denied::Unknown);
         }

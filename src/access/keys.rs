@@ -31,7 +31,7 @@ pub struct ApiKeys(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) store: Store,
-    pub(super) known: KnownKeys,
+    pub(super) known: Arc<KnownKeys>,
     pub(super) refusals: Refusals,
 }
 
@@ -87,7 +87,7 @@ pub struct KeyView {
 impl ApiKeys {
     /// The API keys in this store.
     pub fn new(store: Store) -> Self {
-        Self(Arc::new(Inner { store, known: KnownKeys::default(), refusals: Refusals::default() }))
+        Self(Arc::new(Inner { store, known: Arc::default(), refusals: Refusals::default() }))
     }
 
     /// Adds a key.
@@ -136,7 +136,7 @@ impl ApiKeys {
         if !self.0.store.delete_api_key(id).await? {
             return Err(AccessError::NotFound(id.clone()));
         }
-        self.0.known.ask_again(id);
+        self.0.known.forget();
         tracing::info!(key = %id, "API key revoked");
         Ok(())
     }
@@ -166,7 +166,7 @@ impl ApiKeys {
         let end = timestamp(now + overlap);
         ending.expires_at = Some(old.expires_at.clone().map_or(end.clone(), |planned| planned.min(end)));
         self.put(&new, Some((&old, &ending))).await?;
-        self.0.known.ask_again(id);
+        self.0.known.forget();
         tracing::info!(key = %new.id, replaces = %id, fields = fields(&new), "API key rotated");
         Ok(Added { key: token.text(), view: KeyView::new(new, None, now) })
     }

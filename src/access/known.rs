@@ -1,183 +1,192 @@
-//! The cache of API keys: Redis's answers of the last 5 s.
+//! The cache of API keys: one table of all keys, as Redis had it at a moment.
 //!
-//! An id that Redis has is asked for again after 5 s. An id that it does not have is looked up at most 20 times a second
-//! over all ids, so that a flood of made-up ids neither loads Redis nor keeps known keys out. All requests that wait for
-//! the same id share one look-up. The cache has a limit: beyond it, ids that Redis does not have go first, then those
-//! that were not asked for longest.
+//! A request whose id is in a table younger than 5 s is judged from it. Any other request waits for a *look*: one
+//! reading of all keys that begins after the request came. All requests that wait share it, so a new key works at once.
+//! Looks come one after another and begin at least 50 ms apart. So a flood of made-up ids costs Redis 20 looks a second,
+//! and makes a new key wait for about 50 ms. It keeps no key out.
+//!
+//! A look is a task of its own: clients that hang up stop it for nobody. The server's connections bound the number of
+//! requests that wait.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
+use tokio::{sync::watch, time::Instant};
 
 use super::{Caller, Denied, keys::time};
 use crate::{
     domain::{api_key::KeyId, token::TokenHash},
-    store::{API_KEYS_MAX, ApiKeyRecord, StoreError},
+    store::{ApiKeyRecord, ApiKeyTable, StoreError},
 };
 
-/// The time for which an answer of Redis holds.
+/// The time for which a table holds.
 const HOLDS: Duration = Duration::from_secs(5);
-/// The most look-ups of unknown ids in any second.
-const LOOKUPS_A_SECOND: usize = 20;
-/// The most ids in the cache: all keys, and as many again that do not exist.
-const IDS_MAX: usize = 2 * API_KEYS_MAX;
+/// The least time between the beginnings of two looks.
+const APART: Duration = Duration::from_millis(50);
 /// The time between two notes of a key's use.
 const NOTE_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// The answer of a look-up: the key if there is one, and Redis's clock.
-type Looked = Result<(Option<ApiKeyRecord>, DateTime<Utc>), StoreError>;
+/// The answer of a look.
+type Looked = Result<ApiKeyTable, StoreError>;
 
 /// A key as Redis had it.
+#[derive(Debug)]
 pub(super) struct KnownKey {
     pub(super) caller: Arc<Caller>,
     pub(super) hash: TokenHash,
     /// The key's end by this process's monotonic clock. It is early by the round trip to Redis at most.
     pub(super) ends: Option<Instant>,
-    /// The day of the look-up by Redis's clock: `2026-03-26`.
-    pub(super) day: String,
+    /// The day of the look by Redis's clock: `2026-03-26`.
+    pub(super) day: Arc<str>,
 }
 
 /// The cache.
 #[derive(Default)]
 pub(super) struct KnownKeys {
-    slots: Mutex<HashMap<KeyId, Arc<Slot>>>,
-    lookups: Mutex<Lookups>,
+    known: watch::Sender<Known>,
+    plan: Mutex<Plan>,
+    /// Held by the look under way. The value is the time at which the last look began.
+    looking: tokio::sync::Mutex<Option<Instant>>,
+    /// The time of each key's last note, for an hour.
+    noted: Mutex<HashMap<KeyId, Instant>>,
 }
 
-/// The last look-ups of unknown ids.
+/// The looks that began, by number from 1, and the one that comes next.
 #[derive(Default)]
-struct Lookups(VecDeque<Instant>);
-
-/// One id.
-#[derive(Default)]
-struct Slot {
-    answer: Mutex<Option<Answer>>,
-    /// Held while one request asks Redis for all. The value is the time of the last failure, and its error.
-    asking: tokio::sync::Mutex<Option<(Instant, StoreError)>>,
-    noted: Mutex<Option<Instant>>,
+struct Plan {
+    begun: u64,
+    is_next_planned: bool,
 }
 
-#[derive(Clone)]
-struct Answer {
+/// The results of the looks.
+#[derive(Default)]
+struct Known {
+    table: Option<Table>,
+    /// The number of the last look that ended.
+    ended: u64,
+    /// The error of that look, if it failed.
+    failure: Option<StoreError>,
+    /// The time of the last change to a key by this process. A table that was asked for before it no longer holds.
+    changed: Option<Instant>,
+}
+
+/// All keys at a moment. The value of a key that cannot be read is the error.
+struct Table {
     asked: Instant,
-    key: Option<Arc<KnownKey>>,
+    keys: HashMap<KeyId, Result<Arc<KnownKey>, StoreError>>,
 }
 
 impl KnownKeys {
-    /// The key with this id as Redis had it at most 5 s ago, or has it now.
-    pub(super) async fn find<F>(&self, id: &KeyId, look: impl FnOnce() -> F) -> Result<Option<Arc<KnownKey>>, Denied>
-    where
-        F: Future<Output = Looked>,
-    {
-        let came = Instant::now();
-        let slot = self.slot(id, came)?;
-        if let Some(answer) = slot.answer(came) {
-            return Ok(answer.key);
+    /// The key with this id as Redis had it at most 5 s ago, or has it now. `look` reads all keys; it is polled only if
+    /// this request plans the next look.
+    ///
+    /// # Errors
+    /// [`Denied::Unknown`] if Redis does not have it; [`Denied::Store`] if a look was needed and failed.
+    pub(super) async fn find(
+        self: &Arc<Self>,
+        id: &KeyId,
+        look: impl Future<Output = Looked> + Send + 'static,
+    ) -> Result<Arc<KnownKey>, Denied> {
+        let mut known = self.known.subscribe();
+        if let Some(held) = known.borrow().held(id) {
+            return Ok(held?);
         }
-        let mut last_failure = slot.asking.lock().await;
-        // Another request has asked meanwhile.
-        if let Some(answer) = slot.answer(came) {
-            return Ok(answer.key);
-        }
-        if let Some((failed, error)) = &*last_failure
-            && *failed >= came
-        {
-            return Err(error.clone().into());
-        }
-        let asked = Instant::now();
-        let looked = look().await;
-        *last_failure = looked.as_ref().err().map(|error| (Instant::now(), error.clone()));
-        let (record, now) = looked?;
-        let key = record.map(|record| Arc::new(KnownKey::new(record, asked, now)));
-        *slot.answer.lock() = Some(Answer { asked, key: key.clone() });
-        Ok(key)
+        let number = self.next_look(look);
+        let is_answered = |known: &Known| known.ended >= number || known.held(id).is_some();
+        let known = known.wait_for(is_answered).await.expect("the sender is in `self`");
+        known.held(id).map_or_else(|| known.told(id), |held| Ok(held?))
     }
 
-    /// Asks Redis again at the next request with this key.
-    pub(super) fn ask_again(&self, id: &KeyId) {
-        let Some(slot) = self.slots.lock().get(id).cloned() else { return };
-        if let Some(answer) = &mut *slot.answer.lock() {
-            answer.asked = answer.asked.checked_sub(HOLDS).unwrap_or(answer.asked);
-        }
+    /// Tells that this process changed a key, so that the next request looks.
+    pub(super) fn forget(&self) {
+        self.known.send_modify(|known| known.changed = Some(Instant::now()));
     }
 
     /// Whether an hour has passed since the last note of this key's use. If so, the next is due in an hour.
     pub(super) fn is_use_to_be_noted(&self, id: &KeyId) -> bool {
-        let Some(slot) = self.slots.lock().get(id).cloned() else { return false };
-        let mut noted = slot.noted.lock();
-        let due = noted.is_none_or(|noted| noted.elapsed() >= NOTE_EVERY);
-        if due {
-            *noted = Some(Instant::now());
+        let (mut noted, now) = (self.noted.lock(), Instant::now());
+        let is_recent = |noted: &Instant| now - *noted < NOTE_EVERY;
+        if noted.get(id).is_some_and(is_recent) {
+            return false;
         }
-        due
-    }
-
-    /// The slot of an id. If the id is not known to exist and nobody is asking for it, this takes one of the look-ups.
-    fn slot(&self, id: &KeyId, now: Instant) -> Result<Arc<Slot>, Denied> {
-        let mut slots = self.slots.lock();
-        if let Some(slot) = slots.get(id)
-            && !slot.is_unknown(now)
-        {
-            return Ok(slot.clone());
-        }
-        if !self.lookups.lock().take(now) {
-            return Err(Denied::TooManyLookups);
-        }
-        if slots.len() >= IDS_MAX && !slots.contains_key(id) {
-            make_room(&mut slots, now);
-        }
-        Ok(slots.entry(id.clone()).or_default().clone())
-    }
-}
-
-impl Lookups {
-    /// Takes one look-up, unless 20 were taken in the last second.
-    fn take(&mut self, now: Instant) -> bool {
-        if self.0.len() == LOOKUPS_A_SECOND {
-            if now.duration_since(self.0[0]) < Duration::from_secs(1) {
-                return false;
-            }
-            self.0.pop_front();
-        }
-        self.0.push_back(now);
+        noted.retain(|_, noted| is_recent(noted));
+        noted.insert(id.clone(), now);
         true
     }
-}
 
-impl Slot {
-    /// The answer, while it holds.
-    fn answer(&self, now: Instant) -> Option<Answer> {
-        self.answer.lock().clone().filter(|answer| now.duration_since(answer.asked) < HOLDS)
+    /// The number of the next look, which has not begun. The first request that wants it plans it.
+    fn next_look(self: &Arc<Self>, look: impl Future<Output = Looked> + Send + 'static) -> u64 {
+        let mut plan = self.plan.lock();
+        if !plan.is_next_planned {
+            plan.is_next_planned = true;
+            tokio::spawn(self.clone().look(look));
+        }
+        plan.begun + 1
     }
 
-    /// Whether nothing says that the id exists, and nobody is asking.
-    fn is_unknown(&self, now: Instant) -> bool {
-        let exists = match &*self.answer.lock() {
-            Some(Answer { key: Some(_), .. }) => true,
-            Some(Answer { asked, key: None }) => now.duration_since(*asked) < HOLDS,
-            None => false,
+    async fn look(self: Arc<Self>, look: impl Future<Output = Looked>) {
+        let mut began = self.looking.lock().await;
+        if let Some(began) = *began {
+            tokio::time::sleep_until(began + APART).await;
+        }
+        let number = self.plan.lock().begin();
+        let asked = Instant::now();
+        *began = Some(asked);
+        let looked = look.await.map(|all| Table::new(all, asked));
+        self.known.send_modify(|known| known.learn(number, looked));
+    }
+}
+
+impl Plan {
+    /// Begins the planned look. Requests that come from now on want another one.
+    fn begin(&mut self) -> u64 {
+        self.is_next_planned = false;
+        self.begun += 1;
+        self.begun
+    }
+}
+
+impl Known {
+    /// The key, if the table has it and holds.
+    fn held(&self, id: &KeyId) -> Option<Result<Arc<KnownKey>, StoreError>> {
+        let table = self.table.as_ref()?;
+        let holds = table.asked.elapsed() < HOLDS && self.changed.is_none_or(|changed| table.asked >= changed);
+        if holds { table.keys.get(id).cloned() } else { None }
+    }
+
+    /// The answer of the last look, for a request that waited for it.
+    fn told(&self, id: &KeyId) -> Result<Arc<KnownKey>, Denied> {
+        if let Some(error) = &self.failure {
+            return Err(error.clone().into());
+        }
+        let key = self.table.as_ref().and_then(|table| table.keys.get(id)).ok_or(Denied::Unknown)?;
+        Ok(key.clone()?)
+    }
+
+    /// A look that fails leaves the table as it is.
+    fn learn(&mut self, number: u64, looked: Result<Table, StoreError>) {
+        self.ended = number;
+        self.failure = match looked {
+            Ok(table) => {
+                self.table = Some(table);
+                None
+            }
+            Err(error) => Some(error),
         };
-        !exists && self.asking.try_lock().is_ok()
     }
 }
 
-/// Drops the ids that are unknown; if there are none, the one that was not asked for longest.
-fn make_room(slots: &mut HashMap<KeyId, Arc<Slot>>, now: Instant) {
-    slots.retain(|_, slot| !slot.is_unknown(now));
-    if slots.len() >= IDS_MAX {
-        let asked = |slot: &Slot| slot.answer.lock().as_ref().map(|answer| answer.asked);
-        let oldest = slots.iter().min_by_key(|(_, slot)| asked(slot)).map(|(id, _)| id.clone());
-        oldest.map(|id| slots.remove(&id));
+impl Table {
+    fn new(all: ApiKeyTable, asked: Instant) -> Self {
+        let day: Arc<str> = all.now.format("%Y-%m-%d").to_string().into();
+        let known = |record| Arc::new(KnownKey::new(record, asked, all.now, day.clone()));
+        Self { asked, keys: all.keys.into_iter().map(|(id, read)| (id, read.map(known))).collect() }
     }
 }
 
 impl KnownKey {
-    fn new(record: ApiKeyRecord, asked: Instant, now: DateTime<Utc>) -> Self {
+    fn new(record: ApiKeyRecord, asked: Instant, now: DateTime<Utc>, day: Arc<str>) -> Self {
         let ApiKeyRecord { id, name, scopes, account, hash, expires_at, .. } = record;
         let left = |end: &str| {
             // An end that cannot be read has passed.
@@ -185,28 +194,39 @@ impl KnownKey {
             asked + left.to_std().unwrap_or_default()
         };
         let ends = expires_at.as_deref().map(left);
-        let day = now.format("%Y-%m-%d").to_string();
         Self { caller: Arc::new(Caller { id, name, scopes, account, expires_at }), hash, ends, day }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::{task::JoinSet, time::sleep};
+
     use super::*;
 
-    #[test]
-    fn at_most_20_lookups_are_taken_in_any_second() {
-        let (mut lookups, start) = (Lookups::default(), Instant::now());
-        let mut taken = Vec::new();
-        for ms in 0..5000 {
-            let now = start + Duration::from_millis(ms);
-            if lookups.take(now) {
-                taken.push(now);
+    /// A store that takes 10 ms to answer, with the keys that it had when it was asked.
+    #[derive(Default)]
+    struct Keys {
+        numbers: Mutex<Vec<usize>>,
+        is_away: Mutex<bool>,
+        /// The times at which it was asked.
+        asked: Mutex<Vec<Instant>>,
+    }
+
+    impl Keys {
+        async fn look(self: Arc<Self>) -> Looked {
+            self.asked.lock().push(Instant::now());
+            let found = self.numbers.lock().iter().map(|number| (id(*number), Ok(record(*number)))).collect();
+            let is_away = *self.is_away.lock();
+            sleep(Duration::from_millis(10)).await;
+            if is_away {
+                return Err(StoreError::Unfit("it is away".to_owned()));
             }
+            Ok(ApiKeyTable { keys: found, now: Utc::now() })
         }
-        assert_eq!(taken.len(), 100);
-        for window in taken.windows(LOOKUPS_A_SECOND + 1) {
-            assert!(window[LOOKUPS_A_SECOND] - window[0] >= Duration::from_secs(1));
+
+        fn looks(&self) -> usize {
+            self.asked.lock().len()
         }
     }
 
@@ -214,28 +234,131 @@ mod tests {
         format!("{number:012}").parse().unwrap()
     }
 
-    fn key(number: usize) -> Arc<KnownKey> {
+    fn record(number: usize) -> ApiKeyRecord {
         let record = serde_json::json!({
             "id": id(number), "name": "n", "scopes": ["admin"], "hash": "h", "createdAt": "2026-03-26T14:32:00.000Z",
         });
-        Arc::new(KnownKey::new(serde_json::from_value(record).unwrap(), Instant::now(), Utc::now()))
+        serde_json::from_value(record).unwrap()
     }
 
-    #[test]
-    fn the_cache_has_a_limit_and_keeps_keys_that_exist_before_ids_that_do_not() {
-        let (known, mut now) = (KnownKeys::default(), Instant::now());
-        for number in 0..API_KEYS_MAX {
-            let slot =
-                Slot { answer: Mutex::new(Some(Answer { asked: now, key: Some(key(number)) })), ..Slot::default() };
-            known.slots.lock().insert(id(number), Arc::new(slot));
+    fn set() -> (Arc<KnownKeys>, Arc<Keys>) {
+        (Arc::default(), Arc::default())
+    }
+
+    async fn find(known: &Arc<KnownKeys>, keys: &Arc<Keys>, number: usize) -> Result<(), Denied> {
+        known.find(&id(number), keys.clone().look()).await.map(|_| ())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_begin_50_ms_apart_however_many_made_up_ids_come_and_each_waits_for_the_next_alone() {
+        let (known, keys) = set();
+        let mut requests = JoinSet::new();
+        for number in 0..5000 {
+            let (known, keys) = (known.clone(), keys.clone());
+            requests.spawn(async move {
+                let came = Instant::now();
+                assert!(matches!(find(&known, &keys, number).await, Err(Denied::Unknown)));
+                came.elapsed()
+            });
+            sleep(Duration::from_millis(1)).await;
         }
-        for number in API_KEYS_MAX..4 * API_KEYS_MAX {
-            now += Duration::from_millis(51);
-            let slot = known.slot(&id(number), now).unwrap_or_else(|denied| panic!("{denied}"));
-            *slot.answer.lock() = Some(Answer { asked: now, key: None });
-            assert!(known.slots.lock().len() <= IDS_MAX);
+        let longest = requests.join_all().await.into_iter().max().unwrap();
+        assert!(longest <= Duration::from_millis(50 + 10 + 3), "{longest:?}");
+        let asked = keys.asked.lock();
+        assert!((95..=101).contains(&asked.len()), "{} looks in 5 s", asked.len());
+        assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= APART), "{asked:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_new_since_a_look_began_is_found_by_the_next_one() {
+        let (known, keys) = set();
+        let early = tokio::spawn({
+            let (known, keys) = (known.clone(), keys.clone());
+            async move { find(&known, &keys, 1).await }
+        });
+        sleep(Duration::from_millis(5)).await;
+        assert_eq!(keys.looks(), 1, "it is under way");
+        keys.numbers.lock().push(1);
+        find(&known, &keys, 1).await.unwrap();
+        assert!(matches!(early.await.unwrap(), Err(Denied::Unknown)), "there was no such key when it was asked");
+        for _ in 0..1000 {
+            find(&known, &keys, 1).await.unwrap();
         }
-        let slots = known.slots.lock();
-        assert!((0..API_KEYS_MAX).all(|number| slots.contains_key(&id(number))), "keys that exist stay");
+        assert_eq!(keys.looks(), 2, "the table holds");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_table_holds_for_5_seconds_and_not_after_a_change_by_this_process() {
+        let (known, keys) = set();
+        keys.numbers.lock().extend([1, 2]);
+        find(&known, &keys, 1).await.unwrap();
+        keys.numbers.lock().clear();
+        let looked = keys.asked.lock()[0];
+        tokio::time::sleep_until(looked + HOLDS - Duration::from_millis(1)).await;
+        find(&known, &keys, 2).await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+        assert!(matches!(find(&known, &keys, 2).await, Err(Denied::Unknown)));
+        keys.numbers.lock().push(1);
+        sleep(APART).await;
+        find(&known, &keys, 1).await.unwrap();
+        // The change comes while a look is under way, which has read the keys before.
+        sleep(HOLDS).await;
+        let early = tokio::spawn({
+            let (known, keys) = (known.clone(), keys.clone());
+            async move { find(&known, &keys, 1).await }
+        });
+        sleep(Duration::from_millis(5)).await;
+        keys.numbers.lock().clear();
+        known.forget();
+        early.await.unwrap().unwrap();
+        assert!(matches!(find(&known, &keys, 1).await, Err(Denied::Unknown)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_hang_up_stop_no_look_and_cause_no_more_of_them() {
+        let (known, keys) = set();
+        keys.numbers.lock().push(1);
+        // Each plans a look or waits for one, and goes while it waits.
+        for number in 2..40 {
+            let gone = tokio::time::timeout(Duration::from_millis(1), find(&known, &keys, number)).await;
+            assert!(gone.is_err(), "{number}");
+        }
+        let came = Instant::now();
+        find(&known, &keys, 1).await.unwrap();
+        assert!(came.elapsed() <= APART, "{:?}", came.elapsed());
+        assert!(keys.looks() <= 2, "{} looks", keys.looks());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_fails_answers_all_that_waited_for_it_and_keys_in_the_table_still_pass() {
+        let (known, keys) = set();
+        keys.numbers.lock().push(1);
+        find(&known, &keys, 1).await.unwrap();
+        *keys.is_away.lock() = true;
+        let mut requests = JoinSet::new();
+        for number in 2..102 {
+            let (known, keys) = (known.clone(), keys.clone());
+            requests.spawn(async move { find(&known, &keys, number).await });
+        }
+        for answer in requests.join_all().await {
+            assert!(matches!(answer, Err(Denied::Store(_))), "{answer:?}");
+        }
+        assert_eq!(keys.looks(), 2);
+        find(&known, &keys, 1).await.unwrap();
+        sleep(HOLDS).await;
+        assert!(matches!(find(&known, &keys, 1).await, Err(Denied::Store(_))));
+        *keys.is_away.lock() = false;
+        find(&known, &keys, 1).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_use_of_a_key_is_noted_once_an_hour() {
+        let known = KnownKeys::default();
+        assert!(known.is_use_to_be_noted(&id(1)) && known.is_use_to_be_noted(&id(2)));
+        sleep(NOTE_EVERY.checked_sub(Duration::from_millis(1)).unwrap()).await;
+        assert!(!known.is_use_to_be_noted(&id(1)));
+        sleep(Duration::from_millis(1)).await;
+        assert!(known.is_use_to_be_noted(&id(1)) && !known.is_use_to_be_noted(&id(1)));
+        assert_eq!(known.noted.lock().len(), 1, "what is older is forgotten");
     }
 }

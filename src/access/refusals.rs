@@ -19,8 +19,6 @@ pub enum Cause {
     Unknown,
     /// The key has ended.
     Expired,
-    /// Too many unknown keys came at the same time.
-    TooManyLookups,
     /// Redis could not be asked.
     Store,
     /// A key was sent in the query of a URL.
@@ -33,28 +31,20 @@ pub enum Cause {
 
 /// The refusals of a process by cause. They only rise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RefusalCounts([u64; 8]);
+pub struct RefusalCounts([u64; 7]);
 
 /// The counters.
 #[derive(Default)]
 pub(super) struct Refusals {
-    counts: [AtomicU64; 8],
+    counts: [AtomicU64; 7],
     /// The time of the last line, and the counts that it covered.
     told: Mutex<Option<(Instant, RefusalCounts)>>,
 }
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Self; 8] = [
-        Self::Malformed,
-        Self::Unknown,
-        Self::Expired,
-        Self::TooManyLookups,
-        Self::Store,
-        Self::InQuery,
-        Self::Scope,
-        Self::Account,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Malformed, Self::Unknown, Self::Expired, Self::Store, Self::InQuery, Self::Scope, Self::Account];
 
     /// The name, as a label of a metric.
     pub fn name(self) -> &'static str {
@@ -62,7 +52,6 @@ impl Cause {
             Self::Malformed => "malformed",
             Self::Unknown => "unknown",
             Self::Expired => "expired",
-            Self::TooManyLookups => "too_many_lookups",
             Self::Store => "store",
             Self::InQuery => "in_query",
             Self::Scope => "scope",

@@ -186,10 +186,6 @@ impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Store(error) => error.into(),
-            Denied::TooManyLookups => {
-                Self::new(&super::problem::RATE_LIMITED, "too many unknown keys are tried at this server")
-                    .retry_after(1)
-            }
             refused => Self::unauthenticated(refused.to_string()),
         }
     }

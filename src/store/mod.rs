@@ -35,8 +35,8 @@ pub use self::{
         QueueFigures, Retries, Status, UserRole, WEBHOOKS_MAX, WorkerFigures, for_shell,
     },
     records::{
-        API_KEYS_MAX, AccountPage, ApiKeyRecord, ApiKeyRecords, Batch, Deletion, Dropped, EntryRange, Fate,
-        KeptEntries, KeptEntry, KeyPut, PORTAL_MAX, PageStart, PortalRecord, Put, Redelivered, RejectedEntry,
+        API_KEYS_MAX, AccountPage, ApiKeyRecord, ApiKeyRecords, ApiKeyTable, Batch, Deletion, Dropped, EntryRange,
+        Fate, KeptEntries, KeptEntry, KeyPut, PORTAL_MAX, PageStart, PortalRecord, Put, Redelivered, RejectedEntry,
         SettingsLooked, Stock, WebhookEntry,
     },
     steps::{

@@ -1,5 +1,7 @@
 //! API keys: read, put, revoked, and the day of their last use.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +55,15 @@ pub struct ApiKeyRecords {
     pub now: DateTime<Utc>,
 }
 
+/// All API keys as a server knows them.
+#[derive(Debug)]
+pub struct ApiKeyTable {
+    /// The keys by id. The value of a key that cannot be read is the error.
+    pub keys: HashMap<KeyId, Result<ApiKeyRecord, StoreError>>,
+    /// Redis's clock.
+    pub now: DateTime<Utc>,
+}
+
 /// The answer to putting an API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPut {
@@ -73,6 +84,17 @@ impl Store {
         let (found, time): (Option<Vec<u8>>, Time) = self.at_key(&key).run_pipeline(&look).await?;
         let found = found.map(|json| read(&key, id.as_str(), &json)).transpose()?;
         Ok((found, clock(time)))
+    }
+
+    /// All API keys, to judge those of requests.
+    pub async fn api_key_table(&self) -> Result<ApiKeyTable, StoreError> {
+        let key = self.0.keys.api_keys();
+        let mut look = redis::pipe();
+        look.cmd("HGETALL").arg(&key).cmd("TIME");
+        let (found, time): (Fields, Time) = self.at_key(&key).run_pipeline(&look).await?;
+        // A field that is not named like a key is no key's.
+        let keys = found.iter().filter_map(|(id, json)| Some((id.parse().ok()?, read(&key, id, json)))).collect();
+        Ok(ApiKeyTable { keys, now: clock(time) })
     }
 
     /// The clock by which the times of API keys are written.

@@ -14,7 +14,7 @@ mod webhooks;
 pub(in crate::store) use self::webhooks::Field;
 pub use self::{
     accounts::{AccountPage, PageStart, SettingsLooked},
-    api_keys::{API_KEYS_MAX, ApiKeyRecord, ApiKeyRecords, KeyPut},
+    api_keys::{API_KEYS_MAX, ApiKeyRecord, ApiKeyRecords, ApiKeyTable, KeyPut},
     entry_range::EntryRange,
     failed::Redelivered,
     kept::{KeptEntries, KeptEntry, Stock},

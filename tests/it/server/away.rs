@@ -73,9 +73,9 @@ async fn a_key_that_was_looked_up_is_known_for_5_seconds_without_redis_and_a_mis
     let receiver = Receiver::start().await;
     let mut redis = RedisServer::start(AppendFsync::No);
     let api = Api::of(Installation::on(&redis, &receiver).await, []).await;
-    let unknown = api.key(&["--scope", "webhooks:read"]).await;
     let looked_up = Instant::now();
     assert_eq!(api.get("/v1/key").await.status, 200);
+    let unknown = api.key(&["--scope", "webhooks:read"]).await;
     redis.kill9();
     let with = |key: &str| api.send(api.bare(Method::GET, "/v1/key").bearer_auth(key));
     let known = with(&api.admin).await;
