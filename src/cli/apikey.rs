@@ -15,7 +15,7 @@ use crate::{
     config::Settings,
     domain::{
         account::AccountId,
-        api_key::{KeyId, Scope},
+        api_key::{KeyId, Scopes},
     },
     store::Store,
     telemetry,
@@ -34,8 +34,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "NAME")]
         name: String,
         /// Scope of the key; several with commas or spaces between them.
-        #[arg(long = "scope", value_name = "SCOPE", required = true, num_args = 1.., value_delimiter = ',')]
-        scopes: Vec<Scope>,
+        #[arg(long = "scope", value_name = "SCOPE", required = true, num_args = 1..)]
+        scopes: Vec<Scopes>,
         /// The only account that the key may touch.
         #[arg(long, value_name = "ACCOUNT")]
         account: Option<AccountId>,
@@ -80,7 +80,7 @@ pub(super) async fn run(settings: &Settings, command: Command) -> anyhow::Result
     let keys = ApiKeys::new(Store::open(settings).await?);
     match command {
         Command::Add { name, scopes, account, expires, json } => {
-            let scopes = scopes.into_iter().collect();
+            let scopes = scopes.iter().flat_map(Scopes::iter).collect();
             show(&keys.add(NewKey { name, scopes, account, expires }).await?, json)?;
         }
         Command::List { json } => list(&keys.list().await?, json)?,

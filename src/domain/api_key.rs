@@ -289,6 +289,16 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
+impl FromStr for Scopes {
+    type Err = NotAScope;
+
+    /// Reads names with commas or spaces between them.
+    fn from_str(text: &str) -> Result<Self, NotAScope> {
+        let names = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|name| !name.is_empty());
+        names.map(str::parse).collect()
+    }
+}
+
 impl fmt::Display for Scopes {
     /// The names, with commas between them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -374,6 +384,16 @@ mod tests {
             assert!(error.contains(&format!("did you mean {meant}?")), "{error}");
         }
         assert!(!"everything".parse::<Scope>().unwrap_err().to_string().contains("did you mean"));
+    }
+
+    #[test]
+    fn several_scopes_have_commas_or_spaces_between_them() {
+        let both: Scopes = [Scope::LogsRead, Scope::EventsWrite].into_iter().collect();
+        for text in ["events:write,logs:read", "logs:read events:write", " events:write, logs:read,\n"] {
+            assert_eq!(text.parse(), Ok(both.clone()), "{text:?}");
+        }
+        assert_eq!("".parse(), Ok(Scopes::default()));
+        assert_eq!("logs:read,portl".parse::<Scopes>().unwrap_err().given, "portl");
     }
 
     #[test]

@@ -36,6 +36,15 @@ async fn in_json_every_command_answers_the_documented_shape_and_the_key_comes_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn scopes_have_commas_or_spaces_between_them_or_are_arguments_of_their_own() {
+    let program = program();
+    for scopes in [&["portal,logs:read"][..], &["logs:read portal"], &["logs:read", "portal"], &["logs:read, portal"]] {
+        let words = ["apikey", "add", "--name", "x", "--json", "--scope"].iter().chain(scopes);
+        assert_eq!(program.json(words.copied()).await["scopes"], json!(["logs:read", "portal"]), "{scopes:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn people_are_told_that_a_key_is_shown_only_now_and_the_log_never_has_it() {
     let program = program().env("LYNKHOOK_LOG__FILTER", "trace");
     let empty = program.run(["apikey", "list"]).await;
