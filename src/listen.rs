@@ -1,15 +1,24 @@
 //! One bounded HTTP/1.1 server, for every port that this program opens. It does not look at the requests and answers.
 //!
-//! It limits the number of connections, the time for a request's head and for a TLS handshake, and, if the port asks
-//! for it, the time for a whole exchange. If no connection can be accepted, because no file descriptor is left, the
-//! server pauses before it tries again.
+//! It limits the number of connections, the time for a request's head and for a TLS handshake, the time in which a client
+//! takes an answer, the number of exchanges of a connection and, if the port asks for it, the time for a whole exchange.
+//! If no connection can be accepted, because no file descriptor is left, the server pauses before it tries again.
 //!
 //! An answer may come before its request was read, for example to a body that is too large. The server then discards the
 //! rest for a while before it closes the connection. Otherwise the client would see a reset instead of the answer.
 
-use std::{convert::Infallible, error::Error, future::poll_fn, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header::CONNECTION};
 use hyper::{
     body::{Body, Incoming},
     server::conn::http1,
@@ -44,7 +53,9 @@ pub struct Limits {
 
 /// The most headers of a request.
 const HEADERS_MAX: usize = 256;
-/// A client that takes nothing of an answer for this long is cut off, so that it does not keep a connection.
+/// A connection serves this many exchanges, so that a client that sends requests without end gives it back at times.
+const EXCHANGES_MAX: usize = 10_000;
+/// A client that has not taken a whole answer after this time, and the time for a head, loses its connection.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// The rest of a request is discarded for this long at most …
 const DISCARD_WITHIN: Duration = Duration::from_secs(10);
@@ -56,6 +67,8 @@ pub type Tls = (TlsAcceptor, Duration);
 
 /// Serves the port until `stop` is cancelled. Then the server accepts no more connections, closes idle ones, and
 /// returns when the exchanges in progress have ended. Dropping the future cuts every connection at once.
+///
+/// An answer's body is complete, not a stream that goes on for minutes: the time to take it begins with its head.
 pub async fn serve<F, B>(
     listener: TcpListener,
     limits: Limits,
@@ -96,8 +109,6 @@ async fn converse<F, B>(
 {
     // Without this, an answer may be delayed by 40 ms.
     let _ = stream.set_nodelay(true);
-    let taken_within = u32::try_from(TAKEN_WITHIN.as_millis()).unwrap_or(u32::MAX);
-    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, taken_within);
     let stream = match tls {
         None => Either::Left(stream),
         Some((tls, within)) => match timeout(within, tls.accept(stream)).await {
@@ -105,9 +116,19 @@ async fn converse<F, B>(
             _ => return,
         },
     };
+    // Every exchange counts twice: when it begins and when its answer is there.
+    let turns = Arc::new(AtomicUsize::new(0));
+    let exchanges = turns.clone();
     let service = service_fn(move |request| {
-        let answer = answer(request);
-        Box::pin(async { Ok::<_, Infallible>(answer.await) })
+        let (answer, turns) = (answer(request), exchanges.clone());
+        Box::pin(async move {
+            turns.fetch_add(1, Relaxed);
+            let mut response = answer.await;
+            if turns.fetch_add(1, Relaxed) / 2 + 1 >= EXCHANGES_MAX {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        })
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head_within).keep_alive(limits.exchange_within.is_none());
@@ -123,9 +144,27 @@ async fn converse<F, B>(
         }
         close(connection.into_parts().io.into_inner()).await;
     };
-    match limits.exchange_within {
-        Some(within) => drop(timeout(within, served).await),
-        None => served.await,
+    let late = async {
+        match limits.exchange_within {
+            Some(within) => sleep(within).await,
+            None => not_taken(&turns, limits.head_within + TAKEN_WITHIN).await,
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        () = late => {}
+    }
+}
+
+/// Returns when nothing has followed an answer for this time, or for twice the time at most. The client then does not take
+/// the answer: an idle connection has been closed long before, by the time limit of the next head.
+async fn not_taken(turns: &AtomicUsize, within: Duration) {
+    loop {
+        let seen = turns.load(Relaxed);
+        sleep(within).await;
+        if seen.is_multiple_of(2) && turns.load(Relaxed) == seen {
+            return;
+        }
     }
 }
 
@@ -141,15 +180,7 @@ async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::Write,
-        net::SocketAddr,
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering::Relaxed},
-        },
-        time::Instant,
-    };
+    use std::{io::Write, net::SocketAddr, time::Instant};
 
     use http_body_util::Full;
     use hyper::body::Bytes;
@@ -183,6 +214,9 @@ mod tests {
         serving: JoinHandle<()>,
     }
 
+    /// An answer that no buffer of the kernel takes whole.
+    const LARGE: usize = 64 << 20;
+
     impl Port {
         /// Waits for a request.
         async fn comes(&mut self) {
@@ -190,6 +224,10 @@ mod tests {
         }
 
         async fn start(limits: Limits, tls: Option<Tls>) -> Self {
+            Self::answering(limits, tls, Bytes::from_static(b"answered")).await
+        }
+
+        async fn answering(limits: Limits, tls: Option<Tls>, body: Bytes) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let (tell, came) = mpsc::unbounded_channel();
             let (gate, most, now) =
@@ -198,12 +236,13 @@ mod tests {
             let (gate_in, most_in) = (gate.clone(), most.clone());
             let answer = move |_| {
                 let (tell, gate, most, now) = (tell.clone(), gate_in.clone(), most_in.clone(), now.clone());
+                let body = body.clone();
                 async move {
                     most.fetch_max(now.fetch_add(1, Relaxed) + 1, Relaxed);
                     tell.send(()).unwrap();
                     gate.acquire().await.unwrap().forget();
                     now.fetch_sub(1, Relaxed);
-                    Response::new(Full::new(Bytes::from_static(b"answered")))
+                    Response::new(Full::new(body))
                 }
             };
             let serving = tokio::spawn(serve(listener, limits, tls, stop.clone(), answer));
@@ -280,6 +319,61 @@ mod tests {
         port.gate.add_permits(2);
         let answers = rest(port.send(&REQUEST.repeat(2)).await).await;
         assert_eq!(answers.matches("answered").count(), 1, "{answers}");
+    }
+
+    /// Lets the time pass after which a client that does not take its answer is cut for certain.
+    async fn taking_time_passes() {
+        tokio::time::pause();
+        for _ in 0..2 {
+            tokio::time::advance(LIMITS.head_within + TAKEN_WITHIN).await;
+            tokio::task::yield_now().await;
+        }
+        tokio::time::resume();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_requests_and_does_not_take_the_answers_is_cut() {
+        let mut port = Port::answering(LIMITS, None, vec![0; LARGE].into()).await;
+        port.gate.add_permits(2);
+        let mut stream = port.send(&REQUEST.repeat(2)).await;
+        port.comes().await;
+        let mut read = vec![0; 1];
+        stream.read_exact(&mut read).await.unwrap();
+        taking_time_passes().await;
+        let mut taken = 0;
+        let mut rest = vec![0; 1 << 20];
+        while let Ok(count @ 1..) = timeout(SOON, stream.read(&mut rest)).await.expect("the server cuts it") {
+            taken += count;
+        }
+        assert!(taken < LARGE, "{taken} bytes came");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_waits_long_for_an_answer_gets_it() {
+        let mut port = Port::start(LIMITS, None).await;
+        let mut stream = port.send(REQUEST).await;
+        port.comes().await;
+        taking_time_passes().await;
+        port.gate.add_permits(1);
+        one_answer(&mut stream).await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_serves_a_limited_number_of_exchanges() {
+        let port = Port::start(LIMITS, None).await;
+        port.gate.add_permits(EXCHANGES_MAX + 1);
+        let (reading, mut writing) = TcpStream::connect(port.address).await.unwrap().into_split();
+        let sending = tokio::spawn(async move {
+            // The server closes it in the meantime.
+            let _ = writing.write_all(REQUEST.repeat(EXCHANGES_MAX + 1).as_bytes()).await;
+            writing
+        });
+        let mut answers = String::new();
+        let mut reading = tokio::io::BufReader::new(reading);
+        let _ = timeout(SOON, reading.read_to_string(&mut answers)).await.expect("the server closes it");
+        drop(sending.await);
+        assert_eq!(answers.matches("answered").count(), EXCHANGES_MAX);
+        assert_eq!(answers.matches("connection: close").count(), 1);
     }
 
     #[tokio::test]
