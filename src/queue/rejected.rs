@@ -82,9 +82,7 @@ fn written(ranges: &Ranges) -> String {
 /// The entry's id and partition that a position is: `<id>/<partition>`.
 fn position(text: &str) -> Result<(EntryId, u16), NotAPosition> {
     let (id, partition) = text.split_once('/').ok_or(NotAPosition)?;
-    let id = EntryId(id.to_owned());
-    let partition = partition.parse().map_err(|_| NotAPosition)?;
-    id.order().map(|_| (id, partition)).ok_or(NotAPosition)
+    EntryId::parse(id).zip(partition.parse().ok()).ok_or(NotAPosition)
 }
 
 /// The reason why entries could not be found or put back.
@@ -266,7 +264,7 @@ impl Queue {
     fn ranges_left(&self, until: &str) -> Result<Ranges, RejectedError> {
         let range = |text: &str| {
             let [partition, first, last] = text.split('/').collect::<Vec<_>>()[..] else { return None };
-            let is_id = |text: &str| EntryId(text.to_owned()).order().is_some();
+            let is_id = |text: &str| EntryId::parse(text).is_some();
             let is_first = first == "-" || first.strip_prefix('(').is_some_and(is_id);
             let partition: u16 = partition.parse().ok().filter(|_| is_first && is_id(last))?;
             let range = EntryRange { first: EntryId(first.to_owned()), last: EntryId(last.to_owned()) };
@@ -278,6 +276,9 @@ impl Queue {
     /// The partition of an entry.
     async fn find_rejected(&self, id: &EntryId, partition: Option<u16>) -> Result<u16, RejectedError> {
         let mut found = Vec::new();
+        if EntryId::parse(&id.0).is_none() {
+            return Err(RejectedError::NotFound(id.0.clone()));
+        }
         for partition in self.partitions(partition)? {
             if self.store.has_rejected(partition, id).await? {
                 found.push(partition);

@@ -224,6 +224,5 @@ fn time(id: &EntryId) -> Option<String> {
 
 /// The entry id that a position is.
 pub(super) fn position(text: &str) -> Result<EntryId, NotAPosition> {
-    let id = EntryId(text.to_owned());
-    id.order().map(|_| id).ok_or(NotAPosition)
+    EntryId::parse(text).ok_or(NotAPosition)
 }

@@ -18,6 +18,15 @@ pub const BATCH_MAX: usize = 50;
 pub struct EntryId(pub String);
 
 impl EntryId {
+    /// Reads an id that an entry can have, as Redis writes it. The smallest and the largest id are none: Redis gives out
+    /// neither, and refuses a list that begins beyond them.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = Self(text.to_owned());
+        let (ms, sequence) = id.order()?;
+        let is_end = [(0, 0), (u64::MAX, u64::MAX)].contains(&(ms, sequence));
+        (!is_end && text == format!("{ms}-{sequence}")).then_some(id)
+    }
+
     /// The parts of the id, by which ids are ordered: Unix ms, and a number within the ms; `None` if it is no complete
     /// id.
     pub fn order(&self) -> Option<(u64, u64)> {

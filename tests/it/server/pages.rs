@@ -122,6 +122,12 @@ async fn each_list_has_the_same_pages_for_each_limit_and_refuses_limits_and_curs
             &encoded("0/("),
             &encoded("$"),
             &encoded(&"9".repeat(1000)),
+            &encoded("0-0"),
+            &encoded("0-0/0"),
+            &encoded("18446744073709551615-18446744073709551615"),
+            &encoded("18446744073709551615-18446744073709551615/0"),
+            &encoded(&format!("{}1-1", "0".repeat(200))),
+            &encoded(&format!("{}1-1/0", "0".repeat(200))),
             &encoded("2026-03-26T14:32:00.000Z"),
         ];
         for cursor in broken {
