@@ -18,6 +18,28 @@ fn a_module_with_children_is_a_folder_and_no_source_of_the_program_is_put_elsewh
     judge("modules", &broken);
 }
 
+/// A file that no parent declares is never compiled, and its tests never run.
+#[test]
+fn each_source_of_the_tests_is_declared_by_its_parent() {
+    let mut broken = Vec::new();
+    for file in files("tests/it", "rs") {
+        let folder = file.parent().unwrap();
+        let module = if file.ends_with("mod.rs") { folder } else { &file.with_extension("") };
+        if module.ends_with("main") {
+            continue;
+        }
+        let inside = module.parent().unwrap();
+        let parent = inside.join(if inside.ends_with("tests/it") { "main.rs" } else { "mod.rs" });
+        let name = module.file_name().unwrap().to_str().unwrap();
+        let is_declared =
+            |line: &str| line.trim_start_matches("pub ").strip_prefix("mod ") == Some(&format!("{name};"));
+        if !root().join(&parent).is_file() || !read(&parent).lines().any(is_declared) {
+            broken.push((file.clone(), format!("has no `mod {name};` in {}", parent.display())));
+        }
+    }
+    judge("modules", &broken);
+}
+
 /// A comment names its subject first. A question is excepted, and so is a quotation, which begins with its mark.
 #[test]
 fn no_comment_begins_with_who_what_or_where() {
