@@ -23,15 +23,15 @@ use super::{
 
 /// The extension with the names of an operation's problems. `body` stands for those of a body that may be absent.
 const PROBLEMS: &str = "x-problems";
+/// The problems of every operation.
+const OF_ALL: [&str; 2] = ["head-too-large", "internal"];
 /// The problems of every operation with a key; each has a time limit.
-const OF_KEY: [&str; 9] = [
+const OF_KEY: [&str; 7] = [
     "invalid-query",
     "malformed",
     "unauthenticated",
     "forbidden",
     "rate-limited",
-    "head-too-large",
-    "internal",
     "store-unreachable",
     "outcome-unknown",
 ];
@@ -60,7 +60,8 @@ pub(super) fn head() -> OpenApi {
         "The HTTP API of Lynkhook, which delivers webhook events.\n\nEvery answer that is not a success is a problem \
          (RFC 9457) whose `type` is explained by this server. A path that does not exist is answered with 404, and a \
          method that a path does not take with 405 and the header Allow; both have the type `about:blank`. Every answer has a \
-         `Request-Id`. Lists have at most `limit` (1 to 100, 50 by default) items; send `next` as `after` for further \
+         `Request-Id`. Bytes that are no HTTP/1.1 request (such as a bad `Content-Length`), and a head of more than 64 KiB or 256 \
+         headers, are answered with 400, 414 or 431 and no body. Lists have at most `limit` (1 to 100, 50 by default) items; send `next` as `after` for further \
          ones. In the body of a POST, a member that is `null` counts as absent. Only the two routes that enqueue look at `Idempotency-Key`; all others ignore it."
             .to_owned(),
     );
@@ -111,6 +112,7 @@ pub(super) fn complete(document: &mut OpenApi) {
             let own = operation.extensions.as_mut().and_then(|all| all.remove(PROBLEMS));
             let own: Vec<String> = own.map_or_else(Vec::new, |names| serde_json::from_value(names).expect("names"));
             let mut names: Vec<&str> = own.iter().map(String::as_str).collect();
+            names.extend(OF_ALL);
             if path.starts_with("/v1/") {
                 names.extend(OF_KEY);
             }

@@ -4,13 +4,13 @@
 use std::any::Any;
 
 use axum::{
-    body::{Body, HttpBody},
+    body::HttpBody,
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderName, HeaderValue, Method,
+    HeaderName, HeaderValue,
     header::{CONNECTION, CONTENT_LENGTH},
 };
 use tokio::time::{Instant, timeout};
@@ -47,13 +47,8 @@ pub(super) async fn outer(State(app): State<Shared>, request: Request, next: Nex
     };
     let response = answered.instrument(span.clone()).await;
     let mut response = finish(response, &id, has_body);
-    if method == Method::HEAD {
-        *response.body_mut() = Body::empty();
-    }
-    tracing::debug!(
-        parent: &span, %method, status = response.status().as_u16(), duration_ms = %began.elapsed().as_millis(),
-        "answered"
-    );
+    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::debug!(parent: &span, %method, status = response.status().as_u16(), duration_ms, "answered");
     let id = HeaderValue::from_str(&id).expect("a UUID");
     response.headers_mut().insert(REQUEST_ID, id);
     response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));

@@ -58,7 +58,7 @@ pub(super) async fn show(
     query: Query,
 ) -> Result<Response, Problem> {
     query.end()?;
-    let view = app.catalogue.describe(&event).ok_or_else(|| unknown(&event))?;
+    let view = app.catalogue.describe(&event).ok_or_else(unknown)?;
     Ok(read(&headers, &view))
 }
 
@@ -76,11 +76,11 @@ pub(super) async fn schema(
     query: Query,
 ) -> Result<Response, Problem> {
     query.end()?;
-    let schema = app.catalogue.schema(&event).ok_or_else(|| unknown(&event))?;
+    let schema = app.catalogue.schema(&event).ok_or_else(unknown)?;
     Ok(read_typed(&headers, SCHEMA_JSON, serde_json::to_vec(&schema).expect("plain JSON").into()))
 }
 
-fn unknown(event: &str) -> Problem {
-    let shown: String = event.chars().take(64).collect();
-    Problem::new(&NO_SUCH_EVENT_TYPE, format!("the event type `{shown}` is not in the catalogue"))
+/// The name is not repeated: it may be a key that was pasted there.
+fn unknown() -> Problem {
+    Problem::new(&NO_SUCH_EVENT_TYPE, "the catalogue has no event type with this name")
 }

@@ -58,6 +58,36 @@ async fn each_documented_route_is_there_and_takes_the_documented_methods_only() 
     for path in ["/", "/v1", "/v1/", "/v1/accounts", "/v1/accounts/acme/webhooks/", "/V1/key", "/v2/key", "/nothing"] {
         api.get(path).await.problem(404, "");
     }
+    let reply = api.get(&format!("/v1/event-types/{}", api.admin)).await;
+    reply.problem(404, "no-such-event-type");
+    assert!(!reply.text().contains(&api.admin), "a key in the path is not repeated: {reply:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_answers_the_headers_of_get() {
+    let api = Api::start(&Receiver::start().await).await;
+    for path in ["/openapi.json", "/docs", "/v1/event-types", "/v1/nothing", "/v1/event-types/none"] {
+        let (get, head) = (api.get(path).await, api.send(api.request(Method::HEAD, path)).await);
+        assert_eq!(head.status, get.status, "{path}");
+        for name in ["content-length", "content-type", "etag"] {
+            assert_eq!(head.header(name), get.header(name), "{path}: {name}");
+        }
+        assert_eq!(get.header("content-length"), Some(get.bytes.len().to_string().as_str()), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_route_documents_its_refusal_of_a_large_head() {
+    let api = Api::start(&Receiver::start().await).await;
+    for (path, method, operation) in api.operations() {
+        if !path.starts_with("/v1/") {
+            let reply = api.send(api.bare(method, &filled(&path)).header("x-long", "a".repeat(17_000))).await;
+            reply.problem(431, "head-too-large");
+            assert!(operation["responses"]["500"].is_object(), "{path}");
+        }
+    }
+    let text = api.document["info"]["description"].as_str().unwrap();
+    assert!(text.contains("400, 414 or 431 and no body"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
