@@ -79,7 +79,10 @@ pub(super) fn asked_revision(headers: &HeaderMap) -> Result<Option<u64>, Problem
     }
     // A proxy that compresses makes the tag a weak one.
     let digits = asked.strip_prefix("W/").unwrap_or(asked).strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-    digits.and_then(|digits| digits.parse().ok()).map(Some).ok_or_else(|| {
+    // Revisions begin with 1, and each has one spelling.
+    let revision =
+        |digits: &str| digits.parse().ok().filter(|number: &u64| *number > 0 && number.to_string() == digits);
+    digits.and_then(revision).map(Some).ok_or_else(|| {
         Problem::malformed(
             "If-Match is not a webhook's revision: send the header ETag of its last answer, such as \"7\"",
         )

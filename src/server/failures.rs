@@ -37,10 +37,14 @@ impl From<WebhooksError> for Problem {
         let text = error.to_string();
         match error {
             WebhooksError::NotFound { .. } => Self::new(&NO_SUCH_WEBHOOK, text),
-            WebhooksError::NoSuchDelivery { .. } => Self::new(&NO_SUCH_DELIVERY, text),
+            // The id is not repeated: it may be long, or a key that was pasted there.
+            WebhooksError::NoSuchDelivery { webhook, kept, .. } => {
+                Self::new(&NO_SUCH_DELIVERY, format!("webhook {webhook} has no {kept} delivery with this id"))
+            }
             WebhooksError::Limit { .. } => Self::new(&WEBHOOK_LIMIT, text),
             WebhooksError::Conflict => Self::new(&EDIT_CONFLICT, text),
             WebhooksError::Stale { present, .. } => Self::new(&REVISION_CHANGED, text).at_revision(present),
+            WebhooksError::WithoutRevision(_) => Self::new(&REVISION_CHANGED, text),
             WebhooksError::Input(faults) => Self::of_faults(&INVALID, faults.iter().map(at_field).collect()),
             WebhooksError::Secrets(error) => {
                 tracing::warn!(%error, "a webhook's secret could not be sealed");
@@ -59,7 +63,7 @@ impl From<RejectedError> for Problem {
     fn from(error: RejectedError) -> Self {
         let text = error.to_string();
         match error {
-            RejectedError::NotFound(_) => Self::new(&NO_SUCH_ENTRY, text),
+            RejectedError::NotFound(_) => Self::new(&NO_SUCH_ENTRY, "no rejected entry has this id"),
             RejectedError::Partition(..) | RejectedError::Ambiguous(..) | RejectedError::Stayed(_) => {
                 Self::of_faults(&INVALID, vec![Fault::at("", text)])
             }

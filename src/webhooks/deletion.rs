@@ -39,7 +39,8 @@ impl Webhooks {
     /// revision.
     ///
     /// # Errors
-    /// [`WebhooksError::Stale`] if that revision is not the present one; nothing is deleted then.
+    /// [`WebhooksError::Stale`] if that revision is not the present one, and [`WebhooksError::WithoutRevision`] if the
+    /// webhook cannot be read; nothing is deleted then.
     pub async fn delete(
         &self,
         account: &AccountId,
@@ -51,6 +52,7 @@ impl Webhooks {
             Some(asked) => match self.store.delete_webhook_at(account, id, asked).await? {
                 Deletion::Done(dropped) => dropped,
                 Deletion::Gone => return Err(not_found(account, id)),
+                Deletion::Unreadable => return Err(WebhooksError::WithoutRevision(id)),
                 Deletion::Conflict { present } => {
                     return Err(WebhooksError::Stale { account: account.clone(), webhook: id, asked, present });
                 }

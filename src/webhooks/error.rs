@@ -59,6 +59,9 @@ pub enum WebhooksError {
         /// The present revision.
         present: u64,
     },
+    /// The webhook cannot be read, so it has no revision to compare with.
+    #[error("webhook {0} cannot be read, so it has no revision; nothing was changed; delete it without naming one")]
+    WithoutRevision(WebhookId),
     /// Another client edited the webhook at every try.
     #[error("somebody else edited the webhook at the same time; check it and try again")]
     Conflict,
@@ -87,7 +90,7 @@ impl WebhooksError {
         match self {
             Self::Position(_) => Failure::Usage,
             Self::NotFound { .. } | Self::NoSuchDelivery { .. } => Failure::NotFound,
-            Self::Stale { .. } | Self::Conflict => Failure::Conflict,
+            Self::Stale { .. } | Self::WithoutRevision(_) | Self::Conflict => Failure::Conflict,
             Self::Limit { .. } | Self::Input(_) | Self::Secrets(_) => Failure::Refused,
             Self::Store(error) => error.failure(),
             Self::NotMade(_) => Failure::Broken,

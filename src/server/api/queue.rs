@@ -1,5 +1,7 @@
 //! The queue, for operators.
 
+use std::str::FromStr;
+
 use axum::{
     extract::{Request, State},
     response::Response,
@@ -20,6 +22,17 @@ use crate::{
         query::{Query, cursor, opaque, position},
     },
 };
+
+/// A partition that a client names.
+struct Partition(u16);
+
+impl FromStr for Partition {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self).map_err(|_| "must be a partition's number, from 0")
+    }
+}
 
 /// The queue's figures.
 #[utoipa::path(
@@ -42,7 +55,7 @@ pub(super) async fn rejected(
     headers: HeaderMap,
     mut query: Query,
 ) -> Result<Response, Problem> {
-    let partition = query.parsed("partition");
+    let partition = query.parsed("partition").map(|Partition(number)| number);
     let part = query.part();
     query.end()?;
     let page = app.queue.rejected_page(partition, part.after.as_deref(), part.limit).await?;

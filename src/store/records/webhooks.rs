@@ -53,6 +53,8 @@ pub enum Deletion {
         /// The present revision.
         present: u64,
     },
+    /// Its settings cannot be read, so it has no revision; nothing was deleted.
+    Unreadable,
 }
 
 /// A webhook's id and its settings, as they are in Redis.
@@ -186,7 +188,7 @@ impl Store {
     pub async fn delete_webhook(&self, account: &AccountId, id: WebhookId) -> Result<Option<Dropped>, StoreError> {
         match self.delete(account, id, 0).await? {
             Deletion::Done(dropped) => Ok(Some(dropped)),
-            Deletion::Gone | Deletion::Conflict { .. } => Ok(None),
+            Deletion::Gone | Deletion::Conflict { .. } | Deletion::Unreadable => Ok(None),
         }
     }
 
@@ -208,6 +210,7 @@ impl Store {
         Ok(match word.as_str() {
             "DELETED" => Deletion::Done(Dropped { failed, held: first }),
             "GONE" => Deletion::Gone,
+            "UNREADABLE" => Deletion::Unreadable,
             _ => Deletion::Conflict { present: first },
         })
     }

@@ -56,6 +56,7 @@ async fn the_envelopes_of_held_and_failed_deliveries_are_the_pushed_bytes() {
         for missing in ["none", "%00", "..%2F..", &"x".repeat(500), "e.w%0Aforged"] {
             let reply = api.get(&format!("{list}/{missing}/envelope")).await;
             reply.problem(404, "no-such-delivery");
+            assert!(!reply.text().contains("xxx"), "{reply:?}");
         }
     }
     let since = api.get(&format!("{path}/failed?since=2100-01-01T00:00:00Z")).await;

@@ -142,6 +142,12 @@ async fn each_list_has_the_same_pages_for_each_limit_and_refuses_limits_and_curs
         assert_eq!(reply.problem(400, "invalid-query"), ["limt".to_owned(), "x".repeat(64)].into(), "{path}");
         assert!(reply.text().contains("did you mean `limit`?"), "{path}");
     }
+    let reply = api.get("/v1/queue/rejected?partition=x").await;
+    assert_eq!(reply.problem(400, "invalid-query"), ["partition".to_owned()].into());
+    assert!(reply.text().contains("must be a partition's number"), "{reply:?}");
+    for id in ["x", "0-0", "1-", "1774500000000", "18446744073709551615-18446744073709551615"] {
+        api.post("/v1/queue/rejected/requeue", &json!({"id": id})).await.problem(404, "no-such-entry");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
