@@ -77,7 +77,8 @@ impl Refusals {
     pub(super) fn count(&self, cause: Cause) {
         self.counts[cause as usize].fetch_add(1, Relaxed);
         if let Some(new) = self.due(Instant::now()) {
-            tracing::warn!(refused = new.words(), "requests were refused for their API key");
+            // These are of many requests, and not of the present one alone.
+            tracing::warn!(parent: None, refused = new.words(), "requests were refused for their API key");
         }
     }
 

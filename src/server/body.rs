@@ -1,6 +1,9 @@
 //! Bodies of requests: their type, size, time, and the room that all of them share.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use axum::{body::HttpBody, extract::Request};
 use bytes::{Bytes, BytesMut};
@@ -27,6 +30,10 @@ pub(super) const JSON: &str = "application/json";
 
 /// The room for bodies in hand, counted in KiB.
 pub(super) struct Room(Arc<Semaphore>);
+
+/// Whether the body of a request was read to its end.
+#[derive(Clone, Default)]
+pub(super) struct IsRead(pub(super) Arc<AtomicBool>);
 
 /// A body, and its part of the room until it is dropped.
 pub(super) struct Held {
@@ -92,6 +99,7 @@ fn judge_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Problem> {
 async fn collect(app: &Shared, request: Request, most: usize) -> Result<Held, Problem> {
     let too_large =
         || Problem::new(&TOO_LARGE, format!("the body has more than {most} bytes, the limit of this route"));
+    let is_read = request.extensions().get::<IsRead>().cloned();
     let mut body = request.into_body();
     if HttpBody::size_hint(&body).lower() > most as u64 {
         return Err(too_large());
@@ -118,5 +126,8 @@ async fn collect(app: &Shared, request: Request, most: usize) -> Result<Held, Pr
     let within = app.settings.body_timeout;
     let read = timeout(within, reading).await;
     read.map_err(|_| Problem::new(&TOO_SLOW, format!("the body was not complete within {}", seconds(within))))??;
+    if let Some(IsRead(is_read)) = is_read {
+        is_read.store(true, Relaxed);
+    }
     Ok(Held { bytes: bytes.freeze(), _room: room })
 }

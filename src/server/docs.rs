@@ -207,8 +207,11 @@ fn kind_of(schema: &Value) -> String {
         Value::Array(kinds) => kinds.iter().map(text).collect::<Vec<_>>().join(" or "),
         Value::String(kind) if kind == "array" => format!("array of {}", kind_of(&schema["items"])),
         Value::String(kind) if kind == "object" && schema["properties"].is_object() => {
-            let names: Vec<&str> = members(&schema["properties"]).map(|(name, _)| name).collect();
-            format!("object with {}", names.join(", "))
+            let names = members(&schema["properties"]).map(|(name, member)| match items(&member["enum"]).next() {
+                Some(value) => format!("{name} {value}"),
+                None => name.to_owned(),
+            });
+            format!("object with {}", names.collect::<Vec<_>>().join(", "))
         }
         Value::String(kind) => kind.clone(),
         _ => "any value".to_owned(),

@@ -60,7 +60,7 @@ pub(super) fn head() -> OpenApi {
         "The HTTP API of Lynkhook, which delivers webhook events.\n\nEvery answer that is not a success is a problem \
          (RFC 9457) whose `type` is explained by this server. A path that does not exist is answered with 404, and a \
          method that a path does not take with 405 and the header Allow; both have the type `about:blank`. Every answer has a \
-         `Request-Id`. Bytes that are no HTTP/1.1 request (such as a bad `Content-Length`), and a head of more than 64 KiB or 256 \
+         `Request-Id`, and one to a key has `RateLimit` and `RateLimit-Policy`. Bytes that are no HTTP/1.1 request (such as a bad `Content-Length`), and a head of more than 64 KiB or 256 \
          headers, are answered with 400, 414 or 431 and no body. Lists have at most `limit` (1 to 100, 50 by default) items; send `next` as `after` for further \
          ones. In the body of a POST, a member that is `null` counts as absent. Only the two routes that enqueue look at `Idempotency-Key`; all others ignore it."
             .to_owned(),
@@ -175,7 +175,13 @@ fn respond(operation: &mut Operation, names: &[&str]) {
     for (status, kinds) in by_status {
         let lines: Vec<String> = kinds.iter().map(|kind| format!("`{}`: {}", kind.name, kind.title)).collect();
         let content = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Problem"))));
-        let response = ResponseBuilder::new().description(lines.join("\n\n")).content(PROBLEM_JSON, content).build();
+        let mut response =
+            ResponseBuilder::new().description(lines.join("\n\n")).content(PROBLEM_JSON, content).build();
+        if [429, 503].contains(&status) {
+            let mut header = Header::new(u64::schema());
+            header.description = Some("After this many seconds the request may be repeated".to_owned());
+            response.headers.insert("Retry-After".to_owned(), header.into());
+        }
         operation.responses.responses.insert(status.to_string(), RefOr::T(response));
     }
 }

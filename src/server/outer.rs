@@ -1,7 +1,7 @@
 //! Every request passes here: it gets an id, the limits of its head and a time limit, and an answer that is no success
 //! gets its form.
 
-use std::any::Any;
+use std::{any::Any, sync::atomic::Ordering::Relaxed};
 
 use axum::{
     body::HttpBody,
@@ -18,6 +18,7 @@ use tracing::{Instrument, field::Empty};
 
 use super::{
     Shared,
+    body::IsRead,
     problem::{HEAD_TOO_LARGE, OUTCOME_UNKNOWN, Problem},
 };
 
@@ -27,10 +28,11 @@ const HEADERS_MAX: usize = 64;
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// Answers a request, and gives the answer its form.
-pub(super) async fn outer(State(app): State<Shared>, request: Request, next: Next) -> Response {
+pub(super) async fn outer(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
     let id = uuid::Uuid::now_v7().to_string();
     let (method, began) = (request.method().clone(), Instant::now());
-    let has_body = !request.body().is_end_stream();
+    let (has_body, is_read) = (!request.body().is_end_stream(), IsRead::default());
+    request.extensions_mut().insert(is_read.clone());
     // `door.rs` fills in the rest.
     let span = tracing::info_span!("request", request = id, route = Empty, key = Empty);
     // A body that comes slowly has a limit of its own.
@@ -46,7 +48,7 @@ pub(super) async fn outer(State(app): State<Shared>, request: Request, next: Nex
         Problem::new(&OUTCOME_UNKNOWN, "the server did not finish in time").retry_after(1).into_response()
     };
     let response = answered.instrument(span.clone()).await;
-    let mut response = finish(response, &id, has_body);
+    let mut response = finish(response, &id, has_body && !is_read.0.load(Relaxed));
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(parent: &span, %method, status = response.status().as_u16(), duration_ms, "answered");
     let id = HeaderValue::from_str(&id).expect("a UUID");
@@ -75,11 +77,11 @@ fn judge_head(request: &Request, most_bytes: usize) -> Result<(), Problem> {
 }
 
 /// Gives a problem its JSON. An answer of the router or of a library that is no success becomes a problem too.
-fn finish(mut response: Response, id: &str, has_body: bool) -> Response {
+fn finish(mut response: Response, id: &str, is_unread: bool) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let mut answer = problem.answer(id);
-    if has_body {
-        // The body may not have been read, so another request cannot follow it.
+    if is_unread {
+        // Another request cannot follow a body that nobody read.
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     // The router names the allowed methods.

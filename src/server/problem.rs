@@ -8,7 +8,7 @@ use axum::{
 };
 use http::{
     HeaderName, HeaderValue, StatusCode,
-    header::{CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -73,8 +73,8 @@ kinds! {
     TOO_SLOW "too-slow" 408 "The body came too slowly"
         "The body was not complete within the time limit (server.body_timeout). Nothing was changed."
         "Send the request again."
-    WEBHOOK_LIMIT "webhook-limit" 409 "The account has its most webhooks"
-        "The account has as many webhooks as it may have (webhooks.limit_per_account). Nothing was added."
+    WEBHOOK_LIMIT "webhook-limit" 409 "The account has as many webhooks as it may have"
+        "The limit is the setting `webhooks.limit_per_account`. Nothing was added."
         "Delete a webhook first, or edit one."
     EDIT_CONFLICT "edit-conflict" 409 "Somebody else edits the webhook"
         "Other clients changed the webhook at each of several tries. Nothing was changed by this request."
@@ -117,7 +117,7 @@ kinds! {
         "Send the request again when the workers have drained the queue."
     OUTCOME_UNKNOWN "outcome-unknown" 503 "It is unknown whether this was done"
         "No answer came from Redis, or not in time, so the request may or may not have had its effect."
-        "Repeat an event with the same webhook-id or Idempotency-Key, so that receivers get it once. Read other things again."
+        "Repeat an event with the same `webhook-id` or `Idempotency-Key`, so that receivers get it once. Read anything else again, to see whether it was done."
 }
 
 /// A status that needs no explanation (`about:blank`).
@@ -185,7 +185,7 @@ pub(super) struct ProblemJson<'a> {
     title: &'a str,
     /// The HTTP status.
     status: u16,
-    /// The id of the request, which the server's log has too.
+    /// The id of the request. Lines of the server's log about this request have it.
     request_id: &'a str,
     /// This occurrence, in words.
     detail: &'a str,
@@ -262,6 +262,7 @@ impl Problem {
         *response.status_mut() = StatusCode::from_u16(*status).expect("a constant status");
         response.headers_mut().extend(headers.iter().cloned());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
 }

@@ -275,8 +275,8 @@ fn of_batch(error: AcceptError) -> Problem {
         error @ AcceptError::TooMuch { .. } => Problem::new(&TOO_LARGE, error.to_string()),
         AcceptError::KeyReused => Problem::new(
             &IDEMPOTENCY_KEY_REUSED,
-            "the Idempotency-Key was used within the last 24 h for a request with another body or webhook-id, or of which \
-             other events were taken",
+            "the Idempotency-Key was used within the last 24 h for another request: with another body or webhook-id, or a \
+             batch of which other events were valid",
         ),
         AcceptError::NotAccepted(error) => error.into(),
         AcceptError::Unknown(error) => {
