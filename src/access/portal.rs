@@ -150,6 +150,14 @@ impl Portal {
         Ok(Link { token: token.into_secret(), expires_at: timestamp(until) })
     }
 
+    /// Judges a link as [`new_link`](Self::new_link) does, and makes none.
+    ///
+    /// # Errors
+    /// [`AccessError::Input`] with all faults.
+    pub fn judge_link(&self, caller: &Caller, new: NewLink) -> Result<(), AccessError> {
+        self.judge(caller, new).map(drop)
+    }
+
     /// Takes a link and opens its session. Returns the session and its token. `None` if there is no such link for this
     /// account now: it was used, has ended, or never was. Of 20 that enter at the same time, one gets the session. An
     /// account has at most 100 sessions; the oldest end beyond that.

@@ -4,15 +4,11 @@
 //! do about it.
 
 use super::problem::{
-    BUSY, EDIT_CONFLICT, FORBIDDEN, Fault, INVALID, INVALID_QUERY, NO_SUCH_DELIVERY, NO_SUCH_ENTRY, NO_SUCH_WEBHOOK,
-    Problem, REVISION_CHANGED, STORE_FULL, STORE_UNREACHABLE, WEBHOOK_LIMIT,
+    BUSY, EDIT_CONFLICT, FAULTS_MAX, FORBIDDEN, Fault, INVALID, INVALID_QUERY, NO_SUCH_DELIVERY, NO_SUCH_ENTRY,
+    NO_SUCH_WEBHOOK, Problem, REVISION_CHANGED, STORE_FULL, STORE_UNREACHABLE, WEBHOOK_LIMIT,
 };
 use crate::{
-    access::AccessError,
-    domain::failure::Failure,
-    queue::RejectedError,
-    store::StoreError,
-    webhooks::{InputFault, WebhooksError},
+    access::AccessError, domain::failure::Failure, queue::RejectedError, store::StoreError, webhooks::WebhooksError,
 };
 
 /// The time after which a request may be repeated, in seconds.
@@ -45,7 +41,7 @@ impl From<WebhooksError> for Problem {
             WebhooksError::Conflict => Self::new(&EDIT_CONFLICT, text),
             WebhooksError::Stale { present, .. } => Self::new(&REVISION_CHANGED, text).at_revision(present),
             WebhooksError::WithoutRevision(_) => Self::new(&REVISION_CHANGED, text),
-            WebhooksError::Input(faults) => Self::of_faults(&INVALID, faults.iter().map(at_field).collect()),
+            WebhooksError::Input(_) => Self::of_faults(&INVALID, error.faults()),
             WebhooksError::Secrets(error) => {
                 tracing::warn!(%error, "a webhook's secret could not be sealed");
                 let detail = "this server has no key to seal secrets with, so webhooks with authentication are refused; \
@@ -77,10 +73,7 @@ impl From<AccessError> for Problem {
     fn from(error: AccessError) -> Self {
         let text = error.to_string();
         match error {
-            AccessError::Input(faults) => {
-                let fault = |fault: &crate::access::InputFault| Fault::at(&pointer(fault.field), fault.why.to_string());
-                Self::of_faults(&INVALID, faults.iter().map(fault).collect())
-            }
+            AccessError::Input(_) => Self::of_faults(&INVALID, error.faults()),
             AccessError::Lacks(_) | AccessError::OtherAccount => Self::new(&FORBIDDEN, text),
             AccessError::NotFound(_) | AccessError::TooManyKeys | AccessError::Conflict => internal(&error),
             AccessError::Store(error) => error.into(),
@@ -88,9 +81,41 @@ impl From<AccessError> for Problem {
     }
 }
 
-/// A fault of a webhook's input.
-pub(super) fn at_field(fault: &InputFault) -> Fault {
-    Fault::at(&pointer(&fault.field), fault.to_string())
+/// An error that may be one of input, with all of its faults.
+pub(super) trait Judged {
+    /// The faults of the input; none if the error is another one.
+    fn faults(&self) -> Vec<Fault>;
+}
+
+impl Judged for WebhooksError {
+    fn faults(&self) -> Vec<Fault> {
+        let Self::Input(faults) = self else { return Vec::new() };
+        faults.iter().map(|fault| Fault::at(&pointer(&fault.field), fault.to_string())).collect()
+    }
+}
+
+impl Judged for AccessError {
+    fn faults(&self) -> Vec<Fault> {
+        let Self::Input(faults) = self else { return Vec::new() };
+        faults.iter().map(|fault| Fault::at(&pointer(fault.field), fault.why.to_string())).collect()
+    }
+}
+
+/// The faults of a form, together with the faults of the values that could be read.
+pub(super) fn with_judged<T>(mut of_form: Vec<Fault>, judged: &Result<T, impl Judged>) -> Vec<Fault> {
+    let read = of_form.len();
+    // Each is compared with each of the form's, so the number of these has a limit.
+    if let Err(error) = judged
+        && read < FAULTS_MAX
+    {
+        for fault in error.faults() {
+            // A value that could not be read has its fault already.
+            if !of_form[..read].iter().any(|known| known.covers(&fault)) {
+                of_form.push(fault);
+            }
+        }
+    }
+    of_form
 }
 
 /// The JSON pointer of a field: `events[0]` is `/events/0`.

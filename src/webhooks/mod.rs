@@ -151,7 +151,7 @@ impl Webhooks {
         Ok(self.view(account, self.find(account, id).await?))
     }
 
-    /// Changes the settings that the edit names. If the edit names a revision, it applies only to that revision;
+    /// Changes the settings that the edit names; if it names none, nothing changes, the revision included. If the edit names a revision, it applies only to that revision;
     /// otherwise to the newest. The change applies from the next attempt.
     ///
     /// # Errors
@@ -186,6 +186,7 @@ impl Webhooks {
         mut edit: Edit,
         discard_held: bool,
     ) -> Result<(View, u64), WebhooksError> {
+        let is_empty = edit.fields().is_empty();
         let (url, events, authentication, description) = self.judged(&mut edit)?;
         let authentication = authentication.map(|new| self.seal(account, id, new)).transpose()?;
         for _ in 0..EDIT_TRIES {
@@ -193,6 +194,9 @@ impl Webhooks {
             let revision = present.revision;
             if let Some(asked) = edit.revision.filter(|asked| *asked != revision) {
                 return Err(WebhooksError::Stale { account: account.clone(), webhook: id, asked, present: revision });
+            }
+            if is_empty {
+                return Ok((self.view(account, present), 0));
             }
             let edited = Webhook {
                 url: url.clone().unwrap_or(present.url),

@@ -31,10 +31,12 @@ fn each_source_of_the_tests_is_declared_by_its_parent() {
         let inside = module.parent().unwrap();
         let parent = inside.join(if inside.ends_with("tests/it") { "main.rs" } else { "mod.rs" });
         let name = module.file_name().unwrap().to_str().unwrap();
-        let is_declared =
-            |line: &str| line.trim_start_matches("pub ").strip_prefix("mod ") == Some(&format!("{name};"));
+        let declaration = format!("mod {name};");
+        let is_declared = |line: &str| {
+            line.strip_suffix(&declaration).is_some_and(|before| before.is_empty() || before.starts_with("pub"))
+        };
         if !root().join(&parent).is_file() || !read(&parent).lines().any(is_declared) {
-            broken.push((file.clone(), format!("has no `mod {name};` in {}", parent.display())));
+            broken.push((file.clone(), format!("has no `{declaration}` in {}", parent.display())));
         }
     }
     judge("modules", &broken);

@@ -21,6 +21,7 @@ use crate::{
         answer::{json, read},
         body::{self, JSON},
         door::{Account, Who},
+        failures::with_judged,
         fields::{Fields, Member},
         problem::{Fault, INVALID, INVALID_QUERY, Problem},
         query::{Query, opaque},
@@ -76,7 +77,7 @@ pub(super) async fn new_link(
         return_url: fields.text("returnUrl"),
         theme: theme(&mut fields),
     };
-    let mut faults = fields.end();
+    let mut faults = with_judged(fields.end(), &app.portal.judge_link(&caller, new.clone()));
     let Some(public_url) = &app.settings.public_url else {
         let detail =
             "portal links need the setting `server.public_url`, the address at which browsers reach this server";

@@ -15,14 +15,12 @@ use crate::{
         answer::{asked_revision, json, read, read_revision, with_revision},
         body::{self, JSON, MERGE_PATCH},
         door::{Account, OfWebhook, Who},
-        failures::at_field,
+        failures::with_judged,
         fields::{Fields, Member},
-        problem::{FAULTS_MAX, Fault, INVALID, Problem},
+        problem::{INVALID, Problem},
         query::{Query, opaque},
     },
-    webhooks::{
-        Deleted, Edit, Enabled, Listed, NewAuthentication, NewWebhook, Preview, Purged, Tested, View, WebhooksError,
-    },
+    webhooks::{Deleted, Edit, Enabled, Listed, NewAuthentication, NewWebhook, Preview, Purged, Tested, View},
 };
 
 /// An account's webhooks, oldest first.
@@ -82,7 +80,8 @@ pub(super) async fn add(
     };
     let faults = fields.end();
     if !faults.is_empty() {
-        return Err(of_form(faults, app.webhooks.judge_new(&account, new).await.err()));
+        let judged = app.webhooks.judge_new(&account, new).await;
+        return Err(Problem::of_faults(&INVALID, with_judged(faults, &judged)));
     }
     if dry_run {
         return Ok(json(StatusCode::OK, &app.webhooks.judge_new(&account, new).await?));
@@ -99,23 +98,6 @@ pub(super) async fn add(
     let place = format!("/v1/accounts/{account}/webhooks/{}", view.id);
     response.headers_mut().insert(LOCATION, HeaderValue::from_str(&place).expect("an account and an id are plain"));
     Ok(response)
-}
-
-/// The problem of a form with faults, together with the faults of the values that could be read.
-fn of_form(mut faults: Vec<Fault>, judged: Option<WebhooksError>) -> Problem {
-    let read = faults.len();
-    // Each is compared with each of those that were read, so the number of these has a limit.
-    if let Some(WebhooksError::Input(further)) = judged
-        && read < FAULTS_MAX
-    {
-        for fault in further.iter().map(at_field) {
-            // A value that could not be read has its fault already.
-            if !faults[..read].iter().any(|known| known.covers(&fault)) {
-                faults.push(fault);
-            }
-        }
-    }
-    Problem::of_faults(&INVALID, faults)
 }
 
 /// Reads the member `authentication`.
@@ -182,7 +164,8 @@ pub(super) async fn show(
 
 /// Changes a webhook by a merge patch. The change applies from the next attempt.
 ///
-/// With If-Match it applies only to that revision; without, to the newest.
+/// With If-Match it applies only to that revision; without, to the newest. A patch without members changes nothing, the
+/// revision included.
 #[utoipa::path(
     patch, operation_id = "editWebhook", path = "/v1/accounts/{account}/webhooks/{id}", tag = "webhooks", security(("key" = ["webhooks:write"])),
     params(("account" = String, Path), ("id" = String, Path), ("If-Match" = Option<String>, Header)),
@@ -235,10 +218,12 @@ pub(super) async fn edit(
     let changed = edit.fields().join(" ");
     let faults = fields.end();
     if !faults.is_empty() {
-        return Err(of_form(faults, app.webhooks.judge_edit(edit).err()));
+        return Err(Problem::of_faults(&INVALID, with_judged(faults, &app.webhooks.judge_edit(edit))));
     }
     let view = app.webhooks.edit(&account, id, edit).await?;
-    log_change(&caller, Some(&account), "webhook edited", &id.to_string(), &changed);
+    if !changed.is_empty() {
+        log_change(&caller, Some(&account), "webhook edited", &id.to_string(), &changed);
+    }
     Ok(with_revision(json(StatusCode::OK, &view), view.revision))
 }
 
@@ -331,6 +316,8 @@ pub(super) async fn test(
 ) -> Result<Response, Problem> {
     query.end()?;
     no_members(&app, request).await?;
+    // Tests are counted of webhooks that exist, so that made-up ids take no memory.
+    app.webhooks.show(&account, id).await?;
     app.rates.take_test(&account, id)?;
     let tested = app.webhooks.test(&app.sender, &account, id).await?;
     log_change(&caller, Some(&account), "webhook tested", &id.to_string(), "");

@@ -56,7 +56,7 @@ async fn a_backend_lives_the_life_of_an_account_over_the_api_alone() {
     let backend = done(client(&api, &key, "backend.py", &[&receiver.url("")], "")).await.stdout;
     for told in [
         "refused: The input has faults (2 places need a change); #/event: there is no such member; did you mean `events`?",
-        "refused: The account has its most webhooks",
+        "refused: The account has as many webhooks as it may have",
         "refused: The webhook has another revision",
         "m2 waited while the webhook was off",
         "broken failed after 3 attempts (HTTP 500",

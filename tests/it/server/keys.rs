@@ -202,7 +202,7 @@ async fn a_portal_link_never_exceeds_its_key_and_is_logged_without_its_token() {
             &portal,
             json!({"access": "read", "user": "", "embedOrigin": "https://evil.example", "returnUrl": "javascript:x",
                    "theme": {"accent": "red", "radius": 99, "font": "x"}}),
-            &["#/theme/font"],
+            &["#/embedOrigin", "#/returnUrl", "#/theme/accent", "#/theme/font", "#/theme/radius", "#/user"],
         ),
         (
             &portal,
@@ -251,7 +251,12 @@ async fn a_portal_link_never_exceeds_its_key_and_is_logged_without_its_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_public_url_a_link_is_refused_with_the_name_of_the_setting() {
     let api = Api::start(&Receiver::start().await).await;
-    let reply = link(&api, &api.admin, &json!({"access": "read"})).await;
-    reply.problem(422, "invalid");
-    assert!(reply.text().contains("`server.public_url`"), "{}", reply.text());
+    for (body, places) in [
+        (json!({"access": "read"}), &["#"][..]),
+        (json!({"access": "read", "user": "", "payloads": 1}), &["#", "#/payloads", "#/user"]),
+    ] {
+        let reply = link(&api, &api.admin, &body).await;
+        assert_eq!(reply.problem(422, "invalid").iter().collect::<Vec<_>>(), places, "{reply:?}");
+        assert!(reply.text().contains("`server.public_url`"), "{}", reply.text());
+    }
 }

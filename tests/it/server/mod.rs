@@ -10,6 +10,7 @@ mod kept;
 mod keys;
 mod limits;
 mod pages;
+mod revisions;
 mod secrets;
 mod stopping;
 mod support;

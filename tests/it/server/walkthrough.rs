@@ -32,7 +32,7 @@ async fn each_step_with_curl_does_what_the_page_says() {
         r#""id":"m1""#,
         "idempotent-replayed: true",
         r#""url":"https://webhooks.example.com/accounts/acme/enter?link="#,
-        "The account has its most webhooks",
+        "The account has as many webhooks as it may have",
     ] {
         assert!(printed.contains(part), "{part} is not in\n{printed}");
     }
