@@ -14,7 +14,7 @@ use crate::{
     server::ServerError,
     store::StoreError,
     telemetry::BadFilter,
-    webhooks::WebhooksError,
+    webhooks::{InputFault, WebhooksError},
     worker::WorkerError,
 };
 
@@ -67,7 +67,12 @@ impl Exit {
 /// An error as the lines to print: one for each fault of an input, otherwise one.
 pub(super) fn lines(error: &anyhow::Error) -> Vec<String> {
     if let Some(WebhooksError::Input(faults)) = error.downcast_ref() {
-        return faults.iter().map(ToString::to_string).collect();
+        // No fault quotes a value, so the place tells one of several values from the others.
+        let line = |fault: &InputFault| match &fault.field {
+            place if place.contains('[') => format!("{place}: {fault}"),
+            _ => fault.to_string(),
+        };
+        return faults.iter().map(line).collect();
     }
     match error.downcast_ref() {
         Some(AccessError::Input(faults)) => faults.iter().map(ToString::to_string).collect(),

@@ -60,7 +60,10 @@ impl From<RejectedError> for Problem {
         let text = error.to_string();
         match error {
             RejectedError::NotFound(_) => Self::new(&NO_SUCH_ENTRY, "no rejected entry has this id"),
-            RejectedError::Partition(..) | RejectedError::Ambiguous(..) | RejectedError::Stayed(_) => {
+            RejectedError::Partition(..) => {
+                Self::of_faults(&INVALID_QUERY, vec![Fault::of_parameter("partition", text)])
+            }
+            RejectedError::Ambiguous(..) | RejectedError::Stayed(_) => {
                 Self::of_faults(&INVALID, vec![Fault::at("", text)])
             }
             RejectedError::Position(_) => Self::of_faults(&INVALID_QUERY, vec![Fault::of_parameter("after", text)]),

@@ -119,6 +119,7 @@ async fn dispose(app: &Shared, query: Query, request: Request, fate: Fate) -> Re
     let which = WhichRejected { id: id.map(EntryId), partition };
     let done = app.queue.dispose_some(&which, fate, until.flatten().as_deref()).await.map_err(|error| match error {
         RejectedError::Position(_) => Problem::of_faults(&INVALID, vec![Fault::at("/until", error.to_string())]),
+        RejectedError::Partition(..) => Problem::of_faults(&INVALID, vec![Fault::at("/partition", error.to_string())]),
         error => error.into(),
     })?;
     Ok(json(StatusCode::OK, &DisposedSome { until: done.until.as_deref().map(cursor), ..done }))

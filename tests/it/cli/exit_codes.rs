@@ -136,7 +136,9 @@ async fn an_input_that_a_rule_or_limit_forbids_is_4() {
     let output = here.program.run(webhook("acme", &words)).await;
     let lines: Vec<&str> = output.stderr.lines().collect();
     assert_eq!((output.code, lines.len()), (Some(4), 3), "a line for each fault: {output:#?}");
-    for (line, says) in lines.iter().zip(["https://", "`no.such`", "200 characters"]) {
+    for (line, says) in
+        lines.iter().zip(["https://", "events[0]: this event type is not in the catalogue", "200 characters"])
+    {
         assert!(line.starts_with("error: ") && line.contains(says), "{output:#?}");
     }
     let keyless = here.program.clone().env("LYNKHOOK_SECRETS__KEY", "");

@@ -145,6 +145,10 @@ async fn each_list_has_the_same_pages_for_each_limit_and_refuses_limits_and_curs
     let reply = api.get("/v1/queue/rejected?partition=x").await;
     assert_eq!(reply.problem(400, "invalid-query"), ["partition".to_owned()].into());
     assert!(reply.text().contains("must be a partition's number"), "{reply:?}");
+    let beyond = api.get("/v1/queue/rejected?partition=7").await;
+    assert_eq!(beyond.problem(400, "invalid-query"), ["partition".to_owned()].into());
+    let beyond = api.post("/v1/queue/rejected/requeue", &json!({"all": true, "partition": 7})).await;
+    assert_eq!(beyond.problem(422, "invalid"), ["#/partition".to_owned()].into());
     for id in ["x", "0-0", "1-", "1774500000000", "18446744073709551615-18446744073709551615"] {
         api.post("/v1/queue/rejected/requeue", &json!({"id": id})).await.problem(404, "no-such-entry");
     }
