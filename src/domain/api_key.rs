@@ -22,7 +22,7 @@ use super::{
 };
 
 /// The beginning of every key.
-const PREFIX: &str = "lynk_";
+pub const PREFIX: &str = "lynk_";
 /// The number of characters of a key's id.
 const ID_CHARS: usize = 12;
 /// The number of characters of the checksum: 62⁶ is more than 2³².

@@ -19,11 +19,13 @@ use super::{
 };
 use crate::{
     access::{Caller, Cause, Denied},
-    domain::{account::AccountId, api_key::Scope, webhook::WebhookId},
+    domain::{
+        account::AccountId,
+        api_key::{PREFIX, Scope},
+        webhook::WebhookId,
+    },
 };
 
-/// Every key begins with this.
-const PREFIX: &str = "lynk_";
 /// The name of the bearer scheme in the document.
 pub(super) const SCHEME: &str = "key";
 

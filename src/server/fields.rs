@@ -10,7 +10,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::problem::{FAULTS_MAX, Fault, Kind, Problem};
+use super::{
+    problem::{FAULTS_MAX, Fault, Kind, Problem},
+    query::position,
+};
 use crate::domain::text::nearest;
 
 /// The most members of an object that are looked at.
@@ -137,6 +140,23 @@ impl<'a> Fields<'a> {
     pub(super) fn parsed<T: std::str::FromStr<Err: fmt::Display>>(&mut self, name: &'static str) -> Option<T> {
         let text = self.text(name)?;
         text.parse().map_err(|error: T::Err| self.fault(name, error.to_string())).ok()
+    }
+
+    /// The position of a cursor that an earlier answer gave under the same name.
+    pub(super) fn position(&mut self, name: &'static str) -> Option<String> {
+        let cursor = self.text(name)?;
+        let position = position(&cursor);
+        if position.is_none() {
+            self.fault(name, format!("is not a position: send `{name}` of the answer before unchanged"));
+        }
+        position
+    }
+
+    /// Adds the fault of a member that is absent, unless it has one already.
+    pub(super) fn need(&mut self, name: &str, detail: &str) {
+        if !self.is_faulty(&self.pointer(name)) {
+            self.fault(name, detail);
+        }
     }
 
     /// Whether a fault was found at this member or below it.

@@ -76,7 +76,7 @@ fn judge_head(request: &Request, most_bytes: usize) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Gives a problem its JSON. An answer of the router or of a library that is no success becomes a problem too.
+/// Gives a problem its JSON. Any other answer stays as it is.
 fn finish(mut response: Response, id: &str, is_unread: bool) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let mut answer = problem.answer(id);

@@ -180,9 +180,7 @@ fn events_of(app: &Shared, body: &Bytes) -> Result<Vec<Result<NewEvent, Vec<Faul
     let events = match fields.read::<Vec<&RawValue>>("events", "an array") {
         Member::Value(events) => events,
         Member::Absent | Member::Null => {
-            if !fields.is_faulty("/events") {
-                fields.fault("events", "is needed: an array of 1 to 500 events");
-            }
+            fields.need("events", "is needed: an array of 1 to 500 events");
             Vec::new()
         }
     };

@@ -19,7 +19,7 @@ use crate::{
         door::{OfWebhook, Who, parameter},
         fields::Fields,
         problem::{Fault, INVALID, Problem},
-        query::{Query, cursor, opaque_kept, position},
+        query::{Query, cursor, opaque_kept},
     },
     webhooks::{FailedDelivery, HeldDelivery, Redelivery, WebhooksError, Which},
 };
@@ -155,10 +155,7 @@ pub(super) async fn redeliver(
     let mut fields = Fields::of_body(&held.bytes)?;
     let (one, since) = (fields.text("delivery"), fields.parsed("since").map(|Time(since)| since));
     let all = fields.read("all", "true").value().unwrap_or(false);
-    let until = fields.text("until").map(|cursor| position(&cursor));
-    if until == Some(None) {
-        fields.fault("until", "is not a position: send `until` of the answer before unchanged");
-    }
+    let until = fields.position("until");
     let choices = usize::from(one.is_some()) + usize::from(all) + usize::from(since.is_some());
     if choices != 1 && !["/delivery", "/all", "/since"].iter().any(|at| fields.is_faulty(at)) {
         fields.fault("", "must have exactly one of `delivery`, `all` (true) and `since`");
@@ -169,7 +166,7 @@ pub(super) async fn redeliver(
         (None, Some(since)) => Which::Since(since),
         (None, None) => Which::All,
     };
-    let done = app.webhooks.redeliver_some(&account, id, &which, until.flatten().as_deref()).await;
+    let done = app.webhooks.redeliver_some(&account, id, &which, until.as_deref()).await;
     let done = done.map_err(|error| match error {
         WebhooksError::Position(_) => Problem::of_faults(&INVALID, vec![Fault::at("/until", error.to_string())]),
         error => error.into(),

@@ -66,8 +66,8 @@ pub(super) async fn new_link(
     let held = body::read(&app, request, app.settings.body_max_bytes, &[JSON]).await?;
     let mut fields = Fields::of_body(&held.bytes)?;
     let access = fields.read::<PortalAccess>("access", "`read` or `manage`").value();
-    if access.is_none() && !fields.is_faulty("/access") {
-        fields.fault("access", "is needed: `read` or `manage`");
+    if access.is_none() {
+        fields.need("access", "is needed: `read` or `manage`");
     }
     let new = NewLink {
         access: access.unwrap_or(PortalAccess::Read),

@@ -19,7 +19,7 @@ use crate::{
         door::Who,
         fields::Fields,
         problem::{Fault, INVALID, Problem},
-        query::{Query, cursor, opaque, position},
+        query::{Query, cursor, opaque},
     },
 };
 
@@ -111,13 +111,10 @@ async fn dispose(app: &Shared, query: Query, request: Request, fate: Fate) -> Re
     if all == id.is_some() && !fields.is_faulty("/id") && !fields.is_faulty("/all") {
         fields.fault("", "must have exactly one of `id` and `all` (true)");
     }
-    let until = fields.text("until").map(|cursor| position(&cursor));
-    if until == Some(None) {
-        fields.fault("until", "is not a position: send `until` of the answer before unchanged");
-    }
+    let until = fields.position("until");
     fields.end_or(&INVALID)?;
     let which = WhichRejected { id: id.map(EntryId), partition };
-    let done = app.queue.dispose_some(&which, fate, until.flatten().as_deref()).await.map_err(|error| match error {
+    let done = app.queue.dispose_some(&which, fate, until.as_deref()).await.map_err(|error| match error {
         RejectedError::Position(_) => Problem::of_faults(&INVALID, vec![Fault::at("/until", error.to_string())]),
         RejectedError::Partition(..) => Problem::of_faults(&INVALID, vec![Fault::at("/partition", error.to_string())]),
         error => error.into(),

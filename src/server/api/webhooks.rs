@@ -68,8 +68,8 @@ pub(super) async fn add(
     let held = body::read(&app, request, app.settings.body_max_bytes, &[JSON]).await?;
     let mut fields = Fields::of_body(&held.bytes)?;
     let url = fields.text("url");
-    if url.is_none() && !fields.is_faulty("/url") {
-        fields.fault("url", "is needed: the https URL that receives the events");
+    if url.is_none() {
+        fields.need("url", "is needed: the https URL that receives the events");
     }
     let new = NewWebhook {
         url: url.unwrap_or_default(),
@@ -111,8 +111,8 @@ fn authentication(fields: &mut Fields<'_>) -> Member<NewAuthentication> {
     let kind = inner.text("type");
     let needed = |inner: &mut Fields<'_>, name: &'static str| {
         let text = inner.text(name);
-        if text.is_none() && !inner.is_faulty(&format!("/authentication/{name}")) {
-            inner.fault(name, "is needed");
+        if text.is_none() {
+            inner.need(name, "is needed");
         }
         text.unwrap_or_default()
     };
