@@ -158,6 +158,13 @@ impl Portal {
         self.judge(caller, new).map(drop)
     }
 
+    /// The rights and the look of a link that can be entered now; `None` if there is no such link for this account: it
+    /// was used, has ended, or never was. Looking spends nothing.
+    pub async fn link(&self, account: &AccountId, link: &str) -> Result<Option<Grant>, StoreError> {
+        let Some(link) = Token::parse(link) else { return Ok(None) };
+        Ok(self.store.portal_link(account, &link.hash()).await?.map(|record| record.grant))
+    }
+
     /// Takes a link and opens its session. Returns the session and its token. `None` if there is no such link for this
     /// account now: it was used, has ended, or never was. Of 20 that enter at the same time, one gets the session. An
     /// account has at most 100 sessions; the oldest end beyond that.

@@ -82,18 +82,36 @@ impl Store {
         if stored.is_empty() { Ok(None) } else { Ok(Some(parse::<Entry>(&key, &stored)?.into())) }
     }
 
+    /// The link with this token; `None` if there is none now. It stays unused.
+    pub async fn portal_link(
+        &self,
+        account: &AccountId,
+        token: &TokenHash,
+    ) -> Result<Option<PortalRecord>, StoreError> {
+        self.living_entry(account, token, Kind::Link).await
+    }
+
     /// The session with this token; `None` if there is none, or it has ended.
     pub async fn portal_session(
         &self,
         account: &AccountId,
         token: &TokenHash,
     ) -> Result<Option<PortalRecord>, StoreError> {
+        self.living_entry(account, token, Kind::Session).await
+    }
+
+    async fn living_entry(
+        &self,
+        account: &AccountId,
+        token: &TokenHash,
+        kind: Kind,
+    ) -> Result<Option<PortalRecord>, StoreError> {
         let key = self.0.keys.portal(account);
         let mut look = redis::pipe();
         look.cmd("HGET").arg(&key).arg(token.as_str()).cmd("TIME");
         let (found, time): (Option<Vec<u8>>, Time) = self.at_account(account).run_pipeline(&look).await?;
         let Some(json) = found else { return Ok(None) };
-        Ok(living_session(parse(&key, &json)?, time))
+        Ok(living(parse(&key, &json)?, kind, time))
     }
 
     /// The living sessions of an account, each with the hash of its token, in the order of their ends.
@@ -105,7 +123,7 @@ impl Store {
         let mut sessions = Vec::new();
         for (token, json) in found {
             match parse(&key, &json) {
-                Ok(entry) => sessions.extend(living_session(entry, time).map(|session| (token, session))),
+                Ok(entry) => sessions.extend(living(entry, Kind::Session, time).map(|session| (token, session))),
                 Err(error) => tracing::warn!(%error, "skipped an unreadable entry"),
             }
         }
@@ -122,8 +140,8 @@ impl Store {
     }
 }
 
-fn living_session(entry: Entry, now: Time) -> Option<PortalRecord> {
-    let lives = entry.kind == Kind::Session && entry.until > clock(now).timestamp_millis();
+fn living(entry: Entry, kind: Kind, now: Time) -> Option<PortalRecord> {
+    let lives = entry.kind == kind && entry.until > clock(now).timestamp_millis();
     lives.then(|| entry.into())
 }
 

@@ -44,6 +44,25 @@ async fn a_link_opens_one_session_even_if_20_use_it_at_the_same_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_shows_its_grant_until_it_is_used_and_looking_spends_nothing() {
+    let (scene, portal) = portal().await;
+    let caller = caller(&scene, &[Scope::Admin], None).await;
+    let new = NewLink { payloads: true, embed_origin: Some(APP.to_owned()), ..view() };
+    let link = portal.new_link(&caller, &acme(), new).await.unwrap();
+    let link = link.token.expose_secret();
+    for _ in 0..2 {
+        let grant = portal.link(&acme(), link).await.unwrap().unwrap();
+        assert_eq!((grant.payloads, grant.embed), (true, Some(APP.parse().unwrap())));
+    }
+    assert_eq!(portal.link(&account_id("other"), link).await.unwrap(), None);
+    let (session, token) = portal.enter(&acme(), link).await.unwrap().unwrap();
+    assert!(session.grant.payloads);
+    for spent in [link, token.expose_secret(), "", "\0", "*"] {
+        assert_eq!(portal.link(&acme(), spent).await.unwrap(), None, "a session is no link: {spent}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_is_no_session_a_session_is_no_link_and_both_are_for_their_account_alone() {
     let (scene, portal) = portal().await;
     let caller = caller(&scene, &[Scope::Portal], None).await;

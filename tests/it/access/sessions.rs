@@ -73,7 +73,9 @@ async fn links_and_sessions_end_at_their_time_and_the_key_with_the_newest() {
             }
         }
     };
+    assert!(portal.link(&acme(), link.token.expose_secret()).await.unwrap().is_some());
     end("link").await;
+    assert_eq!(portal.link(&acme(), link.token.expose_secret()).await.unwrap(), None);
     assert!(portal.enter(&acme(), link.token.expose_secret()).await.unwrap().is_none());
     let token = entered(&portal, &caller).await;
     let left: i64 = scene.redis.clone().pttl(&key).await.unwrap();
