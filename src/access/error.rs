@@ -5,7 +5,7 @@ use crate::{
         api_key::{KeyId, NAME_MAX, Scope, ScopesRefusal},
         failure::Failure,
         origin::NotAWebOrigin,
-        portal::{NotAColour, RADIUS_MAX, USER_MAX},
+        portal::{GUTTERS_MAX, LABEL_MAX, NotAColour, RADIUS_MAX},
     },
     store::{API_KEYS_MAX, StoreError},
 };
@@ -64,9 +64,9 @@ pub enum Refusal {
     /// The link would allow more than the key that asks for it.
     #[error("a link allows no more than its key, and this key lacks the scope `{0}`")]
     Exceeds(Scope),
-    /// The visitor's name is refused.
-    #[error("a user's name has 1 to {USER_MAX} characters, none of them a control character")]
-    User,
+    /// The name of the visitor or of the product is refused.
+    #[error("a name has 1 to {LABEL_MAX} characters, none of which controls the text around it")]
+    Label,
     /// The origin is refused for its form.
     #[error(transparent)]
     Origin(#[from] NotAWebOrigin),
@@ -85,6 +85,9 @@ pub enum Refusal {
     /// The radius is refused.
     #[error("a radius is 0 to {RADIUS_MAX}, in CSS pixels")]
     Radius,
+    /// The gutters are refused.
+    #[error("gutters are 0 to {GUTTERS_MAX}, in CSS pixels")]
+    Gutters,
 }
 
 impl AccessError {

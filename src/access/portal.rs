@@ -18,7 +18,7 @@ use crate::{
         account::AccountId,
         api_key::Scope,
         origin::WebOrigin,
-        portal::{Grant, PortalAccess, RADIUS_MAX, Theme, is_user},
+        portal::{GUTTERS_MAX, Grant, PortalAccess, RADIUS_MAX, Theme, ThemeMode, is_label},
         time::timestamp,
         token::{Token, TokenHash},
     },
@@ -61,16 +61,23 @@ pub struct NewLink {
 }
 
 /// The look of the portal.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewTheme {
-    /// The colour of buttons and links: `#` and six hexadecimal digits.
+    /// The ground; `system` if it is absent.
+    pub mode: Option<ThemeMode>,
+    /// The colour of buttons and links: `#` and six hexadecimal digits. Where text in it would be hard to read, the
+    /// portal uses the nearest readable shade.
     #[schema(example = "#3366ff")]
-    pub accent: String,
-    /// The same on a dark ground.
+    pub accent: Option<String>,
+    /// The same on a dark ground; `accent` if it is absent.
     pub accent_dark: Option<String>,
     /// The radius of corners in CSS pixels, 0 to 32.
     pub radius: Option<u64>,
+    /// The space at the portal's sides in CSS pixels, 0 to 64.
+    pub gutters: Option<u64>,
+    /// The platform's name for its product: 1 to 64 characters.
+    pub product_name: Option<String>,
 }
 
 /// A link that was made. Only this value has its token.
@@ -213,8 +220,8 @@ impl Portal {
         if new.payloads && !caller.may(Scope::PayloadsRead) {
             refuse("payloads", Refusal::Exceeds(Scope::PayloadsRead));
         }
-        if new.user.as_ref().is_some_and(|user| !is_user(user)) {
-            refuse("user", Refusal::User);
+        if new.user.as_ref().is_some_and(|user| !is_label(user)) {
+            refuse("user", Refusal::Label);
         }
         let embed = new.embed_origin.and_then(|text| match text.parse::<WebOrigin>() {
             Err(refusal) => {
@@ -238,22 +245,34 @@ impl Portal {
             }
             Some((_, url)) => Some(url),
         });
-        let theme = new.theme.and_then(|theme| judge_theme(&theme, &mut refuse));
+        let theme = new.theme.map(|theme| judge_theme(theme, &mut refuse));
         all(faults)?;
         Ok(Grant { access: new.access, payloads: new.payloads, user: new.user, embed, theme, return_url })
     }
 }
 
-/// The theme, if it has no fault.
-fn judge_theme(new: &NewTheme, refuse: &mut impl FnMut(&'static str, Refusal)) -> Option<Theme> {
-    let accent = new.accent.parse().map_err(|refusal| refuse("theme.accent", Refusal::Colour(refusal))).ok();
-    let dark = new.accent_dark.as_deref().map(str::parse).transpose();
-    let dark = dark.map_err(|refusal| refuse("theme.accentDark", Refusal::Colour(refusal))).ok();
-    let radius = new.radius.map(|radius| u8::try_from(radius).ok().filter(|radius| *radius <= RADIUS_MAX));
-    if radius == Some(None) {
-        refuse("theme.radius", Refusal::Radius);
+/// The theme. A value with a fault is refused, and left out.
+fn judge_theme(new: NewTheme, refuse: &mut impl FnMut(&'static str, Refusal)) -> Theme {
+    let mut colour = |field, text: Option<String>| {
+        let judged = text.map(|text| text.parse()).transpose();
+        judged.map_err(|refusal| refuse(field, Refusal::Colour(refusal))).ok().flatten()
+    };
+    let (accent, accent_dark) = (colour("theme.accent", new.accent), colour("theme.accentDark", new.accent_dark));
+    let mut pixels = |field, pixels: Option<u64>, most, refusal| {
+        let judged = pixels.map(|pixels| u8::try_from(pixels).ok().filter(|pixels| *pixels <= most));
+        judged.and_then(|fit| {
+            if fit.is_none() {
+                refuse(field, refusal);
+            }
+            fit
+        })
+    };
+    let radius = pixels("theme.radius", new.radius, RADIUS_MAX, Refusal::Radius);
+    let gutters = pixels("theme.gutters", new.gutters, GUTTERS_MAX, Refusal::Gutters);
+    if new.product_name.as_ref().is_some_and(|name| !is_label(name)) {
+        refuse("theme.productName", Refusal::Label);
     }
-    Some(Theme { accent: accent?, accent_dark: dark?, radius: radius.flatten() })
+    Theme { mode: new.mode.unwrap_or_default(), accent, accent_dark, radius, gutters, product_name: new.product_name }
 }
 
 impl Session {

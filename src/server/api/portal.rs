@@ -98,9 +98,12 @@ fn theme(fields: &mut Fields<'_>) -> Option<NewTheme> {
     let Member::Value(value) = fields.raw("theme") else { return None };
     let mut inner = Fields::of(value, fields.pointer("theme"));
     let theme = NewTheme {
-        accent: inner.text("accent").unwrap_or_default(),
+        mode: inner.read("mode", "`system`, `light` or `dark`").value(),
+        accent: inner.text("accent"),
         accent_dark: inner.text("accentDark"),
         radius: inner.read("radius", "a whole number of pixels").value(),
+        gutters: inner.read("gutters", "a whole number of pixels").value(),
+        product_name: inner.text("productName"),
     };
     let faults = inner.end();
     fields.extend(faults);

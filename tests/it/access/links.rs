@@ -126,7 +126,14 @@ async fn all_faults_of_a_link_are_told_at_once_and_no_page_of_another_origin_is_
         Err(AccessError::Input(faults)) => faults,
         Err(error) => panic!("{error}"),
     };
-    let theme = NewTheme { accent: "red".into(), accent_dark: Some("#12345".into()), radius: Some(33) };
+    let theme = NewTheme {
+        mode: None,
+        accent: Some("red".into()),
+        accent_dark: Some("#12345".into()),
+        radius: Some(33),
+        gutters: Some(65),
+        product_name: Some("Talent\u{202e}Lynk".into()),
+    };
     let worst = NewLink {
         access: PortalAccess::Manage,
         payloads: true,
@@ -136,9 +143,9 @@ async fn all_faults_of_a_link_are_told_at_once_and_no_page_of_another_origin_is_
         theme: Some(theme),
     };
     let found: Vec<_> = faults(worst).await.into_iter().map(|fault| fault.field).collect();
-    let fields =
-        ["access", "payloads", "user", "embedOrigin", "returnUrl", "theme.accent", "theme.accentDark", "theme.radius"];
-    assert_eq!(found, fields);
+    let theme = ["accent", "accentDark", "radius", "gutters", "productName"].map(|field| format!("theme.{field}"));
+    let fields = ["access", "payloads", "user", "embedOrigin", "returnUrl"].map(str::to_owned);
+    assert_eq!(found, [&fields[..], &theme[..]].concat());
     for (origin, why) in
         [(APP, None), ("http://localhost:3000", None), ("https://evil.example", Some(Refusal::OtherOrigin))]
     {

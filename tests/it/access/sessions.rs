@@ -2,7 +2,10 @@
 
 use lynkhook::{
     access::{NewLink, NewTheme, Portal, WhichSession},
-    domain::origin::WebOrigin,
+    domain::{
+        origin::WebOrigin,
+        portal::{Colour, ThemeMode},
+    },
 };
 
 use super::{
@@ -26,7 +29,14 @@ async fn stored(scene: &Scene) -> Vec<(String, String)> {
 async fn a_session_has_all_that_its_link_said_and_redis_has_no_token() {
     let (scene, portal) = portal().await;
     let caller = caller(&scene, &[Scope::Admin], None).await;
-    let theme = NewTheme { accent: "#3366FF".into(), accent_dark: None, radius: Some(8) };
+    let theme = NewTheme {
+        mode: Some(ThemeMode::Dark),
+        accent: Some("#3366FF".into()),
+        radius: Some(8),
+        gutters: Some(0),
+        product_name: Some("TalentLynk".into()),
+        ..NewTheme::default()
+    };
     let new = NewLink {
         payloads: true,
         user: Some("Jo \"x\",\"until\":1}".to_owned()),
@@ -41,7 +51,9 @@ async fn a_session_has_all_that_its_link_said_and_redis_has_no_token() {
     assert_eq!(session.grant.embed.as_ref().map(WebOrigin::as_str), Some(APP));
     assert_eq!(session.grant.return_url.as_deref(), Some("https://app.example.com/back"));
     let theme = session.grant.theme.as_ref().unwrap();
-    assert_eq!((theme.accent.as_str(), theme.radius), ("#3366ff", Some(8)));
+    assert_eq!(theme.accent.as_ref().map(Colour::as_str), Some("#3366ff"));
+    assert_eq!((theme.mode, theme.radius, theme.gutters), (ThemeMode::Dark, Some(8), Some(0)));
+    assert_eq!((theme.accent_dark.as_ref(), theme.product_name.as_deref()), (None, Some("TalentLynk")));
     let sessions = portal.sessions(&acme()).await.unwrap();
     let json = serde_json::json!([{
         "id": session.id, "access": "read", "payloads": true, "user": "Jo \"x\",\"until\":1}", "embedOrigin": APP,
