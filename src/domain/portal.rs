@@ -253,8 +253,8 @@ mod tests {
 
     #[test]
     fn a_colour_that_is_not_readable_is_moved_no_further_than_needed() {
-        assert_eq!(colour("#ffff00").readable_on(&colour("#ffffff")).as_str(), "#767600");
-        assert_eq!(colour("#0000ff").readable_on(&colour("#14171a")).as_str(), "#7676ff");
+        assert_eq!(colour("#ffff00").readable_on(&colour("#ffffff")).as_str(), "#7a7a00");
+        assert_eq!(colour("#0000ff").readable_on(&colour("#14171a")).as_str(), "#6d6dff");
         assert_eq!(colour("#3344cc").readable_on(&colour("#ffffff")).as_str(), "#3344cc");
     }
 
