@@ -8,7 +8,7 @@
 
 /// All steps with a point before and after them: taking entries, requests, and each script of the store.
 /// `tests/chaos/crash_points/mod.rs` crashes at all of them.
-pub const STEPS: [&str; 36] = [
+pub const STEPS: [&str; 37] = [
     "read",
     "request",
     "accept",
@@ -27,6 +27,7 @@ pub const STEPS: [&str; 36] = [
     "look",
     "look_at_ids",
     "mend_times",
+    "overview",
     "portal_end",
     "portal_enter",
     "portal_link",

@@ -35,9 +35,9 @@ pub use self::{
         QueueFigures, Retries, Status, UserRole, WEBHOOKS_MAX, WorkerFigures, for_shell,
     },
     records::{
-        API_KEYS_MAX, AccountPage, ApiKeyRecord, ApiKeyRecords, ApiKeyTable, Batch, Deletion, Dropped, EntryRange,
-        Fate, KeptEntries, KeptEntry, KeyPut, PORTAL_MAX, PageStart, PortalRecord, Put, Redelivered, RejectedEntry,
-        SettingsLooked, Stock, WebhookEntry,
+        API_KEYS_MAX, AccountPage, Activity, ApiKeyRecord, ApiKeyRecords, ApiKeyTable, Batch, Deletion, Dropped,
+        EntryRange, Fate, KeptEntries, KeptEntry, KeyPut, PORTAL_MAX, PageStart, PortalRecord, Put, Redelivered,
+        RejectedEntry, SettingsLooked, Stock, WebhookEntry,
     },
     steps::{
         Attempted, Audit, BATCH_MAX, BATCH_MAX_BYTES, Claimed, ClientId, Entry, EntryId, Fence, Known, KnownClock,

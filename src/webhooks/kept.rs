@@ -217,7 +217,7 @@ impl From<KeptEntry> for HeldDelivery {
 }
 
 /// The time at which an entry was added to its stream.
-fn time(id: &EntryId) -> Option<String> {
+pub(super) fn time(id: &EntryId) -> Option<String> {
     let (ms, _) = id.order()?;
     DateTime::from_timestamp_millis(i64::try_from(ms).ok()?).map(timestamp)
 }

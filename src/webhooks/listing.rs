@@ -8,9 +8,9 @@ use crate::{
     domain::{
         account::AccountId,
         page::{NotAPosition, Page},
-        webhook::WebhookId,
+        webhook::{Webhook, WebhookId},
     },
-    store::StoreError,
+    store::{StoreError, WebhookEntry},
 };
 
 /// A webhook of a list.
@@ -52,19 +52,39 @@ impl Webhooks {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Page<Listed>, WebhooksError> {
-        let after: Option<WebhookId> = after.map(str::parse).transpose().map_err(|_| NotAPosition)?;
+        let after = after.map(position).transpose()?;
         let found = self.store.webhook_entries(account).await?;
+        Ok(self.page_of(account, found, after, limit))
+    }
+
+    /// The page of all webhooks of an account that begins after the webhook `after`.
+    pub(super) fn page_of(
+        &self,
+        account: &AccountId,
+        found: Vec<WebhookEntry>,
+        after: Option<WebhookId>,
+        limit: usize,
+    ) -> Page<Listed> {
         // A field whose name is no webhook id belongs to no webhook.
         let mut webhooks: Vec<_> =
             found.into_iter().filter_map(|(name, webhook)| Some((name.parse::<WebhookId>().ok()?, webhook))).collect();
         webhooks.retain(|(id, _)| after.is_none_or(|after| *id > after));
         webhooks.sort_by_key(|(id, _)| *id);
-        let listed = webhooks.into_iter().map(|(id, webhook)| match webhook {
+        let listed = webhooks.into_iter().map(|(id, webhook)| self.listed(account, id, webhook));
+        Page::first(listed, limit, |listed| listed.id().to_string())
+    }
+
+    pub(super) fn listed(&self, account: &AccountId, id: WebhookId, webhook: Result<Webhook, StoreError>) -> Listed {
+        match webhook {
             Ok(webhook) => Listed::Read(Box::new(self.view(account, webhook))),
             Err(error) => Listed::Unreadable { id, reason: reason(error), unreadable: true },
-        });
-        Ok(Page::first(listed, limit, |listed| listed.id().to_string()))
+        }
     }
+}
+
+/// The webhook that a position is.
+pub(super) fn position(text: &str) -> Result<WebhookId, NotAPosition> {
+    text.parse().map_err(|_| NotAPosition)
 }
 
 /// The reason why settings cannot be read, without the key that holds them.

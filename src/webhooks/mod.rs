@@ -1,4 +1,4 @@
-//! The operations on webhooks: add, list (`listing.rs`), show, edit and switch them, read the logs (`logs.rs`), test (`test_button.rs`), delete and
+//! The operations on webhooks: add, list (`listing.rs`, `overview.rs`), show, edit and switch them, read the logs (`logs.rs`), test (`test_button.rs`), delete and
 //! purge (`deletion.rs`), list held and failed deliveries (`kept.rs`), redeliver them (`redelivery.rs`), re-seal secrets (`rotate.rs`).
 //!
 //! They are written once, for the command line, the API and the screen alike: one form of input (`input.rs`), one place
@@ -12,6 +12,7 @@ mod judge;
 mod kept;
 mod listing;
 mod logs;
+mod overview;
 mod redelivery;
 mod rotate;
 mod test_button;
@@ -29,6 +30,7 @@ pub use self::{
     kept::{FailedDelivery, HeldDelivery},
     listing::Listed,
     logs::{AccountLogEntry, LogFilter},
+    overview::{Overview, Summary},
     redelivery::{Progress, Redelivery, Which},
     rotate::{FAILURES_SHOWN, NotResealed, Rotation, WhyNot},
     test_button::{ReceivedResponse, SentRequest, Tested},

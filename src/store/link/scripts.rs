@@ -138,6 +138,7 @@ scripts! {
         list_kept [],
         look of audit [clock counts groups ids unleased taken_out],
         look_at_ids of ids [clock groups ids],
+        overview [clock],
         status [clock],
     ]
     // A full Redis refuses a producer. Without a line of flags, it does so at the first write and not at the start.

@@ -1,5 +1,7 @@
 //! Delivery logs: people read them, and the test button writes to them. `settle` writes the attempts.
 
+use chrono::{DateTime, Utc};
+
 use super::webhooks::parse;
 use crate::{
     domain::{
@@ -32,13 +34,15 @@ impl Store {
         let key = self.0.keys.logs(partition, id);
         let all: Vec<Vec<u8>> =
             self.at(partition).run(redis::cmd("LRANGE").arg(&key).arg(0).arg(LOG_LIMIT - 1)).await?;
-        let oldest = timestamp(self.now(partition).await? - LOG_RETENTION);
-        // An entry that cannot be read must not hide the others.
-        let read = all.iter().filter_map(|json| {
-            parse::<LogEntry>(&key, json)
-                .inspect_err(|error| tracing::warn!(%error, "skipped an unreadable entry"))
-                .ok()
-        });
-        Ok(read.filter(|entry| entry.time >= oldest).collect())
+        Ok(readable(&key, &all, self.now(partition).await?))
     }
+}
+
+/// The entries of a log that are not older than 90 days. An entry that cannot be read must not hide the others.
+pub(super) fn readable(key: &str, log: &[Vec<u8>], now: DateTime<Utc>) -> Vec<LogEntry> {
+    let oldest = timestamp(now - LOG_RETENTION);
+    let read = log.iter().filter_map(|json| {
+        parse::<LogEntry>(key, json).inspect_err(|error| tracing::warn!(%error, "skipped an unreadable entry")).ok()
+    });
+    read.filter(|entry| entry.time >= oldest).collect()
 }

@@ -7,6 +7,7 @@ mod entry_range;
 mod failed;
 mod kept;
 mod logs;
+mod overview;
 mod portal;
 mod rejected;
 mod webhooks;
@@ -18,6 +19,7 @@ pub use self::{
     entry_range::EntryRange,
     failed::Redelivered,
     kept::{KeptEntries, KeptEntry, Stock},
+    overview::Activity,
     portal::{PORTAL_MAX, PortalRecord},
     rejected::{Batch, Fate, RejectedEntry},
     webhooks::{Deletion, Dropped, Put, WebhookEntry},

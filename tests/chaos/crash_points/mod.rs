@@ -28,8 +28,8 @@ const PATIENT: [(&str, &str); 6] = [
 const AT_A_TIME: usize = 8;
 
 /// Steps that no command takes and no worker. A crash at one of them leaves a link, a session or a note of a use that
-/// nobody was told of, and that ends by itself.
-const OF_THE_PORTAL: [&str; 3] = ["portal_enter", "portal_link", "use_api_key"];
+/// nobody was told of, and that ends by itself; a crash at one that only reads leaves nothing.
+const OF_THE_PORTAL: [&str; 4] = ["overview", "portal_enter", "portal_link", "use_api_key"];
 
 /// One run that must end in a crash at `side`-`step`, and the cleanup after it. A worker is killed again and again
 /// while it still reaches that point, at most `times` times.

@@ -14,7 +14,7 @@ use crate::{
 
 impl Installation {
     /// Adds a held delivery by hand, as a worker leaves it.
-    async fn hold(&self, webhook: WebhookId, id: &str, event: &str, envelope: &str) {
+    pub(super) async fn hold(&self, webhook: WebhookId, id: &str, event: &str, envelope: &str) {
         let fields = [("delivery", text(&first("acme", webhook, event), envelope))];
         let _: String = self.redis.clone().xadd(self.key(&format!("held:{webhook}")), id, &fields).await.unwrap();
     }

@@ -24,7 +24,7 @@ fn entry(webhook: WebhookId, number: usize) -> LogEntry {
 }
 
 impl Installation {
-    async fn write(&self, webhook: WebhookId, number: usize) {
+    pub(super) async fn write(&self, webhook: WebhookId, number: usize) {
         assert!(self.store.log(&account_id("acme"), webhook, &entry(webhook, number)).await.unwrap());
     }
 }

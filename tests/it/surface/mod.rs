@@ -3,6 +3,7 @@
 
 mod kept;
 mod logs;
+mod overview;
 mod rejected;
 mod settings;
 mod test_button;

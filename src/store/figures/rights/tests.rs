@@ -24,7 +24,7 @@ const OF_OPERATORS: [&str; 11] = [
 ];
 
 /// The scripts that only a server runs.
-const OF_SERVERS: [&str; 4] = ["accept", "portal_enter", "portal_link", "use_api_key"];
+const OF_SERVERS: [&str; 5] = ["accept", "overview", "portal_enter", "portal_link", "use_api_key"];
 
 /// Rights that are asked for but not needed: a user without them is told so.
 const ASKED_FOR: [&str; 1] = ["+config"];
