@@ -11,6 +11,7 @@ use std::{
     convert::Infallible,
     error::Error,
     future::poll_fn,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -62,6 +63,10 @@ const DISCARD_WITHIN: Duration = Duration::from_secs(10);
 /// … and while bytes come within this time.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
 
+/// The address of the client, or of the proxy before it, from which a request came. Each request has it as an extension.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
 /// TLS, and the time that a handshake may take.
 pub type Tls = (TlsAcceptor, Duration);
 
@@ -85,8 +90,13 @@ pub async fn serve<F, B>(
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < limits.connections_max => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(converse(stream, limits, tls.clone(), stop.clone(), answer.clone()));
+                Ok((stream, peer)) => {
+                    let answer = answer.clone();
+                    let answer = move |mut request: Request<Incoming>| {
+                        request.extensions_mut().insert(Peer(peer));
+                        answer(request)
+                    };
+                    connections.spawn(converse(stream, limits, tls.clone(), stop.clone(), answer));
                 }
                 Err(_) => sleep(ACCEPT_PAUSE).await,
             },
@@ -180,7 +190,7 @@ async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, net::SocketAddr, time::Instant};
+    use std::{io::Write, time::Instant};
 
     use http_body_util::Full;
     use hyper::body::Bytes;
@@ -271,6 +281,24 @@ mod tests {
         // A connection that is closed with unread bytes is reset, so an error is possible here.
         let _ = timeout(SOON, stream.read_to_end(&mut read)).await.expect("the server closes it");
         String::from_utf8(read).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_knows_the_address_it_came_from() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = |request: Request<Incoming>| {
+            let Peer(peer) = *request.extensions().get().unwrap();
+            async move { Response::new(Full::new(Bytes::from(format!("{peer} is answered")))) }
+        };
+        let limits = Limits { exchange_within: Some(LONG), ..LIMITS };
+        let serving = tokio::spawn(serve(listener, limits, None, CancellationToken::new(), answer));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(REQUEST.as_bytes()).await.unwrap();
+        let own = stream.local_addr().unwrap();
+        let answer = rest(stream).await;
+        assert!(answer.ends_with(&format!("\r\n{own} is answered")), "{answer}");
+        serving.abort();
     }
 
     #[tokio::test]

@@ -212,6 +212,8 @@ pub struct Server {
     pub requests_per_second: u32,
     /// Tests of one webhook in ten seconds.
     pub tests_per_10s: u32,
+    /// Networks and addresses of the proxies whose `X-Forwarded-For` counts, as written.
+    pub trusted_proxies: Vec<String>,
     /// How long a stopping server waits for requests in progress.
     pub shutdown_grace: Duration,
 }

@@ -90,6 +90,7 @@ fn every_default_is_the_documented_one() {
         assert_eq!((bounds.limit, bounds.max_bytes, bounds.retention), (limit, 64 << 20, retention));
     }
     assert!(settings.egress.allow.is_empty() && settings.egress.extra_ca.is_none());
+    assert!(settings.server.trusted_proxies.is_empty(), "nobody says which address a client has");
     assert!(
         settings.dns.servers.is_empty() && settings.secrets.key.is_none() && settings.portal.embed_origins.is_empty()
     );
@@ -165,6 +166,7 @@ fn every_key_can_be_set_by_environment() {
             "server.bind" => ("127.0.0.1:82", "127.0.0.1:82"),
             "server.health_bind" => ("127.0.0.1:83", "127.0.0.1:83"),
             "server.public_url" => ("https://public.example/", "https://public.example"),
+            "server.trusted_proxies" => ("10.0.0.0/8,::1", "[\"10.0.0.0/8\", \"::1\"]"),
             "server.tests_per_10s" => ("9", "tests_per_10s: 9"),
             "dns.servers" => ("9.9.9.9,[::1]:5353", "[9.9.9.9:53, [::1]:5353]"),
             "dns.resolv_conf" => ("/r.conf", "resolv_conf: \"/r.conf\""),

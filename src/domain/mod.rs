@@ -23,6 +23,8 @@ pub mod api_key;
 #[cfg(feature = "program")]
 pub mod busy;
 #[cfg(feature = "program")]
+pub mod client;
+#[cfg(feature = "program")]
 pub mod endpoint;
 #[cfg(feature = "program")]
 pub mod entry;

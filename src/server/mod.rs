@@ -15,6 +15,7 @@
 mod answer;
 mod api;
 mod body;
+mod client;
 mod docs;
 mod document;
 mod door;
@@ -47,7 +48,12 @@ use self::{
 use crate::{
     access::{ApiKeys, Portal},
     config::{self, Settings},
-    domain::{address::AllowListError, event::Catalogue, failure::Failure},
+    domain::{
+        address::AllowListError,
+        client::{NotANetwork, TrustedProxies},
+        event::Catalogue,
+        failure::Failure,
+    },
     listen::{self, Limits},
     producer::Producer,
     queue::Queue,
@@ -79,6 +85,10 @@ struct App {
     sender: Sender,
     room: Room,
     rates: Rates,
+    /// The proxies whose word on a client's address counts.
+    // The entry of the settings screen is the first to ask.
+    #[allow(dead_code)]
+    trusted_proxies: TrustedProxies,
     policy: Policy,
     pages: Pages,
     redis_health: RedisHealth,
@@ -104,6 +114,9 @@ pub enum ServerError {
     /// `egress.allow` has a fault.
     #[error(transparent)]
     AllowList(#[from] AllowListError),
+    /// `server.trusted_proxies` has a fault.
+    #[error(transparent)]
+    TrustedProxies(#[from] NotANetwork),
     /// The part that sends tests cannot be started.
     #[error(transparent)]
     Sender(#[from] SenderError),
@@ -113,7 +126,7 @@ impl ServerError {
     /// The kind of failure.
     pub fn failure(&self) -> Failure {
         match self {
-            Self::Bind { .. } | Self::AllowList(_) => Failure::Usage,
+            Self::Bind { .. } | Self::AllowList(_) | Self::TrustedProxies(_) => Failure::Usage,
             Self::Sender(error) => error.failure(),
         }
     }
@@ -151,6 +164,7 @@ impl Server {
             sender: Sender::new(&settings.delivery, &settings.egress, &settings.dns)?,
             room: Room::new(settings.server.max_bytes),
             rates: Rates::new(settings.server.requests_per_second, settings.server.tests_per_10s),
+            trusted_proxies: TrustedProxies::parse(&settings.server.trusted_proxies)?,
             settings: settings.server.clone(),
             catalogue,
             store,

@@ -98,7 +98,7 @@ kinds! {
         "An earlier request with this key had another body or another webhook-id, or other events of its batch were valid then. This one was not enqueued."
         "Use a new key for each event or batch, and the same key only to repeat it unchanged."
     RATE_LIMITED "rate-limited" 429 "Too many requests"
-        "The key made more requests than it may make in a second, or a webhook was tested too often. Nothing was changed."
+        "The key made more requests than it may make in a second, a webhook was tested too often, or an address tried too many unknown links. Nothing was changed."
         "Wait for the seconds that Retry-After names."
     HEAD_TOO_LARGE "head-too-large" 431 "The request's head is too large"
         "The first line and the headers are larger than server.header_max_bytes, or there are more than 64 headers."

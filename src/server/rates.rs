@@ -1,7 +1,9 @@
-//! How often: requests of a key, and tests of a webhook. Both are counted in this process alone.
+//! How often: requests of a key, tests of a webhook, and entries to the portal with unknown links. All are counted in this
+//! process alone.
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     time::Duration,
 };
@@ -22,6 +24,14 @@ const TESTS_OVER: Duration = Duration::from_secs(10);
 /// Webhooks of which tests are remembered, before those that were not tested of late are forgotten.
 const TESTS_REMEMBERED: usize = 10_000;
 
+/// Entries with unknown links that one address may try in a minute, all at once if need be. People open old links a few
+/// times; nobody guesses 256 bits, so the limit keeps a flood from the log and from Redis, and need not be narrow.
+const ENTRIES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).unwrap();
+/// The time after which an address at its limit may try once more, in seconds.
+const ENTRY_EVERY_S: u32 = 60 / ENTRIES_PER_MINUTE.get();
+/// Addresses whose tries are remembered. While there are more, all others share one limit.
+const ADDRESSES_REMEMBERED: usize = 10_000;
+
 /// The limits of this process.
 pub(super) struct Rates {
     requests: RateLimiter<String, HashMapStateStore<String>, DefaultClock, StateInformationMiddleware>,
@@ -29,6 +39,7 @@ pub(super) struct Rates {
     /// The times of each webhook's latest tests, oldest first.
     tests: Mutex<HashMap<(AccountId, WebhookId), VecDeque<Instant>>>,
     tests_per_10s: usize,
+    entries: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>,
 }
 
 /// A request that was counted.
@@ -45,6 +56,7 @@ impl Rates {
             per_second,
             tests: Mutex::default(),
             tests_per_10s: tests_per_10s as usize,
+            entries: RateLimiter::hashmap(Quota::per_minute(ENTRIES_PER_MINUTE)),
         }
     }
 
@@ -87,6 +99,24 @@ impl Rates {
         Err(Problem::new(&RATE_LIMITED, detail).retry_after(TESTS_OVER.saturating_sub(since_oldest).as_secs() + 1))
     }
 
+    /// Counts an entry to the portal with an unknown link, from this address. An entry with a valid link is not counted,
+    /// so that nobody can use up the entries of others.
+    ///
+    /// # Errors
+    /// `rate-limited` if the address tried too many.
+    // The entry of the settings screen is the first to ask.
+    #[allow(dead_code)]
+    pub(super) fn take_entry(&self, client: IpAddr) -> Result<(), Problem> {
+        if self.entries.len() >= ADDRESSES_REMEMBERED {
+            self.entries.retain_recent();
+        }
+        let is_full = self.entries.len() >= ADDRESSES_REMEMBERED;
+        let key = if is_full { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { network(client) };
+        let detail = || format!("an address may try {ENTRIES_PER_MINUTE} unknown links in a minute");
+        let refused = |_| Problem::new(&RATE_LIMITED, detail()).retry_after(ENTRY_EVERY_S.into());
+        self.entries.check_key(&key).map_err(refused)
+    }
+
     fn taken(&self, left: u32) -> Taken {
         let [policy, left] = self.fields(left).map(|text| HeaderValue::from_str(&text).expect("a header's text"));
         Taken { policy, left }
@@ -95,6 +125,14 @@ impl Rates {
     /// The texts of `RateLimit-Policy` and `RateLimit`.
     fn fields(&self, left: u32) -> [String; 2] {
         [format!("\"requests\";q={};w=1", self.per_second), format!("\"requests\";r={left};t=1")]
+    }
+}
+
+/// The addresses that count as one: a client with IPv6 usually has a whole /64.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 
@@ -131,5 +169,28 @@ mod tests {
         assert!(rates.take_test(&acme, one).is_err());
         wait(6).await;
         assert!(rates.take_test(&acme, one).is_ok());
+    }
+    #[test]
+    fn an_address_tries_ten_unknown_links_and_another_address_is_not_refused_for_it() {
+        let rates = Rates::new(1, 1);
+        let may = |address: &str| rates.take_entry(address.parse().unwrap()).is_ok();
+        for (one, same, other) in
+            [("9.9.9.9", "::ffff:9.9.9.9", "9.9.9.8"), ("2001:db8::1", "2001:db8::ffff:0:0:2", "2001:db8:0:1::1")]
+        {
+            assert_eq!((0..11).filter(|_| may(one)).count(), 10, "{one}");
+            assert!(!may(same) && may(other), "{same} {other}");
+        }
+        let refused = rates.take_entry("9.9.9.9".parse().unwrap()).unwrap_err();
+        assert_eq!(refused.kind, &RATE_LIMITED);
+    }
+
+    #[test]
+    fn a_flood_from_many_addresses_is_remembered_within_bounds_and_shares_one_limit() {
+        let rates = Rates::new(1, 1);
+        let address = |number: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(number));
+        let most = u32::try_from(ADDRESSES_REMEMBERED).unwrap();
+        let taken = (0..most + 100).filter(|number| rates.take_entry(address(*number)).is_ok()).count();
+        assert!(rates.entries.len() <= ADDRESSES_REMEMBERED + 1, "{}", rates.entries.len());
+        assert!((ADDRESSES_REMEMBERED..ADDRESSES_REMEMBERED + 100).contains(&taken), "{taken}");
     }
 }

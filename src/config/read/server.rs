@@ -24,8 +24,17 @@ impl Read<'_> {
             max_bytes: self.bytes("server.max_bytes", &KEY_BYTES)?,
             requests_per_second: self.integer("server.requests_per_second", 1, 1_000_000)?,
             tests_per_10s: self.integer("server.tests_per_10s", 1, 1000)?,
+            trusted_proxies: self.trusted_proxies()?,
             shutdown_grace: self.duration("server.shutdown_grace", &WAIT)?,
         })
+    }
+
+    /// The entries as written. The server interprets them.
+    fn trusted_proxies(&self) -> Result<Vec<String>, ConfigError> {
+        const KEY: &str = "server.trusted_proxies";
+        let expected = "a list of networks and addresses, such as [\"10.0.0.0/8\", \"fd00::1\"]";
+        let items = self.list(KEY, expected)?.iter();
+        items.map(|item| item.as_str().map(str::to_owned).ok_or_else(|| self.refuse(KEY, expected))).collect()
     }
 
     fn public_url(&self) -> Result<Option<String>, ConfigError> {
