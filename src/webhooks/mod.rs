@@ -252,7 +252,19 @@ impl Webhooks {
         discard_held: bool,
         revision: Option<u64>,
     ) -> Result<Enabled, WebhooksError> {
-        let on = Edit { active: Some(true), revision, ..Edit::default() };
+        self.enable_with(account, id, Edit { revision, ..Edit::default() }, discard_held).await
+    }
+
+    /// Edits a webhook as [`edit`](Self::edit) does, and switches it on in the same step, as [`enable`](Self::enable)
+    /// does. `edit.active` is not read.
+    pub async fn enable_with(
+        &self,
+        account: &AccountId,
+        id: WebhookId,
+        edit: Edit,
+        discard_held: bool,
+    ) -> Result<Enabled, WebhooksError> {
+        let on = Edit { active: Some(true), ..edit };
         let (view, dropped) = self.edit_and(account, id, on, discard_held).await?;
         Ok(Enabled { view, held_discarded: discard_held.then_some(dropped) })
     }

@@ -2,7 +2,7 @@
 
 use lynkhook::{
     domain::webhook::WebhookId,
-    webhooks::{Listed, NewAuthentication, Summary, WebhooksError},
+    webhooks::{Edit, Listed, NewAuthentication, Summary, WebhooksError},
 };
 use redis::AsyncCommands;
 
@@ -53,6 +53,15 @@ async fn an_overview_has_each_webhook_with_its_own_attempts_and_kept_deliveries(
         let one = here.summary(id).await;
         assert_eq!((one.webhook.id(), one.held, one.failed), (id, held, failed));
     }
+
+    // A form that switches a webhook on may change its settings and drop the held deliveries in one step.
+    let edit = |revision| Edit { description: Some("CRM".into()), revision: Some(revision), ..Edit::default() };
+    let stale = here.webhooks.enable_with(&acme, off, edit(9), true).await.unwrap_err();
+    assert!(matches!(stale, WebhooksError::Stale { present: 1, .. }), "{stale}");
+    assert_eq!(here.summary(off).await.held, 3, "nothing was dropped");
+    let on = here.webhooks.enable_with(&acme, off, edit(1), true).await.unwrap();
+    assert_eq!((on.view.active, &*on.view.description, on.held_discarded), (true, "CRM", Some(3)));
+    assert_eq!(here.summary(off).await.held, 0);
 
     let first = here.webhooks.overview(&acme, None, 2).await.unwrap();
     assert_eq!((first.webhooks.items.len(), first.total), (2, 3), "the total is of all pages");
