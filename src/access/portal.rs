@@ -137,6 +137,11 @@ impl Portal {
         Self { store, origins: settings.embed_origins.clone().into() }
     }
 
+    /// The origins that may show the portal in a frame.
+    pub fn embed_origins(&self) -> &[WebOrigin] {
+        &self.origins
+    }
+
     /// Makes a link to an account's portal for the owner of a key. It opens one session within 5 min. An account has at
     /// most 100 links that were not used; the oldest are dropped beyond that.
     ///

@@ -8,8 +8,6 @@ use crate::{domain::client::TrustedProxies, listen::Peer};
 
 /// The address: the peer's, or that for which trusted proxies forwarded the request. Several lines of `X-Forwarded-For`
 /// are one list.
-// The entry of the settings screen is the first to ask.
-#[allow(dead_code)]
 pub(super) fn address(trusted: &TrustedProxies, extensions: &Extensions, headers: &HeaderMap) -> IpAddr {
     // Every port puts the peer into its requests.
     let peer = extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| address.ip());

@@ -1,4 +1,4 @@
-//! The HTTP API (`api/`): what a platform's backend and its settings screen are built on.
+//! The HTTP API (`api/`) for a platform's backend, and the settings screen (`screen/`) for its customers.
 //!
 //! A request passes, from the outside in: the bounded port (`listen.rs`), an id, the limits of its head and its time
 //! (`outer.rs`), the router, the key with its scope and rate (`door.rs`, `rates.rs`), and a handler. A handler parses
@@ -26,6 +26,7 @@ mod outer;
 mod problem;
 mod query;
 mod rates;
+mod screen;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -44,6 +45,7 @@ use self::{
     ops::{Pages, RedisHealth},
     problem::Problem,
     rates::Rates,
+    screen::Assets,
 };
 use crate::{
     access::{ApiKeys, Portal},
@@ -86,11 +88,10 @@ struct App {
     room: Room,
     rates: Rates,
     /// The proxies whose word on a client's address counts.
-    // The entry of the settings screen is the first to ask.
-    #[allow(dead_code)]
     trusted_proxies: TrustedProxies,
     policy: Policy,
     pages: Pages,
+    assets: Assets,
     redis_health: RedisHealth,
     /// Cancelled when the server is told to stop.
     stop: CancellationToken,
@@ -169,12 +170,14 @@ impl Server {
             catalogue,
             store,
             pages: Pages::of(&document),
+            assets: Assets::new(),
             redis_health: RedisHealth::default(),
             policy,
             stop,
         });
         let guarded = Router::from(api::routes()).layer(from_fn_with_state(app.clone(), door::enter));
-        let router = layered(guarded.merge(Router::from(ops::routes())), &app);
+        let open = Router::from(ops::routes()).merge(screen::routes(&app));
+        let router = layered(guarded.merge(open), &app);
         let api = bind("server.bind", settings.server.bind).await?;
         let probes = match settings.server.health_bind {
             Some(address) => Some(bind("server.health_bind", address).await?),

@@ -155,7 +155,7 @@ pub(super) async fn problem(Name(name): Name) -> Result<Response, Problem> {
 }
 
 /// The name of a problem, from the path.
-pub(super) struct Name(String);
+pub(super) struct Name(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = Problem;

@@ -252,6 +252,16 @@ impl Problem {
         Self { revision: Some(revision), ..self }.with(ETAG, format!("\"{revision}\""))
     }
 
+    /// This occurrence, in words.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// A header of its answer.
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
     /// The answer, for the request with this id.
     pub(super) fn answer(&self, request_id: &str) -> Response {
         let Self { kind, detail, errors, revision, headers } = self;

@@ -104,8 +104,6 @@ impl Rates {
     ///
     /// # Errors
     /// `rate-limited` if the address tried too many.
-    // The entry of the settings screen is the first to ask.
-    #[allow(dead_code)]
     pub(super) fn take_entry(&self, client: IpAddr) -> Result<(), Problem> {
         if self.entries.len() >= ADDRESSES_REMEMBERED {
             self.entries.retain_recent();

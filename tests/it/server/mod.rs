@@ -11,6 +11,7 @@ mod keys;
 mod limits;
 mod pages;
 mod revisions;
+mod screen;
 mod secrets;
 mod stopping;
 mod support;

@@ -1,0 +1,220 @@
+// Improves the pages of the settings screen, which work without it: times in the reader's own zone, copying, judging
+// while typing, forms that keep what was typed when something fails, and the conversation with the page around a frame.
+
+const root = document.documentElement;
+const inFrame = window !== window.parent;
+// The origin of the page around the frame, as the server knows it.
+const frame = inFrame ? root.dataset.frame : undefined;
+const policy = window.trustedTypes?.createPolicy("lynkhook", { createHTML: (html) => html });
+root.classList.add("script");
+
+// Pages
+
+const parse = (html) => new DOMParser().parseFromString(policy ? policy.createHTML(html) : html, "text/html");
+
+const element = (name, attributes, ...children) => {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+};
+
+const tokenOf = (page) => page.querySelector("meta[name=form-token]")?.content;
+
+// Gives all forms the token of the present session.
+const setToken = (token) => {
+  document.querySelector("meta[name=form-token]")?.setAttribute("content", token);
+  for (const input of document.querySelectorAll("input[name=form_token]")) input.value = token;
+};
+
+// Shows the main part of another page. Secrets that were typed stay, because the server never sends them back.
+const show = (page, from) => {
+  const old = document.querySelector("main");
+  const main = page.querySelector("main");
+  if (!main) return;
+  for (const typed of old.querySelectorAll("input[type=password]")) {
+    const same = main.querySelector(`input[type=password][name="${typed.name}"]`);
+    if (!same || !typed.value) continue;
+    same.value = typed.value;
+    const folded = same.closest("details");
+    if (folded) folded.open = true;
+  }
+  old.replaceWith(main);
+  document.title = page.title;
+  if (tokenOf(page)) setToken(tokenOf(page));
+  improve(main);
+  const action = from?.getAttribute("action");
+  const same = action && [...main.querySelectorAll("form")].find((form) => form.getAttribute("action") === action);
+  const target = main.querySelector("[role=alert]") || same?.querySelector("button:not([disabled])") || main;
+  target.focus({ preventScroll: target !== main && !target.matches("[role=alert]") });
+};
+
+// Says something at a form, and leaves everything as it is.
+const tell = (form, text) => {
+  form.querySelector(".note.told")?.remove();
+  const note = element("div", { class: "note bad told", role: "alert", tabindex: "-1" }, element("div", {}, text));
+  form.prepend(note);
+  note.focus();
+};
+
+// Forms
+
+const post = (form, button) => {
+  const body = new URLSearchParams(new FormData(form, button));
+  return fetch(form.action, { method: "POST", body, headers: { accept: "text/html" } });
+};
+
+// The token of the session that the browser has now, if it has one.
+const freshToken = async () => {
+  const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+  return answer.ok ? tokenOf(parse(await answer.text())) : undefined;
+};
+
+const submit = async (form, button) => {
+  const stop = run(form, button);
+  try {
+    let answer = await post(form, button);
+    if (answer.status === 401 && frame && (await renew())) answer = await post(form, button);
+    if (answer.status === 403) {
+      const token = await freshToken();
+      if (token && token !== form.elements.form_token?.value) {
+        setToken(token);
+        answer = await post(form, button);
+      }
+    }
+    if (answer.status === 401) {
+      return tell(form, "Your session has ended. What you typed is still here: open Webhooks again in your application, in another tab, then come back and send this once more.");
+    }
+    if (answer.status >= 500 || answer.status === 408) {
+      const title = parse(await answer.text()).querySelector("main h1")?.textContent;
+      return tell(form, `${title || "The server failed"}. What you typed is still here. Check whether it was done, or try again in a moment.`);
+    }
+    const page = parse(await answer.text());
+    if (answer.redirected) history.pushState(null, "", answer.url);
+    show(page, form);
+  } catch {
+    tell(form, "The server could not be reached. What you typed is still here: try again in a moment.");
+  } finally {
+    stop();
+  }
+};
+
+// Marks a form as sent. A test counts its seconds, because it may take ten.
+const run = (form, button) => {
+  if (!button) return () => {};
+  const { textContent: text } = button;
+  const began = Date.now();
+  const count = () => (button.textContent = `Testing… ${Math.floor((Date.now() - began) / 1000)} s`);
+  const counting = "test" in form.dataset ? (count(), setInterval(count, 1000)) : undefined;
+  button.setAttribute("aria-busy", "true");
+  form.dataset.sent = "";
+  return () => {
+    clearInterval(counting);
+    button.removeAttribute("aria-busy");
+    button.textContent = text;
+    delete form.dataset.sent;
+  };
+};
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post" || "enter" in form.dataset) return;
+  event.preventDefault();
+  if (!("sent" in form.dataset)) submit(form, event.submitter);
+});
+addEventListener("popstate", () => location.reload());
+
+// Judging a field when it is left
+
+const judge = async (form, field) => {
+  const body = new URLSearchParams(new FormData(form));
+  body.set("left", field);
+  const answer = await fetch(form.dataset.judge, { method: "POST", body, headers: { accept: "application/json" } });
+  if (!answer.ok) return;
+  const { faults } = await answer.json();
+  const input = form.elements[field];
+  const error = document.getElementById(`${field}-error`);
+  if (!input || !error) return;
+  const fault = faults.find((fault) => fault.field === field);
+  error.hidden = !fault;
+  error.querySelector("span").textContent = fault?.text || "";
+  if (fault) input.setAttribute("aria-invalid", "true");
+  else input.removeAttribute("aria-invalid");
+};
+
+document.addEventListener("focusout", ({ target }) => {
+  const form = target.form;
+  if (form?.dataset.judge && target.dataset.judged !== undefined && target.value) {
+    judge(form, target.name).catch(() => {});
+  }
+});
+
+// Copying
+
+document.addEventListener("click", async ({ target }) => {
+  const button = target.closest?.("[data-copy]");
+  if (!button) return;
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+  } catch {
+    return;
+  }
+  const label = button.getAttribute("aria-label");
+  button.classList.add("copied");
+  button.setAttribute("aria-label", "Copied");
+  setTimeout(() => {
+    button.classList.remove("copied");
+    button.setAttribute("aria-label", label);
+  }, 2000);
+});
+
+// Times: in the reader's own zone, with UTC beside
+
+const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const zoneIsUtc = new Date().getTimezoneOffset() === 0 && local.resolvedOptions().timeZone === "UTC";
+
+const improve = (part) => {
+  for (const time of part.querySelectorAll("time[datetime]")) {
+    const date = new Date(time.dateTime);
+    if (zoneIsUtc || Number.isNaN(date.getTime()) || time.querySelector(".utc")) continue;
+    time.replaceChildren(local.format(date), " ", element("span", { class: "utc" }, time.textContent));
+  }
+};
+
+// The page around a frame
+
+const say = (message) => frame && parent.postMessage(message, frame);
+
+// Asks the page around for a new link, and enters with it. What was typed stays.
+let renewal;
+const renew = () => {
+  renewal ??= new Promise((resolve) => {
+    const done = (entered) => {
+      renewal = undefined;
+      removeEventListener("message", hear);
+      clearTimeout(limit);
+      resolve(entered);
+    };
+    const hear = async (event) => {
+      if (event.source !== parent || event.origin !== frame || event.data?.lynkhook !== "link") return;
+      const url = new URL(event.data.url, location);
+      if (url.origin !== location.origin) return;
+      const body = new URLSearchParams({ link: url.searchParams.get("link") });
+      const answer = await fetch(url.pathname, { method: "POST", body, headers: { accept: "text/html" } }).catch(() => {});
+      const token = answer?.ok && tokenOf(parse(await answer.text()));
+      if (token) setToken(token);
+      done(Boolean(token));
+    };
+    const limit = setTimeout(() => done(false), 10000);
+    addEventListener("message", hear);
+    say({ lynkhook: "expired" });
+  });
+  return renewal;
+};
+
+improve(document);
+if (inFrame) document.querySelector("form[data-enter]")?.requestSubmit();
+if (frame) {
+  new ResizeObserver(() => say({ lynkhook: "height", height: document.body.getBoundingClientRect().height })).observe(document.body);
+  if (document.querySelector("[data-ended]")) renew().then((entered) => entered && location.reload());
+}

@@ -1,0 +1,106 @@
+//! The way in: a link of the platform becomes a session.
+//!
+//! To open the link shows a button and spends nothing, because previews and scanners open links too. The button sends
+//! the form that spends it. Inside a frame the script presses the button.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header::SET_COOKIE, request::Parts};
+
+use super::{
+    form,
+    notice::Notice,
+    page::{Look, go_to, page},
+    visitor::{Presented, account, new_cookie},
+};
+use crate::{
+    domain::{account::AccountId, portal::Grant},
+    server::{Shared, client},
+};
+
+/// The field, and the parameter of the address, that has the link's token.
+const LINK: &str = "link";
+
+#[derive(Template)]
+#[template(path = "screen/enter.html", config = "src/server/askama.toml")]
+struct Enter<'a> {
+    look: &'a Look,
+    link: &'a str,
+}
+
+/// A request of somebody who has shown no right yet: the account of its path, and its head.
+pub(super) struct Stranger {
+    account: AccountId,
+    head: Parts,
+}
+
+impl FromRequestParts<Shared> for Stranger {
+    type Rejection = Notice;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Notice> {
+        Ok(Self { account: account(parts, app).await?, head: parts.clone() })
+    }
+}
+
+/// The page of a link: one button. A link that is spent leads on to the session that it opened in this browser.
+pub(super) async fn ask(State(app): State<Shared>, stranger: Stranger) -> Result<Response, Notice> {
+    let link = stranger.link();
+    let Some(grant) = app.portal.link(&stranger.account, &link).await? else {
+        return without_link(&app, &stranger).await;
+    };
+    let look = look(&app, &stranger.account, &grant);
+    let mut response = page(StatusCode::OK, &Enter { look: &look, link: &link });
+    response.extensions_mut().insert(look);
+    Ok(response)
+}
+
+/// Spends a link, and answers with the cookie of its session.
+pub(super) async fn enter(State(app): State<Shared>, stranger: Stranger, request: Request) -> Result<Response, Notice> {
+    let account = &stranger.account;
+    let fields = form::bare(&app, request).await?;
+    let in_address = stranger.link();
+    let link = if fields.has(LINK) { fields.text(LINK) } else { &in_address };
+    let Some((session, token)) = app.portal.enter(account, link).await? else {
+        return without_link(&app, &stranger).await;
+    };
+    let mut response = go_to(&look(&app, account, &session.grant).at("/webhooks"));
+    let cookie = HeaderValue::from_str(&new_cookie(account, &session, &token)).expect("a cookie is plain");
+    response.headers_mut().insert(SET_COOKIE, cookie);
+    Ok(response)
+}
+
+/// The answer if there is no such link now.
+async fn without_link(app: &Shared, Stranger { account, head }: &Stranger) -> Result<Response, Notice> {
+    let presented = Presented::of(&head.headers, account);
+    if let Some(presented) = &presented
+        && let Some(session) = app.portal.session(account, &presented.token).await?
+    {
+        return Ok(go_to(&look(app, account, &session.grant).at("/webhooks")));
+    }
+    // Only links that are none count, so that a valid one is never refused.
+    let notice = match app.rates.take_entry(client::address(&app.trusted_proxies, &head.extensions, &head.headers)) {
+        Ok(()) => Notice::LINK_SPENT,
+        Err(_) => Notice::TOO_MANY_LINKS,
+    };
+    let mut response = notice.into_response();
+    response.extensions_mut().insert(Arc::new(Look::plain(app, Presented::frame(presented.as_ref(), app))));
+    Ok(response)
+}
+
+fn look(app: &Shared, account: &AccountId, grant: &Grant) -> Arc<Look> {
+    Arc::new(Look::of(app, account, grant, String::new()))
+}
+
+impl Stranger {
+    /// The link's token in the address.
+    fn link(&self) -> String {
+        let query = self.head.uri.query().unwrap_or_default();
+        let found = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == LINK);
+        found.map(|(_, value)| value.into_owned()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,53 @@
+//! The settings screen: Settings → Integrations → Webhooks, for the customers of a platform.
+//!
+//! A request passes the checks of its origin (`origin.rs`) and of its session (`visitor.rs`), and a handler, one file
+//! for each page. The handler calls `webhooks` or `access`, as the API does, and fills a template. A form brings its
+//! token along (`form.rs`). A refusal is a notice (`notice.rs`), shown as a page with the look of the session
+//! (`page.rs`).
+//!
+//! Pages are complete without the script, which improves them. The account stands in every path, and a session is
+//! looked up under that account, so that no session opens another account's page.
+
+mod assets;
+mod curl;
+mod delete;
+mod enter;
+mod form;
+mod list;
+mod notice;
+mod origin;
+mod page;
+mod strip;
+mod switch;
+mod test;
+mod theme;
+mod visitor;
+mod words;
+
+use axum::{
+    Router,
+    middleware::from_fn_with_state,
+    routing::{get, post},
+};
+
+pub(super) use self::assets::Assets;
+use super::Shared;
+
+/// All routes of the screen.
+pub(super) fn routes(app: &Shared) -> Router<Shared> {
+    let inside = Router::new()
+        .route("/accounts/{account}/webhooks", get(list::show))
+        .route("/accounts/{account}/webhooks/{id}/test", post(test::test))
+        .route("/accounts/{account}/webhooks/{id}/switch", get(switch::ask).post(switch::switch))
+        .route("/accounts/{account}/webhooks/{id}/delete", get(delete::ask).post(delete::delete))
+        .layer(from_fn_with_state(app.clone(), visitor::admit));
+    let outside = Router::new().route("/accounts/{account}/enter", get(enter::ask).post(enter::enter));
+    let pages = inside
+        .merge(outside)
+        .layer(from_fn_with_state(app.clone(), origin::judge))
+        .layer(from_fn_with_state(app.clone(), notice::as_page));
+    pages
+        .route("/screen/{file}", get(assets::file))
+        .route("/theme/{file}", get(theme::style))
+        .route("/embed.js", get(assets::embed))
+}

@@ -1,0 +1,185 @@
+//! The visitor of a page: the account of the path, and the session that the cookie opens there.
+//!
+//! The cookie's name has the account in it, so that two accounts work in two tabs. Its value is the session's token,
+//! and behind a dot the origin that shows the screen in a frame. That origin only serves to tell that page that the
+//! session has ended.
+
+use std::sync::Arc;
+
+use aws_lc_rs::{
+    digest::{SHA256, digest},
+    hmac,
+};
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use cookie::{Cookie, SameSite};
+use http::{HeaderMap, header::COOKIE, request::Parts};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{form, notice::Notice, page::Look};
+use crate::{
+    access::Session,
+    domain::{account::AccountId, origin::WebOrigin, webhook::WebhookId},
+    server::{Shared, door::parameter, problem::Problem},
+};
+
+/// A person who looks at an account's pages.
+pub(super) struct Visitor {
+    pub(super) account: AccountId,
+    pub(super) session: Session,
+    /// The look of the session's pages.
+    pub(super) look: Arc<Look>,
+}
+
+impl Visitor {
+    /// Writes the line that each change has in the log. `fields` are names, never values.
+    pub(super) fn log(&self, changed: &'static str, webhook: WebhookId, fields: &str) {
+        let (account, session) = (self.account.as_str(), self.session.id.as_str());
+        let user = self.session.grant.user.as_deref().unwrap_or_default();
+        tracing::info!(session, user, account, changed, of = %webhook, fields, "changed on the screen");
+    }
+}
+
+/// Lets the owner of a session in. The request then has its [`Visitor`].
+pub(super) async fn admit(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let account = match account(&mut parts, &app).await {
+        Ok(account) => account,
+        Err(notice) => return notice.into_response(),
+    };
+    let presented = Presented::of(&parts.headers, &account);
+    let found = match &presented {
+        Some(presented) => app.portal.session(&account, &presented.token).await,
+        None => Ok(None),
+    };
+    let frame = Presented::frame(presented.as_ref(), &app);
+    let refused = |notice: Notice| {
+        let mut response = notice.into_response();
+        response.extensions_mut().insert(Arc::new(Look::plain(&app, frame)));
+        response
+    };
+    let session = match found {
+        Ok(Some(session)) => session,
+        Ok(None) => {
+            let typed = form::typed(&app, Request::from_parts(parts, body)).await;
+            return refused(Notice::NO_SESSION.with_typed(typed));
+        }
+        Err(error) => return refused(Problem::from(error).into()),
+    };
+    tracing::Span::current().record("key", session.id.as_str());
+    let token = presented.map(|presented| presented.token).unwrap_or_default();
+    let look = Arc::new(Look::of(&app, &account, &session.grant, form_token(&token)));
+    parts.extensions.insert(Arc::new(Visitor { account, session, look: look.clone() }));
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    response.extensions_mut().insert(look);
+    response
+}
+
+/// The token of a session's forms. It tells nothing about the session's own token.
+fn form_token(session_token: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, session_token.as_bytes());
+    URL_SAFE_NO_PAD.encode(hmac::sign(&key, b"form"))
+}
+
+/// The account of the path.
+pub(super) async fn account(parts: &mut Parts, app: &Shared) -> Result<AccountId, Notice> {
+    let text = parameter(parts, app, "account").await.map_err(|_| Notice::NOT_FOUND)?;
+    text.parse().map_err(|_| Notice::NOT_FOUND)
+}
+
+/// The cookie that a request presents for an account.
+pub(super) struct Presented {
+    pub(super) token: String,
+    frame: Option<String>,
+}
+
+impl Presented {
+    pub(super) fn of(headers: &HeaderMap, account: &AccountId) -> Option<Self> {
+        let name = cookie_name(account);
+        let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+        let value = lines
+            .flat_map(Cookie::split_parse)
+            .find_map(|cookie| cookie.ok().filter(|cookie| cookie.name() == name))?
+            .value()
+            .to_owned();
+        let (token, frame) = match value.split_once('.') {
+            Some((token, frame)) => (token, URL_SAFE_NO_PAD.decode(frame).ok()),
+            None => (&*value, None),
+        };
+        Some(Self { token: token.to_owned(), frame: frame.and_then(|frame| String::from_utf8(frame).ok()) })
+    }
+
+    /// The origin that may show a page that belongs to no session: the one that showed the session, if the settings
+    /// still allow it, or the only one that they allow.
+    pub(super) fn frame(presented: Option<&Self>, app: &Shared) -> Option<WebOrigin> {
+        let allowed = app.portal.embed_origins();
+        match (presented.and_then(|presented| presented.frame.as_ref()), allowed) {
+            (Some(origin), _) => allowed.iter().find(|allowed| allowed.as_str() == origin).cloned(),
+            (None, [only]) => Some(only.clone()),
+            (None, _) => None,
+        }
+    }
+}
+
+/// The cookie of a new session.
+pub(super) fn new_cookie(account: &AccountId, session: &Session, token: &SecretString) -> String {
+    let embed = session.grant.embed.as_ref();
+    let frame = embed.map(|origin| format!(".{}", URL_SAFE_NO_PAD.encode(origin.as_str()))).unwrap_or_default();
+    let cookie = Cookie::build((cookie_name(account), format!("{}{frame}", token.expose_secret())))
+        .path("/")
+        .secure(true)
+        .http_only(true)
+        .same_site(if embed.is_some() { SameSite::None } else { SameSite::Lax })
+        .partitioned(embed.is_some());
+    cookie.build().to_string()
+}
+
+/// `__Host-lynkhook-` and 8 digits of the account's hash.
+fn cookie_name(account: &AccountId) -> String {
+    let hash = digest(&SHA256, account.as_str().as_bytes());
+    let [a, b, c, d, ..] = hash.as_ref() else { unreachable!("a hash has 32 bytes") };
+    format!("__Host-lynkhook-{a:02x}{b:02x}{c:02x}{d:02x}")
+}
+
+/// The visitor of a request that was let in.
+#[derive(Clone)]
+pub(super) struct Visiting(pub(super) Arc<Visitor>);
+
+impl FromRequestParts<Shared> for Visiting {
+    type Rejection = Notice;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Notice> {
+        parts.extensions.get::<Arc<Visitor>>().cloned().map(Self).ok_or_else(|| {
+            tracing::error!("a page was opened without a session");
+            Problem::internal().into()
+        })
+    }
+}
+
+/// A visitor who may change webhooks.
+pub(super) struct Managing(pub(super) Arc<Visitor>);
+
+impl FromRequestParts<Shared> for Managing {
+    type Rejection = Notice;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Notice> {
+        let Visiting(visitor) = Visiting::from_request_parts(parts, app).await?;
+        if visitor.look.may_manage { Ok(Self(visitor)) } else { Err(Notice::READ_ONLY) }
+    }
+}
+
+/// The webhook of the path.
+pub(super) struct Hook(pub(super) WebhookId);
+
+impl FromRequestParts<Shared> for Hook {
+    type Rejection = Notice;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Notice> {
+        let text = parameter(parts, app, "id").await.map_err(|_| Notice::NO_WEBHOOK)?;
+        text.parse().map(Self).map_err(|_| Notice::NO_WEBHOOK)
+    }
+}
