@@ -12,7 +12,7 @@ pub(super) const TOKEN: &str = "form_token";
 const URLENCODED: &str = "application/x-www-form-urlencoded";
 /// The largest form: its longest field is a URL.
 const MAX_BYTES: usize = 64 << 10;
-/// The fields that a page may show again after the session has ended, each with its label. None is a secret.
+/// The fields that a page may show again if their form has failed, each with its label. None is a secret.
 const SHOWN_AGAIN: [(&str, &str); 4] =
     [("url", "URL"), ("event", "Events"), ("header_name", "Header name"), ("description", "Description")];
 
@@ -49,6 +49,12 @@ impl Fields {
     pub(super) fn has(&self, name: &str) -> bool {
         self.all(name).next().is_some()
     }
+
+    /// The texts that a page may show again if the form has failed, each with its label.
+    pub(super) fn shown_again(&self) -> Vec<(&'static str, String)> {
+        let shown = SHOWN_AGAIN.iter().flat_map(|(name, label)| self.all(name).map(|text| (*label, text.to_owned())));
+        shown.filter(|(_, text)| !text.is_empty()).collect()
+    }
 }
 
 impl FromRequest<Shared> for Draft {
@@ -83,7 +89,5 @@ pub(super) async fn typed(app: &Shared, request: Request) -> Vec<(&'static str, 
     if request.method() != http::Method::POST {
         return Vec::new();
     }
-    let Ok(fields) = Fields::read(app, request).await else { return Vec::new() };
-    let shown = SHOWN_AGAIN.iter().flat_map(|(name, label)| fields.all(name).map(|text| (*label, text.to_owned())));
-    shown.filter(|(_, text)| !text.is_empty()).collect()
+    Fields::read(app, request).await.map(|fields| fields.shown_again()).unwrap_or_default()
 }

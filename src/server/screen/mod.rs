@@ -11,6 +11,7 @@
 mod assets;
 mod curl;
 mod delete;
+mod edit;
 mod enter;
 mod form;
 mod list;
@@ -37,6 +38,9 @@ use super::Shared;
 pub(super) fn routes(app: &Shared) -> Router<Shared> {
     let inside = Router::new()
         .route("/accounts/{account}/webhooks", get(list::show))
+        .route("/accounts/{account}/webhooks/new", get(edit::new).post(edit::add))
+        .route("/accounts/{account}/webhooks/judge", post(edit::judge))
+        .route("/accounts/{account}/webhooks/{id}/edit", get(edit::show).post(edit::save))
         .route("/accounts/{account}/webhooks/{id}/test", post(test::test))
         .route("/accounts/{account}/webhooks/{id}/switch", get(switch::ask).post(switch::switch))
         .route("/accounts/{account}/webhooks/{id}/delete", get(delete::ask).post(delete::delete))

@@ -36,6 +36,7 @@ const show = (page, from) => {
     const same = main.querySelector(`input[type=password][name="${typed.name}"]`);
     if (!same || !typed.value) continue;
     same.value = typed.value;
+    same.closest(".field")?.querySelector("[data-retype]")?.remove();
     const folded = same.closest("details");
     if (folded) folded.open = true;
   }
@@ -134,7 +135,7 @@ const judge = async (form, field) => {
   const { faults } = await answer.json();
   const input = form.elements[field];
   const error = document.getElementById(`${field}-error`);
-  if (!input || !error) return;
+  if (!error || input.value !== body.get(field)) return;
   const fault = faults.find((fault) => fault.field === field);
   error.hidden = !fault;
   error.querySelector("span").textContent = fault?.text || "";
@@ -142,9 +143,10 @@ const judge = async (form, field) => {
   else input.removeAttribute("aria-invalid");
 };
 
-document.addEventListener("focusout", ({ target }) => {
+// A field that is left for a button is not judged, because a text that appears would move the button from the pointer.
+document.addEventListener("focusout", ({ target, relatedTarget }) => {
   const form = target.form;
-  if (form?.dataset.judge && target.dataset.judged !== undefined && target.value) {
+  if (form?.dataset.judge && "judged" in target.dataset && !relatedTarget?.closest(".actions")) {
     judge(form, target.name).catch(() => {});
   }
 });
