@@ -137,6 +137,7 @@ impl Colour {
     }
 
     /// Black or white: the one that is easier to read on this colour. Its contrast is always 4.5 or more.
+    #[must_use]
     pub fn text_on(&self) -> Self {
         let [black, white] = [0, 255].map(|channel| Self::of([channel; 3]));
         if self.contrast(&black) >= self.contrast(&white) { black } else { white }

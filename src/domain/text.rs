@@ -1,7 +1,7 @@
 //! Texts as editors save them (some editors put a byte order mark before UTF-8, and some save UTF-16), durations for
 //! people, the known name that a misspelt one means, and the unseen characters of hostile texts.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 /// U+FEFF in UTF-8.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -76,7 +76,7 @@ fn shown(text: &str, chars_max: usize, stays: impl Fn(char) -> bool) -> String {
             // The pictures of the control characters stand in their order.
             '\0'..='\u{1f}' => shown.extend(char::from_u32(u32::from(c) + 0x2400)),
             '\u{7f}' => shown.push('\u{2421}'),
-            _ => shown += &format!("⟨U+{:04X}⟩", u32::from(c)),
+            _ => write!(shown, "⟨U+{:04X}⟩", u32::from(c)).expect("a text grows"),
         }
     }
     if rest.next().is_some() {

@@ -26,7 +26,8 @@ pub struct Activity {
 }
 
 /// The answer of `overview.lua`.
-type Answer = (i64, Vec<(Vec<Vec<u8>>, u64, String, u64)>);
+type Answer = (i64, Vec<OfWebhook>);
+type OfWebhook = (Vec<Vec<u8>>, u64, String, u64);
 
 impl Store {
     /// The activity of each of these webhooks, in their order. A webhook that does not exist has none.
@@ -42,7 +43,7 @@ impl Store {
         script.arg(LOG_LIMIT);
         let (now, found): Answer = self.at(partition).run_script(&script).await?;
         let now: DateTime<Utc> = DateTime::from_timestamp_millis(now).unwrap_or_default();
-        let activity = |(id, (log, held, oldest, failed)): (&WebhookId, (Vec<Vec<u8>>, u64, String, u64))| Activity {
+        let activity = |(id, (log, held, oldest, failed)): (&WebhookId, OfWebhook)| Activity {
             log: readable(&keys.logs(partition, *id), &log, now),
             held,
             oldest_held: Some(oldest).filter(|id| !id.is_empty()).map(EntryId),
