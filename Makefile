@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq fuzz lint deny check fmt doc build test-servers needs-redis needs-clients needs-pip needs-node needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny
+.PHONY: help run test test-ui test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq fuzz lint deny check fmt doc build test-servers needs-redis needs-clients needs-pip needs-node needs-chromium needs-axe needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,11 +19,14 @@ build: needs-cc ## Build the program in release form: target/release/lynkhook
 # Most tests wait most of the time, so twice as many run at once as there are cores. The tests in PUNCTUAL measure how
 # punctual or how quick a worker is, so they run apart and need more of the machine.
 PUNCTUAL := clock::steps:: enqueue:: hot_path:: isolation:: lateness:: partitions::idle:: resolve:: schedule:: upkeep::
-test: needs-cc needs-redis needs-clients needs-node needs-clock ## Run all tests, with a real Redis that they start themselves
+test: needs-cc needs-redis needs-clients needs-node needs-clock needs-chromium needs-axe ## Run all tests, with a real Redis that they start themselves
 	RUST_TEST_THREADS=$$((2 * $$(getconf _NPROCESSORS_ONLN))) $(CARGO) test --locked -- $(PUNCTUAL:%=--skip %)
 	$(CARGO) test --locked -- $(PUNCTUAL)
 	$(CARGO) test --locked --manifest-path tests/producer/Cargo.toml --target-dir target
 	$(CARGO) test --locked --test it -- --ignored --test-threads=1 serial_
+
+test-ui: needs-cc needs-redis needs-chromium needs-axe ## Run the tests in a real browser: ONLY (part of a test's name), SCREENSHOTS=1 to take the screenshots anew
+	$(if $(SCREENSHOTS),LYNKHOOK_SCREENSHOTS=1) $(CARGO) test --locked --test browser -- $(ONLY)
 
 test-receivers: needs-cc needs-redis needs-servers ## Deliver to real servers while they reload, and compare with Node's fetch: ONLY (part of a row's name, such as nginx)
 	$(if $(ONLY),LYNKHOOK_RECEIVERS_ONLY="$(ONLY)") $(CARGO) test --locked --test it -- --include-ignored --nocapture receivers::
@@ -115,6 +118,16 @@ needs-servers:
 needs-node:
 	@sh deploy/install.sh node nodejs
 	@sh deploy/install.sh npm npm
+
+needs-chromium:
+	@sh deploy/install.sh chromium chromium
+	@sh deploy/install.sh chromedriver chromium-driver
+
+# axe-core judges whether pages are accessible. It is fetched again only when the lock file has changed.
+AXE := tests/browser/node_modules/.package-lock.json
+needs-axe: $(AXE)
+$(AXE): tests/browser/package-lock.json | needs-node
+	npm ci --ignore-scripts --no-fund --no-audit --prefix tests/browser
 
 needs-perf:
 	@sh deploy/install.sh perf perf

@@ -32,16 +32,19 @@ if command -v apt-get >/dev/null 2>&1; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package"
 elif command -v dnf >/dev/null 2>&1; then
     [ "$package" = faketime ] && package=libfaketime
+    [ "$package" = chromium-driver ] && package=chromedriver
     say "dnf install $package"
     as_root dnf install -y -q "$package"
 elif command -v apk >/dev/null 2>&1; then
     [ "$package" = gcc ] && package=build-base
     [ "$package" = python3-pip ] && package=py3-pip
     [ "$package" = faketime ] && package=libfaketime
+    [ "$package" = chromium-driver ] && package=chromium-chromedriver
     say "apk add $package"
     as_root apk add --quiet "$package"
 elif command -v brew >/dev/null 2>&1; then
     [ "$package" = faketime ] && package=libfaketime
+    [ "$package" = chromium-driver ] && package=chromedriver
     say "brew install $package"
     brew install --quiet "$package"
 else

@@ -1,0 +1,96 @@
+use super::outcome;
+use crate::{
+    chromium::{Browser, Page, Theme, WIDTHS},
+    site::{Site, answer, page},
+};
+
+/// A page that tells what it finds.
+const TELLS: &str = "<p id=told>no script</p><script>
+    const media = ['(prefers-color-scheme: dark)', '(prefers-reduced-motion: reduce)', '(forced-colors: active)'];
+    told.textContent = `${innerWidth} ${media.map(query => matchMedia(query).matches).join(' ')} ${
+        Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+    </script>";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn width_theme_motion_colours_and_time_zone_are_as_the_test_sets_them() {
+    let site = Site::of_page(TELLS).await;
+    let page = Page::open(&site.url("/")).await;
+    page.set_time_zone("Asia/Kolkata").await;
+    for width in WIDTHS {
+        page.set_width(width).await;
+        page.set_theme(Theme::Dark).await;
+        page.reload().await;
+        page.sees(&format!("{width} true false false Asia/")).await;
+        page.set_theme(Theme::Light).await;
+        page.reload().await;
+        page.sees(&format!("{width} false false false Asia/")).await;
+    }
+    page.set_media(&[("prefers-reduced-motion", "reduce"), ("forced-colors", "active")]).await;
+    page.set_time_zone("America/New_York").await;
+    page.reload().await;
+    page.sees("1280 false true true America/New_York").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_javascript_no_script_runs_and_the_page_can_still_be_used() {
+    let form = format!("{TELLS}<form action=/sent><label>Name <input name=name></label><button>Send</button></form>");
+    let site = Site::start(move |asked| {
+        std::future::ready(if asked.path == "/sent" { page("It was sent") } else { page(&form) })
+    })
+    .await;
+    let page = Browser::without_javascript().start().await;
+    page.goto(&site.url("/")).await;
+    page.sees("no script").await;
+    page.fill("Name", "Ada").await;
+    page.click("button", "Send").await;
+    page.sees("It was sent").await;
+    assert!(page.url().await.ends_with("/sent?name=Ada"), "{}", page.url().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_scrolls_sideways_at_one_width_is_noticed() {
+    for (pixels, is_fine) in [(300, true), (500, false), (1000, false), (1400, false)] {
+        let site = Site::of_page(&format!("<div style='width: {pixels}px'>wide</div>")).await;
+        let url = site.url("/");
+        let ended = outcome(async move || Page::open(&url).await.never_scrolls_sideways().await).await;
+        assert_eq!(ended.is_ok(), is_fine, "{pixels}: {ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_violation_of_accessibility_is_told_with_rule_element_and_help_even_under_the_policy_of_the_portal() {
+    let bad = "<img src='/x.svg'><input name=unlabelled><p class=pale>pale</p><link rel=stylesheet href='/x.css'>";
+    let site = Site::start(move |asked| {
+        let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                      require-trusted-types-for 'script'; trusted-types lynkhook";
+        std::future::ready(match asked.path.as_str() {
+            "/x.svg" => answer(200, "image/svg+xml", "<svg xmlns='http://www.w3.org/2000/svg'/>", &[]),
+            "/x.css" => answer(200, "text/css", ".pale { color: #ccc; background: #fff }", &[]),
+            "/fine" => page("fine"),
+            _ => crate::site::page_with(bad, &[("content-security-policy", policy)]),
+        })
+    })
+    .await;
+    let page = Page::open(&site.url("/fine")).await;
+    page.is_accessible().await;
+    page.looks_right("fine").await;
+    page.goto(&site.url("/")).await;
+    let violations = page.violations().await;
+    for (rule, element) in [("image-alt: ", "<img src"), ("label: ", "<input name"), ("color-contrast: ", "<p class")] {
+        let told = violations.iter().find(|violation| violation.starts_with(rule)).expect(rule);
+        assert!(told.contains(element) && told.contains("https://") && told.contains("Fix "), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_shows_the_whole_page_as_webp() {
+    let site = Site::of_page("<div style='height: 3000px'>tall</div>").await;
+    let page = Page::open(&site.url("/")).await;
+    page.set_width(360).await;
+    let picture = page.picture().await;
+    assert_eq!((&picture[..4], &picture[8..12]), (&b"RIFF"[..], &b"WEBP"[..]));
+    // The frame of the lossy form: three bytes of start code, then width and height in 14 bits each.
+    let at = picture.windows(3).position(|bytes| bytes == [0x9d, 0x01, 0x2a]).expect("a lossy frame") + 3;
+    let pixels = |at: usize| u16::from_le_bytes([picture[at], picture[at + 1]]) & 0x3fff;
+    assert!(pixels(at) == 360 && pixels(at + 2) > 3000, "{} x {}", pixels(at), pixels(at + 2));
+}

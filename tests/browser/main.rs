@@ -1,0 +1,17 @@
+//! The pages as people see them: a real Chromium against the built program and a real Redis.
+//!
+//! - [`chromium`] is the browser: it finds what a user finds (by role, label and text), waits until something is seen,
+//!   and fails a test for each error on the console, policy report, dialog and failed request that the test did not
+//!   announce. [`chromium_works`] proves that it notices them.
+//! - [`world`] is an installation with a server, and [`platform`] a page of another site that embeds the portal.
+
+#![allow(dead_code, reason = "an interface for the tests of all pages; not all of it is in use at every time")]
+#![allow(unreachable_pub, reason = "`pub` marks the items that one part offers the others")]
+
+mod chromium;
+mod chromium_works;
+mod platform;
+mod site;
+#[path = "../it/support/mod.rs"]
+mod support;
+mod world;
