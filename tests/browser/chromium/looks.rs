@@ -75,8 +75,13 @@ impl Page {
     }
 
     async fn does_not_scroll_sideways(&self, width: u32) {
-        let wide = self.script(WIDE, Vec::new()).await;
-        assert!(wide.is_null(), "at a width of {width}, the page scrolls sideways: it is {wide}");
+        let wide = self.sideways().await;
+        assert!(wide.is_none(), "at a width of {width}, the page scrolls sideways: it is {}", wide.unwrap_or_default());
+    }
+
+    /// The cause if one has to scroll sideways at the present width: the page's own width, and elements that reach too far.
+    pub async fn sideways(&self) -> Option<String> {
+        self.script(WIDE, Vec::new()).await.as_str().map(str::to_owned)
     }
 
     /// Asserts in each theme and at each width that the page is accessible and does not scroll sideways, and takes its

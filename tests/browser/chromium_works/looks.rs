@@ -1,7 +1,7 @@
 use super::outcome;
 use crate::{
     chromium::{Browser, Page, Theme, WIDTHS},
-    site::{Site, answer, page},
+    site::{Asked, Site, answer, page, page_with},
 };
 
 /// A page that tells what it finds.
@@ -49,12 +49,22 @@ async fn without_javascript_no_script_runs_and_the_page_can_still_be_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_scrolls_sideways_at_one_width_is_noticed() {
-    for (pixels, is_fine) in [(300, true), (500, false), (1000, false), (1400, false)] {
-        let site = Site::of_page(&format!("<div style='width: {pixels}px'>wide</div>")).await;
-        let url = site.url("/");
-        let ended = outcome(async move || Page::open(&url).await.never_scrolls_sideways().await).await;
-        assert_eq!(ended.is_ok(), is_fine, "{pixels}: {ended:?}");
+    let answer = |asked: Asked| page(&format!("<div style='width: {}px'>wide</div>", &asked.path[1..]));
+    let site = Site::start(move |asked| std::future::ready(answer(asked))).await;
+    let page = Browser::default().start().await;
+    for pixels in [300, 500, 1000, 1400] {
+        for width in WIDTHS {
+            page.set_width(width).await;
+            page.goto(&site.url(&format!("/{pixels}"))).await;
+            assert_eq!(page.sideways().await.is_some(), pixels > width, "{pixels} in {width}");
+        }
     }
+    page.goto(&site.url("/300")).await;
+    page.never_scrolls_sideways().await;
+    drop(page);
+    let url = site.url("/1000");
+    let message = outcome(async move || Page::open(&url).await.never_scrolls_sideways().await).await.unwrap_err();
+    assert!(message.contains("at a width of 360") && message.contains("1000px"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,13 +77,12 @@ async fn each_violation_of_accessibility_is_told_with_rule_element_and_help_even
             "/x.svg" => answer(200, "image/svg+xml", "<svg xmlns='http://www.w3.org/2000/svg'/>", &[]),
             "/x.css" => answer(200, "text/css", ".pale { color: #ccc; background: #fff }", &[]),
             "/fine" => page("fine"),
-            _ => crate::site::page_with(bad, &[("content-security-policy", policy)]),
+            _ => page_with(bad, &[("content-security-policy", policy)]),
         })
     })
     .await;
     let page = Page::open(&site.url("/fine")).await;
     page.is_accessible().await;
-    page.looks_right("fine").await;
     page.goto(&site.url("/")).await;
     let violations = page.violations().await;
     for (rule, element) in [("image-alt: ", "<img src"), ("label: ", "<input name"), ("color-contrast: ", "<p class")] {
