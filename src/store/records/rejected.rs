@@ -192,13 +192,14 @@ mod tests {
         let own = own.map(|(name, value)| (name.into(), value.into()));
         let entry = RejectedEntry::new(3, "1774535520045-7".to_owned(), own.into());
         let expected = serde_json::json!({
-            "id": "1774535520045-7", "partition": 3, "time": "2026-03-26T14:32:00.045Z",
-            "reason": "the entry has no field `account`", "entry": "1774535520001-0",
+            "entry": "1774535520001-0",
             "fields": [
                 { "name": "account", "value": "acme" },
-                { "name": "account", "value": "\u{fffd}\u{0}", "base64": "/wA=" },
-                { "name": "\u{fffd}", "value": "x", "nameBase64": "/g==" },
+                { "base64": "/wA=", "name": "account", "value": "\u{fffd}\u{0}" },
+                { "name": "\u{fffd}", "nameBase64": "/g==", "value": "x" },
             ],
+            "id": "1774535520045-7", "partition": 3,
+            "reason": "the entry has no field `account`", "time": "2026-03-26T14:32:00.045Z",
         });
         assert_eq!(serde_json::to_value(&entry).unwrap(), expected);
         let json = serde_json::to_string(&entry).unwrap();
