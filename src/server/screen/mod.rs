@@ -51,7 +51,7 @@ pub(super) fn routes(app: &Shared) -> Router<Shared> {
         .layer(from_fn_with_state(app.clone(), origin::judge))
         .layer(from_fn_with_state(app.clone(), notice::as_page));
     pages
-        .route("/screen/{file}", get(assets::file))
-        .route("/theme/{file}", get(theme::style))
+        .route("/screen/{name}", get(assets::file))
+        .route("/theme/{name}", get(theme::style))
         .route("/embed.js", get(assets::embed))
 }
