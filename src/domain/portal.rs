@@ -260,6 +260,7 @@ mod tests {
     }
 
     /// The hue in degrees, and the chroma: the difference of the largest and the smallest channel.
+    #[expect(clippy::float_cmp, reason = "channels are whole numbers")]
     fn hue(colour: &Colour) -> (f64, f64) {
         let [red, green, blue] = colour.channels().map(f64::from);
         let (most, least) = (red.max(green).max(blue), red.min(green).min(blue));
