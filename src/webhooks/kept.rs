@@ -72,6 +72,15 @@ pub struct HeldDelivery {
     pub envelope_bytes: u64,
 }
 
+/// A delivery that is kept whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeptDelivery {
+    /// It failed for good.
+    Failed(FailedDelivery),
+    /// It is held.
+    Held(HeldDelivery),
+}
+
 impl Webhooks {
     /// At most `limit` of the deliveries that are held, oldest first, beginning after the position `after`.
     ///
@@ -102,6 +111,25 @@ impl Webhooks {
     ) -> Result<KeptPage<FailedDelivery>, WebhooksError> {
         let stock = since.map_or(Stock::ALL_FAILED, |since| Stock::Failed { since });
         self.kept(account, id, stock, after, limit, FailedDelivery::new).await
+    }
+
+    /// The delivery with this id, if it is kept. If a producer gave several events the same id, it is the one that failed
+    /// last, or else the one that is held longest.
+    pub async fn kept_delivery(
+        &self,
+        account: &AccountId,
+        id: WebhookId,
+        delivery: &str,
+    ) -> Result<Option<KeptDelivery>, WebhooksError> {
+        self.find(account, id).await?;
+        match self.find_kept(account, id, Stock::ALL_FAILED, delivery).await {
+            Err(WebhooksError::NoSuchDelivery { .. }) => {}
+            found => return Ok(FailedDelivery::new(found?).map(KeptDelivery::Failed)),
+        }
+        match self.find_kept(account, id, Stock::Held, delivery).await {
+            Err(WebhooksError::NoSuchDelivery { .. }) => Ok(None),
+            found => Ok(Some(KeptDelivery::Held(found?.into()))),
+        }
     }
 
     /// The envelope of the failed delivery with this id, byte for byte as it was pushed. If a producer gave several
@@ -158,23 +186,23 @@ impl Webhooks {
     ) -> Result<Bytes, WebhooksError> {
         self.find(account, id).await?;
         let entry = self.find_kept(account, id, stock, delivery).await?;
-        let envelope = self.store.kept_envelope(account, id, stock, &entry).await?;
+        let envelope = self.store.kept_envelope(account, id, stock, &entry.id).await?;
         envelope.ok_or_else(|| WebhooksError::no_such_delivery(account, id, delivery, stock))
     }
 
-    /// The entry of the first delivery with this id.
+    /// The first delivery with this id.
     pub(super) async fn find_kept(
         &self,
         account: &AccountId,
         id: WebhookId,
         stock: Stock,
         delivery: &str,
-    ) -> Result<EntryId, WebhooksError> {
+    ) -> Result<KeptEntry, WebhooksError> {
         let mut after = None;
         loop {
             let page = self.store.kept(account, id, stock, after.as_ref(), PAGE).await?;
             if let Some(found) = page.entries.into_iter().find(|entry| entry.delivery.id == delivery) {
-                return Ok(found.id);
+                return Ok(found);
             }
             after = page.next;
             if after.is_none() {

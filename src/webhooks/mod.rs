@@ -1,4 +1,4 @@
-//! The operations on webhooks: add, list (`listing.rs`, `overview.rs`), show, edit and switch them, read the logs (`logs.rs`), test (`test_button.rs`), delete and
+//! The operations on webhooks: add, list (`listing.rs`, `overview.rs`), show, edit and switch them, read the logs (`logs.rs`), test (`test_button.rs`), show an example's request (`example.rs`), delete and
 //! purge (`deletion.rs`), list held and failed deliveries (`kept.rs`), redeliver them (`redelivery.rs`), re-seal secrets (`rotate.rs`).
 //!
 //! They are written once, for the command line, the API and the screen alike: one form of input (`input.rs`), one place
@@ -6,6 +6,7 @@
 
 mod deletion;
 mod error;
+mod example;
 mod hidden;
 mod input;
 mod judge;
@@ -27,7 +28,7 @@ pub use self::{
     error::WebhooksError,
     input::{Edit, NewAuthentication, NewWebhook},
     judge::{FieldRefusal, InputFault},
-    kept::{FailedDelivery, HeldDelivery},
+    kept::{FailedDelivery, HeldDelivery, KeptDelivery},
     listing::Listed,
     logs::{AccountLogEntry, LogFilter},
     overview::{Overview, Summary},

@@ -142,7 +142,7 @@ impl Webhooks {
         let since = match which {
             Which::One(delivery) => {
                 let entry = self.find_kept(account, id, Stock::ALL_FAILED, delivery).await?;
-                return Ok((Some(EntryRange::one(&entry)), Some(1)));
+                return Ok((Some(EntryRange::one(&entry.id)), Some(1)));
             }
             Which::All => DateTime::UNIX_EPOCH,
             Which::Since(time) => *time,

@@ -86,7 +86,7 @@ impl Webhooks {
 }
 
 /// The request as people see it, and the secret that is hidden in it and in its response.
-fn shown(webhook: &Webhook, request: &Request) -> (Hidden, SentRequest) {
+pub(super) fn shown(webhook: &Webhook, request: &Request) -> (Hidden, SentRequest) {
     let headers = request.headers_sent();
     let hidden = Hidden::new(&webhook.authentication, &headers);
     let text = |value: &[u8]| hidden.hide(&String::from_utf8_lossy(value));

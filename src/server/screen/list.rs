@@ -172,6 +172,11 @@ impl Card {
         self.shown.as_ref().map_or_else(|| self.id.to_string(), |shown| shown.title.clone())
     }
 
+    /// The failure that the card explains. The result of a test explains its own.
+    fn news(&self) -> Option<&Failing> {
+        self.failing.as_ref().filter(|_| self.tested.is_none())
+    }
+
     /// Its state: the style, and the word.
     fn state(&self) -> (&'static str, &'static str) {
         let is_active = self.shown.as_ref().is_some_and(|shown| shown.is_active);

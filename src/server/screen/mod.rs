@@ -8,16 +8,23 @@
 //! Pages are complete without the script, which improves them. The account stands in every path, and a session is
 //! looked up under that account, so that no session opens another account's page.
 
+mod about;
 mod assets;
 mod curl;
 mod delete;
+mod delivery;
 mod edit;
 mod enter;
+mod events;
+mod fields;
 mod form;
+mod kept;
 mod list;
+mod logs;
 mod notice;
 mod origin;
 mod page;
+mod redeliver;
 mod strip;
 mod switch;
 mod test;
@@ -44,6 +51,13 @@ pub(super) fn routes(app: &Shared) -> Router<Shared> {
         .route("/accounts/{account}/webhooks/{id}/test", post(test::test))
         .route("/accounts/{account}/webhooks/{id}/switch", get(switch::ask).post(switch::switch))
         .route("/accounts/{account}/webhooks/{id}/delete", get(delete::ask).post(delete::delete))
+        .route("/accounts/{account}/webhooks/{id}/logs", get(logs::show))
+        .route("/accounts/{account}/webhooks/{id}/redeliver", post(redeliver::redeliver))
+        .route("/accounts/{account}/webhooks/{id}/held", get(kept::held))
+        .route("/accounts/{account}/webhooks/{id}/failed", get(kept::failed))
+        .route("/accounts/{account}/webhooks/{id}/deliveries/{delivery}", get(delivery::show))
+        .route("/accounts/{account}/webhooks/{id}/deliveries/{delivery}/payload", get(delivery::payload))
+        .route("/accounts/{account}/events", get(events::show))
         .layer(from_fn_with_state(app.clone(), visitor::admit));
     let outside = Router::new().route("/accounts/{account}/enter", get(enter::ask).post(enter::enter));
     let pages = inside

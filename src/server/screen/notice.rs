@@ -102,6 +102,12 @@ impl Notice {
         "Payloads hold personal data. Ask an administrator of your account.",
         Way::List,
     );
+    pub(super) const NO_TIME: Self = Self::new(
+        422,
+        "This is not a time",
+        "Nothing was sent again. Open the page again and enter date and time, in UTC.",
+        Way::List,
+    );
     pub(super) const NOT_FOUND: Self =
         Self::new(404, "There is no such page", "The address may be mistyped.", Way::List);
     pub(super) const NO_WEBHOOK: Self =

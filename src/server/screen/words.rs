@@ -1,9 +1,11 @@
 //! Words and figures as pages show them.
 
-use chrono::DateTime;
+use chrono::{DateTime, NaiveDateTime, Utc};
 
 use crate::{
     domain::{
+        event::Identifiers,
+        identifier::Identifier,
         log_entry::{HttpStatus, LogEntry, Status},
         text::{visible, visible_block},
     },
@@ -62,7 +64,7 @@ pub(super) fn count(number: u64, one: &str, many: &str) -> String {
 }
 
 /// `1,234`.
-fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -72,6 +74,21 @@ fn thousands(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// `812 bytes`, `1.2 KiB`.
+pub(super) fn size(bytes: u64) -> String {
+    if bytes < 1024 {
+        count(bytes, "byte", "bytes")
+    } else {
+        format!("{}.{} KiB", bytes / 1024, bytes % 1024 * 10 / 1024)
+    }
+}
+
+/// The time that a field of the type `datetime-local` has, in UTC: `2026-03-26T14:32`, with or without seconds.
+pub(super) fn typed_time(text: &str) -> Option<DateTime<Utc>> {
+    let with = |form| NaiveDateTime::parse_from_str(text, form).ok();
+    with("%Y-%m-%dT%H:%M:%S").or_else(|| with("%Y-%m-%dT%H:%M")).map(|time| time.and_utc())
 }
 
 /// An attempt of the log, as pages show it.
@@ -84,13 +101,36 @@ pub(super) struct Attempt {
     pub(super) duration: String,
     /// Empty if there is none.
     pub(super) error: String,
-    pub(super) identifiers: Vec<(String, String)>,
+    pub(super) identifiers: Vec<Label>,
     pub(super) time: Moment,
+}
+
+/// An identifier.
+pub(super) struct Label {
+    pub(super) name: String,
+    pub(super) value: String,
+    /// Whether the value is shown as it is, so that it can be copied.
+    pub(super) is_exact: bool,
+}
+
+impl Label {
+    /// Identifiers, each with its name.
+    pub(super) fn all(identifiers: &Identifiers) -> Vec<Self> {
+        let label = |(name, value): (&String, &Identifier)| {
+            let shown = line(value.as_str());
+            Self { name: line(name), is_exact: shown == value.as_str(), value: shown }
+        };
+        identifiers.iter().map(label).collect()
+    }
+
+    /// The label of the button that copies it.
+    pub(super) fn copy(&self) -> String {
+        format!("Copy {}", self.name)
+    }
 }
 
 impl Attempt {
     pub(super) fn new(entry: &LogEntry) -> Self {
-        let identifiers = entry.identifiers.iter();
         Self {
             is_success: entry.status == Status::Success,
             event: line(&entry.event),
@@ -98,7 +138,7 @@ impl Attempt {
             attempt: entry.attempt,
             duration: milliseconds(entry.duration_ms),
             error: entry.error.as_deref().map(line).unwrap_or_default(),
-            identifiers: identifiers.map(|(name, value)| (line(name), line(value.as_str()))).collect(),
+            identifiers: Label::all(&entry.identifiers),
             time: Moment::new(&entry.time),
         }
     }
@@ -165,6 +205,20 @@ mod tests {
         assert_eq!(count(0, "event", "events"), "0 events");
         assert_eq!(count(1_234_567, "event", "events"), "1,234,567 events");
         assert_eq!(count(214, "event", "events"), "214 events");
+        assert_eq!(
+            (size(1), size(1023), size(1024), size(2047)),
+            ("1 byte".to_owned(), "1,023 bytes".to_owned(), "1.0 KiB".to_owned(), "1.9 KiB".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_typed_time_is_utc_with_or_without_seconds() {
+        let time = |text| typed_time(text).map(|time| time.to_rfc3339());
+        assert_eq!(time("2026-03-26T14:32"), Some("2026-03-26T14:32:00+00:00".to_owned()));
+        assert_eq!(time("2026-03-26T14:32:05"), Some("2026-03-26T14:32:05+00:00".to_owned()));
+        for bad in ["", "2026-03-26", "14:32", "2026-03-26T14:32:00Z", "2026-03-26T14:32+02:00", "2026-13-26T14:32"] {
+            assert_eq!(time(bad), None, "{bad}");
+        }
     }
 
     #[test]
