@@ -183,7 +183,7 @@ pub(super) fn advice(entry: &LogEntry) -> Option<&'static str> {
         HttpStatus::Code(400..=499) => {
             "The endpoint refused the request. Its own log may say why; its answer is below, if it sent one."
         }
-        HttpStatus::Code(_) => "The endpoint failed. Its own log may say why. Events are tried again by themselves.",
+        HttpStatus::Code(_) => "The endpoint failed. Its own log may say why.",
         HttpStatus::NoResponse(_) => {
             "No complete answer came. Check that the endpoint runs, is reachable from the internet over HTTPS with a valid \
              certificate, and answers within 10 seconds."
