@@ -31,6 +31,8 @@ struct Conflict<'a> {
 /// A setting in both versions.
 struct Row {
     name: &'static str,
+    /// Whether its text is for machines.
+    is_code: bool,
     mine: String,
     theirs: String,
 }
@@ -44,7 +46,7 @@ pub(super) fn answer(look: &Look, typed: &Typed, theirs: &View) -> Response {
         Method::Header => Some(("header_value", "Value")),
     });
     let saved = Typed::saved(theirs);
-    let both = |name, of: &dyn Fn(&Typed) -> String| Row { name, mine: of(typed), theirs: of(&saved) };
+    let both = |name, is_code, of: fn(&Typed) -> String| Row { name, is_code, mine: of(typed), theirs: of(&saved) };
     let authentication = in_words(&theirs.authentication);
     let mine = match typed.method {
         Some(Method::None) => "None".to_owned(),
@@ -53,11 +55,11 @@ pub(super) fn answer(look: &Look, typed: &Typed, theirs: &View) -> Response {
         _ => authentication.clone(),
     };
     let rows = vec![
-        both("URL", &|version| line(&version.url)),
-        both("Events", &|version| version.events.iter().map(|event| line(event)).collect::<Vec<_>>().join(", ")),
-        Row { name: "Authentication", mine, theirs: authentication },
-        both("Description", &|version| line(&version.description)),
-        both("Active", &|version| if version.is_active { "Yes" } else { "No" }.to_owned()),
+        both("URL", true, |version| line(&version.url)),
+        both("Events", true, |version| version.events.iter().map(|event| line(event)).collect::<Vec<_>>().join(", ")),
+        Row { name: "Authentication", is_code: false, mine, theirs: authentication },
+        both("Description", false, |version| line(&version.description)),
+        both("Active", false, |version| if version.is_active { "Yes" } else { "No" }.to_owned()),
     ];
     let conflict = Conflict {
         look,

@@ -87,12 +87,11 @@ fn field(of: &str) -> &'static str {
     }
 }
 
-/// The text with a capital letter and a full stop.
+/// The text with a capital letter. It has no full stop, because it may end with something to copy.
 fn sentence(text: &str) -> String {
     let mut rest = text.chars();
     let first = rest.next().into_iter().flat_map(char::to_uppercase);
-    let text = lines(&first.chain(rest).collect::<String>());
-    if text.ends_with(['.', '?', '!']) { text } else { format!("{text}.") }
+    lines(&first.chain(rest).collect::<String>())
 }
 
 #[cfg(test)]
@@ -119,7 +118,7 @@ mod tests {
         let faults = faults.unwrap();
         let fields: Vec<_> = faults.all().iter().map(|fault| fault.field).collect();
         assert_eq!(fields, ["url", "event", "header_name", "header_value", "token", "description"]);
-        assert_eq!(faults.text("url"), "The URL must begin with https://.");
+        assert_eq!(faults.text("url"), "The URL must begin with https://");
         assert!(faults.text("event").ends_with("did you mean `transcript.created`?"), "{}", faults.text("event"));
         assert_eq!(faults.text("active"), "");
         assert_eq!(faults.count(), "6 fields need a change");

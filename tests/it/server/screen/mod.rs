@@ -1,4 +1,5 @@
 //! The settings screen, as a browser without a script sees it. `tests/browser` looks at it in a real one.
 
+mod edit;
 mod entering;
 mod support;

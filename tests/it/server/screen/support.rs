@@ -127,6 +127,16 @@ impl Page {
         rest.split('"').next().unwrap().to_owned()
     }
 
+    /// The hidden fields of its forms, as a browser sends them.
+    pub(super) fn hidden(&self) -> Vec<(String, String)> {
+        let tags = self.html.split("<input type=\"hidden\" name=\"").skip(1);
+        let field = |tag: &str| {
+            let (name, rest) = tag.split_once("\" value=\"").unwrap();
+            (name.to_owned(), unescaped(rest.split('"').next().unwrap()))
+        };
+        tags.map(field).collect()
+    }
+
     /// The text that a reader sees: without tags, with single spaces.
     pub(super) fn text(&self) -> String {
         let body = self.html.split_once("<body>").map_or(&*self.html, |(_, body)| body);
@@ -136,8 +146,7 @@ impl Page {
             text.push_str(seen);
             text.push(' ');
         }
-        let text = text.replace("&#60;", "<").replace("&#62;", ">").replace("&#34;", "\"").replace("&#39;", "'");
-        text.replace("&#38;", "&").split_whitespace().collect::<Vec<_>>().join(" ")
+        unescaped(&text).split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// Asserts that a reader sees this.
@@ -146,6 +155,12 @@ impl Page {
         assert!(self.text().contains(words), "the page does not say {words:?}: {}", self.text());
         self
     }
+}
+
+/// The text that HTML writes.
+fn unescaped(html: &str) -> String {
+    let text = html.replace("&#60;", "<").replace("&#62;", ">").replace("&#34;", "\"").replace("&#39;", "'");
+    text.replace("&#38;", "&")
 }
 
 impl std::fmt::Debug for Page {
