@@ -22,7 +22,7 @@ use crate::{
         time::timestamp,
         token::{Token, TokenHash},
     },
-    store::{PortalRecord, Store, StoreError},
+    store::{PortalLink, PortalRecord, Store, StoreError},
 };
 
 /// The life of a link.
@@ -87,6 +87,18 @@ pub struct Link {
     pub token: SecretString,
     /// The time at which the link ends: RFC 3339, UTC, with milliseconds, by Redis's clock.
     pub expires_at: String,
+}
+
+/// A link as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkNow {
+    /// It can be entered. It has these rights and this look.
+    Living(Grant),
+    /// It was used, or has ended. It had these rights; its look and its way back still serve. A used link is known
+    /// until its own end, and one that has ended until the account's portal changes.
+    Spent(Grant),
+    /// The account has no such link, or has none any longer.
+    Unknown,
 }
 
 /// A living session.
@@ -170,15 +182,18 @@ impl Portal {
         self.judge(caller, new).map(drop)
     }
 
-    /// The rights and the look of a link that can be entered now; `None` if there is no such link for this account: it
-    /// was used, has ended, or never was. Looking spends nothing.
-    pub async fn link(&self, account: &AccountId, link: &str) -> Result<Option<Grant>, StoreError> {
-        let Some(link) = Token::parse(link) else { return Ok(None) };
-        Ok(self.store.portal_link(account, &link.hash()).await?.map(|record| record.grant))
+    /// A link of this account as it is now. Looking spends nothing.
+    pub async fn link(&self, account: &AccountId, link: &str) -> Result<LinkNow, StoreError> {
+        let Some(link) = Token::parse(link) else { return Ok(LinkNow::Unknown) };
+        Ok(match self.store.portal_link(account, &link.hash()).await? {
+            PortalLink::Living(record) => LinkNow::Living(record.grant),
+            PortalLink::Spent(record) => LinkNow::Spent(record.grant),
+            PortalLink::Unknown => LinkNow::Unknown,
+        })
     }
 
     /// Takes a link and opens its session. Returns the session and its token. `None` if there is no such link for this
-    /// account now: it was used, has ended, or never was. Of 20 that enter at the same time, one gets the session. An
+    /// account now, for which [`link`](Self::link) has the reason. Of 20 that enter at the same time, one gets the session. An
     /// account has at most 100 sessions; the oldest end beyond that.
     pub async fn enter(&self, account: &AccountId, link: &str) -> Result<Option<(Session, SecretString)>, StoreError> {
         let Some(link) = Token::parse(link) else { return Ok(None) };

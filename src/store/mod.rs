@@ -36,7 +36,7 @@ pub use self::{
     },
     records::{
         API_KEYS_MAX, AccountPage, Activity, ApiKeyRecord, ApiKeyRecords, ApiKeyTable, Batch, Deletion, Dropped,
-        EntryRange, Fate, KeptEntries, KeptEntry, KeyPut, PORTAL_MAX, PageStart, PortalRecord, Put, Redelivered,
+        EntryRange, Fate, KeptEntries, KeptEntry, KeyPut, PORTAL_MAX, PageStart, PortalLink, PortalRecord, Put, Redelivered,
         RejectedEntry, SettingsLooked, Stock, WebhookEntry,
     },
     steps::{

@@ -19,6 +19,7 @@ use super::{
     visitor::{Presented, account, new_cookie},
 };
 use crate::{
+    access::LinkNow,
     domain::{account::AccountId, portal::Grant},
     server::{Shared, client},
 };
@@ -50,8 +51,10 @@ impl FromRequestParts<Shared> for Stranger {
 /// The page of a link: one button. A link that is spent leads on to the session that it opened in this browser.
 pub(super) async fn ask(State(app): State<Shared>, stranger: Stranger) -> Result<Response, Notice> {
     let link = stranger.link();
-    let Some(grant) = app.portal.link(&stranger.account, &link).await? else {
-        return without_link(&app, &stranger).await;
+    let grant = match app.portal.link(&stranger.account, &link).await? {
+        LinkNow::Living(grant) => grant,
+        LinkNow::Spent(grant) => return without_link(&app, &stranger, Some(&grant)).await,
+        LinkNow::Unknown => return without_link(&app, &stranger, None).await,
     };
     let look = look(&app, &stranger.account, &grant);
     let mut response = page(StatusCode::OK, &Enter { look: &look, link: &link });
@@ -66,7 +69,11 @@ pub(super) async fn enter(State(app): State<Shared>, stranger: Stranger, request
     let in_address = stranger.link();
     let link = if fields.has(LINK) { fields.text(LINK) } else { &in_address };
     let Some((session, token)) = app.portal.enter(account, link).await? else {
-        return without_link(&app, &stranger).await;
+        let spent = match app.portal.link(account, link).await? {
+            LinkNow::Living(grant) | LinkNow::Spent(grant) => Some(grant),
+            LinkNow::Unknown => None,
+        };
+        return without_link(&app, &stranger, spent.as_ref()).await;
     };
     let mut response = go_to(&look(&app, account, &session.grant).at("/webhooks"));
     let cookie = HeaderValue::from_str(&new_cookie(account, &session, &token)).expect("a cookie is plain");
@@ -74,22 +81,33 @@ pub(super) async fn enter(State(app): State<Shared>, stranger: Stranger, request
     Ok(response)
 }
 
-/// The answer if there is no such link now.
-async fn without_link(app: &Shared, Stranger { account, head }: &Stranger) -> Result<Response, Notice> {
+/// The answer if there is no such link now; `spent` is the grant of a link that is still known. Its page has the look of
+/// the link, and leads back to the platform.
+async fn without_link(
+    app: &Shared,
+    Stranger { account, head }: &Stranger,
+    spent: Option<&Grant>,
+) -> Result<Response, Notice> {
     let presented = Presented::of(&head.headers, account);
     if let Some(presented) = &presented
         && let Some(session) = app.portal.session(account, &presented.token).await?
     {
         return Ok(go_to(&look(app, account, &session.grant).at("/webhooks")));
     }
-    // Only links that are none count, so that a valid one is never refused.
-    let notice = match app.rates.take_entry(client::address(&app.trusted_proxies, &head.extensions, &head.headers)) {
-        Ok(()) => Notice::LINK_SPENT,
-        Err(_) => Notice::TOO_MANY_LINKS,
+    let refused = |notice: Notice, look| {
+        let mut response = notice.into_response();
+        response.extensions_mut().insert(look);
+        response
     };
-    let mut response = notice.into_response();
-    response.extensions_mut().insert(Arc::new(Look::plain(app, Presented::frame(presented.as_ref(), app))));
-    Ok(response)
+    // Only unknown links count. So a valid link is never refused, and people who reload a used one lock nobody out.
+    if let Some(grant) = spent {
+        return Ok(refused(Notice::LINK_SPENT, look(app, account, grant)));
+    }
+    let plain = Arc::new(Look::plain(app, Presented::frame(presented.as_ref(), app)));
+    Ok(match app.rates.take_entry(client::address(&app.trusted_proxies, &head.extensions, &head.headers)) {
+        Ok(()) => refused(Notice::LINK_SPENT, plain),
+        Err(_) => refused(Notice::TOO_MANY_LINKS, plain),
+    })
 }
 
 fn look(app: &Shared, account: &AccountId, grant: &Grant) -> Arc<Look> {

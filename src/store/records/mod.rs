@@ -20,7 +20,7 @@ pub use self::{
     failed::Redelivered,
     kept::{KeptEntries, KeptEntry, Stock},
     overview::Activity,
-    portal::{PORTAL_MAX, PortalRecord},
+    portal::{PORTAL_MAX, PortalLink, PortalRecord},
     rejected::{Batch, Fate, RejectedEntry},
     webhooks::{Deletion, Dropped, Put, WebhookEntry},
 };

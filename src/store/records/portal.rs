@@ -1,4 +1,5 @@
-//! An account's portal: links that open a session once, and sessions.
+//! An account's portal: links that open a session once, and sessions. A link that was used stays until its own end, to
+//! show the way back.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::{
     store::{Store, StoreError, ms},
 };
 
-/// The most links of an account, and the most sessions.
+/// The most links of an account, the most of them that were used, and the most sessions.
 pub const PORTAL_MAX: usize = 100;
 
 /// The kind of an entry.
@@ -22,7 +23,12 @@ pub const PORTAL_MAX: usize = 100;
 #[serde(rename_all = "lowercase")]
 enum Kind {
     Link,
+    /// A link that was used. A server of an older version knows no such kind, and takes the link for none.
+    Used,
     Session,
+    /// A kind of a newer version.
+    #[serde(other)]
+    Other,
 }
 
 /// An entry as Redis has it: its kind first, its end last, because the scripts look for them there.
@@ -42,6 +48,17 @@ pub struct PortalRecord {
     pub grant: Grant,
     /// The end.
     pub until: DateTime<Utc>,
+}
+
+/// A link as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortalLink {
+    /// It can be used.
+    Living(PortalRecord),
+    /// It was used, or has ended.
+    Spent(PortalRecord),
+    /// There is none, or none any longer.
+    Unknown,
 }
 
 impl Store {
@@ -67,7 +84,7 @@ impl Store {
         Ok(parse::<Entry>(&key, &stored)?.into())
     }
 
-    /// Takes a link, which then is gone, and adds a session with its rights. `None` if there is no such link now.
+    /// Uses a link, and adds a session with its rights. `None` if there is no such link now.
     pub async fn enter_portal(
         &self,
         account: &AccountId,
@@ -82,13 +99,18 @@ impl Store {
         if stored.is_empty() { Ok(None) } else { Ok(Some(parse::<Entry>(&key, &stored)?.into())) }
     }
 
-    /// The link with this token; `None` if there is none now. It stays unused.
-    pub async fn portal_link(
-        &self,
-        account: &AccountId,
-        token: &TokenHash,
-    ) -> Result<Option<PortalRecord>, StoreError> {
-        self.living_entry(account, token, Kind::Link).await
+    /// The link with this token. Looking does not use it.
+    pub async fn portal_link(&self, account: &AccountId, token: &TokenHash) -> Result<PortalLink, StoreError> {
+        Ok(match self.portal_entry(account, token).await? {
+            Some((entry @ Entry { kind: Kind::Link | Kind::Used, .. }, time)) => {
+                if entry.kind == Kind::Link && entry.lives(time) {
+                    PortalLink::Living(entry.into())
+                } else {
+                    PortalLink::Spent(entry.into())
+                }
+            }
+            _ => PortalLink::Unknown,
+        })
     }
 
     /// The session with this token; `None` if there is none, or it has ended.
@@ -97,21 +119,16 @@ impl Store {
         account: &AccountId,
         token: &TokenHash,
     ) -> Result<Option<PortalRecord>, StoreError> {
-        self.living_entry(account, token, Kind::Session).await
+        Ok(self.portal_entry(account, token).await?.and_then(|(entry, time)| entry.living_session(time)))
     }
 
-    async fn living_entry(
-        &self,
-        account: &AccountId,
-        token: &TokenHash,
-        kind: Kind,
-    ) -> Result<Option<PortalRecord>, StoreError> {
+    /// The entry with this token, and Redis's time.
+    async fn portal_entry(&self, account: &AccountId, token: &TokenHash) -> Result<Option<(Entry, Time)>, StoreError> {
         let key = self.0.keys.portal(account);
         let mut look = redis::pipe();
         look.cmd("HGET").arg(&key).arg(token.as_str()).cmd("TIME");
         let (found, time): (Option<Vec<u8>>, Time) = self.at_account(account).run_pipeline(&look).await?;
-        let Some(json) = found else { return Ok(None) };
-        Ok(living(parse(&key, &json)?, kind, time))
+        found.map(|json| Ok((parse(&key, &json)?, time))).transpose()
     }
 
     /// The living sessions of an account, each with the hash of its token, in the order of their ends.
@@ -123,7 +140,7 @@ impl Store {
         let mut sessions = Vec::new();
         for (token, json) in found {
             match parse(&key, &json) {
-                Ok(entry) => sessions.extend(living(entry, Kind::Session, time).map(|session| (token, session))),
+                Ok(entry) => sessions.extend(Entry::living_session(entry, time).map(|session| (token, session))),
                 Err(error) => tracing::warn!(%error, "skipped an unreadable entry"),
             }
         }
@@ -140,9 +157,14 @@ impl Store {
     }
 }
 
-fn living(entry: Entry, kind: Kind, now: Time) -> Option<PortalRecord> {
-    let lives = entry.kind == kind && entry.until > clock(now).timestamp_millis();
-    lives.then(|| entry.into())
+impl Entry {
+    fn lives(&self, now: Time) -> bool {
+        self.until > clock(now).timestamp_millis()
+    }
+
+    fn living_session(self, now: Time) -> Option<PortalRecord> {
+        (self.kind == Kind::Session && self.lives(now)).then(|| self.into())
+    }
 }
 
 impl From<Entry> for PortalRecord {

@@ -1,7 +1,7 @@
 //! Links to the portal: what they may allow, and that each is used once.
 
 use lynkhook::{
-    access::{AccessError, NewLink, NewTheme, Portal, Refusal},
+    access::{AccessError, LinkNow, NewLink, NewTheme, Portal, Refusal},
     domain::portal::PortalAccess,
 };
 
@@ -44,22 +44,62 @@ async fn a_link_opens_one_session_even_if_20_use_it_at_the_same_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_shows_its_grant_until_it_is_used_and_looking_spends_nothing() {
+async fn a_link_shows_its_grant_until_it_is_used_and_its_look_afterwards_and_looking_spends_nothing() {
     let (scene, portal) = portal().await;
     let caller = caller(&scene, &[Scope::Admin], None).await;
-    let new = NewLink { payloads: true, embed_origin: Some(APP.to_owned()), ..view() };
+    let back = format!("{APP}/settings");
+    let theme = NewTheme { product_name: Some("\",\"until\":1}".into()), ..NewTheme::default() };
+    let new = NewLink {
+        payloads: true,
+        embed_origin: Some(APP.to_owned()),
+        return_url: Some(back.clone()),
+        theme: Some(theme),
+        ..view()
+    };
     let link = portal.new_link(&caller, &acme(), new).await.unwrap();
     let link = link.token.expose_secret();
+    let mut living = None;
     for _ in 0..2 {
-        let grant = portal.link(&acme(), link).await.unwrap().unwrap();
-        assert_eq!((grant.payloads, grant.embed), (true, Some(APP.parse().unwrap())));
+        let LinkNow::Living(grant) = portal.link(&acme(), link).await.unwrap() else { panic!("it was not used") };
+        assert_eq!((grant.payloads, grant.embed.as_ref()), (true, Some(&APP.parse().unwrap())));
+        living = Some(grant);
     }
-    assert_eq!(portal.link(&account_id("other"), link).await.unwrap(), None);
+    assert_eq!(portal.link(&account_id("other"), link).await.unwrap(), LinkNow::Unknown);
     let (session, token) = portal.enter(&acme(), link).await.unwrap().unwrap();
-    assert!(session.grant.payloads);
-    for spent in [link, token.expose_secret(), "", "\0", "*"] {
-        assert_eq!(portal.link(&acme(), spent).await.unwrap(), None, "a session is no link: {spent}");
+    assert_eq!(Some(&session.grant), living.as_ref());
+    assert!(portal.enter(&acme(), link).await.unwrap().is_none());
+    for _ in 0..2 {
+        let LinkNow::Spent(grant) = portal.link(&acme(), link).await.unwrap() else { panic!("it was used") };
+        assert_eq!(grant.return_url.as_ref(), Some(&back));
+        assert_eq!(Some(grant), living);
     }
+    assert_eq!(portal.session(&acme(), link).await.unwrap(), None, "a used link opens nothing");
+    assert_eq!(portal.sessions(&acme()).await.unwrap().len(), 1, "and is no session");
+    for unknown in [token.expose_secret(), "", "\0", "*", &"A".repeat(43)] {
+        assert_eq!(portal.link(&acme(), unknown).await.unwrap(), LinkNow::Unknown, "a session is no link: {unknown}");
+    }
+}
+
+/// Servers of several versions run during an update. An older one deletes a used link, and answers the way in alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_another_version_breaks_nothing() {
+    let (scene, portal) = portal().await;
+    let caller = caller(&scene, &[Scope::Portal], None).await;
+    let link = portal.new_link(&caller, &acme(), view()).await.unwrap();
+    let (_, session) = portal.enter(&acme(), link.token.expose_secret()).await.unwrap().unwrap();
+    let key = scene.store.keys().portal(&acme());
+    let hash = |token: &secrecy::SecretString| Token::parse(token.expose_secret()).unwrap().hash();
+    let _: () = scene.redis.clone().hdel(&key, hash(&link.token).as_str()).await.unwrap();
+    assert_eq!(portal.link(&acme(), link.token.expose_secret()).await.unwrap(), LinkNow::Unknown);
+    let newer = r#"{"kind":"later","access":"read","payloads":false,"more":{"a":1},"until":99999999999999}"#;
+    let _: () = scene.redis.clone().hset(&key, hash(&link.token).as_str(), newer).await.unwrap();
+    let token = link.token.expose_secret();
+    assert_eq!(portal.link(&acme(), token).await.unwrap(), LinkNow::Unknown);
+    assert_eq!(portal.session(&acme(), token).await.unwrap(), None);
+    assert!(portal.enter(&acme(), token).await.unwrap().is_none());
+    assert_eq!(portal.sessions(&acme()).await.unwrap().len(), 1);
+    assert!(portal.session(&acme(), session.expose_secret()).await.unwrap().is_some());
+    portal.new_link(&caller, &acme(), view()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

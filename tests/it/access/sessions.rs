@@ -1,7 +1,7 @@
 //! Sessions of the portal: what they know, how they end, and how many there are.
 
 use lynkhook::{
-    access::{NewLink, NewTheme, Portal, WhichSession},
+    access::{LinkNow, NewLink, NewTheme, Portal, WhichSession},
     domain::{
         origin::WebOrigin,
         portal::{Colour, ThemeMode},
@@ -85,9 +85,9 @@ async fn links_and_sessions_end_at_their_time_and_the_key_with_the_newest() {
             }
         }
     };
-    assert!(portal.link(&acme(), link.token.expose_secret()).await.unwrap().is_some());
+    assert!(matches!(portal.link(&acme(), link.token.expose_secret()).await.unwrap(), LinkNow::Living(_)));
     end("link").await;
-    assert_eq!(portal.link(&acme(), link.token.expose_secret()).await.unwrap(), None);
+    assert!(matches!(portal.link(&acme(), link.token.expose_secret()).await.unwrap(), LinkNow::Spent(_)));
     assert!(portal.enter(&acme(), link.token.expose_secret()).await.unwrap().is_none());
     let token = entered(&portal, &caller).await;
     let left: i64 = scene.redis.clone().pttl(&key).await.unwrap();
@@ -95,7 +95,13 @@ async fn links_and_sessions_end_at_their_time_and_the_key_with_the_newest() {
     portal.new_link(&caller, &acme(), view()).await.unwrap();
     let after: i64 = scene.redis.clone().pttl(&key).await.unwrap();
     assert!(after > 28_000_000, "a link does not shorten the life of the key: {after}");
+    let used = scene.redis.clone().hvals::<_, Vec<String>>(&key).await.unwrap();
+    let used: Vec<_> = used.iter().filter(|value| value.contains("\"used\"")).collect();
+    let until: i64 = used[0].rsplit(':').next().unwrap().trim_end_matches('}').parse().unwrap();
+    let left = until - scene.store.now(0).await.unwrap().timestamp_millis();
+    assert!(used.len() == 1 && (240_000..=300_000).contains(&left), "a used link stays until its own end: {left} ms");
     end("session").await;
+    end("used").await;
     assert_eq!(portal.session(&acme(), &token).await.unwrap(), None);
     assert_eq!(portal.sessions(&acme()).await.unwrap(), []);
     portal.new_link(&caller, &acme(), view()).await.unwrap();
@@ -103,7 +109,7 @@ async fn links_and_sessions_end_at_their_time_and_the_key_with_the_newest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_has_at_most_100_links_and_100_sessions_and_the_oldest_go() {
+async fn an_account_has_at_most_100_links_100_used_ones_and_100_sessions_and_the_oldest_go() {
     let (scene, portal) = portal().await;
     let caller = caller(&scene, &[Scope::Portal], None).await;
     let mut tokens = Vec::new();
@@ -120,7 +126,9 @@ async fn an_account_has_at_most_100_links_and_100_sessions_and_the_oldest_go() {
         links.push(portal.new_link(&caller, &acme(), view()).await.unwrap());
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
-    assert_eq!(stored(&scene).await.len(), 200);
+    let stored = stored(&scene).await;
+    let of = |kind: &str| stored.iter().filter(|(_, value)| value.starts_with(&format!("{{\"kind\":\"{kind}\""))).count();
+    assert_eq!((of("link"), of("used"), of("session")), (100, 100, 100));
     assert!(portal.enter(&acme(), links[0].token.expose_secret()).await.unwrap().is_none());
     assert!(portal.session(&acme(), &tokens[100]).await.unwrap().is_some(), "links displace no session");
     assert!(portal.enter(&acme(), links[1].token.expose_secret()).await.unwrap().is_some());

@@ -56,3 +56,32 @@ async fn a_page_needs_a_session_of_its_own_account_and_an_ended_one_is_refused_a
     assert_eq!(ended.json["ended"], 1);
     assert_eq!(acme.get("/webhooks").await.status, 401);
 }
+
+#[tokio::test]
+async fn the_page_of_a_used_link_has_the_links_look_and_leads_back_to_the_platform() {
+    let receiver = Receiver::start().await;
+    let api = serve_screen(&receiver).await;
+    let grant = json!({
+        "access": "read", "embedOrigin": PLATFORM, "returnUrl": format!("{PLATFORM}/settings?a=1&b=2"),
+        "theme": {"accent": "#3366ff", "productName": "Hirely"},
+    });
+    let link = new_link(&api, "acme", &grant).await;
+    assert_eq!(Visit::stranger(&api, "acme").enter(&link).await.status, 303);
+    let mut other = Visit::stranger(&api, "acme");
+    // More often than an address may try unknown links.
+    for _ in 0..12 {
+        for page in [other.send(Method::GET, &link, &[], None).await, other.enter(&link).await] {
+            assert_eq!(page.status, 410, "{page:?}");
+            page.says("This link was used or has expired").says("Back to Hirely");
+            assert!(page.html.contains("href=\"https://app.example.test/settings?a=1&#38;b=2\""), "{}", page.html);
+            assert!(page.html.contains("/theme/3366ff-x-x-x.css"), "{}", page.html);
+            let policy = page.header("content-security-policy").unwrap();
+            assert!(policy.contains("frame-ancestors https://app.example.test;"), "{policy}");
+            assert_eq!((page.header("x-frame-options"), page.header("set-cookie")), (None, None));
+        }
+    }
+    let unknown = format!("/accounts/acme/enter?link={}", "A".repeat(43));
+    let unknown = other.send(Method::GET, &unknown, &[], None).await;
+    assert_eq!(unknown.says("This link was used or has expired").status, 410, "used links did not count");
+    assert!(!unknown.html.contains("Hirely") && !unknown.html.contains("/settings"), "{}", unknown.html);
+}
