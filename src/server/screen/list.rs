@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use super::{
     notice::Notice,
-    page::{Look, page},
+    page::{Look, go_to, page},
     strip::Strip,
     test::Shown as Tested,
     visitor::{Visiting, Visitor},
@@ -106,6 +106,11 @@ pub(super) async fn show(
     let saved = query.parsed("saved");
     query.end()?;
     list(&app, &visitor, after.as_deref(), News { flash: done, saved, tested: None }).await
+}
+
+/// Leads to the list: the address of a page that answered a form was opened once more.
+pub(super) async fn back(Visiting(visitor): Visiting) -> Response {
+    go_to(&visitor.look.at("/webhooks"))
 }
 
 /// Values of `done`, each with its line.
