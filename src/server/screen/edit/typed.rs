@@ -155,13 +155,18 @@ impl Typed {
         secret.expose_secret().is_empty() && !self.again
     }
 
-    /// Whether the form, or the one before it, had the secret that it needs.
-    pub(super) fn had_secret(&self) -> bool {
-        match self.method {
-            Some(Method::Bearer) => !self.keeps(&self.token),
-            Some(Method::Header) => !self.keeps(&self.header_value),
-            Some(Method::None) | None => false,
+    /// The field whose secret came with this form, or with the one before it.
+    pub(super) fn secret_field(&self) -> Option<&'static str> {
+        match self.method? {
+            Method::Bearer if !self.keeps(&self.token) => Some("token"),
+            Method::Header if !self.keeps(&self.header_value) => Some("header_value"),
+            _ => None,
         }
+    }
+
+    /// Whether this field's secret is to be typed again.
+    pub(super) fn had(&self, field: &str) -> bool {
+        self.secret_field() == Some(field)
     }
 
     fn bearer(&self) -> NewAuthentication {
