@@ -27,7 +27,7 @@ const setToken = (token) => {
   for (const input of document.querySelectorAll("input[name=form_token]")) input.value = token;
 };
 
-// Shows the main part of another page. Secrets that were typed stay, because the server never sends them back.
+// Shows the main part and the trail of another page. Secrets that were typed stay, because the server never sends them back.
 const show = (page, from) => {
   const old = document.querySelector("main");
   const main = page.querySelector("main");
@@ -41,6 +41,8 @@ const show = (page, from) => {
     if (folded) folded.open = true;
   }
   old.replaceWith(main);
+  const trail = page.querySelector(".trail");
+  if (trail) document.querySelector(".trail")?.replaceWith(trail);
   document.title = page.title;
   if (tokenOf(page)) setToken(tokenOf(page));
   improve(main);
