@@ -157,6 +157,8 @@ pub(super) async fn show(
     if let Listed::Read(view) = &summary.webhook {
         events.extend(view.events.iter().cloned().chain([TEST_EVENT.to_owned()]));
     }
+    // A name that is not shown as it is cannot be chosen. No event type of a catalogue has one.
+    events.retain(|event| line(event) == *event);
     let logs = Logs {
         look,
         flash: redelivered.map(|count| queued_again(count, about.is_active)),

@@ -1,5 +1,8 @@
 //! The settings screen, as a browser without a script sees it. `tests/browser` looks at it in a real one.
 
+mod commands;
+mod deliveries;
 mod edit;
 mod entering;
+mod logs;
 mod support;
