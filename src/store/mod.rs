@@ -36,8 +36,8 @@ pub use self::{
     },
     records::{
         API_KEYS_MAX, AccountPage, Activity, ApiKeyRecord, ApiKeyRecords, ApiKeyTable, Batch, Deletion, Dropped,
-        EntryRange, Fate, KeptEntries, KeptEntry, KeyPut, PORTAL_MAX, PageStart, PortalLink, PortalRecord, Put, Redelivered,
-        RejectedEntry, SettingsLooked, Stock, WebhookEntry,
+        EntryRange, Fate, KeptEntries, KeptEntry, KeyPut, PORTAL_MAX, PageStart, PortalLink, PortalRecord, Put,
+        Redelivered, RejectedEntry, SettingsLooked, Stock, WebhookEntry,
     },
     steps::{
         Attempted, Audit, BATCH_MAX, BATCH_MAX_BYTES, Claimed, ClientId, Entry, EntryId, Fence, Known, KnownClock,

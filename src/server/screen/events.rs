@@ -41,6 +41,12 @@ struct Event {
     commands: Vec<Command>,
 }
 
+impl Event {
+    fn has_secret(&self) -> bool {
+        self.commands.iter().any(|command| command.has_secret)
+    }
+}
+
 /// A command that sends the example.
 struct Command {
     /// The webhook; `None`: a placeholder.
@@ -71,7 +77,7 @@ pub(super) async fn show(
             description: line(&described.description),
             fields: schema.as_deref().map(fields).unwrap_or_default(),
             identifiers: described.identifiers.iter().map(|(name, pointer)| (line(name), place(pointer))).collect(),
-            example: lines(described.example.get()),
+            example: lines(&indented(described.example.get())),
             schema: schema.map(|schema| lines(schema.get())).unwrap_or_default(),
             commands,
         });
@@ -108,7 +114,57 @@ async fn commands(
     Ok(commands)
 }
 
+/// The same JSON with a line for each member, whatever blanks its author wrote.
+fn indented(json: &str) -> String {
+    let (mut text, mut depth, mut in_string, mut is_escaped) = (String::new(), 0_usize, false, false);
+    let mut last = ' ';
+    for c in json.chars().filter(|c| *c != '\r') {
+        if in_string {
+            in_string = is_escaped || c != '"';
+            is_escaped = c == '\\' && !is_escaped;
+            text.push(c);
+            continue;
+        }
+        if c.is_whitespace() {
+            continue;
+        }
+        let closes = matches!(c, '}' | ']');
+        depth -= usize::from(closes && depth > 0);
+        let is_empty = closes && matches!(last, '{' | '[');
+        if (closes || matches!(last, '{' | '[' | ',')) && !is_empty {
+            text.push('\n');
+            text.extend(std::iter::repeat_n("  ", depth));
+        }
+        in_string = c == '"';
+        depth += usize::from(matches!(c, '{' | '['));
+        text.push(c);
+        if c == ':' {
+            text.push(' ');
+        }
+        last = c;
+    }
+    text
+}
+
 /// The place to which a JSON pointer into `data` points: `data.messageId`.
 fn place(pointer: &str) -> String {
     line(&format!("data{}", pointer.replace('/', ".").replace("~1", "/").replace("~0", "~")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_example_is_indented_and_says_the_same() {
+        let json = "{\n\"a\" :[ 1.50,{ \"b\\\\\":\"x\\\": [1, {2}] \" } ],\"c\":{},\"d\":[ ]}\n";
+        let expected = "{\n  \"a\": [\n    1.50,\n    {\n      \"b\\\\\": \"x\\\": [1, {2}] \"\n    }\n  ],\n  \"c\": {},\n  \"d\": []\n}";
+        assert_eq!(indented(json), expected);
+    }
+
+    #[test]
+    fn a_pointer_is_told_as_a_path() {
+        assert_eq!(place("/messageId"), "data.messageId");
+        assert_eq!(place("/a~1b/~01"), "data.a/b.~1");
+    }
 }

@@ -18,8 +18,20 @@ pub(super) struct Field {
     pub(super) path: String,
     /// `string`, `array`, `string or null`, `string (date-time)`.
     pub(super) kind: String,
-    pub(super) meaning: String,
+    meaning: String,
     pub(super) is_required: bool,
+}
+
+impl Field {
+    /// Its meaning in parts, each with whether it stands between backticks.
+    pub(super) fn meaning(&self) -> Vec<(&str, bool)> {
+        let parts: Vec<_> = self.meaning.split('`').collect();
+        // A backtick without another one is a plain character.
+        if parts.len() % 2 == 0 {
+            return vec![(&self.meaning, false)];
+        }
+        parts.into_iter().enumerate().map(|(place, part)| (part, place % 2 == 1)).collect()
+    }
 }
 
 /// The part of a schema that the table shows.
@@ -79,21 +91,21 @@ impl Table<'_> {
         let before = if path.is_empty() { String::new() } else { format!("{path}.") };
         for (name, schema) in object.properties.0 {
             let is_required = object.required.contains(&name);
-            self.add_one(format!("{before}{name}"), &schema, is_required, depth);
+            self.add_one(&format!("{before}{name}"), &schema, is_required, depth);
         }
     }
 
-    fn add_one(&mut self, path: String, schema: &RawValue, is_required: bool, depth: usize) {
+    fn add_one(&mut self, path: &str, schema: &RawValue, is_required: bool, depth: usize) {
         if depth > DEPTH_MAX || self.fields.len() == FIELDS_MAX {
             return;
         }
         let mut schema = self.read(schema);
         let (kind, meaning) = (schema.kind(), line(&schema.description));
-        self.fields.push(Field { path: line(&path), kind, meaning, is_required });
+        self.fields.push(Field { path: line(path), kind, meaning, is_required });
         if let Some(items) = schema.items.take() {
-            self.add_one(format!("{path}[]"), &items, true, depth + 1);
+            self.add_one(&format!("{path}[]"), &items, true, depth + 1);
         }
-        self.add(&path, schema, depth + 1);
+        self.add(path, schema, depth + 1);
     }
 }
 
@@ -174,6 +186,8 @@ mod tests {
         );
         let error = fields.iter().find(|field| field.path == "data.error").unwrap();
         assert_eq!((&*error.kind, error.is_required), ("string or null", true));
+        let parts = [("The fault of the transcription; ", false), ("null", true), (" if there was none.", false)];
+        assert_eq!(error.meaning(), parts);
         assert!(fields.iter().all(|field| !field.meaning.is_empty()), "{fields:?}");
     }
 

@@ -48,7 +48,8 @@ pub(super) async fn redeliver(
     Hook(id): Hook,
     Form(form): Form,
 ) -> Result<Response, Notice> {
-    let which = choice(&form)?;
+    let without = if form.has("since") { Notice::NO_TIME } else { Notice::STALE };
+    let which = choice(&form).ok_or(without)?;
     let mut until = match form.text("until") {
         "" => None,
         text => Some(position(text).ok_or(Notice::STALE)?),
@@ -71,15 +72,12 @@ pub(super) async fn redeliver(
     Ok(page(StatusCode::OK, &rest))
 }
 
-fn choice(form: &Fields) -> Result<Which, Notice> {
-    if form.has("all") {
-        return Ok(Which::All);
-    }
-    if form.has("since") {
-        return typed_time(form.text("since")).map(Which::Since).ok_or(Notice::NO_TIME);
-    }
-    match form.text("delivery") {
-        "" => Err(Notice::STALE),
-        delivery => Ok(Which::One(delivery.to_owned())),
+/// The choice of a form; `None` if it has none, or no time.
+fn choice(form: &Fields) -> Option<Which> {
+    match (form.has("all"), form.has("since"), form.text("delivery")) {
+        (true, ..) => Some(Which::All),
+        (_, true, _) => typed_time(form.text("since")).map(Which::Since),
+        (_, _, "") => None,
+        (.., delivery) => Some(Which::One(delivery.to_owned())),
     }
 }

@@ -97,7 +97,8 @@ pub(super) struct Attempt {
     pub(super) event: String,
     /// The status, or `Network Error`.
     pub(super) http_status: String,
-    pub(super) attempt: u8,
+    /// Its number, from 1.
+    pub(super) number: u8,
     pub(super) duration: String,
     /// Empty if there is none.
     pub(super) error: String,
@@ -135,7 +136,7 @@ impl Attempt {
             is_success: entry.status == Status::Success,
             event: line(&entry.event),
             http_status: entry.http_status.to_string(),
-            attempt: entry.attempt,
+            number: entry.attempt,
             duration: milliseconds(entry.duration_ms),
             error: entry.error.as_deref().map(line).unwrap_or_default(),
             identifiers: Label::all(&entry.identifiers),

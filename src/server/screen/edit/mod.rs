@@ -181,12 +181,7 @@ impl<'a> Page<'a> {
     }
 
     /// The form of a webhook that has these settings.
-    async fn edit(
-        app: &Shared,
-        visitor: &'a Visitor,
-        typed: &'a Typed,
-        view: &View,
-    ) -> Result<Self, WebhooksError> {
+    async fn edit(app: &Shared, visitor: &'a Visitor, typed: &'a Typed, view: &View) -> Result<Self, WebhooksError> {
         let held = match view.active {
             true => 0,
             false => app.webhooks.held(&visitor.account, view.id, None, 1).await?.total,
