@@ -2,10 +2,7 @@
 
 use serde::Serialize;
 
-use super::super::{
-    notice::Notice,
-    words::{count, lines},
-};
+use super::super::words::{count, lines};
 use crate::webhooks::WebhooksError;
 
 /// The faults of a form, at most one for each field.
@@ -25,8 +22,8 @@ impl Faults {
     /// The faults of an error.
     ///
     /// # Errors
-    /// The notice of an error that is no fault of the form.
-    pub(super) fn of(error: WebhooksError) -> Result<Self, Notice> {
+    /// The error, if it is no fault of the form.
+    pub(super) fn of(error: WebhooksError) -> Result<Self, WebhooksError> {
         let mut faults = Self::default();
         match error {
             WebhooksError::Input(found) => {
@@ -38,7 +35,7 @@ impl Faults {
                 tracing::warn!(%error, "a webhook's secret could not be sealed");
                 faults.add("authentication", "authentication cannot be saved right now; contact support");
             }
-            other => return Err(other.into()),
+            other => return Err(other),
         }
         Ok(faults)
     }

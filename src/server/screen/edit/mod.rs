@@ -106,7 +106,7 @@ pub(super) async fn add(
             let told = format!("You can currently add a maximum of {most} per account. Delete one to add another.");
             Ok(page.telling(StatusCode::CONFLICT, told))
         }
-        Err(error) => page.faulty(error, &fields),
+        Err(error) => page.faulty(error).map_err(failed(&fields)),
     }
 }
 
@@ -131,11 +131,11 @@ pub(super) async fn save(
     Hook(id): Hook,
     Draft { fields, is_current }: Draft,
 ) -> Result<Response, Notice> {
-    let failed = |error: WebhooksError| Notice::from(error).with_typed(fields.shown_again());
+    let failed = failed(&fields);
     let typed = Typed::of(&fields);
-    let view = app.webhooks.show(&visitor.account, id).await.map_err(failed)?;
+    let view = app.webhooks.show(&visitor.account, id).await.map_err(&failed)?;
     if !is_current {
-        let page = Page::edit(&app, &visitor, &typed, &view).await.map_err(failed)?;
+        let page = Page::edit(&app, &visitor, &typed, &view).await.map_err(&failed)?;
         return Ok(page.telling(StatusCode::FORBIDDEN, RENEWED));
     }
     if typed.revision != Some(view.revision) {
@@ -151,10 +151,13 @@ pub(super) async fn save(
             Ok(go_to(&visitor.look.at("/webhooks?done=saved")))
         }
         Err(WebhooksError::Stale { .. } | WebhooksError::Conflict) => {
-            let view = app.webhooks.show(&visitor.account, id).await.map_err(failed)?;
+            let view = app.webhooks.show(&visitor.account, id).await.map_err(&failed)?;
             Ok(conflict::answer(&visitor.look, &typed, &view))
         }
-        Err(error) => Page::edit(&app, &visitor, &typed, &view).await.map_err(failed)?.faulty(error, &fields),
+        Err(error) => {
+            let page = Page::edit(&app, &visitor, &typed, &view).await.map_err(&failed)?;
+            page.faulty(error).map_err(&failed)
+        }
     }
 }
 
@@ -182,10 +185,7 @@ impl<'a> Page<'a> {
 
     /// The form of a webhook that has these settings.
     async fn edit(app: &Shared, visitor: &'a Visitor, typed: &'a Typed, view: &View) -> Result<Self, WebhooksError> {
-        let held = match view.active {
-            true => 0,
-            false => app.webhooks.held(&visitor.account, view.id, None, 1).await?.total,
-        };
+        let held = if view.active { 0 } else { app.webhooks.held(&visitor.account, view.id, None, 1).await?.total };
         let end = |of: &str, mask: &str| match mask.trim_start_matches('•') {
             "" => format!("A {} is saved", of.to_lowercase()),
             end => format!("{of} ends in {end}"),
@@ -216,9 +216,12 @@ impl<'a> Page<'a> {
         self.answer(status)
     }
 
-    /// The form again, with its faults. Another error has no form.
-    fn faulty(mut self, error: WebhooksError, fields: &Fields) -> Result<Response, Notice> {
-        self.faults = Faults::of(error).map_err(|notice| notice.with_typed(fields.shown_again()))?;
+    /// The form again, with its faults.
+    ///
+    /// # Errors
+    /// The error, if it is no fault of the form.
+    fn faulty(mut self, error: WebhooksError) -> Result<Response, WebhooksError> {
+        self.faults = Faults::of(error)?;
         Ok(self.answer(StatusCode::UNPROCESSABLE_ENTITY))
     }
 
@@ -235,6 +238,11 @@ impl<'a> Page<'a> {
     fn has_method(&self, method: Method) -> bool {
         self.typed.method == Some(method)
     }
+}
+
+/// The notice of an error, with the texts of the form that was not saved.
+fn failed(fields: &Fields) -> impl Fn(WebhooksError) -> Notice {
+    |error| Notice::from(error).with_typed(fields.shown_again())
 }
 
 fn edit_path(id: WebhookId) -> String {

@@ -84,9 +84,10 @@ fn has_fault(page: &Page, field: &str, text: &str) {
     let is_invalid = page.html.split('<').any(|tag| {
         tag.starts_with("input") && tag.contains(&format!("name=\"{field}\"")) && tag.contains("aria-invalid=\"true\"")
     });
-    let is_described = page.html.split("aria-describedby=\"").any(|rest| {
-        rest.split('"').next().unwrap().split(' ').any(|id| id == described)
-    });
+    let is_described = page
+        .html
+        .split("aria-describedby=\"")
+        .any(|rest| rest.split('"').next().unwrap().split(' ').any(|id| id == described));
     assert!(is_described && (is_invalid || field == "authentication"), "{field} is not marked: {}", page.html);
     assert!(page.html.contains("<title>Error: "), "{page:?}");
 }
@@ -105,7 +106,8 @@ async fn a_webhook_is_added_and_the_list_offers_its_test() {
     assert_eq!(saved["authentication"], json!({"type": "bearer", "token": "••••9876"}));
     assert_eq!((&saved["description"], &saved["active"]), (&json!("CRM sync"), &json!(true)));
     visit.get(&format!("/webhooks?saved={id}")).await.says("Test it now");
-    let changes: &[(&str, &[&str])] = &[HEADER, ("header_name", &["X-Key"]), ("header_value", &[SECRET]), ("active", &[])];
+    let changes: &[(&str, &[&str])] =
+        &[HEADER, ("header_name", &["X-Key"]), ("header_value", &[SECRET]), ("active", &[])];
     let (id, _) = added(&visit, changes).await;
     let saved = one(&api, &id).await;
     assert_eq!(saved["authentication"], json!({"type": "header", "name": "X-Key", "value": "••••9876"}));
@@ -125,11 +127,11 @@ async fn each_fault_stands_beside_its_field_and_in_the_summary_and_what_was_type
         ("event", "This event type is not in the catalogue", vec![("event", &["transcript.create"])]),
         ("token", "The bearer token is empty", vec![BEARER]),
         ("token", "The bearer token has a space", vec![BEARER, ("token", &["Bearer planted-secret-value-9876"])]),
-        ("header_name", "The header name host is reserved", vec![
-            HEADER,
-            ("header_name", &["Host"]),
-            ("header_value", &[SECRET]),
-        ]),
+        (
+            "header_name",
+            "The header name host is reserved",
+            vec![HEADER, ("header_name", &["Host"]), ("header_value", &[SECRET])],
+        ),
         ("header_value", "The header value is empty", vec![HEADER, ("header_name", &["X-Key"])]),
         ("description", "The description is longer than", vec![("description", &long)]),
     ];
@@ -143,7 +145,10 @@ async fn each_fault_stands_beside_its_field_and_in_the_summary_and_what_was_type
             for (name, value) in form(&changes) {
                 let html = value.replace('&', "&#38;").replace('<', "&#60;").replace('"', "&#34;");
                 let is_there = page.html.contains(&format!("value=\"{html}\""));
-                assert!(is_there || ["token", "header_value", "revision"].contains(&name), "{to} lost {name}: {page:?}");
+                assert!(
+                    is_there || ["token", "header_value", "revision"].contains(&name),
+                    "{to} lost {name}: {page:?}"
+                );
             }
         }
     }
@@ -203,7 +208,10 @@ async fn a_secret_is_kept_replaced_or_removed() {
     has_fault(&renamed, "header_value", "The header value is empty");
     let renamed = save(&[HEADER, ("header_name", &["X-Other"]), ("header_value", &[OTHER])]).await;
     assert_eq!(renamed.status, 303, "{renamed:?}");
-    assert_eq!(one(&api, &id).await["authentication"], json!({"type": "header", "name": "X-Other", "value": "••••5432"}));
+    assert_eq!(
+        one(&api, &id).await["authentication"],
+        json!({"type": "header", "name": "X-Other", "value": "••••5432"})
+    );
     has_fault(&save(&[BEARER]).await, "token", "The bearer token is empty");
     assert_eq!(save(&[BEARER, ("token", &[SECRET])]).await.status, 303);
     assert_eq!(one(&api, &id).await["authentication"]["token"], "••••9876");
@@ -360,7 +368,9 @@ async fn a_field_that_was_left_is_judged_and_nothing_is_saved() {
     assert_eq!(judge(&[HEADER, header, ("header_value", &[spaced]), ("left", &["header_value"])]).await.len(), 1);
     assert_eq!(judge(&[BEARER, ("token", &[spaced]), ("left", &["token"])]).await[0]["field"], "token");
     // Sound, empty, unknown, and no field at all.
-    for (field, value) in [("url", URL), ("description", "x"), ("token", ""), ("url", ""), ("other", "x"), ("active", "")] {
+    for (field, value) in
+        [("url", URL), ("description", "x"), ("token", ""), ("url", ""), ("other", "x"), ("active", "")]
+    {
         let faults = judge(&[(field, &[value]), ("left", &[field])]).await;
         assert!(faults.is_empty(), "{field} {faults:?}");
     }
