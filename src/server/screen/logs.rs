@@ -146,8 +146,10 @@ pub(super) async fn show(
     let (account, look) = (&visitor.account, &*visitor.look);
     let summary = app.webhooks.summary(account, id).await?;
     let about = About::new(look, &summary.webhook);
-    let failed = match about.is_active {
-        Some(_) if summary.failed > 0 => app.webhooks.failed(account, id, None, None, FAILED).await?.items,
+    // Of a webhook that cannot be read, nothing can be sent again or switched on.
+    let is_read = about.is_active.is_some();
+    let failed = match summary.failed {
+        1.. if is_read => app.webhooks.failed(account, id, None, None, FAILED).await?.items,
         _ => Vec::new(),
     };
     let chosen: Vec<_> = summary.log.iter().filter(|entry| filter.matches(entry)).collect();
@@ -162,13 +164,13 @@ pub(super) async fn show(
     let logs = Logs {
         look,
         flash: redelivered.map(|count| queued_again(count, about.is_active)),
-        failed: (summary.failed > 0).then(|| Failed {
+        failed: (is_read && summary.failed > 0).then(|| Failed {
             count: count(summary.failed, "failed delivery", "failed deliveries"),
             button: format!("Redeliver all {}", thousands(summary.failed)),
             is_one: summary.failed == 1,
             newest: failed.first().and_then(|failed| failed.error.as_deref()).map(line),
         }),
-        held: (summary.held > 0).then(|| Held {
+        held: (is_read && summary.held > 0).then(|| Held {
             count: count(summary.held, "event", "events"),
             is_one: summary.held == 1,
             oldest: summary.oldest_held.as_deref().map(Moment::new),

@@ -81,3 +81,32 @@ fn choice(form: &Fields) -> Option<Which> {
         (.., delivery) => Some(Which::One(delivery.to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::webhooks::Listed;
+
+    #[test]
+    fn the_form_that_goes_on_has_the_same_choice_and_the_bound_of_the_series() {
+        let look = Look { form_token: "t0ken".to_owned(), ..Look::default() };
+        let id = "wh_019a1b2c-0000-7000-8000-000000000001".parse().unwrap();
+        let webhook = Listed::Unreadable { id, reason: String::new(), unreadable: true };
+        for (since, choice) in
+            [("", "name=\"all\" value=\"true\""), ("2026-03-26T14:32", "name=\"since\" value=\"2026-03-26T14:32\"")]
+        {
+            let about = About::new(&look, &webhook);
+            let rest = Rest { look: &look, about, done: 1500, shown: thousands(1500), since, until: "c1x".to_owned() };
+            let html = rest.render().unwrap();
+            for text in [
+                "1,500 deliveries are queued again",
+                choice,
+                "name=\"until\" value=\"c1x\"",
+                "name=\"done\" value=\"1500\"",
+                "t0ken",
+            ] {
+                assert!(html.contains(text), "{text} is not in {html}");
+            }
+        }
+    }
+}

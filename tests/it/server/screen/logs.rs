@@ -271,3 +271,19 @@ async fn texts_of_strangers_are_text_and_their_unseen_characters_are_seen() {
     let page = visit.get(&format!("/webhooks/{id}/logs?event={query}&identifier={query}")).await;
     assert!(!page.html.contains("<b>\"x"), "{}", page.html);
 }
+
+#[tokio::test]
+async fn the_log_of_a_webhook_that_cannot_be_read_is_shown_without_buttons() {
+    let api = serve_screen(&Receiver::start().await).await;
+    let id = api.add("acme", "https://example.com/").await;
+    let visit = Visit::manager(&api, "acme").await;
+    let delivery = format!("e1.{id}");
+    api.here.fail(id.parse().unwrap(), "1-0", "e1", TRANSCRIPT).await;
+    write_log(&api, &id, &[entry(&delivery, 3, 1, json!({"final": true}))]).await;
+    let _: () = api.here.redis.clone().hset(api.here.key("webhooks:acme"), &id, "rubbish").await.unwrap();
+    for path in ["logs", &format!("deliveries/{delivery}")] {
+        let page = visit.get(&format!("/webhooks/{id}/{path}")).await;
+        assert_eq!(page.says("HTTP 503 Service Unavailable").status, 200, "{path}");
+        assert!(!page.html.contains("method=\"post\""), "{}", page.html);
+    }
+}
