@@ -12,7 +12,10 @@ use http::{
     header::{ACCEPT, RETRY_AFTER},
 };
 
-use super::page::{Look, guard, page};
+use super::{
+    page::{Look, guard, page},
+    words::lines,
+};
 use crate::{
     server::{
         Shared,
@@ -121,6 +124,7 @@ impl Notice {
 impl Notice {
     /// The same with the texts of a form that was not taken.
     pub(super) fn with_typed(self, typed: Vec<(&'static str, String)>) -> Self {
+        let typed = typed.into_iter().map(|(label, text)| (label, lines(&text))).collect();
         Self { typed, ..self }
     }
 

@@ -127,7 +127,8 @@ async fn an_account_has_at_most_100_links_100_used_ones_and_100_sessions_and_the
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
     let stored = stored(&scene).await;
-    let of = |kind: &str| stored.iter().filter(|(_, value)| value.starts_with(&format!("{{\"kind\":\"{kind}\""))).count();
+    let of =
+        |kind: &str| stored.iter().filter(|(_, value)| value.starts_with(&format!("{{\"kind\":\"{kind}\""))).count();
     assert_eq!((of("link"), of("used"), of("session")), (100, 100, 100));
     assert!(portal.enter(&acme(), links[0].token.expose_secret()).await.unwrap().is_none());
     assert!(portal.session(&acme(), &tokens[100]).await.unwrap().is_some(), "links displace no session");

@@ -5,4 +5,5 @@ mod deliveries;
 mod edit;
 mod entering;
 mod logs;
+mod safety;
 mod support;
