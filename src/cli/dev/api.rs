@@ -1,4 +1,4 @@
-//! The demonstration's API: the server as in production, and a key that may do everything.
+//! The demonstration's API and settings screen: the server as in production, a key that may do everything, and a link.
 
 use std::{
     fs::{self, OpenOptions},
@@ -14,9 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::home::{FOLDER, Home};
 use crate::{
-    access::{ApiKeys, NewKey},
+    access::{ApiKeys, NewKey, NewLink, Portal},
     config::Settings,
-    domain::api_key::{Scope, Scopes},
+    domain::{
+        account::AccountId,
+        api_key::{Scope, Scopes},
+        portal::PortalAccess,
+    },
     secrets::Vault,
     server::Server,
     store::Store,
@@ -29,22 +33,38 @@ pub(super) const KEY_FILE: &str = "api.key";
 pub(super) struct Api {
     pub(super) address: SocketAddr,
     pub(super) key: SecretString,
+    /// A link to the settings screen of the first account, which opens once.
+    pub(super) link: String,
     pub(super) serving: JoinHandle<()>,
 }
 
 impl Api {
-    /// Serves the API until `stop` is cancelled.
+    /// Serves the API, and the settings screen of this account, until `stop` is cancelled.
     pub(super) async fn start(
         home: &Home,
+        account: &AccountId,
         settings: &Settings,
         store: Store,
         vault: Vault,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let key = key(home, &ApiKeys::new(store.clone())).await?;
+        let keys = ApiKeys::new(store.clone());
+        let key = key(home, &keys).await?;
+        let caller = keys.authenticate(key.expose_secret()).await?;
+        let portal = Portal::new(&settings.portal, store.clone());
         let server = Server::open(settings, store, vault, stop).await?;
         let address = server.address()?;
-        Ok(Self { address, key, serving: tokio::spawn(server.serve()) })
+        let new = NewLink {
+            access: PortalAccess::Manage,
+            payloads: true,
+            user: None,
+            embed_origin: None,
+            return_url: None,
+            theme: None,
+        };
+        let link = portal.new_link(&caller, account, new).await?.token;
+        let link = format!("http://{address}/accounts/{account}/enter?link={}", link.expose_secret());
+        Ok(Self { address, key, link, serving: tokio::spawn(server.serve()) })
     }
 }
 

@@ -1,13 +1,13 @@
 //! `lynkhook dev`: everything in one process, to try Lynkhook and to develop an endpoint against it.
 //!
-//! [`run`] starts a private Redis, a receiver, a worker and the API. [`Story::tell`] then prints the story on the terminal, in
-//! the order in which it reads. With `--once` the program ends there, and the exit code says whether everything arrived
-//! as expected.
+//! [`run`] starts a private Redis, a receiver, a worker and the server (the API and the settings screen). [`Story::tell`]
+//! then prints the story on the terminal, in the order in which it reads. With `--once` the program ends there, and the
+//! exit code says whether everything arrived as expected.
 //!
 //! * `home.rs`: the folder `.lynkhook`, the lock, the settings for commands in another terminal;
 //! * `embedded.rs`: the embedded Redis, which never outlives this process;
 //! * `receiver.rs`: the HTTPS endpoint, which fails on demand;
-//! * `api.rs`: the server, and a key for it;
+//! * `api.rs`: the server, a key for it, and a link to the screen;
 //! * `parts.rs`: the demonstration's webhooks, the outcome expected of each, and the check;
 //! * `attempt.rs`, `screen.rs`: the output.
 //!
@@ -110,7 +110,8 @@ async fn beside_redis(
         let (settings, store, vault, leave) = (settings.clone(), store.clone(), vault()?, leave.clone());
         async move { worker::run(&settings, store, vault, leave).await }
     });
-    let api = Api::start(home, &settings, store.clone(), vault()?, leave.clone()).await?;
+    let accounts = parts::accounts();
+    let api = Api::start(home, &accounts[0].0, &settings, store.clone(), vault()?, leave.clone()).await?;
     let schedule = Schedule::new(settings.delivery.retry_delays.clone());
     let rules = Rules { schedule, timeout: settings.delivery.timeout };
     let narrator = Story {
@@ -123,7 +124,9 @@ async fn beside_redis(
         webhooks,
         receiver,
         rules,
+        accounts,
         api: (api.address, api.key),
+        link: api.link,
     };
 
     let exit = tokio::select! {
@@ -159,8 +162,12 @@ struct Story {
     webhooks: Webhooks,
     receiver: Receiver,
     rules: Rules,
+    /// The accounts, each with its event.
+    accounts: Vec<(AccountId, EventId)>,
     /// The API's address, and a key for it.
     api: (SocketAddr, SecretString),
+    /// A link to the settings screen of the first account.
+    link: String,
     redis_port: u16,
     /// The time at which the events were pushed: the zero of all times in the output.
     pushed: Instant,
@@ -170,10 +177,9 @@ impl Story {
     /// Tells the story. Returns only with `once`.
     async fn tell(mut self, once: bool) -> anyhow::Result<Exit> {
         self.tell_what_runs()?;
-        let accounts = parts::accounts();
-        let mut subscriptions = parts::subscribe(&self.webhooks, &accounts, self.receiver.port).await?;
+        let mut subscriptions = parts::subscribe(&self.webhooks, &self.accounts, self.receiver.port).await?;
         self.tell_webhooks(&subscriptions)?;
-        self.push(&accounts).await?;
+        self.push().await?;
         let logs = self.follow(&mut subscriptions).await?;
         self.tell_logs(&subscriptions, &logs)?;
         self.tell_where_to_look(&subscriptions)?;
@@ -194,6 +200,7 @@ impl Story {
         screen.indented(&format!("Redis      127.0.0.1:{redis_port}; its data is kept in {FOLDER}/redis"))?;
         screen.indented(&format!("receiver   https://localhost:{} answers {PATHS}", receiver.port))?;
         screen.indented(&format!("API        http://{}/docs; its key is in {FOLDER}/{KEY_FILE}", self.api.0))?;
+        screen.indented(&format!("screen     {} (opens once, within 5 minutes)", self.link))?;
         screen.indented(&format!("worker     up to {} attempts at once", self.settings.worker.concurrency))
     }
 
@@ -216,7 +223,8 @@ impl Story {
     }
 
     /// Pushes one event for each account, as any producer does.
-    async fn push(&mut self, accounts: &[(AccountId, EventId)]) -> anyhow::Result<()> {
+    async fn push(&mut self) -> anyhow::Result<()> {
+        let accounts = &self.accounts;
         self.screen.heading("A transcript was created: this envelope is pushed for both accounts")?;
         self.screen.indented(TRANSCRIPT)?;
         for (account, event) in accounts {
@@ -324,6 +332,12 @@ impl Story {
              $LYNKHOOK_API/v1/accounts/mine/events --data-binary @{FOLDER}/transcript.json\n\
              curl -H \"Authorization: Bearer $LYNKHOOK_KEY\" $LYNKHOOK_API/v1/accounts/mine/webhooks",
             key.expose_secret()
+        ))?;
+        self.screen.heading("Another link to the settings screen: open its \"url\" in a browser")?;
+        self.screen.indented(&format!(
+            "curl -H \"Authorization: Bearer $(cat {FOLDER}/{KEY_FILE})\" -H 'Content-Type: application/json' \\\n    \
+             http://{address}/v1/accounts/{}/portal-links -d '{{\"access\": \"manage\", \"payloads\": true}}'",
+            self.accounts[0].0
         ))?;
         let prevailing = home::prevailing_variables();
         if !prevailing.is_empty() {

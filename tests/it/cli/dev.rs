@@ -56,3 +56,34 @@ async fn a_demonstration_serves_the_api_and_prints_its_address_and_a_key_that_st
     }
     assert_eq!(keys[0], keys[1], "the next run has the same key");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demonstration_prints_a_link_to_the_screen_with_its_webhooks_and_the_way_to_another() {
+    let folder = tempfile::tempdir().unwrap();
+    // Only the first test of this process installs it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let process = dev(folder.path(), &[]);
+    let line = process.wait_for_line("screen     http://").await;
+    let link = line.split_whitespace().find(|word| word.contains("/accounts/acme/enter?link=")).unwrap().to_owned();
+    let asked = client.get(&link).send().await.unwrap();
+    assert_eq!(asked.status(), 200);
+    assert!(asked.text().await.unwrap().contains("Open webhooks"));
+    process.wait_for_line("Press Ctrl-C to end.").await;
+    let (server, _) = link.split_once("/accounts").unwrap();
+    let entered = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let entered = entered.post(&link).header("origin", server).header("content-type", "application/x-www-form-urlencoded");
+    let entered = entered.send().await.unwrap();
+    assert_eq!(entered.status(), 303);
+    let cookie = entered.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let list = client.get(format!("{server}/accounts/acme/webhooks")).header("cookie", cookie).send().await.unwrap();
+    let list = list.text().await.unwrap();
+    assert!(list.contains("CRM sync") && list.contains("Slack notifications"), "{list}");
+    let another = process.wait_for_line("/v1/accounts/acme/portal-links").await;
+    let script = format!("curl -sS -H \"Authorization: Bearer $(cat .lynkhook/api.key)\" -H 'Content-Type: application/json' {another}");
+    let made = Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().await.unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{script}: {made:?}"));
+    assert!(made["url"].as_str().unwrap().starts_with(&format!("{server}/accounts/acme/enter?link=")), "{made}");
+    process.sigint();
+    assert_eq!(process.output(SOON).await.code, Some(0));
+}
