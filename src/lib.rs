@@ -158,6 +158,12 @@
 //! for a route is the one that is enforced. A repetition of an event is recognised in the script that enqueues it
 //! (`accept.lua`), so there is no moment at which an event is enqueued and its idempotency key is not known.
 //!
+//! **The settings screen** (`server/screen`) is for customers, inside the platform's own application. The platform's backend
+//! makes a link (`access`), which a form exchanges for a session, once. The account stands in every path, and its session is
+//! looked up under it, so that no session opens another account's page. Every page is complete HTML of the server; the script
+//! improves it. A form has to come from a page of this server and brings a token of its session. A strict policy forbids
+//! scripts and styles in the pages, so that a text that was not escaped would still run nothing (`SECURITY.md`).
+//!
 //! # The layers
 //!
 //! Each may use only those above it (`tests/house/layers.rs` holds them to it):
@@ -177,7 +183,7 @@
 //! | [`access`] | API keys and portal sessions: who may do what | the webhooks, the queue |
 //! | [`producer`] | the library for backends | the worker |
 //! | [`worker`] | taking, delivering, promoting, releasing, visiting, renewing | the producer, [`webhooks`], [`queue`], [`access`] |
-//! | [`server`] | the HTTP API: parses, calls the layers above, answers | rules of its own, the worker |
+//! | [`server`] | the HTTP API and the settings screen: parses, calls the layers above, answers | rules of its own, the worker |
 //! | [`cli`] | the command line, `lynkhook dev` | |
 //!
 //! # Deliberately absent

@@ -1,10 +1,12 @@
 //! The HTTP API (`api/`) for a platform's backend, and the settings screen (`screen/`) for its customers.
 //!
 //! A request passes, from the outside in: the bounded port (`listen.rs`), an id, the limits of its head and its time
-//! (`outer.rs`), the router, the key with its scope and rate (`door.rs`, `rates.rs`), and a handler. A handler parses
-//! (`query.rs`, `body.rs`, `fields.rs`), calls a layer below, and answers (`answer.rs`). An error becomes a problem in
-//! one place (`failures.rs`), which `problem.rs` lists and explains. Rules live below: nothing here decides what a valid
-//! webhook or event is.
+//! (`outer.rs`), the router, a door, and a handler. The door of the API asks for a key with its scope and rate (`door.rs`,
+//! `rates.rs`). The door of the screen asks for a page of this server and a session (`screen/origin.rs`,
+//! `screen/visitor.rs`). A handler parses (`query.rs`, `body.rs`, `fields.rs`, `screen/form.rs`), calls a layer below, and
+//! answers with JSON (`answer.rs`) or a page (`screen/page.rs`). An error becomes a problem in one place (`failures.rs`),
+//! which `problem.rs` lists and explains; the screen makes a notice of it (`screen/notice.rs`). Rules live below: nothing
+//! here decides what a valid webhook or event is.
 //!
 //! Bytes that are no HTTP/1.1, and a head beyond 64 KiB, never become a request: the port answers them with a status
 //! alone.
