@@ -8,7 +8,7 @@ use thirtyfour::{WebElement, common::command::Command, prelude::WebDriverResult}
 use super::{Computed, Page, SEEN_LIMIT};
 
 /// Elements that have a role without saying so; every role may also be given in `role=`.
-const IMPLIED: [(&str, &str); 17] = [
+const IMPLIED: [(&str, &str); 18] = [
     ("button", "button, summary, input[type=submit], input[type=button], input[type=reset]"),
     ("link", "a[href]"),
     ("textbox", "input, textarea"),
@@ -25,6 +25,7 @@ const IMPLIED: [(&str, &str); 17] = [
     ("navigation", "nav"),
     ("table", "table"),
     ("row", "tr"),
+    ("columnheader", "th"),
     ("image", "img, svg"),
 ];
 
@@ -81,7 +82,11 @@ impl Page {
             self.driver.execute(CANDIDATES, vec![selector.into(), name.into(), scope]).await?.elements()?;
         let mut found = Vec::new();
         for element in candidates {
-            let is_role = role == "frame" || self.computed(&element, "role").await? == role;
+            let is_role = match self.computed(&element, "role").await?.as_str() {
+                // The summary of details, which assistive technology calls a button.
+                "DisclosureTriangle" => role == "button",
+                computed => role == "frame" || computed == role,
+            };
             if is_role && self.computed(&element, "label").await? == name {
                 found.push(element);
             }
