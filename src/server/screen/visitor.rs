@@ -68,7 +68,10 @@ pub(super) async fn admit(State(app): State<Shared>, request: Request, next: Nex
             let typed = form::typed(&app, Request::from_parts(parts, body)).await;
             return refused(Notice::NO_SESSION.with_typed(typed));
         }
-        Err(error) => return refused(Problem::from(error).into()),
+        Err(error) => {
+            let typed = form::typed(&app, Request::from_parts(parts, body)).await;
+            return refused(Notice::from(error).with_typed(typed));
+        }
     };
     tracing::Span::current().record("key", session.id.as_str());
     let token = presented.map(|presented| presented.token).unwrap_or_default();

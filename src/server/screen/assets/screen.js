@@ -88,6 +88,10 @@ const submit = async (form, button) => {
     if (answer.status === 401) {
       return tell(form, "Your session has ended. What you typed is still here: open Webhooks again in your application, in another tab, then come back and send this once more.");
     }
+    if (answer.status === 429) {
+      const told = parse(await answer.text()).querySelectorAll("main h1, main h1 + p");
+      return tell(form, [...told].map((part) => part.textContent).join(". "));
+    }
     if (answer.status >= 500 || answer.status === 408) {
       const title = parse(await answer.text()).querySelector("main h1")?.textContent;
       return tell(form, `${title || "The server failed"}. What you typed is still here. Check whether it was done, or try again in a moment.`);
