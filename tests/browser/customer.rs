@@ -62,8 +62,7 @@ impl World {
 
     /// Adds a webhook over the API.
     pub async fn add(&self, account: &str, webhook: Value) -> String {
-        let (status, made) =
-            self.api(Method::POST, &format!("/v1/accounts/{account}/webhooks"), Some(webhook)).await;
+        let (status, made) = self.api(Method::POST, &format!("/v1/accounts/{account}/webhooks"), Some(webhook)).await;
         assert_eq!(status, 201, "{made}");
         made["id"].as_str().unwrap().to_owned()
     }
@@ -127,6 +126,12 @@ impl Page {
     /// The text of a field, as its user reads it.
     pub async fn typed(&self, label: &str) -> String {
         self.find("textbox", label).await.value().await.unwrap().unwrap_or_default()
+    }
+
+    /// Opens another tab of this browser, and goes on in it.
+    pub async fn tab(&self) {
+        let tab = self.driver.new_tab().await.unwrap();
+        self.driver.switch_to_window(tab).await.unwrap();
     }
 
     /// Clicks on the label of a switch that has its drawing.

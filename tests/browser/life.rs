@@ -68,10 +68,13 @@ async fn a_webhook_is_added_and_tested_gets_an_event_and_shows_it_in_its_log(bro
         page.find("columnheader", column).await;
     }
     let rows = page.rows().await;
-    assert_eq!((&rows[0][..4], &rows[1][..4]), (
-        &["Success", "transcript.created", "204", "1"].map(str::to_owned)[..],
-        &["Success", "webhook.test", "204", "1"].map(str::to_owned)[..],
-    ));
+    assert_eq!(
+        (&rows[0][..4], &rows[1][..4]),
+        (
+            &["Success", "transcript.created", "204", "1"].map(str::to_owned)[..],
+            &["Success", "webhook.test", "204", "1"].map(str::to_owned)[..],
+        )
+    );
     assert!(rows[0][4].ends_with(" ms") && rows[0][5].is_empty() && rows[0][7].ends_with(" UTC"), "{rows:?}");
     assert!(rows[0][6].contains("messageId 6601abc123def4567890abcd"), "{rows:?}");
     page.find("link", &ids[0]).await;
@@ -172,7 +175,8 @@ async fn events_wait_while_a_webhook_is_inactive_and_are_sent_or_discarded_when_
 async fn a_bearer_token_and_a_custom_header_reach_the_endpoint_and_are_never_shown_again(browser: Browser) {
     let receiver = Receiver::start().await;
     receiver.plan("/crm", [Answer::Status(200)]);
-    let world = World::start(&receiver).await;
+    let here = Installation::new(&receiver).await;
+    let world = World::of(here, [("LYNKHOOK_SERVER__TESTS_PER_10S", "100")]).await;
     let page = world.customer(browser, "acme").await;
     let header = async |count: usize, name: &str| {
         page.click("button", "Test: CRM sync").await;
@@ -222,12 +226,19 @@ async fn a_bearer_token_and_a_custom_header_reach_the_endpoint_and_are_never_sho
     assert_eq!(receiver.requests("/crm")[3].header("authorization"), None);
 
     edit().await;
-    page.sees("ends in 5d02 · Replace").await;
+    page.sees("Value ends in 5d02 · Replace").await;
     assert_eq!(page.typed("Header name").await, "X-Webhook-Secret");
     assert!(!page.driver.source().await.unwrap().contains("my-secret"), "no page has it");
+    page.click("button", "Value ends in 5d02 · Replace").await;
+    page.fill("New value", "another-secret-value-c48e").await;
+    save("Saved.").await;
+    assert_eq!(header(5, "x-webhook-secret").await.as_deref(), Some("another-secret-value-c48e"));
+
+    edit().await;
+    page.sees("Value ends in c48e · Replace").await;
     page.click("radio", "None").await;
     save("Saved.").await;
-    assert_eq!(header(5, "x-webhook-secret").await, None);
+    assert_eq!(header(6, "x-webhook-secret").await, None);
 }
 
 async fn a_third_webhook_cannot_be_added_until_one_is_deleted(browser: Browser) {

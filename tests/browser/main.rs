@@ -3,7 +3,8 @@
 //! - [`chromium`] is the browser: it finds what a user finds (by role, label and text), waits until something is seen,
 //!   and fails a test for each error on the console, policy report, dialog and failed request that the test did not
 //!   announce. [`chromium_works`] proves that it notices them.
-//! - [`life`] is the life of a webhook as the requirements tell it; [`customer`] has the steps of the stories.
+//! - [`life`] is the life of a webhook as the requirements tell it, [`states`] are its other states,
+//!   [`conflicts`], [`sessions`] and [`comforts`] the rest; [`customer`] has the steps of all.
 //! - [`world`] is an installation with a server, and [`platform`] a page of another site that embeds the portal.
 
 #![allow(dead_code, reason = "an interface for the tests of all pages; not all of it is in use at every time")]
@@ -11,10 +12,14 @@
 
 mod chromium;
 mod chromium_works;
+mod comforts;
+mod conflicts;
 mod customer;
 mod life;
 mod platform;
+mod sessions;
 mod site;
+mod states;
 #[path = "../it/support/mod.rs"]
 mod support;
 mod world;
