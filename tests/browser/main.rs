@@ -5,6 +5,7 @@
 //!   announce. [`chromium_works`] proves that it notices them.
 //! - [`life`] is the life of a webhook as the requirements tell it, [`states`] are its other states,
 //!   [`conflicts`], [`sessions`] and [`comforts`] the rest; [`customer`] has the steps of all.
+//! - [`pages`] looks at every page in every state.
 //! - [`world`] is an installation with a server, and [`platform`] a page of another site that embeds the portal.
 
 #![allow(dead_code, reason = "an interface for the tests of all pages; not all of it is in use at every time")]
@@ -16,6 +17,7 @@ mod comforts;
 mod conflicts;
 mod customer;
 mod life;
+mod pages;
 mod platform;
 mod sessions;
 mod site;

@@ -9,9 +9,16 @@ const AXE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/node_modul
 const RUN: &str = r"
     const answer = arguments[arguments.length - 1];
     const line = node => `  ${node.target.join(' ')}: ${node.html}\n    ${node.failureSummary.replace(/\n\s*/g, ' ')}`;
-    axe.run(document, {resultTypes: ['violations']})
+    // axe takes a transparent page for white. The browser gives it the ground of its theme, as do pages around a frame.
+    const ground = document.documentElement.style;
+    if (getComputedStyle(document.documentElement).backgroundColor === 'rgba(0, 0, 0, 0)') ground.background = 'Canvas';
+    // Colours that are just changing would be judged as they are at this moment.
+    const changing = document.getAnimations().filter(one => one.effect.getComputedTiming().endTime < Infinity);
+    Promise.allSettled(changing.map(one => one.finished))
+        .then(() => axe.run(document, {resultTypes: ['violations']}))
         .then(({violations}) => violations.map(({id, help, helpUrl, nodes}) =>
             [`${id}: ${help} (${helpUrl})`, ...nodes.map(line)].join('\n')))
+        .finally(() => ground.background = '')
         .then(answer, error => answer([String(error)]));
 ";
 

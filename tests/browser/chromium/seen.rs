@@ -32,7 +32,8 @@ const IMPLIED: [(&str, &str); 18] = [
 /// Answers the visible elements of a selector that may have this name: one of the texts that can give it has it.
 const CANDIDATES: &str = r"
     const [selector, name, scope] = arguments;
-    const flat = text => (text ?? '').replace(/\s+/g, ' ').trim();
+    // Names have blanks between blocks, where texts have none.
+    const flat = text => (text ?? '').replace(/\s+/g, '');
     const texts = element => [
         element.textContent, element.value, element.title, element.alt, element.placeholder,
         element.getAttribute('aria-label'), ...[...element.labels ?? []].map(label => label.textContent),
@@ -41,7 +42,7 @@ const CANDIDATES: &str = r"
     ];
     const isSeen = element => element.checkVisibility({opacityProperty: false, visibilityProperty: true});
     return [...(scope ?? document).querySelectorAll(selector)]
-        .filter(element => isSeen(element) && texts(element).some(text => flat(text).includes(name)));
+        .filter(element => isSeen(element) && texts(element).some(text => flat(text).includes(flat(name))));
 ";
 const TEXT: &str = r"return (document.body?.innerText ?? '').replace(/\s+/g, ' ')";
 
