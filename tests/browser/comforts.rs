@@ -53,7 +53,7 @@ async fn times_are_those_of_the_readers_zone_with_utc_beside() {
     let receiver = Receiver::start().await;
     receiver.plan("/crm", [Answer::Status(200)]);
     let world = World::start(&receiver).await;
-    let id = world.add("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
+    let id = world.webhook_for("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
     let page = Browser::default().start().await;
     page.set_time_zone("Asia/Kolkata").await;
     page.set_width(1280).await;
@@ -78,7 +78,7 @@ async fn the_url_and_the_id_of_a_delivery_are_copied_with_one_click() {
     receiver.plan("/a/long/path", [Answer::Status(200)]);
     let world = World::start(&receiver).await;
     let url = receiver.url("/a/long/path");
-    let id = world.add("acme", json!({"url": url, "description": "CRM sync"})).await;
+    let id = world.webhook_for("acme", json!({"url": url, "description": "CRM sync"})).await;
     let page = world.customer(Browser::default(), "acme").await;
     page.click("button", "Test: CRM sync").await;
     page.sees("Your endpoint received the test.").await;
@@ -104,7 +104,7 @@ async fn a_running_test_counts_its_seconds() {
     let receiver = Receiver::start().await;
     receiver.plan("/crm", [Answer::Delay(Duration::from_secs(3), Box::new(Answer::Status(200)))]);
     let world = World::start(&receiver).await;
-    world.add("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
+    world.webhook_for("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
     let page = world.customer(Browser::default(), "acme").await;
     page.click("button", "Test: CRM sync").await;
     for seconds in 0..3 {
@@ -122,7 +122,7 @@ async fn a_sixth_test_in_ten_seconds_is_refused_at_its_button_and_reaches_no_end
     let receiver = Receiver::start().await;
     receiver.plan("/crm", [Answer::Status(200)]);
     let world = World::start(&receiver).await;
-    let id = world.add("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
+    let id = world.webhook_for("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
     let page = world.customer(Browser::default(), "acme").await;
     // The API and the screen count together.
     for _ in 0..5 {

@@ -32,7 +32,7 @@ impl Scene {
             receiver.plan(path, [Answer::Status(200)]);
         }
         let world = World::start(&receiver).await;
-        world.add("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
+        world.webhook_for("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
         let first = world.customer(browser, "acme").await;
         let second = first.beside(browser).await;
         second.set_width(1280).await;

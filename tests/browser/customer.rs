@@ -61,7 +61,7 @@ impl World {
     }
 
     /// Adds a webhook over the API.
-    pub async fn add(&self, account: &str, webhook: Value) -> String {
+    pub async fn webhook_for(&self, account: &str, webhook: Value) -> String {
         let (status, made) = self.api(Method::POST, &format!("/v1/accounts/{account}/webhooks"), Some(webhook)).await;
         assert_eq!(status, 201, "{made}");
         made["id"].as_str().unwrap().to_owned()

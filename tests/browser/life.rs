@@ -85,7 +85,7 @@ async fn a_delivery_that_failed_is_sent_again_when_the_endpoint_works(browser: B
     receiver.plan("/crm", [Answer::Status(503)]);
     let world = World::start(&receiver).await;
     let _worker = world.here.program.worker([]);
-    let id = world.add("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
+    let id = world.webhook_for("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
     let page = world.customer(browser, "acme").await;
     page.set_width(1280).await;
 
@@ -123,7 +123,7 @@ async fn events_wait_while_a_webhook_is_inactive_and_are_sent_or_discarded_when_
     receiver.plan("/crm", [Answer::Status(200)]);
     let world = World::start(&receiver).await;
     let _worker = world.here.program.worker([]);
-    let id = world.add("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
+    let id = world.webhook_for("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
     let page = world.customer(browser, "acme").await;
 
     // Switched off in the form, and on again with what waited.
@@ -244,7 +244,7 @@ async fn a_bearer_token_and_a_custom_header_reach_the_endpoint_and_are_never_sho
 async fn a_third_webhook_cannot_be_added_until_one_is_deleted(browser: Browser) {
     let receiver = Receiver::start().await;
     let world = World::start(&receiver).await;
-    world.add("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
+    world.webhook_for("acme", json!({"url": receiver.url("/crm"), "description": "CRM sync"})).await;
     let page = world.customer(browser, "acme").await;
     page.click("link", "Add Webhook").await;
     page.fill_in(&[("URL", &receiver.url("/slack")), ("Description optional", "Slack notifications")]).await;

@@ -36,7 +36,7 @@ async fn an_inactive_webhook_shows_the_events_that_wait_and_since_when() {
     let receiver = Receiver::start().await;
     let world = World::start(&receiver).await;
     let _worker = world.here.program.worker([]);
-    let id = world.add("acme", json!({"url": receiver.url("/"), "description": "CRM sync", "active": false})).await;
+    let id = world.webhook_for("acme", json!({"url": receiver.url("/"), "description": "CRM sync", "active": false})).await;
     let page = world.customer(Browser::default(), "acme").await;
     page.card("CRM sync", "Inactive").await;
     assert!(!page.text().await.contains("wait"), "{}", page.text().await);
@@ -60,7 +60,7 @@ async fn a_failing_webhook_shows_its_error_and_advice_until_a_delivery_succeeds(
     receiver.plan("/crm", [Answer::Status(404)]);
     let world = World::start(&receiver).await;
     let _worker = world.here.program.worker([]);
-    let id = world.add("acme", named(&receiver.url("/crm"), "CRM sync")).await;
+    let id = world.webhook_for("acme", named(&receiver.url("/crm"), "CRM sync")).await;
     world.events("acme", 2).await;
     world.attempts(&id, 2).await;
     let page = world.customer(Browser::default(), "acme").await;
@@ -84,7 +84,7 @@ async fn an_endpoint_that_is_slower_than_its_events_come_shows_how_many_wait() {
     let (receiver, gate) = (Receiver::start().await, Gate::new());
     receiver.plan("/crm", [gate.before(Answer::Status(200))]);
     let world = World::start(&receiver).await;
-    let id = world.add("acme", named(&receiver.url("/crm"), "CRM sync")).await;
+    let id = world.webhook_for("acme", named(&receiver.url("/crm"), "CRM sync")).await;
     world.events("acme", 20).await;
     let _worker = world.here.program.worker([("LYNKHOOK_WORKER__CONCURRENCY", "16")]);
     let page = world.customer(Browser::default(), "acme").await;
@@ -108,8 +108,8 @@ async fn a_webhook_whose_settings_cannot_be_read_is_named_and_the_others_work(br
     let receiver = Receiver::start().await;
     receiver.plan("/slack", [Answer::Status(200)]);
     let world = World::start(&receiver).await;
-    let bad = world.add("acme", named(&receiver.url("/crm"), "CRM sync")).await;
-    world.add("acme", named(&receiver.url("/slack"), "Slack notifications")).await;
+    let bad = world.webhook_for("acme", named(&receiver.url("/crm"), "CRM sync")).await;
+    world.webhook_for("acme", named(&receiver.url("/slack"), "Slack notifications")).await;
     let page = world.customer(browser, "acme").await;
     page.card("CRM sync", "Not used yet").await;
     let key = world.here.key("webhooks:acme");
@@ -143,7 +143,7 @@ async fn away(redis: &RedisServer, receiver: &Receiver) -> World {
 async fn without_redis_no_list_is_shown_as_empty(browser: Browser) {
     let (receiver, mut redis) = (Receiver::start().await, RedisServer::start(AppendFsync::Always));
     let world = away(&redis, &receiver).await;
-    world.add("acme", named(&receiver.url("/crm"), "CRM sync")).await;
+    world.webhook_for("acme", named(&receiver.url("/crm"), "CRM sync")).await;
     let page = world.customer(browser, "acme").await;
     page.announce("/webhooks answered 503");
     redis.kill9();
