@@ -82,7 +82,9 @@ async fn two_accounts_work_in_two_tabs_of_one_browser(browser: Browser) {
     receiver.plan("/hook", [Answer::Status(200)]);
     let world = World::start(&receiver).await;
     for account in ["acme", "globex"] {
-        world.webhook_for(account, json!({"url": receiver.url("/hook"), "description": format!("{account} sync")})).await;
+        world
+            .webhook_for(account, json!({"url": receiver.url("/hook"), "description": format!("{account} sync")}))
+            .await;
     }
     let page = world.customer(browser, "acme").await;
     let acme = page.driver.window().await.unwrap();

@@ -36,7 +36,8 @@ async fn an_inactive_webhook_shows_the_events_that_wait_and_since_when() {
     let receiver = Receiver::start().await;
     let world = World::start(&receiver).await;
     let _worker = world.here.program.worker([]);
-    let id = world.webhook_for("acme", json!({"url": receiver.url("/"), "description": "CRM sync", "active": false})).await;
+    let id =
+        world.webhook_for("acme", json!({"url": receiver.url("/"), "description": "CRM sync", "active": false})).await;
     let page = world.customer(Browser::default(), "acme").await;
     page.card("CRM sync", "Inactive").await;
     assert!(!page.text().await.contains("wait"), "{}", page.text().await);

@@ -22,7 +22,7 @@ use crate::{
 pub(super) struct Look {
     /// The path before every path: empty, or that of `server.public_url`.
     pub(super) base: String,
-    account: String,
+    pub(super) account: String,
     /// The origin whose page shows this one in a frame.
     pub(super) frame: Option<WebOrigin>,
     pub(super) theme: Theme,

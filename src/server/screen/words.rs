@@ -161,7 +161,7 @@ impl Attempt {
     }
 }
 
-/// What an endpoint's owner can do about a failed attempt.
+/// The next step for an endpoint's owner after a failed attempt.
 pub(super) fn advice(entry: &LogEntry) -> Option<&'static str> {
     if entry.status == Status::Success {
         return None;

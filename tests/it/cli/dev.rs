@@ -72,7 +72,8 @@ async fn a_demonstration_prints_a_link_to_the_screen_with_its_webhooks_and_the_w
     process.wait_for_line("Press Ctrl-C to end.").await;
     let (server, _) = link.split_once("/accounts").unwrap();
     let entered = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-    let entered = entered.post(&link).header("origin", server).header("content-type", "application/x-www-form-urlencoded");
+    let entered =
+        entered.post(&link).header("origin", server).header("content-type", "application/x-www-form-urlencoded");
     let entered = entered.send().await.unwrap();
     assert_eq!(entered.status(), 303);
     let cookie = entered.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
@@ -80,7 +81,9 @@ async fn a_demonstration_prints_a_link_to_the_screen_with_its_webhooks_and_the_w
     let list = list.text().await.unwrap();
     assert!(list.contains("CRM sync") && list.contains("Slack notifications"), "{list}");
     let another = process.wait_for_line("/v1/accounts/acme/portal-links").await;
-    let script = format!("curl -sS -H \"Authorization: Bearer $(cat .lynkhook/api.key)\" -H 'Content-Type: application/json' {another}");
+    let script = format!(
+        "curl -sS -H \"Authorization: Bearer $(cat .lynkhook/api.key)\" -H 'Content-Type: application/json' {another}"
+    );
     let made = Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().await.unwrap();
     let made: Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{script}: {made:?}"));
     assert!(made["url"].as_str().unwrap().starts_with(&format!("{server}/accounts/acme/enter?link=")), "{made}");

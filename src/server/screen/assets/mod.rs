@@ -31,15 +31,15 @@ pub(super) struct Asset {
     bytes: &'static str,
 }
 
-const EMBED: &str = include_str!("assets/embed.js");
+const EMBED: &str = include_str!("embed.js");
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 impl Assets {
     pub(in crate::server) fn new() -> Self {
         Self {
-            style: Asset::new("css", "text/css; charset=utf-8", include_str!("assets/screen.css")),
-            script: Asset::new("js", JAVASCRIPT, include_str!("assets/screen.js")),
-            icon: Asset::new("svg", "image/svg+xml", include_str!("assets/icon.svg")),
+            style: Asset::new("css", "text/css; charset=utf-8", include_str!("screen.css")),
+            script: Asset::new("js", JAVASCRIPT, include_str!("screen.js")),
+            icon: Asset::new("svg", "image/svg+xml", include_str!("icon.svg")),
         }
     }
 }
