@@ -132,6 +132,7 @@ async fn a_sixth_test_in_ten_seconds_is_refused_at_its_button_and_reaches_no_end
     page.announce("/test answered 429");
     page.click("button", "Test: CRM sync").await;
     page.sees("That was too often. Wait a few seconds, then try again.").await;
-    page.card("CRM sync", "Not used yet").await;
+    let card = page.card("CRM sync", "Not used yet").await;
+    page.find_in(&card, "alert", "").await;
     assert_eq!(receiver.requests("/crm").len(), 5);
 }

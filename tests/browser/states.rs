@@ -160,6 +160,23 @@ async fn without_redis_no_list_is_shown_as_empty(browser: Browser) {
     is_ready(&world).await;
     page.click("link", "Try again").await;
     page.card("CRM sync", "Not used yet").await;
+
+    // A button of a list that is open says the same, and works when Redis is back.
+    page.announce("/switch answered 503");
+    redis.kill9();
+    page.click("switch", "Active: CRM sync").await;
+    page.sees(AWAY).await;
+    redis.restart();
+    is_ready(&world).await;
+    if browser.javascript {
+        let card = page.card("CRM sync", "Not used yet").await;
+        page.find_in(&card, "alert", "").await;
+        assert!(!page.text().await.contains("What you typed"), "nothing was typed");
+    } else {
+        page.click("link", "Try again").await;
+    }
+    page.click("switch", "Active: CRM sync").await;
+    page.sees("Events wait until you switch it on again.").await;
 }
 
 async fn a_form_that_is_saved_while_redis_is_away_loses_nothing_but_secrets_and_is_saved_when_redis_is_back(

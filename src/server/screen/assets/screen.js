@@ -52,13 +52,18 @@ const show = (page, from) => {
   target.focus({ preventScroll: target !== main && !target.matches("[role=alert]") });
 };
 
-// Says something at a form, and leaves everything as it is.
+// Says something at a form, and leaves everything as it is. A button in a row has it above the row.
 const tell = (form, text) => {
-  form.querySelector(".note.told")?.remove();
+  document.querySelector(".note.told")?.remove();
   const note = element("div", { class: "note bad told", role: "alert", tabindex: "-1" }, element("div", {}, text));
-  form.prepend(note);
+  const row = form.closest(".heading") || form.closest(".card > header, .actions");
+  if (row) row.before(note);
+  else form.prepend(note);
   note.focus();
 };
+
+// Says that what was typed into a form stays, if one can type into it.
+const kept = (form) => (form.querySelector(".input, .choice") ? " What you typed is still here." : "");
 
 // Forms
 
@@ -86,7 +91,7 @@ const submit = async (form, button) => {
       }
     }
     if (answer.status === 401) {
-      return tell(form, "Your session has ended. What you typed is still here: open Webhooks again in your application, in another tab, then come back and send this once more.");
+      return tell(form, `Your session has ended.${kept(form)} Open Webhooks again in your application, in another tab. Then come back and send this once more.`);
     }
     if (answer.status === 429) {
       const told = parse(await answer.text()).querySelectorAll("main h1, main h1 + p");
@@ -94,13 +99,13 @@ const submit = async (form, button) => {
     }
     if (answer.status >= 500 || answer.status === 408) {
       const title = parse(await answer.text()).querySelector("main h1")?.textContent;
-      return tell(form, `${title || "The server failed"}. What you typed is still here. Check whether it was done, or try again in a moment.`);
+      return tell(form, `${title || "The server failed"}.${kept(form)} Check whether it was done, or try again in a moment.`);
     }
     const page = parse(await answer.text());
     if (answer.redirected) history.pushState(null, "", answer.url);
     show(page, form);
   } catch {
-    tell(form, "The server could not be reached. What you typed is still here: try again in a moment.");
+    tell(form, `The server could not be reached.${kept(form)} Try again in a moment.`);
   } finally {
     stop();
   }
