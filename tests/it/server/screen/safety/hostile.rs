@@ -38,12 +38,12 @@ fn worst() -> String {
 async fn world(receiver: &Receiver) -> (Api, [String; 2]) {
     let api = serve_screen(receiver).await;
     let answer = worst().into_bytes();
-    receiver.plan("/%22%3E%3Cx-evil%3E'", [Answer::StatusWithBody(500, answer.into())]);
+    receiver.plan("/'%22%3E%3Cx-evil%3E", [Answer::StatusWithBody(500, answer.into())]);
     receiver.plan("/moved", [Answer::Redirect(format!("https://evil.example/{HOSTILE}"))]);
     let mut ids = Vec::new();
     for (path, authentication) in [
         (
-            "/\"><x-evil>'?a='\"><x-evil>&b=javascript:evil()",
+            "/'%22%3E%3Cx-evil%3E?a='x-evil='1'&b=javascript:evil()",
             json!({"type": "header", "name": "X-'&|`~!#$%*+.^_", "value": HOSTILE}),
         ),
         ("/moved", json!({"type": "bearer", "token": "0123456789abcdef"})),
@@ -192,7 +192,7 @@ async fn no_hostile_text_that_a_visitor_sends_is_more_than_text_in_the_answer() 
                 judge(&own, &visit.post(&own, &all).await);
                 // Of an earlier session: what was typed is shown again.
                 let mut ended = Visit::stranger(&api, "acme");
-                ended.cookie = visit.cookie.replacen(|c: char| c.is_ascii_lowercase(), "x", 40);
+                ended.cookie = format!("{}=x", visit.cookie.split_once('=').unwrap().0);
                 judge(&own, &ended.post(&own, &all).await);
             }
         }

@@ -36,11 +36,12 @@ async fn unknown_links_are_limited_by_address_and_a_valid_one_enters_from_the_sa
         // Nobody vouches for the header, so that the address is always this one.
         let page = try_unknown(&api, number, &format!("9.9.9.{number}")).await;
         assert!([410, 429].contains(&page.status), "{page:?}");
-        refused += usize::from(page.status == 429);
+        if page.status == 429 {
+            page.says("Too many links were tried");
+            refused += 1;
+        }
     }
     assert!((3..=5).contains(&refused), "{refused} of 15 were refused");
-    let page = try_unknown(&api, 0, "8.8.8.8").await;
-    page.says("Too many links were tried");
     let mut visit = Visit::stranger(&api, "acme");
     assert_eq!(visit.send(Method::GET, &valid, &[], None).await.says("Open webhooks").status, 200);
     assert_eq!(visit.enter(&valid).await.status, 303);
