@@ -48,7 +48,7 @@ pub(super) struct Ended {
 /// Makes a link to the settings screen of an account.
 ///
 /// The link's address is a page with one button, which opens the webhooks of the account, once and within five minutes.
-/// A link that was used leads back to `returnUrl`. The page `/embed.js` shows the screen in a frame of the platform's own
+/// A link that was used leads back to `returnUrl`. The script `/embed.js` shows the screen in a frame of the platform's own
 /// page, whose origin is `embedOrigin`.
 ///
 /// A link never allows more than the key: `manage` needs `webhooks:write`, and `payloads` needs `payloads:read`.

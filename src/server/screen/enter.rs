@@ -75,7 +75,7 @@ pub(super) async fn enter(State(app): State<Shared>, stranger: Stranger, request
         };
         return without_link(&app, &stranger, spent.as_ref()).await;
     };
-    let mut response = go_to(&look(&app, account, &session.grant).at("/webhooks"));
+    let mut response = to_list(&app, account, &session.grant);
     let cookie = HeaderValue::from_str(&new_cookie(account, &session, &token)).expect("a cookie is plain");
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
@@ -92,7 +92,7 @@ async fn without_link(
     if let Some(presented) = &presented
         && let Some(session) = app.portal.session(account, &presented.token).await?
     {
-        return Ok(go_to(&look(app, account, &session.grant).at("/webhooks")));
+        return Ok(to_list(app, account, &session.grant));
     }
     let refused = |notice: Notice, look| {
         let mut response = notice.into_response();
@@ -108,6 +108,14 @@ async fn without_link(
         Ok(()) => refused(Notice::LINK_SPENT, plain),
         Err(_) => refused(Notice::TOO_MANY_LINKS, plain),
     })
+}
+
+/// Leads on to the list. This answer too may be met in the frame of the session.
+fn to_list(app: &Shared, account: &AccountId, grant: &Grant) -> Response {
+    let look = look(app, account, grant);
+    let mut response = go_to(&look.at("/webhooks"));
+    response.extensions_mut().insert(look);
+    response
 }
 
 fn look(app: &Shared, account: &AccountId, grant: &Grant) -> Arc<Look> {

@@ -19,6 +19,8 @@ const HOSTILE: &str =
     "\"'><x-evil x-evil='1' onload=evil()></title></textarea></script>--><!--<script>evil()</script>{{7}}&lt;&#34;";
 /// A link's names have 64 characters at most.
 const NAME: &str = "\"'><x-evil x-evil='1'></title><script>evil()</script>&lt;&#34;";
+/// The path of the way back, as an address may have it.
+const BACK: &str = "/'x-evil='1'?b=%22%3E&c=javascript:evil()";
 /// Characters that nobody sees, or that turn the text around them.
 const UNSEEN: &str = "\u{202e}\u{2066}\u{200b}\u{feff}gpj.exe";
 /// As long as no page is.
@@ -78,7 +80,7 @@ async fn world(receiver: &Receiver) -> (Api, [String; 2]) {
 
 fn grant() -> Value {
     json!({
-        "access": "manage", "payloads": true, "user": NAME, "returnUrl": format!("{PLATFORM}/'><x-evil x-evil=\"1\">"),
+        "access": "manage", "payloads": true, "user": NAME, "returnUrl": format!("{PLATFORM}{BACK}"),
         "theme": {"productName": NAME, "mode": "dark", "accent": "#3366ff"},
     })
 }
@@ -98,7 +100,7 @@ async fn no_hostile_text_is_more_than_text_on_any_page() {
     let receiver = Receiver::start().await;
     let (api, ids) = world(&receiver).await;
     let visit = Visit::with(&api, "acme", &grant()).await;
-    let back = format!("{PLATFORM}/'%3E%3Cx-evil%20x-evil=%221%22%3E");
+    let back = format!("{PLATFORM}{BACK}");
     let mut all = String::new();
     let mut judge = |place: &str, page: &Page| {
         assert!(page.status < 500, "{place}: {page:?}");
@@ -113,7 +115,7 @@ async fn no_hostile_text_is_more_than_text_on_any_page() {
         {
             let path = route.of(&ids[0], &delivery);
             let page = visit.get(&path).await;
-            assert!([200, 404].contains(&page.status), "{path}: {page:?}");
+            assert!([200, 303, 404].contains(&page.status), "{path}: {page:?}");
             judge(&path, &page);
         }
     }
