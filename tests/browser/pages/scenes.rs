@@ -41,11 +41,6 @@ pub const GROUPS: [&[&str]; 3] = [
     ],
 ];
 
-/// The names of choices of the form, each with its explanation.
-pub const EVENT: &str = "transcript.created Sent when a call transcript is completed and ready to view.";
-pub const CUSTOM_HEADER: &str =
-    "Custom Header TalentLynk sends a custom header of your choosing, such as X-Webhook-Secret.";
-
 /// An installation on a Redis of its own.
 pub struct Stage {
     redis: RedisServer,
@@ -114,7 +109,7 @@ impl Stage {
             }
             "list-unreadable" => {
                 world.busy_crm(scene).await;
-                let id = world.add(scene, "", "https://events.acme-recruiting.com/in").await;
+                let id = world.add_guarded(scene, "", "https://events.acme-recruiting.com/in").await;
                 let key = world.here.key(&format!("webhooks:{scene}"));
                 let _: () = world.here.redis.clone().hset(key, id.to_string(), "{").await.unwrap();
             }
@@ -145,7 +140,7 @@ impl Stage {
             _ => ("/talentlynk/transcript", Answer::StatusWithBody(404, "{\"error\":\"no such route\"}".into())),
         };
         self.receiver.plan(path, [answer]);
-        self.world.add(scene, "CRM sync", &self.receiver.url(path)).await;
+        self.world.add_guarded(scene, "CRM sync", &self.receiver.url(path)).await;
         self.world.open(page, scene, "/webhooks").await;
         page.click("button", "Test: CRM sync").await;
         page.find("heading", if scene == "test-success" { "Test result Success" } else { "Test result Failure" }).await;
@@ -160,8 +155,8 @@ impl Stage {
                 world.open(page, scene, "/webhooks/new").await;
                 page.announce("/webhooks/new answered 422");
                 page.fill("URL", "http://10.0.0.7/hook").await;
-                page.click("checkbox", EVENT).await;
-                page.click("radio", CUSTOM_HEADER).await;
+                page.click("checkbox", "transcript.created").await;
+                page.click("radio", "Custom Header").await;
                 page.fill("Header name", "Content-Length").await;
                 page.click("button", "Save").await;
                 page.sees("The webhook was not saved").await;

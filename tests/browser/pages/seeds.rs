@@ -54,7 +54,7 @@ impl World {
     }
 
     /// Adds a webhook whose endpoint is somewhere on the internet.
-    pub async fn add(&self, account: &str, description: &str, url: &str) -> WebhookId {
+    pub async fn add_guarded(&self, account: &str, description: &str, url: &str) -> WebhookId {
         let token = "crm-live-7Qm2xV9bKc4TzR3f9a".to_owned().into();
         self.add_with(account, description, url, NewAuthentication::Bearer(token)).await
     }
@@ -73,7 +73,7 @@ impl World {
 
     /// Adds the webhook of most scenes.
     pub async fn crm(&self, account: &str) -> WebhookId {
-        self.add(account, "CRM sync", "https://hooks.acme-recruiting.com/talentlynk/transcripts").await
+        self.add_guarded(account, "CRM sync", "https://hooks.acme-recruiting.com/talentlynk/transcripts").await
     }
 
     /// Adds a webhook that has been in use for a day: most events were taken at once, two at the second attempt.
@@ -93,7 +93,7 @@ impl World {
 
     /// Adds a webhook whose last three deliveries failed for good.
     pub async fn failing(&self, account: &str) -> WebhookId {
-        let id = self.add(account, "Slack notifications", "https://relay.acme-recruiting.com/slack").await;
+        let id = self.add_guarded(account, "Slack notifications", "https://relay.acme-recruiting.com/slack").await;
         for number in (3..7).rev() {
             self.write(account, id, Attempt { minutes_ago: 60 + number * 31, ..Attempt::good(number) }).await;
         }
