@@ -166,7 +166,7 @@ async fn failed_deliveries_are_sent_again_one_or_all_under_the_same_webhook_id()
     page.says("1 delivery is queued again.").says("2 failed deliveries").says("redelivery 1");
     assert_eq!(visit.post(&redeliver, &[("delivery", delivery)]).await.says("no such delivery").status, 404);
     let page = visit.get(&format!("/webhooks/{id}/deliveries/{delivery}")).await;
-    in_order(&page, &["received it", event_id, delivery, "2 attempts", "Redelivery 1", "Success", "First delivery"]);
+    in_order(&page, &[delivery, "received it", event_id, "2 attempts", "Redelivery 1", "Success", "First delivery"]);
 
     let all = visit.post(&redeliver, &[("all", "true")]).await;
     assert_eq!(all.header("location"), Some(&*done.replace("=1", "=2")), "{all:?}");
