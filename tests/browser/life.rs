@@ -158,12 +158,12 @@ async fn events_wait_while_a_webhook_is_inactive_and_are_sent_or_discarded_when_
     page.sees("The events that waited were discarded.").await;
     let last = world.events("acme", 1).await;
     receiver.wait_for("/crm", 3, SOON).await;
-    let received = receiver.requests("/crm");
-    let mut received: Vec<_> = received.iter().map(|one| one.header("webhook-id").unwrap()).collect();
-    received[..2].sort_unstable();
+    let requests = receiver.requests("/crm");
+    let mut arrived: Vec<_> = requests.iter().map(|one| one.header("webhook-id").unwrap()).collect();
+    arrived[..2].sort_unstable();
     let mut expected = [&*sent[0], &*sent[1], &*last[0]];
     expected[..2].sort_unstable();
-    assert_eq!(received, expected);
+    assert_eq!(arrived, expected);
 
     // With nothing that waits, there is nothing to ask.
     page.click("switch", "Active: CRM sync").await;
