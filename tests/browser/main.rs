@@ -5,6 +5,9 @@
 //!   announce. [`chromium_works`] proves that it notices them.
 //! - [`life`] is the life of a webhook as the requirements tell it, [`states`] are its other states,
 //!   [`conflicts`], [`sessions`] and [`comforts`] the rest; [`customer`] has the steps of all.
+//! - [`embedded`] has it in a frame of another site.
+//! - [`hostile`] fills every field with text that would run, turn or break what is around.
+//! - [`keyboard`] uses it by keyboard, without motion, in forced colours and in themes.
 //! - [`pages`] looks at every page in every state.
 //! - [`world`] is an installation with a server, and [`platform`] a page of another site that embeds the portal.
 
@@ -16,6 +19,9 @@ mod chromium_works;
 mod comforts;
 mod conflicts;
 mod customer;
+mod embedded;
+mod hostile;
+mod keyboard;
 mod life;
 mod pages;
 mod platform;

@@ -189,7 +189,7 @@ impl Card {
             _ if !is_active => ("off", "Inactive"),
             (Some(_), ..) => ("bad", "Failing"),
             (None, Some(_), _) => ("warn", "Slow"),
-            (None, None, None) => ("off", "Not used yet"),
+            (None, None, None) => ("info", "Not used yet"),
             (None, None, Some(_)) => ("good", "Working"),
         }
     }

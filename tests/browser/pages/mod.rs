@@ -3,10 +3,8 @@
 mod scenes;
 mod seeds;
 
-use self::{
-    scenes::{GROUPS, Stage},
-    seeds::NOW,
-};
+use self::{scenes::GROUPS, seeds::NOW};
+pub use self::{scenes::Stage, seeds::Attempt};
 use crate::chromium::{Browser, Page, wants_screenshots};
 
 /// Gives a picture the times, ids and ports that it had the last time: the newest attempt is of 26 March 2026, 14:32.
@@ -48,7 +46,7 @@ const ZONE: &str = "Europe/Berlin";
 
 impl Page {
     /// Asserts that a scene looks right, and takes its screenshots if they are wanted.
-    async fn scene_looks_right(&self, scene: &str) {
+    pub async fn scene_looks_right(&self, scene: &str) {
         if wants_screenshots() {
             self.script(STEADY, vec![NOW.timestamp_millis().into(), ZONE.into()]).await;
         }

@@ -1,5 +1,7 @@
 //! The list of all pages and states, and how each comes about.
 
+use std::time::Duration;
+
 use lynkhook::webhooks::{Edit, NewAuthentication};
 use redis::AsyncCommands;
 use serde_json::json;
@@ -44,16 +46,22 @@ pub const GROUPS: [&[&str]; 3] = [
 /// An installation on a Redis of its own.
 pub struct Stage {
     redis: RedisServer,
-    receiver: Receiver,
-    world: World,
+    pub receiver: Receiver,
+    pub world: World,
 }
 
 impl Stage {
     pub async fn start() -> Self {
+        Self::with([]).await
+    }
+
+    /// A stage with more settings.
+    pub async fn with<const N: usize>(settings: [(&str, &str); N]) -> Self {
         let redis = RedisServer::start(AppendFsync::No);
         let receiver = Receiver::start().await;
-        let origins = [("LYNKHOOK_PORTAL__EMBED_ORIGINS", PLATFORM)];
-        let world = World::of(Installation::on(&redis, &receiver).await, origins).await;
+        let mut here = Installation::on(&redis, &receiver).await;
+        here.program = here.program.env("LYNKHOOK_PORTAL__EMBED_ORIGINS", PLATFORM);
+        let world = World::of(here, settings).await;
         Self { redis, receiver, world }
     }
 
@@ -139,7 +147,7 @@ impl Stage {
             "test-success" => ("/talentlynk/transcripts", Answer::StatusWithBody(200, "{\"received\":true}".into())),
             _ => ("/talentlynk/transcript", Answer::StatusWithBody(404, "{\"error\":\"no such route\"}".into())),
         };
-        self.receiver.plan(path, [answer]);
+        self.receiver.plan(path, [Answer::Delay(Duration::from_millis(80), answer.into())]);
         self.world.add_guarded(scene, "CRM sync", &self.receiver.url(path)).await;
         self.world.open(page, scene, "/webhooks").await;
         page.click("button", "Test: CRM sync").await;

@@ -115,6 +115,16 @@ impl World {
         assert!(self.here.store.log(&account_id(account), webhook, &entry).await.unwrap());
     }
 
+    /// Adds a log entry in which these members are replaced.
+    pub async fn write_with<const N: usize>(&self, webhook: WebhookId, attempt: Attempt, members: [(&str, Value); N]) {
+        let mut entry = serde_json::to_value(self.entry(webhook, attempt)).unwrap();
+        for (name, value) in members {
+            entry[name] = value;
+        }
+        let key = self.here.key(&format!("logs:{webhook}"));
+        let _: () = self.here.redis.clone().lpush(key, entry.to_string()).await.unwrap();
+    }
+
     fn entry(&self, webhook: WebhookId, attempt: Attempt) -> LogEntry {
         let time = *NOW - TimeDelta::minutes(attempt.minutes_ago);
         let is_success = attempt.http_status == 200;

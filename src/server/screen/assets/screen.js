@@ -19,6 +19,10 @@ const element = (name, attributes, ...children) => {
   return made;
 };
 
+const pageOf = ({ pathname, search }) => pathname + search;
+// The page of the address bar that is shown.
+let shown = pageOf(location);
+
 const tokenOf = (page) => page.querySelector("meta[name=form-token]")?.content;
 
 // Gives all forms the token of the present session.
@@ -103,6 +107,7 @@ const submit = async (form, button) => {
     }
     const page = parse(await answer.text());
     if (answer.redirected) history.pushState(null, "", answer.url);
+    shown = pageOf(location);
     show(page, form);
   } catch {
     tell(form, `The server could not be reached.${kept(form)} Try again in a moment.`);
@@ -134,7 +139,8 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   if (!("sent" in form.dataset)) submit(form, event.submitter);
 });
-addEventListener("popstate", () => location.reload());
+// A link within the page changes the fragment only; everything typed stays.
+addEventListener("popstate", () => pageOf(location) !== shown && location.reload());
 
 // Judging a field when it is left
 

@@ -258,7 +258,7 @@ fn choices(app: &Shared, typed: &Typed) -> Vec<Choice> {
         shown: line(&name),
         is_chosen: typed.events.contains(&name),
         name,
-        description,
+        description: line(&description),
     };
     offered.chain(others).map(choice).collect()
 }
