@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     chromium::{Browser, Page, Theme},
-    pages::Attempt,
+    pages::{Attempt, ZONE},
     platform::{LINK, Platform},
     site::Site,
     support::*,
@@ -218,7 +218,10 @@ async fn the_list_in_a_frame_looks_right() {
     let platform = Platform::start(&Receiver::start().await, "acme", json!({})).await;
     let id = platform.world.busy_crm("acme").await;
     platform.world.write("acme", id, Attempt { minutes_ago: 1, ..Attempt::good(50) }).await;
-    let page = platform.open().await;
+    let page = Browser::without_third_party_cookies().start().await;
+    page.set_time_zone(ZONE).await;
+    page.goto(&platform.settings()).await;
+    page.enter_frame(FRAME).await;
     page.find("article", "CRM sync Working").await;
     page.scene_looks_right("list-embedded").await;
     for theme in Theme::ALL {

@@ -14,9 +14,9 @@ const ZOOMED: u32 = 640;
 /// Below it, the browser behaves as a phone's: it heeds `<meta name=viewport>` and has no room for scroll bars.
 const PHONE_BELOW: u32 = 600;
 /// The folder of the screenshots that are committed. They are taken with `LYNKHOOK_SCREENSHOTS=1`.
-const SCREENSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/screenshots");
+pub const SCREENSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/screenshots");
 /// The part of a long page that its screenshot has, in pixels from the top.
-const HEIGHT_MAX: u32 = 1500;
+const HEIGHT_MAX: u32 = 1200;
 /// The colours of a screenshot: text stays sharp, and all screenshots together small.
 const COLOURS: u32 = 16;
 /// Answers an image (PNG) of at most 16 colours, with half a byte for each pixel. The next colour of the palette is always

@@ -18,7 +18,7 @@ use thirtyfour::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub use looks::{Theme, WIDTHS, wants_screenshots};
+pub use looks::{SCREENSHOTS, Theme, WIDTHS, wants_screenshots};
 
 use driver::Driver;
 use faults::Reports;

@@ -5,7 +5,7 @@ mod seeds;
 
 use self::{scenes::GROUPS, seeds::NOW};
 pub use self::{scenes::Stage, seeds::Attempt};
-use crate::chromium::{Browser, Page, wants_screenshots};
+use crate::chromium::{Browser, Page, SCREENSHOTS, wants_screenshots};
 
 /// Gives a picture the times, ids and ports that it had the last time: the newest attempt is of 26 March 2026, 14:32.
 const STEADY: &str = r"
@@ -30,7 +30,7 @@ const STEADY: &str = r"
     const ids = [];
     const id = found => {
         if (!ids.includes(found)) ids.push(found);
-        return `wh_01a2b3c4d5e6f708192a3b4c5d6e7f8${ids.indexOf(found) % 10}`;
+        return `wh_01a2b3c4-d5e6-7f80-9123-a4b5c6d7e8f${ids.indexOf(found)}`;
     };
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (texts.nextNode()) {
@@ -38,11 +38,11 @@ const STEADY: &str = r"
         text.data = text.data
             .replace(/(localhost|hooks\.test):\d+/g, 'hooks.acme-recruiting.com')
             .replace(/date: .* GMT/g, 'date: Thu, 26 Mar 2026 14:32:00 GMT')
-            .replace(/wh_[0-9a-z]+/g, id);
+            .replace(/wh_[0-9a-f-]+/g, id);
     }
 ";
 /// The reader's time zone.
-const ZONE: &str = "Europe/Berlin";
+pub const ZONE: &str = "Europe/Berlin";
 
 impl Page {
     /// Asserts that a scene looks right, and takes its screenshots if they are wanted.
@@ -78,4 +78,11 @@ async fn forms_and_questions_look_right_in_each_state() {
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_deliveries_events_and_refusals_look_right_in_each_state() {
     look_right(2).await;
+}
+
+#[test]
+fn all_screenshots_together_are_small() {
+    let Ok(entries) = std::fs::read_dir(SCREENSHOTS) else { return };
+    let bytes: u64 = entries.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes <= 3 << 20, "the screenshots have {bytes} bytes");
 }

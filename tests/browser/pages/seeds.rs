@@ -148,7 +148,7 @@ impl World {
         let delivery = first(account, webhook, &event(number)).next_attempt().next_attempt();
         let entry = Attempt { minutes_ago: number, number: 3, last: true, ..Attempt::failed(number, 404) };
         let log = self.entry(webhook, entry).to_json();
-        let fields = [("delivery", text(&delivery, TRANSCRIPT)), ("log", log)];
+        let fields = [("delivery", text(&delivery, &envelope())), ("log", log)];
         self.keep("failed", webhook, number, &fields).await;
     }
 
@@ -156,7 +156,7 @@ impl World {
     pub async fn hold(&self, account: &str, webhook: WebhookId, count: i64) {
         for number in (0..count).rev() {
             let delivery = first(account, webhook, &event(number));
-            self.keep("held", webhook, number * 180 / count, &[("delivery", text(&delivery, TRANSCRIPT))]).await;
+            self.keep("held", webhook, number * 180 / count, &[("delivery", text(&delivery, &envelope()))]).await;
         }
     }
 
@@ -171,6 +171,12 @@ impl World {
         let path = format!("/v1/accounts/{account}/portal-sessions");
         assert_eq!(self.api(Method::DELETE, &path, None).await.0, 200);
     }
+}
+
+/// An envelope with a member a line.
+fn envelope() -> String {
+    let envelope: Value = serde_json::from_str(TRANSCRIPT).unwrap();
+    serde_json::to_string_pretty(&envelope).unwrap()
 }
 
 /// The id of an event.
