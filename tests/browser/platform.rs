@@ -8,7 +8,7 @@ use std::sync::{
 use serde_json::{Value, json};
 
 use crate::{
-    site::{Reply, Site, answer, page},
+    site::{Reply, Site, answer},
     support::*,
     world::{Backend, World},
 };
@@ -73,7 +73,12 @@ impl Platform {
 /// The platform's own page, as README tells the platform's developers to write it.
 fn settings(backend: &Backend) -> Reply {
     let script = backend.address("/embed.js");
-    page(&format!("{STYLE}<script src='{script}'></script><lynkhook-webhooks link='{LINK}'></lynkhook-webhooks>"))
+    let html = format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
+         <title>Settings</title>{STYLE}<main><h1>Settings</h1><script src='{script}'></script>\
+         <lynkhook-webhooks link='{LINK}'></lynkhook-webhooks></main></html>"
+    );
+    answer(200, "text/html", &html, &[])
 }
 
 async fn link(backend: &Backend, account: &str, origin: &str, more: &Value) -> Reply {
