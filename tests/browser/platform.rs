@@ -38,15 +38,15 @@ impl Platform {
         let backend: Arc<OnceLock<Backend>> = Arc::default();
         let (asks, account) = (Arc::clone(&backend), account.to_owned());
         let (refuses, gate) = (Arc::<AtomicBool>::default(), Arc::<tokio::sync::Mutex<()>>::default());
-        let (refused, held) = (Arc::clone(&refuses), Arc::clone(&gate));
+        let (is_closed, held) = (Arc::clone(&refuses), Arc::clone(&gate));
         let site = Site::start(move |asked| {
             let (asks, account, more) = (Arc::clone(&asks), account.clone(), more.clone());
-            let (refused, held) = (Arc::clone(&refused), Arc::clone(&held));
+            let (is_closed, held) = (Arc::clone(&is_closed), Arc::clone(&held));
             async move {
                 let backend = asks.get().expect("the server has started");
                 match (asked.method.as_str(), asked.path.as_str()) {
                     ("GET", SETTINGS) => settings(backend),
-                    ("POST", LINK) if refused.load(Ordering::SeqCst) => answer(503, "text/plain", "", &[]),
+                    ("POST", LINK) if is_closed.load(Ordering::SeqCst) => answer(503, "text/plain", "", &[]),
                     ("POST", LINK) => {
                         let _open = held.lock().await;
                         let origin = format!("http://{}", asked.headers["host"].to_str().unwrap());

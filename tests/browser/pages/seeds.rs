@@ -111,13 +111,13 @@ impl World {
 
     /// Adds a log entry.
     pub async fn write(&self, account: &str, webhook: WebhookId, attempt: Attempt) {
-        let entry = self.entry(webhook, attempt);
+        let entry = entry(webhook, &attempt);
         assert!(self.here.store.log(&account_id(account), webhook, &entry).await.unwrap());
     }
 
     /// Adds a log entry in which these members are replaced.
     pub async fn write_with<const N: usize>(&self, webhook: WebhookId, attempt: Attempt, members: [(&str, Value); N]) {
-        let mut entry = serde_json::to_value(self.entry(webhook, attempt)).unwrap();
+        let mut entry = serde_json::to_value(entry(webhook, &attempt)).unwrap();
         for (name, value) in members {
             entry[name] = value;
         }
@@ -125,29 +125,11 @@ impl World {
         let _: () = self.here.redis.clone().lpush(key, entry.to_string()).await.unwrap();
     }
 
-    fn entry(&self, webhook: WebhookId, attempt: Attempt) -> LogEntry {
-        let time = *NOW - TimeDelta::minutes(attempt.minutes_ago);
-        let is_success = attempt.http_status == 200;
-        let error = match attempt.http_status {
-            200 => None,
-            404 => Some("HTTP 404 Not Found"),
-            _ => Some("HTTP 503 Service Unavailable"),
-        };
-        serde_json::from_value(json!({
-            "status": if is_success { "success" } else { "failed" }, "event": "transcript.created",
-            "httpStatus": attempt.http_status, "attempt": attempt.number, "durationMs": attempt.duration_ms,
-            "error": error, "identifiers": {"messageId": attempt.message}, "final": attempt.last,
-            "deliveryId": format!("{}.{webhook}", attempt.event),
-            "time": time.to_rfc3339_opts(SecondsFormat::Millis, true),
-        }))
-        .unwrap()
-    }
-
     /// Adds a delivery that failed for good.
     pub async fn fail(&self, account: &str, webhook: WebhookId, number: i64) {
         let delivery = first(account, webhook, &event(number)).next_attempt().next_attempt();
-        let entry = Attempt { minutes_ago: number, number: 3, last: true, ..Attempt::failed(number, 404) };
-        let log = self.entry(webhook, entry).to_json();
+        let failed = Attempt { minutes_ago: number, number: 3, last: true, ..Attempt::failed(number, 404) };
+        let log = entry(webhook, &failed).to_json();
         let fields = [("delivery", text(&delivery, &envelope())), ("log", log)];
         self.keep("failed", webhook, number, &fields).await;
     }
@@ -171,6 +153,25 @@ impl World {
         let path = format!("/v1/accounts/{account}/portal-sessions");
         assert_eq!(self.api(Method::DELETE, &path, None).await.0, 200);
     }
+}
+
+/// An attempt as the log has it.
+fn entry(webhook: WebhookId, attempt: &Attempt) -> LogEntry {
+    let time = *NOW - TimeDelta::minutes(attempt.minutes_ago);
+    let is_success = attempt.http_status == 200;
+    let error = match attempt.http_status {
+        200 => None,
+        404 => Some("HTTP 404 Not Found"),
+        _ => Some("HTTP 503 Service Unavailable"),
+    };
+    serde_json::from_value(json!({
+        "status": if is_success { "success" } else { "failed" }, "event": "transcript.created",
+        "httpStatus": attempt.http_status, "attempt": attempt.number, "durationMs": attempt.duration_ms,
+        "error": error, "identifiers": {"messageId": attempt.message}, "final": attempt.last,
+        "deliveryId": format!("{}.{webhook}", attempt.event),
+        "time": time.to_rfc3339_opts(SecondsFormat::Millis, true),
+    }))
+    .unwrap()
 }
 
 /// An envelope with a member a line.
