@@ -32,7 +32,14 @@ mod screen;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, middleware::from_fn_with_state, response::Response};
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    middleware::from_fn_with_state,
+    response::{IntoResponse, Response},
+};
+use http::Uri;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -241,11 +248,16 @@ fn document() -> OpenApi {
 /// Puts around a router what every request passes.
 fn layered(router: Router<Shared>, app: &Shared) -> Router {
     router
-        .fallback(async || Problem::not_found())
+        .fallback(nothing)
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(CatchPanicLayer::custom(outer::panicked))
         .layer(from_fn_with_state(app.clone(), outer::outer))
         .with_state(app.clone())
+}
+
+/// The answer where nothing is: a page for people, a problem for programs.
+async fn nothing(State(app): State<Shared>, uri: Uri) -> Response {
+    if uri.path().starts_with("/accounts/") { screen::nothing(&app) } else { Problem::not_found().into_response() }
 }
 
 /// A function that answers with a router.

@@ -103,7 +103,7 @@ async fn without_link(
     if let Some(grant) = spent {
         return Ok(refused(Notice::LINK_SPENT, look(app, account, grant)));
     }
-    let plain = Arc::new(Look::plain(app, Presented::frame(presented.as_ref(), app)));
+    let plain = Arc::new(Look::plain(app, Presented::frame(presented.as_ref(), app, &head.headers)));
     Ok(match app.rates.take_entry(client::address(&app.trusted_proxies, &head.extensions, &head.headers)) {
         Ok(()) => refused(Notice::LINK_SPENT, plain),
         Err(_) => refused(Notice::TOO_MANY_LINKS, plain),

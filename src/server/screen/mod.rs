@@ -38,7 +38,7 @@ use axum::{
     routing::{get, post},
 };
 
-pub(super) use self::assets::Assets;
+pub(super) use self::{assets::Assets, notice::nothing};
 use super::Shared;
 
 /// All routes of the screen.

@@ -141,6 +141,16 @@ impl Notice {
         }
     }
 
+    /// Its page. `asked` is the address to open again.
+    fn shown(&self, look: &Look, asked: &str) -> Response {
+        let status = StatusCode::from_u16(self.status).expect("a constant status");
+        let mut response = page(status, &Shown { look, way: self.way(look, asked), notice: self });
+        if let Some(seconds) = &self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.clone());
+        }
+        response
+    }
+
     fn way(&self, look: &Look, asked: &str) -> Option<(String, String)> {
         let back = look.back.clone();
         match self.way {
@@ -216,6 +226,14 @@ impl From<WebhooksError> for Notice {
     }
 }
 
+/// The page of an address below the accounts at which nothing is.
+pub(in crate::server) fn nothing(app: &Shared) -> Response {
+    let look = Look::plain(app, None);
+    let mut response = Notice::NOT_FOUND.shown(&look, "");
+    guard(&mut response, None);
+    response
+}
+
 /// Gives a notice its page, and every page its headers. A script that asks for JSON gets a problem as JSON.
 pub(super) async fn as_page(State(app): State<Shared>, request: Request, next: Next) -> Response {
     // A form that failed is not sent again by a link: its page is opened again.
@@ -238,11 +256,7 @@ pub(super) async fn as_page(State(app): State<Shared>, request: Request, next: N
         None => response.extensions_mut().remove::<Problem>().map(Notice::from),
     };
     if let Some(notice) = notice {
-        let status = StatusCode::from_u16(notice.status).expect("a constant status");
-        response = page(status, &Shown { look: &look, way: notice.way(&look, &asked), notice: &notice });
-        if let Some(seconds) = &notice.retry_after {
-            response.headers_mut().insert(RETRY_AFTER, seconds.clone());
-        }
+        response = notice.shown(&look, &asked);
     }
     guard(&mut response, look.frame.as_ref());
     response

@@ -56,7 +56,7 @@ pub(super) async fn admit(State(app): State<Shared>, request: Request, next: Nex
         Some(presented) => app.portal.session(&account, &presented.token).await,
         None => Ok(None),
     };
-    let frame = Presented::frame(presented.as_ref(), &app);
+    let frame = Presented::frame(presented.as_ref(), &app, &parts.headers);
     let refused = |notice: Notice| {
         let mut response = notice.into_response();
         response.extensions_mut().insert(Arc::new(Look::plain(&app, frame)));
@@ -118,11 +118,12 @@ impl Presented {
 
     /// The origin that may show a page that belongs to no session: the one that showed the session, if the settings
     /// still allow it, or the only one that they allow.
-    pub(super) fn frame(presented: Option<&Self>, app: &Shared) -> Option<WebOrigin> {
+    pub(super) fn frame(presented: Option<&Self>, app: &Shared, headers: &HeaderMap) -> Option<WebOrigin> {
         let allowed = app.portal.embed_origins();
+        let is_in_frame = headers.get("sec-fetch-dest").is_some_and(|dest| dest == "iframe");
         match (presented.and_then(|presented| presented.frame.as_ref()), allowed) {
             (Some(origin), _) => allowed.iter().find(|allowed| allowed.as_str() == origin).cloned(),
-            (None, [only]) => Some(only.clone()),
+            (None, [only]) if is_in_frame => Some(only.clone()),
             (None, _) => None,
         }
     }

@@ -64,8 +64,8 @@ async fn a_demonstration_prints_a_link_to_the_screen_with_its_webhooks_and_the_w
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let process = dev(folder.path(), &[]);
-    let line = process.wait_for_line("screen     http://").await;
-    let link = line.split_whitespace().find(|word| word.contains("/accounts/acme/enter?link=")).unwrap().to_owned();
+    let printed = process.wait_for_line("screen     http://").await;
+    let link = printed.split_whitespace().find(|word| word.contains("/accounts/acme/enter?link=")).unwrap().to_owned();
     let asked = client.get(&link).send().await.unwrap();
     assert_eq!(asked.status(), 200);
     assert!(asked.text().await.unwrap().contains("Open webhooks"));

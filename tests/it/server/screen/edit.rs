@@ -114,6 +114,9 @@ async fn a_webhook_is_added_and_the_list_offers_its_test() {
     assert_eq!(saved["active"], false);
 }
 
+/// The field of a fault, its text, and the changes of the form that lead to it.
+type Row<'a> = (&'a str, &'a str, Vec<(&'a str, &'a [&'a str])>);
+
 #[tokio::test]
 async fn each_fault_stands_beside_its_field_and_in_the_summary_and_what_was_typed_stays() {
     let (api, visit) = screen().await;
@@ -121,7 +124,7 @@ async fn each_fault_stands_beside_its_field_and_in_the_summary_and_what_was_type
     let before = one(&api, &id).await;
     let long = "x".repeat(5000);
     let long = [&*long];
-    let rows: [(&str, &str, Vec<(&str, &[&str])>); 8] = [
+    let rows: [Row<'_>; 8] = [
         ("url", "The URL must begin with https://", vec![("url", &["http://hooks.test/<&\""])]),
         ("event", "A webhook needs at least one event type", vec![("event", &[])]),
         ("event", "This event type is not in the catalogue", vec![("event", &["transcript.create"])]),

@@ -85,3 +85,21 @@ async fn the_page_of_a_used_link_has_the_links_look_and_leads_back_to_the_platfo
     assert_eq!(unknown.says("This link was used or has expired").status, 410, "used links did not count");
     assert!(!unknown.html.contains("Hirely") && !unknown.html.contains("/settings"), "{}", unknown.html);
 }
+
+#[tokio::test]
+async fn a_page_without_a_session_is_framed_only_in_a_frame_and_an_unknown_address_has_a_page() {
+    let receiver = Receiver::start().await;
+    let api = serve_screen(&receiver).await;
+    let visit = Visit::stranger(&api, "acme");
+    for (dest, ancestors) in [("iframe", PLATFORM), ("document", "'none'")] {
+        let page = visit.send(Method::GET, "/accounts/acme/webhooks", &[("sec-fetch-dest", dest)], None).await;
+        assert_eq!(page.says("Your session has ended").status, 401);
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.contains(&format!("frame-ancestors {ancestors};")), "{dest}: {policy}");
+    }
+    for path in ["/accounts/acme/nothing", "/accounts/acme", "/accounts/"] {
+        let page = visit.send(Method::GET, path, &[], None).await;
+        assert_eq!(page.says("There is no such page").status, 404);
+        assert!(page.header("content-security-policy").is_some());
+    }
+}

@@ -10,7 +10,7 @@ use super::support::*;
 use crate::{server::support::Api, support::*};
 
 /// An entry of a log, some seconds ago.
-fn entry(delivery: &str, attempt: u8, seconds_ago: i64, more: Value) -> Value {
+fn entry(delivery: &str, attempt: u8, seconds_ago: i64, more: &Value) -> Value {
     let time = (Utc::now() - Duration::seconds(seconds_ago)).to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let mut entry = json!({
         "status": "failed", "event": "transcript.created", "httpStatus": 503, "attempt": attempt, "durationMs": 121,
@@ -54,11 +54,11 @@ async fn the_log_has_the_columns_of_the_guide_and_a_group_for_each_delivery_newe
     let (one, other) = (format!("evt_1-a.{id}"), format!("evt_2.{id}"));
     let network = json!({"httpStatus": "Network Error", "error": "timed out after 10 s while connecting"});
     let entries = [
-        entry(&one, 3, 10, json!({"final": true})),
-        entry(&other, 1, 12, success()),
-        entry(&one, 2, 14, network),
-        entry(&one, 1, 16, json!({})),
-        entry(&one, 1, 90, json!({"redelivery": 1, "event": "webhook.test", "identifiers": {}})),
+        entry(&one, 3, 10, &json!({"final": true})),
+        entry(&other, 1, 12, &success()),
+        entry(&one, 2, 14, &network),
+        entry(&one, 1, 16, &json!({})),
+        entry(&one, 1, 90, &json!({"redelivery": 1, "event": "webhook.test", "identifiers": {}})),
     ];
     write_log(&api, &id, &entries).await;
     let page = visit.get(&path).await;
@@ -97,7 +97,7 @@ async fn a_filter_chooses_attempts_and_stays_in_its_fields() {
     let visit = Visit::manager(&api, "acme").await;
     let [one, two, three] = ["one", "two", "three"].map(|event| format!("{event}.{id}"));
     let test = json!({"event": "webhook.test", "identifiers": {"n": 12, "messageId": "x=1 & \"y\""}});
-    let entries = [entry(&one, 1, 1, success()), entry(&two, 1, 2, json!({})), entry(&three, 1, 3, test)];
+    let entries = [entry(&one, 1, 1, &success()), entry(&two, 1, 2, &json!({})), entry(&three, 1, 3, &test)];
     write_log(&api, &id, &entries).await;
     let path = format!("/webhooks/{id}/logs");
     for (query, chosen) in [
@@ -224,7 +224,7 @@ async fn a_reader_sees_no_button_that_sends_and_no_page_of_another_account() {
         api.here.fail(webhook, &format!("{number}-0"), &format!("e{number}"), TRANSCRIPT).await;
     }
     let delivery = format!("e1.{id}");
-    write_log(&api, &id, &[entry(&delivery, 3, 1, json!({"final": true}))]).await;
+    write_log(&api, &id, &[entry(&delivery, 3, 1, &json!({"final": true}))]).await;
     let pages =
         ["logs", "held", "failed", &*format!("deliveries/{delivery}")].map(|page| format!("/webhooks/{id}/{page}"));
     let reader = Visit::with(&api, "acme", &json!({"access": "read"})).await;
@@ -260,7 +260,7 @@ async fn texts_of_strangers_are_text_and_their_unseen_characters_are_seen() {
     let hostile = "<script>alert(1)</script>\u{202e}\"'&\u{0}\n";
     let delivery = format!("e1.{id}");
     let more = json!({"event": hostile, "error": hostile, "identifiers": {hostile: hostile}});
-    write_log(&api, &id, &[entry(&delivery, 1, 1, more)]).await;
+    write_log(&api, &id, &[entry(&delivery, 1, 1, &more)]).await;
     for path in ["logs", &format!("deliveries/{delivery}")] {
         let page = visit.get(&format!("/webhooks/{id}/{path}")).await;
         page.says("<script>alert(1)</script>⟨U+202E⟩\"'&␀␊");
@@ -279,7 +279,7 @@ async fn the_log_of_a_webhook_that_cannot_be_read_is_shown_without_buttons() {
     let visit = Visit::manager(&api, "acme").await;
     let delivery = format!("e1.{id}");
     api.here.fail(id.parse().unwrap(), "1-0", "e1", TRANSCRIPT).await;
-    write_log(&api, &id, &[entry(&delivery, 3, 1, json!({"final": true}))]).await;
+    write_log(&api, &id, &[entry(&delivery, 3, 1, &json!({"final": true}))]).await;
     let _: () = api.here.redis.clone().hset(api.here.key("webhooks:acme"), &id, "rubbish").await.unwrap();
     for path in ["logs", &format!("deliveries/{delivery}")] {
         let page = visit.get(&format!("/webhooks/{id}/{path}")).await;

@@ -69,7 +69,7 @@ impl Visit {
         let (path, token) = link.split_once("?link=").unwrap();
         let page = self.send(Method::POST, path, &[("origin", PUBLIC)], Some(&[("link", token)])).await;
         if let Some(cookie) = page.header("set-cookie") {
-            self.cookie = cookie.split(';').next().unwrap().to_owned();
+            cookie.split(';').next().unwrap().clone_into(&mut self.cookie);
         }
         page
     }

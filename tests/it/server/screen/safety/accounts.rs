@@ -73,7 +73,7 @@ async fn a_session_opens_no_page_and_no_form_of_another_account() {
         let request = revision.into_iter().fold(request, |request, revision| request.header("if-match", revision));
         world.api.send(request).await.problem(404, "no-such-webhook");
     }
-    let before = BTreeMap::from_iter(before.into_iter().filter(|(name, _)| !name.ends_with(":apikeys")));
+    let before: BTreeMap<_, _> = before.into_iter().filter(|(name, _)| !name.ends_with(":apikeys")).collect();
     // The session under the name of the other account's cookie.
     let (name, _) = acme.cookie.split_once('=').unwrap();
     let (_, value) = globex.cookie.split_once('=').unwrap();

@@ -66,7 +66,7 @@ impl Parsed {
     pub(super) fn text(&self) -> String {
         let attributes = self.elements.iter().flat_map(|(_, attributes)| attributes);
         let seen = attributes.filter(|(name, _)| SEEN.contains(&&**name)).map(|(_, text)| text);
-        self.texts.iter().chain(seen).map(|text| format!("{text}\n")).collect()
+        self.texts.iter().chain(seen).flat_map(|text| [text, "\n"]).collect()
     }
 }
 

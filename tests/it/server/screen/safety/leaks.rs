@@ -16,6 +16,34 @@ use crate::{
     support::*,
 };
 
+/// Fields of all forms, with secrets in the right and in wrong ones.
+const TYPED: [(&str, &str); 10] = [
+    ("event", "transcript.created"),
+    ("authentication", "header"),
+    ("token", TOKEN),
+    ("header_name", "Cookie"),
+    ("header_value", VALUE),
+    ("revision", "1"),
+    ("left", "token"),
+    ("active", "true"),
+    ("to", VALUE),
+    ("delivery", "f2.x"),
+];
+
+/// Webhooks whose URLs and authentication are secret. Answers their ids.
+async fn with_secrets(api: &Api, receiver: &Receiver) -> Vec<String> {
+    let url = receiver.url(&format!("{CAPABILITY}?key={QUERY}"));
+    let mut ids = Vec::new();
+    for authentication in
+        [json!({"type": "bearer", "token": TOKEN}), json!({"type": "header", "name": "X-Key", "value": VALUE})]
+    {
+        let webhook = json!({"url": url, "authentication": authentication});
+        let added = api.post("/v1/accounts/acme/webhooks", &webhook).await;
+        ids.push(added.json["id"].as_str().unwrap().to_owned());
+    }
+    ids
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_on_a_page_or_in_the_servers_log_at_its_loudest() {
     let receiver = Receiver::start().await;
@@ -30,15 +58,7 @@ async fn no_secret_is_on_a_page_or_in_the_servers_log_at_its_loudest() {
         ("LYNKHOOK_LOG__FILTER", LOUDEST),
     ];
     let api = Api::of(Installation::new(&receiver).await, settings).await;
-    let url = receiver.url(&format!("{CAPABILITY}?key={QUERY}"));
-    let mut ids = Vec::new();
-    for authentication in
-        [json!({"type": "bearer", "token": TOKEN}), json!({"type": "header", "name": "X-Key", "value": VALUE})]
-    {
-        let added =
-            api.post("/v1/accounts/acme/webhooks", &json!({"url": url, "authentication": authentication})).await;
-        ids.push(added.json["id"].as_str().unwrap().to_owned());
-    }
+    let ids = with_secrets(&api, &receiver).await;
     let stored: Vec<String> = api.here.redis.clone().hvals(api.here.key("webhooks:acme")).await.unwrap();
     let sealed: Vec<String> = stored.iter().map(|json| sealed(json)).collect();
 
@@ -66,21 +86,9 @@ async fn no_secret_is_on_a_page_or_in_the_servers_log_at_its_loudest() {
                 take(visit.get(&path).await);
             }
             if route.is_form && !path.ends_with("/delete") {
-                // Secrets that were typed beside faults, in the right and in the wrong fields.
+                // Beside a fault, and without one.
                 for url in ["http://faulty.example/", "https://example.com/"] {
-                    let fields = [
-                        ("url", url),
-                        ("event", "transcript.created"),
-                        ("authentication", "header"),
-                        ("token", TOKEN),
-                        ("header_name", "Cookie"),
-                        ("header_value", VALUE),
-                        ("revision", "1"),
-                        ("left", "token"),
-                        ("active", "true"),
-                        ("to", VALUE),
-                        ("delivery", "f2.x"),
-                    ];
+                    let fields: Vec<_> = TYPED.into_iter().chain([("url", url)]).collect();
                     take(visit.post(&path, &fields).await);
                 }
             }
