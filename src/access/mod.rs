@@ -18,7 +18,7 @@ pub use self::{
     authenticate::{Caller, Denied},
     error::{AccessError, InputFault, Refusal},
     keys::{Added, ApiKeys, KeyView, NewKey},
-    portal::{Link, LinkNow, NewLink, NewTheme, Portal, Session, SessionView, WhichSession},
+    portal::{Link, LinkNow, NewLink, NewTheme, Portal, SESSION_LIFE, Session, SessionView, WhichSession},
     refusals::{Cause, RefusalCounts},
 };
 use crate::domain::token::{TOKEN_BYTES, Token};

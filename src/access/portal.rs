@@ -28,7 +28,7 @@ use crate::{
 /// The life of a link.
 const LINK_LIFE: Duration = Duration::from_secs(5 * 60);
 /// The life of a session.
-const SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
+pub const SESSION_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 /// The characters of a token's hash by which people name a session.
 const ID_CHARS: usize = 12;
 

@@ -78,26 +78,19 @@ fn cut_off(form: &str, text: &str) -> usize {
 fn written(secret: &str) -> impl Iterator<Item = Zeroizing<String>> {
     let json = serde_json::to_string(secret).unwrap_or_default();
     let json = json.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned();
-    let percent = |hex: fn(u8) -> String| {
-        let byte =
-            |b: u8| if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { char::from(b).into() } else { hex(b) };
+    let percent = |plain: &[u8], hex: fn(u8) -> String| {
+        let byte = |b: u8| if b.is_ascii_alphanumeric() || plain.contains(&b) { char::from(b).into() } else { hex(b) };
         secret.bytes().map(byte).collect::<String>()
     };
-    let (upper, lower) = (percent(|b| format!("%{b:02X}")), percent(|b| format!("%{b:02x}")));
+    // Languages differ in what they leave plain: all, those of URLs, JavaScript and form encoders, Python.
+    let plain: [&[u8]; 4] = [b"-._~", b"-._~!*'()", b"-._*", b"-._~/"];
+    let percents =
+        plain.map(|plain| [percent(plain, |b| format!("%{b:02X}")), percent(plain, |b| format!("%{b:02x}"))]);
+    let plus = percents.each_ref().map(|[upper, _]| upper.replace("%20", "+"));
     let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let quoted = html.replace('"', "&quot;").replace('\'', "&#39;");
-    let forms = [
-        secret.to_owned(),
-        secret.to_ascii_lowercase(),
-        json.replace('/', "\\/"),
-        json,
-        upper.replace("%20", "+"),
-        upper,
-        lower,
-        html,
-        quoted,
-    ];
-    forms.into_iter().map(Zeroizing::new).chain(encoded(secret))
+    let forms = [secret.to_owned(), secret.to_ascii_lowercase(), json.replace('/', "\\/"), json, html, quoted];
+    forms.into_iter().chain(plus).chain(percents.into_iter().flatten()).map(Zeroizing::new).chain(encoded(secret))
 }
 
 /// The Base64 of a text, without the signs that fill it up: alone, and inside another text, where its first and last sign
@@ -149,6 +142,7 @@ mod tests {
             r#"S3cret\/with\"quotes&more"#.to_owned(),
             "S3cret%2Fwith%22quotes%26more".to_owned(),
             "S3cret%2fwith%22quotes%26more".to_owned(),
+            "S3cret/with%22quotes%26more".to_owned(),
             "S3cret/with&quot;quotes&amp;more".to_owned(),
             base64(TOKEN),
             BASE64_URL_SAFE_NO_PAD.encode(TOKEN),

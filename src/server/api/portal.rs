@@ -82,6 +82,9 @@ pub(super) async fn new_link(
         theme: theme(&mut fields),
     };
     let mut faults = with_judged(fields.end(), &app.portal.judge_link(&caller, new.clone()));
+    if matches!(account.as_str(), "." | "..") {
+        faults.push(Fault::at("", "browsers cannot reach the pages of an account named `.` or `..`"));
+    }
     let Some(public_url) = &app.settings.public_url else {
         let detail =
             "portal links need the setting `server.public_url`, the address at which browsers reach this server";

@@ -19,7 +19,7 @@ use super::{
     visitor::{Presented, account, new_cookie},
 };
 use crate::{
-    access::LinkNow,
+    access::{LinkNow, Session, WhichSession},
     domain::{account::AccountId, portal::Grant},
     server::{Shared, client},
 };
@@ -75,10 +75,22 @@ pub(super) async fn enter(State(app): State<Shared>, stranger: Stranger, request
         };
         return without_link(&app, &stranger, spent.as_ref()).await;
     };
+    end_replaced(&app, &stranger, &session).await?;
     let mut response = to_list(&app, account, &session.grant);
     let cookie = HeaderValue::from_str(&new_cookie(account, &session, &token)).expect("a cookie is plain");
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
+}
+
+/// Ends the session whose cookie the new one replaces. Otherwise people who enter often would use up the number of
+/// sessions that the account may have, and end those of their colleagues.
+async fn end_replaced(app: &Shared, Stranger { account, head }: &Stranger, new: &Session) -> Result<(), Notice> {
+    let mut replaced = Presented::all(&head.headers, account);
+    replaced.retain(|cookie| cookie.is_framed() == new.grant.embed.is_some());
+    if let Some((old, _)) = Presented::session(&replaced, app, account).await? {
+        app.portal.end(account, WhichSession::One(old.id)).await?;
+    }
+    Ok(())
 }
 
 /// The answer if there is no such link now; `spent` is the grant of a link that is still known. Its page has the look of
@@ -88,10 +100,8 @@ async fn without_link(
     Stranger { account, head }: &Stranger,
     spent: Option<&Grant>,
 ) -> Result<Response, Notice> {
-    let presented = Presented::of(&head.headers, account);
-    if let Some(presented) = &presented
-        && let Some(session) = app.portal.session(account, &presented.token).await?
-    {
+    let presented = Presented::all(&head.headers, account);
+    if let Some((session, _)) = Presented::session(&presented, app, account).await? {
         return Ok(to_list(app, account, &session.grant));
     }
     let refused = |notice: Notice, look| {
@@ -103,7 +113,7 @@ async fn without_link(
     if let Some(grant) = spent {
         return Ok(refused(Notice::LINK_SPENT, look(app, account, grant)));
     }
-    let plain = Arc::new(Look::plain(app, Presented::frame(presented.as_ref(), app, &head.headers)));
+    let plain = Arc::new(Look::plain(app, Presented::frame(&presented, app, &head.headers)));
     Ok(match app.rates.take_entry(client::address(&app.trusted_proxies, &head.extensions, &head.headers)) {
         Ok(()) => refused(Notice::LINK_SPENT, plain),
         Err(_) => refused(Notice::TOO_MANY_LINKS, plain),

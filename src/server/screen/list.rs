@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     domain::{
+        event::TEST_EVENT,
         log_entry::{LogEntry, Status},
         webhook::WebhookId,
     },
@@ -69,8 +70,10 @@ struct Settings {
     is_active: bool,
 }
 
-/// The last delivery failed for good.
+/// The last delivery failed for good, or the last test.
 struct Failing {
+    /// `delivery` or `test`.
+    what: &'static str,
     error: String,
     advice: Option<&'static str>,
     time: Moment,
@@ -82,6 +85,9 @@ struct Held {
     count: String,
     is_one: bool,
     oldest: Option<Moment>,
+    /// Whether the oldest waits since before the webhook's last change, such as switching it on: it is being sent, and
+    /// tells nothing about the endpoint.
+    is_on_its_way: bool,
 }
 
 /// Things that the list tells besides the webhooks.
@@ -147,6 +153,10 @@ impl Card {
     fn new(item: Summary) -> Self {
         let Summary { webhook, log, held, oldest_held, failed } = item;
         let id = webhook.id();
+        let changed = match &webhook {
+            Listed::Read(view) => Some(view.updated_at.clone()),
+            Listed::Unreadable { .. } => None,
+        };
         let shown = match webhook {
             Listed::Read(view) => Some(Settings::new(&view)),
             Listed::Unreadable { .. } => None,
@@ -160,6 +170,10 @@ impl Card {
             held: (held > 0).then(|| Held {
                 count: count(held, "event", "events"),
                 is_one: held == 1,
+                is_on_its_way: oldest_held
+                    .as_ref()
+                    .zip(changed.as_ref())
+                    .is_some_and(|(held, changed)| held <= changed),
                 oldest: oldest_held.as_deref().map(Moment::new),
             }),
             failed: (failed > 0).then(|| count(failed, "failed delivery", "failed deliveries")),
@@ -188,9 +202,9 @@ impl Card {
         match (&self.failing, &self.held, &self.last) {
             _ if !is_active => ("off", "Inactive"),
             (Some(_), ..) => ("bad", "Failing"),
-            (None, Some(_), _) => ("warn", "Slow"),
-            (None, None, None) => ("info", "Not used yet"),
-            (None, None, Some(_)) => ("good", "Working"),
+            (None, Some(held), _) if !held.is_on_its_way => ("warn", "Slow"),
+            (None, _, None) => ("info", "Not used yet"),
+            (None, _, Some(_)) => ("good", "Working"),
         }
     }
 }
@@ -217,6 +231,7 @@ impl Settings {
 impl Failing {
     fn new(entry: &LogEntry) -> Option<Self> {
         (entry.status == Status::Failed).then(|| Self {
+            what: if entry.event == TEST_EVENT { "test" } else { "delivery" },
             error: entry.error.as_deref().map(line).unwrap_or_default(),
             advice: advice(entry),
             time: Moment::new(&entry.time),

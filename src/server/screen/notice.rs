@@ -113,6 +113,12 @@ impl Notice {
     );
     pub(super) const NOT_FOUND: Self =
         Self::new(404, "There is no such page", "The address may be mistyped.", Way::List);
+    pub(super) const UNREADABLE: Self = Self::new(
+        409,
+        "The settings of this webhook cannot be read",
+        "Nothing is sent to it: its deliveries fail. Contact support, or delete this webhook and add it again.",
+        Way::List,
+    );
     pub(super) const NO_WEBHOOK: Self =
         Self::new(404, "There is no such webhook", "It may have been deleted.", Way::List);
 
@@ -126,6 +132,11 @@ impl Notice {
     pub(super) fn with_typed(self, typed: Vec<(&'static str, String)>) -> Self {
         let typed = typed.into_iter().map(|(label, text)| (label, lines(&text))).collect();
         Self { typed, ..self }
+    }
+
+    /// What became of a form whose texts are shown again.
+    fn outcome(&self) -> &'static str {
+        if self.status >= 500 { "It is unknown whether it was saved: check that first." } else { "It was not saved." }
     }
 
     /// Whether the session has ended, so that the page around a frame gets a new link.
@@ -156,7 +167,7 @@ impl Notice {
         match self.way {
             Way::Platform => back.map(|back| (back, format!("Back to {}", look.product()))),
             Way::List => look.has_account().then(|| (look.at("/webhooks"), "To your webhooks".to_owned())),
-            Way::Again => Some((format!("{}{asked}", look.base), "Try again".to_owned())),
+            Way::Again => (!asked.is_empty()).then(|| (format!("{}{asked}", look.base), "Try again".to_owned())),
         }
     }
 }
@@ -180,8 +191,7 @@ impl From<Problem> for Notice {
             "store-unreachable" | "outcome-unknown" => of(
                 "Webhooks cannot be shown or changed right now",
                 "The service that keeps your webhooks does not answer. Your webhooks, their deliveries and their logs are \
-                 kept, and events are still accepted for you. Try again in a moment. If you were changing something, \
-                 check whether it was done.",
+                 kept. Try again in a moment. If you were changing something, check whether it was done.",
                 Way::Again,
             ),
             "store-full" => of(
@@ -200,7 +210,7 @@ impl From<Problem> for Notice {
                 "It may have been delivered, sent again, or dropped because of its age.",
                 Way::List,
             ),
-            "edit-conflict" => {
+            "edit-conflict" | "revision-changed" => {
                 of("Somebody else changed the webhook at the same time", "Check it and try again.", Way::List)
             }
             "internal" => of(
@@ -222,6 +232,10 @@ impl From<StoreError> for Notice {
 
 impl From<WebhooksError> for Notice {
     fn from(error: WebhooksError) -> Self {
+        if let WebhooksError::Store(StoreError::Corrupt { .. }) = error {
+            tracing::error!(%error, "a page met settings that cannot be read");
+            return Self::UNREADABLE;
+        }
         Problem::from(error).into()
     }
 }

@@ -25,6 +25,8 @@ struct Ask<'a> {
     /// `12 events`.
     held: String,
     is_one: bool,
+    number: u64,
+    revision: u64,
     oldest: Option<Moment>,
 }
 
@@ -39,7 +41,9 @@ pub(super) async fn ask(
     question(&app, &visitor, id).await
 }
 
-/// Switches the webhook: `to` is `on` or `off`; `held` is `send` or `discard`, and is asked for if deliveries wait.
+/// Switches the webhook: `to` is `on` or `off`; `held` is `send` or `discard`, and is asked for if deliveries wait. The
+/// question has their number and the webhook's revision: if more wait by now, it is asked again, and if somebody else has
+/// changed the webhook, nothing is discarded.
 pub(super) async fn switch(
     State(app): State<Shared>,
     Managing(visitor): Managing,
@@ -64,7 +68,12 @@ pub(super) async fn switch(
             "on-sent"
         }
         ("on", "discard") => {
-            app.webhooks.enable(account, id, true, None).await?;
+            let revision = form.text("revision").parse().map_err(|_| Notice::STALE)?;
+            let told: u64 = form.text("number").parse().map_err(|_| Notice::STALE)?;
+            if app.webhooks.held(account, id, None, 1).await?.total > told {
+                return question(&app, &visitor, id).await;
+            }
+            app.webhooks.enable(account, id, true, Some(revision)).await?;
             "on-discarded"
         }
         _ => return Err(Notice::STALE),
@@ -76,11 +85,16 @@ pub(super) async fn switch(
 async fn question(app: &Shared, visitor: &Visitor, id: WebhookId) -> Result<Response, Notice> {
     let view = app.webhooks.show(&visitor.account, id).await?;
     let held = app.webhooks.held(&visitor.account, id, None, 1).await?;
+    if view.active || held.total == 0 {
+        return Ok(go_to(&visitor.look.at("/webhooks")));
+    }
     let ask = Ask {
         look: &visitor.look,
         path: format!("/webhooks/{id}/switch"),
         title: title(&view),
         is_one: held.total == 1,
+        number: held.total,
+        revision: view.revision,
         held: count(held.total, "event", "events"),
         oldest: held.oldest.as_deref().map(Moment::new),
     };

@@ -1,7 +1,8 @@
 //! The visitor of a page: the account of the path, and the session that the cookie opens there.
 //!
-//! The cookie's name has the account in it, so that two accounts work in two tabs. Its value is the session's token,
-//! and behind a dot the origin that shows the screen in a frame. That origin only serves to tell that page that the
+//! The cookie's name has the account in it, so that two accounts work in two tabs, and tells a frame's session from a
+//! tab's, because a browser keeps and sends both. Its value is the session's token, and behind a dot the origin that
+//! shows the screen in a frame. That origin only serves to tell that page that the
 //! session has ended.
 
 use std::sync::Arc;
@@ -22,10 +23,14 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{form, notice::Notice, page::Look};
 use crate::{
-    access::Session,
+    access::{SESSION_LIFE, Session},
     domain::{account::AccountId, origin::WebOrigin, webhook::WebhookId},
     server::{Shared, door::parameter, problem::Problem},
+    store::StoreError,
 };
+
+/// The most cookies of an account that are tried.
+const COOKIES_MAX: usize = 4;
 
 /// A person who looks at an account's pages.
 pub(super) struct Visitor {
@@ -51,19 +56,16 @@ pub(super) async fn admit(State(app): State<Shared>, request: Request, next: Nex
         Ok(account) => account,
         Err(notice) => return notice.into_response(),
     };
-    let presented = Presented::of(&parts.headers, &account);
-    let found = match &presented {
-        Some(presented) => app.portal.session(&account, &presented.token).await,
-        None => Ok(None),
-    };
-    let frame = Presented::frame(presented.as_ref(), &app, &parts.headers);
+    let presented = Presented::all(&parts.headers, &account);
+    let found = Presented::session(&presented, &app, &account).await;
+    let frame = Presented::frame(&presented, &app, &parts.headers);
     let refused = |notice: Notice| {
         let mut response = notice.into_response();
         response.extensions_mut().insert(Arc::new(Look::plain(&app, frame)));
         response
     };
-    let session = match found {
-        Ok(Some(session)) => session,
+    let (session, token) = match found {
+        Ok(Some(found)) => found,
         Ok(None) => {
             let typed = form::typed(&app, Request::from_parts(parts, body)).await;
             return refused(Notice::NO_SESSION.with_typed(typed));
@@ -74,7 +76,6 @@ pub(super) async fn admit(State(app): State<Shared>, request: Request, next: Nex
         }
     };
     tracing::Span::current().record("key", session.id.as_str());
-    let token = presented.map(|presented| presented.token).unwrap_or_default();
     let look = Arc::new(Look::of(&app, &account, &session.grant, form_token(&token)));
     parts.extensions.insert(Arc::new(Visitor { account, session, look: look.clone() }));
     let mut response = next.run(Request::from_parts(parts, body)).await;
@@ -94,47 +95,76 @@ pub(super) async fn account(parts: &mut Parts, app: &Shared) -> Result<AccountId
     text.parse().map_err(|_| Notice::NOT_FOUND)
 }
 
-/// The cookie that a request presents for an account.
+/// A cookie that a request presents for an account.
 pub(super) struct Presented {
     pub(super) token: String,
     frame: Option<String>,
 }
 
 impl Presented {
-    pub(super) fn of(headers: &HeaderMap, account: &AccountId) -> Option<Self> {
-        let name = cookie_name(account);
+    /// The cookies of an account, the likeliest first. A browser may have two: that of a tab, and that of a frame. In a
+    /// frame only the frame's counts, because the page around may show no other session.
+    pub(super) fn all(headers: &HeaderMap, account: &AccountId) -> Vec<Self> {
+        let names = [cookie_name(account, false), cookie_name(account, true)];
+        let names = if is_in_frame(headers) { &names[1..] } else { &names[..] };
         let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-        let value = lines
-            .flat_map(Cookie::split_parse)
-            .find_map(|cookie| cookie.ok().filter(|cookie| cookie.name() == name))?
-            .value()
-            .to_owned();
-        let (token, frame) = match value.split_once('.') {
-            Some((token, frame)) => (token, URL_SAFE_NO_PAD.decode(frame).ok()),
-            None => (&*value, None),
-        };
-        Some(Self { token: token.to_owned(), frame: frame.and_then(|frame| String::from_utf8(frame).ok()) })
+        let cookies: Vec<_> = lines.flat_map(Cookie::split_parse).filter_map(Result::ok).collect();
+        let of = |name: &String| cookies.iter().filter(|cookie| cookie.name() == name).collect::<Vec<_>>();
+        names.iter().flat_map(of).take(COOKIES_MAX).map(|cookie| Self::read(cookie.value())).collect()
     }
 
-    /// The origin that may show a page that belongs to no session: the one that showed the session, if the settings
-    /// still allow it, or the only one that they allow.
-    pub(super) fn frame(presented: Option<&Self>, app: &Shared, headers: &HeaderMap) -> Option<WebOrigin> {
+    fn read(value: &str) -> Self {
+        let (token, frame) = match value.split_once('.') {
+            Some((token, frame)) => (token, URL_SAFE_NO_PAD.decode(frame).ok()),
+            None => (value, None),
+        };
+        Self { token: token.to_owned(), frame: frame.and_then(|frame| String::from_utf8(frame).ok()) }
+    }
+
+    /// Whether it is the cookie of a frame.
+    pub(super) fn is_framed(&self) -> bool {
+        self.frame.is_some()
+    }
+
+    /// The first living session that these cookies open, and its token.
+    pub(super) async fn session(
+        presented: &[Self],
+        app: &Shared,
+        account: &AccountId,
+    ) -> Result<Option<(Session, String)>, StoreError> {
+        for Self { token, .. } in presented {
+            if let Some(session) = app.portal.session(account, token).await? {
+                return Ok(Some((session, token.clone())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The origin that may show a page that belongs to no session: the one that showed a session, if the settings still
+    /// allow it, or the only one that they allow.
+    pub(super) fn frame(presented: &[Self], app: &Shared, headers: &HeaderMap) -> Option<WebOrigin> {
         let allowed = app.portal.embed_origins();
-        let is_in_frame = headers.get("sec-fetch-dest").is_some_and(|dest| dest == "iframe");
-        match (presented.and_then(|presented| presented.frame.as_ref()), allowed) {
+        match (presented.iter().find_map(|presented| presented.frame.as_ref()), allowed) {
             (Some(origin), _) => allowed.iter().find(|allowed| allowed.as_str() == origin).cloned(),
-            (None, [only]) if is_in_frame => Some(only.clone()),
+            (None, [only]) if is_in_frame(headers) => Some(only.clone()),
             (None, _) => None,
         }
     }
+}
+
+/// Whether a page in a frame sent the request: the browser says so, or the screen's script.
+fn is_in_frame(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-dest").is_some_and(|dest| dest == "iframe") || headers.contains_key("lynkhook-frame")
 }
 
 /// The cookie of a new session.
 pub(super) fn new_cookie(account: &AccountId, session: &Session, token: &SecretString) -> String {
     let embed = session.grant.embed.as_ref();
     let frame = embed.map(|origin| format!(".{}", URL_SAFE_NO_PAD.encode(origin.as_str()))).unwrap_or_default();
-    let cookie = Cookie::build((cookie_name(account), format!("{}{frame}", token.expose_secret())))
+    let life = i64::try_from(SESSION_LIFE.as_secs()).unwrap_or(i64::MAX);
+    let cookie = Cookie::build((cookie_name(account, embed.is_some()), format!("{}{frame}", token.expose_secret())))
         .path("/")
+        .max_age(cookie::time::Duration::seconds(life))
         .secure(true)
         .http_only(true)
         .same_site(if embed.is_some() { SameSite::None } else { SameSite::Lax })
@@ -142,11 +172,11 @@ pub(super) fn new_cookie(account: &AccountId, session: &Session, token: &SecretS
     cookie.build().to_string()
 }
 
-/// `__Host-lynkhook-` and 8 digits of the account's hash.
-fn cookie_name(account: &AccountId) -> String {
+/// `__Host-lynkhook-` and 8 digits of the account's hash; in a frame with `-frame`.
+fn cookie_name(account: &AccountId, is_framed: bool) -> String {
     let hash = digest(&SHA256, account.as_str().as_bytes());
     let [a, b, c, d, ..] = hash.as_ref() else { unreachable!("a hash has 32 bytes") };
-    format!("__Host-lynkhook-{a:02x}{b:02x}{c:02x}{d:02x}")
+    format!("__Host-lynkhook-{a:02x}{b:02x}{c:02x}{d:02x}{}", if is_framed { "-frame" } else { "" })
 }
 
 /// The visitor of a request that was let in.

@@ -166,6 +166,7 @@ pub(super) fn advice(entry: &LogEntry) -> Option<&'static str> {
     if entry.status == Status::Success {
         return None;
     }
+    let begins = |words: &str| entry.error.as_deref().is_some_and(|error| error.starts_with(words));
     Some(match entry.http_status {
         HttpStatus::Code(401 | 403) => {
             "The endpoint refused the request's authentication. Compare the token or header here with what it expects."
@@ -185,6 +186,15 @@ pub(super) fn advice(entry: &LogEntry) -> Option<&'static str> {
             "The endpoint refused the request. Its own log may say why; its answer is below, if it sent one."
         }
         HttpStatus::Code(_) => "The endpoint failed. Its own log may say why.",
+        HttpStatus::NoResponse(_) if begins("nothing was sent") => return None,
+        HttpStatus::NoResponse(_) if begins("DNS") => "Compare the host name in the URL with the endpoint's own.",
+        HttpStatus::NoResponse(_) if begins("TLS") => {
+            "The endpoint needs a valid certificate for its host name, from a public authority, with its whole chain."
+        }
+        HttpStatus::NoResponse(_) if begins("timed out") => {
+            "The endpoint should respond within 10 seconds: let it answer first, and do slow work afterwards. If it was not \
+             reached at all, check its firewall."
+        }
         HttpStatus::NoResponse(_) => {
             "No complete answer came. Check that the endpoint runs, is reachable from the internet over HTTPS with a valid \
              certificate, and answers within 10 seconds."

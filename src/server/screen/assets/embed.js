@@ -1,60 +1,61 @@
-// <lynkhook-webhooks link="/your/endpoint"> shows the screen in a frame. A POST to the endpoint answers {"url": "…"}: a
-// portal link with this page's origin as its embedOrigin.
+// <lynkhook-webhooks link="/your/url">: a POST there answers {"url": "…"}, a portal link for this page's origin.
 customElements.define("lynkhook-webhooks", class extends HTMLElement {
   connectedCallback() {
-    this.listen = (event) => this.hear(event);
-    addEventListener("message", this.listen);
+    const again = document.createElement("button");
+    again.textContent = "Try again";
+    again.onclick = () => (this.heard ? this.renew() : this.open());
+    this.note = document.createElement("p");
+    this.note.append("The webhooks could not be opened. ", again);
+    this.hear = ({ source, origin, data }) => {
+      const { frame } = this;
+      if (source !== frame?.contentWindow || origin !== this.origin) return;
+      this.heard = true;
+      if (data.height) frame.style.height = `${data.height}px`;
+      // The browser may refuse the cookie.
+      else if (data.lynkhook === "expired" && !(Date.now() - this.renewed < 1e4)) this.renew();
+      else this.fail();
+    };
+    addEventListener("message", this.hear);
     this.open();
   }
 
   disconnectedCallback() {
-    removeEventListener("message", this.listen);
-    this.replaceChildren();
+    removeEventListener("message", this.hear);
   }
 
-  async link() {
-    const answer = await fetch(this.getAttribute("link"), { method: "POST" });
-    const url = new URL((await answer.json()).url);
-    this.origin = url.origin;
-    return url.href;
-  }
-
-  async open() {
+  async link(use) {
     try {
-      const frame = document.createElement("iframe");
-      frame.src = await this.link();
-      frame.title = this.getAttribute("label") || "Webhooks";
+      const answer = await fetch(this.getAttribute("link"), { method: "POST" });
+      const { href, origin } = new URL((await answer.json()).url);
+      this.origin = origin;
+      this.note.remove();
+      use(href);
+    } catch {
+      this.fail();
+    }
+  }
+
+  open() {
+    this.heard = false;
+    this.link((src) => {
+      const frame = (this.frame = document.createElement("iframe"));
+      frame.title = "Webhooks";
       frame.allow = "clipboard-write";
-      Object.assign(frame.style, { display: "block", width: "100%", height: "30rem", border: "0" });
-      this.frame = frame;
+      frame.style = "display: block; width: 100%; height: 30rem; border: 0";
+      frame.src = src;
       this.replaceChildren(frame);
-    } catch {
-      this.fail();
-    }
+      setTimeout(() => this.heard || this.fail(), 1e4);
+    });
   }
 
-  hear({ source, origin, data }) {
-    if (!this.frame || source !== this.frame.contentWindow || origin !== this.origin) return;
-    if (data?.lynkhook === "height") this.frame.style.height = `${Math.ceil(data.height)}px`;
-    if (data?.lynkhook === "expired") this.renew();
-  }
-
-  // Not for ever: the browser may refuse the cookie.
-  async renew() {
-    if (Date.now() - this.renewed < 1e4) return this.fail();
+  renew() {
     this.renewed = Date.now();
-    try {
-      const url = await this.link();
-      this.frame.contentWindow.postMessage({ lynkhook: "link", url }, this.origin);
-    } catch {
-      this.fail();
-    }
+    this.link((url) => this.frame.contentWindow.postMessage({ lynkhook: "link", url }, this.origin));
   }
 
+  // The frame stays: something may be typed in it.
   fail() {
-    const again = document.createElement("button");
-    again.textContent = "Try again";
-    again.onclick = () => this.open();
-    this.replaceChildren("The webhooks could not be opened. ", again);
+    if (!this.heard) console.warn("Wrong embedOrigin?");
+    this.prepend(this.note);
   }
 });

@@ -71,14 +71,17 @@ const kept = (form) => (form.querySelector(".input, .choice") ? " What you typed
 
 // Forms
 
+// A browser may have a session of a tab and one of a frame: the server is told which page asks.
+const headers = { accept: "text/html", ...(inFrame && { "lynkhook-frame": "1" }) };
+
 const post = (form, button) => {
   const body = new URLSearchParams(new FormData(form, button));
-  return fetch(form.action, { method: "POST", body, headers: { accept: "text/html" } });
+  return fetch(form.action, { method: "POST", body, headers });
 };
 
 // The token of the session that the browser has now, if it has one.
 const freshToken = async () => {
-  const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+  const answer = await fetch(location.href, { headers });
   return answer.ok ? tokenOf(parse(await answer.text())) : undefined;
 };
 
@@ -97,15 +100,16 @@ const submit = async (form, button) => {
     if (answer.status === 401) {
       return tell(form, `Your session has ended.${kept(form)} Open Webhooks again in your application, in another tab. Then come back and send this once more.`);
     }
-    if (answer.status === 429) {
-      const told = parse(await answer.text()).querySelectorAll("main h1, main h1 + p");
-      return tell(form, [...told].map((part) => part.textContent).join(". "));
-    }
     if (answer.status >= 500 || answer.status === 408) {
       const title = parse(await answer.text()).querySelector("main h1")?.textContent;
       return tell(form, `${title || "The server failed"}.${kept(form)} Check whether it was done, or try again in a moment.`);
     }
     const page = parse(await answer.text());
+    // A refusal that is no form leaves the form as it is.
+    if (!answer.ok && page.querySelector("main > .message")) {
+      const told = [...page.querySelectorAll("main h1, main h1 + p")].map((part) => part.textContent);
+      return tell(form, `${told.join(". ")}${kept(form)}`);
+    }
     if (answer.redirected) history.pushState(null, "", answer.url);
     shown = pageOf(location);
     show(page, form);
@@ -147,7 +151,7 @@ addEventListener("popstate", () => pageOf(location) !== shown && location.reload
 const judge = async (form, field) => {
   const body = new URLSearchParams(new FormData(form));
   body.set("left", field);
-  const answer = await fetch(form.dataset.judge, { method: "POST", body, headers: { accept: "application/json" } });
+  const answer = await fetch(form.dataset.judge, { method: "POST", body, headers: { ...headers, accept: "application/json" } });
   if (!answer.ok) return;
   const { faults } = await answer.json();
   const input = form.elements[field];
@@ -205,35 +209,35 @@ const improve = (part) => {
 const say = (message) => frame && parent.postMessage(message, frame);
 
 // Asks the page around for a new link, and enters with it. What was typed stays.
+let settle;
 let renewal;
 const renew = () => {
   renewal ??= new Promise((resolve) => {
-    const done = (entered) => {
-      renewal = undefined;
-      removeEventListener("message", hear);
-      clearTimeout(limit);
-      resolve(entered);
-    };
-    const hear = async (event) => {
-      if (event.source !== parent || event.origin !== frame || event.data?.lynkhook !== "link") return;
-      const url = new URL(event.data.url, location);
-      if (url.origin !== location.origin) return;
-      const body = new URLSearchParams({ link: url.searchParams.get("link") });
-      const answer = await fetch(url.pathname, { method: "POST", body, headers: { accept: "text/html" } }).catch(() => {});
-      const token = answer?.ok && tokenOf(parse(await answer.text()));
-      if (token) setToken(token);
-      done(Boolean(token));
-    };
-    const limit = setTimeout(() => done(false), 10000);
-    addEventListener("message", hear);
+    settle = resolve;
+    setTimeout(resolve, 10000, false);
     say({ lynkhook: "expired" });
-  });
+  }).finally(() => (renewal = undefined));
   return renewal;
+};
+
+const isEnded = () => document.querySelector("[data-ended]");
+
+const enter = async ({ source, origin, data }) => {
+  if (source !== parent || origin !== frame || data?.lynkhook !== "link") return;
+  const url = new URL(data.url, location);
+  if (url.origin !== location.origin) return;
+  const body = new URLSearchParams({ link: url.searchParams.get("link") });
+  const answer = await fetch(url.pathname, { method: "POST", body, headers }).catch(() => {});
+  const token = answer?.ok && tokenOf(parse(await answer.text()));
+  if (token) setToken(token);
+  settle?.(Boolean(token));
+  if (isEnded()) token ? location.reload() : say({ lynkhook: "failed" });
 };
 
 improve(document);
 if (inFrame) document.querySelector("form[data-enter]")?.requestSubmit();
 if (frame) {
-  new ResizeObserver(() => say({ lynkhook: "height", height: document.body.getBoundingClientRect().height })).observe(document.body);
-  if (document.querySelector("[data-ended]")) renew().then((entered) => entered && location.reload());
+  new ResizeObserver(() => say({ lynkhook: "height", height: Math.ceil(document.body.getBoundingClientRect().height) })).observe(document.body);
+  addEventListener("message", enter);
+  if (isEnded()) renew();
 }

@@ -1,5 +1,6 @@
 //! The way in: links, sessions, and their ends.
 
+use redis::AsyncCommands;
 use reqwest::Method;
 use serde_json::json;
 
@@ -102,4 +103,75 @@ async fn a_page_without_a_session_is_framed_only_in_a_frame_and_an_unknown_addre
         assert_eq!(page.says("There is no such page").status, 404);
         assert!(page.header("content-security-policy").is_some());
     }
+}
+
+#[tokio::test]
+async fn a_session_of_a_tab_and_one_of_a_frame_live_beside_each_other_and_a_dead_cookie_hides_no_living_one() {
+    let receiver = Receiver::start().await;
+    let api = serve_screen(&receiver).await;
+    let framed = json!({"access": "manage", "embedOrigin": PLATFORM});
+    let tab = Visit::with(&api, "acme", &json!({"access": "manage"})).await;
+    let mut both = Visit::with(&api, "acme", &framed).await;
+    let in_frame = [("sec-fetch-dest", "iframe")];
+    both.cookie = format!("{}; {}", tab.cookie, both.cookie);
+    let policy = async |visit: &Visit, headers: &[(&str, &str)]| {
+        let page = visit.send(Method::GET, "/accounts/acme/webhooks", headers, None).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        page.header("content-security-policy").unwrap().contains(PLATFORM)
+    };
+    assert!(policy(&both, &in_frame).await, "the frame has its own session");
+    assert!(policy(&both, &[("lynkhook-frame", "1")]).await, "and so has its script");
+    assert!(!policy(&both, &[("sec-fetch-dest", "document")]).await, "the tab has its own");
+    // A cookie of the same name, left by an earlier visit, is sent first.
+    let (name, _) = tab.cookie.split_once('=').unwrap();
+    both.cookie = format!("{name}={}; {}", "x".repeat(43), tab.cookie);
+    assert!(!policy(&both, &[]).await);
+}
+
+#[tokio::test]
+async fn an_entry_ends_only_the_session_whose_cookie_it_replaces() {
+    let receiver = Receiver::start().await;
+    let api = serve_screen(&receiver).await;
+    let colleague = Visit::manager(&api, "acme").await;
+    let mut often = Visit::manager(&api, "acme").await;
+    for _ in 0..101 {
+        let link = new_link(&api, "acme", &json!({"access": "read"})).await;
+        assert_eq!(often.enter(&link).await.status, 303);
+    }
+    assert_eq!(colleague.get("/webhooks").await.status, 200);
+    let sessions = api.get("/v1/accounts/acme/portal-sessions").await;
+    assert_eq!(sessions.json["items"].as_array().unwrap().len(), 2, "{sessions:?}");
+}
+
+#[tokio::test]
+async fn no_more_events_are_discarded_than_the_question_named_and_none_after_somebody_elses_change() {
+    let receiver = Receiver::start().await;
+    let api = serve_screen(&receiver).await;
+    let visit = Visit::manager(&api, "acme").await;
+    let id = api.add("acme", &receiver.url("/hook")).await;
+    api.post(&format!("/v1/accounts/acme/webhooks/{id}/disable"), &json!({})).await;
+    let held = api.here.key(&format!("held:{id}"));
+    let wait = async |event: &str| {
+        let fields = [("id", event), ("envelope", "{}"), ("attempt", "1")];
+        let _: String = api.here.redis.clone().xadd(&held, "*", &fields).await.unwrap();
+    };
+    let count = async || api.here.redis.clone().xlen::<_, u64>(&held).await.unwrap();
+    wait("one").await;
+    let question = visit.get(&format!("/webhooks/{id}/switch")).await;
+    question.says("Discard the 1 event");
+    let field = |name: &str| {
+        let (_, rest) = question.html.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let (number, revision) = (field("number"), field("revision"));
+    let discard = [("to", "on"), ("held", "discard"), ("number", &*number), ("revision", &*revision)];
+    wait("two").await;
+    let again = visit.post(&format!("/webhooks/{id}/switch"), &discard).await;
+    again.says("Discard the 2 events");
+    assert_eq!(count().await, 2);
+    let by_now = [("to", "on"), ("held", "discard"), ("number", "2"), ("revision", &*revision)];
+    api.post(&format!("/v1/accounts/acme/webhooks/{id}/enable"), &json!({})).await;
+    let late = visit.post(&format!("/webhooks/{id}/switch"), &by_now).await;
+    assert_eq!(late.says("Somebody else changed the webhook").status, 412, "{late:?}");
+    assert_eq!(count().await, 2);
 }
