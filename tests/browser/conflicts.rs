@@ -61,8 +61,9 @@ impl Scene {
                 assert!(version.contains(part), "{part}: {version}");
             }
         };
-        has(&mine, &["My sync", &self.receiver.url("/crm"), "Different"]);
+        has(&mine, &["My sync", &self.receiver.url("/theirs"), "Different"]);
         has(&theirs, &["Their sync", &self.receiver.url("/theirs"), "Different"]);
+        self.second.sees("You changed the description. Somebody else changed the URL and the description.").await;
         let saved = self.world.webhook("acme").await;
         assert_eq!((&saved["description"], &saved["revision"]), (&json!("Their sync"), &json!(2)), "nothing is lost");
     }
@@ -75,7 +76,7 @@ async fn of_two_edits_at_once_the_second_shows_both_versions_and_saves_mine(brow
     scene.second.sees("Saved.").await;
     scene.second.card("My sync", "Not used yet").await;
     let saved = scene.world.webhook("acme").await;
-    assert_eq!(saved["url"], json!(scene.receiver.url("/crm")));
+    assert_eq!(saved["url"], json!(scene.receiver.url("/theirs")), "their change stays");
     scene.first.list(&scene.world, "acme").await;
     scene.first.card("My sync", "Not used yet").await;
 }
@@ -114,6 +115,6 @@ async fn a_new_token_of_an_edit_that_came_second_is_saved_with_mine(browser: Bro
     scene.second.sees("Saved.").await;
     scene.second.click("button", "Test: My sync").await;
     scene.second.sees("Your endpoint received the test.").await;
-    let test = &scene.receiver.requests("/crm")[0];
+    let test = &scene.receiver.requests("/theirs")[0];
     assert_eq!(test.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()));
 }

@@ -20,7 +20,12 @@ struct Conflict<'a> {
     look: &'a Look,
     title: String,
     action: String,
+    /// What each visitor changed, in words.
+    told: Option<String>,
+    /// The visitor's version.
     typed: &'a Typed,
+    /// The version that is saved.
+    saved: &'a Typed,
     rows: Vec<Row>,
     /// The field of the secret that the visitor's version needs, and its label.
     secret: Option<(&'static str, &'static str)>,
@@ -37,16 +42,18 @@ struct Row {
     theirs: String,
 }
 
-/// Shows what the visitor typed beside what is saved now.
-pub(super) fn answer(look: &Look, typed: &Typed, theirs: &View) -> Response {
+/// Shows what is saved now, and beside it the same with the visitor's changes.
+pub(super) fn answer(look: &Look, typed: Typed, theirs: &View) -> Response {
+    let saved = Typed::saved(theirs);
+    let told = told(&typed, &saved);
+    let typed = typed.onto(theirs);
     let replaced = typed.authentication(&theirs.authentication);
     let secret = replaced.and_then(|_| match typed.method? {
         Method::None => None,
         Method::Bearer => Some(("token", "Token")),
         Method::Header => Some(("header_value", "Value")),
     });
-    let saved = Typed::saved(theirs);
-    let both = |name, is_code, of: fn(&Typed) -> String| Row { name, is_code, mine: of(typed), theirs: of(&saved) };
+    let both = |name, is_code, of: fn(&Typed) -> String| Row { name, is_code, mine: of(&typed), theirs: of(&saved) };
     let authentication = in_words(&theirs.authentication);
     let mine = match typed.method {
         Some(Method::None) => "None".to_owned(),
@@ -65,12 +72,27 @@ pub(super) fn answer(look: &Look, typed: &Typed, theirs: &View) -> Response {
         look,
         title: title(theirs),
         action: look.at(edit_path(theirs.id)),
-        typed,
+        told,
+        typed: &typed,
+        saved: &saved,
         rows,
         secret,
         revision: theirs.revision,
     };
     page(StatusCode::CONFLICT, &conflict)
+}
+
+/// `You changed the description. Somebody else changed the URL.` A new secret of theirs is not told, because no form
+/// has the earlier one.
+fn told(typed: &Typed, saved: &Typed) -> Option<String> {
+    let was = typed.was.as_deref()?;
+    let [mine, theirs] = [typed, saved].map(|version| match &*version.changed(was) {
+        [] => None,
+        [one] => Some((*one).to_owned()),
+        [most @ .., last] => Some(format!("{} and {last}", most.join(", "))),
+    });
+    let theirs = theirs.map_or_else(String::new, |names| format!(" Somebody else changed {names}."));
+    Some(format!("You changed {}.{theirs}", mine.as_deref().unwrap_or("nothing")))
 }
 
 /// `Bearer Token, ends in 1234`.

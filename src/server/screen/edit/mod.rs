@@ -2,7 +2,7 @@
 //!
 //! A form that is not saved comes back with all that was typed, except secrets, which no page ever has. An edit names
 //! only the settings that differ from the saved ones (`typed.rs`). If another visitor has saved meanwhile, the answer
-//! shows both versions (`conflict.rs`).
+//! shows that version beside one with this visitor's changes (`conflict.rs`).
 
 mod conflict;
 mod faults;
@@ -119,7 +119,7 @@ pub(super) async fn show(
 ) -> Result<Response, Notice> {
     query.end()?;
     let view = app.webhooks.show(&visitor.account, id).await?;
-    let typed = Typed::saved(&view);
+    let typed = Typed::begun(&view);
     let page = Page::edit(&app, &visitor, &typed, &view).await?;
     Ok(page.answer(StatusCode::OK))
 }
@@ -139,7 +139,7 @@ pub(super) async fn save(
         return Ok(page.telling(StatusCode::FORBIDDEN, RENEWED));
     }
     if typed.revision != Some(view.revision) {
-        return Ok(conflict::answer(&visitor.look, &typed, &view));
+        return Ok(conflict::answer(&visitor.look, typed, &view));
     }
     let edit = typed.edit(&view);
     let names = edit.fields().join(" ");
@@ -152,7 +152,7 @@ pub(super) async fn save(
         }
         Err(WebhooksError::Stale { .. } | WebhooksError::Conflict) => {
             let view = app.webhooks.show(&visitor.account, id).await.map_err(&failed)?;
-            Ok(conflict::answer(&visitor.look, &typed, &view))
+            Ok(conflict::answer(&visitor.look, typed, &view))
         }
         Err(error) => {
             let page = Page::edit(&app, &visitor, &typed, &view).await.map_err(&failed)?;

@@ -25,6 +25,8 @@ pub(super) struct Typed {
     pub(super) revision: Option<u64>,
     /// Whether an earlier form had a secret, which its answer does not repeat: an empty one keeps nothing then.
     again: bool,
+    /// The settings that the form of an edit began with. They tell which ones the visitor changed.
+    pub(super) was: Option<Box<Self>>,
 }
 
 /// A way to authenticate.
@@ -34,6 +36,9 @@ pub(super) enum Method {
     Bearer,
     Header,
 }
+
+/// The settings in the order of [`Typed::changes`], as a sentence names them.
+const NAMES: [&str; 5] = ["the URL", "the events", "the authentication", "the description", "whether it is active"];
 
 /// The ways to authenticate, each with its value in a form.
 const METHODS: [(Method, &str); 3] = [(Method::None, "none"), (Method::Bearer, "bearer"), (Method::Header, "header")];
@@ -52,6 +57,7 @@ impl Typed {
             is_active: true,
             revision: None,
             again: false,
+            was: None,
         }
     }
 
@@ -73,23 +79,82 @@ impl Typed {
             is_active: view.active,
             revision: Some(view.revision),
             again: false,
+            was: None,
         }
+    }
+
+    /// The form of an edit, which begins with the settings that are saved.
+    pub(super) fn begun(view: &View) -> Self {
+        Self { was: Some(Box::new(Self::saved(view))), ..Self::saved(view) }
     }
 
     /// The settings of a form that was sent.
     pub(super) fn of(fields: &Fields) -> Self {
+        let was = fields.has("was_url").then(|| Box::new(Self::named(fields, "was_")));
+        Self { was, ..Self::named(fields, "") }
+    }
+
+    /// The settings in the fields whose names begin with `prefix`.
+    fn named(fields: &Fields, prefix: &str) -> Self {
+        let name = |field: &str| format!("{prefix}{field}");
+        let text = |field: &str| fields.text(&name(field));
+        let method = text("authentication");
         Self {
-            url: fields.text("url").to_owned(),
-            events: fields.all("event").map(str::to_owned).collect(),
-            method: METHODS.iter().find(|(_, name)| *name == fields.text("authentication")).map(|(method, _)| *method),
-            token: fields.text("token").into(),
-            header_name: fields.text("header_name").to_owned(),
-            header_value: fields.text("header_value").into(),
-            description: fields.text("description").to_owned(),
-            is_active: fields.has("active"),
-            revision: fields.text("revision").parse().ok(),
-            again: fields.has("again"),
+            url: text("url").to_owned(),
+            events: fields.all(&name("event")).map(str::to_owned).collect(),
+            method: METHODS.iter().find(|(_, name)| *name == method).map(|(method, _)| *method),
+            token: text("token").into(),
+            header_name: text("header_name").to_owned(),
+            header_value: text("header_value").into(),
+            description: text("description").to_owned(),
+            is_active: fields.has(&name("active")),
+            revision: text("revision").parse().ok(),
+            again: fields.has(&name("again")),
+            was: None,
         }
+    }
+
+    /// The settings that are saved now, with the changes of this form. A form that does not tell what it began with
+    /// stays as it is.
+    pub(super) fn onto(self, saved: &View) -> Self {
+        let Some(was) = &self.was else { return self };
+        let [url, events, authentication, description, active] = self.changes(was);
+        let mut both = Self::saved(saved);
+        if authentication {
+            let Self { method, token, header_name, header_value, again, .. } = self;
+            both = Self { method, token, header_name, header_value, again, ..both };
+        }
+        if url {
+            both.url = self.url;
+        }
+        if events {
+            both.events = self.events;
+        }
+        if description {
+            both.description = self.description;
+        }
+        if active {
+            both.is_active = self.is_active;
+        }
+        both
+    }
+
+    /// Whether each setting differs from an earlier one. A new secret is a change of authentication.
+    fn changes(&self, was: &Self) -> [bool; 5] {
+        let is_renamed = self.method == Some(Method::Header) && self.header_name != was.header_name;
+        let is_replaced = self.method.is_some() && self.method != was.method || is_renamed;
+        [
+            self.url != was.url,
+            self.events != was.events,
+            is_replaced || self.secret_field().is_some(),
+            self.description != was.description,
+            self.is_active != was.is_active,
+        ]
+    }
+
+    /// The names of the settings that differ from earlier ones.
+    pub(super) fn changed(&self, was: &Self) -> Vec<&'static str> {
+        NAMES.into_iter().zip(self.changes(was)).filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
 
     /// The value of the way to authenticate.
