@@ -46,6 +46,13 @@ impl Faults {
         }
     }
 
+    /// Says the fault of a field in other words.
+    pub(super) fn say(&mut self, field: &str, text: &str) {
+        for fault in self.0.iter_mut().filter(|fault| fault.field == field) {
+            text.clone_into(&mut fault.text);
+        }
+    }
+
     /// Those of one field.
     pub(super) fn of_field(self, field: &str) -> Vec<Fault> {
         self.0.into_iter().filter(|fault| fault.field == field).collect()

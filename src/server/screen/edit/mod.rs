@@ -18,7 +18,7 @@ use self::{
     typed::{Method, Typed},
 };
 use super::{
-    form::{Draft, Fields},
+    form::{Draft, Fields, Form},
     notice::Notice,
     page::{Look, go_to, page},
     visitor::{Hook, Managing, Visitor},
@@ -82,7 +82,18 @@ pub(super) async fn new(
 ) -> Result<Response, Notice> {
     query.end()?;
     let typed = Typed::new(&app.catalogue);
-    Ok(Page::new(&app, &visitor, &typed).answer(StatusCode::OK))
+    let page = Page::new(&app, &visitor, &typed);
+    let account = app.webhooks.overview(&visitor.account, None, 1).await?;
+    if account.total >= account.limit {
+        return Ok(page.telling(StatusCode::OK, at_limit(account.limit)));
+    }
+    Ok(page.answer(StatusCode::OK))
+}
+
+/// The sentence for an account that has its most webhooks.
+fn at_limit(limit: usize) -> String {
+    let most = count(limit as u64, "webhook subscription", "webhook subscriptions");
+    format!("You can currently add a maximum of {most} per account. Delete one to add another.")
 }
 
 /// Adds a webhook.
@@ -101,11 +112,7 @@ pub(super) async fn add(
             visitor.log("webhook added", added.id, "url events authentication description active");
             Ok(go_to(&visitor.look.at(format!("/webhooks?saved={}", added.id))))
         }
-        Err(WebhooksError::Limit { limit, .. }) => {
-            let most = count(limit as u64, "webhook subscription", "webhook subscriptions");
-            let told = format!("You can currently add a maximum of {most} per account. Delete one to add another.");
-            Ok(page.telling(StatusCode::CONFLICT, told))
-        }
+        Err(WebhooksError::Limit { limit, .. }) => Ok(page.telling(StatusCode::CONFLICT, at_limit(limit))),
         Err(error) => page.faulty(error).map_err(failed(&fields)),
     }
 }
@@ -138,7 +145,12 @@ pub(super) async fn save(
         let page = Page::edit(&app, &visitor, &typed, &view).await.map_err(&failed)?;
         return Ok(page.telling(StatusCode::FORBIDDEN, RENEWED));
     }
+    let saved = || go_to(&visitor.look.at("/webhooks?done=saved"));
     if typed.revision != Some(view.revision) {
+        // The same form was sent twice, or its first answer was lost.
+        if typed.edit(&view).fields().is_empty() {
+            return Ok(saved());
+        }
         return Ok(conflict::answer(&visitor.look, typed, &view));
     }
     let edit = typed.edit(&view);
@@ -148,7 +160,7 @@ pub(super) async fn save(
             if !names.is_empty() {
                 visitor.log("webhook edited", id, &names);
             }
-            Ok(go_to(&visitor.look.at("/webhooks?done=saved")))
+            Ok(saved())
         }
         Err(WebhooksError::Stale { .. } | WebhooksError::Conflict) => {
             let view = app.webhooks.show(&visitor.account, id).await.map_err(&failed)?;
@@ -165,7 +177,7 @@ pub(super) async fn save(
 pub(super) async fn judge(
     State(app): State<Shared>,
     Managing(_): Managing,
-    Draft { fields, .. }: Draft,
+    Form(fields): Form,
 ) -> Result<Response, Notice> {
     let left = fields.text("left");
     let judged = app.webhooks.judge_edit(Typed::of(&fields).alone(left));
@@ -222,6 +234,9 @@ impl<'a> Page<'a> {
     /// The error, if it is no fault of the form.
     fn faulty(mut self, error: WebhooksError) -> Result<Response, WebhooksError> {
         self.faults = Faults::of(error)?;
+        if self.typed.url.is_empty() {
+            self.faults.say("url", "Enter the URL of your endpoint");
+        }
         Ok(self.answer(StatusCode::UNPROCESSABLE_ENTITY))
     }
 

@@ -100,7 +100,7 @@ impl Typed {
         let text = |field: &str| fields.text(&name(field));
         let method = text("authentication");
         Self {
-            url: text("url").to_owned(),
+            url: text("url").trim().to_owned(),
             events: fields.all(&name("event")).map(str::to_owned).collect(),
             method: METHODS.iter().find(|(_, name)| *name == method).map(|(method, _)| *method),
             token: text("token").into(),

@@ -344,10 +344,13 @@ async fn settings_that_i_did_not_change_are_theirs_in_my_version() {
     assert_eq!(sent(&api, &id).await["x-key"], "••••5432");
 }
 
+/// Something in a page, the changes of a form that lead to it, and a number.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a [&'a str])], usize);
+
 #[tokio::test]
 async fn each_setting_that_i_changed_is_mine_and_marked_only_if_it_differs_from_theirs() {
     let (api, visit) = screen().await;
-    let mine: [(&str, &[(&str, &[&str])], usize); 8] = [
+    let mine: [Case<'_>; 8] = [
         ("nothing", &[], 0),
         ("the URL", &[("url", &["https://hooks.test/theirs"])], 0),
         ("the URL", &[("url", &["https://hooks.test/mine"])], 2),

@@ -12,9 +12,10 @@ const SITES: [Option<&str>; 5] = [None, Some("same-origin"), Some("same-site"), 
 
 /// Each combination of `Sec-Fetch-Site` and `Origin`, and whether it is of a page of this server.
 fn senders(server: &str) -> Vec<(Vec<(&'static str, String)>, bool)> {
-    let own = [Some(PUBLIC.to_owned()), Some(server.to_owned())];
+    let own = [Some(PUBLIC.to_owned())];
     let hidden = [None, Some("null".to_owned())];
-    let others = [PLATFORM, "https://evil.example", "https://hooks.example.test.evil.example", "", "*"];
+    // Browsers know the server by its public URL alone.
+    let others = [server, PLATFORM, "https://evil.example", "https://hooks.example.test.evil.example", "", "*"];
     let others = others.map(|origin| Some(origin.to_owned()));
     let mut all = Vec::new();
     for site in SITES {
@@ -62,9 +63,7 @@ async fn a_form_needs_an_own_page_and_the_token_of_its_own_session_and_is_refuse
         let before = world.stored().await;
         let path = visit.at(&route.of(&world.hook, &world.delivery));
         for (headers, is_own) in &senders {
-            // Judging answers the visitor's own text and changes nothing, so that it needs no token.
-            let needs_token = !is_own || !route.only_judges();
-            let refused = wrong.iter().copied().filter(|_| needs_token).chain((!is_own).then_some(Some(right)));
+            let refused = wrong.iter().copied().chain((!is_own).then_some(Some(right)));
             for token in refused {
                 let page = post(&visit, &path, headers, token, &world.fields()).await;
                 assert_eq!(page.status, 403, "{route:?} {headers:?} {token:?}: {page:?}");
