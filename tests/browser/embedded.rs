@@ -134,6 +134,29 @@ async fn a_link_that_cannot_be_had_is_told_and_can_be_tried_again() {
     page.find("heading", "No webhooks yet").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_fails_keeps_the_frame_and_what_was_typed() {
+    let receiver = Receiver::start().await;
+    let platform = Platform::start(&receiver, "acme", json!({})).await;
+    let page = platform.open().await;
+    page.click("link", "Add Webhook").await;
+    page.fill("URL", &receiver.url("/hook")).await;
+    page.fill("Description optional", "CRM sync").await;
+    platform.revoke().await;
+    platform.refuses.store(true, Ordering::SeqCst);
+    page.announce("/webhooks/new answered 401");
+    page.announce("/api/webhooks-link answered 503");
+    page.click("button", "Save").await;
+    page.leave_frame().await;
+    page.sees("The webhooks could not be opened.").await;
+    platform.refuses.store(false, Ordering::SeqCst);
+    page.click("button", "Try again").await;
+    page.sees_no_longer("The webhooks could not be opened.").await;
+    page.enter_frame(FRAME).await;
+    page.sees("Test it now").await;
+    page.find("article", "CRM sync Not used yet").await;
+}
+
 /// Sends a message from a frame of another origin to the platform's page and to the screen's frame, and waits until the
 /// page has it.
 async fn forge(page: &Page, other: &str, mut message: Value, mark: &str) {

@@ -215,7 +215,7 @@ impl Stage {
             "logs" => (format!("{hook}/logs"), "13 attempts"),
             "logs-filtered-to-nothing" => (format!("{hook}/logs?identifier=6601abc"), "No attempt matches the filter"),
             "logs-empty" => (format!("{hook}/logs"), "Nothing was sent yet"),
-            "held" => (format!("{hook}/held"), "6 events wait, oldest first"),
+            "held" => (format!("{hook}/held"), "6 events wait because"),
             "failed" => (format!("{hook}/failed"), "3 deliveries failed and can be sent again"),
             "events" => ("/events".to_owned(), "Sent when a call transcript is completed"),
             _ => (format!("{hook}/deliveries/{newest}.{id}"), "It failed, and can be sent again."),
