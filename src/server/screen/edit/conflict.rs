@@ -20,7 +20,7 @@ struct Conflict<'a> {
     look: &'a Look,
     title: String,
     action: String,
-    /// What each visitor changed, in words.
+    /// The changes of each visitor, in words.
     told: Option<String>,
     /// The visitor's version.
     typed: &'a Typed,
