@@ -134,7 +134,7 @@ impl Notice {
         Self { typed, ..self }
     }
 
-    /// What became of a form whose texts are shown again.
+    /// The fate of a form whose texts are shown again.
     fn outcome(&self) -> &'static str {
         if self.status >= 500 { "It is unknown whether it was saved: check that first." } else { "It was not saved." }
     }

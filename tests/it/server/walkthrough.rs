@@ -1,5 +1,7 @@
 //! The page `tests/clients/README.md`: an account's life with `curl`. All of it is run, in the reader's order.
 
+use reqwest::Method;
+
 use super::support::Api;
 use crate::{readme, support::*};
 
@@ -18,7 +20,16 @@ async fn each_step_with_curl_does_what_the_page_says() {
         Answer::Status(if fails { 500 } else { 200 })
     });
     for (language, text) in readme::blocks(PAGE) {
-        assert_eq!(language, "sh", "nothing looks at this block:\n{text}");
+        match language {
+            "sh" => {}
+            // The lines for a platform's page: the script is there, and defines the element.
+            "html" => {
+                let embed = api.bare(Method::GET, "/embed.js").send().await.unwrap().text().await.unwrap();
+                assert!(text.contains("/embed.js\"") && text.contains("<lynkhook-webhooks link="), "{text}");
+                assert!(embed.contains("customElements.define(\"lynkhook-webhooks\""), "{embed}");
+            }
+            _ => panic!("nothing looks at this block:\n{text}"),
+        }
     }
     let script = readme::all(PAGE, "sh")
         .replace("http://127.0.0.1:8080", &format!("http://{}", api.address))
