@@ -1,10 +1,7 @@
 //! The list: a card for each webhook of the account.
 
 use askama::Template;
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use http::StatusCode;
 
 use super::{
@@ -146,34 +143,27 @@ pub(super) async fn list(
     });
     let cards = cards.collect();
     let list = List { look, cards, flash: news.flash, total: overview.total, limit: overview.limit, next };
-    Ok(page(StatusCode::OK, &list).into_response())
+    Ok(page(StatusCode::OK, &list))
 }
 
 impl Card {
     fn new(item: Summary) -> Self {
         let Summary { webhook, log, held, oldest_held, failed } = item;
         let id = webhook.id();
-        let changed = match &webhook {
-            Listed::Read(view) => Some(view.updated_at.clone()),
-            Listed::Unreadable { .. } => None,
-        };
-        let shown = match webhook {
-            Listed::Read(view) => Some(Settings::new(&view)),
+        let view = match &webhook {
+            Listed::Read(view) => Some(&**view),
             Listed::Unreadable { .. } => None,
         };
         Self {
             id,
-            shown,
+            shown: view.map(Settings::new),
             last: log.first().map(Attempt::new),
             failing: log.iter().find(|entry| entry.last).and_then(Failing::new),
             strip: Strip::new(&log),
             held: (held > 0).then(|| Held {
                 count: count(held, "event", "events"),
                 is_one: held == 1,
-                is_on_its_way: oldest_held
-                    .as_ref()
-                    .zip(changed.as_ref())
-                    .is_some_and(|(held, changed)| held <= changed),
+                is_on_its_way: oldest_held.as_ref().zip(view).is_some_and(|(held, view)| *held <= view.updated_at),
                 oldest: oldest_held.as_deref().map(Moment::new),
             }),
             failed: (failed > 0).then(|| count(failed, "failed delivery", "failed deliveries")),

@@ -1,6 +1,8 @@
 //! Notices: everything that a visitor gets instead of the page that was asked for. Each says what happened and what to
 //! do.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::{
     extract::{Request, State},
@@ -262,7 +264,7 @@ pub(super) async fn as_page(State(app): State<Shared>, request: Request, next: N
     };
     let wants_json = request.headers().get(ACCEPT).is_some_and(|types| types == "application/json");
     let mut response = next.run(request).await;
-    let look = response.extensions_mut().remove::<std::sync::Arc<Look>>();
+    let look = response.extensions_mut().remove::<Arc<Look>>();
     let look = look.unwrap_or_else(|| Look::plain(&app, None).into());
     let notice = match response.extensions_mut().remove::<Notice>() {
         Some(notice) => Some(notice),

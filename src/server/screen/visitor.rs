@@ -2,8 +2,7 @@
 //!
 //! The cookie's name has the account in it, so that two accounts work in two tabs, and tells a frame's session from a
 //! tab's, because a browser keeps and sends both. Its value is the session's token, and behind a dot the origin that
-//! shows the screen in a frame. That origin only serves to tell that page that the
-//! session has ended.
+//! shows the screen in a frame. That origin only serves to tell that page that the session has ended.
 
 use std::sync::Arc;
 
@@ -66,13 +65,10 @@ pub(super) async fn admit(State(app): State<Shared>, request: Request, next: Nex
     };
     let (session, token) = match found {
         Ok(Some(found)) => found,
-        Ok(None) => {
+        refusal => {
+            let notice = refusal.err().map_or(Notice::NO_SESSION, Notice::from);
             let typed = form::typed(&app, Request::from_parts(parts, body)).await;
-            return refused(Notice::NO_SESSION.with_typed(typed));
-        }
-        Err(error) => {
-            let typed = form::typed(&app, Request::from_parts(parts, body)).await;
-            return refused(Notice::from(error).with_typed(typed));
+            return refused(notice.with_typed(typed));
         }
     };
     tracing::Span::current().record("key", session.id.as_str());
@@ -97,7 +93,7 @@ pub(super) async fn account(parts: &mut Parts, app: &Shared) -> Result<AccountId
 
 /// A cookie that a request presents for an account.
 pub(super) struct Presented {
-    pub(super) token: String,
+    token: String,
     frame: Option<String>,
 }
 
