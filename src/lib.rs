@@ -175,6 +175,7 @@
 //! | [`telemetry`] | logs | secrets, payloads |
 //! | [`failpoint`] | crashes that tests ask for | anything in a release build |
 //! | [`secrets`] | customers' secrets sealed at rest, under several keys while one replaces another | |
+//! | [`supervisor`] | what the service manager is told: started, alive, stopping | |
 //! | [`listen`] | one bounded HTTP server, for every port that is opened | what is asked and answered |
 //! | [`store`] | Redis: keys, connections, one method for each script | policy |
 //! | [`sender`] | one attempt: resolve, judge the addresses, connect to those, send, read a little | redirects, proxies, other addresses |
@@ -213,6 +214,8 @@ pub mod secrets;
 pub mod sender;
 #[cfg(feature = "program")]
 pub mod server;
+#[cfg(feature = "program")]
+pub mod supervisor;
 #[cfg(feature = "program")]
 pub mod telemetry;
 #[cfg(feature = "program")]

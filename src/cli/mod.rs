@@ -9,6 +9,7 @@ mod doctor;
 mod egress;
 mod enqueue;
 mod exit;
+mod health;
 mod output;
 mod queue;
 mod secrets;
@@ -66,6 +67,8 @@ enum Command {
     ApiKey(apikey::Command),
     /// Check Redis and the queue, and say what to fix. Exit code 5 if a check fails.
     Doctor(doctor::Flags),
+    /// Ask a worker or server of this machine whether it is healthy. Exit code 1 if not.
+    Health(health::Flags),
     /// Check whether a URL, host name, IP address or header is allowed, and if not, why.
     #[command(subcommand)]
     Egress(egress::Command),
@@ -123,6 +126,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Account(command) => account::run(&settings()?, command).await,
         Command::ApiKey(command) => apikey::run(&settings()?, command).await,
         Command::Doctor(flags) => doctor::run(&settings()?, &flags).await,
+        Command::Health(flags) => health::run(&settings()?, &flags).await,
         Command::Egress(command) => egress::run(&settings()?, command).await,
         Command::Secrets(command) => secrets::run(command, settings).await,
         Command::Completions(arguments) => completions::run(&arguments),

@@ -104,6 +104,16 @@ pub enum ConfigError {
         /// The values that it may have, with an example.
         expected: String,
     },
+    /// A value that the files in `deploy` leave to the operator is not filled in.
+    #[error("`{key}` ({origin}) still holds the placeholder {placeholder}; replace it with your own value")]
+    Placeholder {
+        /// The setting.
+        key: String,
+        /// The source of the value, or of the name of the file with the value.
+        origin: Origin,
+        /// The placeholder, without the text around it.
+        placeholder: String,
+    },
     /// A way to reach Redis that is planned but not supported yet.
     #[error(
         "`redis.url` ({origin}): this version does not support {scheme}:// yet; name a single Redis with redis://, \

@@ -147,6 +147,12 @@ impl Layers {
         &self.defaults[key]
     }
 
+    /// Every value, by its key.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        let types = self.types.iter();
+        self.entries.iter().chain(types).map(|(key, entry)| (key.as_str(), entry))
+    }
+
     /// Every event type. Each value should be a table.
     pub(super) fn types(&self) -> impl Iterator<Item = (&String, &Entry)> {
         self.types.iter()

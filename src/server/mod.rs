@@ -65,12 +65,13 @@ use crate::{
         event::Catalogue,
         failure::Failure,
     },
-    listen::{self, Limits},
+    listen::{self, Limits, Turns},
     producer::Producer,
     queue::Queue,
     secrets::Vault,
     sender::{Sender, SenderError},
     store::Store,
+    supervisor,
     webhooks::Webhooks,
 };
 
@@ -102,6 +103,8 @@ struct App {
     pages: Pages,
     assets: Assets,
     redis_health: RedisHealth,
+    /// The turns of the loop that accepts the API's connections.
+    accepting: Arc<Turns>,
     /// Cancelled when the server is told to stop.
     stop: CancellationToken,
 }
@@ -181,6 +184,7 @@ impl Server {
             pages: Pages::of(&document),
             assets: Assets::new(),
             redis_health: RedisHealth::default(),
+            accepting: Arc::new(Turns::of("accepting")),
             policy,
             stop,
         });
@@ -214,19 +218,28 @@ impl Server {
         };
         let probing = probes.map(|port| {
             let probes = layered(ops::probes(), &app);
-            tokio::spawn(listen::serve(port, PROBES, None, CancellationToken::new(), answer_with(probes)))
+            let turns = Arc::new(Turns::of("probes"));
+            tokio::spawn(listen::serve(port, PROBES, None, turns, CancellationToken::new(), answer_with(probes)))
         });
-        let serving = listen::serve(api, limits, None, app.stop.clone(), answer_with(router));
+        let serving = listen::serve(api, limits, None, app.accepting.clone(), app.stop.clone(), answer_with(router));
+        let watched = app.clone();
+        let feeding = tokio::spawn(supervisor::feed(move || ops::fault(&watched).map(str::to_owned)));
+        let telling = async {
+            app.stop.cancelled().await;
+            supervisor::stopping().await;
+        };
+        supervisor::started().await;
         let until_cut = async {
             app.stop.cancelled().await;
             tokio::time::sleep(settings.shutdown_grace).await;
         };
         tokio::select! {
-            () = serving => {}
+            _ = async { tokio::join!(serving, telling) } => {}
             () = until_cut => {
                 tracing::warn!("requests in progress were cut, because server.shutdown_grace has passed");
             }
         }
+        feeding.abort();
         if let Some(probing) = probing {
             probing.abort();
         }

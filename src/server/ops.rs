@@ -32,6 +32,8 @@ use super::{
 
 /// Redis is asked at most once in this time, however many probes come.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// The loop that accepts connections takes a turn every second while it works.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
 /// Redis has to answer within this time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
@@ -47,7 +49,7 @@ pub(super) struct Health {
 /// One check of a probe.
 #[derive(Serialize, ToSchema)]
 pub(super) struct HealthCheck {
-    /// `serving`: the server is not stopping. `redis`: Redis answers.
+    /// `accepting`: the server accepts connections. `serving`: it is not stopping. `redis`: Redis answers.
     name: &'static str,
     /// Whether it holds.
     ok: bool,
@@ -92,10 +94,24 @@ pub(super) fn probes() -> Router<Shared> {
     Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz))
 }
 
-/// Whether the server runs.
-#[utoipa::path(get, operation_id = "getHealth", path = "/healthz", tag = "server", security(()), responses((status = 200, body = Health)))]
-pub(super) async fn healthz() -> Response {
-    json(StatusCode::OK, &Health { ok: true, checks: Vec::new() })
+/// Why the server should be restarted.
+pub(super) fn fault(app: &Shared) -> Option<&'static str> {
+    let is_wedged = app.accepting.since_last() > TURN_WITHIN && !app.stop.is_cancelled();
+    is_wedged.then_some("the loop that accepts connections has not run for 10 s")
+}
+
+fn accepting(app: &Shared) -> HealthCheck {
+    let error = fault(app);
+    HealthCheck { name: "accepting", ok: error.is_none(), error }
+}
+
+/// Whether the server works. If not, restart it.
+#[utoipa::path(
+    get, operation_id = "getHealth", path = "/healthz", tag = "server", security(()),
+    responses((status = 200, body = Health), (status = 503, description = "A check fails", body = Health)),
+)]
+pub(super) async fn healthz(State(app): State<Shared>) -> Response {
+    answer(vec![accepting(&app)])
 }
 
 /// Whether the server can serve: it is not stopping, and Redis answers.
@@ -107,9 +123,13 @@ pub(super) async fn readyz(State(app): State<Shared>) -> Response {
     let check = |name, ok: bool, error| HealthCheck { name, ok, error: (!ok).then_some(error) };
     let serving = check("serving", !app.stop.is_cancelled(), "the server is stopping");
     let redis = check("redis", redis_answers(&app).await, "Redis does not answer");
-    let ok = serving.ok && redis.ok;
+    answer(vec![accepting(&app), serving, redis])
+}
+
+fn answer(checks: Vec<HealthCheck>) -> Response {
+    let ok = checks.iter().all(|check| check.ok);
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, &Health { ok, checks: vec![serving, redis] })
+    json(status, &Health { ok, checks })
 }
 
 async fn redis_answers(app: &Shared) -> bool {

@@ -49,6 +49,7 @@ use crate::{
     secrets::Vault,
     sender::Sender,
     store::{Store, StoreError},
+    supervisor,
 };
 
 /// The state that the loops share.
@@ -81,20 +82,22 @@ pub async fn run(settings: &Settings, store: Store, vault: Vault, stop: Cancella
         let listener = probes::open(address).await.map_err(|source| WorkerError::Health { address, source })?;
         tokio::spawn(probes::serve(workers.clone(), listener));
     }
+    let watched = workers.clone();
+    tokio::spawn(supervisor::feed(move || probes::fault(&watched)));
     let others = threads::start(settings, &vault, &workers, &stop);
     let settings = threads::share(settings, 0);
-    let own = work(&settings, (store, vault), &workers[0], stop.clone()).await;
+    let own = work(&settings, (store, vault), (&workers, 0), stop.clone()).await;
     if own.is_err() {
         stop.cancel();
     }
     own.and(threads::ended(others).await)
 }
 
-/// Runs one worker on the current thread. Probes see it through `slot`.
+/// Runs the `nth` worker on the current thread. Probes see it among `workers`.
 async fn work(
     settings: &Settings,
     (store, vault): (Store, Vault),
-    slot: &OnceLock<Arc<Worker>>,
+    (workers, nth): (&probes::Workers, usize),
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
     let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
@@ -126,7 +129,10 @@ async fn work(
     let (mut taking, mut serving) = (JoinSet::new(), JoinSet::new());
     roles::spawn(&worker, asked, &mut taking, &mut serving);
     let renewing = serving.spawn(roles::renew::renew(worker.clone()));
-    let _ = slot.set(worker.clone());
+    let _ = workers[nth].set(worker.clone());
+    if workers.iter().all(|worker| worker.get().is_some()) {
+        supervisor::started().await;
+    }
     if settings.worker.health_bind.is_some() {
         let asking = worker.clone();
         serving.spawn(async move { asking.vitals.redis.keep_asking(&asking.store, &asking.partitions).await });
@@ -140,6 +146,9 @@ async fn work(
     let deadline = Instant::now() + settings.worker.shutdown_grace;
     let in_flight = worker.in_hand.leases.count();
     tracing::info!(in_flight, "stopping: no more entries are taken, those in flight are finished");
+    if nth == 0 {
+        supervisor::stopping().await;
+    }
     worker.finish(&mut taking, deadline).await;
     while let Some(ended) = serving.try_join_next() {
         worker.stop.note_end(&ended);

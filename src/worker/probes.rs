@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{Worker, parts::heartbeat::Check};
-use crate::listen::{self, Limits};
+use crate::listen::{self, Limits, Turns};
 
 /// The limits of probes. A probe sends its request at once; a connection that does not would block others.
 const LIMITS: Limits = Limits {
@@ -44,7 +44,13 @@ pub(super) async fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Answers probes until the process ends.
 pub(super) async fn serve(workers: Workers, listener: TcpListener) {
     let answer = move |request| std::future::ready(answer(&workers, &request));
-    listen::serve(listener, LIMITS, None, CancellationToken::new(), answer).await;
+    listen::serve(listener, LIMITS, None, Arc::new(Turns::of("probes")), CancellationToken::new(), answer).await;
+}
+
+/// The first failed check of `/healthz`, in words.
+pub(super) fn fault(workers: &Workers) -> Option<String> {
+    let failed = checks(workers, false).into_iter().find(|check| !check.ok)?;
+    Some(format!("{}: {}", failed.name, failed.error.unwrap_or_default()))
 }
 
 fn answer(workers: &Workers, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -72,9 +78,10 @@ fn checks(workers: &Workers, ready: bool) -> Vec<Check> {
             }
             continue;
         };
-        let mut own = worker.vitals.alive();
+        let stopping = worker.stop.has_begun();
+        let mut own = worker.vitals.alive(stopping);
         if ready {
-            own.extend(worker.vitals.ready(worker.stop.has_begun()));
+            own.extend(worker.vitals.ready(stopping));
         }
         for check in own {
             match all.iter_mut().find(|known| known.name == check.name) {

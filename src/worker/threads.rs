@@ -42,7 +42,7 @@ pub(super) fn start(settings: &Settings, vault: &Vault, workers: &Workers, stop:
                 let result = runtime.map_err(WorkerError::Thread).and_then(|runtime| {
                     runtime.block_on(async {
                         let store = Store::open(&settings).await?;
-                        work(&settings, (store, vault), &workers[nth], stop).await
+                        work(&settings, (store, vault), (&workers, nth), stop).await
                     })
                 });
                 drop(others);

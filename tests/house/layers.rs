@@ -3,12 +3,13 @@
 use super::{code_and_tests, files, lines_of_code, read, room};
 
 /// From the pure to the outermost. What a layer names as `crate::…` must stand before it here, or be itself.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 16] = [
     "domain",
     "config",
     "telemetry",
     "failpoint",
     "secrets",
+    "supervisor",
     "listen",
     "store",
     "sender",

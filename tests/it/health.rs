@@ -72,14 +72,14 @@ async fn a_loop_that_is_wedged_fails_the_probes_by_its_name_and_no_other_does() 
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
     let mut workers = Vec::new();
-    for wedged in ["claim", "promote", "release", "visit", "renew", "none"] {
+    for wedged in ["read", "claim", "promote", "release", "visit", "renew", "none"] {
         workers.push((wedged, Probed::start(&here.program, Some(("LYNKHOOK_WEDGE", wedged))).await));
     }
-    for (wedged, probed) in &workers[..5] {
+    for (wedged, probed) in &workers[..6] {
         probed.until("/healthz", 503, &[wedged]).await;
         probed.until("/readyz", 503, &[wedged]).await;
     }
-    let (_, sound) = &workers[5];
+    let (_, sound) = &workers[6];
     assert_eq!(
         sound.failing("/healthz").await,
         (200, Vec::new()),
@@ -151,7 +151,12 @@ async fn a_worker_that_finishes_its_attempts_is_alive_and_not_ready() {
     receiver.wait_for("/hook", 1, SOON).await;
     probed.worker.sigterm();
     probed.until("/readyz", 503, &["running"]).await;
-    assert_eq!(probed.failing("/healthz").await.0, 200);
+    // Longer than any loop that takes entries may be silent otherwise.
+    let stopping = Instant::now();
+    while stopping.elapsed() < Duration::from_secs(9) {
+        assert_eq!(probed.failing("/healthz").await, (200, Vec::new()), "after {:?}", stopping.elapsed());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

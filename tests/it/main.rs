@@ -9,6 +9,7 @@ mod cli;
 mod clock;
 mod connections;
 mod debug;
+mod deploy;
 mod dns;
 mod egress;
 mod enqueue;

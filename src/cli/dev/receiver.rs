@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::home::Home;
-use crate::listen::{self, Limits};
+use crate::listen::{self, Limits, Turns};
 
 /// The behaviour of the paths, for people.
 pub(super) const PATHS: &str = "/crm 200 · /flaky 503, 503, 200 · /gone 404 · /status/NNN · /slow 200 after 12 s";
@@ -95,7 +95,8 @@ impl Receiver {
             async move { paths.answer(request).await }
         };
         let tls = (TlsAcceptor::from(Arc::new(tls)), HANDSHAKE);
-        tokio::spawn(listen::serve(listener, LIMITS, Some(tls), CancellationToken::new(), answer));
+        let turns = Arc::new(Turns::of("receiver"));
+        tokio::spawn(listen::serve(listener, LIMITS, Some(tls), turns, CancellationToken::new(), answer));
         Ok(Self { port, received })
     }
 }

@@ -4,6 +4,7 @@
 mod duration;
 mod egress;
 mod event;
+mod placeholder;
 mod portal;
 mod redis;
 mod secrets;
@@ -36,6 +37,7 @@ const KEY_BYTES: RangeInclusive<u64> = 1..=1 << 40;
 /// Reads every value, then checks them against each other.
 pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
     let read = Read { layers };
+    read.no_placeholder()?;
     let mut settings = Settings {
         redis: read.redis()?,
         queue: Queue { partitions: read.integer("queue.partitions", 1, 1024)? },

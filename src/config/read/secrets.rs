@@ -2,9 +2,12 @@
 
 use std::{io, path::Path};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::Read;
+use super::{
+    Read,
+    placeholder::{placeholder, unfilled},
+};
 use crate::config::{Secrets, error::ConfigError, layers::read_bounded};
 
 /// A key file is at most this long.
@@ -18,15 +21,24 @@ impl Read<'_> {
         let key = match (key, path) {
             ("", None) => None,
             (key, None) => Some(SecretString::from(key)),
-            ("", Some(path)) => Some(key_from(&path).map_err(|source| {
-                let origin = origin("secrets.key_file");
-                ConfigError::KeyFile { origin, source }
-            })?),
+            ("", Some(path)) => Some(self.key_from(&path)?),
             _ => {
                 return Err(ConfigError::TwoKeys { key: origin("secrets.key"), key_file: origin("secrets.key_file") });
             }
         };
         Ok(Secrets { key })
+    }
+
+    /// The key or keys in the file that `secrets.key_file` names.
+    fn key_from(&self, path: &Path) -> Result<SecretString, ConfigError> {
+        const KEY: &str = "secrets.key_file";
+        let entry = self.layers.get(KEY);
+        let origin = entry.origin.clone();
+        let key = key_from(path).map_err(|source| ConfigError::KeyFile { origin, source })?;
+        match placeholder(key.expose_secret()) {
+            Some(found) => Err(unfilled(KEY, entry, found)),
+            None => Ok(key),
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use crate::config;
 
+/// The longest time that the reader's command waits for the first entry.
+pub(crate) const READ_BLOCKS: Duration = Duration::from_secs(5);
 /// The promoter looks at least this often.
 pub(crate) const PROMOTE_EVERY: Duration = Duration::from_secs(1);
 /// The releaser runs at least this often, even if nothing is due.
@@ -19,6 +21,7 @@ pub(crate) const VISIT_EVERY: Duration = Duration::from_secs(5);
 /// The loops that are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
+    Read,
     Claim,
     Promote,
     Release,
@@ -26,7 +29,7 @@ pub(crate) enum Role {
     Renew,
 }
 
-const ROLES: [Role; 5] = [Role::Claim, Role::Promote, Role::Release, Role::Visit, Role::Renew];
+const ROLES: [Role; 6] = [Role::Read, Role::Claim, Role::Promote, Role::Release, Role::Visit, Role::Renew];
 
 /// The last run of each loop.
 pub(crate) struct Heartbeats {
@@ -46,6 +49,7 @@ impl Heartbeats {
         // Slack for a command without an answer, its repetition, and a busy machine.
         let slack = settings.redis.response_timeout * 2 + Duration::from_secs(2);
         let within = ROLES.map(|role| match role {
+            Role::Read => READ_BLOCKS + slack,
             Role::Claim => claim_every * 3 / 2 + slack,
             Role::Promote => PROMOTE_EVERY + slack,
             Role::Release => RELEASE_EVERY + slack,
@@ -73,11 +77,12 @@ impl Heartbeats {
         Duration::from_millis(self.elapsed_ms().saturating_sub(self.promoted.load(Relaxed)))
     }
 
-    /// One check for each role, by its slowest loop.
-    pub(crate) fn checks(&self) -> Vec<Check> {
+    /// One check for each role, by its slowest loop. While the worker is `stopping`, only the renewer's.
+    pub(crate) fn checks(&self, stopping: bool) -> Vec<Check> {
         let slowest = |role: Role| self.last[role as usize].iter().map(|last| last.load(Relaxed)).min().unwrap_or(0);
         ROLES
             .into_iter()
+            .filter(|role| !stopping || *role == Role::Renew)
             .map(|role| {
                 let since = Duration::from_millis(self.elapsed_ms().saturating_sub(slowest(role)));
                 let within = self.within[role as usize];
@@ -95,6 +100,7 @@ impl Heartbeats {
 
 fn role_name(role: Role) -> &'static str {
     match role {
+        Role::Read => "read",
         Role::Claim => "claim",
         Role::Promote => "promote",
         Role::Release => "release",

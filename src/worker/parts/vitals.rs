@@ -62,10 +62,11 @@ impl Vitals {
         self.counters.published(now, in_hand, endpoints, &self.exhaustion)
     }
 
-    /// The checks of `/healthz`: the loops run, and no retry is forgotten. If one fails, restart the worker.
-    pub(crate) fn alive(&self) -> Vec<Check> {
-        let mut checks = self.heartbeats.checks();
-        if let Some(Ok(late)) = self.redis.last() {
+    /// The checks of `/healthz`: the loops run, and no retry is forgotten. If one fails, restart the worker. A worker
+    /// that is `stopping` only renews its leases.
+    pub(crate) fn alive(&self, stopping: bool) -> Vec<Check> {
+        let mut checks = self.heartbeats.checks(stopping);
+        if let Some(Ok(late)) = self.redis.last().filter(|_| !stopping) {
             // While retries are promoted, the worker catches up after an outage, and a restart would only delay that.
             let forgotten =
                 late > lateness::RETRY_FAILS_HEALTH && self.heartbeats.since_promoted() > lateness::RETRY_FAILS_HEALTH;

@@ -19,10 +19,12 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use super::{READ_MAX, audit::audit_once};
 use crate::{
     domain::entry::Work,
+    failpoint,
     store::{BATCH_MAX, ClientId, Entry, EntryId, Reader, StoreError, Untold},
     worker::{
         Worker,
         parts::{
+            heartbeat::{READ_BLOCKS, Role},
             in_hand::{Taken, Unstarted},
             slots::{Share, Taker},
         },
@@ -30,8 +32,6 @@ use crate::{
     },
 };
 
-/// The longest time that a read waits for the first entry.
-const BLOCKING: Duration = Duration::from_secs(5);
 /// An entry follows closely if it comes within this time after the reader began to wait. Then more may follow.
 const CLOSELY: Duration = Duration::from_millis(50);
 /// The interval at which a read that is to end early is told so again.
@@ -46,6 +46,8 @@ pub(crate) async fn read(worker: Arc<Worker>, partition: u16) {
     let mut reader: Option<Reader> = None;
     let (mut more, mut last) = (false, None);
     while !worker.stop.has_begun() {
+        worker.vitals.heartbeats.note(Role::Read, partition);
+        failpoint::wedge("read").await;
         let answer = match &mut reader {
             Some(reader) => read_once(&worker, partition, reader, more, &mut last).await,
             None => match open(&worker, partition, &mut last).await {
@@ -68,10 +70,7 @@ pub(crate) async fn read(worker: Arc<Worker>, partition: u16) {
             Err(error) => {
                 tracing::warn!(%error, partition, "reading failed, trying again");
                 reader = None;
-                tokio::select! {
-                    () = worker.stop.begins() => return,
-                    () = backoff.pause() => {}
-                }
+                worker.wait_for(Role::Read, partition, backoff.pause()).await;
             }
         }
     }
@@ -87,7 +86,7 @@ async fn open(worker: &Worker, partition: u16, last: &mut Option<EntryId>) -> Re
     audit_once(worker, partition, true).await;
     let known = worker.partition(partition).known.clone();
     // A lease counts from the time the read was sent. It must be young enough to start on when the entry comes.
-    let blocking = BLOCKING.min(worker.rules.leases.start_within / 2);
+    let blocking = READ_BLOCKS.min(worker.rules.leases.start_within / 2);
     worker.store.reader(partition, &worker.name, blocking, known).await
 }
 
@@ -95,10 +94,8 @@ async fn open(worker: &Worker, partition: u16, last: &mut Option<EntryId>) -> Re
 /// hand once and wait for the next claim, and must not be attempted again each time a connection breaks.
 async fn take_back(worker: &Arc<Worker>, partition: u16, last: &mut Option<EntryId>) -> Result<(), StoreError> {
     loop {
-        let slots = tokio::select! {
-            () = worker.stop.begins() => return Ok(()),
-            slots = worker.room.slots.several(Taker::Reader, Share::UpTo(BATCH_MAX)) => slots,
-        };
+        let slots = worker.room.slots.several(Taker::Reader, Share::UpTo(BATCH_MAX));
+        let Some(slots) = worker.wait_for(Role::Read, partition, slots).await else { return Ok(()) };
         let (sent, most) = (Instant::now(), slots.num_permits());
         let entries = worker.store.take_back(partition, &worker.name, Untold::Read(last.as_ref()), most).await?;
         let Some(newest) = entries.last() else { return Ok(()) };
@@ -124,10 +121,8 @@ async fn read_once(
         () if is_only => Share::HalfUpTo(READ_MAX),
         () => Share::UpTo(1),
     };
-    let slots = tokio::select! {
-        () = worker.stop.begins() => return Ok(false),
-        slots = worker.room.slots.several(Taker::Reader, share) => slots,
-    };
+    let slots = worker.room.slots.several(Taker::Reader, share);
+    let Some(slots) = worker.wait_for(Role::Read, partition, slots).await else { return Ok(false) };
     let (sent, most) = (Instant::now(), slots.num_permits());
     if more || most > 1 {
         let reading = async { if more { reader.read_at_once(most).await } else { reader.read(most).await } };
@@ -199,10 +194,9 @@ async fn begin(
 /// Starts an entry that was read without a slot, as soon as there is one. Its lease is renewed meanwhile. If the worker
 /// stops first, the entry is given back.
 async fn begin_with_next_slot(worker: &Arc<Worker>, partition: u16, taken: Taken) {
-    tokio::select! {
-        biased;
-        () = worker.stop.begins() => keep_unstarted(worker, partition, taken).await,
-        slot = worker.room.slots.one(Taker::Reader) => worker.begin(taken, move || drop(slot)),
+    match worker.wait_for(Role::Read, partition, worker.room.slots.one(Taker::Reader)).await {
+        None => keep_unstarted(worker, partition, taken).await,
+        Some(slot) => worker.begin(taken, move || drop(slot)),
     }
 }
 
