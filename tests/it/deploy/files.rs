@@ -1,0 +1,63 @@
+//! Reading the files of `deploy/`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+/// The text of a file of `deploy/`.
+pub(super) fn text(path: &str) -> String {
+    let path = format!("{}/deploy/{path}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The files of a folder of `deploy/`, each by its path below `deploy/`, in order.
+pub(super) fn folder(path: &str) -> Vec<String> {
+    let folder = format!("{}/deploy/{path}", env!("CARGO_MANIFEST_DIR"));
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names.into_iter().map(|name| format!("{path}/{name}")).collect()
+}
+
+/// The documents of a YAML text. Anchors and merge keys are resolved; a key that occurs twice is an error.
+pub(super) fn documents(yaml: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
+}
+
+/// Every document of the Kubernetes base.
+pub(super) fn manifests() -> Vec<Value> {
+    let files = folder("kubernetes").into_iter().filter(|path| Path::new(path).extension() == Some("yaml".as_ref()));
+    files.flat_map(|path| documents(&text(&path))).collect()
+}
+
+/// The one document of this kind and name in the Kubernetes base.
+pub(super) fn manifest(kind: &str, name: &str) -> Value {
+    let mut found = manifests();
+    found.retain(|it| it["kind"] == kind && it["metadata"]["name"] == name);
+    assert_eq!(found.len(), 1, "{kind} {name}");
+    found.remove(0)
+}
+
+/// A text whose examples are in force. In the files of the Kubernetes base, a comment that ends in a colon is followed
+/// by an example: comment lines that become settings without their `# `.
+pub(super) fn with_examples(text: &str) -> String {
+    let (mut lines, mut is_example, mut count) = (Vec::new(), false, 0);
+    for line in text.lines() {
+        let comment = line.trim_start().strip_prefix("# ");
+        if let (Some(comment), true) = (comment, is_example) {
+            lines.push(line.replacen(&format!("# {comment}"), comment, 1));
+            count += 1;
+            continue;
+        }
+        is_example = comment.is_some_and(|comment| comment.ends_with(':'));
+        lines.push(line.to_owned());
+    }
+    assert!(count > 0, "there is no example");
+    lines.join("\n")
+}
+
+/// The number of seconds in `30`, `"30"` or `"30s"`.
+pub(super) fn seconds(value: &Value) -> Option<u64> {
+    let text = value.as_str();
+    value.as_u64().or_else(|| text?.parse().ok()).or_else(|| Some(humantime::parse_duration(text?).ok()?.as_secs()))
+}
