@@ -7,4 +7,5 @@ mod keda;
 mod network;
 mod pods;
 mod supervisor;
+mod traced;
 mod units;

@@ -8,7 +8,7 @@ use crate::support::*;
 use super::supervisor::Manager;
 
 /// A unit's lines `key=value`, in order.
-fn unit(name: &str) -> Vec<(String, String)> {
+pub(super) fn unit(name: &str) -> Vec<(String, String)> {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd").join(name);
     let text = std::fs::read_to_string(&file).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with(['#', '[']) && !line.is_empty());
@@ -16,7 +16,7 @@ fn unit(name: &str) -> Vec<(String, String)> {
 }
 
 /// The values of a key.
-fn values<'a>(unit: &'a [(String, String)], key: &str) -> Vec<&'a str> {
+pub(super) fn values<'a>(unit: &'a [(String, String)], key: &str) -> Vec<&'a str> {
     unit.iter().filter(|(found, _)| found == key).map(|(_, value)| value.as_str()).collect()
 }
 

@@ -130,7 +130,8 @@ impl Program {
         self.with_environment(command)
     }
 
-    fn with_environment(&self, mut command: Command) -> Command {
+    /// A command with this program's environment and nothing else.
+    pub fn with_environment(&self, mut command: Command) -> Command {
         command.env_clear();
         let inherited = ["PATH", "HOME"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         command.envs(inherited).envs(self.environment.iter().cloned());
