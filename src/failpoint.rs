@@ -8,7 +8,7 @@
 
 /// All steps with a point before and after them: taking entries, requests, and each script of the store.
 /// `tests/chaos/crash_points/mod.rs` crashes at all of them.
-pub const STEPS: [&str; 37] = [
+pub const STEPS: [&str; 38] = [
     "read",
     "request",
     "accept",
@@ -26,6 +26,7 @@ pub const STEPS: [&str; 37] = [
     "log",
     "look",
     "look_at_ids",
+    "may",
     "mend_times",
     "overview",
     "portal_end",

@@ -31,9 +31,9 @@ enum For {
     Worker,
     /// `lynkhook enqueue`, and backends that send events
     Producer,
-    /// all other commands
+    /// commands that only look, such as `lynkhook queue status`
     Operator,
-    /// `lynkhook server`
+    /// `lynkhook server`, and commands that change something
     Server,
 }
 

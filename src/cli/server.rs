@@ -1,13 +1,14 @@
 //! `lynkhook server`.
 
 use super::{Exit, signal::on_signal};
-use crate::{config::Settings, server::Server};
+use crate::{config::Settings, server::Server, store::UserRole};
 
 /// Serves the API until a signal; a second signal ends it at once.
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
     // Before anything else, so that no signal comes too early.
     let stop = on_signal()?;
     let (store, vault) = super::open(settings).await?;
+    store.require_rights(UserRole::Server).await?;
     super::raise_file_limit();
     super::warn_of_egress(settings);
     if settings.secrets.key.is_none() {

@@ -89,7 +89,7 @@ impl Producer {
     /// An event without an id of its own gets one: with a key it is made from account, key and body, so that it is the
     /// same at each repetition, however late; without, workers derive it from the entry.
     ///
-    /// The script takes more rights in Redis than `XADD`: those with which `deploy/README.md` lets scripts run.
+    /// The script takes more rights in Redis than `XADD`: those of the user `server` in `deploy/redis/users.acl`.
     ///
     /// With a key, a request that got no answer is sent a second time, because that is safe. If the second gets an
     /// answer, [`Accepted::repeated`] may be true although the caller sent the request once.

@@ -4,11 +4,11 @@ use rustls::{AlertDescription, CertificateError, Error};
 
 use crate::store::StoreError;
 
-/// Advice for a missing permission. It also tells a check that only lacks a permission from one that found a fault.
-pub(super) const RIGHTS: &str = "grant the user in redis.url this permission (ACL SETUSER); `lynkhook doctor --role` \
-                                 lists all missing permissions";
-pub(super) const KEYS: &str =
-    "grant the user in redis.url access to all keys that begin with redis.prefix (ACL SETUSER)";
+const RIGHTS: &str = "use a Redis user with this permission (to change something: that of a server), or grant it to \
+                      this one (ACL SETUSER); `lynkhook doctor --role` lists all missing permissions";
+const BEGIN: &str = "start a worker or a server first: nothing is stored under redis.prefix yet, and this user may not \
+                     begin it";
+const KEYS: &str = "grant the user in redis.url access to all keys that begin with redis.prefix (ACL SETUSER)";
 const SELECT: &str =
     "grant the user in redis.url this permission (ACL SETUSER, +select), or name no database in redis.url";
 pub(super) const FOREIGN: &str = "a key under redis.prefix was not written by Lynkhook: find it (redis-cli --scan, \
@@ -51,6 +51,7 @@ pub fn of(error: &StoreError) -> Option<&'static str> {
 fn of_right(detail: &str) -> &'static str {
     match () {
         () if detail.contains("'select'") => SELECT,
+        () if detail.contains("'hsetnx'") => BEGIN,
         () if detail.contains(" access ") => KEYS,
         () => RIGHTS,
     }

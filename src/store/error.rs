@@ -80,12 +80,13 @@ impl Unanswered {
 /// Redis's answer, if there is one: the code, and the text after it. For a pipeline, that of its first error.
 fn said(error: &redis::RedisError) -> Option<(String, String)> {
     let own = |code: &str, detail: Option<&str>| (code.to_owned(), detail.unwrap_or_default().to_owned());
-    if let Some(code) = error.code() {
-        return Some(own(code, error.detail()));
+    // The error of a pipeline has a code of its own, but the text is only in the errors of its commands.
+    if let Some(errors) = error.clone().into_server_errors()
+        && let Some((_, first)) = errors.first()
+    {
+        return Some(own(first.code(), first.details()));
     }
-    let errors = error.clone().into_server_errors()?;
-    let (_, first) = errors.first()?;
-    Some(own(first.code(), first.details()))
+    error.code().map(|code| own(code, error.detail()))
 }
 
 /// The first sentence of Redis's answer, or the client library's text if Redis did not answer.

@@ -31,7 +31,7 @@ pub use self::{
 #[cfg(feature = "program")]
 pub use self::{
     figures::{
-        Examination, Group, Holding, Kept, KnownKeys, Limited, LiveWorker, Missing, PartitionFigures, Planned,
+        Examination, Fact, Group, Holding, Kept, KnownKeys, Limited, LiveWorker, Missing, PartitionFigures, Planned,
         QueueFigures, Retries, Status, UserRole, WEBHOOKS_MAX, WorkerFigures, for_shell,
     },
     records::{

@@ -185,8 +185,8 @@ fn a_user_who_may_not_enqueue_is_told_which_right_to_ask_for_with_one_envelope_a
         let output = redis.cli(&[], input.as_bytes());
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(5), "{said}");
-        let advice = "; grant the user in redis.url this permission (ACL SETUSER); `lynkhook doctor --role` lists all \
-                      missing permissions";
+        let advice = "; use a Redis user with this permission (to change something: that of a server), or grant it to \
+                      this one (ACL SETUSER); `lynkhook doctor --role` lists all missing permissions";
         assert!(said.contains("'xadd'") && said.ends_with(&format!("{advice}{end}\n")), "{said}");
     }
 }

@@ -29,7 +29,6 @@ mod poison;
 mod queue;
 mod readme;
 mod receivers;
-mod rights;
 mod rotation;
 mod schedule;
 mod server;

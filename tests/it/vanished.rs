@@ -162,10 +162,12 @@ async fn log_entries_that_redis_refuses_are_counted_and_warned_of_and_the_event_
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::on(&redis, &receiver).await;
     let webhook = here.add("acme", &receiver.url("/hook")).await;
-    here.cli::<()>("ACL SETUSER poor on >secret ~* &* +@all -lpushx").await;
+    here.cli::<()>("ACL SETUSER poor on >secret ~* &* +@all").await;
     let poor =
         here.program.clone().env("LYNKHOOK_REDIS__URL", format!("redis://poor:secret@127.0.0.1:{}/", redis.port()));
     let worker = poor.worker([]);
+    worker.wait_for_line("worker started").await;
+    here.cli::<()>("ACL SETUSER poor -lpushx").await;
     here.push("acme", TRANSCRIPT).await;
     receiver.wait_for("/hook", 1, SOON).await;
     worker.wait_for_line("Redis refused log entries").await;

@@ -40,13 +40,14 @@ async fn a_webhook_that_is_switched_off_while_its_deliveries_wait_for_a_renewal_
     let webhook = here.add("acme", &receiver.url("/hook")).await;
     here.store.ensure_group(0).await.unwrap();
 
+    let start_within = format!("{}ms", START_WITHIN.as_millis());
+    let worker = here
+        .program
+        .worker([("LYNKHOOK_WORKER__START_WITHIN", &*start_within), ("LYNKHOOK_WORKER__RENEW_EVERY", "500ms")]);
+    worker.wait_for_line("worker started").await;
     // An outage in two parts that end one after another: first look-ups are answered again, then renewals.
     user(&["-hgetall", "-xclaim"]).await;
     let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut here.redis.clone()).await.unwrap();
-    let start_within = format!("{}ms", START_WITHIN.as_millis());
-    let _worker = here
-        .program
-        .worker([("LYNKHOOK_WORKER__START_WITHIN", &*start_within), ("LYNKHOOK_WORKER__RENEW_EVERY", "500ms")]);
     for _ in 0..EVENTS {
         here.push("acme", TRANSCRIPT).await;
     }

@@ -17,17 +17,22 @@ use chrono::{DateTime, Utc};
 pub use self::finding::{Finding, Verdict};
 use crate::{
     config::Settings,
-    store::{Examination, Missing, Store, StoreError, UserRole},
+    store::{Examination, Fact, Store, StoreError, UserRole},
 };
 
 /// Examines the Redis of these settings, and checks that its user has the permissions that the role needs.
 pub async fn examine(settings: &Settings, role: UserRole) -> Vec<Finding> {
     let examined = async {
         let store = Store::unchecked(settings)?;
-        Ok((store.examine(stuck_after(settings)).await?, store.missing_rights(role).await))
+        Ok((store.examine(stuck_after(settings), role).await?, store.missing_rights(role).await))
     };
     match examined.await {
-        Ok((examination, missing)) => with_rights(judge(settings, &examination, Utc::now()), &missing, role),
+        Ok((examination, missing)) => {
+            let mut findings = judge(settings, &examination, Utc::now());
+            findings.extend(refusal::of_unasked(&examination, role));
+            findings.extend(each("rights", &missing, |missing| vec![refusal::of_rights(missing, role)]));
+            findings
+        }
         Err(error) => vec![refusal::of_connection(&error)],
     }
 }
@@ -37,17 +42,6 @@ pub async fn examine(settings: &Settings, role: UserRole) -> Vec<Finding> {
 /// slots are in use.
 fn stuck_after(settings: &Settings) -> Duration {
     settings.worker.lease + settings.worker.claim_every * 3 + settings.delivery.timeout
-}
-
-/// Adds the line about the permissions of a role. If the user has all of them, a permission that another check lacks is
-/// not needed by the role, and that check becomes a warning.
-fn with_rights(findings: Vec<Finding>, missing: &Result<Missing, StoreError>, role: UserRole) -> Vec<Finding> {
-    let has_all = missing.as_ref().is_ok_and(|missing| missing.tried && missing.needed.is_empty());
-    let findings = findings.into_iter();
-    let judged = |finding| if has_all { refusal::of_others_fact(finding, role) } else { finding };
-    let mut findings: Vec<Finding> = findings.map(judged).collect();
-    findings.extend(each("rights", missing, |missing| vec![refusal::of_rights(missing, role)]));
-    findings
 }
 
 /// All checks, from the server to its content.
@@ -63,16 +57,16 @@ fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<F
         server::replication(server),
     ];
     let partitions = settings.queue.partitions;
-    let figures = status.as_ref().ok();
-    findings.extend(each("clock", time, |time| vec![server::clock(*time, here)]));
+    let figures = status.as_ref().and_then(|status| status.as_ref().ok());
+    findings.extend(asked("clock", time, |time| vec![server::clock(*time, here)]));
     findings.extend(each("schema", noted, |noted| vec![state::schema(noted.as_ref(), partitions)]));
-    findings.extend(each("group", groups, |groups| {
+    findings.extend(asked("group", groups, |groups| {
         let mut judged = vec![state::group(groups, figures), state::stuck(groups, figures, stuck_after(settings))];
         judged.extend(entries::judge(groups, figures));
         judged
     }));
-    findings.extend(each("webhooks", accounts, |accounts| vec![state::webhooks(accounts)]));
-    findings.extend(each("queue", status, |status| {
+    findings.extend(asked("webhooks", accounts, |accounts| vec![state::webhooks(accounts)]));
+    findings.extend(asked("queue", status, |status| {
         vec![
             state::workers(status),
             state::retries(status),
@@ -82,6 +76,11 @@ fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<F
         ]
     }));
     findings
+}
+
+/// The findings of a fact; none if Redis was not asked for it.
+fn asked<T>(check: &'static str, fact: &Fact<T>, judged: impl FnOnce(&T) -> Vec<Finding>) -> Vec<Finding> {
+    fact.as_ref().map_or_else(Vec::new, |fact| each(check, fact, judged))
 }
 
 /// The findings of a fact. If the server refused to tell it, the refusal is a failed check.

@@ -1,10 +1,10 @@
 //! Questions that Redis did not answer: a finding with the server's own words, and advice by their cause.
 
 use super::{
-    super::redis_advice::{self, FOREIGN, KEYS, RIGHTS},
+    super::redis_advice::{self, FOREIGN},
     finding::{Finding, MANY_PARTITIONS, fail, pass, warn},
 };
-use crate::store::{Missing, StoreError, UserRole, for_shell};
+use crate::store::{Examination, Missing, StoreError, UserRole, for_shell};
 
 /// The failed check for a connection that gave no answer to the first question.
 pub(super) fn of_connection(error: &StoreError) -> Finding {
@@ -20,19 +20,23 @@ pub(super) fn of_fact(check: &'static str, error: &StoreError) -> Finding {
     }
 }
 
-/// Turns a finding into a warning if the role lacks the permission for the check and does not need it. A producer needs
-/// only the keys of the queues; every other role needs all keys.
-pub(super) fn of_others_fact(finding: Finding, role: UserRole) -> Finding {
-    let is_others = match finding.advice.as_deref() {
-        Some(RIGHTS) => true,
-        Some(KEYS) => role == UserRole::Producer,
-        _ => false,
-    };
-    if !is_others {
-        return finding;
-    }
-    let advice = format!("{} works without this permission: to check this, use another user", role.one());
-    warn(finding.check, finding.found, &advice)
+/// The line about checks that were not made because users of this role may not ask; `None` if all were made.
+pub(super) fn of_unasked(facts: &Examination, role: UserRole) -> Option<Finding> {
+    let Examination { time, groups, status, settings, .. } = facts;
+    let checks = [
+        ("clock", time.is_none()),
+        ("group", groups.is_none()),
+        ("queue", status.is_none()),
+        ("webhooks", settings.is_none()),
+    ];
+    let unasked: Vec<&str> = checks.into_iter().filter_map(|(check, is_unasked)| is_unasked.then_some(check)).collect();
+    (!unasked.is_empty()).then(|| {
+        let (checks, role) = (unasked.join(", "), role.one());
+        pass(
+            "unseen",
+            format!("{role} may not see {checks}: to check these too, run this with the user of an operator"),
+        )
+    })
 }
 
 /// The line about the permissions of a role.
@@ -59,7 +63,7 @@ pub(super) fn of_rights(missing: &Missing, role: UserRole) -> Finding {
         }
         () if !useful.is_empty() => {
             let found =
-                format!("{user} has all permissions that {role} needs; with {} it would cost less", useful.join(" "));
+                format!("{user} has all permissions that {role} needs, but not all that help: {}", useful.join(" "));
             warn(CHECK, found, &give(useful))
         }
         () => pass(CHECK, format!("{user} has all permissions that {role} uses")),

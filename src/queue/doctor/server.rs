@@ -63,7 +63,7 @@ pub(super) fn persistence(server: &ServerInfo, append_fsync: Option<&str>) -> Fi
                 format!("append-only file, `appendfsync {policy}`: a power failure loses writes not yet on disk");
             warn(CHECK, found, "set `appendfsync everysec` or `always`")
         }
-        None => pass(CHECK, "append-only file (Redis does not say how often it is synced)"),
+        None => pass(CHECK, "append-only file; how often it is synced is not seen: this user may not ask (CONFIG GET)"),
     }
 }
 

@@ -38,7 +38,7 @@ fn persistence_passes_only_with_an_append_only_file_that_is_written() {
     assert_says(&persistence(&on, Some("always")), Verdict::Pass, "before each answer");
     assert_says(&persistence(&on, Some("everysec")), Verdict::Pass, "up to one second");
     assert_says(&persistence(&on, Some("no")), Verdict::Warn, "everysec");
-    assert_says(&persistence(&on, None), Verdict::Pass, "does not say");
+    assert_says(&persistence(&on, None), Verdict::Pass, "is not seen");
     assert_says(&persistence(&server("aof_enabled:0"), Some("always")), Verdict::Fail, "appendonly yes");
     assert_says(&persistence(&server("aof_enabled:1 aof_last_write_status:err"), None), Verdict::Fail, "disk");
     assert_says(&persistence(&server("loading:1"), None), Verdict::Warn, "wait");

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use chrono::{DateTime, Utc};
 use redis::Value;
 
-use super::status::Status;
+use super::{rights::UserRole, status::Status};
 use crate::{
     domain::lease::SUSPECT_DELIVERIES,
     store::{Audit, ServerInfo, SettingsLooked, Store, StoreError, ms},
@@ -14,24 +14,27 @@ use crate::{
 /// The most stuck entries of a partition that are counted; there may be more.
 const STUCK_MAX: u64 = 1000;
 
-/// Facts about a Redis and the data in it. Redis may refuse each of them by itself, except the server's own facts:
-/// because of the user's rights, or of a key of a wrong type.
+/// A fact, or Redis's refusal to tell it: because of the user's rights, or of a key of a wrong type. `None` if Redis was
+/// not asked, because users of this role may not know it. A refused question would be an entry in `ACL LOG`.
+pub type Fact<T> = Option<Result<T, StoreError>>;
+
+/// Facts about a Redis and the data in it.
 #[derive(Debug, Clone)]
 pub struct Examination {
     /// The server's own facts.
     pub server: ServerInfo,
     /// The server's clock.
-    pub time: Result<DateTime<Utc>, StoreError>,
-    /// `appendfsync`; `None` if the server does not tell, for example because the user may not ask.
+    pub time: Fact<DateTime<Utc>>,
+    /// `appendfsync`; `None` if the user may not ask for settings.
     pub append_fsync: Option<String>,
     /// The noted schema version and number of partitions; `None` if there is nothing under this prefix yet.
     pub noted: Result<Option<(String, String)>, StoreError>,
     /// The queue's figures.
-    pub status: Result<Status, StoreError>,
+    pub status: Fact<Status>,
     /// Each partition's consumer group.
-    pub groups: Result<Vec<Group>, StoreError>,
+    pub groups: Fact<Vec<Group>>,
     /// The result of a look at all accounts' settings.
-    pub settings: Result<SettingsLooked, StoreError>,
+    pub settings: Fact<SettingsLooked>,
 }
 
 /// A partition's consumer group.
@@ -52,25 +55,36 @@ pub struct Group {
 }
 
 impl Store {
-    /// Collects all facts. An entry counts as stuck if it was idle for longer than `stuck_after`.
+    /// Collects the facts that a user of this role may know, and those that this user may know besides. An entry counts
+    /// as stuck if it was idle for longer than `stuck_after`.
     ///
     /// # Errors
     /// Only if the server does not answer `INFO`.
-    pub async fn examine(&self, stuck_after: Duration) -> Result<Examination, StoreError> {
+    pub async fn examine(&self, stuck_after: Duration, role: UserRole) -> Result<Examination, StoreError> {
+        let server = self.only().info().await?;
+        let runs_scripts = role.runs_scripts();
+        let sees_all = match role {
+            UserRole::Producer => false,
+            UserRole::Worker => self.may(UserRole::Operator.commands().into_iter().map(|(line, _)| line)).await,
+            UserRole::Operator | UserRole::Server => true,
+        };
         Ok(Examination {
-            server: self.only().info().await?,
-            time: self.now(0).await,
-            append_fsync: self.append_fsync().await,
+            server,
+            time: if runs_scripts { Some(self.now(0).await) } else { None },
+            append_fsync: if runs_scripts { self.append_fsync().await } else { None },
             noted: self.noted().await,
-            status: self.status().await,
-            groups: self.groups(stuck_after).await,
-            settings: self.look_at_settings().await,
+            status: if sees_all { Some(self.status().await) } else { None },
+            groups: if runs_scripts { Some(self.groups(stuck_after).await) } else { None },
+            settings: if sees_all { Some(self.look_at_settings().await) } else { None },
         })
     }
 
-    /// The setting `appendfsync`. Many hosted servers do not let their users ask. Any other error also hits the other
-    /// questions, and is shown there.
+    /// The setting `appendfsync`. Most users may not ask: `CONFIG` tells passwords as well, and many hosted servers
+    /// refuse it to all. Any other error also hits the other questions, and is shown there.
     async fn append_fsync(&self) -> Option<String> {
+        if !self.may(["CONFIG GET appendfsync"]).await {
+            return None;
+        }
         let answer = self.only().run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await;
         answer.ok()?.into_iter().nth(1)
     }

@@ -7,7 +7,7 @@ mod status;
 mod workers;
 
 pub use self::{
-    examine::{Examination, Group},
+    examine::{Examination, Fact, Group},
     known_keys::KnownKeys,
     rights::{Missing, UserRole, for_shell},
     status::{Holding, Kept, PartitionFigures, Planned, QueueFigures, Retries, Status, WEBHOOKS_MAX},

@@ -1,10 +1,14 @@
 //! The scripts: each has its flags and its parts of the prelude before it, and the name of its file.
 
-use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisResult, Script, ServerErrorKind, ToRedisArgs, aio};
+use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind, ToRedisArgs, aio};
+
+/// The beginning of Redis 7.0's text for a script whose user lacks a permission.
+const UNNAMED: &str = "The user executing the script can't";
 
 /// One script, hashed once.
 pub(in crate::store) struct Step {
     name: &'static str,
+    text: &'static str,
     script: Script,
 }
 
@@ -12,15 +16,20 @@ pub(in crate::store) struct Step {
 pub(in crate::store) struct Run<'a> {
     /// The name of the script's file, without `.lua`.
     pub(in crate::store) name: &'static str,
+    text: &'static str,
     script: &'a Script,
     keys: Vec<String>,
     arguments: Cmd,
 }
 
 impl Step {
+    fn new(name: &'static str, text: &'static str) -> Self {
+        Self { name, text, script: Script::new(text) }
+    }
+
     /// A run with this first key.
     pub(in crate::store) fn key(&self, key: impl Into<String>) -> Run<'_> {
-        Run { name: self.name, script: &self.script, keys: vec![key.into()], arguments: Cmd::new() }
+        Run { name: self.name, text: self.text, script: &self.script, keys: vec![key.into()], arguments: Cmd::new() }
     }
 }
 
@@ -43,13 +52,14 @@ impl Run<'_> {
         connection: &mut impl aio::ConnectionLike,
     ) -> RedisResult<T> {
         let command = self.command();
-        match command.query_async(connection).await {
+        let answer = match command.query_async(connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 self.script.load_async(connection).await?;
                 command.query_async(connection).await
             }
             answer => answer,
-        }
+        };
+        answer.map_err(|error| refused_in(self.text, &error).unwrap_or(error))
     }
 
     fn command(&self) -> Cmd {
@@ -62,6 +72,25 @@ impl Run<'_> {
         }
         command
     }
+}
+
+/// The refusal of a command in a script, with the command's name. Redis 7.0 names the line alone: "The user executing the
+/// script can't run this command or subcommand script: <hash>, on @user_script:12."
+fn refused_in(text: &str, error: &RedisError) -> Option<RedisError> {
+    let detail = error.detail().filter(|detail| detail.starts_with(UNNAMED))?;
+    let number: usize = detail.rsplit_once("@user_script:")?.1.trim_end_matches('.').parse().ok()?;
+    let line = text.lines().nth(number.checked_sub(1)?)?;
+    let calls = line.split("call('").skip(1).filter_map(|call| call.split('\'').next());
+    let mut names: Vec<String> = calls.map(|name| format!("'{}'", name.to_ascii_lowercase())).collect();
+    names.dedup();
+    if names.is_empty() {
+        return None;
+    }
+    let (names, is_of_a_key) = (names.join(" or "), detail.contains("access"));
+    let refusal =
+        if is_of_a_key { "to access a key that a script gives to" } else { "to run, in a script, the command" };
+    let detail = format!("this user has no permissions {refusal} {names}");
+    Some(redis::make_extension_error("NOPERM".to_owned(), Some(detail)))
 }
 
 macro_rules! scripts {
@@ -81,10 +110,10 @@ macro_rules! scripts {
         impl Scripts {
             pub(in crate::store) fn new() -> Self {
                 Self {
-                    $($($name: Step {
-                        name: stringify!($name),
-                        script: Script::new(scripts!(@text $flags [$($part)*] $($file)? $name)),
-                    },)*)*
+                    $($($name: Step::new(
+                        stringify!($name),
+                        scripts!(@text $flags [$($part)*] $($file)? $name),
+                    ),)*)*
                 }
             }
 
@@ -138,6 +167,7 @@ scripts! {
         list_kept [],
         look of audit [clock counts groups ids unleased taken_out],
         look_at_ids of ids [clock groups ids],
+        may [],
         overview [clock],
         status [clock],
     ]

@@ -223,7 +223,7 @@ async fn a_user_without_permissions_is_told_which_are_missing_and_never_to_start
     };
     for (name, takes, check, says) in [
         ("blind", "-info", "connection", "'info'"),
-        ("scriptless", "-@scripting", "queue", "'evalsha'"),
+        ("scriptless", "-@scripting", "group", "'evalsha'"),
         ("timeless", "-time", "clock", "'time'"),
     ] {
         let user = format!("{}-{name}", here.prefix);
@@ -233,7 +233,7 @@ async fn a_user_without_permissions_is_told_which_are_missing_and_never_to_start
         let (code, findings) = examine(&as_user(&user, "secret")).await;
         let (verdict, text) = finding(&findings, check);
         assert!(code == Some(5) && verdict == "fail" && text.contains(says), "{name}: {findings}");
-        assert!(text.contains("grant the user") && !text.contains("start Redis"), "{name}: {text}");
+        assert!(text.contains("ACL SETUSER") && !text.contains("start Redis"), "{name}: {text}");
         let all = findings.as_array().unwrap();
         assert!(check == "connection" || all.len() > 6, "{name}: the server's checks are reported: {findings}");
     }

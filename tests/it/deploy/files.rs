@@ -1,19 +1,22 @@
 //! Reading the files of `deploy/`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+/// A file or folder of `deploy/`.
+pub(super) fn path_of(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
+}
+
 /// The text of a file of `deploy/`.
 pub(super) fn text(path: &str) -> String {
-    let path = format!("{}/deploy/{path}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    std::fs::read_to_string(path_of(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The files of a folder of `deploy/`, each by its path below `deploy/`, in order.
 pub(super) fn folder(path: &str) -> Vec<String> {
-    let folder = format!("{}/deploy/{path}", env!("CARGO_MANIFEST_DIR"));
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    let entries = std::fs::read_dir(path_of(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names.into_iter().map(|name| format!("{path}/{name}")).collect()

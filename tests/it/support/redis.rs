@@ -50,8 +50,9 @@ pub enum AppendFsync {
 pub struct RedisServer {
     port: u16,
     directory: PathBuf,
-    append_fsync: AppendFsync,
-    /// Arguments in addition to those of every server.
+    /// The user in the server's own URL, with password and `@`; empty: none.
+    user: &'static str,
+    /// All arguments but the port.
     arguments: Vec<String>,
     /// Environment variables of the process.
     environment: Vec<(&'static str, String)>,
@@ -110,18 +111,47 @@ impl RedisServer {
         std::fs::rename(new, self.directory.join(CLOCK)).expect("its directory is there");
     }
 
+    /// A server with this configuration and these users, and one more, `admin`, whom its URL names.
+    pub fn start_configured(configuration: &Path, users: &str) -> Self {
+        let directory = new_directory();
+        let file = directory.join("users.acl");
+        std::fs::write(&file, format!("{users}user admin on >admin ~* &* +@all\n")).expect("its directory is there");
+        let [configuration, folder, file] =
+            [configuration, &directory, &file].map(|path| path.to_str().expect("a plain path").to_owned());
+        let mut arguments = vec![configuration];
+        arguments.extend(["--bind", "127.0.0.1", "--dir", &folder, "--aclfile", &file].map(str::to_owned));
+        Self::launched(directory, "admin:admin@", arguments, Vec::new())
+    }
+
     fn start_with(
         append_fsync: AppendFsync,
-        arguments: Vec<String>,
+        more: Vec<String>,
         environment: impl FnOnce(&Path) -> Vec<(&'static str, String)>,
     ) -> Self {
-        assert_installed();
-        let directory = tempfile::Builder::new().prefix("lynkhook-redis-").tempdir().expect("a directory for Redis");
-        let directory = directory.keep();
+        let directory = new_directory();
+        let fsync = match append_fsync {
+            AppendFsync::Always => "always",
+            AppendFsync::EverySecond => "everysec",
+            AppendFsync::No => "no",
+        };
+        let folder = directory.to_str().expect("a plain path").to_owned();
+        let own =
+            ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", fsync, "--dir", &folder];
+        let arguments = own.iter().map(|&argument| argument.to_owned()).chain(more).collect();
         let environment = environment(&directory);
+        Self::launched(directory, "", arguments, environment)
+    }
+
+    fn launched(
+        directory: PathBuf,
+        user: &'static str,
+        arguments: Vec<String>,
+        environment: Vec<(&'static str, String)>,
+    ) -> Self {
+        assert_installed();
         let port = unused_port();
         let mut server =
-            Self { port, directory, append_fsync, arguments, environment, prefixes: AtomicU32::new(0), guarded: None };
+            Self { port, directory, user, arguments, environment, prefixes: AtomicU32::new(0), guarded: None };
         let started = Instant::now();
         while !server.launch() {
             assert!(started.elapsed() < START_LIMIT, "Redis found no free port: {}", server.log());
@@ -131,7 +161,7 @@ impl RedisServer {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        format!("redis://{}127.0.0.1:{}/", self.user, self.port)
     }
 
     pub fn port(&self) -> u16 {
@@ -188,7 +218,7 @@ impl RedisServer {
 
     /// Starts the process and waits until it is ready. Answers `false` if another process has the port.
     fn launch(&mut self) -> bool {
-        let guarded = Guarded::spawn(&self.directory, self.port, self.append_fsync, &self.arguments, &self.environment);
+        let guarded = Guarded::spawn(&self.directory, self.port, &self.arguments, &self.environment);
         let started = Instant::now();
         while !is_ready(&self.url(), guarded.process_id) {
             // Look at the log and not at the port, because another Redis may answer on a taken port.
@@ -214,26 +244,16 @@ impl Drop for RedisServer {
 }
 
 impl Guarded {
-    fn spawn(
-        directory: &Path,
-        port: u16,
-        append_fsync: AppendFsync,
-        arguments: &[String],
-        environment: &[(&'static str, String)],
-    ) -> Self {
-        let fsync = match append_fsync {
-            AppendFsync::Always => "always",
-            AppendFsync::EverySecond => "everysec",
-            AppendFsync::No => "no",
-        };
+    fn spawn(directory: &Path, port: u16, arguments: &[String], environment: &[(&'static str, String)]) -> Self {
+        // A configuration file comes before all other arguments.
+        let (file, options) = arguments.split_at(usize::from(!arguments[0].starts_with("--")));
         let mut shell = Command::new("sh")
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .args(["-c", GUARD, "redis-guard"])
             .arg(directory)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
-            .args(["--appendfsync", fsync, "--dir"])
-            .arg(directory)
-            .args(arguments)
+            .args(file)
+            .args(["--port", &port.to_string()])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // A Ctrl-C at the terminal must not end the guard before it has killed the server.
@@ -254,6 +274,11 @@ impl Guarded {
         drop(stdin);
         self.shell.wait().expect("the guard ends");
     }
+}
+
+fn new_directory() -> PathBuf {
+    let directory = tempfile::Builder::new().prefix("lynkhook-redis-").tempdir().expect("a directory for Redis");
+    directory.keep()
 }
 
 /// Whether the server at `url` is the process that the test started, and has loaded its data.

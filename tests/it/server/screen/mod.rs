@@ -5,5 +5,6 @@ mod deliveries;
 mod edit;
 mod entering;
 mod logs;
+mod rights;
 mod safety;
 mod support;

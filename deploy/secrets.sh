@@ -1,0 +1,51 @@
+#!/bin/sh
+# Makes the secrets of a deployment in the folder `secrets` beside this file: secrets.sh [HOST]
+# HOST is the name or address at which Lynkhook finds Redis (default: redis). Replaces no file that is there.
+set -eu
+
+host=${1:-redis}
+here=$(cd "$(dirname "$0")" && pwd)
+folder=$here/secrets
+case $host in
+    -* | *[!A-Za-z0-9.:_-]* | '') echo "usage: secrets.sh [HOST]: the name or address of Redis, without port" >&2; exit 2 ;;
+    *:*) host="[$host]" ;; # an address of IPv6
+esac
+if [ -e "$folder" ]; then
+    echo "error: $folder is there already, and nothing in it was changed." >&2
+    echo "To start anew, move the folder away. But keep its secrets.key: no other key opens the secrets that are stored." >&2
+    exit 1
+fi
+
+# A sealing key as of `lynkhook secrets new-key`: 32 random bytes in base64.
+random_base64() {
+    head -c 32 /dev/urandom | base64
+}
+
+# A folder of another name until it is complete, so that a second run after an interruption begins anew.
+umask 077
+new=$(mktemp -d "$here/.secrets.XXXXXX")
+trap 'rm -rf "$new"' EXIT
+trap 'exit 1' INT TERM
+cp "$here/redis/users.acl" "$new/users.acl"
+for role in producer worker server operator keda backup; do
+    password=$(random_base64 | tr '+/' '-_' | tr -d '=')
+    hash=$(printf %s "$password" | sha256sum)
+    placeholder="#REPLACE-WITH-SHA256-OF-$(echo "$role" | tr '[:lower:]' '[:upper:]')-PASSWORD"
+    sed "s|$placeholder|#${hash%% *}|" "$new/users.acl" >"$new/users.acl.new"
+    mv "$new/users.acl.new" "$new/users.acl"
+    case $role in
+        keda | backup) printf 'username=%s\npassword=%s\n' "$role" "$password" ;;
+        *) echo "LYNKHOOK_REDIS__URL=redis://$role:$password@$host:6379/" ;;
+    esac >"$new/$role.env"
+done
+random_base64 >"$new/secrets.key"
+# The folder protects the files. Containers mount some of them, and read them as other users.
+chmod 0644 "$new"/*
+mv "$new" "$folder"
+
+echo "made $folder:"
+echo "  users.acl                                      Redis's users, with hashes of their passwords"
+echo "  producer.env worker.env server.env operator.env   LYNKHOOK_REDIS__URL for each role, at $host"
+echo "  keda.env backup.env                            user name and password"
+echo "  secrets.key                                    the key that seals customers' secrets: back it up"
+echo "Next: start Redis with redis/redis.conf and this users.acl. deploy/README.md goes on from there."
