@@ -17,7 +17,7 @@ use chrono::{DateTime, Utc};
 pub use self::finding::{Finding, Verdict};
 use crate::{
     config::Settings,
-    store::{Examination, Fact, Store, StoreError, UserRole},
+    store::{Examination, Store, StoreError, UserRole},
 };
 
 /// Examines the Redis of these settings, and checks that its user has the permissions that the role needs.
@@ -58,15 +58,15 @@ fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<F
     ];
     let partitions = settings.queue.partitions;
     let figures = status.as_ref().and_then(|status| status.as_ref().ok());
-    findings.extend(asked("clock", time, |time| vec![server::clock(*time, here)]));
+    findings.extend(asked("clock", time.as_ref(), |time| vec![server::clock(*time, here)]));
     findings.extend(each("schema", noted, |noted| vec![state::schema(noted.as_ref(), partitions)]));
-    findings.extend(asked("group", groups, |groups| {
+    findings.extend(asked("group", groups.as_ref(), |groups| {
         let mut judged = vec![state::group(groups, figures), state::stuck(groups, figures, stuck_after(settings))];
         judged.extend(entries::judge(groups, figures));
         judged
     }));
-    findings.extend(asked("webhooks", accounts, |accounts| vec![state::webhooks(accounts)]));
-    findings.extend(asked("queue", status, |status| {
+    findings.extend(asked("webhooks", accounts.as_ref(), |accounts| vec![state::webhooks(accounts)]));
+    findings.extend(asked("queue", status.as_ref(), |status| {
         vec![
             state::workers(status),
             state::retries(status),
@@ -79,8 +79,12 @@ fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<F
 }
 
 /// The findings of a fact; none if Redis was not asked for it.
-fn asked<T>(check: &'static str, fact: &Fact<T>, judged: impl FnOnce(&T) -> Vec<Finding>) -> Vec<Finding> {
-    fact.as_ref().map_or_else(Vec::new, |fact| each(check, fact, judged))
+fn asked<T>(
+    check: &'static str,
+    fact: Option<&Result<T, StoreError>>,
+    judged: impl FnOnce(&T) -> Vec<Finding>,
+) -> Vec<Finding> {
+    fact.map_or_else(Vec::new, |fact| each(check, fact, judged))
 }
 
 /// The findings of a fact. If the server refused to tell it, the refusal is a failed check.

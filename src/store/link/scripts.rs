@@ -74,8 +74,8 @@ impl Run<'_> {
     }
 }
 
-/// The refusal of a command in a script, with the command's name. Redis 7.0 names the line alone: "The user executing the
-/// script can't run this command or subcommand script: <hash>, on @user_script:12."
+/// The refusal of a command in a script, with the command's name. Redis 7.0 names the line alone, at the end of its text:
+/// `on @user_script:12.`
 fn refused_in(text: &str, error: &RedisError) -> Option<RedisError> {
     let detail = error.detail().filter(|detail| detail.starts_with(UNNAMED))?;
     let number: usize = detail.rsplit_once("@user_script:")?.1.trim_end_matches('.').parse().ok()?;
