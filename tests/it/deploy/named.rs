@@ -46,7 +46,7 @@ async fn whatever_the_role_and_the_command_the_error_names_what_redis_refused() 
     ];
     for (user, takes, words, refused) in cases {
         deployed.allow(&format!("someone reset on >secret {takes}")).await;
-        let users = super::users(&here.prefix);
+        let users = super::deployed::users(&here.prefix);
         let line = users.lines().find_map(|line| line.strip_prefix(&format!("user {user} on "))).unwrap();
         deployed.allow(&format!("someone reset on {line} {takes}")).await;
         let words: Vec<String> = words.split(' ').map(|word| word.replace("ID", &hook)).collect();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::support::{PUBLIC, Visit};
 use crate::{
-    deploy::Deployed,
+    deploy::deployed::Deployed,
     server::support::{Api, with_json},
     support::*,
 };
