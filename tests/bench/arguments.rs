@@ -30,6 +30,9 @@ struct Arguments {
     /// lynkhook program, in turns with this one.
     #[arg(long, value_name = "PATH", value_parser = program)]
     beside: Option<String>,
+    /// Measure this build of the lynkhook program, and not the one that was built with the benchmark.
+    #[arg(long, value_name = "PATH", value_parser = program, requires = "beside")]
+    program: Option<String>,
     #[command(flatten)]
     isolation: isolation::Options,
     #[command(flatten)]
@@ -113,6 +116,9 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(program) = arguments.beside {
         turn::BESIDE.set(program).expect("it is set once");
+    }
+    if let Some(program) = arguments.program {
+        turn::PROGRAM.set(program).expect("it is set once");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
     runtime.block_on(async {

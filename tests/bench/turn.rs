@@ -40,6 +40,9 @@ pub const BACKLOG: Duration = Duration::from_millis(3500);
 /// If nothing arrives twice in a row for this time, the turn may be stuck.
 const STUCK: Duration = Duration::from_secs(2);
 
+/// The build of the `lynkhook` program that is measured, if not the benchmark's own: `--program`.
+pub static PROGRAM: OnceLock<String> = OnceLock::new();
+
 /// Another build of the `lynkhook` program that takes turns with this one: `--beside`.
 pub static BESIDE: OnceLock<String> = OnceLock::new();
 
@@ -103,7 +106,7 @@ impl Contender {
     fn program(self) -> &'static str {
         match self {
             Self::Beside => BESIDE.get().expect("a build that takes turns was named"),
-            _ => env!("CARGO_BIN_EXE_lynkhook"),
+            _ => PROGRAM.get().map_or(env!("CARGO_BIN_EXE_lynkhook"), String::as_str),
         }
     }
 
