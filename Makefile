@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test test-ui test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq fuzz lint deny check fmt doc build test-servers needs-redis needs-clients needs-pip needs-node needs-chromium needs-axe needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny
+.PHONY: help run test test-ui test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq bench-static fuzz lint deny check check-image fmt doc build build-static test-servers needs-redis needs-clients needs-pip needs-node needs-chromium needs-axe needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny needs-buildah
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,14 @@ run: needs-cc needs-redis build ## Install missing programs, build, and run the 
 
 build: needs-cc ## Build the program in release form: target/release/lynkhook
 	$(CARGO) build --release --locked
+
+# The program of the image, built as deploy/Dockerfile builds it, and from the same files.
+STATIC = target/$(shell rustc --print host-tuple)/image/lynkhook
+CONTEXT := target/context
+build-static: needs-cc ## Build the image's program, which needs no file of its system: target/<host>/image/lynkhook
+	@rm -rf $(CONTEXT) && mkdir -p $(CONTEXT) && cp -Rp $$(sed -n 's/^!//p' deploy/Dockerfile.dockerignore) $(CONTEXT)
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile image --target "$$(rustc --print host-tuple)" \
+	  --manifest-path $(CONTEXT)/Cargo.toml --target-dir target
 
 # Most tests wait most of the time, so twice as many run at once as there are cores. The tests in PUNCTUAL measure how
 # punctual or how quick a worker is, so they run apart and need more of the machine.
@@ -65,6 +73,9 @@ bench-bullmq: needs-cc needs-redis needs-node ## Compare BullMQ (npm) with the w
 	npm ci --ignore-scripts --no-fund --no-audit --prefix tests/bench/bullmq
 	$(CARGO) bench --locked --bench bench -- bullmq $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
+bench-static: needs-cc needs-redis build-static ## Compare the image's program with the ordinary release build: ROUNDS (5), QUICK=1 for a trial
+	$(CARGO) bench --locked --bench bench -- throughput --program $(STATIC) --beside $(PROFILE_DIR)/lynkhook $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
+
 FUZZED := url header entry log_entry sealed
 fuzz: needs-cc needs-fuzz ## Fuzz each target for SECONDS (60); inputs that break one are kept, and the tests replay them
 	@echo "building for the fuzzer: this takes minutes the first time"
@@ -87,6 +98,9 @@ deny: needs-deny ## Check licences, sources, banned crates and, if the list can 
 	  else echo "advisories were not checked: the list cannot be fetched" >&2; fi
 
 check: lint deny test ## Run all checks: lints, the supply chain, tests
+
+check-image: needs-redis needs-buildah build-static ## Build the image's last stage with buildah; as root, also run it
+	LYNKHOOK_TEST_STATIC="$(CURDIR)/$(STATIC)" $(CARGO) test --locked --test it -- --ignored --nocapture deploy::image
 
 fmt: ## Format the code
 	$(CARGO) fmt
@@ -128,6 +142,9 @@ AXE := tests/browser/node_modules/.package-lock.json
 needs-axe: $(AXE)
 $(AXE): tests/browser/package-lock.json | needs-node
 	npm ci --ignore-scripts --no-fund --no-audit --prefix tests/browser
+
+needs-buildah:
+	@sh deploy/install.sh buildah buildah
 
 needs-perf:
 	@sh deploy/install.sh perf perf
