@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-use super::{files, folder};
+use super::files::{files, path_of};
 
 /// For each file that a tool checks: a word in it, and what takes its place so that the tool must refuse the file.
 const FAULTS: [(&str, &str, &str); 13] = [
@@ -32,16 +32,16 @@ const UNPROTECTED: (&str, &str) = ("\nSystemCallFilter=", "\n#SystemCallFilter="
 
 /// Files that no tool of the check reads, and the tests or programs that do.
 const ELSEWHERE: [(&str, &str); 5] = [
-    ("Dockerfile.dockerignore", "deploy/image.rs"),
+    ("Dockerfile.dockerignore", "make build-static"),
     ("README.md", "people"),
-    ("kubernetes/lynkhook.toml", "deploy/kubernetes.rs"),
+    ("kubernetes/lynkhook.toml", "deploy/pods.rs"),
     ("redis/redis.conf", "deploy/redis.rs"),
     ("redis/users.acl", "deploy/redis.rs"),
 ];
 
 /// All files in `deploy`, by their paths in it, without the secrets that somebody made for use.
 fn all_files() -> Vec<String> {
-    let all = files(&folder()).into_iter().map(|file| file.strip_prefix(folder()).unwrap().display().to_string());
+    let all = files(&path_of("")).into_iter().map(|file| file.strip_prefix(path_of("")).unwrap().display().to_string());
     all.filter(|file| !file.starts_with("secrets/")).collect()
 }
 
@@ -51,14 +51,14 @@ fn copy() -> TempDir {
     for file in all_files() {
         let to = copy.path().join(&file);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(folder().join(&file), to).unwrap();
+        fs::copy(path_of(&file), to).unwrap();
     }
     copy
 }
 
 /// Runs the check on a folder, with these programs alone.
 fn check(folder_to_check: &Path, programs: &OsStr) -> Output {
-    Command::new("sh").arg(folder().join("check.sh")).arg(folder_to_check).env("PATH", programs).output().unwrap()
+    Command::new("sh").arg(path_of("check.sh")).arg(folder_to_check).env("PATH", programs).output().unwrap()
 }
 
 /// All programs on the PATH except one.
@@ -91,8 +91,13 @@ fn each_file_is_checked_by_a_tool_or_by_a_test() {
     let known: Vec<&str> = FAULTS.iter().map(|(file, ..)| *file).chain(ELSEWHERE.map(|(file, _)| file)).collect();
     let unknown: Vec<String> = all_files().into_iter().filter(|file| !known.contains(&file.as_str())).collect();
     assert!(unknown.is_empty(), "tests/it/deploy/check.rs does not say how these are checked: {unknown:?}");
-    let gone: Vec<&str> = known.into_iter().filter(|file| !folder().join(file).is_file()).collect();
+    let gone: Vec<&str> = known.into_iter().filter(|file| !path_of(file).is_file()).collect();
     assert!(gone.is_empty(), "tests/it/deploy/check.rs knows files that are not there: {gone:?}");
+    for (file, test) in ELSEWHERE.into_iter().filter(|(_, test)| test.starts_with("deploy/")) {
+        let test = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it").join(test);
+        let name = file.rsplit('/').next().unwrap();
+        assert!(fs::read_to_string(&test).unwrap().contains(name), "{} does not name {name}", test.display());
+    }
 }
 
 #[test]
@@ -113,13 +118,13 @@ fn tools_a_fault_in_any_file_is_found_and_the_file_is_named() {
 fn tools_a_missing_tool_fails_the_check_and_only_kubectl_may_be_absent() {
     for tool in ["kubernetes-validate", "hadolint", "docker-compose", "systemd-analyze"] {
         let programs = programs_without(tool);
-        let output = check(&folder(), programs.path().as_os_str());
+        let output = check(&path_of(""), programs.path().as_os_str());
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "without {tool}: {error}");
         assert!(error.contains(&format!("error: {tool} is missing")), "{error}");
     }
     let programs = programs_without("kubectl");
-    let output = check(&folder(), programs.path().as_os_str());
+    let output = check(&path_of(""), programs.path().as_os_str());
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("kubectl is missing, so nothing was rendered"));
 }

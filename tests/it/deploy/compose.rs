@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::folder;
+use super::files::{documents, path_of, text};
 use crate::support::{Answer, Process, Receiver, SOON, TRANSCRIPT, eventually, unused_port};
 
 /// The parsed file.
 fn compose() -> Value {
-    serde_saphyr::from_str(&fs::read_to_string(folder().join("compose.yaml")).unwrap()).unwrap()
+    documents(&text("compose.yaml")).remove(0)
 }
 
 /// The texts of a list.
@@ -91,7 +91,7 @@ impl Composed {
         let copy = tempfile::Builder::new().prefix("lynkhook-compose-").tempdir().unwrap();
         fs::create_dir(copy.path().join("redis")).unwrap();
         for file in ["secrets.sh", "redis/redis.conf", "redis/users.acl"] {
-            fs::copy(folder().join(file), copy.path().join(file)).unwrap();
+            fs::copy(path_of(file), copy.path().join(file)).unwrap();
         }
         let made = std::process::Command::new("sh").arg(copy.path().join("secrets.sh")).output().unwrap();
         assert!(made.status.success(), "{made:?}");
@@ -147,7 +147,7 @@ impl Composed {
         let service = self.service("redis");
         let mut command = texts(&service["command"]).join("\n");
         let configuration = self.path("redis/redis.conf");
-        let mut configured = fs::read_to_string(folder().join("redis/redis.conf")).unwrap();
+        let mut configured = text("redis/redis.conf");
         let mut data = None;
         for mount in texts(&service["volumes"]) {
             let [from, to] = [0, 1].map(|part| mount.split(':').nth(part).unwrap());

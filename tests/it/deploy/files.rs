@@ -9,6 +9,12 @@ pub(super) fn path_of(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
 }
 
+/// All files below a folder, folders excepted.
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
 /// The text of a file of `deploy/`.
 pub(super) fn text(path: &str) -> String {
     std::fs::read_to_string(path_of(path)).unwrap_or_else(|error| panic!("{path}: {error}"))

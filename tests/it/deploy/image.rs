@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{files, folder};
+use super::files::{files, path_of};
 use crate::support::{Answer, Output, SECRETS_KEY, unused_port};
 use crate::support::{DnsServer, Installation, Process, Receiver, RedisServer, SOON, TRANSCRIPT, eventually};
 
@@ -67,7 +67,7 @@ impl Buildah {
         let stage = self.storage.path().join("built");
         fs::create_dir(&stage).unwrap();
         fs::copy(program(), stage.join("lynkhook")).unwrap();
-        let (context, file) = (format!("build={}", stage.display()), folder().join("Dockerfile"));
+        let (context, file) = (format!("build={}", stage.display()), path_of("Dockerfile"));
         let build = ["bud", "--isolation", "chroot", "--format", "docker", "--build-context", &context];
         self.run(&[&build, &["--tag", "lynkhook:local", "--file", file.to_str().unwrap(), "."][..]].concat());
     }
