@@ -20,3 +20,4 @@ mod secrets;
 mod supervisor;
 mod traced;
 mod units;
+mod walkthrough;
