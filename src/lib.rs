@@ -158,6 +158,11 @@
 //! for a route is the one that is enforced. A repetition of an event is recognised in the script that enqueues it
 //! (`accept.lua`), so there is no moment at which an event is enqueued and its idempotency key is not known.
 //!
+//! **Under a platform** (`deploy`). Probes and signs of life say the same: `/healthz` holds while the loops run and is what
+//! Kubernetes asks over HTTP, what the image asks with `lynkhook health`, and what systemd hears ([`supervisor`]). Whether
+//! Redis answers is left out of it, so that an outage restarts nothing. The image is one static program: glibc, linked in,
+//! finds Redis by its name, and hickory the customers' hosts.
+//!
 //! **The settings screen** (`server/screen`) is for customers, inside the platform's own application. The platform's backend
 //! makes a link (`access`), which a form exchanges for a session, once. The account stands in every path, and its session is
 //! looked up under it, so that no session opens another account's page. Every page is complete HTML of the server; the script
