@@ -12,11 +12,12 @@ use tokio::{
 use crate::support::*;
 
 /// Timings with which a wedged loop shows within seconds.
-const QUICK: [(&str, &str); 4] = [
+pub(crate) const QUICK: [(&str, &str); 5] = [
     ("LYNKHOOK_WORKER__HEALTH_BIND", "127.0.0.1:0"),
     ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
     ("LYNKHOOK_WORKER__RENEW_EVERY", "300ms"),
     ("LYNKHOOK_REDIS__RESPONSE_TIMEOUT", "500ms"),
+    ("LYNKHOOK_REDIS__CONNECT_TIMEOUT", "500ms"),
 ];
 
 /// A worker that answers probes.
@@ -42,6 +43,13 @@ impl Probed {
         stream.read_to_string(&mut text).await.unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// The loops that are watched.
+    pub(crate) async fn loops(&self) -> Vec<String> {
+        let body: Value = serde_json::from_str(&self.get("/healthz").await.1).unwrap();
+        let names = body["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap().to_owned());
+        names.filter(|name| name != "retries").collect()
     }
 
     /// The status, and the failing checks.
@@ -71,15 +79,18 @@ impl Probed {
 async fn a_loop_that_is_wedged_fails_the_probes_by_its_name_and_no_other_does() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
+    let sound = Probed::start(&here.program, None).await;
     let mut workers = Vec::new();
-    for wedged in ["read", "claim", "promote", "release", "visit", "renew", "none"] {
+    let loops =
+        eventually(SOON, "the loops", async || Some(sound.loops().await).filter(|loops| !loops.is_empty())).await;
+    assert!(loops.len() > 10, "{loops:?}");
+    for wedged in &loops {
         workers.push((wedged, Probed::start(&here.program, Some(("LYNKHOOK_WEDGE", wedged))).await));
     }
-    for (wedged, probed) in &workers[..6] {
+    for (wedged, probed) in &workers {
         probed.until("/healthz", 503, &[wedged]).await;
         probed.until("/readyz", 503, &[wedged]).await;
     }
-    let (_, sound) = &workers[6];
     assert_eq!(
         sound.failing("/healthz").await,
         (200, Vec::new()),
@@ -155,6 +166,26 @@ async fn a_worker_that_finishes_its_attempts_is_alive_and_not_ready() {
     let stopping = Instant::now();
     while stopping.elapsed() < Duration::from_secs(9) {
         assert_eq!(probed.failing("/healthz").await, (200, Vec::new()), "after {:?}", stopping.elapsed());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_waits_long_for_a_free_slot_is_alive() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await;
+    receiver.plan("/hook", [Answer::Silence]);
+    here.add("acme", &receiver.url("/hook")).await;
+    let program = here.program.clone().env("LYNKHOOK_WORKER__CONCURRENCY", "1");
+    let probed = Probed::start(&program, None).await;
+    for _ in 0..3 {
+        here.push("acme", TRANSCRIPT).await;
+    }
+    receiver.wait_for("/hook", 1, SOON).await;
+    // Longer than any loop may be silent.
+    let full = Instant::now();
+    while full.elapsed() < Duration::from_secs(8) {
+        assert_eq!(probed.failing("/healthz").await, (200, Vec::new()), "after {:?}", full.elapsed());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The last run of each of a worker's loops, and how often a working loop runs.
+//! The last mark of each of a worker's loops, and how often a working loop leaves one.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -9,16 +9,10 @@ use serde::Serialize;
 
 use crate::config;
 
-/// The longest time that the reader's command waits for the first entry.
-pub(crate) const READ_BLOCKS: Duration = Duration::from_secs(5);
-/// The promoter looks at least this often.
-pub(crate) const PROMOTE_EVERY: Duration = Duration::from_secs(1);
-/// The releaser runs at least this often, even if nothing is due.
-pub(crate) const RELEASE_EVERY: Duration = Duration::from_secs(5);
-/// The visitor runs at least this often, even if nothing is due.
-pub(crate) const VISIT_EVERY: Duration = Duration::from_secs(5);
+/// A loop that waits leaves a mark this often.
+pub(crate) const BEAT_EVERY: Duration = Duration::from_secs(1);
 
-/// The loops that are watched.
+/// A loop of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Read,
@@ -26,45 +20,92 @@ pub(crate) enum Role {
     Promote,
     Release,
     Visit,
+    Audit,
+    Mend,
+    Publish,
+    Sweep,
+    Gauge,
+    LookUp,
+    Settle,
+    Hold,
     Renew,
 }
 
-const ROLES: [Role; 6] = [Role::Read, Role::Claim, Role::Promote, Role::Release, Role::Visit, Role::Renew];
+impl Role {
+    const ALL: [Self; 14] = [
+        Self::Read,
+        Self::Claim,
+        Self::Promote,
+        Self::Release,
+        Self::Visit,
+        Self::Audit,
+        Self::Mend,
+        Self::Publish,
+        Self::Sweep,
+        Self::Gauge,
+        Self::LookUp,
+        Self::Settle,
+        Self::Hold,
+        Self::Renew,
+    ];
 
-/// The last run of each loop.
+    /// The name in probes.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Claim => "claim",
+            Self::Promote => "promote",
+            Self::Release => "release",
+            Self::Visit => "visit",
+            Self::Audit => "audit",
+            Self::Mend => "mend",
+            Self::Publish => "publish",
+            Self::Sweep => "sweep",
+            Self::Gauge => "gauge",
+            Self::LookUp => "look_up",
+            Self::Settle => "settle",
+            Self::Hold => "hold",
+            Self::Renew => "renew",
+        }
+    }
+
+    /// Whether one loop serves all partitions.
+    fn is_single(self) -> bool {
+        matches!(self, Self::Publish | Self::Sweep | Self::Gauge | Self::Renew)
+    }
+
+    /// Whether the loop serves the entries in hand, also while the worker stops.
+    fn is_serving(self) -> bool {
+        matches!(self, Self::LookUp | Self::Settle | Self::Hold | Self::Renew)
+    }
+}
+
+/// The last mark of each loop.
 pub(crate) struct Heartbeats {
     started: Instant,
-    /// The last runs by role, then by partition; ms since `started`.
-    last: [Vec<AtomicU64>; ROLES.len()],
+    /// By role, then by partition; ms since `started`.
+    last: [Vec<AtomicU64>; Role::ALL.len()],
     /// The time at which this worker last promoted a retry; ms since `started`.
     promoted: AtomicU64,
-    /// By role, the longest time between two runs of a loop that works.
-    within: [Duration; ROLES.len()],
+    /// The longest time between two marks of a loop that works.
+    within: Duration,
 }
 
 impl Heartbeats {
     /// Heartbeats of loops that have not run yet; their time begins now.
-    pub(crate) fn new(settings: &config::Settings, partitions: u16) -> Self {
-        let config::Worker { claim_every, renew_every, .. } = settings.worker;
-        // Slack for a command without an answer, its repetition, and a busy machine.
-        let slack = settings.redis.response_timeout * 2 + Duration::from_secs(2);
-        let within = ROLES.map(|role| match role {
-            Role::Read => READ_BLOCKS + slack,
-            Role::Claim => claim_every * 3 / 2 + slack,
-            Role::Promote => PROMOTE_EVERY + slack,
-            Role::Release => RELEASE_EVERY + slack,
-            Role::Visit => VISIT_EVERY + slack,
-            Role::Renew => renew_every * 6 / 5 + slack,
-        });
-        // A single renewer serves all partitions.
-        let loops = |role| if role == Role::Renew { 1 } else { partitions };
-        let last = ROLES.map(|role| (0..loops(role)).map(|_| AtomicU64::new(0)).collect());
+    pub(crate) fn new(redis: &config::Redis, partitions: u16) -> Self {
+        // Between two marks there is one wait, and one question to Redis: it may get no answer, and connect and be asked
+        // once more. The rest is for a busy machine.
+        let within = BEAT_EVERY + (redis.connect_timeout + redis.response_timeout) * 2 + Duration::from_secs(2);
+        let loops = |role: Role| if role.is_single() { 1 } else { partitions };
+        let last = Role::ALL.map(|role| (0..loops(role)).map(|_| AtomicU64::new(0)).collect());
         Self { started: Instant::now(), last, promoted: AtomicU64::new(0), within }
     }
 
-    /// Notes a run of the loop of this role and partition.
+    /// Leaves a mark of the loop of this role and partition.
     pub(crate) fn note(&self, role: Role, partition: u16) {
-        self.last[role as usize][usize::from(partition)].store(self.elapsed_ms(), Relaxed);
+        let partition = if role.is_single() { 0 } else { usize::from(partition) };
+        self.last[role as usize][partition].store(self.elapsed_ms(), Relaxed);
     }
 
     /// Notes that a retry was promoted.
@@ -77,17 +118,20 @@ impl Heartbeats {
         Duration::from_millis(self.elapsed_ms().saturating_sub(self.promoted.load(Relaxed)))
     }
 
-    /// One check for each role, by its slowest loop. While the worker is `stopping`, only the renewer's.
+    /// One check for each role, by its slowest loop. While the worker is `stopping`, only those that serve the entries in
+    /// hand.
     pub(crate) fn checks(&self, stopping: bool) -> Vec<Check> {
         let slowest = |role: Role| self.last[role as usize].iter().map(|last| last.load(Relaxed)).min().unwrap_or(0);
-        ROLES
+        Role::ALL
             .into_iter()
-            .filter(|role| !stopping || *role == Role::Renew)
+            .filter(|role| !stopping || role.is_serving())
             .map(|role| {
                 let since = Duration::from_millis(self.elapsed_ms().saturating_sub(slowest(role)));
-                let within = self.within[role as usize];
-                Check::new(role_name(role), since <= within, || {
-                    format!("this loop has not run for {since:.1?}; when it works, it runs at least every {within:.1?}")
+                Check::new(role.name(), since <= self.within, || {
+                    format!(
+                        "this loop has not run for {since:.1?}; when it works, it runs at least every {:.1?}",
+                        self.within
+                    )
                 })
             })
             .collect()
@@ -95,17 +139,6 @@ impl Heartbeats {
 
     fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Read => "read",
-        Role::Claim => "claim",
-        Role::Promote => "promote",
-        Role::Release => "release",
-        Role::Visit => "visit",
-        Role::Renew => "renew",
     }
 }
 

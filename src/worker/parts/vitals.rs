@@ -36,7 +36,7 @@ impl Vitals {
     pub(crate) fn new(settings: &Settings, partitions: u16, now: DateTime<Utc>) -> Self {
         Self {
             counters: Counters::new(now),
-            heartbeats: Heartbeats::new(settings, partitions),
+            heartbeats: Heartbeats::new(&settings.redis, partitions),
             redis: RedisHealth::default(),
             exhaustion: LocalExhaustion::default(),
             step_told: Mutex::default(),
@@ -63,7 +63,7 @@ impl Vitals {
     }
 
     /// The checks of `/healthz`: the loops run, and no retry is forgotten. If one fails, restart the worker. A worker
-    /// that is `stopping` only renews its leases.
+    /// that is `stopping` only serves the entries in hand.
     pub(crate) fn alive(&self, stopping: bool) -> Vec<Check> {
         let mut checks = self.heartbeats.checks(stopping);
         if let Some(Ok(late)) = self.redis.last().filter(|_| !stopping) {

@@ -5,9 +5,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    failpoint,
     store::Audit,
-    worker::{Worker, until_answered::tell},
+    worker::{Worker, parts::heartbeat::Role, until_answered::tell},
 };
 
 /// Each worker looks this often (± 25 %), unless another looked within 10 s. So lost entries are found well within a
@@ -17,11 +16,8 @@ const AUDIT_EVERY: Duration = Duration::from_secs(20);
 /// Looks until the worker stops.
 pub(crate) async fn audit(worker: Arc<Worker>, partition: u16) {
     loop {
-        tokio::select! {
-            () = worker.stop.begins() => return,
-            () = tokio::time::sleep(AUDIT_EVERY.mul_f64(rand::random_range(0.75..1.25))) => {}
-        }
-        failpoint::wedge("audit").await;
+        let due = tokio::time::sleep(AUDIT_EVERY.mul_f64(rand::random_range(0.75..1.25)));
+        let Some(()) = worker.wait_for(Role::Audit, partition, due).await else { return };
         audit_once(&worker, partition, false).await;
     }
 }

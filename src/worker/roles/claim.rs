@@ -11,7 +11,6 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use super::READ_MAX;
 use crate::{
     domain::{entry::Work, lease::SUSPECT_DELIVERIES},
-    failpoint,
     store::{BATCH_MAX_BYTES, Claimed, Entry, MayTake, StoreError, Untold},
     worker::{
         Worker,
@@ -30,11 +29,13 @@ const LOOKS_MAX: usize = 16;
 pub(crate) async fn claim(worker: Arc<Worker>, partition: u16) {
     let mut claims = Claims::default();
     loop {
-        tokio::select! {
-            () = worker.stop.begins() => return,
-            () = worker.room.suspects.next(partition) => {}
-            () = tokio::time::sleep(worker.rules.leases.claim_every.mul_f64(rand::random_range(0.5..1.5))) => {}
-        }
+        let due = async {
+            tokio::select! {
+                () = worker.room.suspects.next(partition) => {}
+                () = tokio::time::sleep(worker.rules.leases.claim_every.mul_f64(rand::random_range(0.5..1.5))) => {}
+            }
+        };
+        let Some(()) = worker.wait_for(Role::Claim, partition, due).await else { return };
         // A dead worker may have held far more entries than one claim takes. A claim is repeated only if it took at
         // least one entry, so there are never more claims than entries; or if more suspects are left to look at.
         let mut looks = 0;
@@ -55,8 +56,6 @@ struct Claims {
 
 /// Claims as many entries as there are slots; returns whether more may be left.
 async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -> bool {
-    worker.vitals.heartbeats.note(Role::Claim, partition);
-    failpoint::wedge("claim").await;
     // After Redis's clock leapt forward, all leases seem to have ended until their holders have renewed them.
     if worker.partition(partition).clock.leapt_within(worker.rules.leases.two_renewals()) {
         return false;

@@ -9,9 +9,12 @@ use tokio::time::Instant;
 use super::PUT_OFF;
 use crate::{
     domain::{endpoint::LONGEST_PUT_OFF, retry::Schedule},
-    failpoint,
     store::{Longest, StoreError},
-    worker::{Worker, parts::names, until_answered::tell},
+    worker::{
+        Worker,
+        parts::{heartbeat::Role, names},
+        until_answered::tell,
+    },
 };
 
 /// The interval at which times are checked (± 50 %).
@@ -30,11 +33,8 @@ pub(crate) async fn mend(worker: Arc<Worker>, partition: u16) {
     let next = &worker.partition(partition).alarms.mend;
     loop {
         let every = MEND_EVERY.mul_f64(rand::random_range(0.5..1.5));
-        tokio::select! {
-            () = worker.stop.begins() => return,
-            () = next.come(Instant::now(), every) => {}
-        }
-        failpoint::wedge("mend").await;
+        let due = next.come(Instant::now(), every);
+        let Some(()) = worker.wait_for(Role::Mend, partition, due).await else { return };
         let longest = longest(&worker.rules.schedule, worker.partition(partition).clock.stepped_within(MEND_EVERY * 2));
         if let Err(error) = mend_all(&worker, partition, &longest).await {
             tell("mend times", Some(partition), &error);
@@ -60,6 +60,7 @@ async fn mend_all(worker: &Worker, partition: u16, longest: &Longest) -> Result<
     let (mut from, mut times, mut leases) = (Some("-".to_owned()), 0, 0);
     let result = loop {
         let Some(at) = from.take().filter(|_| !worker.stop.has_begun()) else { break Ok(()) };
+        worker.vitals.heartbeats.note(Role::Mend, partition);
         match worker.store.mend_times(partition, longest, &at).await {
             Ok(mended) => {
                 times += mended.times;

@@ -17,7 +17,14 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Mutex, task::JoinSet};
 
-use super::{Worker, parts::heartbeat::Role, parts::partition::StepBatches};
+use super::{
+    Worker,
+    parts::{
+        heartbeat::{BEAT_EVERY, Role},
+        partition::StepBatches,
+    },
+};
+use crate::failpoint;
 
 /// A release or visit that Redis refuses is tried again after this long.
 const PUT_OFF: Duration = Duration::from_mins(1);
@@ -51,17 +58,31 @@ pub(crate) fn spawn(
 }
 
 impl Worker {
-    /// Waits on behalf of a loop, and keeps its heartbeat going, since a waiting loop is not wedged. `None` if the
-    /// worker stops first.
-    async fn wait_for<T>(&self, role: Role, partition: u16, what: impl Future<Output = T>) -> Option<T> {
+    /// Leaves a mark of a loop, which shows that it is not wedged. A test may wedge it here.
+    async fn beat(&self, role: Role, partition: u16) {
+        self.vitals.heartbeats.note(role, partition);
+        failpoint::wedge(role.name()).await;
+    }
+
+    /// Waits on behalf of a loop, and leaves marks of it meanwhile.
+    async fn beating<T>(&self, role: Role, partition: u16, what: impl Future<Output = T>) -> T {
         let mut what = std::pin::pin!(what);
         loop {
+            self.beat(role, partition).await;
             tokio::select! {
                 biased;
-                () = self.stop.begins() => return None,
-                answer = &mut what => return Some(answer),
-                () = tokio::time::sleep(Duration::from_secs(1)) => self.vitals.heartbeats.note(role, partition),
+                answer = &mut what => return answer,
+                () = tokio::time::sleep(BEAT_EVERY) => {}
             }
+        }
+    }
+
+    /// The same; `None` if the worker stops first.
+    async fn wait_for<T>(&self, role: Role, partition: u16, what: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.stop.begins() => None,
+            answer = self.beating(role, partition, what) => Some(answer),
         }
     }
 }

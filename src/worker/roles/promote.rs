@@ -4,15 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{
-    failpoint,
-    worker::{
-        Worker,
-        parts::heartbeat::{PROMOTE_EVERY, Role},
-        until_answered::{Backoff, tell},
-    },
+use crate::worker::{
+    Worker,
+    parts::heartbeat::Role,
+    until_answered::{Backoff, tell},
 };
 
+/// The promoter looks at least this often.
+const PROMOTE_EVERY: Duration = Duration::from_secs(1);
 /// The shortest time between two runs. Retries that become due in between move together.
 const PROMOTE_PACE: Duration = Duration::from_millis(5);
 
@@ -21,12 +20,8 @@ pub(crate) async fn promote(worker: Arc<Worker>, partition: u16) {
     let (mut backoff, here) = (Backoff::new(), worker.partition(partition));
     let mut not_before = Instant::now();
     loop {
-        tokio::select! {
-            () = worker.stop.begins() => return,
-            () = here.alarms.promote.come(not_before, PROMOTE_EVERY) => {}
-        }
-        worker.vitals.heartbeats.note(Role::Promote, partition);
-        failpoint::wedge("promote").await;
+        let due = here.alarms.promote.come(not_before, PROMOTE_EVERY);
+        let Some(()) = worker.wait_for(Role::Promote, partition, due).await else { return };
         let sent = Instant::now();
         match worker.store.promote(partition, &here.clock.known()).await {
             Ok(promoted) => {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::worker::{Worker, until_answered::tell};
+use crate::worker::{Worker, parts::heartbeat::Role, until_answered::tell};
 
 /// The interval at which figures are published: short, so that they show what limits an endpoint now. They expire after
 /// 30 s.
@@ -16,9 +16,6 @@ pub(crate) async fn publish(worker: Arc<Worker>) {
         if let Err(error) = worker.store.publish_worker(&worker.name, &figures.to_json()).await {
             tell("publish", None, &error);
         }
-        tokio::select! {
-            () = worker.stop.begins() => return,
-            () = tokio::time::sleep(PUBLISH_EVERY) => {}
-        }
+        let Some(()) = worker.wait_for(Role::Publish, 0, tokio::time::sleep(PUBLISH_EVERY)).await else { return };
     }
 }

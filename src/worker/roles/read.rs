@@ -19,12 +19,11 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use super::{READ_MAX, audit::audit_once};
 use crate::{
     domain::entry::Work,
-    failpoint,
     store::{BATCH_MAX, ClientId, Entry, EntryId, Reader, StoreError, Untold},
     worker::{
         Worker,
         parts::{
-            heartbeat::{READ_BLOCKS, Role},
+            heartbeat::Role,
             in_hand::{Taken, Unstarted},
             slots::{Share, Taker},
         },
@@ -32,6 +31,8 @@ use crate::{
     },
 };
 
+/// The longest time that a read waits for the first entry.
+const BLOCKING: Duration = Duration::from_secs(5);
 /// An entry follows closely if it comes within this time after the reader began to wait. Then more may follow.
 const CLOSELY: Duration = Duration::from_millis(50);
 /// The interval at which a read that is to end early is told so again.
@@ -46,8 +47,7 @@ pub(crate) async fn read(worker: Arc<Worker>, partition: u16) {
     let mut reader: Option<Reader> = None;
     let (mut more, mut last) = (false, None);
     while !worker.stop.has_begun() {
-        worker.vitals.heartbeats.note(Role::Read, partition);
-        failpoint::wedge("read").await;
+        worker.beat(Role::Read, partition).await;
         let answer = match &mut reader {
             Some(reader) => read_once(&worker, partition, reader, more, &mut last).await,
             None => match open(&worker, partition, &mut last).await {
@@ -81,12 +81,15 @@ async fn open(worker: &Worker, partition: u16, last: &mut Option<EntryId>) -> Re
         // The new group begins anew, so entries that were read come again.
         *last = None;
     }
+    let beat = || worker.vitals.heartbeats.note(Role::Read, partition);
+    beat();
     // Audit before the first read: in some versions of Redis, the next read hides that entries were taken out before
     // it.
     audit_once(worker, partition, true).await;
+    beat();
     let known = worker.partition(partition).known.clone();
     // A lease counts from the time the read was sent. It must be young enough to start on when the entry comes.
-    let blocking = READ_BLOCKS.min(worker.rules.leases.start_within / 2);
+    let blocking = BLOCKING.min(worker.rules.leases.start_within / 2);
     worker.store.reader(partition, &worker.name, blocking, known).await
 }
 

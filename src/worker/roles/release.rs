@@ -8,15 +8,12 @@ use tokio::time::Instant;
 use super::PUT_OFF;
 use crate::{
     domain::{account::AccountId, endpoint::LOOK_AGAIN, webhook::WebhookId},
-    failpoint,
     store::{StoreError, Times},
-    worker::{
-        Worker,
-        parts::heartbeat::{RELEASE_EVERY, Role},
-        until_answered::tell,
-    },
+    worker::{Worker, parts::heartbeat::Role, until_answered::tell},
 };
 
+/// The releaser runs at least this often, even if nothing is due.
+const RELEASE_EVERY: Duration = Duration::from_secs(5);
 /// The shortest pause before the next round if Redis does not answer.
 const NO_ANSWER: Duration = Duration::from_millis(500);
 /// The most webhooks of either kind (due, or with free places) in one round.
@@ -27,12 +24,8 @@ pub(crate) async fn release(worker: Arc<Worker>, partition: u16) {
     let next = &worker.partition(partition).alarms.release;
     let mut not_before = Instant::now();
     loop {
-        tokio::select! {
-            () = worker.stop.begins() => return,
-            () = next.come(not_before, RELEASE_EVERY) => {}
-        }
-        worker.vitals.heartbeats.note(Role::Release, partition);
-        failpoint::wedge("release").await;
+        let due = next.come(not_before, RELEASE_EVERY);
+        let Some(()) = worker.wait_for(Role::Release, partition, due).await else { return };
         let mut pace = worker.room.endpoints.busy().release_pace();
         match Round::new(&worker, partition).make().await {
             Ok(wait) => next.by(Instant::now() + wait.min(RELEASE_EVERY)),

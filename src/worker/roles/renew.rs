@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
-    failpoint,
     store::{Fence, StoreError},
     worker::{Worker, parts::heartbeat::Role, until_answered::tell},
 };
@@ -20,19 +19,21 @@ pub(crate) async fn renew(worker: Arc<Worker>) {
         // The interval counts from the start of the last round, so a round without an answer is followed by the next
         // without delay. A request that waits for a renewal gets one at once, for example after the process stood
         // still.
-        tokio::select! {
-            () = tokio::time::sleep_until(before + worker.rules.leases.renew_every.mul_f64(rand::random_range(0.8..1.2))) => {}
-            () = worker.in_hand.leases.wanted() => {}
-        }
+        let next = before + worker.rules.leases.renew_every.mul_f64(rand::random_range(0.8..1.2));
+        let due = async {
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = worker.in_hand.leases.wanted() => {}
+            }
+        };
+        worker.beating(Role::Renew, 0, due).await;
         before = Instant::now();
-        failpoint::wedge("renew").await;
         renew_round(&worker).await;
     }
 }
 
 /// Renews all leases, at all nodes of Redis at the same time, so that one slow node does not delay the others.
 async fn renew_round(worker: &Arc<Worker>) {
-    worker.vitals.heartbeats.note(Role::Renew, 0);
     let mut nodes = JoinSet::new();
     for partitions in worker.store.by_node() {
         nodes.spawn(renew_at_node(worker.clone(), partitions));

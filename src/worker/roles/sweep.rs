@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     store::StoreError,
-    worker::{Worker, until_answered::tell},
+    worker::{Worker, parts::heartbeat::Role, until_answered::tell},
 };
 
 /// The interval at which consumers of long dead workers, and rejected entries that are too old, are looked for (± 50
@@ -17,10 +17,8 @@ pub(crate) async fn sweep(worker: Arc<Worker>) {
         for partitions in worker.store.by_node() {
             sweep_at_node(&worker, partitions).await;
         }
-        tokio::select! {
-            () = worker.stop.begins() => return,
-            () = tokio::time::sleep(SWEEP_EVERY.mul_f64(rand::random_range(0.5..1.5))) => {}
-        }
+        let due = tokio::time::sleep(SWEEP_EVERY.mul_f64(rand::random_range(0.5..1.5)));
+        let Some(()) = worker.wait_for(Role::Sweep, 0, due).await else { return };
     }
 }
 
@@ -40,11 +38,17 @@ async fn sweep_at_node(worker: &Worker, partitions: Vec<u16>) {
 }
 
 async fn sweep_one(worker: &Worker, partition: u16) -> Result<(), StoreError> {
+    let beat = || worker.vitals.heartbeats.note(Role::Sweep, partition);
+    beat();
     // If the clock has just leapt forward, ages are wrong; the next round looks again.
     if !worker.is_clock_believed(partition).await? {
         return Ok(());
     }
+    beat();
     let left = worker.store.leave(partition, &worker.name, false, &[]).await;
-    while worker.store.sweep(partition).await? {}
+    beat();
+    while worker.store.sweep(partition).await? {
+        beat();
+    }
     left.map(drop)
 }

@@ -10,7 +10,7 @@ use crate::{
     store::{Attempted, StepAnswer, StoreError, ToHold},
     worker::{
         Worker,
-        parts::{batch::Batches, partition::LookedUp},
+        parts::{batch::Batches, heartbeat::Role, partition::LookedUp},
         until_answered::until_answered,
     },
 };
@@ -26,11 +26,15 @@ const RENEW_EXPIRY_EVERY: Duration = Duration::from_mins(1);
 /// Looks up the webhooks of accounts, each account once in a round.
 pub(crate) async fn look_up(worker: Arc<Worker>, partition: u16, mut batches: Batches<AccountId, LookedUp>) {
     let known = &worker.partition(partition).known;
-    while let Some((accounts, answers)) = batches.next().await {
+    while let Some((accounts, answers)) = worker.beating(Role::LookUp, partition, batches.next()).await {
         let mut distinct = accounts.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let found = match until_answered!("look up webhooks", worker.store.subscriptions(&distinct, known)) {
+        let found = until_answered!("look up webhooks", {
+            worker.vitals.heartbeats.note(Role::LookUp, partition);
+            worker.store.subscriptions(&distinct, known)
+        });
+        let found = match found {
             Ok(found) => found,
             Err(error) => vec![Err(error); distinct.len()],
         };
@@ -42,9 +46,14 @@ pub(crate) async fn look_up(worker: Arc<Worker>, partition: u16, mut batches: Ba
 /// Settles attempts.
 pub(crate) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Batches<Attempted, StepAnswer>) {
     let mut expiries = LogExpiries::new();
-    while let Some((attempts, answers)) = batches.next_within(|| worker.linger(SETTLE_LINGER)).await {
+    loop {
+        let next = batches.next_within(|| worker.linger(SETTLE_LINGER));
+        let Some((attempts, answers)) = worker.beating(Role::Settle, partition, next).await else { return };
         let renew = expiries.due(attempts.iter().map(|attempt| attempt.delivery.webhook));
-        let settled = until_answered!("settle", worker.store.settle(partition, &worker.name, &attempts, &renew));
+        let settled = until_answered!("settle", {
+            worker.vitals.heartbeats.note(Role::Settle, partition);
+            worker.store.settle(partition, &worker.name, &attempts, &renew)
+        });
         let mut settled = each("settle", partition, attempts.len(), settled);
         let unlogged = settled.iter_mut().filter(|settled| **settled == StepAnswer::Unlogged);
         let refused = unlogged.map(|settled| *settled = StepAnswer::Done).count();
@@ -82,8 +91,13 @@ impl LogExpiries {
 
 /// Puts deliveries aside: into `held`, or among the retries.
 pub(crate) async fn hold(worker: Arc<Worker>, partition: u16, mut batches: Batches<ToHold, StepAnswer>) {
-    while let Some((waiting, answers)) = batches.next_within(|| worker.linger(HOLD_LINGER)).await {
-        let held = until_answered!("hold", worker.store.hold(partition, &worker.name, &waiting));
+    loop {
+        let next = batches.next_within(|| worker.linger(HOLD_LINGER));
+        let Some((waiting, answers)) = worker.beating(Role::Hold, partition, next).await else { return };
+        let held = until_answered!("hold", {
+            worker.vitals.heartbeats.note(Role::Hold, partition);
+            worker.store.hold(partition, &worker.name, &waiting)
+        });
         answers.give(each("hold", partition, waiting.len(), held));
     }
 }

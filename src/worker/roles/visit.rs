@@ -16,15 +16,12 @@ use tokio::{
 use super::PUT_OFF;
 use crate::{
     domain::log_entry::{LOG_RETENTION, timestamp},
-    failpoint,
     store::{StoreError, Times, Visited},
-    worker::{
-        Worker,
-        parts::heartbeat::{Role, VISIT_EVERY},
-        until_answered::tell,
-    },
+    worker::{Worker, parts::heartbeat::Role, until_answered::tell},
 };
 
+/// The visitor runs at least this often, even if nothing is due.
+const VISIT_EVERY: Duration = Duration::from_secs(5);
 /// Visits of a round, and how long all of a worker's visits rest for each: 200 visits a second, which take 1 % of Redis's
 /// time. 50,000 that are due together take four minutes.
 const VISITS_MAX: usize = 8;
@@ -38,13 +35,10 @@ const OTHERS: Duration = Duration::from_secs(1);
 pub(crate) async fn visit(worker: Arc<Worker>, partition: u16, one_visits: Arc<Mutex<()>>) {
     let next = &worker.partition(partition).alarms.visit;
     loop {
-        tokio::select! {
-            () = worker.stop.begins() => return,
-            () = next.come(Instant::now(), VISIT_EVERY) => {}
-        }
-        worker.vitals.heartbeats.note(Role::Visit, partition);
-        failpoint::wedge("visit").await;
-        let turn = one_visits.lock();
+        let turn = async {
+            next.come(Instant::now(), VISIT_EVERY).await;
+            one_visits.lock().await
+        };
         let Some(turn) = worker.wait_for(Role::Visit, partition, turn).await else { return };
         match round(&worker, partition).await {
             Ok((visits, wait)) => {

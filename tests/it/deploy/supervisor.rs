@@ -8,7 +8,10 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use crate::support::*;
+use crate::{
+    health::{Probed, QUICK},
+    support::*,
+};
 
 /// The time after which the service manager takes a silent process for wedged.
 pub(super) const WATCHDOG: Duration = Duration::from_secs(2);
@@ -65,13 +68,6 @@ impl Manager {
     }
 }
 
-/// Timings with which a wedged loop shows within seconds.
-fn quick(program: &Program) -> Program {
-    let timings =
-        [("WORKER__CLAIM_EVERY", "300ms"), ("WORKER__RENEW_EVERY", "300ms"), ("REDIS__RESPONSE_TIMEOUT", "500ms")];
-    timings.iter().fold(program.clone(), |program, (name, value)| program.env(&format!("LYNKHOOK_{name}"), value))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_says_that_it_has_started_lives_and_stops() {
     let receiver = Receiver::start().await;
@@ -108,10 +104,16 @@ async fn a_worker_that_has_not_reached_redis_does_not_say_that_it_has_started() 
 async fn a_worker_falls_silent_when_any_of_its_loops_is_wedged_and_names_it() {
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await;
+    let probed = Probed::start(&here.program, None).await;
+    let mut loops =
+        eventually(SOON, "the loops", async || Some(probed.loops().await).filter(|loops| !loops.is_empty())).await;
+    loops.push("none".to_owned());
     let mut all = JoinSet::new();
-    for wedged in ["read", "claim", "promote", "release", "visit", "renew", "none"] {
-        let (manager, program) = (Manager::listen(), quick(&here.program));
-        let worker = manager.starts(&program).worker([("LYNKHOOK_WEDGE", wedged)]);
+    for wedged in loops {
+        let manager = Manager::listen();
+        let program =
+            QUICK.iter().fold(manager.starts(&here.program), |program, (name, value)| program.env(name, value));
+        let worker = program.worker([("LYNKHOOK_WEDGE", &wedged)]);
         all.spawn(async move {
             manager.hears("READY=1").await;
             if wedged == "none" {
