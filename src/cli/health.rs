@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -52,9 +51,13 @@ pub(super) async fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<Ex
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(WITHIN);
     let answer = async {
         let answer = client.build()?.get(&url).send().await?;
-        anyhow::Ok((answer.status(), answer.text().await?))
+        Ok((answer.status(), answer.text().await?))
     };
-    let (status, body) = answer.await.with_context(|| format!("no answer from {url} within {WITHIN:?}"))?;
+    let (status, body) = answer.await.map_err(|error: reqwest::Error| {
+        // The causes name the address again, each in its own words; the last one says why.
+        let cause = anyhow::Error::from(error).root_cause().to_string();
+        anyhow::anyhow!("no answer from {url} within {WITHIN:?}: {cause}")
+    })?;
     if flags.json {
         output::print(&format!("{}\n", body.trim_end()))?;
     } else if status.is_success() {

@@ -151,6 +151,15 @@ fn raise_file_limit() {
     }
 }
 
+/// Logs that secrets cannot be opened, if no key is set.
+fn warn_of_no_key(settings: &Settings, consequence: &str) {
+    if settings.secrets.key.is_none() {
+        tracing::warn!(
+            "no key for secrets is set (secrets.key, secrets.key_file), so webhooks with authentication {consequence}"
+        );
+    }
+}
+
 /// Logs what the settings permit besides public addresses and the system's authorities.
 fn warn_of_egress(settings: &Settings) {
     if !settings.egress.allow.is_empty() {

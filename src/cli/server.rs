@@ -11,9 +11,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
     store.require_rights(UserRole::Server).await?;
     super::raise_file_limit();
     super::warn_of_egress(settings);
-    if settings.secrets.key.is_none() {
-        tracing::warn!("no key for secrets is set (secrets.key), so webhooks with authentication are refused");
-    }
+    super::warn_of_no_key(settings, "are refused");
     let server = Server::open(settings, store, vault, stop).await?;
     tracing::info!(address = %server.address()?, "the API is served; its documentation is at /docs");
     server.serve().await;

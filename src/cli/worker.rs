@@ -11,6 +11,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<Exit> {
     store.require_rights(UserRole::Worker).await?;
     super::raise_file_limit();
     super::warn_of_egress(settings);
+    super::warn_of_no_key(settings, "fail");
     worker::run(settings, store, vault, stop).await?;
     Ok(Exit::Success)
 }

@@ -226,6 +226,7 @@ impl Server {
         let feeding = tokio::spawn(supervisor::feed(move || ops::fault(&watched).map(str::to_owned)));
         let telling = async {
             app.stop.cancelled().await;
+            tracing::info!("stopping: no more connections are accepted, requests in progress are finished");
             supervisor::stopping().await;
         };
         supervisor::started().await;
