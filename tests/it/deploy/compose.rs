@@ -24,16 +24,46 @@ fn texts(list: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn ports_are_published_on_loopback_alone_and_redis_has_no_way_out() {
+fn ports_are_published_on_loopback_alone() {
     let compose = compose();
     let services = compose["services"].as_object().unwrap();
     let ports: Vec<&Value> = services.values().filter_map(|service| service.get("ports")).collect();
     assert_eq!(ports, [&json!(["127.0.0.1:8080:8080"])]);
-    assert_eq!(services["redis"]["networks"], json!(["data"]));
-    assert_eq!(compose["networks"]["data"]["internal"], true);
     for service in services.values() {
         assert!(service.get("network_mode").is_none(), "{service}");
     }
+}
+
+#[test]
+fn each_service_reaches_what_it_needs_and_starts_after_it_and_redis_has_no_way_out() {
+    let services = &compose()["services"];
+    let redis = json!({ "condition": "service_healthy" });
+    for (name, networks, after) in [
+        ("redis", json!(["data"]), Value::Null),
+        ("server", json!(["data", "outside"]), json!({ "redis": redis })),
+        ("worker", json!(["data", "outside"]), json!({ "redis": redis, "server": { "condition": "service_started" } })),
+    ] {
+        assert_eq!((&services[name]["networks"], &services[name]["depends_on"]), (&networks, &after), "{name}");
+    }
+    assert_eq!(services["redis"]["user"], "redis", "as root, the image wants rights that it does not have");
+    assert_eq!(compose()["networks"], json!({ "data": { "internal": true }, "outside": {} }));
+}
+
+/// Newer versions of Compose build all services at once, and older ones in the order of `depends_on`.
+#[test]
+fn the_server_alone_builds_the_image_and_the_workers_wait_for_it_and_do_not_ask_a_registry() {
+    let compose = compose();
+    let services = compose["services"].as_object().unwrap();
+    let built: Vec<&String> = services.keys().filter(|name| services[*name].get("build").is_some()).collect();
+    assert_eq!(built, ["server"]);
+    let context = path_of(services["server"]["build"]["context"].as_str().unwrap()).canonicalize().unwrap();
+    assert_eq!(context, Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap());
+    let file = context.join(services["server"]["build"]["dockerfile"].as_str().unwrap());
+    assert_eq!(file.canonicalize().unwrap(), path_of("Dockerfile").canonicalize().unwrap());
+    let (server, worker) = (&services["server"], &services["worker"]);
+    assert_eq!((&worker["image"], &server["image"]), (&json!("lynkhook:local"), &json!("lynkhook:local")));
+    assert_eq!(worker["pull_policy"], "never");
+    assert!(worker["depends_on"]["server"].is_object());
 }
 
 #[test]
