@@ -93,7 +93,7 @@ fn tools_the_image_is_one_small_static_program_for_an_unprivileged_user() {
     let config = buildah.config();
     assert_eq!(config["User"], USER);
     assert_eq!(config["Entrypoint"], serde_json::json!(["/lynkhook"]));
-    assert_eq!(config["Healthcheck"]["Test"], serde_json::json!(["CMD", "/lynkhook", "health", "--ready"]));
+    assert_eq!(config["Healthcheck"]["Test"], serde_json::json!(["CMD", "/lynkhook", "health"]));
 
     let tree = buildah.tree();
     let lynkhook = tree.join("lynkhook");

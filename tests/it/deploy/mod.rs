@@ -5,6 +5,7 @@ mod beyond;
 mod check;
 mod compose;
 pub(crate) mod deployed;
+mod dockerfile;
 mod files;
 mod grace;
 mod health_command;
