@@ -105,7 +105,7 @@ fn a_misspelt_name_is_found_wherever_it_stands() {
 }
 
 #[test]
-fn there_are_two_to_ten_workers_that_come_at_once_and_go_one_a_minute() {
+fn there_are_two_to_ten_workers_that_double_every_15_s_and_go_one_a_minute_after_five_minutes() {
     let object = scaled_object();
     let spec = &object["spec"];
     assert_eq!((&spec["minReplicaCount"], &spec["maxReplicaCount"]), (&json!(2), &json!(10)));
@@ -117,7 +117,8 @@ fn there_are_two_to_ten_workers_that_come_at_once_and_go_one_a_minute() {
     let behavior = &spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"];
     let down = json!([{ "type": "Pods", "value": 1, "periodSeconds": 60 }]);
     assert_eq!(behavior["scaleDown"], json!({ "stabilizationWindowSeconds": 300, "policies": down }));
-    assert_eq!(behavior["scaleUp"]["stabilizationWindowSeconds"], 0);
+    let up = json!([{ "type": "Percent", "value": 100, "periodSeconds": 15 }]);
+    assert_eq!(behavior["scaleUp"], json!({ "stabilizationWindowSeconds": 0, "policies": up }));
 }
 
 #[test]

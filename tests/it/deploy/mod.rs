@@ -11,6 +11,7 @@ mod grace;
 mod health_command;
 mod image;
 mod keda;
+mod memory;
 mod named;
 mod network;
 mod pods;

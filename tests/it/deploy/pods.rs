@@ -130,6 +130,22 @@ fn probes_service_and_network_policy_name_the_ports_that_the_settings_open() {
 }
 
 #[test]
+fn one_lost_probe_ends_no_pod_and_a_start_may_take_half_a_minute() {
+    for component in COMPONENTS {
+        let container = &pod(component)["containers"][0];
+        for (probe, times) in [
+            ("startupProbe", json!({ "periodSeconds": 1, "failureThreshold": 30 })),
+            ("livenessProbe", json!({ "periodSeconds": 10, "timeoutSeconds": 2, "failureThreshold": 3 })),
+            ("readinessProbe", json!({ "periodSeconds": 5, "timeoutSeconds": 2, "failureThreshold": 3 })),
+        ] {
+            let mut its = container[probe].clone();
+            its.as_object_mut().unwrap().remove("httpGet");
+            assert_eq!(its, times, "{component}: {probe}");
+        }
+    }
+}
+
+#[test]
 fn the_settings_of_the_base_are_taken_with_its_examples_and_refused_with_its_placeholder() {
     let settings = load(&filled()).unwrap();
     assert_eq!(settings.server.public_url.as_deref(), Some("https://webhooks.example.com"));

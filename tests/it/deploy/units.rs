@@ -73,5 +73,6 @@ fn both_units_have_the_same_fences_and_restart_all_but_wrong_settings() {
     assert_eq!(worker, server);
     assert_eq!(worker["Restart"], ["always"]);
     assert_eq!(worker["RestartPreventExitStatus"], ["2"]);
+    assert_eq!(worker["WatchdogSec"], ["30s"], "a process that falls silent is restarted");
     assert_eq!(worker["LimitCORE"], ["0"], "a core dump holds secrets");
 }
