@@ -155,6 +155,7 @@ TOOLS := target/tools
 needs-deploy: needs-pip
 	@sh deploy/install.sh docker-compose docker-compose
 	@sh deploy/install.sh systemd-analyze systemd
+	@sh deploy/install.sh strace strace
 	@python3 -c "import ensurepip" 2>/dev/null || sh deploy/install.sh python3-venv python3-venv
 	@$(TOOLS)/bin/hadolint --version >/dev/null 2>&1 && $(TOOLS)/bin/kubernetes-validate --version >/dev/null 2>&1 || { \
 	  echo "kubernetes-validate or hadolint is missing: installing them with pip into $(TOOLS)"; \

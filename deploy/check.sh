@@ -19,7 +19,7 @@ for entry in "$folder"/*; do
     [ "$(basename "$entry")" = secrets ] || cp -R "$entry" "$copy/" || exit 2
 done
 cd "$copy" || exit 2
-find . -type f | sed 's|^\./||' | sort >"$copy/.all"
+find . -type f ! -path ./.all | sed 's|^\./||' | sort >"$copy/.all"
 : >"$copy/.checked"
 
 faults=0
