@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
+use tokio::net::TcpStream;
 
 use crate::{readme, support::*};
 
@@ -44,6 +45,9 @@ async fn the_steps_without_a_service_manager_end_with_a_server_and_two_workers_t
     shell.env("LYNKHOOK_EGRESS__EXTRA_CA", receiver.ca_file());
     let running = tokio::task::spawn_blocking(move || shell.output().unwrap());
     receiver.wait_for_ended("/transcripts", 1, SOON).await;
+    let reached = async |address: &str| TcpStream::connect(format!("{address}:{redis}")).await.is_ok();
+    assert!(reached("127.0.0.1").await);
+    assert!(!reached("127.0.0.2").await, "Redis is reached at an address that the steps do not name");
     fs::write(folder.path().join("arrived"), "").unwrap();
     let output = running.await.unwrap();
     let [printed, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
@@ -51,4 +55,24 @@ async fn the_steps_without_a_service_manager_end_with_a_server_and_two_workers_t
     let status = fs::read_to_string(folder.path().join("status.json")).unwrap();
     let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["workers"].as_array().unwrap().len(), 2, "{status}");
+}
+
+#[test]
+fn the_steps_for_systemd_let_redis_listen_on_this_machine_alone_with_its_data_in_debians_folder() {
+    let (_, section) = PAGE.split_once("\n## systemd\n").unwrap();
+    let (_, script) = readme::blocks(section)[0];
+    let place = "/etc/redis/redis.conf";
+    let edit = script.lines().find(|line| line.starts_with("sudo sed ") && line.ends_with(place)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("redis.conf");
+    fs::copy(path_of("redis/redis.conf"), &copy).unwrap();
+    let edit = edit.trim_start_matches("sudo ").replace(place, copy.to_str().unwrap());
+    assert!(Command::new("sh").args(["-c", &edit]).status().unwrap().success(), "{edit}");
+    let edited = fs::read_to_string(&copy).unwrap();
+    let lines =
+        |word: &str| edited.lines().filter(|line| line.starts_with(word)).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines("bind "), ["bind 127.0.0.1 -::1"]);
+    assert_eq!(lines("dir "), ["dir /var/lib/redis"]);
+    let install = script.lines().find(|line| line.contains("deploy/redis/redis.conf")).unwrap();
+    assert!(install.starts_with("sudo install --backup=numbered "), "Debian's own file is kept: {install}");
 }
