@@ -46,8 +46,10 @@ pub(super) fn of_rights(missing: &Missing, role: UserRole) -> Finding {
     let (role, give) = (role.one(), |rights: &[String]| format!("ACL SETUSER {user} {}", for_shell(rights)));
     match () {
         () if !tried => {
-            let found = format!("could not try the permissions of {user} as {role}");
-            warn(CHECK, found, &format!("{}, then check again", give(&["+multi".to_owned()])))
+            let found = format!("could not try the permissions of {user} as {role}: MULTI was refused");
+            let give = give(&["+multi".to_owned()]);
+            let advice = format!("{give}, then check again; if this Redis or a proxy has no MULTI, ignore this");
+            warn(CHECK, found, &advice)
         }
         () if !needed.is_empty() => {
             let all = [needed.as_slice(), useful].concat();

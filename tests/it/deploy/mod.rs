@@ -21,5 +21,6 @@ mod roles;
 mod secrets;
 mod supervisor;
 mod traced;
+mod trying;
 mod units;
 mod walkthrough;

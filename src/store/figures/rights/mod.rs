@@ -13,6 +13,9 @@ use crate::{
     store::{Store, StoreError, link::answered},
 };
 
+/// The most commands that are sent together: few round trips for 1,024 partitions, in messages of some 300 KB.
+const TRIES_AT_ONCE: usize = 4096;
+
 /// The rights that a user lacks for a role, as `ACL SETUSER` takes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
@@ -24,7 +27,7 @@ pub struct Missing {
     pub useful: Vec<String>,
     /// The partitions in which keys are refused, if they are not refused in all.
     pub partitions: Vec<u16>,
-    /// Whether the rights could be tried at all, which takes `+multi`.
+    /// Whether the rights could be tried at all, which takes `MULTI`.
     pub tried: bool,
 }
 
@@ -40,24 +43,25 @@ impl Store {
         let mut connection = self.only().dedicated(|_| ()).await?;
         match redis::cmd("MULTI").query_async::<()>(&mut connection).await.map_err(StoreError::from) {
             Ok(()) => {}
-            Err(StoreError::Forbidden(_)) => return Ok(Missing { tried: false, ..missing }),
-            Err(error) => return Err(error),
+            Err(error @ StoreError::Unreachable(_)) => return Err(error),
+            // The user may not, or this Redis or a proxy before it has no MULTI.
+            Err(_) => return Ok(Missing { tried: false, ..missing }),
         }
         // Try all commands with the keys of the first partition. For the others, only try whether their keys may be
         // used.
-        for partition in 0..self.0.keys.partitions() {
-            let tried: Vec<(&str, bool)> = match partition {
-                0 => role.commands(),
-                _ => role.on_keys().map(|line| (line, true)).collect(),
-            };
+        let first = role.commands().into_iter().map(|(line, needed)| (0, line, needed));
+        let others =
+            (1..self.0.keys.partitions()).flat_map(|partition| role.on_keys().map(move |line| (partition, line, true)));
+        let tries: Vec<(u16, &str, bool)> = first.chain(others).collect();
+        for tries in tries.chunks(TRIES_AT_ONCE) {
             let mut pipeline = redis::pipe();
-            for (line, _) in &tried {
-                let words = self.words(line, partition);
+            for (partition, line, _) in tries {
+                let words = self.words(line, *partition);
                 pipeline.cmd(&words[0]).arg(&words[1..]);
             }
             let answers = pipeline.ignore_errors().query_async::<Vec<RedisResult<Value>>>(&mut connection);
             let answers = answered(self.only().response_timeout(), answers).await?;
-            for ((line, needed), answer) in tried.into_iter().zip(answers) {
+            for (&(partition, line, needed), answer) in tries.iter().zip(answers) {
                 let lacking = match answer.map_err(StoreError::from) {
                     // Redis 7 says "no permissions to run the 'xadd' command" or "no permissions to access one of the
                     // keys".
@@ -87,7 +91,7 @@ impl Store {
         Ok(missing)
     }
 
-    /// Refuses to go on without a right that the role needs. A user who may not try (`+multi`) is believed.
+    /// Refuses to go on without a right that the role needs. If they cannot be tried (no `MULTI`), the user is trusted.
     ///
     /// # Errors
     /// [`StoreError::Forbidden`] with the names of the missing rights.
