@@ -1,6 +1,7 @@
 //! The limits of each user of `deploy/redis/users.acl`, in one table.
 
 use super::deployed::Deployed;
+use crate::support::*;
 
 /// Refused to every user.
 const TO_ALL: [&str; 14] = [
@@ -47,11 +48,19 @@ const TO_ONE: [(&str, &[&str]); 6] = [
             "HGETALL KEY:apikeys",
             "HSET KEY:apikeys a b",
             "EVALSHA 0 1 KEY:apikeys",
+            "HSET KEY:apikeys:used a b",
+            "HGETALL KEY:{0}:portal:acme",
+            "HSET KEY:{0}:portal:acme a b",
+            "EVALSHA 0 1 KEY:{0}:portal:acme",
+            "HSET KEY:{0}:idempotency a b",
+            "HSET KEY:{0}:idempotency:before a b",
+            "SET KEY:{0}:other b",
             "XADD other:{0}:queue * a b",
             "HGETALL other:{0}:webhooks:acme",
             "SCAN 0",
             "RENAME KEY:meta KEY:{0}:x",
             "SCRIPT FLUSH",
+            "SCRIPT KILL",
             "XGROUP DESTROY KEY:{0}:queue workers",
             "SLOWLOG GET",
             "SYNC",
@@ -89,6 +98,7 @@ const TO_ONE: [(&str, &[&str]); 6] = [
             "ZADD KEY:{0}:visits 0 acme/wh_1",
             "HGETALL other:{0}:webhooks:acme",
             "SCRIPT FLUSH",
+            "SCRIPT KILL",
             "SYNC",
         ],
     ),
@@ -166,4 +176,32 @@ async fn a_script_may_do_no_more_than_its_user() {
         let is_refused = said.contains("The user executing the script can't") || said.contains("ACL failure in script");
         assert!(is_refused, "{user}: {script}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_ends_a_script_with_which_another_user_keeps_redis_busy() {
+    let deployed = Deployed::start().await;
+    let mut configure = redis::cmd("CONFIG");
+    configure.arg("SET").arg("busy-reply-threshold").arg(50);
+    configure.query_async::<()>(&mut deployed.here.redis.clone()).await.unwrap();
+    let mut client = deployed.client_of("operator").await;
+    let endless = "while true do end";
+    let hash: String = redis::cmd("SCRIPT").arg("LOAD").arg(endless).query_async(&mut client).await.unwrap();
+    let command = format!("EVALSHA {hash} 1 KEY:{{0}}:queue");
+    let busy = async {
+        // The client gives up after half a second. The script does not.
+        assert!(deployed.ask("operator", &command).await.is_err());
+    };
+    let ended = async {
+        eventually(SOON, "Redis is busy", async || {
+            let answer = deployed.ask("server", "PING").await;
+            answer.is_err_and(|error| error.code() == Some("BUSY")).then_some(())
+        })
+        .await;
+        let refused = deployed.ask("operator", "SCRIPT KILL").await.unwrap_err();
+        assert_eq!(refused.code(), Some("NOPERM"), "{refused}");
+        deployed.ask("server", "SCRIPT KILL").await.unwrap();
+        eventually(SOON, "Redis serves again", async || deployed.ask("server", "PING").await.ok()).await;
+    };
+    tokio::join!(busy, ended);
 }

@@ -27,7 +27,7 @@ async fn whatever_the_role_and_the_command_the_error_names_what_redis_refused() 
         ("keda", "", "queue status", "info"),
         ("producer", "", "webhook list --account acme", "hgetall"),
         ("producer", "", "queue status", "evalsha"),
-        ("worker", "", "queue status", "zcard"),
+        ("worker", "", "queue status", "key"),
         ("worker", "", "apikey list", "key"),
         // In a script. Redis 7.0 does not name these itself.
         ("operator", "", "webhook redeliver --account acme ID --all", "hexists"),

@@ -35,16 +35,20 @@ const SCRIPTS: &[&str] = &[
     "EVALSHA 0 1 {counts}",
     "EVALSHA 0 1 {audit}",
     "EVALSHA 0 1 {held_bytes}",
-    "EVALSHA 0 1 {idempotency}",
-    "EVALSHA 0 1 {idempotency_before}",
     "EVALSHA 0 1 {webhooks}",
     "EVALSHA 0 1 {logs}",
     "EVALSHA 0 1 {held}",
     "EVALSHA 0 1 {failed}",
 ];
 
-/// The rights to run the scripts of API keys and of the portal.
-const ACCESS: &[&str] = &["EVALSHA 0 1 {apikeys}", "EVALSHA 0 1 {apikeys:used}", "EVALSHA 0 1 {portal}"];
+/// The rights to run the scripts of idempotency keys, API keys and the portal.
+const OF_THE_API: &[&str] = &[
+    "EVALSHA 0 1 {idempotency}",
+    "EVALSHA 0 1 {idempotency_before}",
+    "EVALSHA 0 1 {apikeys}",
+    "EVALSHA 0 1 {apikeys:used}",
+    "EVALSHA 0 1 {portal}",
+];
 
 /// The commands of a worker and of its scripts, each with a key on which it is used.
 const WORKER: &[&str] = &[
@@ -89,6 +93,24 @@ const WORKER: &[&str] = &[
     "DEL {worker}",
     "SET {worker} figures",
     "UNLINK {held}",
+];
+
+/// A worker's keys: those of deliveries. Not those of the API, because a worker talks to strangers' endpoints.
+const WORKERS_KEYS: &[&str] = &[
+    "meta",
+    "workers:*",
+    "{*}:queue",
+    "{*}:retries",
+    "{*}:releases",
+    "{*}:visits",
+    "{*}:rejected",
+    "{*}:counts",
+    "{*}:audit",
+    "{*}:held_bytes",
+    "{*}:webhooks:*",
+    "{*}:logs:*",
+    "{*}:held:*",
+    "{*}:failed:*",
 ];
 
 /// Commands that a worker can do without. It then asks for webhooks at each delivery, and takes a few seconds longer to
@@ -149,6 +171,9 @@ const SERVER: &[&str] = &[
     "ZREM {visits} member",
 ];
 
+/// A command that no part of Lynkhook sends. A person sends it to end a script that keeps Redis busy.
+const USEFUL_TO_A_SERVER: &[&str] = &["SCRIPT KILL"];
+
 impl UserRole {
     /// The word for it on the command line.
     pub fn name(self) -> &'static str {
@@ -173,10 +198,7 @@ impl UserRole {
     /// The patterns of the keys that the role uses, as `ACL SETUSER` takes them.
     pub(super) fn key_patterns(self, prefix: &str) -> Vec<String> {
         match self {
-            // Not the keys of the API: a worker talks to strangers' endpoints.
-            Self::Worker => {
-                vec![format!("~{prefix}:meta"), format!("~{prefix}:workers:*"), format!("~{prefix}:{{*}}:*")]
-            }
+            Self::Worker => WORKERS_KEYS.iter().map(|key| format!("~{prefix}:{key}")).collect(),
             Self::Producer => vec![format!("%R~{prefix}:meta"), format!("%W~{prefix}:{{*}}:queue")],
             // Not `%R~`: Redis counts each key that a script is given as written.
             Self::Operator | Self::Server => vec![format!("~{prefix}:*")],
@@ -193,7 +215,7 @@ impl UserRole {
         let commands: [&[&str]; 2] = match self {
             Self::Worker => [SCRIPTS, &[]],
             Self::Producer => [PRODUCER, &[]],
-            Self::Operator | Self::Server => [SCRIPTS, ACCESS],
+            Self::Operator | Self::Server => [SCRIPTS, OF_THE_API],
         };
         let of_a_partition = |command: &&str| command.contains('{') && !command.contains("{apikeys");
         commands.into_iter().flatten().copied().filter(of_a_partition)
@@ -204,8 +226,8 @@ impl UserRole {
         let (needed, useful): (&[&[&'static str]], &[&'static str]) = match self {
             Self::Worker => (&[START, BEGIN, SCRIPTS, WORKER], USEFUL_TO_A_WORKER),
             Self::Producer => (&[START, PRODUCER], &[]),
-            Self::Operator => (&[START, SCRIPTS, ACCESS, OPERATOR], USEFUL_TO_AN_OPERATOR),
-            Self::Server => (&[START, BEGIN, SCRIPTS, ACCESS, OPERATOR, SERVER], &[]),
+            Self::Operator => (&[START, SCRIPTS, OF_THE_API, OPERATOR], USEFUL_TO_AN_OPERATOR),
+            Self::Server => (&[START, BEGIN, SCRIPTS, OF_THE_API, OPERATOR, SERVER], USEFUL_TO_A_SERVER),
         };
         let needed = needed.iter().copied().flatten().map(|command| (*command, true));
         needed.chain(useful.iter().chain(USEFUL_TO_ALL).map(|command| (*command, false))).collect()

@@ -33,7 +33,7 @@ const OF_SERVERS: [&str; 14] = [
 const ASKED_FOR: [&str; 1] = ["+config"];
 
 /// Commands that only people send, with `redis-cli`.
-const BY_HAND: [&str; 3] = ["+client|list", "+slowlog|get", "+type"];
+const BY_HAND: [&str; 4] = ["+client|list", "+script|kill", "+slowlog|get", "+type"];
 
 fn source(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
