@@ -6,9 +6,16 @@ set -eu
 host=${1:-redis}
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$here/secrets
+refuse() {
+    echo "usage: secrets.sh [HOST]: the name or address of Redis, without a port." >&2
+    echo "For a port other than 6379, change it in secrets/*.env when they are made." >&2
+    exit 2
+}
 case $host in
-    -* | *[!A-Za-z0-9.:_-]* | '') echo "usage: secrets.sh [HOST]: the name or address of Redis, without port" >&2; exit 2 ;;
-    *:*) host="[$host]" ;; # an address of IPv6
+    -* | *[!A-Za-z0-9.:_-]* | '') refuse ;;
+    *[!0-9A-Fa-f:.]*:* | *:*[!0-9A-Fa-f:.]*) refuse ;;
+    *:*:*) host="[$host]" ;; # an address of IPv6
+    *:*) refuse ;;
 esac
 if [ -e "$folder" ]; then
     echo "error: $folder is there already, and nothing in it was changed." >&2
@@ -21,15 +28,20 @@ random_base64() {
     head -c 32 /dev/urandom | base64
 }
 
+# macOS has no sha256sum.
+sha256() {
+    if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi
+}
+
 # A folder of another name until it is complete, so that a second run after an interruption begins anew.
 umask 077
 new=$(mktemp -d "$here/.secrets.XXXXXX")
 trap 'rm -rf "$new"' EXIT
-trap 'exit 1' INT TERM
+trap 'exit 1' HUP INT TERM
 cp "$here/redis/users.acl" "$new/users.acl"
 for role in producer worker server operator keda backup; do
     password=$(random_base64 | tr '+/' '-_' | tr -d '=')
-    hash=$(printf %s "$password" | sha256sum)
+    hash=$(printf %s "$password" | sha256)
     placeholder="#REPLACE-WITH-SHA256-OF-$(echo "$role" | tr '[:lower:]' '[:upper:]')-PASSWORD"
     sed "s|$placeholder|#${hash%% *}|" "$new/users.acl" >"$new/users.acl.new"
     mv "$new/users.acl.new" "$new/users.acl"

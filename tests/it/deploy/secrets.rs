@@ -2,13 +2,16 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use super::files::path_of;
 use crate::support::*;
+
+/// The programs that the script runs, apart from the one that hashes.
+const PROGRAMS: [&str; 11] = ["sh", "base64", "chmod", "cp", "dirname", "head", "mktemp", "mv", "rm", "sed", "tr"];
 
 /// A copy of the files that the script uses.
 fn copy() -> tempfile::TempDir {
@@ -111,13 +114,69 @@ fn it_changes_nothing_in_a_folder_that_is_there_and_no_two_runs_make_the_same_se
 #[test]
 fn a_host_that_no_url_can_hold_is_refused_before_anything_is_made() {
     let folder = copy();
-    for host in ["a b", "a/b", "user@host", "--help", "a'b", "a|b"] {
+    let with_port = ["redis:6380", "127.0.0.1:6380", "[fd00::7]:6380", "a.b:", ":6380", "fd00::7:redis"];
+    for host in ["a b", "a/b", "user@host", "--help", "a'b", "a|b"].into_iter().chain(with_port) {
         let (code, said) = run(folder.path(), &[host]);
         assert_eq!(code, Some(2), "{host}: {said}");
-        assert!(said.contains("usage: secrets.sh [HOST]"), "{said}");
+        assert!(said.contains("usage: secrets.sh [HOST]") && said.contains("without a port"), "{said}");
         assert!(!folder.path().join("secrets").exists(), "{host}");
     }
     assert_eq!(run(folder.path(), &["fd00::7"]).0, Some(0));
     let worker = fs::read_to_string(folder.path().join("secrets/worker.env")).unwrap();
     assert!(worker.ends_with("@[fd00::7]:6379/\n"));
+}
+
+/// The folder in the PATH that has this program.
+fn folder_of(program: &str) -> PathBuf {
+    let folders = std::env::var_os("PATH").unwrap();
+    let mut found = std::env::split_paths(&folders).filter(|folder| folder.join(program).exists());
+    found.next().unwrap_or_else(|| panic!("there is no {program}"))
+}
+
+#[test]
+fn without_sha256sum_it_hashes_with_shasum_and_without_both_it_makes_nothing() {
+    let folder = copy();
+    let programs = tempfile::tempdir().unwrap();
+    let link = |name: &str| std::os::unix::fs::symlink(folder_of(name).join(name), programs.path().join(name)).unwrap();
+    PROGRAMS.into_iter().for_each(link);
+    let run = || {
+        let mut script = Command::new(programs.path().join("sh"));
+        script.arg(folder.path().join("secrets.sh")).env("PATH", programs.path());
+        script.output().unwrap()
+    };
+    let output = run();
+    assert!(!output.status.success(), "{output:?}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "only what was copied");
+    link("shasum");
+    let output = run();
+    assert!(output.status.success(), "{output:?}");
+    let text = |name: &str| fs::read_to_string(folder.path().join("secrets").join(name)).unwrap();
+    let keda = text("keda.env");
+    let password = keda.lines().find_map(|line| line.strip_prefix("password=")).unwrap();
+    let hash = Command::new("sh").args(["-c", "printf %s \"$0\" | sha256sum", password]).output().unwrap().stdout;
+    let hash = String::from_utf8(hash[..64].to_vec()).unwrap();
+    assert!(text("users.acl").contains(&format!("user keda on #{hash} ")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_leaves_nothing_when_a_signal_ends_it() {
+    for signal in ["HUP", "INT", "TERM"] {
+        let folder = copy();
+        // One of its programs waits, so that the signal comes in the middle.
+        let (programs, begun) = (folder.path().join("redis"), folder.path().join("redis/begun"));
+        let head = programs.join("head");
+        fs::write(&head, format!("#!/bin/sh\n: >{}\nexec sleep 60\n", begun.display())).unwrap();
+        fs::set_permissions(&head, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+        let mut script = Command::new("env");
+        script.args(["--default-signal=HUP,INT,TERM", "sh"]).arg(folder.path().join("secrets.sh")).env("PATH", path);
+        let mut script = script.process_group(0).stderr(Stdio::null()).spawn().unwrap();
+        eventually(SOON, "the script is at work", async || begun.exists().then_some(())).await;
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "the folder is under way");
+        // To the whole group, as a terminal does.
+        let group = format!("-{}", script.id());
+        assert!(Command::new("sh").args(["-c", "kill -s $0 -- $1", signal, &group]).status().unwrap().success());
+        assert_eq!(script.wait().unwrap().code(), Some(1), "{signal}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "{signal}: nothing is left");
+    }
 }
