@@ -50,6 +50,14 @@ async fn doctor_still_asks_for_settings_if_its_user_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_snapshot_is_ever_planned_beside_the_append_only_file() {
+    let redis = RedisServer::start_configured(&path_of("redis/redis.conf"), "");
+    let mut ask = ::redis::cmd("CONFIG");
+    let save: Vec<String> = ask.arg("GET").arg("save").query_async(&mut redis.connection().await).await.unwrap();
+    assert_eq!(save, ["save", ""]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn redis_starts_with_the_users_of_the_file_and_nobody_else_logs_in() {
     let redis = RedisServer::start_configured(&path_of("redis/redis.conf"), &users("lynkhook"));
     let ping = async |user: &str| {
