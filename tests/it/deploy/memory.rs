@@ -5,7 +5,7 @@ use super::{
     units::{unit, values},
 };
 
-/// What `deploy/README.md` names for a worker and for a server, in MiB.
+/// The limits that `deploy/README.md` names for a worker and for a server, in MiB.
 fn named() -> [u64; 2] {
     let page = text("README.md").split_whitespace().collect::<Vec<_>>().join(" ");
     let (_, worker) = page.split_once("A worker may have ").expect("the page names a worker's memory");
