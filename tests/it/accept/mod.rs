@@ -3,7 +3,13 @@
 
 mod taken;
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
 
 use lynkhook::{
     config::Settings,
@@ -356,35 +362,40 @@ async fn keys_stay_within_their_bytes_and_the_status_says_to_which_time_their_wi
 
 /// A proxy to Redis that passes everything on, but takes this many answers to commands with this text for itself and
 /// closes their connections. Answers its port.
-pub(crate) async fn losing_answers(redis_port: u16, mut losses: usize, text: &'static str) -> u16 {
+pub(crate) async fn losing_answers(redis_port: u16, losses: usize, text: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
+    let left = Arc::new(AtomicUsize::new(losses));
     tokio::spawn(async move {
         loop {
-            let (mut client, _) = listener.accept().await.unwrap();
-            let mut server = TcpStream::connect(("127.0.0.1", redis_port)).await.unwrap();
-            let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-            let mut is_meant = false;
-            loop {
-                tokio::select! {
-                    read = client.read(&mut asked) => {
-                        let Ok(length @ 1..) = read else { break };
-                        is_meant = asked[..length].windows(text.len()).any(|part| part == text.as_bytes());
-                        server.write_all(&asked[..length]).await.unwrap();
-                    }
-                    read = server.read(&mut answered) => {
-                        let Ok(length @ 1..) = read else { break };
-                        if is_meant && losses > 0 && !answered.starts_with(b"-NOSCRIPT") {
-                            losses -= 1;
-                            break;
-                        }
-                        client.write_all(&answered[..length]).await.unwrap();
-                    }
-                }
-            }
+            let (client, _) = listener.accept().await.unwrap();
+            tokio::spawn(pass_on(client, redis_port, text, Arc::clone(&left)));
         }
     });
     port
+}
+
+async fn pass_on(mut client: TcpStream, redis_port: u16, text: &'static str, left: Arc<AtomicUsize>) {
+    let mut server = TcpStream::connect(("127.0.0.1", redis_port)).await.unwrap();
+    let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut is_meant = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let Ok(length @ 1..) = read else { return };
+                is_meant = asked[..length].windows(text.len()).any(|part| part == text.as_bytes());
+                server.write_all(&asked[..length]).await.unwrap();
+            }
+            read = server.read(&mut answered) => {
+                let Ok(length @ 1..) = read else { return };
+                let may_be_lost = is_meant && !answered.starts_with(b"-NOSCRIPT");
+                if may_be_lost && left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+                    return;
+                }
+                client.write_all(&answered[..length]).await.unwrap();
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
