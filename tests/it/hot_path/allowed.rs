@@ -12,10 +12,11 @@ pub(super) fn check(words: &[String]) -> Result<(), String> {
     let arguments = &words[1..];
     let form_is_allowed = match name.as_str() {
         // Commands on one entry, field or member, or on as many as are named; a worker's scripts and its own
-        // connections; the server's properties, which a worker asks for when it starts.
+        // connections; the server's properties, which a worker asks for when it starts. Then it also tries its rights
+        // after a `MULTI`, and nothing that follows is executed.
         "XACK" | "XDEL" | "XLEN" | "XCLAIM" | "HGET" | "HEXISTS" | "HINCRBY" | "HMGET" | "HSET" | "HSETNX" | "HDEL"
         | "ZREM" | "ZSCORE" | "ZADD" | "LPUSH" | "LPUSHX" | "RPOP" | "EXPIRE" | "TYPE" | "TIME" | "SET" | "EVALSHA"
-        | "HELLO" | "CLIENT" | "PING" | "INFO" => true,
+        | "HELLO" | "CLIENT" | "PING" | "INFO" | "MULTI" => true,
         // The group is created once, and each worker has one consumer.
         "XGROUP" => matches!(arguments, ["CREATE" | "DELCONSUMER", ..]),
         "XINFO" => matches!(arguments, ["CONSUMERS" | "GROUPS", ..] | ["STREAM", _]),
