@@ -96,11 +96,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Forbidden`] with the names of the missing rights.
     pub async fn require_rights(&self, role: UserRole) -> Result<(), StoreError> {
-        let Missing { needed, .. } = self.missing_rights(role).await?;
+        let Missing { needed, user, .. } = self.missing_rights(role).await?;
         if needed.is_empty() {
             return Ok(());
         }
-        let detail = format!("{} needs {}", role.one(), needed.join(" "));
+        let detail = format!("the user `{user}` lacks what {} needs: {}", role.one(), needed.join(" "));
         Err(StoreError::Forbidden(redis::make_extension_error("NOPERM".to_owned(), Some(detail))))
     }
 
