@@ -4,7 +4,7 @@
 //!
 //! `LYNKHOOK_FAILPOINT=before-<step>` or `after-<step>` arms one point for all, `…:<detail>` for one detail (an
 //! account); `…@<n>` lets it pass n - 1 times first. `LYNKHOOK_PANIC` has the same form, and panics there, once.
-//! `LYNKHOOK_WEDGE=<loop>` stops one of the worker's loops.
+//! `LYNKHOOK_WEDGE=<loop>` stops a loop by its name in `/healthz`.
 
 /// All steps with a point before and after them: taking entries, requests, and each script of the store.
 /// `tests/chaos/crash_points/mod.rs` crashes at all of them.
