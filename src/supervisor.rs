@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use sd_notify::NotifyState::{self, Ready, Status, Stopping, Watchdog};
+use sd_notify::{
+    NotifyState::{Ready, Status, Stopping, Watchdog},
+    notify,
+};
 use tokio::{
     task::spawn_blocking,
     time::{MissedTickBehavior, interval},
@@ -42,10 +45,6 @@ pub async fn feed(fault: impl Fn() -> Option<String>) {
             }
         }
     }
-}
-
-fn notify(state: &[NotifyState<'_>]) -> std::io::Result<()> {
-    sd_notify::notify(state)
 }
 
 /// Sends one datagram. It may have to wait for the service manager, so a thread of its own sends it.

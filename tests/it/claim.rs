@@ -7,7 +7,7 @@ use redis::{AsyncCommands, streams::StreamPendingReply};
 use crate::support::*;
 
 /// Timings with which a lease ends soon.
-const QUICK: [(&str, &str); 6] = [
+pub(crate) const QUICK: [(&str, &str); 6] = [
     ("LYNKHOOK_WORKER__LEASE", "4s"),
     ("LYNKHOOK_WORKER__RENEW_EVERY", "300ms"),
     ("LYNKHOOK_WORKER__START_WITHIN", "900ms"),

@@ -64,6 +64,15 @@ impl Probed {
         (status, failing.collect())
     }
 
+    /// Asks again and again for this time whether the worker is alive, and expects that it is.
+    async fn stays_alive_for(&self, time: Duration) {
+        let since = Instant::now();
+        while since.elapsed() < time {
+            assert_eq!(self.failing("/healthz").await, (200, Vec::new()), "after {:?}", since.elapsed());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// Waits until this probe has this status and these failing checks.
     async fn until(&self, path: &str, status: u16, failing: &[&str]) {
         let what = format!("{path} to answer {status} {failing:?}");
@@ -163,11 +172,7 @@ async fn a_worker_that_finishes_its_attempts_is_alive_and_not_ready() {
     probed.worker.sigterm();
     probed.until("/readyz", 503, &["running"]).await;
     // Longer than any loop that takes entries may be silent otherwise.
-    let stopping = Instant::now();
-    while stopping.elapsed() < Duration::from_secs(9) {
-        assert_eq!(probed.failing("/healthz").await, (200, Vec::new()), "after {:?}", stopping.elapsed());
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    probed.stays_alive_for(Duration::from_secs(9)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,11 +188,7 @@ async fn a_worker_that_waits_long_for_a_free_slot_is_alive() {
     }
     receiver.wait_for("/hook", 1, SOON).await;
     // Longer than any loop may be silent.
-    let full = Instant::now();
-    while full.elapsed() < Duration::from_secs(8) {
-        assert_eq!(probed.failing("/healthz").await, (200, Vec::new()), "after {:?}", full.elapsed());
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    probed.stays_alive_for(Duration::from_secs(8)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

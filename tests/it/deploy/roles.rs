@@ -15,17 +15,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::deployed::{Deployed, REJECTED};
-use crate::support::*;
-
-/// Timings with which a lease ends soon.
-const QUICK: [(&str, &str); 6] = [
-    ("LYNKHOOK_WORKER__LEASE", "4s"),
-    ("LYNKHOOK_WORKER__RENEW_EVERY", "300ms"),
-    ("LYNKHOOK_WORKER__START_WITHIN", "900ms"),
-    ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
-    ("LYNKHOOK_DELIVERY__TIMEOUT", "1s"),
-    ("LYNKHOOK_DELIVERY__RETRY_DELAYS", "50ms,50ms"),
-];
+use crate::{claim::QUICK, support::*};
 
 /// Runs a command as a user. It has to succeed.
 async fn run(deployed: &Deployed, user: &str, words: &str) -> String {
