@@ -177,12 +177,13 @@
 //! |---|---|---|
 //! | [`domain`] | the words and rules: event, webhook, delivery, retry, log entry, URL, address, header | I/O, clock, randomness, async |
 //! | [`config`] | defaults, file, environment, flags → checked settings | |
-//! | [`telemetry`] | logs | secrets, payloads |
+//! | [`telemetry`] | logs and metrics: every name, once | secrets, payloads, labels without a bound |
 //! | [`failpoint`] | crashes that tests ask for | anything in a release build |
 //! | [`secrets`] | customers' secrets sealed at rest, under several keys while one replaces another | |
 //! | [`supervisor`] | what the service manager is told: started, alive, stopping | |
 //! | [`listen`] | one bounded HTTP server, for every port that is opened | what is asked and answered |
 //! | [`store`] | Redis: keys, connections, one method for each script | policy |
+//! | [`scrape`] | the answer to Prometheus: what this process counts, and what the queue says | |
 //! | [`sender`] | one attempt: resolve, judge the addresses, connect to those, send, read a little | redirects, proxies, other addresses |
 //! | [`webhooks`] | what people do with webhooks, once for every surface | |
 //! | [`queue`] | what operators do with the queue, once for every surface | the webhooks |
@@ -213,6 +214,8 @@ pub mod cli;
 pub mod listen;
 #[cfg(feature = "program")]
 pub mod queue;
+#[cfg(feature = "program")]
+pub mod scrape;
 #[cfg(feature = "program")]
 pub mod secrets;
 #[cfg(feature = "program")]

@@ -151,8 +151,12 @@ impl Judged {
     /// the queue: then workers were behind, which is not the endpoint's fault, and moving from `queue` to `held` takes
     /// no more of Redis's memory.
     pub fn is_new(&self, delivery: &Delivery, age: TimeDelta) -> bool {
-        let is_first = delivery.attempt == 1 && delivery.redelivery.is_none();
-        is_first && !(self.was_held || self.has_waited) && age < BEHIND
+        self.is_first(delivery) && age < BEHIND
+    }
+
+    /// Whether this delivery was neither attempted before nor put aside.
+    pub fn is_first(&self, delivery: &Delivery) -> bool {
+        delivery.attempt == 1 && delivery.redelivery.is_none() && !(self.was_held || self.has_waited)
     }
 
     /// The account that the entry belongs to.

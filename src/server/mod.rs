@@ -68,14 +68,16 @@ use crate::{
     listen::{self, Limits, Turns},
     producer::Producer,
     queue::Queue,
+    scrape::Scrape,
     secrets::Vault,
     sender::{Sender, SenderError},
     store::Store,
     supervisor,
+    telemetry::metrics::OfServer,
     webhooks::Webhooks,
 };
 
-/// The port of probes serves short requests only.
+/// The port of probes and scrapes serves short requests only.
 const PROBES: Limits = Limits {
     connections_max: 256,
     head_within: Duration::from_secs(1),
@@ -103,6 +105,8 @@ struct App {
     pages: Pages,
     assets: Assets,
     redis_health: RedisHealth,
+    scrape: Scrape,
+    metrics: OfServer,
     /// The turns of the loop that accepts the API's connections.
     accepting: Arc<Turns>,
     /// Cancelled when the server is told to stop.
@@ -167,6 +171,7 @@ impl Server {
         let document = document();
         let policy = Policy::of(&document);
         let catalogue = settings.catalogue();
+        let (all, metrics) = OfServer::new();
         let app = Arc::new(App {
             event_max_bytes: usize::try_from(settings.event.max_bytes).unwrap_or(usize::MAX),
             webhooks: Webhooks::new(settings, store.clone(), vault)?,
@@ -180,6 +185,8 @@ impl Server {
             trusted_proxies: TrustedProxies::parse(&settings.server.trusted_proxies)?,
             settings: settings.server.clone(),
             catalogue,
+            scrape: Scrape::new(all, store.clone()),
+            metrics,
             store,
             pages: Pages::of(&document),
             assets: Assets::new(),

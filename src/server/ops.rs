@@ -29,6 +29,7 @@ use super::{
     door::parameter,
     problem::{Problem, ProblemJson},
 };
+use crate::telemetry::metrics;
 
 /// Redis is asked at most once in this time, however many probes come.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -89,9 +90,13 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     documented.route("/docs/style.css", get(style))
 }
 
-/// The routes of the port for probes.
+/// The routes of the port for probes and scrapes.
 pub(super) fn probes() -> Router<Shared> {
-    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz))
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).route("/metrics", get(scraped))
+}
+
+async fn scraped(State(app): State<Shared>) -> Response {
+    typed(StatusCode::OK, metrics::CONTENT_TYPE, app.scrape.text().await)
 }
 
 /// Why the server should be restarted.

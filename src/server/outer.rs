@@ -5,7 +5,7 @@ use std::{any::Any, sync::atomic::Ordering::Relaxed};
 
 use axum::{
     body::HttpBody,
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -31,6 +31,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 pub(super) async fn outer(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
     let id = uuid::Uuid::now_v7().to_string();
     let (method, began) = (request.method().clone(), Instant::now());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let (has_body, is_read) = (!request.body().is_end_stream(), IsRead::default());
     request.extensions_mut().insert(is_read.clone());
     // `door.rs` fills in the rest.
@@ -49,6 +50,7 @@ pub(super) async fn outer(State(app): State<Shared>, mut request: Request, next:
     };
     let response = answered.instrument(span.clone()).await;
     let mut response = finish(response, &id, has_body && !is_read.0.load(Relaxed));
+    app.metrics.answered(&method, route.as_ref().map(MatchedPath::as_str), response.status(), began.elapsed());
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(parent: &span, %method, status = response.status().as_u16(), duration_ms, "answered");
     let id = HeaderValue::from_str(&id).expect("a UUID");

@@ -26,7 +26,7 @@ use chrono::{DateTime, TimeZone, Utc};
 pub use self::{
     enqueue::Acceptance,
     error::{StoreError, Unanswered},
-    link::{MAX_CLIENTS, NO_EVICTION, ServerInfo, script_names},
+    link::{MAX_CLIENTS, MemoryLimit, NO_EVICTION, ServerInfo, script_names},
 };
 #[cfg(feature = "program")]
 pub use self::{

@@ -1,5 +1,6 @@
 //! The information that this process gives its operators.
 
 mod logs;
+pub mod metrics;
 
 pub use self::logs::{BadFilter, init, panics};

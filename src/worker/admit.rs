@@ -15,9 +15,15 @@ use super::{
     until_answered::Backoff,
 };
 use crate::{
-    domain::{delivery::Delivery, endpoint::LOOK_AGAIN, entry::Judged, webhook::Webhook},
+    domain::{
+        delivery::Delivery,
+        endpoint::{LOOK_AGAIN, Limit},
+        entry::Judged,
+        webhook::Webhook,
+    },
     sender::NotMade,
     store::{Reason, StepAnswer},
+    telemetry::metrics::Wait,
 };
 
 /// The time within which a visit checks whether too many bytes are held for a webhook that is off.
@@ -70,7 +76,8 @@ pub(super) async fn wait_for_means(
     match lacking {
         NotMade::HostFull if !stays_in_hand => {
             worker.room.endpoints.note_host_full(delivery, webhook.url.as_url());
-            return put_off(worker, lease, delivery, judged, NoRoom::HostFull).await;
+            let no_room = NoRoom { limit: Limit::Connections, fails: false };
+            return put_off(worker, lease, delivery, judged, no_room).await;
         }
         NotMade::HostFull => {}
         NotMade::Lacking(lacking) => worker.vitals.exhaustion.tell(lacking),
@@ -87,6 +94,7 @@ pub(super) async fn wait_for_means(
 /// Puts off a delivery whose endpoint has no room. A first attempt goes to `held`, a retry back to the retries.
 async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &Judged, no_room: NoRoom) -> NoAttempt {
     let (here, is_retry) = (worker.partition_of(lease), delivery.attempt > 1);
+    let (counters, why) = (&worker.vitals.counters, Wait::Limited(no_room.limit));
     let (wait, reason) = if is_retry {
         let after = worker.room.endpoints.put_off(delivery.webhook);
         (after, Reason::Again { after })
@@ -96,15 +104,16 @@ async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &J
     };
     match hold(worker, lease, delivery, &judged.envelope, reason).await {
         Some(StepAnswer::Full) => {
-            worker.vitals.counters.no_room();
+            counters.no_room(why);
             return NoAttempt::Full(format!("not attempted: {no_room} and its waiting list is full"));
         }
         Some(StepAnswer::Done) => {
-            worker.vitals.counters.put_off();
             let then = Instant::now() + wait;
             if is_retry {
+                counters.put_off(why);
                 here.alarms.promote.by(then);
             } else {
+                counters.held(why);
                 worker.room.endpoints.note_held(&delivery.account, delivery.webhook);
                 here.alarms.release.by(then);
             }
@@ -118,7 +127,7 @@ async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &J
 async fn wait_for_name(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &Judged) -> NoAttempt {
     let after = worker.room.names.wait();
     if let Some(StepAnswer::Done) = hold(worker, lease, delivery, &judged.envelope, Reason::Again { after }).await {
-        worker.vitals.counters.put_off();
+        worker.vitals.counters.put_off(Wait::NoNameServer);
         worker.partition_of(lease).alarms.promote.by(Instant::now() + after);
     }
     NoAttempt::Then(Then::Over)
@@ -135,6 +144,9 @@ pub(super) async fn hold_while_off(
     let answer = hold(worker, lease, delivery, &judged.envelope, Reason::Off).await;
     // Too many bytes may be held now; the next visit checks that.
     worker.partition_of(lease).alarms.visit.by(Instant::now() + WEIGH_WITHIN);
+    if answer == Some(StepAnswer::Done) {
+        worker.vitals.counters.held_while_off();
+    }
     if answer != Some(StepAnswer::Active) {
         return Then::Over;
     }

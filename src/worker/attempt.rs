@@ -28,7 +28,6 @@ pub(super) async fn attempt(
     let time = worker.partition_of(lease).clock.now();
     failpoint::before("request", delivery.account.as_str());
     let met = request(worker, delivery, webhook, time, envelope).await?;
-    worker.vitals.counters.attempt_made();
     permit.end(&met.outcome);
     failpoint::after("request", delivery.account.as_str());
     Ok((time, met))
@@ -57,6 +56,11 @@ async fn request(
 
 /// Decides the next state of a delivery after an attempt, and settles the attempt.
 pub(super) async fn conclude(worker: &Worker, lease: &Lease, delivery: Delivery, judged: Judged, (time, met): Met) {
+    let counters = &worker.vitals.counters;
+    counters.attempted(&judged.facts.event, &met.outcome, met.duration);
+    if judged.is_first(&delivery) {
+        counters.metrics.waited(lease.entry().age(time).to_std().unwrap_or_default());
+    }
     let next = worker.rules.schedule.decide(&met.outcome, delivery.attempt, rand::random());
     let last = !matches!(next, Next::Retry { .. });
     let log = LogEntry::of_attempt(&delivery, judged.facts, time, (&met.outcome, met.duration, met.phases), last);

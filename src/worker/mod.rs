@@ -24,32 +24,34 @@ mod step;
 mod threads;
 mod until_answered;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use self::error::WorkerError;
-use self::parts::{
-    bytes_in_hand::BytesInHand,
-    in_hand::InHand,
-    leases::Lease,
-    partition::Partition,
-    room::Room,
-    rules::Rules,
-    stop::{Stop, a_panic},
-    vitals::Vitals,
+use self::{
+    parts::{
+        bytes_in_hand::BytesInHand,
+        in_hand::InHand,
+        leases::Lease,
+        partition::Partition,
+        room::Room,
+        rules::Rules,
+        stop::{Stop, a_panic},
+        vitals::Vitals,
+    },
+    probes::Workers,
 };
 use crate::{
     config::Settings,
+    scrape::Scrape,
     secrets::Vault,
     sender::Sender,
     store::{Store, StoreError},
     supervisor,
+    telemetry::metrics::OfWorker,
 };
 
 /// The state that the loops share.
@@ -77,10 +79,11 @@ struct Worker {
 pub async fn run(settings: &Settings, store: Store, vault: Vault, stop: CancellationToken) -> Result<(), WorkerError> {
     let settings = &limits::within_files(settings)?;
     limits::within_clients(settings, &store).await?;
-    let workers: probes::Workers = (0..settings.threads()).map(|_| OnceLock::new()).collect();
+    let (metrics, counted) = OfWorker::new(&settings.catalogue());
+    let workers = Arc::new(Workers::new(settings.threads(), counted));
     if let Some(address) = settings.worker.health_bind {
         let listener = probes::open(address).await.map_err(|source| WorkerError::Health { address, source })?;
-        tokio::spawn(probes::serve(workers.clone(), listener));
+        tokio::spawn(probes::serve(workers.clone(), Scrape::new(metrics, store.clone()), listener));
     }
     let watched = workers.clone();
     tokio::spawn(supervisor::feed(move || probes::fault(&watched)));
@@ -97,7 +100,7 @@ pub async fn run(settings: &Settings, store: Store, vault: Vault, stop: Cancella
 async fn work(
     settings: &Settings,
     (store, vault): (Store, Vault),
-    (workers, nth): (&probes::Workers, usize),
+    (workers, nth): (&Workers, usize),
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
     let sender = Sender::new(&settings.delivery, &settings.egress, &settings.dns)?;
@@ -113,7 +116,7 @@ async fn work(
     let room = Room::new(&rules, &in_hand.bytes, alarms, Box::new(move |host| hosts.room(host)));
     let worker = Arc::new(Worker {
         name: new_name(),
-        vitals: Vitals::new(settings, store.keys().partitions(), now),
+        vitals: Vitals::new(settings, store.keys().partitions(), now, workers.metrics.clone()),
         store,
         sender,
         vault,
@@ -129,8 +132,7 @@ async fn work(
     let (mut taking, mut serving) = (JoinSet::new(), JoinSet::new());
     roles::spawn(&worker, asked, &mut taking, &mut serving);
     let renewing = serving.spawn(roles::renew::renew(worker.clone()));
-    let _ = workers[nth].set(worker.clone());
-    if workers.iter().all(|worker| worker.get().is_some()) {
+    if workers.are_started_with(nth, &worker) {
         supervisor::started().await;
     }
     if settings.worker.health_bind.is_some() {

@@ -100,7 +100,9 @@ pub(super) async fn reject(worker: &Worker, lease: &Lease, reason: &str, event: 
     tracing::warn!(entry = lease.entry().0, reason, "an entry is rejected");
     let rejected =
         leased!(lease, |fence| { until_answered!("reject", worker.store.reject(&worker.name, &fence, reason, event)) });
-    report(lease, "reject", rejected);
+    if report(lease, "reject", rejected) == Some(StepAnswer::Done) {
+        worker.vitals.counters.metrics.rejected();
+    }
 }
 
 /// An entry that took its worker with it too often gets a final log entry and is set aside.

@@ -3,7 +3,7 @@
 //! `max_bytes`, `failing_rate` and `max_connections`. So no worker waits for another, and one process of four workers
 //! is like four processes of one.
 
-use std::thread;
+use std::{sync::Arc, thread};
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,12 @@ pub(super) fn share(settings: &Settings, nth: usize) -> Settings {
 
 /// Starts all but the first, which runs on the thread that calls this. Whichever cannot start or ends by itself ends the
 /// others, in good order.
-pub(super) fn start(settings: &Settings, vault: &Vault, workers: &Workers, stop: &CancellationToken) -> Vec<Ending> {
+pub(super) fn start(
+    settings: &Settings,
+    vault: &Vault,
+    workers: &Arc<Workers>,
+    stop: &CancellationToken,
+) -> Vec<Ending> {
     (1..settings.threads())
         .map(|nth| {
             let (settings, vault, workers, stop) = (share(settings, nth), vault.clone(), workers.clone(), stop.clone());

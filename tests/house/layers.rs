@@ -3,7 +3,7 @@
 use super::{code_and_tests, files, lines_of_code, read, room};
 
 /// From the pure to the outermost. What a layer names as `crate::…` must stand before it here, or be itself.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
     "domain",
     "config",
     "telemetry",
@@ -12,6 +12,7 @@ const LAYERS: [&str; 16] = [
     "supervisor",
     "listen",
     "store",
+    "scrape",
     "sender",
     "webhooks",
     "queue",

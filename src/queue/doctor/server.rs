@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::finding::{Finding, fail, pass, size, warn};
 use crate::{
     domain::text::seconds,
-    store::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
+    store::{MAX_CLIENTS, MemoryLimit, NO_EVICTION, ServerInfo},
 };
 
 /// A larger difference between the clocks of this machine and of Redis is a warning.
@@ -88,11 +88,11 @@ pub(super) fn eviction(server: &ServerInfo, accepted: &str) -> Finding {
 
 pub(super) fn memory(server: &ServerInfo) -> Finding {
     const CHECK: &str = "memory";
-    let used = server.number("used_memory").unwrap_or(0);
-    let (most, name) = match (server.number("maxmemory"), server.number("total_system_memory")) {
-        (Some(0) | None, Some(system)) if system > 0 => (system, "the machine's memory, because maxmemory is not set"),
-        (Some(most), _) if most > 0 => (most, "maxmemory"),
-        _ => return warn(CHECK, format!("{} in use; Redis does not show its limit", size(used)), "set maxmemory"),
+    let (used, limit) = server.memory();
+    let (most, name) = match limit {
+        Some(MemoryLimit::Machine(most)) => (most, "the machine's memory, because maxmemory is not set"),
+        Some(MemoryLimit::Maxmemory(most)) => (most, "maxmemory"),
+        None => return warn(CHECK, format!("{} in use; Redis does not show its limit", size(used)), "set maxmemory"),
     };
     let percent = used * 100 / most;
     let found = format!("{} in use, {percent} % of {} ({name})", size(used), size(most));

@@ -109,6 +109,7 @@ pub(super) async fn enqueue(
     let keyed = key.as_ref().map(|key| Keyed { key, body: &held.bytes, places: None });
     let accepted = app.producer.accept(&account, &[event], keyed).await.map_err(of_one)?;
     let Accepted { ids, repeated } = accepted;
+    count(&app, &ids, repeated);
     let id = ids.into_iter().next().ok_or_else(Problem::internal)?;
     Ok(accepted_as(&Enqueued { id }, repeated))
 }
@@ -157,6 +158,7 @@ pub(super) async fn enqueue_batch(
     let (places, valid): (Vec<usize>, Vec<NewEvent>) = valid.unzip();
     let keyed = key.as_ref().map(|key| Keyed { key, body: &held.bytes, places: Some(&places) });
     let Accepted { ids, repeated } = app.producer.accept(&account, &valid, keyed).await.map_err(of_batch)?;
+    count(&app, &ids, repeated);
     let mut ids = ids.into_iter();
     let item = |event: Result<NewEvent, Vec<Fault>>| match event {
         Ok(_) => ids.next().map(|id| BatchItem::Enqueued(Enqueued { id })).ok_or_else(Problem::internal),
@@ -164,6 +166,13 @@ pub(super) async fn enqueue_batch(
     };
     let items = read.into_iter().map(item).collect::<Result<_, _>>()?;
     Ok(accepted_as(&EnqueuedBatch { items }, repeated))
+}
+
+/// Counts the events of a request, unless it was a repetition.
+fn count(app: &Shared, ids: &[EventId], repeated: bool) {
+    if !repeated {
+        app.metrics.accepted(ids.len());
+    }
 }
 
 fn accepted_as(shape: &impl Serialize, repeated: bool) -> Response {

@@ -69,6 +69,9 @@ pub struct QueueFigures {
     /// The age of the oldest entry that no worker has taken, or else of the oldest in flight.
     #[schema(required)]
     pub oldest_ms: Option<u64>,
+    /// The age of the oldest entry that no worker has taken.
+    #[serde(skip)]
+    pub(crate) untaken_ms: Option<u64>,
     /// Entries that a worker has taken and not settled.
     pub in_flight: u64,
     /// Workers that have read from the queue, including those that died within the last hour.
@@ -147,7 +150,7 @@ pub struct Holding {
 /// The answer of `status.lua`.
 type Answer = (
     i64,
-    (u64, String, u64),
+    (u64, String, String, u64),
     Vec<String>,
     (u64, u64, u64),
     (u64, u64),
@@ -190,19 +193,34 @@ impl Store {
     }
 
     /// One partition's figures, the names of its consumers, and the time in Unix ms.
-    async fn figures(&self, partition: u16) -> Result<(QueueFigures, Vec<String>, i64), StoreError> {
+    pub(crate) async fn figures(&self, partition: u16) -> Result<(QueueFigures, Vec<String>, i64), StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.status.key(keys.queue(partition));
         script.key(keys.retries(partition)).key(keys.releases(partition)).key(keys.visits(partition));
         script.key(keys.rejected(partition)).key(keys.counts(partition));
         script.key(keys.idempotency(partition)).key(keys.idempotency_before(partition));
         script.arg(ms(lateness::RETRY_COUNTED));
-        let (now_ms, (depth, oldest, in_flight), consumers, retries, releases, visits, rejected, counts, known, before): Answer =
-            self.at(partition).run_script(&script).await?;
-        let added_ms = oldest.split('-').next().and_then(|ms| ms.parse::<i64>().ok());
+        let (
+            now_ms,
+            (depth, untaken, oldest, in_flight),
+            consumers,
+            retries,
+            releases,
+            visits,
+            rejected,
+            counts,
+            known,
+            before,
+        ): Answer = self.at(partition).run_script(&script).await?;
+        let age_ms = |entry: &str| {
+            let added: Option<i64> = entry.split('-').next().and_then(|ms| ms.parse().ok());
+            added.map(|added| u64::try_from(now_ms - added).unwrap_or(0))
+        };
+        let untaken_ms = age_ms(&untaken);
         let figures = QueueFigures {
             depth,
-            oldest_ms: added_ms.map(|added| u64::try_from(now_ms - added).unwrap_or(0)),
+            oldest_ms: untaken_ms.or_else(|| age_ms(&oldest)),
+            untaken_ms,
             in_flight,
             consumers: consumers.len(),
             retries: Retries { waiting: retries.0, late: retries.1, late_by_ms: retries.2 },
@@ -334,6 +352,7 @@ impl QueueFigures {
         let none = Self {
             depth: 0,
             oldest_ms: None,
+            untaken_ms: None,
             in_flight: 0,
             consumers,
             retries: Retries::default(),
@@ -346,6 +365,7 @@ impl QueueFigures {
         partitions.fold(none, |mut sum, one| {
             sum.depth += one.depth;
             sum.oldest_ms = sum.oldest_ms.max(one.oldest_ms);
+            sum.untaken_ms = sum.untaken_ms.max(one.untaken_ms);
             sum.in_flight += one.in_flight;
             sum.retries.waiting += one.retries.waiting;
             sum.retries.late += one.retries.late;

@@ -19,6 +19,24 @@ pub const MAX_CLIENTS: &str = "maxclients";
 #[derive(Debug, Clone, Default)]
 pub struct ServerInfo(HashMap<String, String>);
 
+/// As much memory as a server may use, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// Its `maxmemory`.
+    Maxmemory(u64),
+    /// The machine's memory, because `maxmemory` is not set.
+    Machine(u64),
+}
+
+impl MemoryLimit {
+    /// The bytes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::Maxmemory(bytes) | Self::Machine(bytes) => bytes,
+        }
+    }
+}
+
 impl ServerInfo {
     /// Reads the answer to `INFO`: lines `field:value`, and comments.
     pub fn parse(text: &str) -> Self {
@@ -64,6 +82,17 @@ impl ServerInfo {
         self.number("cluster_enabled") == Some(1) || self.text("redis_mode") == Some("cluster")
     }
 
+    /// The bytes in use, and those that there may be: `maxmemory`, or all memory of the machine if that is not set.
+    /// `None` if it does not show a limit.
+    pub fn memory(&self) -> (u64, Option<MemoryLimit>) {
+        let limit = match (self.number("maxmemory"), self.number("total_system_memory")) {
+            (Some(0) | None, Some(system)) if system > 0 => Some(MemoryLimit::Machine(system)),
+            (Some(most), _) if most > 0 => Some(MemoryLimit::Maxmemory(most)),
+            _ => None,
+        };
+        (self.number("used_memory").unwrap_or(0), limit)
+    }
+
     /// Its policy for a full memory, if it tells.
     pub fn eviction_policy(&self) -> Option<&str> {
         self.text("maxmemory_policy")
@@ -75,6 +104,12 @@ impl Node {
     pub(in crate::store) async fn info(&self) -> Result<ServerInfo, StoreError> {
         let text: String = self.run(&redis::cmd("INFO")).await?;
         Ok(ServerInfo::parse(&text))
+    }
+
+    /// The memory in use, and its limit.
+    async fn memory(&self) -> Result<(u64, Option<MemoryLimit>), StoreError> {
+        let text: String = self.run(redis::cmd("INFO").arg("memory")).await?;
+        Ok(ServerInfo::parse(&text).memory())
     }
 
     /// The number of clients that it allows; `None` if it does not tell. `INFO` has the number from Redis 7.0 on, but
@@ -123,6 +158,17 @@ impl Store {
             least = least.into_iter().chain(node.max_clients().await?).min();
         }
         Ok(least)
+    }
+
+    /// The bytes in use at each node that shows its limit, and that limit.
+    #[cfg(feature = "program")]
+    pub(crate) async fn memory(&self) -> Result<Vec<(u64, u64)>, StoreError> {
+        let mut shown = Vec::new();
+        for node in self.nodes() {
+            let (used, limit) = node.memory().await?;
+            shown.extend(limit.map(|limit| (used, limit.bytes())));
+        }
+        Ok(shown)
     }
 
     /// Refuses nodes that cannot serve.

@@ -8,7 +8,7 @@ mod node;
 mod scripts;
 
 pub use self::{
-    info::{MAX_CLIENTS, NO_EVICTION, ServerInfo},
+    info::{MAX_CLIENTS, MemoryLimit, NO_EVICTION, ServerInfo},
     scripts::script_names,
 };
 pub(in crate::store) use self::{

@@ -3,7 +3,7 @@
 -- KEYS  1 queue  2 retries  3 releases  4 visits  5 rejected  6 counts  7 idempotency  8 idempotency:before
 -- ARGV  1 how long after its time a retry counts as late, in ms
 -- Answers [now in Unix ms,
---   [entries, id of the oldest that no worker has taken, else of the oldest ('' if there is none), in flight],
+--   [entries, id of the oldest that no worker has taken, id of the oldest ('': none), in flight],
 --   [consumer, …], [retries, of them late, ms since the first was due], [releases, of them due],
 --   [visits, of them due], [rejected, their bytes],
 --   [cause, n, …],
@@ -21,14 +21,16 @@ for _, group in ipairs(info('GROUPS', queue)) do
   if group[2] == 'workers' then in_flight, untaken = group[6], '(' .. group[8] end
 end
 for i, consumer in ipairs(info('CONSUMERS', queue, 'workers')) do names[i] = consumer[2] end
-local oldest = redis.call('XRANGE', queue, untaken, '+', 'COUNT', 1)[1]
-  or redis.call('XRANGE', queue, '-', '+', 'COUNT', 1)[1]
+local function first_id(from)
+  local first = redis.call('XRANGE', queue, from, '+', 'COUNT', 1)[1]
+  return first and first[1] or ''
+end
 
 local function known_keys(hash) return { math.max(0, redis.call('HLEN', hash) - 1), redis.call('HGET', hash, '') or '' } end
 local first = tonumber(redis.call('ZRANGE', retries, 0, 0, 'WITHSCORES')[2])
 return {
   now,
-  { redis.call('XLEN', queue), oldest and oldest[1] or '', in_flight },
+  { redis.call('XLEN', queue), first_id(untaken), first_id('-'), in_flight },
   names,
   {
     redis.call('ZCARD', retries),

@@ -1,18 +1,26 @@
-//! The worker's counters, published for operators.
+//! The worker's counters, published for operators: in Redis by each worker, and as metrics by the process.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 
 use super::{endpoints::Endpoints, local_exhaustion::LocalExhaustion};
 use crate::{
-    domain::{log_entry::timestamp, retry::Next},
+    domain::{log_entry::timestamp, outcome::Outcome, retry::Next},
     store::WorkerFigures,
-    telemetry,
+    telemetry::{
+        self,
+        metrics::{OfWorker, Wait},
+    },
 };
 
 /// Counts since the worker started.
 pub(crate) struct Counters {
+    /// The counts of all workers of this process.
+    pub(crate) metrics: OfWorker,
     started_at: DateTime<Utc>,
     attempts: AtomicU64,
     delivered: AtomicU64,
@@ -23,8 +31,9 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn new(started_at: DateTime<Utc>) -> Self {
+    pub(crate) fn new(started_at: DateTime<Utc>, metrics: OfWorker) -> Self {
         Self {
+            metrics,
             started_at,
             attempts: AtomicU64::default(),
             delivered: AtomicU64::default(),
@@ -35,10 +44,11 @@ impl Counters {
         }
     }
 
-    /// Counts a request that was made and has ended. Counts only rise, so an attempt is counted once it certainly was
-    /// one.
-    pub(crate) fn attempt_made(&self) {
+    /// Counts an attempt that was made and has ended, for an event of this type. Counts only rise, so an attempt is counted
+    /// once it certainly was one.
+    pub(crate) fn attempted(&self, event: &str, outcome: &Outcome, took: Duration) {
         self.attempts.fetch_add(1, Relaxed);
+        self.metrics.attempted(event, outcome, took);
     }
 
     pub(crate) fn settled(&self, next: Next) {
@@ -48,16 +58,30 @@ impl Counters {
             Next::Failed => &self.failed,
         };
         counter.fetch_add(1, Relaxed);
+        self.metrics.settled(next);
     }
 
-    /// Counts a delivery that was put off: its endpoint had no room, or no name server answered.
-    pub(crate) fn put_off(&self) {
+    /// Counts a delivery that was put off into the retries: its endpoint had no room, or no name server answered.
+    pub(crate) fn put_off(&self, why: Wait) {
         self.put_off.fetch_add(1, Relaxed);
+        self.metrics.put_off(why);
+    }
+
+    /// Counts a delivery that was held because its endpoint had no room.
+    pub(crate) fn held(&self, why: Wait) {
+        self.put_off.fetch_add(1, Relaxed);
+        self.metrics.held(why);
+    }
+
+    /// Counts a delivery that was held because its webhook is off.
+    pub(crate) fn held_while_off(&self) {
+        self.metrics.held(Wait::Off);
     }
 
     /// Counts a delivery that fails because its endpoint's waiting list is full.
-    pub(crate) fn no_room(&self) {
+    pub(crate) fn no_room(&self, why: Wait) {
         self.no_room.fetch_add(1, Relaxed);
+        self.metrics.no_room(why);
     }
 
     /// The figures to publish at `now`, while `in_flight` of `concurrency` entries are in hand.

@@ -17,7 +17,7 @@ use super::{
     local_exhaustion::LocalExhaustion,
     redis_health::RedisHealth,
 };
-use crate::{config::Settings, domain::lateness, store::WorkerFigures};
+use crate::{config::Settings, domain::lateness, store::WorkerFigures, telemetry::metrics::OfWorker};
 
 /// All partitions notice a step of Redis's clock within this time.
 const STEP_TOLD_EVERY: Duration = Duration::from_secs(2);
@@ -33,9 +33,9 @@ pub(crate) struct Vitals {
 }
 
 impl Vitals {
-    pub(crate) fn new(settings: &Settings, partitions: u16, now: DateTime<Utc>) -> Self {
+    pub(crate) fn new(settings: &Settings, partitions: u16, now: DateTime<Utc>, metrics: OfWorker) -> Self {
         Self {
-            counters: Counters::new(now),
+            counters: Counters::new(now, metrics),
             heartbeats: Heartbeats::new(&settings.redis, partitions),
             redis: RedisHealth::default(),
             exhaustion: LocalExhaustion::default(),

@@ -25,7 +25,10 @@ pub(crate) async fn audit(worker: Arc<Worker>, partition: u16) {
 /// Looks once. If `due`, looks even if another worker looked just now.
 pub(crate) async fn audit_once(worker: &Worker, partition: u16, due: bool) {
     match worker.store.audit(partition, &worker.name, worker.rules.leases.lease, due).await {
-        Ok(Some(seen)) => warn_of(partition, &seen),
+        Ok(Some(seen)) => {
+            worker.vitals.counters.metrics.orphans(seen.unheld);
+            warn_of(partition, &seen);
+        }
         Ok(None) => {}
         Err(error) => tell("audit", Some(partition), &error),
     }

@@ -104,6 +104,9 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
             tracing::info!(partition, entries = count, "took back entries of a claim whose answer was lost");
         }
         count => {
+            // An entry that nobody held is claimed for the first time.
+            let lost = entries.iter().filter(|entry| entry.deliveries > 1).count();
+            worker.vitals.counters.metrics.leases_lost(lost);
             tracing::info!(partition, entries = count, "took over entries whose worker did not renew their leases");
         }
     }

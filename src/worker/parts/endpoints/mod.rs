@@ -135,7 +135,7 @@ impl Endpoints {
         }
         one.account.get_or_insert_with(|| delivery.account.clone());
         one.limited = Some((limit, now));
-        Err(NoRoom::by(limit, one.endpoint.fails()))
+        Err(NoRoom { limit, fails: one.endpoint.fails() })
     }
 
     /// Notes that the endpoint's host did not accept a connection that an attempt needed.
