@@ -38,38 +38,40 @@ impl Scrape {
         let mut asked = self.asked.lock().await;
         if asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY) {
             *asked = Some(Instant::now());
-            let look = match timeout(ANSWER_WITHIN, look(&self.store)).await {
-                Ok(Ok(look)) => Some(look),
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "a scrape gets no figures of the queue");
-                    None
-                }
-                Err(_) => {
-                    tracing::warn!("a scrape gets no figures of the queue: Redis did not answer in time");
-                    None
-                }
-            };
-            self.metrics.redis.note(look);
+            let asking = timeout(ANSWER_WITHIN, look(&self.store)).await;
+            let look = asking.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_WITHIN:?}")));
+            if let Err(error) = &look {
+                tracing::warn!(error, "a scrape gets no figures of the queue");
+            }
+            self.metrics.redis.note(look.ok());
         }
         drop(asked);
         self.metrics.text()
     }
 }
 
-/// Asks Redis: one script for each partition, and each node for its memory.
-async fn look(store: &Store) -> Result<Look, StoreError> {
-    let (began, mut partitions) = (Instant::now(), Vec::new());
-    for partition in 0..store.keys().partitions() {
-        let (figures, ..) = store.figures(partition).await?;
-        partitions.push((partition, of_partition(figures)));
+/// Asks Redis: one script for each partition, and each node for its memory. The error says why Redis did not answer.
+async fn look(store: &Store) -> Result<Look, String> {
+    let (began, mut look) = (Instant::now(), Look::default());
+    match ask(store, &mut look).await {
+        // An answer all the same. Rights that are missing are no outage.
+        Err(error @ (StoreError::Forbidden(_) | StoreError::Refused(_))) => {
+            tracing::warn!(%error, "a scrape gets no figures of the queue");
+        }
+        asked => asked.map_err(|error| error.to_string())?,
     }
-    let fullest =
-        store.memory().await?.into_iter().max_by_key(|(used, most)| u128::from(*used) * 1000 / u128::from(*most));
-    Ok(Look {
-        took: began.elapsed(),
-        memory: fullest.map(|(used, most)| Memory { used, most }),
-        partitions: partitions.into_iter().collect(),
-    })
+    look.took = began.elapsed();
+    Ok(look)
+}
+
+async fn ask(store: &Store, look: &mut Look) -> Result<(), StoreError> {
+    let fullness = |&(used, most): &(u64, u64)| u128::from(used) * 1000 / u128::from(most);
+    look.memory = store.memory().await?.into_iter().max_by_key(fullness).map(|(used, most)| Memory { used, most });
+    for partition in 0..store.keys().partitions() {
+        let (figures, ..) = store.figures(partition, false).await?;
+        look.partitions.insert(partition, of_partition(figures));
+    }
+    Ok(())
 }
 
 fn of_partition(figures: QueueFigures) -> OfPartition {
@@ -84,7 +86,6 @@ fn of_partition(figures: QueueFigures) -> OfPartition {
         releases: [figures.releases.waiting, figures.releases.due],
         visits: [figures.visits.waiting, figures.visits.due],
         rejected: figures.rejected.entries,
-        idempotency_keys: figures.idempotency.keys,
         dropped: figures.counts,
     }
 }

@@ -166,7 +166,7 @@ impl Store {
     pub async fn status(&self) -> Result<Status, StoreError> {
         let (mut partitions, mut consumers, mut now_ms) = (Vec::new(), BTreeSet::new(), 0);
         for partition in 0..self.0.keys.partitions() {
-            let (figures, names, at_ms) = self.figures(partition).await?;
+            let (figures, names, at_ms) = self.figures(partition, true).await?;
             partitions.push(PartitionFigures { partition, figures });
             consumers.extend(names);
             now_ms = at_ms;
@@ -192,13 +192,20 @@ impl Store {
         })
     }
 
-    /// One partition's figures, the names of its consumers, and the time in Unix ms.
-    pub(crate) async fn figures(&self, partition: u16) -> Result<(QueueFigures, Vec<String>, i64), StoreError> {
+    /// One partition's figures, the names of its consumers, and the time in Unix ms. Without the idempotency keys the
+    /// figures need no more than a worker's rights.
+    pub(crate) async fn figures(
+        &self,
+        partition: u16,
+        with_idempotency: bool,
+    ) -> Result<(QueueFigures, Vec<String>, i64), StoreError> {
         let keys = &self.0.keys;
         let mut script = self.0.scripts.status.key(keys.queue(partition));
         script.key(keys.retries(partition)).key(keys.releases(partition)).key(keys.visits(partition));
         script.key(keys.rejected(partition)).key(keys.counts(partition));
-        script.key(keys.idempotency(partition)).key(keys.idempotency_before(partition));
+        if with_idempotency {
+            script.key(keys.idempotency(partition)).key(keys.idempotency_before(partition));
+        }
         script.arg(ms(lateness::RETRY_COUNTED));
         let (
             now_ms,

@@ -1,6 +1,7 @@
 -- status: reads one partition's figures. Changes nothing. The cost of no command here grows with the length of the
 -- queue.
--- KEYS  1 queue  2 retries  3 releases  4 visits  5 rejected  6 counts  7 idempotency  8 idempotency:before
+-- KEYS  1 queue  2 retries  3 releases  4 visits  5 rejected  6 counts, and for those who may know them
+--       7 idempotency  8 idempotency:before
 -- ARGV  1 how long after its time a retry counts as late, in ms
 -- Answers [now in Unix ms,
 --   [entries, id of the oldest that no worker has taken, id of the oldest ('': none), in flight],
@@ -26,7 +27,10 @@ local function first_id(from)
   return first and first[1] or ''
 end
 
-local function known_keys(hash) return { math.max(0, redis.call('HLEN', hash) - 1), redis.call('HGET', hash, '') or '' } end
+local function known_keys(hash)
+  if not hash then return { 0, '' } end
+  return { math.max(0, redis.call('HLEN', hash) - 1), redis.call('HGET', hash, '') or '' }
+end
 local first = tonumber(redis.call('ZRANGE', retries, 0, 0, 'WITHSCORES')[2])
 return {
   now,

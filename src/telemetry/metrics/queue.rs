@@ -33,7 +33,7 @@ const CAUSES: [&str; 17] = [
 
 /// The gauges of a partition: name, explanation, value.
 type OneGauge = (&'static str, &'static str, fn(&OfPartition) -> f64);
-const GAUGES: [OneGauge; 13] = [
+const GAUGES: [OneGauge; 12] = [
     ("queue_depth", "Entries in the queue, those in flight included", |of| float(of.depth)),
     ("queue_in_flight", "Entries that a worker has taken and not settled", |of| float(of.in_flight)),
     ("queue_consumers", "Workers that have read from the queue, also those that died lately", |of| float(of.consumers)),
@@ -52,7 +52,6 @@ const GAUGES: [OneGauge; 13] = [
     ("queue_visits", "Webhooks with held or failed deliveries, or a log", |of| float(of.visits[0])),
     ("queue_visits_due", "Webhooks whose upkeep is due now", |of| float(of.visits[1])),
     ("queue_rejected", "Entries that are no valid event, and wait for a person", |of| float(of.rejected)),
-    ("queue_idempotency_keys", "Idempotency keys that are remembered", |of| float(of.idempotency_keys)),
 ];
 
 /// What Redis said when it was last asked.
@@ -60,13 +59,13 @@ const GAUGES: [OneGauge; 13] = [
 pub struct OfRedis(Arc<Mutex<Option<Look>>>);
 
 /// The answers of Redis.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Look {
     /// The time that all answers took together.
     pub took: Duration,
     /// The memory of the fullest node; `None` if no node shows its limit.
     pub memory: Option<Memory>,
-    /// The figures of each partition.
+    /// The figures of each partition; none if this process may not ask for them.
     pub partitions: BTreeMap<u16, OfPartition>,
 }
 
@@ -102,8 +101,6 @@ pub struct OfPartition {
     pub visits: [u64; 2],
     /// Rejected entries.
     pub rejected: u64,
-    /// Idempotency keys.
-    pub idempotency_keys: u64,
     /// Dropped entries and deliveries, by cause.
     pub dropped: BTreeMap<String, u64>,
 }
@@ -147,6 +144,9 @@ impl Collector for OfRedis {
                 "Memory that Redis may use: maxmemory, or else the machine's",
                 float(most),
             )?;
+        }
+        if partitions.is_empty() {
+            return Ok(());
         }
         for (name, help, value) in GAUGES {
             let mut metric = encoder.encode_descriptor(name, &format!("{help}."), None, MetricType::Gauge)?;
