@@ -42,4 +42,5 @@ mod suspects;
 mod upkeep;
 mod vanished;
 mod waits;
+mod watch;
 mod webhooks;
