@@ -9,6 +9,7 @@ mod idempotency;
 mod kept;
 mod keys;
 mod limits;
+mod metrics;
 mod pages;
 mod revisions;
 mod screen;
