@@ -15,12 +15,7 @@ use super::{
     until_answered::Backoff,
 };
 use crate::{
-    domain::{
-        delivery::Delivery,
-        endpoint::{LOOK_AGAIN, Limit},
-        entry::Judged,
-        webhook::Webhook,
-    },
+    domain::{delivery::Delivery, endpoint::LOOK_AGAIN, entry::Judged, webhook::Webhook},
     sender::NotMade,
     store::{Reason, StepAnswer},
     telemetry::metrics::Wait,
@@ -76,8 +71,7 @@ pub(super) async fn wait_for_means(
     match lacking {
         NotMade::HostFull if !stays_in_hand => {
             worker.room.endpoints.note_host_full(delivery, webhook.url.as_url());
-            let no_room = NoRoom { limit: Limit::Connections, fails: false };
-            return put_off(worker, lease, delivery, judged, no_room).await;
+            return put_off(worker, lease, delivery, judged, NoRoom::AT_HOST).await;
         }
         NotMade::HostFull => {}
         NotMade::Lacking(lacking) => worker.vitals.exhaustion.tell(lacking),
@@ -94,7 +88,6 @@ pub(super) async fn wait_for_means(
 /// Puts off a delivery whose endpoint has no room. A first attempt goes to `held`, a retry back to the retries.
 async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &Judged, no_room: NoRoom) -> NoAttempt {
     let (here, is_retry) = (worker.partition_of(lease), delivery.attempt > 1);
-    let (counters, why) = (&worker.vitals.counters, Wait::Limited(no_room.limit));
     let (wait, reason) = if is_retry {
         let after = worker.room.endpoints.put_off(delivery.webhook);
         (after, Reason::Again { after })
@@ -102,18 +95,16 @@ async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &J
         let is_new = judged.is_new(delivery, lease.entry().age(here.clock.now()));
         (LOOK_AGAIN, Reason::Busy { release_in: LOOK_AGAIN, is_new })
     };
-    match hold(worker, lease, delivery, &judged.envelope, reason).await {
+    match hold(worker, lease, delivery, &judged.envelope, (reason, no_room.wait())).await {
         Some(StepAnswer::Full) => {
-            counters.no_room(why);
+            worker.vitals.counters.no_room(no_room.wait());
             return NoAttempt::Full(format!("not attempted: {no_room} and its waiting list is full"));
         }
         Some(StepAnswer::Done) => {
             let then = Instant::now() + wait;
             if is_retry {
-                counters.put_off(why);
                 here.alarms.promote.by(then);
             } else {
-                counters.held(why);
                 worker.room.endpoints.note_held(&delivery.account, delivery.webhook);
                 here.alarms.release.by(then);
             }
@@ -126,8 +117,8 @@ async fn put_off(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &J
 /// Puts off a delivery for which no name server answers.
 async fn wait_for_name(worker: &Worker, lease: &Lease, delivery: &Delivery, judged: &Judged) -> NoAttempt {
     let after = worker.room.names.wait();
-    if let Some(StepAnswer::Done) = hold(worker, lease, delivery, &judged.envelope, Reason::Again { after }).await {
-        worker.vitals.counters.put_off(Wait::NoNameServer);
+    let reason = (Reason::Again { after }, Wait::NoNameServer);
+    if hold(worker, lease, delivery, &judged.envelope, reason).await == Some(StepAnswer::Done) {
         worker.partition_of(lease).alarms.promote.by(Instant::now() + after);
     }
     NoAttempt::Then(Then::Over)
@@ -141,12 +132,9 @@ pub(super) async fn hold_while_off(
     judged: &Judged,
     backoff: &mut Backoff,
 ) -> Then {
-    let answer = hold(worker, lease, delivery, &judged.envelope, Reason::Off).await;
+    let answer = hold(worker, lease, delivery, &judged.envelope, (Reason::Off, Wait::Off)).await;
     // Too many bytes may be held now; the next visit checks that.
     worker.partition_of(lease).alarms.visit.by(Instant::now() + WEIGH_WITHIN);
-    if answer == Some(StepAnswer::Done) {
-        worker.vitals.counters.held_while_off();
-    }
     if answer != Some(StepAnswer::Active) {
         return Then::Over;
     }

@@ -15,6 +15,7 @@ use crate::{
         retry::Next,
     },
     store::{Attempted, Reason, StepAnswer, StoreError, ToHold},
+    telemetry::metrics::Wait,
 };
 
 /// The way an entry goes on after a step.
@@ -79,20 +80,24 @@ pub(super) async fn fail(worker: &Worker, lease: &Lease, delivery: Delivery, jud
     settle(worker, lease, (delivery.into(), log.into()), Next::Failed, &judged.envelope).await;
 }
 
-/// Puts a delivery aside for this reason; `None` if Redis refused.
+/// Puts a delivery aside for this reason, which is counted; `None` if Redis refused.
 pub(super) async fn hold(
     worker: &Worker,
     lease: &Lease,
     delivery: &Delivery,
     envelope: &Bytes,
-    reason: Reason,
+    (reason, why): (Reason, Wait),
 ) -> Option<StepAnswer> {
     let here = worker.partition_of(lease);
     let held = leased!(lease, |fence| {
         let to_hold = ToHold { fence, delivery: delivery.clone(), envelope: envelope.clone(), reason };
         Ok(here.hold.ask(to_hold, envelope.len()).await.unwrap_or(StepAnswer::Lost))
     });
-    report(lease, "hold", held)
+    let answer = report(lease, "hold", held);
+    if answer == Some(StepAnswer::Done) {
+        worker.vitals.counters.put_aside(why, matches!(reason, Reason::Again { .. }));
+    }
+    answer
 }
 
 /// Moves an entry to the rejected ones. An event keeps the id under which it may have been sent.

@@ -41,7 +41,7 @@ type Label = (&'static str, &'static str);
 pub struct Metrics {
     registry: Registry,
     panics: Counter,
-    /// What Redis says.
+    /// Redis and the queue.
     pub redis: OfRedis,
 }
 

@@ -1,4 +1,4 @@
-//! What Redis says: whether it answers, its memory, and the figures of the queue.
+//! Redis: whether it answers, its memory, and the figures of the queue.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -54,7 +54,7 @@ const GAUGES: [OneGauge; 12] = [
     ("queue_rejected", "Entries that are no valid event, and wait for a person", |of| float(of.rejected)),
 ];
 
-/// What Redis said when it was last asked.
+/// The last look at Redis.
 #[derive(Debug, Clone, Default)]
 pub struct OfRedis(Arc<Mutex<Option<Look>>>);
 

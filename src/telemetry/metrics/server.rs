@@ -1,4 +1,4 @@
-//! What a server counts.
+//! A server: its requests, and the events that it took.
 
 use std::time::Duration;
 
@@ -21,11 +21,17 @@ struct Request {
     status: u16,
 }
 
+/// A route, whose time is measured.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: String,
+}
+
 /// The metrics of a server.
 #[derive(Debug)]
 pub struct OfServer {
     requests: Family<Request, Counter>,
-    durations: Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>,
+    durations: Family<Route, Histogram, fn() -> Histogram>,
     events_accepted: Counter,
 }
 
@@ -46,7 +52,7 @@ impl OfServer {
     pub fn answered(&self, method: &Method, route: Option<&str>, status: StatusCode, took: Duration) {
         let route = route.unwrap_or("none").to_owned();
         let method = METHODS.into_iter().find(|known| method == known).unwrap_or("other");
-        self.durations.get_or_create_owned(&[("route", route.clone())]).observe(took.as_secs_f64());
+        self.durations.get_or_create_owned(&Route { route: route.clone() }).observe(took.as_secs_f64());
         self.requests.get_or_create_owned(&Request { method, route, status: status.as_u16() }).inc();
     }
 

@@ -1,4 +1,4 @@
-//! What a worker counts. The workers of a process count together.
+//! A worker: its attempts, and the reasons for which deliveries wait. The workers of a process count together.
 
 use std::{
     collections::HashMap,
@@ -7,11 +7,12 @@ use std::{
 };
 
 use prometheus_client::{
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
-use super::{Label, Metrics, REQUEST_SECONDS, add, counters, seconds};
+use super::{Metrics, REQUEST_SECONDS, add, counters, seconds};
 use crate::domain::{
     endpoint::Limit,
     event::Catalogue,
@@ -58,6 +59,13 @@ impl Wait {
             Self::NoNameServer => 8,
         }
     }
+}
+
+/// Attempts, as they are counted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Attempts {
+    outcome: &'static str,
+    event: String,
 }
 
 /// The metrics of the workers of a process.
@@ -177,11 +185,11 @@ impl OfWorker {
 
 /// The attempts by event type, and of types that are no longer in the catalogue.
 fn attempts(registry: &mut Registry, catalogue: &Catalogue) -> HashMap<String, [Counter; OUTCOMES.len()]> {
-    let attempts: Family<([Label; 1], [(&'static str, String); 1]), Counter> =
+    let attempts: Family<Attempts, Counter> =
         add(registry, "attempts", "Attempts that have ended, by outcome and event type");
     let of_event = |event: &str| {
-        let counters = OUTCOMES
-            .map(|outcome| attempts.get_or_create_owned(&([("outcome", outcome)], [("event", event.to_owned())])));
+        let counters =
+            OUTCOMES.map(|outcome| attempts.get_or_create_owned(&Attempts { outcome, event: event.to_owned() }));
         (event.to_owned(), counters)
     };
     catalogue.names().chain([OTHER]).map(of_event).collect()

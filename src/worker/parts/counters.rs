@@ -61,21 +61,16 @@ impl Counters {
         self.metrics.settled(next);
     }
 
-    /// Counts a delivery that was put off into the retries: its endpoint had no room, or no name server answered.
-    pub(crate) fn put_off(&self, why: Wait) {
-        self.put_off.fetch_add(1, Relaxed);
-        self.metrics.put_off(why);
-    }
-
-    /// Counts a delivery that was held because its endpoint had no room.
-    pub(crate) fn held(&self, why: Wait) {
-        self.put_off.fetch_add(1, Relaxed);
-        self.metrics.held(why);
-    }
-
-    /// Counts a delivery that was held because its webhook is off.
-    pub(crate) fn held_while_off(&self) {
-        self.metrics.held(Wait::Off);
+    /// Counts a delivery that was put aside: into the retries if it comes `again` from there, otherwise into `held`.
+    pub(crate) fn put_aside(&self, why: Wait, again: bool) {
+        if why != Wait::Off {
+            self.put_off.fetch_add(1, Relaxed);
+        }
+        if again {
+            self.metrics.put_off(why);
+        } else {
+            self.metrics.held(why);
+        }
     }
 
     /// Counts a delivery that fails because its endpoint's waiting list is full.

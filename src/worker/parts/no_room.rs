@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::domain::endpoint::Limit;
+use crate::{domain::endpoint::Limit, telemetry::metrics::Wait};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoRoom {
@@ -10,6 +10,16 @@ pub(crate) struct NoRoom {
     pub(crate) limit: Limit,
     /// Whether the endpoint's last attempt failed.
     pub(crate) fails: bool,
+}
+
+impl NoRoom {
+    /// The endpoint's host accepts no connection.
+    pub(crate) const AT_HOST: Self = Self { limit: Limit::Connections, fails: false };
+
+    /// The reason, as it is counted.
+    pub(crate) fn wait(self) -> Wait {
+        Wait::Limited(self.limit)
+    }
 }
 
 impl fmt::Display for NoRoom {

@@ -105,8 +105,8 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
         }
         count => {
             // An entry that nobody held is claimed for the first time.
-            let lost = entries.iter().filter(|entry| entry.deliveries > 1).count();
-            worker.vitals.counters.metrics.leases_lost(lost);
+            let of_dead = entries.iter().filter(|entry| entry.deliveries > 1).count();
+            worker.vitals.counters.metrics.leases_lost(of_dead);
             tracing::info!(partition, entries = count, "took over entries whose worker did not renew their leases");
         }
     }

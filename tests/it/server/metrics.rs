@@ -1,4 +1,4 @@
-//! What a server counts, and where it tells it.
+//! A server counts its requests, and tells the counts on its second port alone.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn envelope() -> Value {
     serde_json::from_str(TRANSCRIPT).unwrap()
 }
 
-fn requests(metrics: &Metrics, method: &str, route: &str, status: u16) -> Option<f64> {
+fn requests(metrics: &Metrics, method: &str, route: &str, status: u16) -> Option<i64> {
     let labels = format!("method=\"{method}\",route=\"{route}\",status=\"{status}\"");
     metrics.find(&format!("lynkhook_requests_total{{{labels}}}"))
 }
@@ -48,16 +48,16 @@ async fn requests_are_counted_by_method_route_and_status_and_events_once() {
     assert_eq!(api.send(api.bare(Method::GET, "/v1/accounts/acme/webhooks")).await.status, 401);
 
     let metrics = scraped(&api, &second).await;
-    assert_eq!(requests(&metrics, "POST", EVENTS, 202), Some(3.0));
-    assert_eq!(requests(&metrics, "POST", EVENTS, 422), Some(1.0));
-    assert_eq!(requests(&metrics, "POST", "/v1/accounts/{account}/events/batch", 202), Some(1.0));
-    assert_eq!(requests(&metrics, "POST", "/v1/accounts/{account}/webhooks", 201), Some(1.0));
-    assert_eq!(requests(&metrics, "GET", "/v1/accounts/{account}/webhooks", 401), Some(1.0));
-    assert_eq!(metrics.get("lynkhook_events_accepted_total"), 4.0, "the repetition was no event");
-    assert_eq!(metrics.get(&format!("lynkhook_request_duration_seconds_count{{route=\"{EVENTS}\"}}")), 4.0);
-    assert_eq!(metrics.get("lynkhook_redis_up"), 1.0);
-    assert_eq!(metrics.get("lynkhook_queue_depth{partition=\"0\"}"), 4.0);
-    assert_eq!(metrics.get("lynkhook_build_info{version=\"0.1.0\",role=\"server\"}"), 1.0);
+    assert_eq!(requests(&metrics, "POST", EVENTS, 202), Some(3));
+    assert_eq!(requests(&metrics, "POST", EVENTS, 422), Some(1));
+    assert_eq!(requests(&metrics, "POST", "/v1/accounts/{account}/events/batch", 202), Some(1));
+    assert_eq!(requests(&metrics, "POST", "/v1/accounts/{account}/webhooks", 201), Some(1));
+    assert_eq!(requests(&metrics, "GET", "/v1/accounts/{account}/webhooks", 401), Some(1));
+    assert_eq!(metrics.get("lynkhook_events_accepted_total"), 4, "the repetition was no event");
+    assert_eq!(metrics.get(&format!("lynkhook_request_duration_seconds_count{{route=\"{EVENTS}\"}}")), 4);
+    assert_eq!(metrics.get("lynkhook_redis_up"), 1);
+    assert_eq!(metrics.get("lynkhook_queue_depth{partition=\"0\"}"), 4);
+    assert_eq!(metrics.get("lynkhook_build_info{version=\"0.1.0\",role=\"server\"}"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,8 +82,8 @@ async fn paths_and_methods_that_clients_make_up_add_one_series_and_not_many() {
     ask(1).await;
     let after = scraped(&api, &second).await;
     assert_eq!(after.series(), before.series());
-    assert_eq!(requests(&after, "GET", "none", 404), Some(80.0));
-    assert_eq!(requests(&after, "other", "/v1/key", 405), Some(40.0));
+    assert_eq!(requests(&after, "GET", "none", 404), Some(80));
+    assert_eq!(requests(&after, "other", "/v1/key", 405), Some(40));
 }
 
 #[tokio::test(flavor = "multi_thread")]

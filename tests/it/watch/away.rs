@@ -33,7 +33,7 @@ async fn redis_is_asked_once_in_five_seconds_for_each_partition_however_many_scr
         scrapes.spawn(async move { Metrics::of(&worker).await });
     }
     for metrics in scrapes.join_all().await {
-        assert_eq!(metrics.get("lynkhook_queue_depth{partition=\"3\"}"), 0.0);
+        assert_eq!(metrics.get("lynkhook_queue_depth{partition=\"3\"}"), 0);
     }
     assert!(began.elapsed() < Duration::from_secs(5), "the machine is too slow to tell");
     assert_eq!(looks(&here).await - before, 4);
@@ -57,31 +57,31 @@ async fn figures_of_the_queue_vanish_while_redis_is_away_and_come_back_with_it()
     receiver.wait_for_ended("/hook", 1, SOON).await;
     here.drained().await;
     let there = Metrics::of(&worker).await;
-    assert_eq!(there.get("lynkhook_redis_up"), 1.0);
+    assert_eq!(there.get("lynkhook_redis_up"), 1);
     let memory = ["used", "max"].map(|which| there.get(&format!("lynkhook_redis_memory_{which}_bytes")));
-    assert!(0.0 < memory[0] && memory[0] < memory[1], "{memory:?}");
+    assert!(0 < memory[0] && memory[0] < memory[1], "{memory:?}");
 
     for is_hanging in [true, false] {
         if is_hanging {
-            redis.pause()
+            redis.pause();
         } else {
-            redis.kill9()
-        };
-        let away = until(&worker, "Redis to be away", |metrics| metrics.get("lynkhook_redis_up") == 0.0).await;
+            redis.kill9();
+        }
+        let away = until(&worker, "Redis to be away", |metrics| metrics.get("lynkhook_redis_up") == 0).await;
         let of_redis = |series: &String| series.contains("_queue_") || series.contains("_dropped_");
         assert_eq!(away.series().into_iter().filter(of_redis).collect::<Vec<_>>(), [""; 0]);
-        assert_eq!(away.get("lynkhook_settled_total{next=\"delivered\"}"), 1.0, "its own counts stay");
+        assert_eq!(away.get("lynkhook_settled_total{next=\"delivered\"}"), 1, "its own counts stay");
         // A scrape waits for Redis no longer than three seconds, and others do not wait again.
         let began = Instant::now();
         Metrics::of(&worker).await;
         assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
         if is_hanging {
-            redis.resume()
+            redis.resume();
         } else {
-            redis.restart()
-        };
+            redis.restart();
+        }
         until(&worker, "Redis to be back", |metrics| {
-            metrics.get("lynkhook_redis_up") == 1.0 && metrics.find("lynkhook_queue_depth{partition=\"0\"}").is_some()
+            metrics.get("lynkhook_redis_up") == 1 && metrics.find("lynkhook_queue_depth{partition=\"0\"}").is_some()
         })
         .await;
     }
@@ -92,10 +92,10 @@ async fn a_worker_with_the_rights_of_its_role_has_all_figures_and_without_some_i
     let deployed = Deployed::start().await;
     let worker = Probed::start(&deployed.program_of("worker"), None).await;
     let metrics = Metrics::of(&worker).await;
-    assert_eq!(metrics.get("lynkhook_queue_depth{partition=\"0\"}"), 0.0);
+    assert_eq!(metrics.get("lynkhook_queue_depth{partition=\"0\"}"), 0);
     assert_eq!(deployed.refusals().await, [""; 0]);
     deployed.allow("worker -zcount").await;
     let metrics =
         until(&worker, "no figures", |metrics| metrics.find("lynkhook_queue_depth{partition=\"0\"}").is_none()).await;
-    assert_eq!(metrics.get("lynkhook_redis_up"), 1.0);
+    assert_eq!(metrics.get("lynkhook_redis_up"), 1);
 }

@@ -19,7 +19,7 @@ async fn a_worker_has_as_many_series_with_fifty_accounts_as_with_none() {
     }
     here.drained().await;
     let after =
-        until(&worker, "fifty deliveries", |metrics| metrics.get("lynkhook_settled_total{next=\"delivered\"}") == 50.0)
+        until(&worker, "fifty deliveries", |metrics| metrics.get("lynkhook_settled_total{next=\"delivered\"}") == 50)
             .await;
     assert_eq!(after.series(), before.series());
     let told = worker.get("/metrics").await.1;

@@ -1,4 +1,4 @@
-//! What the program tells those who watch it.
+//! Metrics, traces, alerts and the dashboard: all by which the program is watched.
 
 mod away;
 mod bounds;

@@ -25,26 +25,37 @@ impl Metrics {
     }
 
     /// The value of a series, such as `lynkhook_held_total{reason="off"}`; `None` if there is none.
-    pub(crate) fn find(&self, series: &str) -> Option<f64> {
+    pub(crate) fn exact(&self, series: &str) -> Option<f64> {
         self.0.get(&sorted(series)).copied()
     }
 
+    /// The same, rounded.
+    pub(crate) fn find(&self, series: &str) -> Option<i64> {
+        self.exact(series).map(whole)
+    }
+
     /// The same of a series that has to be there.
-    pub(crate) fn get(&self, series: &str) -> f64 {
+    pub(crate) fn get(&self, series: &str) -> i64 {
         self.find(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.0))
     }
 
     /// The series of this name whose value is not 0: their labels, and their values.
-    pub(crate) fn counted(&self, name: &str) -> Vec<(String, f64)> {
+    pub(crate) fn counted(&self, name: &str) -> Vec<(String, i64)> {
         let is_of_it = |series: &&String| series.starts_with(&format!("{name}{{"));
-        let of_it = self.0.keys().filter(is_of_it).map(|series| (series[name.len()..].to_owned(), self.0[series]));
-        of_it.filter(|(_, value)| *value != 0.0).collect()
+        let of_it =
+            self.0.keys().filter(is_of_it).map(|series| (series[name.len()..].to_owned(), whole(self.0[series])));
+        of_it.filter(|(_, value)| *value != 0).collect()
     }
 
     /// All series.
     pub(crate) fn series(&self) -> BTreeSet<String> {
         self.0.keys().cloned().collect()
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "no test counts so much")]
+fn whole(value: f64) -> i64 {
+    value.round() as i64
 }
 
 /// A series with its labels in order.

@@ -4,12 +4,12 @@ use super::text::{Metrics, until};
 use crate::{health::Probed, support::*};
 
 /// The reasons that this counter has counted.
-fn reasons(metrics: &Metrics, name: &str) -> Vec<(String, f64)> {
+fn reasons(metrics: &Metrics, name: &str) -> Vec<(String, i64)> {
     let counted = metrics.counted(name).into_iter();
     counted.map(|(labels, count)| (labels.split('"').nth(1).unwrap().to_owned(), count)).collect()
 }
 
-fn one(reason: &str, count: f64) -> Vec<(String, f64)> {
+fn one(reason: &str, count: i64) -> Vec<(String, i64)> {
     vec![(reason.to_owned(), count)]
 }
 
@@ -30,12 +30,12 @@ async fn deliveries_of_a_new_endpoint_that_does_not_answer_are_held_and_fail_bey
         here.push("acme", TRANSCRIPT).await;
     }
     let metrics = until(&worker, "two deliveries that fail for lack of room", |metrics| {
-        !reasons(metrics, "lynkhook_no_room_total").is_empty() && metrics.get("lynkhook_in_flight") == 3.0
+        !reasons(metrics, "lynkhook_no_room_total").is_empty() && metrics.get("lynkhook_in_flight") == 3
     })
     .await;
-    assert_eq!(reasons(&metrics, "lynkhook_no_room_total"), one("new", 2.0));
-    assert_eq!(reasons(&metrics, "lynkhook_held_total"), one("new", 5.0));
-    assert_eq!(metrics.get("lynkhook_settled_total{next=\"failed\"}"), 2.0);
+    assert_eq!(reasons(&metrics, "lynkhook_no_room_total"), one("new", 2));
+    assert_eq!(reasons(&metrics, "lynkhook_held_total"), one("new", 5));
+    assert_eq!(metrics.get("lynkhook_settled_total{next=\"failed\"}"), 2);
     gate.open();
     here.drained().await;
 }
@@ -51,18 +51,18 @@ async fn deliveries_of_a_webhook_that_is_off_are_held_for_that_reason() {
         here.push("acme", TRANSCRIPT).await;
     }
     let metrics =
-        until(&worker, "three held deliveries", |metrics| reasons(metrics, "lynkhook_held_total") == one("off", 3.0))
+        until(&worker, "three held deliveries", |metrics| reasons(metrics, "lynkhook_held_total") == one("off", 3))
             .await;
-    assert_eq!(metrics.get("lynkhook_attempt_duration_seconds_count"), 0.0);
+    assert_eq!(metrics.get("lynkhook_attempt_duration_seconds_count"), 0);
     // Only what was not put aside shows how long the queue takes.
     receiver.plan("/off", [Answer::Status(200)]);
     here.program.run(["webhook", "enable", "--account", "acme", &webhook.to_string()]).await;
     receiver.wait_for("/off", 3, SOON).await;
     here.drained().await;
     let metrics =
-        until(&worker, "three deliveries", |metrics| metrics.get("lynkhook_settled_total{next=\"delivered\"}") == 3.0)
+        until(&worker, "three deliveries", |metrics| metrics.get("lynkhook_settled_total{next=\"delivered\"}") == 3)
             .await;
-    assert_eq!(metrics.get("lynkhook_first_attempt_wait_seconds_count"), 0.0);
+    assert_eq!(metrics.get("lynkhook_first_attempt_wait_seconds_count"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
