@@ -194,6 +194,7 @@ impl Layers {
         let as_text = || Value::String(text.to_owned());
         match self.default(key) {
             Value::Integer(_) => text.trim().parse().map_or_else(|_| as_text(), Value::Integer),
+            Value::Boolean(_) => text.trim().parse().map_or_else(|_| as_text(), Value::Boolean),
             Value::Array(_) if text.trim().is_empty() => Value::Array(Vec::new()),
             Value::Array(_) => {
                 Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect())

@@ -227,6 +227,8 @@ pub struct Delivery {
     pub retry_delays: Vec<Duration>,
     /// The most bytes of a response body that are read.
     pub response_max_bytes: u64,
+    /// Whether endpoints get the producer's trace context.
+    pub send_traceparent: bool,
 }
 
 /// `[event]`

@@ -157,6 +157,7 @@ fn every_key_can_be_set_by_environment() {
             "worker.renew_every" => ("1234ms", "1.234s"),
             "worker.start_within" => ("7500ms", "7.5s"),
             "delivery.timeout" => ("7s", "7s"),
+            "delivery.send_traceparent" => ("true", "send_traceparent: true"),
             "delivery.retry_delays" => ("1s, 3s,9s", "[1s, 3s, 9s]"),
             "event.types" => ("{ \"a.b\" = { description = \"D\", identifiers = { i = \"/i\" } } }", "\"i\": \"/i\""),
             "egress.allow" => ("127.0.0.0/8,localhost", "[\"127.0.0.0/8\", \"localhost\"]"),

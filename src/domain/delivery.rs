@@ -89,12 +89,15 @@ impl Delivery {
     }
 }
 
-/// A producer's `traceparent`, or `None` if it does not have the W3C form: tracing is no reason to refuse an event.
+/// A producer's `traceparent`, or `None` if it does not have the form of W3C Trace Context, version 00: tracing is no
+/// reason to refuse an event. Ids of zeros name no trace, and the version ff is none.
 pub fn traceparent(text: &str) -> Option<String> {
     let parts: Vec<&str> = text.split('-').collect();
     let hex = |part: &&str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let names = |part: &&str| part.bytes().any(|b| b != b'0');
     let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-    (lengths == [2, 32, 16, 2] && parts.iter().all(hex)).then(|| text.to_owned())
+    let is_formed = lengths == [2, 32, 16, 2] && parts.iter().all(hex);
+    (is_formed && parts[0] != "ff" && parts[1..3].iter().all(names)).then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -139,7 +142,19 @@ mod tests {
     fn only_the_w3c_form_counts_as_traceparent() {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert_eq!(traceparent(good), Some(good.to_owned()));
-        for bad in ["", "00-xyz-00f067aa0ba902b7-01", &good.to_uppercase(), &format!("{good}-aa")] {
+        let without_trace = "00-00000000000000000000000000000000-00f067aa0ba902b7-01";
+        let without_parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01";
+        let version = format!("ff{}", &good[2..]);
+        for bad in [
+            "",
+            "00-xyz-00f067aa0ba902b7-01",
+            &good.to_uppercase(),
+            &format!("{good}-aa"),
+            &format!("{good}\n"),
+            without_trace,
+            without_parent,
+            &version,
+        ] {
             assert_eq!(traceparent(bad), None);
         }
     }

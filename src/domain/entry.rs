@@ -122,7 +122,8 @@ impl Judged {
             let after = fields.iter().rfind(|(name, _)| name == AFTER.as_bytes());
             let after = after.and_then(|(_, after)| text(after).parse().ok());
             let facts = catalogue.judge(&envelope)?;
-            let traceparent = field("traceparent")?.and_then(|value| delivery::traceparent(text(value)));
+            // One that is given twice is like one without the right form: the event goes without.
+            let traceparent = field("traceparent").ok().flatten().and_then(|value| delivery::traceparent(text(value)));
             Self {
                 work: Work::Event(Event { id, account, traceparent, after }),
                 envelope,

@@ -16,7 +16,7 @@ use crate::{
     secrets::{SecretSlot, SecretsError, Vault},
 };
 
-/// The most headers of a complete request: those made here, those that every request has, and two that the HTTP client
+/// The most headers of a complete request: the four made here, those that every request has, and two that the HTTP client
 /// adds.
 const HEADERS: usize = 8;
 
@@ -66,6 +66,13 @@ impl Request {
         value.set_sensitive(true);
         headers.insert(name, value);
         Ok(Self { url: webhook.url.as_url().clone(), headers, body, answered_within: None })
+    }
+
+    /// Adds the producer's trace context, unless it cannot be a header.
+    pub fn trace(&mut self, traceparent: &str) {
+        if let Ok(value) = HeaderValue::from_str(traceparent) {
+            self.headers.insert(HeaderName::from_static("traceparent"), value);
+        }
     }
 }
 

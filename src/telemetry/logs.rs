@@ -1,7 +1,7 @@
 //! Logs on standard error: human on a terminal, JSON elsewhere.
 //!
 //! A log never contains a secret, a payload, or a URL's path or query. The field names are `account`, `webhook`,
-//! `delivery`, `attempt`, `status`, `error`, `duration_ms`, `partition`, `entry`, `worker`.
+//! `delivery`, `attempt`, `status`, `error`, `duration_ms`, `traceparent`, `partition`, `entry`, `worker`.
 //!
 //! A panic is logged as a line too, and counted.
 

@@ -50,6 +50,9 @@ async fn request(
             return Ok(sender::Attempt::without_credentials(&error));
         }
     };
+    if let Some(traceparent) = delivery.traceparent.as_deref().filter(|_| worker.rules.send_traceparent) {
+        request.trace(traceparent);
+    }
     request.answered_within = worker.rules.schedule.wait_before(delivery.attempt);
     worker.sender.attempt(request).await
 }
@@ -67,7 +70,7 @@ pub(super) async fn conclude(worker: &Worker, lease: &Lease, delivery: Delivery,
     tracing::debug!(
         account = %delivery.account, webhook = %delivery.webhook, delivery = %delivery.id,
         attempt = delivery.attempt, status = %log.http_status, error = log.error.as_deref(),
-        duration_ms = log.duration_ms, last, "attempt"
+        duration_ms = log.duration_ms, last, traceparent = delivery.traceparent.as_deref(), "attempt"
     );
     settle(worker, lease, (delivery.into(), log.into()), next, &judged.envelope).await;
 }

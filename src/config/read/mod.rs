@@ -88,6 +88,10 @@ impl Read<'_> {
         })
     }
 
+    fn truth(&self, key: &str) -> Result<bool, ConfigError> {
+        self.layers.get(key).value.as_bool().ok_or_else(|| self.refuse(key, "true or false"))
+    }
+
     fn duration(&self, key: &str, range: &RangeInclusive<Duration>) -> Result<Duration, ConfigError> {
         let found = duration(&self.layers.get(key).value, range);
         found.map_err(|hint| {

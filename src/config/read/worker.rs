@@ -37,6 +37,7 @@ impl Read<'_> {
             timeout: self.duration("delivery.timeout", &TIME_LIMIT)?,
             retry_delays: self.retry_delays()?,
             response_max_bytes: self.bytes("delivery.response_max_bytes", &MESSAGE_BYTES)?,
+            send_traceparent: self.truth("delivery.send_traceparent")?,
         })
     }
 

@@ -29,7 +29,7 @@ fn sender(timeout: Duration, allow: &str) -> Sender {
     let ca = std::env::temp_dir().join(format!("lynkhook-{}.pem", uuid::Uuid::now_v7()));
     std::fs::write(&ca, TRUSTED.pem()).unwrap();
     let sender = Sender::new(
-        &Delivery { timeout, retry_delays: Vec::new(), response_max_bytes: BODY_LIMIT_BYTES },
+        &Delivery { timeout, retry_delays: Vec::new(), response_max_bytes: BODY_LIMIT_BYTES, send_traceparent: false },
         &Egress {
             allow: allow.split_terminator(',').map(str::to_owned).collect(),
             extra_ca: Some(ca.clone()),

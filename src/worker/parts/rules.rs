@@ -15,6 +15,8 @@ pub(crate) struct Rules {
     pub(crate) concurrency: usize,
     pub(crate) leases: LeaseRule,
     pub(crate) endpoints: Rule,
+    /// `delivery.send_traceparent`.
+    pub(crate) send_traceparent: bool,
 }
 
 impl Rules {
@@ -37,6 +39,7 @@ impl Rules {
                 timeout: delivery.timeout,
                 failing_every: Duration::from_secs(attempts.into()) / worker.failing_rate,
             },
+            send_traceparent: delivery.send_traceparent,
         }
     }
 }

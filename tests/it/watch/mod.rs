@@ -4,4 +4,5 @@ mod away;
 mod bounds;
 mod counted;
 pub(crate) mod text;
+mod traces;
 mod waits;

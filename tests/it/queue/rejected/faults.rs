@@ -49,7 +49,6 @@ fn entries() -> Vec<(Fields, &'static str)> {
         (twice("account", "acme"), "the entry has the field `account` more than once"),
         (twice("envelope", TRANSCRIPT), "the entry has the field `envelope` more than once"),
         (twice("id", "e1"), "the entry has the field `id` more than once"),
-        (twice("traceparent", "x"), "the entry has the field `traceparent` more than once"),
         (
             fields(&[("delivery", &delivery), ("delivery", &delivery)]),
             "the entry has the field `delivery` more than once",
