@@ -38,6 +38,8 @@ impl Scrape {
         let mut asked = self.asked.lock().await;
         if asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY) {
             *asked = Some(Instant::now());
+            // If the scraper goes away meanwhile, the old figures are gone as well.
+            self.metrics.redis.note(None);
             let asking = timeout(ANSWER_WITHIN, look(&self.store)).await;
             let look = asking.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_WITHIN:?}")));
             if let Err(error) = &look {

@@ -28,7 +28,10 @@ fn ports_are_published_on_loopback_alone() {
     let compose = compose();
     let services = compose["services"].as_object().unwrap();
     let ports: Vec<&Value> = services.values().filter_map(|service| service.get("ports")).collect();
-    assert_eq!(ports, [&json!(["127.0.0.1:8080:8080"])]);
+    assert_eq!(
+        ports,
+        [&json!(["127.0.0.1:3000:3000"]), &json!(["127.0.0.1:9090:9090"]), &json!(["127.0.0.1:8080:8080"])]
+    );
     for service in services.values() {
         assert!(service.get("network_mode").is_none(), "{service}");
     }
@@ -42,6 +45,8 @@ fn each_service_reaches_what_it_needs_and_starts_after_it_and_redis_has_no_way_o
         ("redis", json!(["data"]), Value::Null),
         ("server", json!(["data", "outside"]), json!({ "redis": redis })),
         ("worker", json!(["data", "outside"]), json!({ "redis": redis, "server": { "condition": "service_started" } })),
+        ("prometheus", json!(["outside"]), Value::Null),
+        ("grafana", json!(["outside"]), json!({ "prometheus": { "condition": "service_started" } })),
     ] {
         assert_eq!((&services[name]["networks"], &services[name]["depends_on"]), (&networks, &after), "{name}");
     }
@@ -104,6 +109,43 @@ fn no_secret_is_in_the_file() {
     for secret in compose["secrets"].as_object().unwrap().values() {
         assert!(secret["file"].as_str().unwrap().starts_with("secrets/"), "{secret}");
     }
+}
+
+/// Services that are found by Prometheus, and files that are found by it and by Grafana.
+#[test]
+fn prometheus_asks_server_and_workers_where_they_answer_and_both_find_the_files_that_they_are_given() {
+    let compose = compose();
+    let services = &compose["services"];
+    let settings = documents(&text("prometheus/prometheus.yaml")).remove(0);
+    for (service, key) in [("worker", "LYNKHOOK_WORKER__HEALTH_BIND"), ("server", "LYNKHOOK_SERVER__HEALTH_BIND")] {
+        let jobs = settings["scrape_configs"].as_array().unwrap().iter();
+        let found: Vec<&Value> = jobs.filter(|job| job["job_name"] == format!("lynkhook-{service}")).collect();
+        let [job] = found[..] else { panic!("{service}: {found:?}") };
+        let names = &job["dns_sd_configs"][0];
+        assert_eq!((&names["names"], &names["type"]), (&json!([service]), &json!("A")), "{service}");
+        let bind = services[service]["environment"][key].as_str().unwrap();
+        assert_eq!(bind, format!("0.0.0.0:{}", names["port"]), "{service}");
+    }
+    for service in ["prometheus", "grafana"] {
+        for mount in texts(&services[service]["volumes"]) {
+            let [from, to] = [0, 1].map(|part| mount.split(':').nth(part).unwrap());
+            if from.starts_with('.') {
+                assert!(mount.ends_with(":ro") && path_of(from).exists(), "{mount}");
+            } else {
+                assert!(compose["volumes"].get(from).is_some(), "{mount}");
+            }
+            let is_used = services[service].to_string().matches(to).count() > 1;
+            let is_known = to.starts_with("/etc/grafana/provisioning/") || to == "/var/lib/grafana";
+            assert!(is_used || is_known || to == "/etc/prometheus/alerts.yaml", "nothing reads {to}");
+        }
+    }
+    assert_eq!(settings["rule_files"], json!(["alerts.yaml"]));
+    let source = documents(&text("grafana/provisioning/datasources/prometheus.yaml")).remove(0);
+    assert_eq!(source["datasources"][0]["url"], "http://prometheus:9090");
+    let provider = documents(&text("grafana/provisioning/dashboards/lynkhook.yaml")).remove(0);
+    let folder = provider["providers"][0]["options"]["path"].as_str().unwrap();
+    let home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"].as_str().unwrap();
+    assert!(home.starts_with(folder), "{home} is not in {folder}");
 }
 
 /// The file's installation on this machine.

@@ -7,7 +7,7 @@ use lynkhook::domain::address::{SPECIAL_BLOCKS, judge};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::files::{documents, manifest, text, with_examples};
+use super::files::{documents, manifest, manifests, text, with_examples};
 
 /// A network that is allowed, and the networks inside it that are not.
 struct Allowed {
@@ -105,7 +105,7 @@ fn endpoints_may_have_any_tcp_port() {
 
 /// The list is complete, so that what is not in it is denied.
 #[test]
-fn the_pods_reach_names_and_redis_and_endpoints_and_nothing_else_and_only_the_api_is_reached() {
+fn the_pods_reach_names_and_redis_and_endpoints_and_nothing_else_and_are_reached_for_the_api_and_for_metrics() {
     let policy = manifest("NetworkPolicy", "lynkhook");
     let spec = &policy["spec"];
     assert_eq!(spec["podSelector"], json!({ "matchLabels": { "app.kubernetes.io/name": "lynkhook" } }));
@@ -125,6 +125,17 @@ fn the_pods_reach_names_and_redis_and_endpoints_and_nothing_else_and_only_the_ap
     let server = manifest("NetworkPolicy", "lynkhook-server");
     assert_eq!(server["spec"]["policyTypes"], json!(["Ingress"]));
     assert_eq!(server["spec"]["ingress"], json!([{ "ports": [{ "protocol": "TCP", "port": 8080 }] }]));
+
+    let metrics = manifest("NetworkPolicy", "lynkhook-metrics");
+    let prometheus = json!({ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "monitoring" } } });
+    let ports = json!([{ "protocol": "TCP", "port": 8081 }, { "protocol": "TCP", "port": 8082 }]);
+    assert_eq!(metrics["spec"]["ingress"], json!([{ "from": [prometheus], "ports": ports }]));
+    assert_eq!(
+        (&metrics["spec"]["podSelector"], &metrics["spec"]["policyTypes"]),
+        (&spec["podSelector"], &json!(["Ingress"]))
+    );
+    let all = manifests().into_iter().filter(|it| it["kind"] == "NetworkPolicy").count();
+    assert_eq!(all, 3, "each policy is looked at here");
 }
 
 #[test]

@@ -117,6 +117,12 @@ fn probes_service_and_network_policy_name_the_ports_that_the_settings_open() {
             ports.insert(0, json!({ "name": "http", "containerPort": open(settings.server.bind) }));
         }
         assert_eq!(container["ports"], json!(ports), "{component}");
+        let scraped = json!({
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": health(component).to_string(),
+            "prometheus.io/path": "/metrics",
+        });
+        assert_eq!(deployment(component)["spec"]["template"]["metadata"]["annotations"], scraped);
         for (probe, path) in [("startup", "/healthz"), ("liveness", "/healthz"), ("readiness", "/readyz")] {
             let its = &container[format!("{probe}Probe")]["httpGet"];
             assert_eq!(its, &json!({ "path": path, "port": "health" }), "{component}: {probe}");

@@ -88,6 +88,26 @@ async fn figures_of_the_queue_vanish_while_redis_is_away_and_come_back_with_it()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scraper_that_gives_up_while_redis_hangs_leaves_no_old_figures_for_the_next() {
+    let receiver = Receiver::start().await;
+    let mut redis = RedisServer::start(AppendFsync::No);
+    let here = Installation::on(&redis, &receiver).await;
+    let worker = Probed::start(&here.program, None).await;
+    assert_eq!(Metrics::of(&worker).await.get("lynkhook_redis_up"), 1);
+    redis.pause();
+    eventually(SOON, "a scrape that asks Redis again", async || {
+        let asking = tokio::time::timeout(Duration::from_millis(300), Metrics::of(&worker)).await;
+        asking.is_err().then_some(())
+    })
+    .await;
+    let began = Instant::now();
+    let next = Metrics::of(&worker).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "it waited for Redis");
+    assert_eq!(next.get("lynkhook_redis_up"), 0);
+    assert!(next.find("lynkhook_queue_depth{partition=\"0\"}").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_with_the_rights_of_its_role_has_all_figures_and_without_some_it_has_none_but_redis_is_up() {
     let deployed = Deployed::start().await;
     let worker = Probed::start(&deployed.program_of("worker"), None).await;

@@ -3,6 +3,11 @@
 mod away;
 mod bounds;
 mod counted;
+mod dashboard;
+mod incident;
+mod prometheus;
+mod scene;
 pub(crate) mod text;
+mod told;
 mod traces;
 mod waits;

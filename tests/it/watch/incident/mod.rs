@@ -1,0 +1,154 @@
+//! A small incident before a real Prometheus: an endpoint is down, Redis is away, a worker is killed. The right alerts
+//! fire, and no other. `make incident` runs it, and draws what the dashboard showed meanwhile.
+
+mod faster;
+mod load;
+#[path = "../../../bench/plot.rs"]
+mod plot;
+
+use std::{path::Path, time::Duration};
+
+use self::{
+    faster::divided_by_ten,
+    load::Load,
+    plot::{Chart, Line, Scale},
+};
+use super::{
+    dashboard::{over, panels},
+    prometheus::unix_now,
+    scene::Scene,
+};
+use crate::support::*;
+
+/// As long as any alert may take: its window, its `for`, and what happens before it.
+const MINUTE: Duration = Duration::from_secs(60);
+/// The settings of a real installation, in the place of quicker ones.
+const REAL: [(&str, &str); 5] = [
+    ("LYNKHOOK_WORKER__LEASE", "20s"),
+    ("LYNKHOOK_WORKER__RENEW_EVERY", "3s"),
+    ("LYNKHOOK_WORKER__START_WITHIN", "8s"),
+    ("LYNKHOOK_WORKER__CLAIM_EVERY", "2s"),
+    ("LYNKHOOK_DELIVERY__TIMEOUT", "10s"),
+];
+
+/// The incident so far.
+struct Incident {
+    scene: Scene,
+    began: f64,
+    /// Its phases, each with its first and its last second.
+    phases: Vec<Line>,
+}
+
+impl Incident {
+    fn seconds(&self) -> f64 {
+        unix_now() - self.began
+    }
+
+    /// Waits until exactly these alerts fire. Until then, none may fire but these and those that have to resolve.
+    async fn until_firing(&self, expected: &[&str], resolving: &[&str]) {
+        let since = tokio::time::Instant::now();
+        loop {
+            let firing = self.scene.prometheus.firing().await;
+            let others: Vec<&String> =
+                firing.iter().filter(|alert| !expected.contains(&alert.as_str()) && !resolving.contains(&alert.as_str())).collect();
+            assert!(others.is_empty(), "these alerts fire besides {expected:?}: {others:?}");
+            if firing == expected {
+                return;
+            }
+            assert!(since.elapsed() < MINUTE * 2, "{firing:?} fire, and not {expected:?}");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// One phase: something breaks, an alert fires, it is mended, the alert resolves.
+    async fn phase(&mut self, name: &str, alert: &str, from: f64, until: f64) {
+        let line = vec![(from, 0.0), (from, 1.0), (until, 1.0), (until, 0.0)];
+        self.phases.push(Line { name: name.to_owned(), points: line });
+        println!("{name} from {from:.0} s to {until:.0} s: {alert} fired, and no other alert");
+        self.until_firing(&[], &[alert]).await;
+        println!("{alert} resolved at {:.0} s", self.seconds());
+    }
+
+    /// Draws the phases and the alerts, and each panel of the dashboard below them.
+    async fn draw(self, file: &Path) {
+        let Self { scene, began, phases } = self;
+        let line = |name: String, points: Vec<(f64, f64)>| Line {
+            name,
+            points: points.into_iter().map(|(at, value)| (at - began, value)).collect(),
+        };
+        let chart = |title: String, unit: String, lines| Chart {
+            title,
+            x: ("seconds".to_owned(), Scale::Linear),
+            y: (unit, Scale::Linear),
+            lines,
+        };
+        let alerts = scene.prometheus.range(r#"max by (alertname) (ALERTS{alertstate="firing"})"#, began).await;
+        let alerts = alerts.into_iter().map(|(labels, points)| line(labels["alertname"].clone(), points));
+        let mut charts = vec![chart("The incident, and the alerts that fired".to_owned(), "1: yes".to_owned(), phases.into_iter().chain(alerts).collect())];
+        for panel in panels() {
+            let mut lines = Vec::new();
+            for (query, legend) in &panel.queries {
+                for (labels, points) in scene.prometheus.range(&over(query, "10s"), began).await {
+                    let name = labels.iter().fold(legend.clone(), |name, (label, value)| {
+                        name.replace(&format!("{{{{{label}}}}}"), value)
+                    });
+                    lines.push(line(name, points));
+                }
+            }
+            // A legend has room for so many names; lines that are zero all the time go first.
+            lines.sort_by_key(|line| line.points.iter().all(|(_, value)| *value == 0.0));
+            lines.truncate(15);
+            charts.push(chart(panel.title, panel.unit, lines));
+        }
+        plot::draw(file, &charts);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it takes minutes: make incident"]
+async fn incident_the_right_alerts_fire_and_no_other() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/good", [Answer::Status(200)]);
+    receiver.plan("/slow", [Answer::Delay(Duration::from_secs(8), Box::new(Answer::Status(200)))]);
+    receiver.plan("/broken", [Answer::Status(200)]);
+    let mut redis = RedisServer::start(AppendFsync::EverySecond);
+    let here = Installation::on(&redis, &receiver).await;
+    for path in ["good", "slow", "broken"] {
+        here.add(path, &receiver.url(&format!("/{path}"))).await;
+    }
+    let rules = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/alerts.yaml")).unwrap();
+    let scene = Scene::start(here, &REAL, &divided_by_ten(&rules)).await;
+    let load = Load::start(&redis, scene.here.key("queue"), &["good", "good", "broken", "good", "broken", "slow"]);
+    let mut incident = Incident { scene, began: unix_now(), phases: Vec::new() };
+    // All is well for a while.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    incident.until_firing(&[], &[]).await;
+
+    let from = incident.seconds();
+    receiver.plan("/broken", [Answer::CloseBeforeHeaders]);
+    incident.until_firing(&["LynkhookNetworkErrors"], &[]).await;
+    receiver.plan("/broken", [Answer::Status(200)]);
+    incident.phase("endpoint down", "LynkhookNetworkErrors", from, incident.seconds()).await;
+
+    let from = incident.seconds();
+    redis.kill9();
+    incident.until_firing(&["LynkhookRedisAway"], &[]).await;
+    redis.restart();
+    incident.phase("Redis away", "LynkhookRedisAway", from, incident.seconds()).await;
+
+    let from = incident.seconds();
+    incident.scene.workers[0].kill9().await;
+    incident.until_firing(&["LynkhookLeasesLost"], &[]).await;
+    incident.phase("worker killed", "LynkhookLeasesLost", from, incident.seconds()).await;
+
+    let accepted = load.stop().await;
+    incident.scene.here.drained_within(MINUTE).await;
+    let arrived = receiver.requests("/good").len() + receiver.requests("/slow").len();
+    let (good, slow) = (accepted["good"], accepted["slow"]);
+    assert!(arrived >= good + slow, "{arrived} requests for {good} and {slow} events that Redis accepted");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/incident");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("incident.svg");
+    incident.draw(&file).await;
+    println!("drawn: {}", file.display());
+}

@@ -1,0 +1,51 @@
+//! Two workers and a server that a Prometheus scrapes.
+
+use super::prometheus::Prometheus;
+use crate::support::*;
+
+/// Settings with which a lost worker and a retry are seen within seconds.
+const QUICK: [(&str, &str); 5] = [
+    ("LYNKHOOK_WORKER__LEASE", "5s"),
+    ("LYNKHOOK_WORKER__RENEW_EVERY", "300ms"),
+    ("LYNKHOOK_WORKER__START_WITHIN", "900ms"),
+    ("LYNKHOOK_WORKER__CLAIM_EVERY", "300ms"),
+    ("LYNKHOOK_DELIVERY__TIMEOUT", "2s"),
+];
+
+/// The processes, and who watches them.
+pub(super) struct Scene {
+    pub(super) here: Installation,
+    pub(super) workers: [Process; 2],
+    pub(super) server: Process,
+    /// The address of the server's API.
+    pub(super) api: String,
+    pub(super) prometheus: Prometheus,
+}
+
+impl Scene {
+    /// Starts all, with these settings besides, and waits until Prometheus has seen each.
+    pub(super) async fn start(here: Installation, extra: &[(&str, &str)], rules: &str) -> Self {
+        let program =
+            QUICK.iter().chain(extra).fold(here.program.clone(), |program, (name, value)| program.env(name, value));
+        let [first, second, third, api] = std::array::from_fn(|_| format!("127.0.0.1:{}", unused_port()));
+        let worker = |address: &String| program.worker([("LYNKHOOK_WORKER__HEALTH_BIND", address.as_str())]);
+        let workers = [worker(&first), worker(&second)];
+        let server = program.clone().env("LYNKHOOK_SERVER__BIND", &api).env("LYNKHOOK_SERVER__HEALTH_BIND", &third);
+        let server = server.start(["server"]);
+        for worker in &workers {
+            worker.wait_for_line("worker started").await;
+        }
+        server.wait_for_line("the API is served").await;
+        let jobs = [("lynkhook-worker", vec![first, second]), ("lynkhook-server", vec![third])];
+        let prometheus = Prometheus::start(&jobs, rules).await;
+        prometheus.sees(3).await;
+        Self { here, workers, server, api, prometheus }
+    }
+
+    /// Adds this many events of an account.
+    pub(super) async fn push(&self, account: &str, events: usize) {
+        for _ in 0..events {
+            self.here.push(account, TRANSCRIPT).await;
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A real Prometheus that scrapes two workers and a server gets what the test sent, and what it broke.
+
+use std::time::Duration;
+
+use super::{dashboard, scene::Scene};
+use crate::support::*;
+
+/// No alerts.
+const NONE: &str = "groups: []";
+
+/// Sends events that end in each way, and compares the sums of both workers.
+async fn sent_is_told(scene: &Scene) {
+    for (account, events) in [("good", 5), ("flaky", 1), ("gone", 2), ("closed", 1), ("off", 3), ("nobody", 4)] {
+        scene.push(account, events).await;
+    }
+    for _ in 0..2 {
+        scene.here.push("good", "no event").await;
+    }
+    scene.here.drained().await;
+    for _ in 0..3 {
+        reqwest::get(format!("http://{}/nothing", scene.api)).await.unwrap();
+    }
+    let event = r#"event="transcript.created""#;
+    for (query, expected) in [
+        (format!(r#"sum(lynkhook_attempts_total{{outcome="delivered",{event}}})"#), 6.0),
+        (format!(r#"sum(lynkhook_attempts_total{{outcome="http_5xx",{event}}})"#), 1.0),
+        (format!(r#"sum(lynkhook_attempts_total{{outcome="http_other",{event}}})"#), 2.0),
+        (format!(r#"sum(lynkhook_attempts_total{{outcome="network_error",{event}}})"#), 2.0),
+        ("sum(lynkhook_attempts_total)".to_owned(), 11.0),
+        ("sum(lynkhook_attempt_duration_seconds_count)".to_owned(), 11.0),
+        ("sum(lynkhook_first_attempt_wait_seconds_count)".to_owned(), 9.0),
+        (r#"sum(lynkhook_settled_total{next="delivered"})"#.to_owned(), 6.0),
+        (r#"sum(lynkhook_settled_total{next="retry"})"#.to_owned(), 2.0),
+        (r#"sum(lynkhook_settled_total{next="failed"})"#.to_owned(), 3.0),
+        (r#"sum(lynkhook_held_total{reason="off"})"#.to_owned(), 3.0),
+        ("sum(lynkhook_held_total)".to_owned(), 3.0),
+        ("sum(lynkhook_rejected_total)".to_owned(), 2.0),
+        ("max(lynkhook_queue_rejected)".to_owned(), 2.0),
+        (r#"max(lynkhook_dropped_total{cause="events_without_webhook"})"#.to_owned(), 4.0),
+        ("max(lynkhook_queue_depth)".to_owned(), 0.0),
+        ("sum(lynkhook_concurrency)".to_owned(), 512.0),
+        ("count(lynkhook_queue_depth)".to_owned(), 3.0),
+        (r#"sum(lynkhook_requests_total{route="none",status="404"})"#.to_owned(), 3.0),
+        ("min(lynkhook_redis_up)".to_owned(), 1.0),
+        ("sum(lynkhook_panics_total)".to_owned(), 0.0),
+    ] {
+        scene.prometheus.until(&query, expected).await;
+    }
+}
+
+/// Under load, each query of the dashboard has something to show.
+async fn each_query_has_series(scene: &Scene) {
+    for panel in dashboard::panels() {
+        for (query, _) in panel.queries {
+            let sent = dashboard::over(&query, "10s");
+            eventually(SOON, &format!("a series of {} ({sent})", panel.title), async || {
+                for account in ["good", "gone", "nobody"] {
+                    scene.push(account, 2).await;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let series = scene.prometheus.query(&sent).await;
+                series.iter().any(|(_, value)| value.is_finite()).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+/// Kills the worker that has more in hand. The other one tells how many entries it took over.
+async fn a_dead_worker_is_told(scene: &mut Scene, receiver: &Receiver) {
+    let gate = Gate::new();
+    receiver.plan("/good", [gate.before(Answer::Status(200))]);
+    scene.push("good", 3).await;
+    scene.prometheus.until("sum(lynkhook_in_flight)", 3.0).await;
+    scene.prometheus.until("max(lynkhook_queue_in_flight)", 3.0).await;
+    let in_hand = scene.prometheus.query("sort_desc(lynkhook_in_flight)").await;
+    let (fullest, expected) = &in_hand[0];
+    let is_first = scene.workers[0].stderr().contains(&fullest["instance"]);
+    let killed = usize::from(!is_first);
+    scene.workers[killed].kill9().await;
+    scene.prometheus.until("sum(lynkhook_leases_lost_total)", *expected).await;
+    gate.open();
+    scene.here.drained().await;
+    // Nobody is left.
+    let left = &mut scene.workers[1 - killed];
+    left.sigterm();
+    assert_eq!(left.wait().await, Some(0));
+    scene.prometheus.until("absent(lynkhook_concurrency)", 1.0).await;
+    scene.push("good", 4).await;
+    scene.prometheus.until("max(lynkhook_queue_depth)", 4.0).await;
+    scene.prometheus.until("max(lynkhook_queue_oldest_untaken_seconds) > bool 1", 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it needs prometheus: make check-deploy"]
+async fn tools_prometheus_is_told_what_was_sent_and_what_was_broken() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/good", [Answer::Status(200)]);
+    receiver.plan("/flaky", [Answer::Status(503), Answer::Status(200)]);
+    receiver.plan("/gone", [Answer::Status(410)]);
+    let mut redis = RedisServer::start(AppendFsync::No);
+    let here = Installation::on(&redis, &receiver).await;
+    for path in ["good", "flaky", "gone", "off"] {
+        let webhook = here.add(path, &receiver.url(&format!("/{path}"))).await;
+        if path == "off" {
+            here.program.run(["webhook", "disable", "--account", "off", &webhook.to_string()]).await;
+        }
+    }
+    here.add("closed", &format!("https://localhost:{}/", refused_port())).await;
+    let extra = [
+        ("LYNKHOOK_DELIVERY__RETRY_DELAYS", "500ms"),
+        // In flight for long enough to be seen.
+        ("LYNKHOOK_DELIVERY__TIMEOUT", "12s"),
+        ("LYNKHOOK_WORKER__LEASE", "15s"),
+    ];
+    let mut scene = Scene::start(here, &extra, NONE).await;
+    sent_is_told(&scene).await;
+    each_query_has_series(&scene).await;
+    a_dead_worker_is_told(&mut scene, &receiver).await;
+
+    redis.pause();
+    scene.prometheus.until("max(lynkhook_redis_up)", 0.0).await;
+    scene.prometheus.until("absent(lynkhook_queue_depth)", 1.0).await;
+    redis.resume();
+    scene.prometheus.until("max(lynkhook_queue_depth)", 4.0).await;
+}
