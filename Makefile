@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test test-ui test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq bench-static fuzz lint deny check check-deploy check-image fmt doc build build-static test-servers needs-redis needs-clients needs-pip needs-node needs-chromium needs-axe needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny needs-buildah needs-deploy
+.PHONY: help run test test-ui test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq bench-static fuzz lint deny check check-deploy check-image incident fmt doc build build-static test-servers needs-redis needs-clients needs-pip needs-node needs-chromium needs-axe needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny needs-buildah needs-deploy
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ check: lint deny test ## Run all checks: lints, the supply chain, tests
 check-deploy: needs-cc needs-redis needs-deploy ## Check the files in deploy with the tools that know their formats, and test that the check finds faults
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" sh deploy/check.sh
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) test --locked --test it -- --ignored --skip deploy::image tools_
+
+incident: needs-cc needs-redis needs-prometheus ## Let a real Prometheus watch an incident, and draw the dashboard: target/incident/incident.svg
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) test --locked --test it -- --ignored --nocapture incident_
 
 check-image: needs-redis needs-buildah build-static ## Build the image's last stage with buildah; as root, also run it
 	LYNKHOOK_TEST_STATIC="$(CURDIR)/$(STATIC)" $(CARGO) test --locked --test it -- --ignored --nocapture deploy::image

@@ -163,6 +163,10 @@
 //! Redis answers is left out of it, so that an outage restarts nothing. The image is one static program: glibc, linked in,
 //! finds Redis by its name, and hickory the customers' hosts.
 //!
+//! **Watched** (`telemetry/metrics`, [`scrape`]). Worker and server count what they do. The queue's figures are Redis's: a
+//! scrape asks for them, at most every five seconds and with one script for each partition, and while Redis does not answer
+//! there are none, so that old ones do not pass for present. No label names a customer.
+//!
 //! **The settings screen** (`server/screen`) is for customers, inside the platform's own application. The platform's backend
 //! makes a link (`access`), which a form exchanges for a session, once. The account stands in every path, and its session is
 //! looked up under it, so that no session opens another account's page. Every page is complete HTML of the server; the script

@@ -16,7 +16,7 @@ const QUICK: [(&str, &str); 5] = [
 pub(super) struct Scene {
     pub(super) here: Installation,
     pub(super) workers: [Process; 2],
-    pub(super) server: Process,
+    _server: Process,
     /// The address of the server's API.
     pub(super) api: String,
     pub(super) prometheus: Prometheus,
@@ -39,7 +39,20 @@ impl Scene {
         let jobs = [("lynkhook-worker", vec![first, second]), ("lynkhook-server", vec![third])];
         let prometheus = Prometheus::start(&jobs, rules).await;
         prometheus.sees(3).await;
-        Self { here, workers, server, api, prometheus }
+        Self { here, workers, _server: server, api, prometheus }
+    }
+
+    /// Waits until a worker has at least this many entries in hand, and kills it. Answers which it was, and its entries.
+    pub(super) async fn kill_the_fuller(&mut self, least: f64) -> (usize, f64) {
+        let (instance, entries) = eventually(SOON, "a worker with entries in hand", async || {
+            let in_hand = self.prometheus.query("sort_desc(lynkhook_in_flight)").await;
+            let (labels, entries) = in_hand.first()?;
+            (*entries >= least).then(|| (labels["instance"].clone(), *entries))
+        })
+        .await;
+        let fuller = usize::from(!self.workers[0].stderr().contains(&instance));
+        self.workers[fuller].kill9().await;
+        (fuller, entries)
     }
 
     /// Adds this many events of an account.

@@ -73,12 +73,8 @@ async fn a_dead_worker_is_told(scene: &mut Scene, receiver: &Receiver) {
     scene.push("good", 3).await;
     scene.prometheus.until("sum(lynkhook_in_flight)", 3.0).await;
     scene.prometheus.until("max(lynkhook_queue_in_flight)", 3.0).await;
-    let in_hand = scene.prometheus.query("sort_desc(lynkhook_in_flight)").await;
-    let (fullest, expected) = &in_hand[0];
-    let is_first = scene.workers[0].stderr().contains(&fullest["instance"]);
-    let killed = usize::from(!is_first);
-    scene.workers[killed].kill9().await;
-    scene.prometheus.until("sum(lynkhook_leases_lost_total)", *expected).await;
+    let (killed, entries) = scene.kill_the_fuller(1.0).await;
+    scene.prometheus.until("sum(lynkhook_leases_lost_total)", entries).await;
     gate.open();
     scene.here.drained().await;
     // Nobody is left.

@@ -23,7 +23,8 @@ impl Load {
         let adding = tokio::spawn(async move {
             let (mut accepted, mut connection) = (BTreeMap::new(), None);
             for account in accounts.iter().cycle() {
-                let added = tokio::time::timeout(Duration::from_secs(1), add(&client, &mut connection, &queue, account)).await;
+                let added =
+                    tokio::time::timeout(Duration::from_secs(1), add(&client, &mut connection, &queue, account)).await;
                 match added {
                     Ok(Ok(())) => *accepted.entry(*account).or_default() += 1,
                     _ => connection = None,
@@ -54,5 +55,13 @@ async fn add(
         Some(open) => open,
         None => connection.insert(client.get_multiplexed_async_connection().await?),
     };
-    redis::cmd("XADD").arg(queue).arg("*").arg("account").arg(account).arg("envelope").arg(TRANSCRIPT).query_async(open).await
+    redis::cmd("XADD")
+        .arg(queue)
+        .arg("*")
+        .arg("account")
+        .arg(account)
+        .arg("envelope")
+        .arg(TRANSCRIPT)
+        .query_async(open)
+        .await
 }

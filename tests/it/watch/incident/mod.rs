@@ -3,6 +3,7 @@
 
 mod faster;
 mod load;
+#[allow(dead_code, unreachable_pub, reason = "the benchmarks use all of it")]
 #[path = "../../../bench/plot.rs"]
 mod plot;
 
@@ -49,8 +50,10 @@ impl Incident {
         let since = tokio::time::Instant::now();
         loop {
             let firing = self.scene.prometheus.firing().await;
-            let others: Vec<&String> =
-                firing.iter().filter(|alert| !expected.contains(&alert.as_str()) && !resolving.contains(&alert.as_str())).collect();
+            let others: Vec<&String> = firing
+                .iter()
+                .filter(|alert| !expected.contains(&alert.as_str()) && !resolving.contains(&alert.as_str()))
+                .collect();
             assert!(others.is_empty(), "these alerts fire besides {expected:?}: {others:?}");
             if firing == expected {
                 return;
@@ -84,14 +87,18 @@ impl Incident {
         };
         let alerts = scene.prometheus.range(r#"max by (alertname) (ALERTS{alertstate="firing"})"#, began).await;
         let alerts = alerts.into_iter().map(|(labels, points)| line(labels["alertname"].clone(), points));
-        let mut charts = vec![chart("The incident, and the alerts that fired".to_owned(), "1: yes".to_owned(), phases.into_iter().chain(alerts).collect())];
+        let mut charts = vec![chart(
+            "The incident, and the alerts that fired".to_owned(),
+            "1: yes".to_owned(),
+            phases.into_iter().chain(alerts).collect(),
+        )];
         for panel in panels() {
             let mut lines = Vec::new();
             for (query, legend) in &panel.queries {
                 for (labels, points) in scene.prometheus.range(&over(query, "10s"), began).await {
-                    let name = labels.iter().fold(legend.clone(), |name, (label, value)| {
-                        name.replace(&format!("{{{{{label}}}}}"), value)
-                    });
+                    let name = labels
+                        .iter()
+                        .fold(legend.clone(), |name, (label, value)| name.replace(&format!("{{{{{label}}}}}"), value));
                     lines.push(line(name, points));
                 }
             }
@@ -137,7 +144,7 @@ async fn incident_the_right_alerts_fire_and_no_other() {
     incident.phase("Redis away", "LynkhookRedisAway", from, incident.seconds()).await;
 
     let from = incident.seconds();
-    incident.scene.workers[0].kill9().await;
+    incident.scene.kill_the_fuller(3.0).await;
     incident.until_firing(&["LynkhookLeasesLost"], &[]).await;
     incident.phase("worker killed", "LynkhookLeasesLost", from, incident.seconds()).await;
 
