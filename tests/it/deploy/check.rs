@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::files::{files, path_of};
 
 /// For each file that a tool checks: a word in it, and what takes its place so that the tool must refuse the file.
-const FAULTS: [(&str, &str, &str); 13] = [
+const FAULTS: [(&str, &str, &str); 16] = [
     ("Dockerfile", "\nUSER ", "\nUSR "),
     ("check.sh", "esac", "essac"),
     ("compose.yaml", "mem_limit:", "memlimit:"),
@@ -22,6 +22,9 @@ const FAULTS: [(&str, &str, &str); 13] = [
     ("kubernetes/scaledobject.yaml", "kind: ScaledObject", "kind: ScaledObjekt"),
     ("kubernetes/server.yaml", "readinessProbe:", "readynessProbe:"),
     ("kubernetes/worker.yaml", "terminationGracePeriodSeconds:", "terminationGracePeriodSecond:"),
+    ("prometheus/alerts.yaml", "\n        expr:", "\n        exp:"),
+    ("prometheus/alerts_test.yaml", "values: 60x40", "values: 61x40"),
+    ("prometheus/prometheus.yaml", "scrape_configs:", "scrape_config:"),
     ("secrets.sh", "\ndone", "\ndun"),
     ("systemd/lynkhook-server.service", "\nUMask=", "\nUMsk="),
     ("systemd/lynkhook-worker@.service", "\nUMask=", "\nUMsk="),
@@ -123,7 +126,7 @@ fn tools_a_fault_in_any_file_is_found_and_the_file_is_named() {
 #[test]
 #[ignore = "it needs tools: make check-deploy"]
 fn tools_a_missing_tool_fails_the_check_and_only_kubectl_may_be_absent() {
-    for tool in ["kubernetes-validate", "hadolint", "docker-compose", "systemd-analyze"] {
+    for tool in ["kubernetes-validate", "hadolint", "docker-compose", "systemd-analyze", "promtool"] {
         let programs = programs_without(tool);
         let output = check(&path_of(""), programs.path().as_os_str());
         let error = String::from_utf8_lossy(&output.stderr);

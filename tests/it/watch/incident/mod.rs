@@ -141,6 +141,7 @@ async fn incident_the_right_alerts_fire_and_no_other() {
     redis.kill9();
     incident.until_firing(&["LynkhookRedisAway"], &[]).await;
     redis.restart();
+    incident.scene.here.redis = redis.connection().await;
     incident.phase("Redis away", "LynkhookRedisAway", from, incident.seconds()).await;
 
     let from = incident.seconds();
