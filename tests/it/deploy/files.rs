@@ -16,7 +16,7 @@ pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The text of a file of `deploy/`.
-pub(super) fn text(path: &str) -> String {
+pub(crate) fn text(path: &str) -> String {
     std::fs::read_to_string(path_of(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
@@ -29,7 +29,7 @@ pub(super) fn folder(path: &str) -> Vec<String> {
 }
 
 /// The documents of a YAML text. Anchors and merge keys are resolved; a key that occurs twice is an error.
-pub(super) fn documents(yaml: &str) -> Vec<Value> {
+pub(crate) fn documents(yaml: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
 }
 

@@ -6,7 +6,7 @@ mod check;
 mod compose;
 pub(crate) mod deployed;
 mod dockerfile;
-mod files;
+pub(crate) mod files;
 mod grace;
 mod health_command;
 mod image;

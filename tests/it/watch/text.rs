@@ -58,6 +58,12 @@ fn whole(value: f64) -> i64 {
     value.round() as i64
 }
 
+/// The metrics of an answer: their names, and their types.
+pub(super) fn types(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    lines.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
+}
+
 /// A series with its labels in order.
 fn sorted(series: &str) -> String {
     let Some((name, labels)) = series.split_once('{') else { return series.to_owned() };
