@@ -87,11 +87,13 @@ impl Incident {
         };
         let alerts = scene.prometheus.range(r#"max by (alertname) (ALERTS{alertstate="firing"})"#, began).await;
         let alerts = alerts.into_iter().map(|(labels, points)| line(labels["alertname"].clone(), points));
-        let mut charts = vec![chart(
-            "The incident, and the alerts that fired".to_owned(),
-            "1: yes".to_owned(),
-            phases.into_iter().chain(alerts).collect(),
-        )];
+        // Each line has a level of its own, so that none covers another.
+        let levels = phases.into_iter().chain(alerts).zip(1..).map(|(line, level)| Line {
+            points: line.points.into_iter().map(|(at, value)| (at, value * f64::from(level))).collect(),
+            ..line
+        });
+        let mut charts =
+            vec![chart("The incident, and the alerts that fired".to_owned(), String::new(), levels.collect())];
         for panel in panels() {
             let mut lines = Vec::new();
             for (query, legend) in &panel.queries {
@@ -105,10 +107,21 @@ impl Incident {
             // A legend has room for so many names; lines that are zero all the time go first.
             lines.sort_by_key(|line| line.points.iter().all(|(_, value)| *value == 0.0));
             lines.truncate(15);
-            charts.push(chart(panel.title, panel.unit, lines));
+            charts.push(chart(panel.title, unit_of(&panel.unit), lines));
         }
         plot::draw(file, &charts);
     }
+}
+
+/// Grafana's name of a unit, in words.
+fn unit_of(name: &str) -> String {
+    match name {
+        "s" => "seconds",
+        "ops" | "reqps" => "a second",
+        "percentunit" => "part of 1",
+        _ => "",
+    }
+    .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
