@@ -205,3 +205,63 @@ fn place(outcome: &Outcome) -> usize {
         (Class::Forbidden, _) => 4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::outcome::NetworkFault;
+
+    /// The samples of a metric that are not 0.
+    fn counted(all: &Metrics, name: &str) -> Vec<String> {
+        let text = all.text();
+        let samples = text.lines().filter_map(|line| line.strip_prefix(&format!("lynkhook_{name}{{")));
+        samples.filter(|sample| !sample.ends_with(" 0")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn each_reason_has_its_own_count_and_each_place_counts_apart() {
+        for (wait, reason) in [
+            (Wait::Limited(Limit::New), "new"),
+            (Wait::Limited(Limit::Answers), "slow"),
+            (Wait::Limited(Limit::Share), "slow"),
+            (Wait::Limited(Limit::Silent), "silent"),
+            (Wait::Limited(Limit::Failing), "failing"),
+            (Wait::Limited(Limit::Retries), "retries_first"),
+            (Wait::Limited(Limit::Places), "worker_full"),
+            (Wait::Limited(Limit::Connections), "host_full"),
+            (Wait::Off, "off"),
+            (Wait::NoNameServer, "no_name_server"),
+        ] {
+            let (all, own) = OfWorker::new(&Catalogue::new(BTreeMap::new(), 1));
+            own.held(wait);
+            for _ in 0..2 {
+                own.put_off(wait);
+            }
+            for _ in 0..3 {
+                own.no_room(wait);
+            }
+            for (name, count) in [("held_total", 1), ("retries_put_off_total", 2), ("no_room_total", 3)] {
+                assert_eq!(counted(&all, name), [format!("reason=\"{reason}\"}} {count}")], "{wait:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_outcome_has_its_own_count() {
+        let refused = Outcome::Refused(String::new());
+        for (outcome, label) in [
+            (Outcome::Response { status: 204 }, "delivered"),
+            (Outcome::Response { status: 500 }, "http_5xx"),
+            (Outcome::Response { status: 301 }, "http_other"),
+            (Outcome::Response { status: 404 }, "http_other"),
+            (Outcome::NetworkError(NetworkFault::ConnectionRefused), "network_error"),
+            (refused, "address_refused"),
+        ] {
+            let (all, own) = OfWorker::new(&Catalogue::new(BTreeMap::new(), 1));
+            own.attempted("unknown", &outcome, Duration::from_millis(1));
+            assert_eq!(counted(&all, "attempts_total"), [format!("outcome=\"{label}\",event=\"other\"}} 1")]);
+        }
+    }
+}
