@@ -3,9 +3,9 @@
 //! A delivery is one line of JSON, a newline, then the envelope's bytes as the producer pushed them. Scripts and
 //! people read the line; nothing rewrites the envelope.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{account::AccountId, event::EventId, webhook_id::WebhookId};
+use super::{account::AccountId, event::EventId, traceparent::Traceparent, webhook_id::WebhookId};
 
 /// The longest line that is read, in bytes. A longer one is not a delivery of this program's.
 pub const LINE_MAX_BYTES: usize = 1024;
@@ -27,9 +27,9 @@ pub struct Delivery {
     /// The number of times this delivery was redelivered by hand; absent before the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redelivery: Option<u32>,
-    /// The producer's W3C trace context, if it gave one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub traceparent: Option<String>,
+    /// The producer's trace context, if it gave one.
+    #[serde(default, deserialize_with = "valid", skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<Traceparent>,
 }
 
 /// The reason why bytes are not a delivery.
@@ -51,7 +51,12 @@ pub enum DeliveryFault {
 
 impl Delivery {
     /// An event's delivery to a webhook, before its first attempt.
-    pub fn first(event_id: &EventId, account: &AccountId, webhook: WebhookId, traceparent: Option<String>) -> Self {
+    pub fn first(
+        event_id: &EventId,
+        account: &AccountId,
+        webhook: WebhookId,
+        traceparent: Option<Traceparent>,
+    ) -> Self {
         let id = format!("{event_id}.{webhook}");
         let (event_id, account) = (event_id.clone(), account.clone());
         Self { id, event_id, account, webhook, attempt: 1, redelivery: None, traceparent }
@@ -89,15 +94,9 @@ impl Delivery {
     }
 }
 
-/// A producer's `traceparent`, or `None` if it does not have the form of W3C Trace Context, version 00: tracing is no
-/// reason to refuse an event. Ids of zeros name no trace, and the version ff is none.
-pub fn traceparent(text: &str) -> Option<String> {
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &&str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let names = |part: &&str| part.bytes().any(|b| b != b'0');
-    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-    let is_formed = lengths == [2, 32, 16, 2] && parts.iter().all(hex);
-    (is_formed && parts[0] != "ff" && parts[1..3].iter().all(names)).then(|| text.to_owned())
+/// Leaves out a trace context that is invalid: a line may have been written by hand.
+fn valid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Traceparent>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.and_then(|text| Traceparent::read(&text)))
 }
 
 #[cfg(test)]
@@ -139,23 +138,15 @@ mod tests {
     }
 
     #[test]
-    fn only_the_w3c_form_counts_as_traceparent() {
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(traceparent(good), Some(good.to_owned()));
-        let without_trace = "00-00000000000000000000000000000000-00f067aa0ba902b7-01";
-        let without_parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01";
-        let version = format!("ff{}", &good[2..]);
-        for bad in [
-            "",
-            "00-xyz-00f067aa0ba902b7-01",
-            &good.to_uppercase(),
-            &format!("{good}-aa"),
-            &format!("{good}\n"),
-            without_trace,
-            without_parent,
-            &version,
-        ] {
-            assert_eq!(traceparent(bad), None);
+    fn a_line_keeps_its_trace_context_and_loses_an_invalid_one() {
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let traced = Delivery { traceparent: Traceparent::read(trace), ..delivery() };
+        let text = format!("{}\n", traced.line());
+        assert!(text.ends_with(&format!(r#","attempt":1,"traceparent":"{trace}"}}{}"#, "\n")), "{text}");
+        assert_eq!(Delivery::parse(text.as_bytes()).unwrap().0, traced);
+        for invalid in ["x", r"\r\nInjected: 1", &trace.to_uppercase()] {
+            let text = text.replace(trace, invalid);
+            assert_eq!(Delivery::parse(text.as_bytes()).unwrap().0, delivery(), "{text}");
         }
     }
 }

@@ -5,8 +5,9 @@ use chrono::TimeDelta;
 
 use super::{
     account::{AccountId, NotAnAccount},
-    delivery::{self, Delivery, DeliveryFault},
+    delivery::{Delivery, DeliveryFault},
     event::{Catalogue, EnvelopeFacts, EnvelopeFault, EventId, NotAnEventId},
+    traceparent::Traceparent,
     webhook::{Subscriptions, Webhook, WebhookId},
 };
 
@@ -33,7 +34,7 @@ pub struct Event {
     /// The account that the event belongs to.
     pub account: AccountId,
     /// The producer's trace context.
-    pub traceparent: Option<String>,
+    pub traceparent: Option<Traceparent>,
     /// The progress of its fan-out: the webhooks up to this one have their deliveries.
     pub after: Option<WebhookId>,
 }
@@ -109,6 +110,11 @@ impl Judged {
             let value = values.next();
             if values.next().is_some() { Err(Rejection::Repeated(name)) } else { Ok(value) }
         };
+        // Of a field that is ignored rather than refused, the last one counts, as in the scripts.
+        let last = |name: &str| {
+            let found = fields.iter().rfind(|(n, _)| n == name.as_bytes());
+            found.map(|(_, value)| text(value))
+        };
         let (account, envelope) = (field("account")?, field("envelope")?);
         let judged = if account.is_some() || envelope.is_some() {
             let account: AccountId = text(account.ok_or(Rejection::Missing("account"))?).parse()?;
@@ -119,11 +125,9 @@ impl Judged {
             };
             // A value that is no webhook id did not come from a fan-out. It is ignored, like any other field of a
             // producer.
-            let after = fields.iter().rfind(|(name, _)| name == AFTER.as_bytes());
-            let after = after.and_then(|(_, after)| text(after).parse().ok());
+            let after = last(AFTER).and_then(|after| after.parse().ok());
             let facts = catalogue.judge(&envelope)?;
-            // One that is given twice is like one without the right form: the event goes without.
-            let traceparent = field("traceparent").ok().flatten().and_then(|value| delivery::traceparent(text(value)));
+            let traceparent = last("traceparent").and_then(Traceparent::read);
             Self {
                 work: Work::Event(Event { id, account, traceparent, after }),
                 envelope,
@@ -158,6 +162,14 @@ impl Judged {
     /// Whether this delivery was neither attempted before nor put aside.
     pub fn is_first(&self, delivery: &Delivery) -> bool {
         delivery.attempt == 1 && delivery.redelivery.is_none() && !(self.was_held || self.has_waited)
+    }
+
+    /// The producer's trace context.
+    pub fn traceparent(&self) -> Option<&Traceparent> {
+        match &self.work {
+            Work::Event(event) => event.traceparent.as_ref(),
+            Work::Delivery(delivery) => delivery.traceparent.as_ref(),
+        }
     }
 
     /// The account that the entry belongs to.

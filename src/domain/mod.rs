@@ -13,6 +13,7 @@ pub mod new_event;
 pub mod origin;
 pub mod text;
 pub mod time;
+pub mod traceparent;
 pub mod transcript;
 pub mod webhook_id;
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{delivery, event::EventId, time};
+use super::{event::EventId, time, traceparent::Traceparent};
 
 /// An event to enqueue. Its envelope is checked only when it is enqueued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,8 +12,8 @@ pub struct NewEvent {
     /// The `webhook-id` that receivers get; `None`: it is made from the queue entry. If a producer enqueues an event
     /// twice under the same id, receivers can recognise the repetition.
     pub id: Option<EventId>,
-    /// W3C trace context, for the worker's spans.
-    pub traceparent: Option<String>,
+    /// The trace context, for the workers' log lines and, if `delivery.send_traceparent` says so, for receivers.
+    pub traceparent: Option<Traceparent>,
     /// The bytes that are delivered, unchanged.
     pub envelope: Bytes,
 }
@@ -55,12 +55,12 @@ impl NewEvent {
     /// The same event in this trace. An invalid `traceparent` is left out: tracing is no reason to refuse an event.
     #[must_use]
     pub fn with_traceparent(self, traceparent: &str) -> Self {
-        Self { traceparent: delivery::traceparent(traceparent), ..self }
+        Self { traceparent: Traceparent::read(traceparent), ..self }
     }
 
     /// The size of this event in a round trip to Redis, in bytes.
     pub(crate) fn size_bytes(&self) -> usize {
-        self.envelope.len() + self.traceparent.as_ref().map_or(0, String::len)
+        self.envelope.len() + self.traceparent.as_ref().map_or(0, |trace| trace.as_str().len())
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     fn an_invalid_traceparent_is_left_out() {
         let event = NewEvent::from_envelope("{}");
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(event.clone().with_traceparent(good).traceparent.as_deref(), Some(good));
+        assert_eq!(event.clone().with_traceparent(good).traceparent, Traceparent::read(good));
         assert_eq!(event.with_traceparent("00-x").traceparent, None);
     }
 }

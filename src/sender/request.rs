@@ -11,14 +11,15 @@ use crate::{
     domain::{
         account::AccountId,
         event::EventId,
+        traceparent::Traceparent,
         webhook::{Authentication, Webhook},
     },
     secrets::{SecretSlot, SecretsError, Vault},
 };
 
-/// The most headers of a complete request: the four made here, those that every request has, and two that the HTTP client
-/// adds.
-const HEADERS: usize = 8;
+/// The most headers of a complete request: four made here, four that every request has, and the body's length, which the
+/// HTTP client adds.
+const HEADERS: usize = 9;
 
 /// One request, with its destination.
 pub struct Request {
@@ -68,11 +69,10 @@ impl Request {
         Ok(Self { url: webhook.url.as_url().clone(), headers, body, answered_within: None })
     }
 
-    /// Adds the producer's trace context, unless it cannot be a header.
-    pub fn trace(&mut self, traceparent: &str) {
-        if let Ok(value) = HeaderValue::from_str(traceparent) {
-            self.headers.insert(HeaderName::from_static("traceparent"), value);
-        }
+    /// Adds the producer's trace context. The webhook has no header of this name, because it is reserved.
+    pub fn trace(&mut self, traceparent: &Traceparent) {
+        let value = HeaderValue::from_str(traceparent.as_str()).expect("a trace context is a header value");
+        self.headers.insert(HeaderName::from_static("traceparent"), value);
     }
 }
 

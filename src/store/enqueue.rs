@@ -7,6 +7,7 @@ use crate::{
         event::EventId,
         idempotency::{Fingerprint, IdempotencyKey},
         new_event::NewEvent,
+        traceparent::Traceparent,
     },
     store::{Store, StoreError, Unanswered},
 };
@@ -45,7 +46,7 @@ impl Store {
                 add.arg("id").arg(id.as_str());
             }
             if let Some(traceparent) = &event.traceparent {
-                add.arg("traceparent").arg(traceparent);
+                add.arg("traceparent").arg(traceparent.as_str());
             }
         }
         self.only().run_each(&mut pipeline).await
@@ -77,7 +78,7 @@ impl Store {
         script.arg(field).arg(fingerprint).arg(self.0.idempotency_max_bytes / 2).arg(account.as_str());
         for event in events {
             script.arg(&event.envelope[..]).arg(event.id.as_ref().map_or("", EventId::as_str));
-            script.arg(event.traceparent.as_deref().unwrap_or_default());
+            script.arg(event.traceparent.as_ref().map_or("", Traceparent::as_str));
         }
         let answer: Result<Vec<String>, StoreError> = self.at(partition).run_script_once(&script).await?;
         Ok(answer.map(|mut answer| match answer.remove(0).as_str() {

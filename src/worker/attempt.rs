@@ -9,7 +9,9 @@ use super::{
     step::settle,
 };
 use crate::{
-    domain::{delivery::Delivery, entry::Judged, log_entry::LogEntry, retry::Next, webhook::Webhook},
+    domain::{
+        delivery::Delivery, entry::Judged, log_entry::LogEntry, retry::Next, traceparent::Traceparent, webhook::Webhook,
+    },
     failpoint,
     sender::{self, NotMade, Request},
 };
@@ -50,7 +52,9 @@ async fn request(
             return Ok(sender::Attempt::without_credentials(&error));
         }
     };
-    if let Some(traceparent) = delivery.traceparent.as_deref().filter(|_| worker.rules.send_traceparent) {
+    if worker.rules.send_traceparent
+        && let Some(traceparent) = &delivery.traceparent
+    {
         request.trace(traceparent);
     }
     request.answered_within = worker.rules.schedule.wait_before(delivery.attempt);
@@ -70,7 +74,7 @@ pub(super) async fn conclude(worker: &Worker, lease: &Lease, delivery: Delivery,
     tracing::debug!(
         account = %delivery.account, webhook = %delivery.webhook, delivery = %delivery.id,
         attempt = delivery.attempt, status = %log.http_status, error = log.error.as_deref(),
-        duration_ms = log.duration_ms, last, traceparent = delivery.traceparent.as_deref(), "attempt"
+        duration_ms = log.duration_ms, last, traceparent = delivery.traceparent.as_ref().map(Traceparent::as_str), "attempt"
     );
     settle(worker, lease, (delivery.into(), log.into()), next, &judged.envelope).await;
 }

@@ -13,6 +13,7 @@ use crate::{
         event::EventId,
         log_entry::LogEntry,
         retry::Next,
+        traceparent::Traceparent,
     },
     store::{Attempted, Reason, StepAnswer, StoreError, ToHold},
     telemetry::metrics::Wait,
@@ -113,7 +114,8 @@ pub(super) async fn reject(worker: &Worker, lease: &Lease, reason: &str, event: 
 /// An entry that took its worker with it too often gets a final log entry and is set aside.
 pub(super) async fn bury(worker: &Worker, lease: &Lease, judged: Judged) {
     let reason = format!("worker ended {} times during this attempt", worker.rules.leases.max_losses);
-    tracing::error!(entry = %lease.entry().0, reason, "an entry is to be set aside");
+    let traceparent = judged.traceparent().map(Traceparent::as_str);
+    tracing::error!(entry = %lease.entry().0, reason, traceparent, "an entry is to be set aside");
     match &judged.work {
         Work::Event(_) => reject(worker, lease, &reason, event_id(&judged)).await,
         Work::Delivery(delivery) => {

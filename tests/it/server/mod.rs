@@ -17,6 +17,7 @@ mod secrets;
 mod stopping;
 mod support;
 mod test_button;
+mod traces;
 mod walkthrough;
 mod webhooks;
 mod wire;

@@ -11,5 +11,5 @@ mod prometheus;
 mod scene;
 pub(crate) mod text;
 mod told;
-mod traces;
+pub(crate) mod traces;
 mod waits;
