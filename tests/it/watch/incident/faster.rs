@@ -21,7 +21,7 @@ fn windows(line: &str) -> String {
         let (inside, behind) = after.split_once(']').unwrap_or_else(|| panic!("no end of a window in {line}"));
         let is_window = inside.starts_with(|first: char| first.is_ascii_digit());
         let inside = if is_window { tenth(inside) } else { inside.to_owned() };
-        divided += &format!("{before}[{inside}]");
+        divided.extend([before, "[", &inside, "]"]);
         rest = behind;
     }
     divided + rest
