@@ -55,7 +55,7 @@ bounds: needs-cc needs-redis ## Measure a worker's memory while a million events
 	$(CARGO) test --locked --test it -- --ignored --nocapture long_
 
 bench: needs-cc needs-redis needs-perf ## Compare with a bare loop, in turns: SCENARIOS (default: all), ROUNDS (5), QUICK=1 for a trial, BESIDE (another build)
-	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory connections hosts idle partitions drain scale profile) $(if $(BESIDE),--beside $(BESIDE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
+	$(CARGO) bench --locked --bench bench -- $(or $(SCENARIOS),throughput latency memory connections hosts idle partitions drain scale profile recording) $(if $(BESIDE),--beside $(BESIDE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)
 
 bench-schedule: needs-cc needs-redis ## Measure whether each event gets its attempts on time with any endpoint: ROW (part of a name), ROUNDS (1), QUICK=1, BESIDE (another build)
 	$(CARGO) bench --locked --bench bench -- schedule $(if $(ROW),--row "$(ROW)") $(if $(BESIDE),--beside $(BESIDE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick)

@@ -6,8 +6,8 @@ use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
 use crate::{
-    backlog, bullmq, connections, growth, hosts, idle, isolation, latency, memory, partitions, profile, scale,
-    schedule, throughput, turn,
+    backlog, bullmq, connections, growth, hosts, idle, isolation, latency, memory, partitions, profile, recording,
+    scale, schedule, throughput, turn,
 };
 
 /// Measures Lynkhook against bare loops, in turns. Results are also written to target/bench.
@@ -70,6 +70,8 @@ enum Scenario {
     Growth,
     /// The time of a delivery by area: make bench-profile.
     Profile,
+    /// The part of a worker's CPU time that recording metrics takes.
+    Recording,
     /// `BullMQ` compared with the worker: make bench-bullmq.
     Bullmq,
 }
@@ -139,6 +141,7 @@ pub fn main() -> ExitCode {
                 Scenario::Schedule => schedule::run(extent, &arguments.schedule).await,
                 Scenario::Growth => growth::run(extent).await,
                 Scenario::Profile => profile::run(extent).await,
+                Scenario::Recording => recording::run(extent).await,
                 Scenario::Bullmq => bullmq::run(extent).await,
             };
             report.publish(extent, arguments.json);

@@ -13,7 +13,7 @@
 //! - the parts: [`receiver`], [`bare`] and the HTTP [`client`]s it compares, [`producer`], [`world`], [`accounting`],
 //!   [`turn`] (one contender's turn), [`rounds`] (the turns of several contenders at the same queue);
 //! - the scenarios: [`throughput`], [`latency`], [`memory`], [`connections`], [`hosts`], [`idle`], [`partitions`],
-//!   [`backlog`], [`scale`], [`profile`], and [`isolation`], [`schedule`], [`growth`] and [`bullmq`], which run only if
+//!   [`backlog`], [`scale`], [`profile`], [`recording`], and [`isolation`], [`schedule`], [`growth`] and [`bullmq`], which run only if
 //!   you name them;
 //! - the output: [`figures`], [`report`], [`plot`].
 
@@ -43,6 +43,7 @@ mod plot;
 mod producer;
 mod profile;
 mod receiver;
+mod recording;
 mod report;
 mod rounds;
 mod scale;
