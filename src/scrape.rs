@@ -1,79 +1,115 @@
 //! The answer to a scrape: the metrics of this process, with the queue's figures as Redis has them now.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::Mutex,
-    time::{Instant, timeout},
+    sync::{Mutex, OwnedMutexGuard},
+    task::JoinSet,
+    time::{Instant, timeout_at},
 };
 
 use crate::{
     store::{QueueFigures, Store, StoreError},
-    telemetry::metrics::{Look, Memory, Metrics, OfPartition},
+    telemetry::metrics::{Look, Memory, Metrics, OfPartition, OfRedis},
 };
 
 /// Redis is asked at most once in this time, however many scrapes come.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 /// Redis has to answer within this time. A scrape has ten seconds by Prometheus's default.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// Scripts that are under way at the same time.
+const AT_ONCE: usize = 32;
 
 /// Answers scrapes.
 pub struct Scrape {
     metrics: Metrics,
     store: Store,
-    /// The time at which Redis was last asked.
-    asked: Mutex<Option<Instant>>,
+    last: Arc<Mutex<Last>>,
+}
+
+/// The last look at Redis.
+#[derive(Default)]
+struct Last {
+    asked: Option<Instant>,
+    /// What was wrong with it, in the log's words.
+    fault: Option<String>,
 }
 
 impl Scrape {
     /// Answers with these metrics, and asks this store for the queue's.
     pub fn new(metrics: Metrics, store: Store) -> Self {
-        Self { metrics, store, asked: Mutex::default() }
+        Self { metrics, store, last: Arc::default() }
     }
 
     /// All metrics in Prometheus's text format. This takes at most three seconds: while Redis does not answer, the answer is
     /// that it does not, and what the process counts itself.
     pub async fn text(&self) -> String {
         // While one scrape asks Redis, others wait for the same answer.
-        let mut asked = self.asked.lock().await;
-        if asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY) {
-            *asked = Some(Instant::now());
-            // If the scraper goes away meanwhile, the old figures are gone as well.
-            self.metrics.redis.note(None);
-            let asking = timeout(ANSWER_WITHIN, look(&self.store)).await;
-            let look = asking.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_WITHIN:?}")));
-            if let Err(error) = &look {
-                tracing::warn!(error, "a scrape gets no figures of the queue");
-            }
-            self.metrics.redis.note(look.ok());
+        let last = self.last.clone().lock_owned().await;
+        if last.asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY) {
+            // In a task of its own, so that it also ends if the scraper goes away.
+            let _ = tokio::spawn(ask(self.store.clone(), self.metrics.redis.clone(), last)).await;
         }
-        drop(asked);
         self.metrics.text()
     }
 }
 
-/// Asks Redis: one script for each partition, and each node for its memory. The error says why Redis did not answer.
-async fn look(store: &Store) -> Result<Look, String> {
-    let (began, mut look) = (Instant::now(), Look::default());
-    match ask(store, &mut look).await {
-        // An answer all the same. Rights that are missing are no outage.
-        Err(error @ (StoreError::Forbidden(_) | StoreError::Refused(_))) => {
-            tracing::warn!(%error, "a scrape gets no figures of the queue");
+/// Asks Redis, and tells the metrics. A fault is logged when it begins.
+async fn ask(store: Store, metrics: OfRedis, mut last: OwnedMutexGuard<Last>) {
+    let began = Instant::now();
+    last.asked = Some(began);
+    let (look, fault) = match timeout_at(began + ANSWER_WITHIN, store.memory()).await {
+        Err(_) => (None, Some(format!("no answer within {ANSWER_WITHIN:?}"))),
+        Ok(Err(error)) if !is_answer(&error) => (None, Some(error.to_string())),
+        Ok(answer) => {
+            let mut look = Look { memory: fullest(answer.as_ref().map_or(&[], Vec::as_slice)), ..Look::default() };
+            let fault = look_at_partitions(&store, &mut look, began + ANSWER_WITHIN).await;
+            look.took = began.elapsed();
+            (Some(look), answer.err().map(|error| error.to_string()).or(fault))
         }
-        asked => asked.map_err(|error| error.to_string())?,
+    };
+    metrics.note(look);
+    if let Some(error) = fault.as_ref().filter(|fault| last.fault.as_ref() != Some(fault)) {
+        tracing::warn!(error, "scrapes lack figures of Redis");
     }
-    look.took = began.elapsed();
-    Ok(look)
+    last.fault = fault;
 }
 
-async fn ask(store: &Store, look: &mut Look) -> Result<(), StoreError> {
-    let fullness = |&(used, most): &(u64, u64)| u128::from(used) * 1000 / u128::from(most);
-    look.memory = store.memory().await?.into_iter().max_by_key(fullness).map(|(used, most)| Memory { used, most });
-    for partition in 0..store.keys().partitions() {
-        let (figures, ..) = store.figures(partition, false).await?;
-        look.partitions.insert(partition, of_partition(figures));
+/// Whether Redis answered all the same: a right that is missing, or a key of a wrong type, is no outage.
+fn is_answer(error: &StoreError) -> bool {
+    matches!(error, StoreError::Forbidden(_) | StoreError::Refused(_))
+}
+
+/// The fullest node, by the bytes in use and the most bytes of each.
+fn fullest(nodes: &[(u64, u64)]) -> Option<Memory> {
+    let fullness = |&&(used, most): &&(u64, u64)| u128::from(used) * 1000 / u128::from(most);
+    nodes.iter().max_by_key(fullness).map(|&(used, most)| Memory { used, most })
+}
+
+/// Runs one script for each partition. A partition whose figures cannot be had is noted as such; answers why the last one
+/// was.
+async fn look_at_partitions(store: &Store, look: &mut Look, ends: Instant) -> Option<String> {
+    let (mut left, mut asking, mut fault) = (0..store.keys().partitions(), JoinSet::new(), None);
+    loop {
+        while asking.len() < AT_ONCE
+            && let Some(partition) = left.next()
+        {
+            let store = store.clone();
+            asking.spawn(async move {
+                let figures = timeout_at(ends, store.figures(partition, false)).await;
+                (partition, figures.map(|asked| asked.map_err(|error| error.to_string())))
+            });
+        }
+        let Some(Ok((partition, figures))) = asking.join_next().await else { return fault };
+        let figures = figures.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_WITHIN:?}")));
+        match figures {
+            Ok((figures, ..)) => look.partitions.insert(partition, Some(of_partition(figures))),
+            Err(error) => {
+                fault = Some(error);
+                look.partitions.insert(partition, None)
+            }
+        };
     }
-    Ok(())
 }
 
 fn of_partition(figures: QueueFigures) -> OfPartition {
@@ -89,5 +125,69 @@ fn of_partition(figures: QueueFigures) -> OfPartition {
         visits: [figures.visits.waiting, figures.visits.due],
         rejected: figures.rejected.entries,
         dropped: figures.counts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        store::{Kept, KnownKeys, Planned, Retries},
+        telemetry::metrics::OfServer,
+    };
+
+    #[test]
+    fn each_figure_of_a_partition_has_its_metric() {
+        let planned = |waiting, due| Planned { waiting, due };
+        let figures = QueueFigures {
+            depth: 1,
+            oldest_ms: Some(99_000),
+            untaken_ms: Some(2500),
+            in_flight: 3,
+            consumers: 4,
+            retries: Retries { waiting: 5, late: 6, late_by_ms: 7500 },
+            releases: planned(8, 9),
+            visits: planned(10, 11),
+            rejected: Kept { entries: 12, ..Kept::default() },
+            counts: [("trims_seen".to_owned(), 13), ("made_up".to_owned(), 14)].into(),
+            idempotency: KnownKeys::default(),
+        };
+        let (all, _) = OfServer::new();
+        let partitions = [(0, None), (3, Some(of_partition(figures)))].into();
+        all.redis.note(Some(Look { took: Duration::from_millis(1500), memory: fullest(&[(15, 16)]), partitions }));
+        let text = all.text();
+        for (series, value) in [
+            ("redis_up", "1.0"),
+            ("redis_answer_seconds", "1.5"),
+            ("redis_memory_used_bytes", "15.0"),
+            ("redis_memory_max_bytes", "16.0"),
+            ("queue_readable{partition=\"0\"}", "0"),
+            ("queue_readable{partition=\"3\"}", "1"),
+            ("queue_depth{partition=\"3\"}", "1.0"),
+            ("queue_oldest_untaken_seconds{partition=\"3\"}", "2.5"),
+            ("queue_in_flight{partition=\"3\"}", "3.0"),
+            ("queue_consumers{partition=\"3\"}", "4.0"),
+            ("queue_retries{partition=\"3\"}", "5.0"),
+            ("queue_retries_late{partition=\"3\"}", "6.0"),
+            ("queue_retry_late_seconds{partition=\"3\"}", "7.5"),
+            ("queue_releases{partition=\"3\"}", "8.0"),
+            ("queue_releases_due{partition=\"3\"}", "9.0"),
+            ("queue_visits{partition=\"3\"}", "10.0"),
+            ("queue_visits_due{partition=\"3\"}", "11.0"),
+            ("queue_rejected{partition=\"3\"}", "12.0"),
+            ("dropped_total{partition=\"3\",cause=\"trims_seen\"}", "13"),
+            ("dropped_total{partition=\"3\",cause=\"held_overflow\"}", "0"),
+        ] {
+            assert!(text.contains(&format!("\nlynkhook_{series} {value}\n")), "{series} {value} in {text}");
+        }
+        assert!(!text.contains("made_up") && !text.contains("queue_depth{partition=\"0\"}"), "{text}");
+    }
+
+    #[test]
+    fn the_fullest_node_is_the_one_with_the_largest_part_in_use() {
+        let memory = |used, most| Some(Memory { used, most });
+        assert_eq!(fullest(&[]), None);
+        assert_eq!(fullest(&[(50, 1000), (9, 10), (800, 1000)]), memory(9, 10));
+        assert_eq!(fullest(&[(u64::MAX, u64::MAX), (1, 2)]), memory(u64::MAX, u64::MAX));
     }
 }

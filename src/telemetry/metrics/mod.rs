@@ -11,7 +11,10 @@ mod queue;
 mod server;
 mod worker;
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use prometheus_client::{
     encoding::prometheus_text,
@@ -52,6 +55,10 @@ impl Metrics {
         let build: Family<[Label; 2], Gauge> =
             add(&mut registry, "build_info", "The version and the role of this process; always 1");
         build.get_or_create_owned(&[("version", env!("CARGO_PKG_VERSION")), ("role", role)]).set(1);
+        let started: Gauge<f64, AtomicU64> =
+            add(&mut registry, "start_time_seconds", "Time at which this process started, in Unix seconds");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        started.set(now.as_secs_f64());
         let panics = add(&mut registry, "panics", "Panics of this process, which are faults of Lynkhook");
         let redis = OfRedis::new(&mut registry);
         Self { registry, panics, redis }

@@ -65,8 +65,8 @@ pub struct Look {
     pub took: Duration,
     /// The memory of the fullest node; `None` if no node shows its limit.
     pub memory: Option<Memory>,
-    /// The figures of each partition; none if this process may not ask for them.
-    pub partitions: BTreeMap<u16, OfPartition>,
+    /// The figures of each partition; `None` if they could not be had.
+    pub partitions: BTreeMap<u16, Option<OfPartition>>,
 }
 
 /// The memory of a node, in bytes.
@@ -145,20 +145,27 @@ impl Collector for OfRedis {
                 float(most),
             )?;
         }
-        if partitions.is_empty() {
+        let help = "Whether this process got the figures of a partition.";
+        let mut metric = encoder.encode_descriptor("queue_readable", help, None, MetricType::Gauge)?;
+        for (partition, of) in partitions {
+            ConstGauge::new(i64::from(of.is_some())).encode(metric.encode_family(&[("partition", *partition)])?)?;
+        }
+        let read: Vec<(u16, &OfPartition)> =
+            partitions.iter().filter_map(|(partition, of)| Some((*partition, of.as_ref()?))).collect();
+        if read.is_empty() {
             return Ok(());
         }
         for (name, help, value) in GAUGES {
             let mut metric = encoder.encode_descriptor(name, &format!("{help}."), None, MetricType::Gauge)?;
-            for (partition, of) in partitions {
+            for (partition, of) in &read {
                 ConstGauge::new(value(of)).encode(metric.encode_family(&[("partition", *partition)])?)?;
             }
         }
         let help = "Dropped entries and deliveries since the installation began.";
         let mut metric = encoder.encode_descriptor("dropped", help, None, MetricType::Counter)?;
-        for (partition, of) in partitions {
+        for (partition, of) in read {
             for cause in CAUSES {
-                let labels = ([("partition", *partition)], [("cause", cause)]);
+                let labels = ([("partition", partition)], [("cause", cause)]);
                 let dropped = ConstCounter::new(of.dropped.get(cause).copied().unwrap_or(0));
                 dropped.encode(metric.encode_family(&labels)?)?;
             }

@@ -55,6 +55,8 @@ async fn requests_are_counted_by_method_route_and_status_and_events_once() {
     assert_eq!(requests(&metrics, "GET", "/v1/accounts/{account}/webhooks", 401), Some(1));
     assert_eq!(metrics.get("lynkhook_events_accepted_total"), 4, "the repetition was no event");
     assert_eq!(metrics.get(&format!("lynkhook_request_duration_seconds_count{{route=\"{EVENTS}\"}}")), 4);
+    let took = metrics.exact(&format!("lynkhook_request_duration_seconds_sum{{route=\"{EVENTS}\"}}")).unwrap();
+    assert!(0.0 < took && took < 4.0, "{took} s");
     assert_eq!(metrics.get("lynkhook_redis_up"), 1);
     assert_eq!(metrics.get("lynkhook_queue_depth{partition=\"0\"}"), 4);
     assert_eq!(metrics.get("lynkhook_build_info{version=\"0.1.0\",role=\"server\"}"), 1);
@@ -84,6 +86,18 @@ async fn paths_and_methods_that_clients_make_up_add_one_series_and_not_many() {
     assert_eq!(after.series(), before.series());
     assert_eq!(requests(&after, "GET", "none", 404), Some(80));
     assert_eq!(requests(&after, "other", "/v1/key", 405), Some(40));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_partitions_as_there_may_be_are_all_told_at_the_first_scrape() {
+    let receiver = Receiver::start().await;
+    let here = Installation::new(&receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", "1024").await;
+    let (api, second) = watched(here).await;
+    let metrics = scraped(&api, &second).await;
+    assert_eq!(metrics.get("lynkhook_redis_up"), 1);
+    for partition in 0..1024 {
+        assert_eq!(metrics.find(&format!("lynkhook_queue_depth{{partition=\"{partition}\"}}")), Some(0), "{partition}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

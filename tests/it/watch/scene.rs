@@ -1,5 +1,7 @@
 //! Two workers and a server that a Prometheus scrapes.
 
+use tokio::process::Command;
+
 use super::prometheus::Prometheus;
 use crate::support::*;
 
@@ -17,6 +19,10 @@ pub(super) struct Scene {
     pub(super) here: Installation,
     pub(super) workers: [Process; 2],
     _server: Process,
+    /// The addresses of the metrics.
+    watched: [String; 3],
+    /// The workers' program.
+    program: Program,
     /// The address of the server's API.
     pub(super) api: String,
     pub(super) prometheus: Prometheus,
@@ -36,10 +42,28 @@ impl Scene {
             worker.wait_for_line("worker started").await;
         }
         server.wait_for_line("the API is served").await;
-        let jobs = [("lynkhook-worker", vec![first, second]), ("lynkhook-server", vec![third])];
+        let jobs = [("lynkhook-worker", vec![first.clone(), second.clone()]), ("lynkhook-server", vec![third.clone()])];
         let prometheus = Prometheus::start(&jobs, rules).await;
         prometheus.sees(3).await;
-        Self { here, workers, _server: server, api, prometheus }
+        Self { here, workers, _server: server, watched: [first, second, third], program, api, prometheus }
+    }
+
+    /// `promtool` finds nothing amiss in the metrics of worker and server.
+    pub(super) async fn check_metrics(&self) {
+        for address in &self.watched {
+            let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
+            let mut command = Command::new("promtool");
+            command.args(["check", "metrics"]);
+            let output = Process::spawn(command, text.into_bytes()).output(SOON).await;
+            assert_eq!((output.code, &*output.stdout, &*output.stderr), (Some(0), "", ""), "{address}");
+        }
+    }
+
+    /// Starts a killed worker again, at the same address.
+    pub(super) async fn replace(&mut self, worker: usize) {
+        let address = [("LYNKHOOK_WORKER__HEALTH_BIND", self.watched[worker].as_str())];
+        self.workers[worker] = self.program.worker(address);
+        self.workers[worker].wait_for_line("worker started").await;
     }
 
     /// Waits until a worker has at least this many entries in hand, and kills it. Answers which it was, and its entries.

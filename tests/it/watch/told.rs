@@ -110,6 +110,7 @@ async fn tools_prometheus_is_told_what_was_sent_and_what_was_broken() {
         ("LYNKHOOK_WORKER__LEASE", "15s"),
     ];
     let mut scene = Scene::start(here, &extra, NONE).await;
+    scene.check_metrics().await;
     sent_is_told(&scene).await;
     each_query_has_series(&scene).await;
     a_dead_worker_is_told(&mut scene, &receiver).await;

@@ -1,5 +1,7 @@
 //! The reason for which a delivery waits is counted.
 
+use std::time::Duration;
+
 use super::text::{Metrics, until};
 use crate::{health::Probed, support::*};
 
@@ -38,6 +40,21 @@ async fn deliveries_of_a_new_endpoint_that_does_not_answer_are_held_and_fail_bey
     assert_eq!(metrics.get("lynkhook_settled_total{next=\"failed\"}"), 2);
     gate.open();
     here.drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_counts_its_own_time_and_its_entry_waited_only_until_it_began() {
+    let receiver = Receiver::start().await;
+    receiver.plan("/slow", [Answer::Delay(Duration::from_secs(3), Box::new(Answer::Status(200)))]);
+    let here = Installation::new(&receiver).await;
+    here.add("acme", &receiver.url("/slow")).await;
+    let worker = Probed::start(&here.program, None).await;
+    here.push("acme", TRANSCRIPT).await;
+    let metrics =
+        until(&worker, "an attempt", |metrics| metrics.get("lynkhook_attempt_duration_seconds_count") == 1).await;
+    let seconds = |name: &str| metrics.exact(&format!("lynkhook_{name}_seconds_sum")).unwrap();
+    assert!((3.0..8.0).contains(&seconds("attempt_duration")), "{}", seconds("attempt_duration"));
+    assert!(seconds("first_attempt_wait") < 2.5, "{}", seconds("first_attempt_wait"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

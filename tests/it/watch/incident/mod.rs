@@ -1,4 +1,4 @@
-//! A small incident before a real Prometheus: an endpoint is down, Redis is away, a worker is killed. The right alerts
+//! A small incident before a real Prometheus: an endpoint is down, a worker is killed, Redis is away. The right alerts
 //! fire, and no other. `make incident` runs it, and draws what the dashboard showed meanwhile.
 
 mod faster;
@@ -151,16 +151,19 @@ async fn incident_the_right_alerts_fire_and_no_other() {
     incident.phase("endpoint down", "LynkhookNetworkErrors", from, incident.seconds()).await;
 
     let from = incident.seconds();
+    let (killed, _) = incident.scene.kill_the_fuller(3.0).await;
+    incident.until_firing(&["LynkhookLeasesLost"], &[]).await;
+    incident.scene.replace(killed).await;
+    incident.phase("worker killed", "LynkhookLeasesLost", from, incident.seconds()).await;
+
+    // Longer than a lease, so that leases end although their workers live.
+    let from = incident.seconds();
     redis.kill9();
     incident.until_firing(&["LynkhookRedisAway"], &[]).await;
+    tokio::time::sleep(Duration::from_secs(25)).await;
     redis.restart();
     incident.scene.here.redis = redis.connection().await;
     incident.phase("Redis away", "LynkhookRedisAway", from, incident.seconds()).await;
-
-    let from = incident.seconds();
-    incident.scene.kill_the_fuller(3.0).await;
-    incident.until_firing(&["LynkhookLeasesLost"], &[]).await;
-    incident.phase("worker killed", "LynkhookLeasesLost", from, incident.seconds()).await;
 
     let accepted = load.stop().await;
     incident.scene.here.drained_within(MINUTE).await;
