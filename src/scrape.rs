@@ -31,7 +31,7 @@ pub struct Scrape {
 #[derive(Default)]
 struct Last {
     asked: Option<Instant>,
-    /// What was wrong with it, in the log's words.
+    /// Its fault, in the log's words.
     fault: Option<String>,
 }
 
