@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-/// The rules with each `for`, each `keep_firing_for` and each window divided by ten. Thresholds stay.
+/// The age of a process, in seconds, up to which all that it counted is new.
+const NEW: (&str, &str) = ("lynkhook_start_time_seconds < 600", "lynkhook_start_time_seconds < 60");
+
+/// The rules with each `for`, each `keep_firing_for`, each window and the age of a new process divided by ten. Thresholds
+/// stay.
 pub(super) fn divided_by_ten(rules: &str) -> String {
     let lines = rules.lines().map(|line| match line.trim_start().split_once(": ") {
         Some((name @ ("for" | "keep_firing_for"), time)) => {
             let indent = &line[..line.len() - line.trim_start().len()];
             format!("{indent}{name}: {}", tenth(time))
         }
-        _ => windows(line),
+        _ => windows(&line.replace(NEW.0, NEW.1)),
     });
     lines.map(|line| line + "\n").collect()
 }
@@ -37,6 +41,7 @@ fn times_and_windows_are_divided_and_nothing_else() {
     let rules = "\
       - alert: A60
         expr: sum(increase(a_total{x=~\"[ab]\"}[5m])) / sum(increase(b_total[1h])) > 60
+          or time() - lynkhook_start_time_seconds < 600
         for: 30s
         keep_firing_for: 2m
         labels: {severity: critical}
@@ -44,6 +49,7 @@ fn times_and_windows_are_divided_and_nothing_else() {
     let faster = "\
       - alert: A60
         expr: sum(increase(a_total{x=~\"[ab]\"}[30000ms])) / sum(increase(b_total[360000ms])) > 60
+          or time() - lynkhook_start_time_seconds < 60
         for: 3000ms
         keep_firing_for: 12000ms
         labels: {severity: critical}
