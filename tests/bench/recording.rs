@@ -43,7 +43,7 @@ pub async fn run(extent: Extent) -> Report {
     let mut measured = Vec::new();
     for number in 1..=extent.rounds {
         let one = Extent { rounds: 1, ..extent };
-        let what = format!("recording, round {number}");
+        let what = format!("recording, turn {number}");
         let rounds: Vec<Round> = rounds::run(&what, &[Contender::Worker], PLAIN, &mut stage, (100_000, one)).await;
         let worker = rounds::median_of(&rounds, Contender::Worker, |sample| sample.cpu_per_1000);
         measured.push(Measured { worker, recording: record() });
