@@ -146,6 +146,24 @@ fn prometheus_asks_server_and_workers_where_they_answer_and_both_find_the_files_
     assert!(home.starts_with(folder), "{home} is not in {folder}");
 }
 
+#[test]
+fn people_may_look_at_grafana_and_change_nothing_and_it_fetches_nothing_by_itself() {
+    let compose = compose();
+    let environment = &compose["services"]["grafana"]["environment"];
+    for (setting, value) in [
+        ("GF_AUTH_ANONYMOUS_ORG_ROLE", "Viewer"),
+        ("GF_AUTH_DISABLE_LOGIN_FORM", "true"),
+        ("GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION", "true"),
+        ("GF_ANALYTICS_REPORTING_ENABLED", "false"),
+        ("GF_ANALYTICS_CHECK_FOR_UPDATES", "false"),
+        ("GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES", "false"),
+        ("GF_PLUGINS_PREINSTALL_DISABLED", "true"),
+        ("GF_NEWS_NEWS_FEED_ENABLED", "false"),
+    ] {
+        assert_eq!(environment[setting], value, "{setting}");
+    }
+}
+
 /// The file's installation on this machine.
 struct Composed {
     compose: Value,
