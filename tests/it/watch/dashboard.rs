@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::text::Metrics;
+use super::{prometheus::Labels, text::Metrics};
 use crate::{health::Probed, support::*};
 
 /// The metrics that only a server has. `server::metrics` looks at them.
@@ -54,6 +54,45 @@ pub(super) fn over(query: &str, window: &str) -> String {
     let sent = query.replace("$__rate_interval", window);
     assert!(!sent.contains('$'), "{query} has a variable that the dashboard does not define");
     sent
+}
+
+/// The same query for what was counted since the processes started, instead of what was counted in a window.
+pub(super) fn since_the_start(query: &str) -> String {
+    let totals = query.replace("increase(", "").replace("rate(", "").replace("[$__rate_interval])", "");
+    assert!(!totals.contains('$') && !totals.contains('['), "{query} has another window");
+    totals
+}
+
+/// The name of a series, as its legend shows it.
+pub(super) fn name(legend: &str, labels: &Labels) -> String {
+    let put = |name: String, (label, value): (&String, &String)| name.replace(&format!("{{{{{label}}}}}"), value);
+    labels.iter().fold(legend.to_owned(), put)
+}
+
+/// The labels that a legend shows.
+fn shown(legend: &str) -> impl Iterator<Item = &str> {
+    legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap())
+}
+
+#[test]
+fn the_totals_of_a_query_have_no_window() {
+    let query = "sum by (a) (rate(b_total{c!=\"d\"}[$__rate_interval]) + increase(e_total[$__rate_interval])) > 0";
+    assert_eq!(since_the_start(query), "sum by (a) (b_total{c!=\"d\"} + e_total) > 0");
+}
+
+/// Grafana shows no text for a label that a series lacks, and every series in the same way.
+#[test]
+fn a_legend_shows_all_labels_by_which_its_query_is_grouped_and_no_others_and_each_unit_is_one_of_grafana() {
+    for panel in panels() {
+        assert!(["s", "ops", "reqps", "percentunit", "none"].contains(&panel.unit.as_str()), "{panel:?}");
+        for (query, legend) in &panel.queries {
+            // The first grouping is the outer one.
+            let grouped = query.split_once(" by (").map_or("", |(_, rest)| rest.split(')').next().unwrap());
+            let grouped: Vec<&str> = grouped.split(", ").filter(|label| !["", "le"].contains(label)).collect();
+            assert_eq!(shown(legend).collect::<Vec<_>>(), grouped, "{query}: {legend}");
+            assert!(!legend.is_empty(), "{query}");
+        }
+    }
 }
 
 #[test]

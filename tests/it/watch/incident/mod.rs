@@ -15,7 +15,7 @@ use self::{
     plot::{Chart, Line, Scale},
 };
 use super::{
-    dashboard::{over, panels},
+    dashboard::{name, over, panels},
     prometheus::unix_now,
     scene::Scene,
 };
@@ -98,10 +98,7 @@ impl Incident {
             let mut lines = Vec::new();
             for (query, legend) in &panel.queries {
                 for (labels, points) in scene.prometheus.range(&over(query, "10s"), began).await {
-                    let name = labels
-                        .iter()
-                        .fold(legend.clone(), |name, (label, value)| name.replace(&format!("{{{{{label}}}}}"), value));
-                    lines.push(line(name, points));
+                    lines.push(line(name(legend, &labels), points));
                 }
             }
             // A legend has room for so many names; lines that are zero all the time go first.
