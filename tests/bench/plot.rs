@@ -1,6 +1,6 @@
 //! Plots: lines over an axis, one chart below another, as SVG.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use plotters::{
     coord::{
@@ -24,6 +24,9 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
 ];
 
+/// The background of parts of the x axis that are marked.
+const MARKED: RGBColor = RGBColor(235, 235, 235);
+
 /// How an axis is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
@@ -39,7 +42,7 @@ pub struct Chart {
     pub lines: Vec<Line>,
 }
 
-/// A named line through points.
+/// A named line through points. A value that is not finite leaves a gap.
 pub struct Line {
     pub name: String,
     pub points: Vec<(f64, f64)>,
@@ -47,27 +50,37 @@ pub struct Line {
 
 /// Draws charts into a file.
 pub fn draw(file: &Path, charts: &[Chart]) {
+    draw_marked(file, charts, &[]);
+}
+
+/// Draws charts into a file. If parts of the x axis are marked, all charts have the same axis.
+pub fn draw_marked(file: &Path, charts: &[Chart], marked: &[Range<f64>]) {
     let rows = u32::try_from(charts.len()).expect("a few");
     let root = SVGBackend::new(file, (WIDTH, CHART_HEIGHT * rows)).into_drawing_area();
     root.fill(&WHITE).expect("it can be drawn");
     for (area, chart) in root.split_evenly((charts.len(), 1)).iter().zip(charts) {
         let (area, beside) = area.split_horizontally(WIDTH - LEGEND_WIDTH);
         name(&beside, &chart.lines);
-        let (x, y) = (range(chart, chart.x.1, |point| point.0), range(chart, chart.y.1, |point| point.1));
+        let of_axis = if marked.is_empty() { std::slice::from_ref(chart) } else { charts };
+        let (x, y) = (
+            range(of_axis, chart.x.1, |point| point.0),
+            range(std::slice::from_ref(chart), chart.y.1, |point| point.1),
+        );
         match (chart.x.1, chart.y.1) {
-            (Scale::Linear, Scale::Linear) => draw_on(&area, chart, x, y),
-            (Scale::Linear, Scale::Logarithmic) => draw_on(&area, chart, x, y.log_scale()),
-            (Scale::Logarithmic, Scale::Linear) => draw_on(&area, chart, x.log_scale(), y),
-            (Scale::Logarithmic, Scale::Logarithmic) => draw_on(&area, chart, x.log_scale(), y.log_scale()),
+            (Scale::Linear, Scale::Linear) => draw_on(&area, chart, marked, x, y),
+            (Scale::Linear, Scale::Logarithmic) => draw_on(&area, chart, marked, x, y.log_scale()),
+            (Scale::Logarithmic, Scale::Linear) => draw_on(&area, chart, marked, x.log_scale(), y),
+            (Scale::Logarithmic, Scale::Logarithmic) => draw_on(&area, chart, marked, x.log_scale(), y.log_scale()),
         }
     }
     root.present().expect("target can be written to");
 }
 
 /// From zero, or from the smallest value, to a little more than the largest.
-fn range(chart: &Chart, scale: Scale, of: fn(&(f64, f64)) -> f64) -> std::ops::Range<f64> {
-    let values = || chart.lines.iter().flat_map(|line| &line.points).map(of).filter(|value| value.is_finite());
-    let most = values().fold(f64::MIN_POSITIVE, f64::max);
+fn range(charts: &[Chart], scale: Scale, of: fn(&(f64, f64)) -> f64) -> Range<f64> {
+    let lines = || charts.iter().flat_map(|chart| &chart.lines);
+    let values = || lines().flat_map(|line| &line.points).map(of).filter(|value| value.is_finite());
+    let most = values().filter(|value| *value > 0.0).reduce(f64::max).unwrap_or(1.0);
     match scale {
         Scale::Linear => 0.0..most * 1.05,
         Scale::Logarithmic => values().filter(|value| *value > 0.0).fold(most, f64::min) / 1.5..most * 1.5,
@@ -77,6 +90,7 @@ fn range(chart: &Chart, scale: Scale, of: fn(&(f64, f64)) -> f64) -> std::ops::R
 fn draw_on<X, Y>(
     area: &DrawingArea<SVGBackend, Shift>,
     chart: &Chart,
+    marked: &[Range<f64>],
     x: impl AsRangedCoord<CoordDescType = X, Value = f64>,
     y: impl AsRangedCoord<CoordDescType = Y, Value = f64>,
 ) where
@@ -87,15 +101,20 @@ fn draw_on<X, Y>(
     builder.caption(&chart.title, ("sans-serif", 20)).margin(12);
     builder.x_label_area_size(48).y_label_area_size(72);
     let mut context = builder.build_cartesian_2d(x, y).expect("it can be drawn");
+    let (bottom, top) = (context.y_range().start, context.y_range().end);
+    let parts = marked.iter().map(|part| Rectangle::new([(part.start, bottom), (part.end, top)], MARKED.filled()));
+    context.draw_series(parts).expect("it can be drawn");
     let mut mesh = context.configure_mesh();
     mesh.x_desc(&chart.x.0).y_desc(&chart.y.0).label_style(("sans-serif", 14)).axis_desc_style(("sans-serif", 15));
     mesh.x_label_formatter(&short).y_label_formatter(&short).light_line_style(WHITE);
     mesh.draw().expect("it can be drawn");
     for (line, colour) in chart.lines.iter().zip(COLOURS.iter().cycle()) {
         let style = ShapeStyle::from(colour).stroke_width(2);
-        context.draw_series(LineSeries::new(line.points.iter().copied(), style)).expect("it can be drawn");
-        let dots = line.points.iter().map(|point| Circle::new(*point, 3, colour.filled()));
-        context.draw_series(dots).expect("it can be drawn");
+        for points in line.points.split(|point| !point.1.is_finite()) {
+            context.draw_series(LineSeries::new(points.iter().copied(), style)).expect("it can be drawn");
+            let dots = points.iter().map(|point| Circle::new(*point, 3, colour.filled()));
+            context.draw_series(dots).expect("it can be drawn");
+        }
     }
 }
 
@@ -126,7 +145,9 @@ fn rounded(value: f64) -> String {
     } else if value >= 1.0 {
         1
     } else {
-        3
+        // Small values need more, or all labels of an axis would be 0.
+        let is_seen = |decimals: &usize| format!("{value:.decimals$}").contains(|digit| ('1'..='9').contains(&digit));
+        (1..=9).find(is_seen).unwrap_or(1) + 2
     };
     let text = format!("{value:.decimals$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }

@@ -7,7 +7,12 @@ mod load;
 #[path = "../../../bench/plot.rs"]
 mod plot;
 
-use std::{path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    path::Path,
+    time::Duration,
+};
 
 use self::{
     faster::divided_by_ten,
@@ -32,13 +37,26 @@ const REAL: [(&str, &str); 5] = [
     ("LYNKHOOK_DELIVERY__TIMEOUT", "10s"),
 ];
 
+/// The accounts that get events, in turn. Nobody has no webhook: these events are dropped, which alerts nobody.
+const ACCOUNTS: [&str; 7] = ["good", "good", "broken", "good", "broken", "slow", "nobody"];
+
 /// The incident so far.
 struct Incident {
     scene: Scene,
     began: f64,
-    /// Its phases, each with its first and its last second.
-    phases: Vec<Line>,
+    phases: Vec<Phase>,
 }
+
+/// What is broken, and the alert that says so.
+struct Phase {
+    name: &'static str,
+    alert: &'static str,
+    /// The seconds for which it is broken.
+    broken: Range<f64>,
+}
+
+/// The alerts that fire, each a series of its own.
+const FIRING: &str = r#"max by (alertname) (ALERTS{alertstate="firing"})"#;
 
 impl Incident {
     fn seconds(&self) -> f64 {
@@ -64,12 +82,25 @@ impl Incident {
     }
 
     /// One phase: something breaks, an alert fires, it is mended, the alert resolves.
-    async fn phase(&mut self, name: &str, alert: &str, from: f64, until: f64) {
-        let line = vec![(from, 0.0), (from, 1.0), (until, 1.0), (until, 0.0)];
-        self.phases.push(Line { name: name.to_owned(), points: line });
+    async fn phase(&mut self, name: &'static str, alert: &'static str, from: f64) {
+        let until = self.seconds();
+        self.phases.push(Phase { name, alert, broken: from..until });
         println!("{name} from {from:.0} s to {until:.0} s: {alert} fired, and no other alert");
         self.until_firing(&[], &[alert]).await;
         println!("{alert} resolved at {:.0} s", self.seconds());
+    }
+
+    /// Each alert fired for the first time while its phase lasted. Between two looks, and since the last one, none fired
+    /// besides.
+    async fn no_other_alert_has_fired(&self) {
+        let fired = self.scene.prometheus.range(FIRING, self.began).await;
+        let first: BTreeMap<&str, f64> =
+            fired.iter().map(|(labels, points)| (labels["alertname"].as_str(), points[0].0 - self.began)).collect();
+        let expected: BTreeSet<&str> = self.phases.iter().map(|phase| phase.alert).collect();
+        assert_eq!(first.keys().copied().collect::<BTreeSet<_>>(), expected);
+        for Phase { name, alert, broken } in &self.phases {
+            assert!(broken.contains(&first[alert]), "{alert} fired first at {} s; {name}: {broken:?}", first[alert]);
+        }
     }
 
     /// Draws the phases and the alerts, and each panel of the dashboard below them.
@@ -77,18 +108,23 @@ impl Incident {
         let Self { scene, began, phases } = self;
         let line = |name: String, points: Vec<(f64, f64)>| Line {
             name,
-            points: points.into_iter().map(|(at, value)| (at - began, value)).collect(),
+            points: with_gaps(points.into_iter().map(|(at, value)| (at - began, value))),
         };
+        let marked: Vec<_> = phases.iter().map(|phase| phase.broken.clone()).collect();
         let chart = |title: String, unit: String, lines| Chart {
             title,
             x: ("seconds".to_owned(), Scale::Linear),
             y: (unit, Scale::Linear),
             lines,
         };
-        let alerts = scene.prometheus.range(r#"max by (alertname) (ALERTS{alertstate="firing"})"#, began).await;
+        let alerts = scene.prometheus.range(FIRING, began).await;
         let alerts = alerts.into_iter().map(|(labels, points)| line(labels["alertname"].clone(), points));
         // Each line has a level of its own, so that none covers another.
-        let levels = phases.into_iter().chain(alerts).zip(1..).map(|(line, level)| Line {
+        let phases = phases.into_iter().map(|Phase { name, broken, .. }| Line {
+            name: name.to_owned(),
+            points: vec![(broken.start, 1.0), (broken.end, 1.0)],
+        });
+        let levels = phases.chain(alerts).zip(1..).map(|(line, level)| Line {
             points: line.points.into_iter().map(|(at, value)| (at, value * f64::from(level))).collect(),
             ..line
         });
@@ -102,12 +138,24 @@ impl Incident {
                 }
             }
             // A legend has room for so many names; lines that are zero all the time go first.
-            lines.sort_by_key(|line| line.points.iter().all(|(_, value)| *value == 0.0));
+            lines.sort_by_key(|line| line.points.iter().all(|(_, value)| value.is_nan() || *value == 0.0));
             lines.truncate(15);
             charts.push(chart(panel.title, unit_of(&panel.unit), lines));
         }
-        plot::draw(file, &charts);
+        plot::draw_marked(file, &charts, &marked);
     }
+}
+
+/// The points of a line, one a second, with a gap where seconds are missing: there was nothing to see.
+fn with_gaps(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+    let mut all: Vec<(f64, f64)> = Vec::new();
+    for (at, value) in points {
+        if let Some(&(before, _)) = all.last().filter(|(before, _)| at - before > 1.5) {
+            all.push((before + 1.0, f64::NAN));
+        }
+        all.push((at, value));
+    }
+    all
 }
 
 /// Grafana's name of a unit, in words.
@@ -135,7 +183,7 @@ async fn incident_the_right_alerts_fire_and_no_other() {
     }
     let rules = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/alerts.yaml")).unwrap();
     let scene = Scene::start(here, &REAL, &divided_by_ten(&rules)).await;
-    let load = Load::start(&redis, scene.here.key("queue"), &["good", "good", "broken", "good", "broken", "slow"]);
+    let load = Load::start(&redis, scene.here.key("queue"), &ACCOUNTS);
     let mut incident = Incident { scene, began: unix_now(), phases: Vec::new() };
     // All is well for a while.
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -145,13 +193,13 @@ async fn incident_the_right_alerts_fire_and_no_other() {
     receiver.plan("/broken", [Answer::CloseBeforeHeaders]);
     incident.until_firing(&["LynkhookNetworkErrors"], &[]).await;
     receiver.plan("/broken", [Answer::Status(200)]);
-    incident.phase("endpoint down", "LynkhookNetworkErrors", from, incident.seconds()).await;
+    incident.phase("endpoint down", "LynkhookNetworkErrors", from).await;
 
     let from = incident.seconds();
     let (killed, _) = incident.scene.kill_the_fuller(3.0).await;
     incident.until_firing(&["LynkhookLeasesLost"], &[]).await;
     incident.scene.replace(killed).await;
-    incident.phase("worker killed", "LynkhookLeasesLost", from, incident.seconds()).await;
+    incident.phase("worker killed", "LynkhookLeasesLost", from).await;
 
     // Longer than a lease, so that leases end although their workers live.
     let from = incident.seconds();
@@ -160,10 +208,11 @@ async fn incident_the_right_alerts_fire_and_no_other() {
     tokio::time::sleep(Duration::from_secs(25)).await;
     redis.restart();
     incident.scene.here.redis = redis.connection().await;
-    incident.phase("Redis away", "LynkhookRedisAway", from, incident.seconds()).await;
+    incident.phase("Redis away", "LynkhookRedisAway", from).await;
 
     let accepted = load.stop().await;
     incident.scene.here.drained_within(MINUTE).await;
+    incident.no_other_alert_has_fired().await;
     let arrived = receiver.requests("/good").len() + receiver.requests("/slow").len();
     let (good, slow) = (accepted["good"], accepted["slow"]);
     assert!(arrived >= good + slow, "{arrived} requests for {good} and {slow} events that Redis accepted");
