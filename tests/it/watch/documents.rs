@@ -27,6 +27,8 @@ async fn the_table_lists_the_metrics_of_worker_and_server_with_their_types_and_n
     let program = here.program.clone().env("LYNKHOOK_SERVER__BIND", &api).env("LYNKHOOK_SERVER__HEALTH_BIND", &second);
     let server = program.start(["server"]);
     server.wait_for_line("the API is served").await;
+    // Only the first test of this process installs it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // An answer is counted after it was made.
     for _ in 0..2 {
         let answer = reqwest::get(format!("http://{second}/metrics")).await.unwrap();

@@ -47,7 +47,7 @@ struct Incident {
     phases: Vec<Phase>,
 }
 
-/// What is broken, and the alert that says so.
+/// Something is broken, and an alert says so.
 struct Phase {
     name: &'static str,
     alert: &'static str,
