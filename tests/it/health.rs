@@ -106,7 +106,7 @@ async fn a_loop_that_is_wedged_fails_the_probes_by_its_name_and_no_other_does() 
         "as old as the others, and none of its loops is wedged"
     );
     assert_eq!(sound.failing("/readyz").await, (200, Vec::new()));
-    assert_eq!((sound.get("/").await.0, sound.get("/metrics").await.0), (404, 404));
+    assert_eq!((sound.get("/").await.0, sound.get("/metrics/").await.0), (404, 404));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -118,7 +118,7 @@ async fn a_second_signal_ends_a_server_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_port_of_probes_has_probes_alone_and_says_whether_redis_answers() {
+async fn the_port_of_probes_has_probes_and_metrics_alone_and_says_whether_redis_answers() {
     let receiver = Receiver::start().await;
     let mut redis = RedisServer::start(AppendFsync::No);
     let (api, port) = probed(Installation::on(&redis, &receiver).await, "1s").await;
@@ -127,7 +127,7 @@ async fn the_port_of_probes_has_probes_alone_and_says_whether_redis_answers() {
         let there = api.send(api.bare(Method::GET, path)).await;
         assert_eq!((here.status, &here.json), (200, &there.json), "{path}");
     }
-    for path in ["/", "/v1/key", "/openapi.json", "/docs", "/metrics", "/problems/invalid", "/healthz/"] {
+    for path in ["/", "/v1/key", "/openapi.json", "/docs", "/problems/invalid", "/healthz/"] {
         probe(&api, port, path).await.problem(404, "");
     }
     redis.kill9();
