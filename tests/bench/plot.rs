@@ -106,7 +106,7 @@ fn draw_on<X, Y>(
     context.draw_series(parts).expect("it can be drawn");
     let mut mesh = context.configure_mesh();
     mesh.x_desc(&chart.x.0).y_desc(&chart.y.0).label_style(("sans-serif", 14)).axis_desc_style(("sans-serif", 15));
-    mesh.x_label_formatter(&short).y_label_formatter(&short).light_line_style(WHITE);
+    mesh.x_label_formatter(&short).y_label_formatter(&short).light_line_style(TRANSPARENT);
     mesh.draw().expect("it can be drawn");
     for (line, colour) in chart.lines.iter().zip(COLOURS.iter().cycle()) {
         let style = ShapeStyle::from(colour).stroke_width(2);
