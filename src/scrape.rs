@@ -59,7 +59,7 @@ async fn ask(store: Store, metrics: OfRedis, mut last: OwnedMutexGuard<Last>) {
     let began = Instant::now();
     last.asked = Some(began);
     let (look, fault) = match timeout_at(began + ANSWER_WITHIN, store.memory()).await {
-        Err(_) => (None, Some(format!("no answer within {ANSWER_WITHIN:?}"))),
+        Err(_) => (None, Some(too_late())),
         Ok(Err(error)) if !is_answer(&error) => (None, Some(error.to_string())),
         Ok(answer) => {
             let mut look = Look { memory: fullest(answer.as_ref().map_or(&[], Vec::as_slice)), ..Look::default() };
@@ -73,6 +73,10 @@ async fn ask(store: Store, metrics: OfRedis, mut last: OwnedMutexGuard<Last>) {
         tracing::warn!(error, "scrapes lack figures of Redis");
     }
     last.fault = fault;
+}
+
+fn too_late() -> String {
+    format!("no answer within {ANSWER_WITHIN:?}")
 }
 
 /// Whether Redis answered all the same: a right that is missing, or a key of a wrong type, is no outage.
@@ -96,19 +100,15 @@ async fn look_at_partitions(store: &Store, look: &mut Look, ends: Instant) -> Op
         {
             let store = store.clone();
             asking.spawn(async move {
-                let figures = timeout_at(ends, store.figures(partition, false)).await;
-                (partition, figures.map(|asked| asked.map_err(|error| error.to_string())))
+                match timeout_at(ends, store.figures(partition, false)).await {
+                    Ok(Ok((figures, ..))) => (partition, Ok(of_partition(figures))),
+                    Ok(Err(error)) => (partition, Err(error.to_string())),
+                    Err(_) => (partition, Err(too_late())),
+                }
             });
         }
         let Some(Ok((partition, figures))) = asking.join_next().await else { return fault };
-        let figures = figures.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_WITHIN:?}")));
-        match figures {
-            Ok((figures, ..)) => look.partitions.insert(partition, Some(of_partition(figures))),
-            Err(error) => {
-                fault = Some(error);
-                look.partitions.insert(partition, None)
-            }
-        };
+        look.partitions.insert(partition, figures.map_err(|error| fault = Some(error)).ok());
     }
 }
 

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::Extent,
-    figures::{Judged, median},
+    figures::{Judged, median, median_ratio},
     report::Report,
     rounds::{self, Round},
     turn::Contender,
@@ -59,7 +59,7 @@ pub async fn run(extent: Extent) -> Report {
             ["recording alone".to_owned(), format!("{:.3}", recording * 1e3)],
         ],
     );
-    let part = median(measured.iter().map(|it| it.recording / it.worker));
+    let part = median_ratio(&measured, |it| it.recording, |it| it.worker);
     report.judge(Judged::at_most("recording, to the worker's CPU".to_owned(), part, MOST));
     report
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{health::Probed, support::*};
 
 /// The metrics of one answer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
@@ -74,12 +74,5 @@ fn sorted(series: &str) -> String {
 
 /// Asks a worker until what it tells is as expected.
 pub(crate) async fn until(worker: &Probed, what: &str, is_so: impl Fn(&Metrics) -> bool) -> Metrics {
-    let mut last = None;
-    eventually(SOON * 2, what, async || {
-        let metrics = Metrics::of(worker).await;
-        let found = is_so(&metrics).then(|| metrics.clone());
-        last = Some(metrics);
-        found
-    })
-    .await
+    eventually(SOON * 2, what, async || Some(Metrics::of(worker).await).filter(&is_so)).await
 }
