@@ -128,9 +128,12 @@ impl Settings {
 /// `[redis]`
 #[derive(Debug, Clone)]
 pub struct Redis {
-    /// `redis://`, `rediss://` or `redis+unix:///path`; may hold a password.
-    pub url: SecretString,
-    /// The certificates for `rediss://`.
+    /// A URL for each server that `redis.url` names: `redis://`, `rediss://` or `redis+unix:///path`; it may hold a
+    /// password. There are several only for a cluster.
+    pub servers: Vec<SecretString>,
+    /// Whether they are nodes of a cluster.
+    pub is_cluster: bool,
+    /// The certificates for TLS.
     pub tls: RedisTls,
     /// The prefix of every key.
     pub prefix: String,

@@ -4,9 +4,11 @@
 //!
 //! No refusal may quote a part that could hold a password. In a malformed URL, that is every part but the scheme.
 
+use secrecy::SecretString;
 use url::Url;
 
 const EXAMPLE: &str = "such as \"redis://127.0.0.1:6379/\"";
+const CLUSTER_EXAMPLE: &str = "such as \"redis+cluster://10.0.0.1:6379,10.0.0.2:6379\"";
 /// Redis keeps the number of databases as an `int`.
 const DATABASE_MAX: u32 = i32::MAX as u32;
 
@@ -24,13 +26,49 @@ impl From<&str> for Refusal {
     }
 }
 
-/// Whether a checked URL uses TLS. A scheme may be written in capitals.
-pub(super) fn is_of_tls(text: &str) -> bool {
-    Url::parse(text).is_ok_and(|url| url.scheme() == "rediss")
+/// The servers that a URL names.
+pub(super) struct Servers {
+    /// A URL for each server. There are several only for a cluster.
+    pub(super) urls: Vec<SecretString>,
+    /// Whether they are nodes of a cluster, which may have others.
+    pub(super) are_of_a_cluster: bool,
+    /// Whether they use TLS.
+    pub(super) speak_tls: bool,
 }
 
-/// Checks a URL.
-pub(super) fn check(text: &str) -> Result<(), Refusal> {
+/// Checks a URL and reads it. A scheme may be written in capitals.
+pub(super) fn servers(text: &str) -> Result<Servers, Refusal> {
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let scheme = scheme.to_ascii_lowercase();
+    let Some(scheme) = scheme.strip_suffix("+cluster") else {
+        check(text)?;
+        let urls = vec![SecretString::from(text)];
+        return Ok(Servers { urls, are_of_a_cluster: false, speak_tls: scheme == "rediss" });
+    };
+    let urls = of_each(scheme, rest)?.into_iter().map(|url| check(&url).map(|()| SecretString::from(url)));
+    Ok(Servers { urls: urls.collect::<Result<_, _>>()?, are_of_a_cluster: true, speak_tls: scheme == "rediss" })
+}
+
+/// The URLs of nodes of a cluster, which are written as one: `[user:password@]host[:port],host[:port]…`.
+fn of_each(scheme: &str, rest: &str) -> Result<Vec<String>, Refusal> {
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, hosts) = authority.rfind('@').map_or(("", authority), |at| authority.split_at(at + 1));
+    if hosts.split(',').any(str::is_empty) {
+        return Err(format!("hosts with one comma between them, {CLUSTER_EXAMPLE}").as_str().into());
+    }
+    if let Some(database) = tail.strip_prefix('/')
+        && !["", "0"].contains(&database)
+        && !database.contains(['?', '#'])
+    {
+        return Err(
+            "nothing after the hosts, because a cluster has only database 0; in a password, write / as %2F".into()
+        );
+    }
+    Ok(hosts.split(',').map(|host| format!("{scheme}://{user}{host}{tail}")).collect())
+}
+
+/// Checks the URL of one server.
+fn check(text: &str) -> Result<(), Refusal> {
     // The parser would drop these characters, even from a password.
     if text.chars().any(char::is_control) {
         return Err(
@@ -43,13 +81,17 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
     match url.scheme() {
         "redis" | "rediss" | "redis+unix" => {}
         "redis+sentinel" => return Err(Refusal::NotYet("redis+sentinel")),
-        "redis+cluster" => return Err(Refusal::NotYet("redis+cluster")),
         "unix" | "valkey+unix" => {
             return Err(
                 "a socket written as redis+unix:// and its full path, such as \"redis+unix:///run/redis.sock\"".into(),
             );
         }
         "valkey" => return Err("redis:// in place of valkey://".into()),
+        "redis-cluster" | "rediss-cluster" | "valkey+cluster" | "cluster" => {
+            return Err(format!("redis+cluster:// or rediss+cluster:// for a cluster, {CLUSTER_EXAMPLE}")
+                .as_str()
+                .into());
+        }
         "valkeys" | "redis+ssl" | "redis+tls" => return Err("rediss:// for TLS".into()),
         _ => return Err(format!("a redis://, rediss:// or redis+unix:// URL, {EXAMPLE}").as_str().into()),
     }
@@ -81,6 +123,9 @@ fn check_host(url: &Url) -> Result<(), Refusal> {
             return Err(format!("the address of one Redis, {EXAMPLE}: servers listen on 0.0.0.0 and ::")
                 .as_str()
                 .into());
+        }
+        Some(host) if host.contains(',') => {
+            return Err(format!("one host, or redis+cluster:// for a cluster, {CLUSTER_EXAMPLE}").as_str().into());
         }
         Some(_) => {}
     }
@@ -157,6 +202,8 @@ fn of_query(query: &str, on_a_socket: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     #[test]
@@ -178,10 +225,24 @@ mod tests {
     }
 
     #[test]
+    fn the_url_of_a_cluster_names_several_servers_with_one_user() {
+        for (url, all) in [
+            ("redis+cluster://a", vec!["redis://a"]),
+            ("redis+cluster://u:p%40@a:1,b/", vec!["redis://u:p%40@a:1/", "redis://u:p%40@b/"]),
+            ("REDISS+Cluster://:p@[::1]:7000,10.0.0.2/0", vec!["rediss://:p@[::1]:7000/0", "rediss://:p@10.0.0.2/0"]),
+        ] {
+            let Ok(found) = servers(url) else { panic!("{url} is refused") };
+            let urls: Vec<&str> = found.urls.iter().map(ExposeSecret::expose_secret).collect();
+            assert_eq!((urls, found.are_of_a_cluster), (all.clone(), true), "{url}");
+            assert_eq!(found.speak_tls, all[0].starts_with("rediss"), "{url}");
+        }
+    }
+
+    #[test]
     fn tls_is_used_if_the_scheme_says_so_in_small_letters_or_capitals() {
         for (url, speaks) in [("rediss://host", true), ("REDISS://host", true), ("Redis://host", false)] {
-            assert!(check(url).is_ok(), "{url}");
-            assert_eq!(is_of_tls(url), speaks, "{url}");
+            let found = servers(url).ok().expect(url);
+            assert_eq!((found.speak_tls, found.are_of_a_cluster), (speaks, false), "{url}");
         }
     }
 
@@ -235,8 +296,18 @@ mod tests {
             ("hunter2:x@host", "a redis://"),
             ("localhost:6379", "a redis://"),
             ("127.0.0.1:6379", "a URL such as"),
+            ("redis://:hunter2@a,b", "redis+cluster://"),
+            ("redis-cluster://:hunter2@a", "redis+cluster://"),
+            ("redis+cluster://:hunter2@a,,b", "one comma"),
+            ("redis+cluster://:hunter2@", "one comma"),
+            ("redis+cluster://:hunter2@a,b/1", "only database 0"),
+            ("redis+cluster://hunter2@a,b", "user:password@"),
+            ("redis+cluster://a:hunter2@a,b:0", "1 to 65535"),
+            ("redis+cluster://a,b?password=hunter2", "user:password@"),
+            ("redis+cluster://a,0.0.0.0", "one Redis"),
+            ("redis+cluster://:hunter2%@a", "%25"),
         ] {
-            let Err(Refusal::Expected(expected)) = check(url) else { panic!("{url:?} is accepted") };
+            let Err(Refusal::Expected(expected)) = servers(url) else { panic!("{url:?} is accepted") };
             assert!(expected.contains(words) && !expected.contains("hunter2"), "{url:?}: {expected}");
         }
     }

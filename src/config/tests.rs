@@ -46,7 +46,7 @@ pub(super) fn from_env(env: &[(&str, &str)]) -> Result<Settings, ConfigError> {
 }
 
 fn url(settings: &Settings) -> &str {
-    settings.redis.url.expose_secret()
+    settings.redis.servers[0].expose_secret()
 }
 
 /// Asserts that the error's text contains all of these words.

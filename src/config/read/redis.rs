@@ -14,7 +14,7 @@ use crate::config::{
     Redis, RedisTls,
     error::ConfigError,
     layers::read_bounded,
-    redis_url::{self, Refusal},
+    redis_url::{self, Refusal, Servers},
 };
 
 /// A file of certificates is at most this long.
@@ -23,9 +23,11 @@ const PEM_FILE_MAX_BYTES: u64 = 1 << 20;
 impl Read<'_> {
     /// `[redis]`
     pub(super) fn redis(&self) -> Result<Redis, ConfigError> {
+        let Servers { urls, are_of_a_cluster, speak_tls } = self.redis_servers()?;
         Ok(Redis {
-            url: self.redis_url()?,
-            tls: self.redis_tls()?,
+            servers: urls,
+            is_cluster: are_of_a_cluster,
+            tls: self.redis_tls(speak_tls)?,
             prefix: self.prefix()?,
             accept_eviction: self.text("redis.accept_eviction")?.to_owned(),
             connect_timeout: self.duration("redis.connect_timeout", &TIME_LIMIT)?,
@@ -33,24 +35,23 @@ impl Read<'_> {
         })
     }
 
-    fn redis_url(&self) -> Result<SecretString, ConfigError> {
+    fn redis_servers(&self) -> Result<Servers, ConfigError> {
         const KEY: &str = "redis.url";
         let text = self.text(KEY)?;
-        redis_url::check(text).map_err(|refusal| match refusal {
+        redis_url::servers(text).map_err(|refusal| match refusal {
             Refusal::Expected(what) => self.refuse(KEY, format!("{what} (it may hold a password and is not shown)")),
             Refusal::NotYet(scheme) => {
                 ConfigError::SchemeNotYet { origin: self.layers.get(KEY).origin.clone(), scheme }
             }
-        })?;
-        Ok(SecretString::from(text))
+        })
     }
 
-    fn redis_tls(&self) -> Result<RedisTls, ConfigError> {
+    fn redis_tls(&self, is_used: bool) -> Result<RedisTls, ConfigError> {
         const KEYS: [&str; 3] = ["redis.ca", "redis.client_cert", "redis.client_key"];
         let [ca, certificate, key] = KEYS.map(|key| self.pem(key));
         let (ca, certificate, key) = (ca?, certificate?, key?);
         for (key, file) in KEYS.into_iter().zip([&ca, &certificate, &key]) {
-            if file.is_some() && !redis_url::is_of_tls(self.text("redis.url")?) {
+            if file.is_some() && !is_used {
                 return Err(
                     self.refuse(key, "\"\", or a redis.url that begins with rediss://, because only that uses TLS")
                 );
@@ -118,10 +119,8 @@ mod tests {
     use crate::config::tests::{assert_says, from_env};
 
     #[test]
-    fn sentinel_and_cluster_are_refused_as_not_supported_yet() {
-        for scheme in ["redis+sentinel", "redis+cluster"] {
-            let result = from_env(&[("REDIS_URL", &format!("{scheme}://:hunter2@a,b/main"))]);
-            assert_says(result, &["(REDIS_URL)", &format!("does not support {scheme}:// yet"), "redis://"]);
-        }
+    fn sentinel_is_refused_as_not_supported_yet() {
+        let result = from_env(&[("REDIS_URL", "redis+sentinel://:hunter2@a,b/main")]);
+        assert_says(result, &["(REDIS_URL)", "does not support redis+sentinel:// yet", "redis://"]);
     }
 }

@@ -72,7 +72,7 @@ impl Node {
     pub(in crate::store) fn new(settings: &config::Redis) -> Result<Self, StoreError> {
         let unfit = |e: redis::RedisError| StoreError::Unfit(format!("redis.url cannot be used: {}", e.category()));
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(DEAD_PEER);
-        let info = settings.url.expose_secret().into_connection_info().map_err(unfit)?.set_tcp_settings(tcp);
+        let info = settings.servers[0].expose_secret().into_connection_info().map_err(unfit)?.set_tcp_settings(tcp);
         let resp3 = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let silent = RedisConnectionInfo::default();
         let speaks_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
