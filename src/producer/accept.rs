@@ -106,11 +106,10 @@ impl Producer {
         match (events, key) {
             ([], None) => Ok(Accepted { ids: Vec::new(), repeated: false }),
             ([event], None) => {
-                let answers = self.store.enqueue(&[(account, event)]).await;
-                let entry = answers.map(|mut answers| answers.pop().expect("one answer for one event"));
-                Ok(self.under_entries(account, events, &[settled(entry)?]))
+                let entry = self.store.enqueue(&[(account, event)]).await.pop().expect("one answer for one event");
+                Ok(self.under_entries(account, events, &[entry?]))
             }
-            (_, None) => match settled(self.store.accept(account, events, None).await)? {
+            (_, None) => match self.store.accept(account, events, None).await? {
                 Acceptance::Accepted(entries) => Ok(self.under_entries(account, events, &entries)),
                 Acceptance::Stayed => Err(stayed()),
                 Acceptance::Repeated | Acceptance::Differs => unreachable!("without a key, nothing is compared"),
@@ -155,10 +154,10 @@ impl Producer {
         let answer = match send().await {
             // A refusal of the second does not say what became of the first.
             Err(Unanswered::Unknown(reason)) => match send().await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(_)) | Err(_) => return Err(AcceptError::Unknown(reason)),
+                Ok(answer) => answer,
+                Err(_) => return Err(AcceptError::Unknown(reason)),
             },
-            first => settled(first)?,
+            first => first?,
         };
         match answer {
             Acceptance::Differs => return Err(AcceptError::KeyReused),
@@ -182,11 +181,11 @@ fn stayed() -> AcceptError {
     AcceptError::Unknown(StoreError::Unfit(missing.to_owned()))
 }
 
-/// The answer, or the error that says whether anything may have been enqueued.
-fn settled<T>(answer: Result<Result<T, StoreError>, Unanswered>) -> Result<T, AcceptError> {
-    match answer {
-        Ok(answer) => answer.map_err(AcceptError::NotAccepted),
-        Err(Unanswered::NotSent(reason)) => Err(AcceptError::NotAccepted(reason)),
-        Err(Unanswered::Unknown(reason)) => Err(AcceptError::Unknown(reason)),
+impl From<Unanswered> for AcceptError {
+    fn from(why: Unanswered) -> Self {
+        match why {
+            Unanswered::NotDone(reason) => Self::NotAccepted(reason),
+            Unanswered::Unknown(reason) => Self::Unknown(reason),
+        }
     }
 }

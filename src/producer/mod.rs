@@ -209,19 +209,14 @@ impl Producer {
         let faults: Vec<Option<EnvelopeFault>> = events.iter().map(|(_, event)| self.judge(event).err()).collect();
         let valid: Vec<_> =
             events.into_iter().zip(&faults).filter(|(_, fault)| fault.is_none()).map(|(event, _)| event).collect();
-        let sent = if valid.is_empty() { Ok(Vec::new()) } else { self.store.enqueue(&valid).await };
-        let sent: Vec<Answer> = match sent {
-            Ok(answers) => answers
-                .into_iter()
-                .map(|answer| answer.map(|stream_id| Enqueued { stream_id }).map_err(EnqueueError::NotAccepted))
-                .collect(),
-            Err(Unanswered::NotSent(reason)) => vec![Err(EnqueueError::NotAccepted(reason)); valid.len()],
-            Err(Unanswered::Unknown(reason)) => vec![Err(EnqueueError::Unknown(reason)); valid.len()],
-        };
-        let mut sent = sent.into_iter();
+        let mut sent = self.store.enqueue(&valid).await.into_iter();
         let answer = |fault: Option<EnvelopeFault>| match fault {
             Some(fault) => Err(EnqueueError::Refused(fault)),
-            None => sent.next().expect("one answer for each command"),
+            None => match sent.next().expect("one answer for each event") {
+                Ok(stream_id) => Ok(Enqueued { stream_id }),
+                Err(Unanswered::NotDone(reason)) => Err(EnqueueError::NotAccepted(reason)),
+                Err(Unanswered::Unknown(reason)) => Err(EnqueueError::Unknown(reason)),
+            },
         };
         faults.into_iter().map(answer).collect()
     }

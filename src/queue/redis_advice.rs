@@ -33,12 +33,14 @@ pub fn of(error: &StoreError) -> Option<&'static str> {
         }
         "WRONGTYPE" => FOREIGN,
         "READONLY" | "MASTERDOWN" => PRIMARY,
-        "MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN" => {
-            "name a single Redis in redis.url: clusters are not supported yet"
+        "CROSSSLOT" => "this Redis is a node of a cluster: write redis+cluster:// in redis.url",
+        "CLUSTERDOWN" => {
+            "wait until another master has taken the slots over, or mend the cluster (redis-cli --cluster check); with \
+             cluster-require-full-coverage no, the other masters go on meanwhile"
         }
         "NOREPLICAS" => "wait until the replicas of Redis are back, or lower min-replicas-to-write in Redis",
         "LOADING" => "wait until Redis has loaded its data, then try again",
-        "TRYAGAIN" | "BUSY" => "wait, then try again",
+        "MOVED" | "ASK" | "TRYAGAIN" | "BUSY" => "wait, then try again",
         _ if matches!(error, StoreError::Forbidden(_)) => of_right(&detail),
         _ if matches!(error, StoreError::Denied(_)) => {
             "end redis.url (LYNKHOOK_REDIS__URL) with the number of a database that this Redis has"
@@ -69,7 +71,7 @@ fn of_silence(error: &StoreError) -> Option<&'static str> {
         StoreError::Unreachable(_) if error.is_unreadable() => {
             Some("the server is not Redis, or expects TLS: correct redis.url (LYNKHOOK_REDIS__URL)")
         }
-        StoreError::Unreachable(cause) if cause.is_connection_dropped() && !cause.is_connection_refusal() => Some(
+        StoreError::Unreachable(_) if error.is_of_a_closed_connection() => Some(
             "Redis, or a proxy in front of it, closed the connection: check its log, maxclients, and whether it \
              requires TLS",
         ),

@@ -9,7 +9,7 @@ use crate::{
         new_event::NewEvent,
         traceparent::Traceparent,
     },
-    store::{Store, StoreError, Unanswered},
+    store::{Store, Unanswered},
 };
 
 /// The answer to events that were given to [`Store::accept`].
@@ -26,21 +26,17 @@ pub enum Acceptance {
 }
 
 impl Store {
-    /// Adds events to the queues of their accounts in one round trip. Returns, in their order, each event's entry id or
-    /// the error with which Redis refused it. A Redis at `maxmemory` may accept some and refuse others.
+    /// Adds events to the queues of their accounts, in one round trip to each node. Returns, in their order, each event's
+    /// entry id, or the error, which says whether it may have been accepted nevertheless. A Redis at `maxmemory` may accept
+    /// some and refuse others, and so may several nodes of which one is away.
     ///
     /// Do not repeat it blindly: each success adds an entry.
-    ///
-    /// # Errors
-    /// [`Unanswered`] if no answer came. It says whether the events may have been accepted nevertheless.
-    pub async fn enqueue(
-        &self,
-        events: &[(&AccountId, &NewEvent)],
-    ) -> Result<Vec<Result<String, StoreError>>, Unanswered> {
+    pub async fn enqueue(&self, events: &[(&AccountId, &NewEvent)]) -> Vec<Result<String, Unanswered>> {
         let keys = &self.0.keys;
-        let mut pipeline = redis::Pipeline::with_capacity(events.len());
-        for (account, event) in events {
-            let add = pipeline.cmd("XADD").arg(keys.queue(keys.partition(account))).arg("*");
+        let add = |(account, event): &(&AccountId, &NewEvent)| {
+            let partition = keys.partition(account);
+            let mut add = redis::cmd("XADD");
+            add.arg(keys.queue(partition)).arg("*");
             add.arg("account").arg(account.as_str()).arg("envelope").arg(&event.envelope[..]);
             if let Some(id) = &event.id {
                 add.arg("id").arg(id.as_str());
@@ -48,25 +44,25 @@ impl Store {
             if let Some(traceparent) = &event.traceparent {
                 add.arg("traceparent").arg(traceparent.as_str());
             }
-        }
-        self.only().run_each(&mut pipeline).await
+            (self.at(partition), add)
+        };
+        self.run_each(events.iter().map(add).collect()).await
     }
 
     /// Adds the events of one account to its queue in one step: all or none. With a key, the step first looks whether
     /// the key came within the last 24 hours (48 at most), and notes it. If the keys of 24 hours take more than
     /// `idempotency.max_bytes`, the oldest are forgotten earlier, and counted.
     ///
-    /// With a key it may be repeated; without one, each success adds entries. The inner error is Redis's refusal: nothing
-    /// was changed.
+    /// With a key it may be repeated; without one, each success adds entries.
     ///
     /// # Errors
-    /// [`Unanswered`] if no answer came. It says whether the events may have been accepted nevertheless.
+    /// [`Unanswered`] says whether the events may have been accepted nevertheless.
     pub async fn accept(
         &self,
         account: &AccountId,
         events: &[NewEvent],
         key: Option<(&IdempotencyKey, &Fingerprint)>,
-    ) -> Result<Result<Acceptance, StoreError>, Unanswered> {
+    ) -> Result<Acceptance, Unanswered> {
         let keys = &self.0.keys;
         let partition = keys.partition(account);
         let mut script = self.0.scripts.accept.key(keys.queue(partition));
@@ -80,12 +76,12 @@ impl Store {
             script.arg(&event.envelope[..]).arg(event.id.as_ref().map_or("", EventId::as_str));
             script.arg(event.traceparent.as_ref().map_or("", Traceparent::as_str));
         }
-        let answer: Result<Vec<String>, StoreError> = self.at(partition).run_script_once(&script).await?;
-        Ok(answer.map(|mut answer| match answer.remove(0).as_str() {
+        let mut answer: Vec<String> = self.at(partition).run_script_once(&script).await?;
+        Ok(match answer.remove(0).as_str() {
             "REPEATED" => Acceptance::Repeated,
             "DIFFERS" => Acceptance::Differs,
             "STAYED" => Acceptance::Stayed,
             _ => Acceptance::Accepted(answer),
-        }))
+        })
     }
 }

@@ -17,6 +17,10 @@ const NO_SUCH_DATABASE: &str = "DB index is out of range";
 const LACKS_A_PERMISSION: [&str; 2] = ["user executing the script", "ACL failure in script"];
 /// The text for a TLS connection that was not established in time.
 pub(super) const NO_TLS_IN_TIME: &str = "timed out while connecting with TLS";
+/// The codes of a node of a cluster that cannot serve a slot now.
+const OF_A_SLOT: [&str; 4] = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"];
+/// The codes of a server that may have become a replica, or whose master may have been replaced.
+const OF_ANOTHER_ROLE: [&str; 4] = ["READONLY", "NOREPLICAS", "MASTERDOWN", "LOADING"];
 /// The longest part of Redis's text that is shown, in characters.
 const SENTENCE_MAX: usize = 300;
 
@@ -24,8 +28,8 @@ const SENTENCE_MAX: usize = 300;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// No answer came, or the server is not ready. Repeat the call: every step is safe to repeat.
-    #[error("{}", unreachable(.0))]
-    Unreachable(redis::RedisError),
+    #[error(transparent)]
+    Unreachable(Silence),
     /// The queue's consumer group is gone (the stream was deleted, or the group destroyed): create it and go on.
     #[error("the queue's consumer group is gone")]
     NoGroup,
@@ -57,13 +61,53 @@ pub enum StoreError {
     Refused(redis::RedisError),
 }
 
-/// The reason why commands that are not safe to repeat have no answer.
+/// A server that does not answer, or that cannot serve at the moment.
+#[derive(Debug, Clone, thiserror::Error)]
+pub struct Silence {
+    /// Its address, if there are several servers.
+    pub(super) at: Option<Arc<str>>,
+    #[source]
+    pub(super) cause: redis::RedisError,
+}
+
+impl std::fmt::Display for Silence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let at = self.at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
+        // An answer shows that Redis was reached.
+        let does = if said(&self.cause).is_some() { "refused" } else { "is unreachable" };
+        write!(f, "Redis{at} {does}: {}", sentence(&self.cause))
+    }
+}
+
+/// The error of a server that is no longer a master.
+pub(super) fn no_longer_master() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "it is no longer the master, and another one is")
+}
+
+impl Silence {
+    fn of(cause: redis::RedisError) -> StoreError {
+        StoreError::Unreachable(Self { at: None, cause })
+    }
+}
+
+/// The answer of a node of a cluster that another one has a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Redirect {
+    pub(super) slot: u16,
+    /// `None`: that of the node that answered.
+    pub(super) host: Option<String>,
+    pub(super) port: u16,
+    /// Whether it has the whole slot, and not only the keys that have moved already.
+    pub(super) is_for_good: bool,
+}
+
+/// The reason why a command that is not safe to repeat was not done.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Unanswered {
-    /// They were not sent: nothing happened.
-    #[error("nothing was sent")]
-    NotSent(#[source] StoreError),
-    /// They were sent, and the connection was lost or gave no answer: each may have happened or not.
+    /// It was not sent, or Redis refused it: nothing happened.
+    #[error("nothing was done")]
+    NotDone(#[source] StoreError),
+    /// It was sent, and the connection was lost or gave no answer: it may have happened or not.
     #[error("no answer came")]
     Unknown(#[source] StoreError),
 }
@@ -72,7 +116,7 @@ impl Unanswered {
     /// The cause, for a caller that may repeat the commands.
     pub fn into_cause(self) -> StoreError {
         match self {
-            Self::NotSent(cause) | Self::Unknown(cause) => cause,
+            Self::NotDone(cause) | Self::Unknown(cause) => cause,
         }
     }
 }
@@ -96,12 +140,6 @@ fn sentence(error: &redis::RedisError) -> String {
     format!("{code} {first}").trim_end().trim_end_matches('.').chars().take(SENTENCE_MAX).collect()
 }
 
-fn unreachable(error: &redis::RedisError) -> String {
-    // An answer shows that Redis was reached.
-    let is = if said(error).is_some() { "Redis refused" } else { "Redis is unreachable" };
-    format!("{is}: {}", sentence(error))
-}
-
 impl StoreError {
     /// The kind of failure.
     pub fn failure(&self) -> Failure {
@@ -119,24 +157,25 @@ impl StoreError {
     /// The code and the text of Redis's answer; `None` if it did not answer.
     pub(crate) fn answer(&self) -> Option<(String, String)> {
         match self {
-            Self::Unreachable(error) | Self::Forbidden(error) | Self::Denied(error) | Self::Refused(error) => {
-                said(error)
-            }
+            Self::Unreachable(Silence { cause: error, .. })
+            | Self::Forbidden(error)
+            | Self::Denied(error)
+            | Self::Refused(error) => said(error),
             _ => None,
         }
     }
 
     /// The TLS error, if that is why there is no connection.
     pub(crate) fn tls_fault(&self) -> Option<rustls::Error> {
-        let Self::Unreachable(error) = self else { return None };
+        let Self::Unreachable(Silence { cause, .. }) = self else { return None };
         // The client library keeps an I/O error behind a pointer that is an error itself.
-        let source = std::error::Error::source(error)?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
+        let source = std::error::Error::source(cause)?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
         source.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>().cloned()
     }
 
     /// Whether the TLS handshake did not end in time. The address or the scheme may be wrong.
     pub(crate) fn is_of_late_tls(&self) -> bool {
-        matches!(self, Self::Unreachable(error) if error.to_string().contains(NO_TLS_IN_TIME))
+        matches!(self, Self::Unreachable(silence) if silence.cause.to_string().contains(NO_TLS_IN_TIME))
     }
 
     /// Whether Redis has its most clients (`maxclients`).
@@ -156,7 +195,46 @@ impl StoreError {
 
     /// Whether an answer came in an unexpected form.
     pub fn is_unreadable(&self) -> bool {
-        matches!(self, Self::Unreachable(error) if error.kind() == ErrorKind::Parse)
+        matches!(self, Self::Unreachable(silence) if silence.cause.kind() == ErrorKind::Parse)
+    }
+
+    /// Whether a connection was closed, and not refused at its opening.
+    pub(crate) fn is_of_a_closed_connection(&self) -> bool {
+        matches!(self, Self::Unreachable(Silence { cause, .. })
+            if cause.is_connection_dropped() && !cause.is_connection_refusal())
+    }
+
+    /// Whether a node of a cluster answered that it cannot serve a slot now: another one has it, the slot moves, or too
+    /// few masters are there. Nothing was done.
+    pub(super) fn is_of_a_slot(&self) -> bool {
+        self.answer().is_some_and(|(code, _)| OF_A_SLOT.contains(&code.as_str()))
+    }
+
+    /// Whether the masters should be looked up anew.
+    pub(super) fn tells_of_a_change(&self) -> bool {
+        matches!(self, Self::NoGroup)
+            || self.is_of_a_slot()
+            || self.answer().is_some_and(|(code, _)| OF_ANOTHER_ROLE.contains(&code.as_str()))
+    }
+
+    /// The server that has a slot, as a node of a cluster names it.
+    pub(super) fn redirect(&self) -> Option<Redirect> {
+        let (code, detail) = self.answer()?;
+        let mut words = detail.split_ascii_whitespace();
+        let (slot, (host, port)) = (words.next()?.parse().ok()?, words.next()?.rsplit_once(':')?);
+        // A node that does not know a host's name or address leaves it out.
+        let host = Some(host.to_owned()).filter(|host| !["", "?"].contains(&host.as_str()));
+        let is_for_good = match code.as_str() {
+            "MOVED" => true,
+            "ASK" => false,
+            _ => return None,
+        };
+        Some(Redirect { slot, host, port: port.parse().ok()?, is_for_good })
+    }
+
+    /// The server is no longer the master of the keys.
+    pub(super) fn deposed() -> Self {
+        redis::RedisError::from(no_longer_master()).into()
     }
 
     /// Whether the same call may succeed later without anyone's help.
@@ -173,8 +251,9 @@ impl From<redis::RedisError> for StoreError {
             "NOGROUP" | "UNBLOCKED" => return Self::NoGroup,
             "OOM" => return Self::Full,
             // At the moment, it cannot persist, has too few replicas, or runs a long script.
-            "MISCONF" | "NOREPLICAS" | "BUSY" => return Self::Unreachable(error),
-            "ERR" if detail.contains(TOO_MANY_CLIENTS) => return Self::Unreachable(error),
+            "MISCONF" | "NOREPLICAS" | "BUSY" => return Silence::of(error),
+            code if OF_A_SLOT.contains(&code) => return Silence::of(error),
+            "ERR" if detail.contains(TOO_MANY_CLIENTS) => return Silence::of(error),
             "NOAUTH" | "WRONGPASS" | "DENIED" => return Self::Denied(error),
             "ERR" if detail.contains(NO_PASSWORD_KNOWN) || detail.contains(NO_SUCH_DATABASE) => {
                 return Self::Denied(error);
@@ -187,12 +266,8 @@ impl From<redis::RedisError> for StoreError {
             ErrorKind::Io
             | ErrorKind::Parse
             | ErrorKind::Server(
-                ServerErrorKind::BusyLoading
-                | ServerErrorKind::ReadOnly
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::TryAgain,
-            ) => Self::Unreachable(error),
+                ServerErrorKind::BusyLoading | ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown,
+            ) => Silence::of(error),
             ErrorKind::InvalidClientConfig => Self::Unfit(format!(
                 "the files for TLS to Redis cannot be used ({error}): make sure that redis.client_key is the key of redis.client_cert"
             )),

@@ -26,7 +26,7 @@ use chrono::{DateTime, TimeZone, Utc};
 pub use self::{
     enqueue::Acceptance,
     error::{StoreError, Unanswered},
-    link::{MAX_CLIENTS, MemoryLimit, NO_EVICTION, ServerInfo, script_names},
+    link::{MAX_CLIENTS, Master, MemoryLimit, NO_EVICTION, ServerInfo, script_names},
 };
 #[cfg(feature = "program")]
 pub use self::{
@@ -47,7 +47,7 @@ pub use self::{
 };
 use self::{
     keys::Keys,
-    link::{Node, Scripts},
+    link::{Scripts, Topology},
 };
 use crate::{
     config::{Retention, Settings},
@@ -62,7 +62,7 @@ pub const SCHEMA: u32 = 1;
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    node: Node,
+    topology: Topology,
     keys: Keys,
     scripts: Scripts,
     held: Retention,
@@ -79,17 +79,18 @@ impl Store {
     /// may evict accepted data, or if its data was written with another schema or another number of partitions.
     pub async fn open(settings: &Settings) -> Result<Self, StoreError> {
         let store = Self::unchecked(settings)?;
+        store.look_up_masters().await?;
         store.check_nodes(&settings.redis.accept_eviction).await?;
         store.check_meta().await?;
         Ok(store)
     }
 
-    /// A store on a Redis that may not fit, to look at it.
+    /// A store on a Redis that may not fit, to look at it. The masters of a cluster are not looked up.
     pub fn unchecked(settings: &Settings) -> Result<Self, StoreError> {
-        let node = Node::new(&settings.redis)?;
+        let topology = Topology::new(&settings.redis)?;
         let keys = Keys::new(&settings.redis.prefix, settings.queue.partitions);
         Ok(Self(Arc::new(Inner {
-            node,
+            topology,
             keys,
             scripts: Scripts::new(),
             held: settings.held.clone(),
@@ -97,6 +98,14 @@ impl Store {
             rejected: settings.rejected.clone(),
             idempotency_max_bytes: settings.idempotency.max_bytes,
         })))
+    }
+
+    /// Looks the masters up, and does so at intervals while the store lives. A single Redis needs no look.
+    ///
+    /// # Errors
+    /// That of a node, if no node answers; [`StoreError::Unfit`] if it is no cluster.
+    pub async fn look_up_masters(&self) -> Result<(), StoreError> {
+        self.0.topology.look_up().await
     }
 
     /// The keys of this installation.

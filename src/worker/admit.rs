@@ -139,6 +139,6 @@ pub(super) async fn hold_while_off(
         return Then::Over;
     }
     // The webhook was switched on meanwhile. The pause bounds the rate of questions if Redis is wrong about that.
-    backoff.pause().await;
+    backoff.pause(&worker.store).await;
     Then::Again
 }

@@ -84,7 +84,7 @@ async fn deliver(worker: Arc<Worker>, lease: Lease, entry: Entry, just_read: boo
             Then::Again => {}
             Then::Pause => tokio::select! {
                 () = worker.stop.begins() => return,
-                () = backoff.pause() => {}
+                () = backoff.pause(&worker.store) => {}
             },
         }
     }

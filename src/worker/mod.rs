@@ -49,7 +49,7 @@ use crate::{
     scrape::Scrape,
     secrets::Vault,
     sender::Sender,
-    store::{Store, StoreError},
+    store::{Master, Store, StoreError},
     supervisor,
     telemetry::metrics::OfWorker,
 };
@@ -128,6 +128,11 @@ async fn work(
     });
     let (partitions, concurrency) = (worker.partitions.len(), worker.rules.concurrency);
     tracing::info!(worker = worker.name, partitions, concurrency, "worker started");
+    for Master { address, partitions } in worker.store.masters() {
+        if let Some(master) = address {
+            tracing::info!(master, ?partitions, "partitions at a master of the cluster");
+        }
+    }
 
     let (mut taking, mut serving) = (JoinSet::new(), JoinSet::new());
     roles::spawn(&worker, asked, &mut taking, &mut serving);

@@ -104,8 +104,9 @@ pub(super) async fn hold(
 /// Moves an entry to the rejected ones. An event keeps the id under which it may have been sent.
 pub(super) async fn reject(worker: &Worker, lease: &Lease, reason: &str, event: Option<&EventId>) {
     tracing::warn!(entry = lease.entry().0, reason, "an entry is rejected");
-    let rejected =
-        leased!(lease, |fence| { until_answered!("reject", worker.store.reject(&worker.name, &fence, reason, event)) });
+    let rejected = leased!(lease, |fence| {
+        until_answered!("reject" at worker.store, worker.store.reject(&worker.name, &fence, reason, event))
+    });
     if report(lease, "reject", rejected) == Some(StepAnswer::Done) {
         worker.vitals.counters.metrics.rejected();
     }
@@ -144,7 +145,7 @@ pub(super) async fn fan_out(
     more: bool,
 ) -> Then {
     let done = leased!(lease, |fence| {
-        until_answered!("fan out", worker.store.fan_out(&worker.name, &fence, deliveries, more))
+        until_answered!("fan out" at worker.store, worker.store.fan_out(&worker.name, &fence, deliveries, more))
     });
     match (report(lease, "fan out", done), work) {
         (Some(StepAnswer::Rest), Work::Event(event)) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -15,10 +15,13 @@ impl Backoff {
         Self(FIRST_PAUSE)
     }
 
-    /// Waits for the next pause.
-    pub(super) async fn pause(&mut self) {
-        tokio::time::sleep(self.0.mul_f64(rand::random_range(0.5..1.0))).await;
-        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+    /// Waits for the next pause. It ends early if other masters take over.
+    pub(super) async fn pause(&mut self, store: &Store) {
+        let pause = tokio::time::sleep(self.0.mul_f64(rand::random_range(0.5..1.0)));
+        tokio::select! {
+            () = pause => self.0 = (self.0 * 2).min(LONGEST_PAUSE),
+            () = store.masters_changed() => self.reset(),
+        }
     }
 
     /// Starts over, after a success.
@@ -48,13 +51,13 @@ pub(super) fn is_mended_by_waiting(error: &StoreError) -> bool {
 /// It is a macro because the compiler cannot prove `Send` for a closure whose future borrows from the closure's
 /// captures.
 macro_rules! until_answered {
-    ($name:literal, $step:expr) => {{
+    ($name:literal at $store:expr, $step:expr) => {{
         let mut backoff = $crate::worker::until_answered::Backoff::new();
         loop {
             match $step.await {
                 Err(error) if $crate::worker::until_answered::is_mended_by_waiting(&error) => {
                     $crate::worker::until_answered::tell($name, None, &error);
-                    backoff.pause().await;
+                    backoff.pause(&$store).await;
                 }
                 answer => break answer,
             }

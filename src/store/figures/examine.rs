@@ -61,7 +61,7 @@ impl Store {
     /// # Errors
     /// Only if the server does not answer `INFO`.
     pub async fn examine(&self, stuck_after: Duration, role: UserRole) -> Result<Examination, StoreError> {
-        let server = self.only().info().await?;
+        let server = self.at(0).node().info().await?;
         let runs_scripts = role.runs_scripts();
         let sees_all = match role {
             UserRole::Producer => false,
@@ -85,7 +85,7 @@ impl Store {
         if !self.may(["CONFIG GET appendfsync"]).await {
             return None;
         }
-        let answer = self.only().run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await;
+        let answer = self.at(0).run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await;
         answer.ok()?.into_iter().nth(1)
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Unanswered};
 
 /// The most pages of keys that are searched for workers: about a million keys.
 const SCANS_MAX: usize = 1000;
@@ -118,7 +118,7 @@ impl Store {
     /// Adds the names of live workers; returns whether all keys were looked at.
     pub(super) async fn scan_workers(&self, names: &mut BTreeSet<String>) -> Result<bool, StoreError> {
         let prefix = self.0.keys.worker("");
-        let (mut nodes, mut cursor) = (self.nodes().iter(), 0_u64);
+        let (mut nodes, mut cursor) = (self.nodes().into_iter(), 0_u64);
         let Some(mut node) = nodes.next() else { return Ok(true) };
         for _ in 0..SCANS_MAX {
             let mut scan = redis::cmd("SCAN");
@@ -140,14 +140,16 @@ impl Store {
     pub(super) async fn live_workers(&self, names: Vec<String>) -> Result<Vec<LiveWorker>, StoreError> {
         let mut workers = Vec::new();
         for names in names.chunks(PAGE) {
-            let mut get = redis::pipe();
-            for name in names {
-                get.cmd("GET").arg(self.0.keys.worker(name));
+            let get = |name: &String| {
+                let key = self.0.keys.worker(name);
+                (self.at_key(&key), redis::cmd("GET").arg(&key).clone())
+            };
+            let figures = self.run_each::<Option<String>>(names.iter().map(get).collect()).await;
+            for (name, figures) in names.iter().zip(figures) {
+                if let Some(figures) = figures.map_err(Unanswered::into_cause)? {
+                    workers.push(LiveWorker { name: name.clone(), figures: WorkerFigures::parse(&figures) });
+                }
             }
-            let figures: Vec<Option<String>> = self.only().run_pipeline(&get).await?;
-            workers.extend(names.iter().zip(figures).filter_map(|(name, figures)| {
-                Some(LiveWorker { name: name.clone(), figures: WorkerFigures::parse(&figures?) })
-            }));
         }
         Ok(workers)
     }

@@ -126,7 +126,7 @@ impl Node {
     }
 
     /// Refuses a server that is too old, or that may evict keys unless the operator accepted its policy by name.
-    async fn check(&self, accepted_eviction: &str) -> Result<(), StoreError> {
+    async fn check(&self, accepted_eviction: &str, in_a_cluster: bool) -> Result<(), StoreError> {
         let info = self.info().await?;
         if !info.is_new_enough() {
             let (version, (major, minor)) = (info.version(), OLDEST_REDIS);
@@ -134,9 +134,9 @@ impl Node {
                 "Redis {version} is too old; Lynkhook needs {major}.{minor} or newer"
             )));
         }
-        if info.is_in_a_cluster() {
+        if info.is_in_a_cluster() && !in_a_cluster {
             return Err(StoreError::Unfit(
-                "this is a node of a cluster, and clusters are not served yet: name a single Redis in redis.url"
+                "this Redis is a node of a cluster: write redis+cluster:// in redis.url, or rediss+cluster://"
                     .to_owned(),
             ));
         }
@@ -174,7 +174,7 @@ impl Store {
     /// Refuses nodes that cannot serve.
     pub(in crate::store) async fn check_nodes(&self, accepted_eviction: &str) -> Result<(), StoreError> {
         for node in self.nodes() {
-            node.check(accepted_eviction).await?;
+            node.check(accepted_eviction, self.0.topology.is_cluster()).await?;
         }
         Ok(())
     }

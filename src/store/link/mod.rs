@@ -1,52 +1,87 @@
 //! The way to Redis: nodes, connections to them, scripts, and the facts that a server tells about itself.
 //!
-//! All keys of a partition are on one node, so each step runs on that node ([`Store::at`]). Today one node serves all
-//! partitions. No other file assumes that.
+//! All keys of a partition are in one hash slot, so each step runs on the node that is the slot's master
+//! ([`Store::at`]). A single Redis is the master of all slots. No other folder knows which node is which.
 
+mod cluster;
 mod info;
 mod node;
+mod place;
 mod scripts;
+mod slot;
+mod topology;
+
+use std::sync::Arc;
 
 pub use self::{
     info::{MAX_CLIENTS, MemoryLimit, NO_EVICTION, ServerInfo},
     scripts::script_names,
 };
 pub(in crate::store) use self::{
-    node::{Node, answered},
+    node::Node,
+    place::Place,
     scripts::{Run, Scripts, Step},
+    topology::Topology,
 };
-use super::Store;
+use super::{Store, StoreError};
 use crate::domain::account::AccountId;
 
+/// A server that is the master of partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Master {
+    /// Its host and port; `None` for a single Redis.
+    pub address: Option<String>,
+    /// Its partitions, in order.
+    pub partitions: Vec<u16>,
+}
+
 impl Store {
-    /// The node of a partition.
-    pub(in crate::store) fn at(&self, _partition: u16) -> &Node {
-        &self.0.node
+    /// The place of a partition's keys.
+    pub(in crate::store) fn at(&self, partition: u16) -> Place<'_> {
+        Place::new(&self.0.topology, slot::slot_of(&self.0.keys.queue(partition)))
     }
 
-    /// The node of an account's partition.
-    pub(in crate::store) fn at_account(&self, account: &AccountId) -> &Node {
+    /// The place of an account's keys.
+    pub(in crate::store) fn at_account(&self, account: &AccountId) -> Place<'_> {
         self.at(self.0.keys.partition(account))
     }
 
-    /// The node of a key that belongs to no partition.
-    pub(in crate::store) fn at_key(&self, _key: &str) -> &Node {
-        &self.0.node
+    /// The place of a key that belongs to no partition.
+    pub(in crate::store) fn at_key(&self, key: &str) -> Place<'_> {
+        Place::new(&self.0.topology, slot::slot_of(key))
     }
 
-    /// The only node. It is for a pipeline over keys of several partitions, and for questions whose answer has room for
-    /// one server. With several nodes, each such call has to be divided.
-    pub(in crate::store) fn only(&self) -> &Node {
-        &self.0.node
+    /// All masters, for questions that each of them has to answer.
+    pub(in crate::store) fn nodes(&self) -> Vec<Arc<Node>> {
+        self.0.topology.masters()
     }
 
-    /// All nodes, for questions that each of them has to answer.
-    pub(in crate::store) fn nodes(&self) -> &[Node] {
-        std::slice::from_ref(&self.0.node)
-    }
-
-    /// The partitions of each node, so that work on one node need not wait for another.
+    /// The partitions of each master, so that work at one need not wait for another.
     pub fn by_node(&self) -> Vec<Vec<u16>> {
-        vec![(0..self.0.keys.partitions()).collect()]
+        self.masters().into_iter().map(|master| master.partitions).filter(|partitions| !partitions.is_empty()).collect()
+    }
+
+    /// The masters, and their partitions.
+    pub fn masters(&self) -> Vec<Master> {
+        let mut masters: Vec<(Arc<Node>, Vec<u16>)> = self.nodes().into_iter().map(|node| (node, Vec::new())).collect();
+        for partition in 0..self.0.keys.partitions() {
+            let node = self.at(partition).node();
+            match masters.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &node)) {
+                Some((_, partitions)) => partitions.push(partition),
+                None => masters.push((node, vec![partition])),
+            }
+        }
+        let named = |(node, partitions): (Arc<Node>, _)| Master { address: node.name().map(str::to_owned), partitions };
+        masters.into_iter().map(named).collect()
+    }
+
+    /// Takes an error of a node that was not asked through a [`Place`]: it may tell of other masters.
+    pub(in crate::store) fn heard(&self, node: &Node, error: &StoreError) {
+        self.0.topology.elsewhere(node, Some(error));
+    }
+
+    /// Waits until the masters of some slots are others.
+    pub async fn masters_changed(&self) {
+        self.0.topology.changed().await;
     }
 }

@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -22,13 +22,17 @@ use secrecy::ExposeSecret;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpStream, UnixStream},
+    sync::watch,
     time::error::Elapsed,
 };
 
 use super::scripts::Run;
 use crate::{
     config, failpoint,
-    store::{StoreError, Unanswered, error::NO_TLS_IN_TIME},
+    store::{
+        StoreError, Unanswered,
+        error::{NO_TLS_IN_TIME, no_longer_master},
+    },
 };
 
 /// The extra time for a late answer, so that the socket is read once more.
@@ -43,8 +47,24 @@ const REFUSAL_WAIT: Duration = Duration::from_millis(500);
 /// The most bytes that are read meanwhile.
 const REFUSAL_MAX_BYTES: u64 = 4096;
 
+/// The time in which a server that is no longer a master may still answer. One that was deposed on purpose has answers
+/// on the way.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// The way to each server of an installation: the user, the certificates and the time limits.
+pub(in crate::store) struct Way {
+    info: redis::ConnectionInfo,
+    certificates: Option<TlsCertificates>,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+}
+
 /// One server and the connections to it.
 pub(in crate::store) struct Node {
+    /// The host and the port, if it is one of several.
+    name: Option<Arc<str>>,
+    /// Whether it is no longer a master. Only one of several servers can be deposed.
+    deposed: Option<watch::Sender<bool>>,
     /// A client without user, password and database. [`Node::introduce`] sends them, because the library hides Redis's
     /// answers.
     client: redis::Client,
@@ -68,29 +88,126 @@ struct Shared {
     connection: MultiplexedConnection,
 }
 
-impl Node {
-    pub(in crate::store) fn new(settings: &config::Redis) -> Result<Self, StoreError> {
-        let unfit = |e: redis::RedisError| StoreError::Unfit(format!("redis.url cannot be used: {}", e.category()));
+impl Way {
+    /// The way of these settings, and the addresses that they name.
+    pub(in crate::store) fn new(settings: &config::Redis) -> Result<(Self, Vec<Address>), StoreError> {
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(DEAD_PEER);
-        let info = settings.servers[0].expose_secret().into_connection_info().map_err(unfit)?.set_tcp_settings(tcp);
-        let resp3 = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let silent = RedisConnectionInfo::default();
+        let infos: Result<Vec<_>, _> =
+            settings.servers.iter().map(|url| url.expose_secret().into_connection_info().map_err(unfit)).collect();
+        let infos = infos?;
+        let addresses = infos.iter().filter_map(|info| Address::of(info.addr())).collect();
+        let info = infos.into_iter().next().expect("settings name a server").set_tcp_settings(tcp);
         let speaks_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
-        let certificates = speaks_tls.then(|| certificates(&settings.tls));
-        let client = |info: redis::ConnectionInfo| match certificates.clone() {
-            Some(certificates) => redis::Client::build_with_tls(info, certificates),
-            None => redis::Client::open(info),
-        };
-        Ok(Self {
-            client: client(info.clone().set_redis_settings(silent)).map_err(unfit)?,
-            listening: client(info.set_redis_settings(resp3)).map_err(unfit)?,
+        let way = Self {
+            info,
+            certificates: speaks_tls.then(|| certificates(&settings.tls)),
             connect_timeout: settings.connect_timeout,
             response_timeout: settings.response_timeout,
+        };
+        Ok((way, addresses))
+    }
+
+    /// The first server that the settings name.
+    pub(in crate::store) fn first(&self) -> Result<Node, StoreError> {
+        self.node(self.info.clone(), None)
+    }
+
+    /// The server at an address, one of several.
+    pub(in crate::store) fn to(&self, address: &Address) -> Result<Node, StoreError> {
+        let Address { host, port } = address.clone();
+        let is_at = match self.info.addr() {
+            ConnectionAddr::TcpTls { insecure, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: None }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        };
+        self.node(self.info.clone().set_addr(is_at), Some(address.to_string().into()))
+    }
+
+    fn node(&self, info: redis::ConnectionInfo, name: Option<Arc<str>>) -> Result<Node, StoreError> {
+        let client = |settings: RedisConnectionInfo| {
+            let info = info.clone().set_redis_settings(settings);
+            match self.certificates.clone() {
+                Some(certificates) => redis::Client::build_with_tls(info, certificates),
+                None => redis::Client::open(info),
+            }
+        };
+        let resp3 = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        Ok(Node {
+            deposed: name.is_some().then(|| watch::Sender::new(false)),
+            name,
+            client: client(RedisConnectionInfo::default()).map_err(unfit)?,
+            listening: client(resp3).map_err(unfit)?,
+            connect_timeout: self.connect_timeout,
+            response_timeout: self.response_timeout,
             shared: Mutex::new(None),
             opened: AtomicU64::new(0),
             answered: Mutex::new(None),
             connecting: tokio::sync::Mutex::new(None),
         })
+    }
+}
+
+fn unfit(error: redis::RedisError) -> StoreError {
+    StoreError::Unfit(format!("redis.url cannot be used: {}", error.category()))
+}
+
+/// The host and the port of a server.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::store) struct Address {
+    pub(in crate::store) host: String,
+    pub(in crate::store) port: u16,
+}
+
+impl Address {
+    /// `None` for a socket of this machine.
+    fn of(address: &ConnectionAddr) -> Option<Self> {
+        match address {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                Some(Self { host: host.clone(), port: *port })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl Node {
+    /// The address; `None` if it is a socket of this machine.
+    pub(in crate::store) fn address(&self) -> Option<Address> {
+        Address::of(self.client.get_connection_info().addr())
+    }
+
+    /// Notes that it is no longer a master, and ends all that waits for an answer of it.
+    pub(in crate::store) fn depose(&self) {
+        if let Some(deposed) = &self.deposed {
+            deposed.send_replace(true);
+        }
+    }
+
+    /// Awaits an answer of this server; if the server is deposed meanwhile, an error.
+    async fn unless_deposed<T>(&self, answer: impl Future<Output = redis::RedisResult<T>>) -> redis::RedisResult<T> {
+        let Some(deposed) = &self.deposed else { return answer.await };
+        let mut seen = deposed.subscribe();
+        let is_deposed = async {
+            let _ = seen.wait_for(|deposed| *deposed).await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = is_deposed => Err(no_longer_master().into()),
+        }
+    }
+
+    /// The host and the port, as text; `None` if it is the only server.
+    pub(in crate::store) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The user in `redis.url`.
@@ -113,19 +230,27 @@ impl Node {
         self.judge(shared.number, answer)
     }
 
+    /// Runs one command for a key that is on its way to this server, while its slot moves here.
+    pub(in crate::store) async fn run_arriving<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ASKING").ignore().add_command(command.clone());
+        let (answer,) = self.run_pipeline(&pipeline).await?;
+        Ok(answer)
+    }
+
     /// Runs several commands in one round trip, each with its own answer: the server may accept some and refuse others.
     /// It is for commands that are not safe to repeat: it sends them only on a connection that serves, and says whether
     /// failed ones were sent.
     pub(in crate::store) async fn run_each<T: FromRedisValue>(
         &self,
         pipeline: &mut Pipeline,
-    ) -> Result<Vec<Result<T, StoreError>>, Unanswered> {
-        let mut shared = self.proven().await.map_err(Unanswered::NotSent)?;
+    ) -> Result<Vec<Result<T, Unanswered>>, Unanswered> {
+        let mut shared = self.proven().await.map_err(Unanswered::NotDone)?;
         let answers: redis::RedisResult<Vec<redis::RedisResult<T>>> =
             self.in_time(pipeline.ignore_errors().query_async(&mut shared.connection)).await;
         let answers = self.judge(shared.number, answers).map_err(Unanswered::Unknown)?;
         *locked(&self.answered) = Some(Instant::now());
-        Ok(answers.into_iter().map(|answer| self.judge(shared.number, answer)).collect())
+        Ok(answers.into_iter().map(|answer| self.judge(shared.number, answer).map_err(Unanswered::NotDone)).collect())
     }
 
     /// Runs a script, and loads it first if the server does not know it.
@@ -137,25 +262,21 @@ impl Node {
         self.judge(shared.number, answer)
     }
 
-    /// Runs a script that is not safe to repeat: on a connection that serves. The inner error is the server's answer.
-    pub(in crate::store) async fn run_script_once<T: FromRedisValue>(
-        &self,
-        run: &Run<'_>,
-    ) -> Result<Result<T, StoreError>, Unanswered> {
-        let mut shared = self.proven().await.map_err(Unanswered::NotSent)?;
+    /// Runs a script that is not safe to repeat: on a connection that serves.
+    pub(in crate::store) async fn run_script_once<T: FromRedisValue>(&self, run: &Run<'_>) -> Result<T, Unanswered> {
+        let mut shared = self.proven().await.map_err(Unanswered::NotDone)?;
         failpoint::before(run.name, "");
         let answer = self.in_time(run.invoke(&mut shared.connection)).await;
         failpoint::after(run.name, "");
         let is_answer = answer.as_ref().map_or_else(|error| error.code().is_some(), |_| true);
-        let answer = self.judge(shared.number, answer);
-        if !is_answer {
-            return answer.map(Ok).map_err(Unanswered::Unknown);
+        if is_answer {
+            *locked(&self.answered) = Some(Instant::now());
         }
-        *locked(&self.answered) = Some(Instant::now());
-        Ok(answer)
+        let why = if is_answer { Unanswered::NotDone } else { Unanswered::Unknown };
+        self.judge(shared.number, answer).map_err(why)
     }
 
-    /// A separate connection, for reads that block. Its user awaits answers with [`answered`]. Push messages of Redis
+    /// A separate connection, for reads that block. Its user awaits answers with [`Node::answered`]. Push messages of Redis
     /// are passed to `heard` in their order among the answers: before the answers that were sent after them.
     pub(in crate::store) async fn dedicated(
         &self,
@@ -165,7 +286,18 @@ impl Node {
             heard(push);
             Ok(())
         };
-        self.open(&self.listening, self.config().set_push_sender(heard)).await
+        let opened = self.open(&self.listening, self.config().set_push_sender(heard)).await;
+        opened.map_err(|error| self.named(error))
+    }
+
+    /// Awaits the answer to a command on a connection of its own, which may take up to `limit`.
+    pub(in crate::store) async fn answered<T>(
+        &self,
+        limit: Duration,
+        asking: impl Future<Output = redis::RedisResult<T>>,
+    ) -> Result<T, StoreError> {
+        let answer = self.unless_deposed(answered(limit, asking)).await;
+        answer.map_err(|error| self.named(error.into()))
     }
 
     /// The longest time that the answer to a command may take if it does not block.
@@ -175,7 +307,7 @@ impl Node {
 
     /// Awaits the answer to a command that does not block.
     async fn in_time<T>(&self, asking: impl Future<Output = redis::RedisResult<T>>) -> redis::RedisResult<T> {
-        answered(self.response_timeout, asking).await
+        self.unless_deposed(answered(self.response_timeout, asking)).await
     }
 
     /// The shared connection. It is replaced if it was closed while nothing was sent on it: by Redis (`timeout`,
@@ -212,7 +344,8 @@ impl Node {
         }
         // Boxed: connecting is rare, and without the box the future of every call, thus of every delivery, would be as
         // large.
-        let opened = Box::pin(self.open_shared()).await;
+        let opened = self.unless_deposed(async { Ok(self.open_shared().await) });
+        let opened = Box::pin(opened).await.map_err(StoreError::from).flatten().map_err(|error| self.named(error));
         *last_failure = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
         let connection = opened?;
         let shared = Shared { number: self.opened.fetch_add(1, Relaxed), connection };
@@ -225,12 +358,24 @@ impl Node {
     }
 
     fn judge<T>(&self, number: u64, answer: redis::RedisResult<T>) -> Result<T, StoreError> {
-        answer.map_err(StoreError::from).inspect_err(|error| {
-            if matches!(error, StoreError::Unreachable(_)) {
+        answer.map_err(|error| self.named(error.into())).inspect_err(|error| {
+            // An answer that the key is elsewhere is no fault of the connection.
+            if matches!(error, StoreError::Unreachable(_)) && !error.is_of_a_slot() {
                 let mut shared = locked(&self.shared);
                 shared.take_if(|present| present.number == number);
             }
         })
+    }
+
+    /// An error that says which server it is about, if there are several.
+    fn named(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Unreachable(mut silence) if self.name.is_some() => {
+                silence.at = self.name.clone();
+                StoreError::Unreachable(silence)
+            }
+            other => other,
+        }
     }
 
     fn config(&self) -> AsyncConnectionConfig {
@@ -268,7 +413,7 @@ impl Node {
         // The time limit includes the handshake, so a server that accepts and never answers cannot hold us.
         let in_time = tokio::time::timeout(self.connect_timeout, opened).await;
         match in_time.unwrap_or_else(too_late) {
-            Err(error) if error.is_timeout() => Err(StoreError::Unreachable(self.not_opened_in_time().into())),
+            Err(error) if error.is_timeout() => Err(redis::RedisError::from(self.not_opened_in_time()).into()),
             Err(error) if error.is_io_error() && !error.is_connection_refusal() => Err(self.last_words(error).await),
             opened => opened.map_err(StoreError::from),
         }
@@ -341,10 +486,7 @@ fn authorities_of_the_system() -> Option<Vec<u8>> {
 
 /// Awaits an answer for up to `limit`. After a process stood still, its timers have expired while the answer is unread
 /// in the socket. The library's own time limit would drop that answer; this one has the socket read once more.
-pub(in crate::store) async fn answered<T>(
-    limit: Duration,
-    asking: impl Future<Output = redis::RedisResult<T>>,
-) -> redis::RedisResult<T> {
+async fn answered<T>(limit: Duration, asking: impl Future<Output = redis::RedisResult<T>>) -> redis::RedisResult<T> {
     let mut asking = std::pin::pin!(asking);
     if let Ok(answer) = tokio::time::timeout(limit, &mut asking).await {
         return answer;

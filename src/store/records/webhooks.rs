@@ -84,7 +84,7 @@ impl Store {
         Ok(accounts.iter().zip(found).map(read).collect())
     }
 
-    /// Reads the fields of the webhooks of several accounts of one node, unparsed, in one round trip.
+    /// Reads the fields of the webhooks of several accounts, unparsed, in one round trip to each node.
     ///
     /// # Errors
     /// For all accounts, if Redis is away or refuses. For one account, if its key has a wrong type.
@@ -92,13 +92,14 @@ impl Store {
         &self,
         accounts: &[AccountId],
     ) -> Result<Vec<Result<Vec<Field>, StoreError>>, StoreError> {
-        let Some(first) = accounts.first() else { return Ok(Vec::new()) };
-        let mut look = redis::Pipeline::with_capacity(accounts.len());
-        for account in accounts {
-            look.cmd("HGETALL").arg(self.0.keys.webhooks(account));
-        }
+        let look = |account: &AccountId| {
+            let mut look = redis::cmd("HGETALL");
+            look.arg(self.0.keys.webhooks(account));
+            (self.at_account(account), look)
+        };
+        let found = self.run_each(accounts.iter().map(look).collect()).await;
         let found: Vec<Result<Vec<Field>, StoreError>> =
-            self.at_account(first).run_each(&mut look).await.map_err(Unanswered::into_cause)?;
+            found.into_iter().map(|fields| fields.map_err(Unanswered::into_cause)).collect();
         match found.iter().filter_map(|fields| fields.as_ref().err()).find(|error| !error.is_wrong_type()) {
             Some(error) => Err(error.clone()),
             None => Ok(found),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     failpoint,
-    store::{Store, StoreError, link::answered, ms},
+    store::{Store, StoreError, link::Node, ms},
 };
 
 /// Ensures that the process logs only once that it cannot ask for a connection's id.
@@ -21,12 +21,15 @@ static TOLD: Once = Once::new();
 
 /// Reads new entries of one partition.
 pub struct Reader {
+    store: Store,
+    /// The master at which it was opened.
+    node: Arc<Node>,
+    partition: u16,
     connection: MultiplexedConnection,
     client_id: ClientId,
     queue: String,
     consumer: String,
     blocking: Duration,
-    response_timeout: Duration,
     known: Arc<Known>,
 }
 
@@ -65,6 +68,9 @@ impl Reader {
     }
 
     async fn take(&mut self, most: usize, blocking: Option<Duration>) -> Result<Vec<Entry>, StoreError> {
+        if !self.store.at(self.partition).is(&self.node) {
+            return Err(StoreError::deposed());
+        }
         let mut read = redis::cmd("XREADGROUP");
         read.arg("GROUP").arg("workers").arg(&self.consumer).arg("COUNT").arg(most);
         if let Some(blocking) = blocking {
@@ -72,8 +78,9 @@ impl Reader {
         }
         read.arg("STREAMS").arg(&self.queue).arg(">");
         failpoint::before("read", "");
-        let limit = self.response_timeout + blocking.unwrap_or_default();
-        let answer: Value = answered(limit, read.query_async(&mut self.connection)).await?;
+        let limit = self.node.response_timeout() + blocking.unwrap_or_default();
+        let answer = self.node.answered(limit, read.query_async(&mut self.connection)).await;
+        let answer: Value = answer.inspect_err(|error| self.store.heard(&self.node, error))?;
         failpoint::after("read", "");
         // {queue: [[id, [field, value, …]], …]}, or nothing.
         let streams = match answer {
@@ -103,12 +110,11 @@ impl Store {
         known: Arc<Known>,
     ) -> Result<Reader, StoreError> {
         let (heard, keys) = (known.clone(), self.0.keys.clone());
-        let node = self.at(partition);
-        let response_timeout = node.response_timeout();
+        let node = self.at(partition).node();
         let mut connection = node.dedicated(move |push| heard.told(&keys, push)).await?;
         let ask = redis::cmd("CLIENT").arg("ID").clone();
-        let told = answered(response_timeout, ask.query_async(&mut connection)).await;
-        let id = match told.map_err(StoreError::from) {
+        let told = node.answered(node.response_timeout(), ask.query_async(&mut connection)).await;
+        let id = match told {
             Ok(id) => id,
             Err(StoreError::Refused(error) | StoreError::Forbidden(error)) => {
                 TOLD.call_once(|| {
@@ -118,28 +124,34 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        if self.track_webhooks(partition, &mut connection).await? {
+        if self.track_webhooks(partition, &node, &mut connection).await? {
             known.listen();
         }
         Ok(Reader {
+            store: self.clone(),
+            node,
+            partition,
             connection,
             client_id: ClientId { partition, id },
             queue: self.0.keys.queue(partition),
             consumer: consumer.to_owned(),
             blocking,
-            response_timeout,
             known,
         })
     }
 
     /// Has Redis report changes to a partition's webhooks on this connection. Returns `false` if it does not, or if it
     /// may report a change too late.
-    async fn track_webhooks(&self, partition: u16, connection: &mut MultiplexedConnection) -> Result<bool, StoreError> {
-        let refused = if self.at(partition).info().await?.tells_before_it_answers() {
+    async fn track_webhooks(
+        &self,
+        partition: u16,
+        node: &Node,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<bool, StoreError> {
+        let refused = if node.info().await?.tells_before_it_answers() {
             let mut track = redis::cmd("CLIENT");
             track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(self.0.keys.webhooks_of(partition));
-            let tracked = answered(self.at(partition).response_timeout(), track.query_async::<()>(connection)).await;
-            match tracked.map_err(StoreError::from) {
+            match node.answered(node.response_timeout(), track.query_async::<()>(connection)).await {
                 Ok(()) => return Ok(true),
                 Err(StoreError::Refused(error) | StoreError::Forbidden(error)) => error.to_string(),
                 Err(error) => return Err(error),

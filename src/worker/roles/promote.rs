@@ -42,7 +42,7 @@ pub(crate) async fn promote(worker: Arc<Worker>, partition: u16) {
             }
             Err(error) => {
                 tell("promote", Some(partition), &error);
-                backoff.pause().await;
+                backoff.pause(&worker.store).await;
                 here.alarms.promote.by(Instant::now());
             }
         }

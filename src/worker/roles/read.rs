@@ -70,7 +70,7 @@ pub(crate) async fn read(worker: Arc<Worker>, partition: u16) {
             Err(error) => {
                 tracing::warn!(%error, partition, "reading failed, trying again");
                 reader = None;
-                worker.wait_for(Role::Read, partition, backoff.pause()).await;
+                worker.wait_for(Role::Read, partition, backoff.pause(&worker.store)).await;
             }
         }
     }

@@ -30,7 +30,7 @@ pub(crate) async fn look_up(worker: Arc<Worker>, partition: u16, mut batches: Ba
         let mut distinct = accounts.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let found = until_answered!("look up webhooks", {
+        let found = until_answered!("look up webhooks" at worker.store, {
             worker.vitals.heartbeats.note(Role::LookUp, partition);
             worker.store.subscriptions(&distinct, known)
         });
@@ -50,7 +50,7 @@ pub(crate) async fn settle(worker: Arc<Worker>, partition: u16, mut batches: Bat
         let next = batches.next_within(|| worker.linger(SETTLE_LINGER));
         let Some((attempts, answers)) = worker.beating(Role::Settle, partition, next).await else { return };
         let renew = expiries.due(attempts.iter().map(|attempt| attempt.delivery.webhook));
-        let settled = until_answered!("settle", {
+        let settled = until_answered!("settle" at worker.store, {
             worker.vitals.heartbeats.note(Role::Settle, partition);
             worker.store.settle(partition, &worker.name, &attempts, &renew)
         });
@@ -94,7 +94,7 @@ pub(crate) async fn hold(worker: Arc<Worker>, partition: u16, mut batches: Batch
     loop {
         let next = batches.next_within(|| worker.linger(HOLD_LINGER));
         let Some((waiting, answers)) = worker.beating(Role::Hold, partition, next).await else { return };
-        let held = until_answered!("hold", {
+        let held = until_answered!("hold" at worker.store, {
             worker.vitals.heartbeats.note(Role::Hold, partition);
             worker.store.hold(partition, &worker.name, &waiting)
         });

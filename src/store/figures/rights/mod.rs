@@ -10,7 +10,7 @@ use redis::{RedisResult, Value};
 pub use self::roles::UserRole;
 use crate::{
     domain::webhook::WebhookId,
-    store::{Store, StoreError, link::answered},
+    store::{Store, StoreError, link::Node},
 };
 
 /// The most commands that are sent together: few round trips for 1,024 partitions, in messages of some 300 KB.
@@ -37,15 +37,33 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unreachable`] if Redis is out of reach.
     pub async fn missing_rights(&self, role: UserRole) -> Result<Missing, StoreError> {
-        let user = self.only().user();
+        let user = self.at(0).node().user();
         let mut missing = Missing { user, needed: Vec::new(), useful: Vec::new(), partitions: Vec::new(), tried: true };
+        // Each node has users of its own.
+        for node in self.nodes() {
+            self.try_rights(&node, role, &mut missing).await?;
+        }
+        missing.partitions.sort_unstable();
+        missing.partitions.dedup();
+        if missing.partitions.len() == usize::from(self.0.keys.partitions()) {
+            missing.partitions.clear();
+        }
+        Ok(missing)
+    }
+
+    /// Tries each right of a role at one node, with keys of all partitions: a node says whether the user may use a key
+    /// before it says that another node has it.
+    async fn try_rights(&self, node: &Node, role: UserRole, missing: &mut Missing) -> Result<(), StoreError> {
         // A connection of its own. It ends with this function, and Redis then forgets the queued commands.
-        let mut connection = self.only().dedicated(|_| ()).await?;
+        let mut connection = node.dedicated(|_| ()).await?;
         match redis::cmd("MULTI").query_async::<()>(&mut connection).await.map_err(StoreError::from) {
             Ok(()) => {}
             Err(error @ StoreError::Unreachable(_)) => return Err(error),
             // The user may not, or this Redis or a proxy before it has no MULTI.
-            Err(_) => return Ok(Missing { tried: false, ..missing }),
+            Err(_) => {
+                missing.tried = false;
+                return Ok(());
+            }
         }
         // Try all commands with the keys of the first partition. For the others, only try whether their keys may be
         // used.
@@ -60,7 +78,7 @@ impl Store {
                 pipeline.cmd(&words[0]).arg(&words[1..]);
             }
             let answers = pipeline.ignore_errors().query_async::<Vec<RedisResult<Value>>>(&mut connection);
-            let answers = answered(self.only().response_timeout(), answers).await?;
+            let answers = node.answered(node.response_timeout(), answers).await?;
             for (&(partition, line, needed), answer) in tries.iter().zip(answers) {
                 let lacking = match answer.map_err(StoreError::from) {
                     // Redis 7 says "no permissions to run the 'xadd' command" or "no permissions to access one of the
@@ -73,11 +91,11 @@ impl Store {
                         }
                         role.key_patterns(self.0.keys.prefix())
                     }
-                    Err(error @ StoreError::Unreachable(_)) => return Err(error),
+                    Err(error @ StoreError::Unreachable(_)) if !error.is_of_a_slot() => return Err(error),
                     // The command may be run, even if another error hinders it now.
                     _ => continue,
                 };
-                let Missing { needed: all_needed, useful, .. } = &mut missing;
+                let Missing { needed: all_needed, useful, .. } = &mut *missing;
                 for right in lacking {
                     if !all_needed.contains(&right) && !useful.contains(&right) {
                         if needed { &mut *all_needed } else { &mut *useful }.push(right);
@@ -85,10 +103,7 @@ impl Store {
                 }
             }
         }
-        if missing.partitions.len() == usize::from(self.0.keys.partitions()) {
-            missing.partitions.clear();
-        }
-        Ok(missing)
+        Ok(())
     }
 
     /// Refuses to go on without a right that the role needs. If they cannot be tried (no `MULTI`), the user is trusted.
