@@ -1,4 +1,7 @@
 //! The claimer: it takes over entries whose worker died.
+//!
+//! A claim that probably finds nothing is for one entry, with one slot: while Redis does not answer, the slot is kept,
+//! and other partitions' masters may be there.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -6,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::time::Instant;
 
 use super::READ_MAX;
 use crate::{
@@ -48,8 +51,12 @@ pub(crate) async fn claim(worker: Arc<Worker>, partition: u16) {
 /// The state that one claim leaves to the next.
 #[derive(Default)]
 struct Claims {
+    /// Whether the last claim took something, so that more may be left.
+    more: bool,
     /// The id from which the next claim looks at suspects.
     next: Option<String>,
+    /// While Redis did not answer, nobody could renew a lease. Until this time, their holders may do so.
+    not_before: Option<Instant>,
     /// The time at which a claim was sent that got no answer. The entries that it claimed have to be taken back.
     untold: Option<Instant>,
 }
@@ -57,10 +64,14 @@ struct Claims {
 /// Claims as many entries as there are slots; returns whether more may be left.
 async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -> bool {
     // After Redis's clock leapt forward, all leases seem to have ended until their holders have renewed them.
-    if worker.partition(partition).clock.leapt_within(worker.rules.leases.two_renewals()) {
+    if worker.partition(partition).clock.leapt_within(worker.rules.leases.two_renewals())
+        || claims.not_before.is_some_and(|time| Instant::now() < time)
+    {
         return false;
     }
-    let Some(mut slots) = worker.slots_for_claim(partition).await else { return false };
+    let share = Share::UpTo(if claims.more { READ_MAX } else { 1 });
+    let slots = worker.room.slots.several(Taker::Claimer, share);
+    let Some(mut slots) = worker.wait_for(Role::Claim, partition, slots).await else { return false };
     let room = slots.num_permits();
     let sent = Instant::now();
     let mut alone = worker.room.suspects.try_begin(partition);
@@ -91,12 +102,17 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
         Err(error) => {
             tell("claim", Some(partition), &error);
             claims.untold.get_or_insert(sent);
+            claims.more = false;
             return false;
         }
     };
     let bytes: usize = entries.iter().map(Entry::size_bytes).sum();
     let is_full = entries.len() == room || bytes >= BATCH_MAX_BYTES;
     let was_untold = claims.untold.is_some();
+    if was_untold {
+        claims.not_before = Some(Instant::now() + worker.rules.leases.two_renewals());
+    }
+    claims.more = !entries.is_empty();
     claims.untold = claims.untold.filter(|_| is_full);
     match entries.len() {
         0 => {}
@@ -124,11 +140,6 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
 }
 
 impl Worker {
-    /// Waits for slots for a claim; `None` if the worker stops first.
-    async fn slots_for_claim(&self, partition: u16) -> Option<OwnedSemaphorePermit> {
-        self.wait_for(Role::Claim, partition, self.room.slots.several(Taker::Claimer, Share::UpTo(READ_MAX))).await
-    }
-
     /// The endpoint of an entry, as a claim names it: the webhook of a delivery, the account of an event. `None` for an
     /// entry that is neither, or that makes parsing panic: then the task that delivers it panics as well, which counts
     /// as a loss.

@@ -1,6 +1,6 @@
 //! The renewer: it renews the leases of this worker.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tokio::{task::JoinSet, time::Instant};
 
@@ -12,9 +12,10 @@ use crate::{
 /// The most leases that one script renews.
 const RENEW_BATCH: usize = 100;
 
-/// Renews the leases of this worker, also while the worker finishes the entries in hand.
+/// Renews the leases of this worker, also while the worker finishes the entries in hand. Each node of Redis has a task of
+/// its own, so that leases at one node do not end because another node does not answer.
 pub(crate) async fn renew(worker: Arc<Worker>) {
-    let mut before = Instant::now();
+    let (mut before, mut tasks, mut asked) = (Instant::now(), JoinSet::new(), HashSet::new());
     loop {
         // The interval counts from the start of the last round, so a round without an answer is followed by the next
         // without delay. A request that waits for a renewal gets one at once, for example after the process stood
@@ -26,31 +27,38 @@ pub(crate) async fn renew(worker: Arc<Worker>) {
                 () = worker.in_hand.leases.wanted() => {}
             }
         };
-        worker.beating(Role::Renew, 0, due).await;
+        let mut due = std::pin::pin!(worker.beating(Role::Renew, 0, due));
+        loop {
+            tokio::select! {
+                () = &mut due => break,
+                Some(done) = tasks.join_next() => {
+                    // A panic in one of these tasks is passed on to the renewer.
+                    let done: Vec<u16> = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+                    asked.retain(|partition| !done.contains(partition));
+                }
+            }
+        }
         before = Instant::now();
-        renew_round(&worker).await;
+        for mut partitions in worker.store.by_node() {
+            partitions.retain(|partition| asked.insert(*partition));
+            let worker = worker.clone();
+            tasks.spawn(async move {
+                renew_at_node(&worker, &partitions).await;
+                partitions
+            });
+        }
     }
-}
-
-/// Renews all leases, at all nodes of Redis at the same time, so that one slow node does not delay the others.
-async fn renew_round(worker: &Arc<Worker>) {
-    let mut nodes = JoinSet::new();
-    for partitions in worker.store.by_node() {
-        nodes.spawn(renew_at_node(worker.clone(), partitions));
-    }
-    // A panic in one of these tasks is passed on to the renewer.
-    nodes.join_all().await;
 }
 
 /// Renews the leases of one node's partitions. Stops at the first error: the others would probably get no answer
 /// either, and each would wait for one.
-async fn renew_at_node(worker: Arc<Worker>, partitions: Vec<u16>) {
-    for partition in partitions {
+async fn renew_at_node(worker: &Worker, partitions: &[u16]) {
+    for &partition in partitions {
         let mut leases = worker.in_hand.leases.due(partition, worker.rules.leases.may_wait());
         // Sorted, so that one script looks at entries that lie together.
         leases.sort_unstable_by_key(|fence| fence.entry.order());
         for leases in leases.chunks(RENEW_BATCH) {
-            if let Err(error) = renew_some(&worker, partition, leases).await {
+            if let Err(error) = renew_some(worker, partition, leases).await {
                 return tell("renew", Some(partition), &error);
             }
             worker.vitals.heartbeats.note(Role::Renew, 0);
