@@ -172,8 +172,7 @@ mod tests {
 
     #[test]
     fn a_line_has_each_cause_once_and_the_next_step_last() {
-        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
-        let error = anyhow::Error::from(WebhooksError::Store(StoreError::Unreachable(refused.into())));
+        let error = anyhow::Error::from(WebhooksError::Store(StoreError::gone()));
         assert_eq!(
             line(&error),
             "Redis is unreachable: connection refused; start Redis, or correct redis.url (LYNKHOOK_REDIS__URL)"

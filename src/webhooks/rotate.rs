@@ -112,18 +112,23 @@ impl Webhooks {
         let mut rotation = Rotation { key: self.vault.sealing_key()?.to_owned(), dry_run, ..Rotation::default() };
         // A scan may return an account twice. To rotate it again would do no harm, but would count it twice.
         let mut seen = HashSet::new();
-        let mut start = Some(PageStart::default());
-        while let Some(from) = start {
-            let page = self.store.accounts(from).await?;
-            for account in page.accounts {
-                if seen.insert(account.clone()) {
-                    self.rotate_account(&account, dry_run, &mut rotation).await?;
-                    progress(&rotation);
+        loop {
+            let (mut start, before) = (Some(PageStart::default()), seen.len());
+            while let Some(from) = start {
+                let page = self.store.accounts(from).await?;
+                for account in page.accounts {
+                    if seen.insert(account.clone()) {
+                        self.rotate_account(&account, dry_run, &mut rotation).await?;
+                        progress(&rotation);
+                    }
                 }
+                start = page.next;
             }
-            start = page.next;
+            // In a cluster, an account may have been on its way from one node to another.
+            if self.store.epoch().is_none() || seen.len() == before {
+                return Ok(rotation);
+            }
         }
-        Ok(rotation)
     }
 
     async fn rotate_account(

@@ -174,7 +174,7 @@ async fn errors_hide_secrets() {
         format!("nonsense://:{PASSWORD}@127.0.0.1/"),
         format!("redis+unix:///no/such?pass={PASSWORD}"),
     ] {
-        settings.redis.url = url.into();
+        settings.redis.servers = vec![url.into()];
         let error: StoreError = lynkhook::store::Store::open(&settings).await.err().unwrap();
         assert_hidden("StoreError", &error);
         assert!(!error.to_string().contains(PASSWORD), "{error}");

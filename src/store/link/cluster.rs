@@ -101,6 +101,10 @@ impl Cluster {
         if map.masters.is_empty() { map.others.clone() } else { map.masters.clone() }
     }
 
+    pub(super) fn epoch(&self) -> u64 {
+        self.map().epoch
+    }
+
     pub(super) async fn changed(&self) {
         let _ = self.map.subscribe().changed().await;
     }

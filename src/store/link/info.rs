@@ -174,7 +174,7 @@ impl Store {
     /// Refuses nodes that cannot serve.
     pub(in crate::store) async fn check_nodes(&self, accepted_eviction: &str) -> Result<(), StoreError> {
         for node in self.nodes() {
-            node.check(accepted_eviction, self.0.topology.is_cluster()).await?;
+            node.check(accepted_eviction, self.epoch().is_some()).await?;
         }
         Ok(())
     }

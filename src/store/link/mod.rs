@@ -75,6 +75,11 @@ impl Store {
         masters.into_iter().map(named).collect()
     }
 
+    /// The number of a cluster's changes; `None` for a single Redis.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        self.0.topology.epoch()
+    }
+
     /// Takes an error of a node that was not asked through a [`Place`]: it may tell of other masters.
     pub(in crate::store) fn heard(&self, node: &Node, error: &StoreError) {
         self.0.topology.elsewhere(node, Some(error));

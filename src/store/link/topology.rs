@@ -78,8 +78,11 @@ impl Topology {
         }
     }
 
-    /// Whether it is a cluster.
-    pub(super) fn is_cluster(&self) -> bool {
-        matches!(self, Self::Cluster(_))
+    /// The epoch of a cluster, which rises when slots get other masters; `None` for a single server.
+    pub(super) fn epoch(&self) -> Option<u64> {
+        match self {
+            Self::Single(_) => None,
+            Self::Cluster(cluster) => Some(cluster.epoch()),
+        }
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! This is a `SCAN` over all partitions of a node, never `KEYS`, so Redis serves others between the pages. An account
 //! that exists from the first page to the last is listed at least once, perhaps more often. One that is added meanwhile
-//! may be missing.
+//! may be missing. If the slots of a cluster get other masters meanwhile, the list begins anew. While a slot moves, its
+//! keys are at two nodes, and one that is on the way may be missing: list again until nothing new is found.
+
+use std::collections::HashSet;
 
 use super::webhooks::entries;
 use crate::{
@@ -28,6 +31,8 @@ pub struct AccountPage {
 /// while that server runs. After an error, begin again.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PageStart {
+    /// The cluster's epoch at the first page.
+    epoch: Option<u64>,
     node: usize,
     cursor: u64,
 }
@@ -48,10 +53,12 @@ impl Store {
     /// name.
     pub async fn look_at_settings(&self) -> Result<SettingsLooked, StoreError> {
         let (mut looked, mut page) = (SettingsLooked::default(), Some(PageStart::default()));
+        let mut seen = HashSet::new();
         for _ in 0..PAGES_MAX {
             let Some(start) = page else { break };
-            let AccountPage { accounts, next } = self.accounts(start).await?;
+            let AccountPage { mut accounts, next } = self.accounts(start).await?;
             page = next;
+            accounts.retain(|account| seen.insert(account.clone()));
             looked.accounts += accounts.len();
             if accounts.is_empty() {
                 continue;
@@ -75,13 +82,17 @@ impl Store {
     /// page before.
     pub async fn accounts(&self, start: PageStart) -> Result<AccountPage, StoreError> {
         let keys = &self.0.keys;
-        let PageStart { node, cursor } = start;
+        let (nodes, now) = (self.nodes(), self.epoch());
+        let PageStart { epoch, node, cursor } = PageStart { epoch: start.epoch.or(now), ..start };
+        let Some(at) = nodes.get(node).filter(|_| epoch == now) else {
+            return Ok(AccountPage { accounts: Vec::new(), next: Some(PageStart::default()) });
+        };
         let mut scan = redis::cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(keys.all_webhooks()).arg("COUNT").arg(PAGE_KEYS);
-        let (cursor, found): (u64, Vec<Vec<u8>>) = self.nodes()[node].run(&scan).await?;
+        let (cursor, found): (u64, Vec<Vec<u8>>) = at.run(&scan).await?;
         let found = found.iter().filter_map(|key| std::str::from_utf8(key).ok());
         let accounts = found.filter_map(|key| keys.parse_webhooks(key)).collect();
-        let next = if cursor == 0 { PageStart { node: node + 1, cursor } } else { PageStart { node, cursor } };
-        Ok(AccountPage { accounts, next: Some(next).filter(|next| next.node < self.nodes().len()) })
+        let node = if cursor == 0 { node + 1 } else { node };
+        Ok(AccountPage { accounts, next: (node < nodes.len()).then_some(PageStart { epoch, node, cursor }) })
     }
 }

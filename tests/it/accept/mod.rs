@@ -405,7 +405,7 @@ async fn a_request_whose_answer_was_lost_is_enqueued_once_and_without_a_key_its_
         let here = Here::new().await;
         let port = losing_answers(server.port(), losses, "EVALSHA").await;
         let mut settings = here.settings.clone();
-        settings.redis.url = format!("redis://127.0.0.1:{port}/").into();
+        settings.redis.servers = vec![format!("redis://127.0.0.1:{port}/").into()];
         let producer = Producer::connect(&settings).await.unwrap();
         let (events, body) = batch(2);
         let key = "k".parse().unwrap();
