@@ -12,6 +12,7 @@
 )]
 
 mod certificates;
+mod cluster;
 mod connection;
 mod dns;
 mod endpoint;
@@ -27,6 +28,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use certificates::{Authority, Identity, authority_pem_for, pem_for, server_config, trusted_pem};
+pub use cluster::{Moving, RedisCluster, slot_of};
 pub use connection::{Connection, Head};
 pub use dns::{DnsServer, Reply};
 pub use endpoint::{Endpoint, Front};

@@ -49,6 +49,8 @@ pub enum AppendFsync {
 /// A running `redis-server`, or a killed one that can be restarted.
 pub struct RedisServer {
     port: u16,
+    /// The port for the other nodes of its cluster; `None` if it belongs to none.
+    bus_port: Option<u16>,
     directory: PathBuf,
     /// The user in the server's own URL, with password and `@`; empty: none.
     user: &'static str,
@@ -120,7 +122,15 @@ impl RedisServer {
             [configuration, &directory, &file].map(|path| path.to_str().expect("a plain path").to_owned());
         let mut arguments = vec![configuration];
         arguments.extend(["--bind", "127.0.0.1", "--dir", &folder, "--aclfile", &file].map(str::to_owned));
-        Self::launched(directory, "admin:admin@", arguments, Vec::new())
+        Self::launched(directory, "admin:admin@", None, arguments, Vec::new())
+    }
+
+    /// A server that can join a cluster, with these additional arguments.
+    pub(super) fn start_node(arguments: &[&str]) -> Self {
+        let arguments = ["--cluster-enabled", "yes"].iter().chain(arguments).map(|&argument| argument.to_owned());
+        let directory = new_directory();
+        let arguments = with_defaults(&directory, AppendFsync::EverySecond, arguments);
+        Self::launched(directory, "", Some(unused_port()), arguments, Vec::new())
     }
 
     fn start_with(
@@ -129,33 +139,26 @@ impl RedisServer {
         environment: impl FnOnce(&Path) -> Vec<(&'static str, String)>,
     ) -> Self {
         let directory = new_directory();
-        let fsync = match append_fsync {
-            AppendFsync::Always => "always",
-            AppendFsync::EverySecond => "everysec",
-            AppendFsync::No => "no",
-        };
-        let folder = directory.to_str().expect("a plain path").to_owned();
-        let own =
-            ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", fsync, "--dir", &folder];
-        let arguments = own.iter().map(|&argument| argument.to_owned()).chain(more).collect();
+        let arguments = with_defaults(&directory, append_fsync, more);
         let environment = environment(&directory);
-        Self::launched(directory, "", arguments, environment)
+        Self::launched(directory, "", None, arguments, environment)
     }
 
     fn launched(
         directory: PathBuf,
         user: &'static str,
+        bus_port: Option<u16>,
         arguments: Vec<String>,
         environment: Vec<(&'static str, String)>,
     ) -> Self {
         assert_installed();
-        let port = unused_port();
-        let mut server =
-            Self { port, directory, user, arguments, environment, prefixes: AtomicU32::new(0), guarded: None };
+        let (port, prefixes) = (unused_port(), AtomicU32::new(0));
+        let mut server = Self { port, bus_port, directory, user, arguments, environment, prefixes, guarded: None };
         let started = Instant::now();
         while !server.launch() {
             assert!(started.elapsed() < START_LIMIT, "Redis found no free port: {}", server.log());
             server.port = unused_port();
+            server.bus_port = server.bus_port.map(|_| unused_port());
         }
         server
     }
@@ -166,6 +169,16 @@ impl RedisServer {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its address as `redis-cli --cluster` wants it.
+    pub(super) fn address_in_cluster(&self) -> String {
+        format!("127.0.0.1:{}@{}", self.port, self.bus_port.expect("it can join a cluster"))
+    }
+
+    /// Whether the server was not killed. A paused server runs.
+    pub fn is_running(&self) -> bool {
+        self.guarded.is_some()
     }
 
     /// The folder with the server's data; removed when the server is dropped.
@@ -218,7 +231,9 @@ impl RedisServer {
 
     /// Starts the process and waits until it is ready. Answers `false` if another process has the port.
     fn launch(&mut self) -> bool {
-        let guarded = Guarded::spawn(&self.directory, self.port, &self.arguments, &self.environment);
+        let mut ports = vec!["--port".to_owned(), self.port.to_string()];
+        ports.extend(self.bus_port.iter().flat_map(|port| ["--cluster-port".to_owned(), port.to_string()]));
+        let guarded = Guarded::spawn(&self.directory, &ports, &self.arguments, &self.environment);
         let started = Instant::now();
         while !is_ready(&self.url(), guarded.process_id) {
             // Look at the log and not at the port, because another Redis may answer on a taken port.
@@ -244,7 +259,7 @@ impl Drop for RedisServer {
 }
 
 impl Guarded {
-    fn spawn(directory: &Path, port: u16, arguments: &[String], environment: &[(&'static str, String)]) -> Self {
+    fn spawn(directory: &Path, ports: &[String], arguments: &[String], environment: &[(&'static str, String)]) -> Self {
         // A configuration file comes before all other arguments.
         let (file, options) = arguments.split_at(usize::from(!arguments[0].starts_with("--")));
         let mut shell = Command::new("sh")
@@ -252,7 +267,7 @@ impl Guarded {
             .args(["-c", GUARD, "redis-guard"])
             .arg(directory)
             .args(file)
-            .args(["--port", &port.to_string()])
+            .args(ports)
             .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -274,6 +289,18 @@ impl Guarded {
         drop(stdin);
         self.shell.wait().expect("the guard ends");
     }
+}
+
+/// The arguments of every server without a configuration file, then these.
+fn with_defaults(directory: &Path, append_fsync: AppendFsync, more: impl IntoIterator<Item = String>) -> Vec<String> {
+    let fsync = match append_fsync {
+        AppendFsync::Always => "always",
+        AppendFsync::EverySecond => "everysec",
+        AppendFsync::No => "no",
+    };
+    let folder = directory.to_str().expect("a plain path");
+    let own = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", fsync, "--dir", folder];
+    own.iter().map(|&argument| argument.to_owned()).chain(more).collect()
 }
 
 fn new_directory() -> PathBuf {
