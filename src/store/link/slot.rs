@@ -29,9 +29,9 @@ mod tests {
             ("lynkhook:{0}:queue", 13_907),
             ("lynkhook:{13}:webhooks:acme", 12_436),
             ("lynkhook:meta", 10_776),
-            ("{}tag", 0),
+            ("{}tag", 10_776),
             ("{a}{b}", 15_495),
-            ("a{", 0),
+            ("a{", 14_311),
             ("", 0),
         ] {
             assert_eq!(slot_of(key), slot, "{key}");
