@@ -68,6 +68,11 @@ check_kubernetes() {
     output=$(kubectl kustomize kubernetes 2>&1 >"$copy/.rendered")
     judge kubernetes/kustomization.yaml $? "$output"
     [ -n "$output" ] || validate "kubernetes, rendered" "$copy/.rendered"
+    # A comment has the lines for Redis Cluster.
+    mkdir .cluster && cp kubernetes/* .cluster/ && sed -i '/^# patches:/,/^$/s/^# //' .cluster/kustomization.yaml
+    output=$(kubectl kustomize .cluster 2>&1 >"$copy/.rendered")
+    judge kubernetes/scaledobject-cluster.yaml $? "$output"
+    grep -q redis-cluster-streams "$copy/.rendered" || judge kubernetes/scaledobject-cluster.yaml 1 "it is not put in force"
 }
 
 check_image() {

@@ -39,16 +39,17 @@ new=$(mktemp -d "$here/.secrets.XXXXXX")
 trap 'rm -rf "$new"' EXIT
 trap 'exit 1' HUP INT TERM
 cp "$here/redis/users.acl" "$new/users.acl"
-for role in producer worker server operator keda backup; do
+for role in producer worker server operator keda backup cluster replica; do
     password=$(random_base64 | tr '+/' '-_' | tr -d '=')
     hash=$(printf %s "$password" | sha256)
     placeholder="#REPLACE-WITH-SHA256-OF-$(echo "$role" | tr '[:lower:]' '[:upper:]')-PASSWORD"
     sed "s|$placeholder|#${hash%% *}|" "$new/users.acl" >"$new/users.acl.new"
     mv "$new/users.acl.new" "$new/users.acl"
     case $role in
-        keda | backup) printf 'username=%s\npassword=%s\n' "$role" "$password" ;;
-        *) echo "LYNKHOOK_REDIS__URL=redis://$role:$password@$host:6379/" ;;
-    esac >"$new/$role.env"
+        replica) sed "s|REPLACE-WITH-REPLICA-PASSWORD|$password|" "$here/redis/cluster.conf" >"$new/cluster.conf" ;;
+        keda | backup | cluster) printf 'username=%s\npassword=%s\n' "$role" "$password" >"$new/$role.env" ;;
+        *) echo "LYNKHOOK_REDIS__URL=redis://$role:$password@$host:6379/" >"$new/$role.env" ;;
+    esac
 done
 random_base64 >"$new/secrets.key"
 # The folder protects the files. Containers mount some of them, and read them as other users.
@@ -58,6 +59,7 @@ mv "$new" "$folder"
 echo "made $folder:"
 echo "  users.acl                                      Redis's users, with hashes of their passwords"
 echo "  producer.env worker.env server.env operator.env   LYNKHOOK_REDIS__URL for each role, at $host"
-echo "  keda.env backup.env                            user name and password"
+echo "  keda.env backup.env cluster.env                user name and password"
+echo "  cluster.conf                                   for Redis Cluster alone: redis/cluster.conf with a password"
 echo "  secrets.key                                    the key that seals customers' secrets: back it up"
 echo "Next: start Redis with redis/redis.conf and this users.acl. deploy/README.md goes on from there."

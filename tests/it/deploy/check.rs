@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::files::{files, path_of};
 
 /// For each file that a tool checks: a word in it, and what takes its place so that the tool must refuse the file.
-const FAULTS: [(&str, &str, &str); 16] = [
+const FAULTS: [(&str, &str, &str); 18] = [
     ("Dockerfile", "\nUSER ", "\nUSR "),
     ("check.sh", "esac", "essac"),
     ("compose.yaml", "mem_limit:", "memlimit:"),
@@ -20,6 +20,8 @@ const FAULTS: [(&str, &str, &str); 16] = [
     ("kubernetes/namespace.yaml", "metadata:", "metdata:"),
     ("kubernetes/networkpolicy.yaml", "podSelector:", "podSelecter:"),
     ("kubernetes/scaledobject.yaml", "kind: ScaledObject", "kind: ScaledObjekt"),
+    ("kubernetes/scaledobject-cluster.yaml", "kind: ScaledObject", "kind: ScaledObjekt"),
+    ("kubernetes/scaledobject-cluster.yaml", "name: lynkhook-worker", "name: lynkhook-workr"),
     ("kubernetes/server.yaml", "readinessProbe:", "readynessProbe:"),
     ("kubernetes/worker.yaml", "terminationGracePeriodSeconds:", "terminationGracePeriodSecond:"),
     ("prometheus/alerts.yaml", "\n        expr:", "\n        exp:"),
@@ -34,13 +36,14 @@ const FAULTS: [(&str, &str, &str); 16] = [
 const UNPROTECTED: (&str, &str) = ("\nSystemCallFilter=", "\n#SystemCallFilter=");
 
 /// Files that no tool of the check reads, and the tests or programs that do.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 9] = [
     ("Dockerfile.dockerignore", "make build-static"),
     ("README.md", "people"),
     ("grafana/lynkhook.json", "watch/dashboard.rs"),
     ("grafana/provisioning/dashboards/lynkhook.yaml", "deploy/compose.rs"),
     ("grafana/provisioning/datasources/prometheus.yaml", "deploy/compose.rs"),
     ("kubernetes/lynkhook.toml", "deploy/pods.rs"),
+    ("redis/cluster.conf", "cluster/deployed.rs"),
     ("redis/redis.conf", "deploy/redis.rs"),
     ("redis/users.acl", "deploy/redis.rs"),
 ];

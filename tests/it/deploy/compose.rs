@@ -178,7 +178,7 @@ impl Composed {
     fn new(receiver: &Receiver) -> Self {
         let copy = tempfile::Builder::new().prefix("lynkhook-compose-").tempdir().unwrap();
         fs::create_dir(copy.path().join("redis")).unwrap();
-        for file in ["secrets.sh", "redis/redis.conf", "redis/users.acl"] {
+        for file in ["secrets.sh", "redis/redis.conf", "redis/users.acl", "redis/cluster.conf"] {
             fs::copy(path_of(file), copy.path().join(file)).unwrap();
         }
         let made = std::process::Command::new("sh").arg(copy.path().join("secrets.sh")).output().unwrap();

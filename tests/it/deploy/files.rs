@@ -33,10 +33,13 @@ pub(crate) fn documents(yaml: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
 }
 
+/// A file that changes the Kubernetes base where it is listed as a patch: no object of its own.
+pub(super) const FOR_A_CLUSTER: &str = "kubernetes/scaledobject-cluster.yaml";
+
 /// Every document of the Kubernetes base.
 pub(super) fn manifests() -> Vec<Value> {
     let files = folder("kubernetes").into_iter().filter(|path| Path::new(path).extension() == Some("yaml".as_ref()));
-    files.flat_map(|path| documents(&text(&path))).collect()
+    files.filter(|path| path != FOR_A_CLUSTER).flat_map(|path| documents(&text(&path))).collect()
 }
 
 /// The one document of this kind and name in the Kubernetes base.

@@ -6,11 +6,12 @@ use redis::{
 };
 use serde_json::{Value, json};
 
-use super::files::{documents, manifest, text, with_examples};
+use super::files::{FOR_A_CLUSTER, documents, manifest, text, with_examples};
 use crate::support::*;
 
 /// The names that may stand at each place of a `ScaledObject` and a `TriggerAuthentication`: those that KEDA defines
-/// (2.17 and newer), and for `metadata` those of its scaler `redis-streams`, which ignores unknown ones.
+/// (2.17 and newer), and for `metadata` those of its scalers `redis-streams` and `redis-cluster-streams`, which ignore
+/// unknown ones.
 ///
 /// `consumerGroup`, `pendingEntriesCount` and `lagCount` are missing on purpose: with a consumer group, KEDA counts
 /// what is in flight. So are `pollingInterval`, `cooldownPeriod` and `idleReplicaCount`: above a floor of 1 they do
@@ -33,7 +34,7 @@ const KNOWN: [(&str, &[&str]); 19] = [
     (".spec.triggers.authenticationRef", &["name", "kind"]),
     (
         ".spec.triggers.metadata",
-        &["address", "stream", "streamLength", "activationLagCount", "databaseIndex", "enableTLS"],
+        &["address", "addresses", "stream", "streamLength", "activationLagCount", "databaseIndex", "enableTLS"],
     ),
     (".spec.secretTargetRef", &["parameter", "name", "key"]),
     (".metadata.labels", &[]),
@@ -60,10 +61,24 @@ fn unknown(value: &Value, place: &str) -> Vec<String> {
     }
 }
 
-/// The file's documents: as it is, and with the examples for several partitions in force.
-fn both() -> [Vec<Value>; 2] {
+/// The file's documents: as it is, with the examples for several partitions in force, and with the patch for a cluster.
+fn all() -> [Vec<Value>; 3] {
     let file = text("kubernetes/scaledobject.yaml");
-    [documents(&file), documents(&with_examples(&file))]
+    let mut for_a_cluster = documents(&file);
+    patch(&mut for_a_cluster[0], documents(&text(FOR_A_CLUSTER)).remove(0));
+    [documents(&file), documents(&with_examples(&file)), for_a_cluster]
+}
+
+/// Patches as kustomize does an object whose definition it does not have: lists are replaced.
+fn patch(value: &mut Value, by: Value) {
+    match by {
+        Value::Object(entries) => {
+            for (name, by) in entries {
+                patch(&mut value[name], by);
+            }
+        }
+        by => *value = by,
+    }
 }
 
 fn scaled_object() -> Value {
@@ -72,7 +87,7 @@ fn scaled_object() -> Value {
 
 #[test]
 fn keda_knows_every_name_in_its_file_and_in_the_examples() {
-    for documents in both() {
+    for documents in all() {
         let kinds: Vec<&Value> = documents.iter().map(|document| &document["kind"]).collect();
         assert_eq!(kinds, ["ScaledObject", "TriggerAuthentication"]);
         for document in documents {
@@ -125,7 +140,7 @@ fn there_are_two_to_ten_workers_that_double_every_15_s_and_go_one_a_minute_after
 fn a_worker_is_added_for_about_four_times_as_many_entries_as_it_has_in_flight() {
     let settings = Settings::load(None, [] as [(&str, &str); 0]).unwrap();
     let rule = 4.0 * f64::from(u32::try_from(settings.worker.concurrency).unwrap());
-    for documents in both() {
+    for documents in all() {
         for trigger in triggers(&documents[0]) {
             let target: f64 = field(trigger, "streamLength").parse().unwrap();
             assert!((target / rule - 1.0).abs() <= 0.05, "{target}, and the rule says {rule}");
@@ -138,15 +153,19 @@ fn each_trigger_asks_for_the_queue_of_its_partition_as_the_user_of_the_secret() 
     let settings = Settings::load(None, [] as [(&str, &str); 0]).unwrap();
     let namespace = documents(&text("kubernetes/kustomization.yaml"))[0]["namespace"].as_str().unwrap().to_owned();
     assert_eq!(manifest("Namespace", &namespace)["metadata"]["name"], namespace.as_str());
-    for documents in both() {
+    for documents in all() {
         let triggers = triggers(&documents[0]);
         let keys = Keys::new(&settings.redis.prefix, u16::try_from(triggers.len()).unwrap());
         for (partition, trigger) in (0..).zip(triggers) {
-            assert_eq!(trigger["type"], "redis-streams");
+            let address = match trigger["type"].as_str().unwrap() {
+                "redis-streams" => "address",
+                "redis-cluster-streams" => "addresses",
+                other => panic!("{other}"),
+            };
             assert_eq!(trigger["metricType"], "AverageValue");
             assert_eq!(field(trigger, "stream"), keys.queue(partition));
             // KEDA asks from another namespace.
-            assert_eq!(field(trigger, "address"), format!("redis.{namespace}.svc:6379"));
+            assert_eq!(field(trigger, address), format!("redis.{namespace}.svc:6379"));
             assert_eq!(trigger["authenticationRef"]["name"], documents[1]["metadata"]["name"]);
         }
         let from_secret = |name: &str| json!({ "parameter": name, "name": "lynkhook-keda", "key": name });
@@ -157,13 +176,24 @@ fn each_trigger_asks_for_the_queue_of_its_partition_as_the_user_of_the_secret() 
 /// Without a formula, the longest queue alone decides.
 #[test]
 fn several_partitions_are_summed() {
-    let [alone, several] = both().map(|mut documents| documents.remove(0));
+    let [alone, several, cluster] = all().map(|mut documents| documents.remove(0));
     assert_eq!((triggers(&alone).len(), &alone["spec"]["advanced"]["scalingModifiers"]), (1, &Value::Null));
-    assert_eq!(triggers(&several).len(), 2);
-    let names: Vec<&str> = triggers(&several).iter().map(|trigger| trigger["name"].as_str().unwrap()).collect();
-    let target = field(&triggers(&several)[0], "streamLength");
-    let expected = json!({ "formula": names.join(" + "), "target": target });
-    assert_eq!(several["spec"]["advanced"]["scalingModifiers"], expected);
+    for (object, partitions, kind) in [(several, 2, "redis-streams"), (cluster, 16, "redis-cluster-streams")] {
+        assert!(triggers(&object).iter().all(|trigger| trigger["type"] == kind), "{object:#}");
+        assert_eq!(triggers(&object).len(), partitions);
+        let names: Vec<&str> = triggers(&object).iter().map(|trigger| trigger["name"].as_str().unwrap()).collect();
+        let target = field(&triggers(&object)[0], "streamLength");
+        let expected = json!({ "formula": names.join(" + "), "target": target });
+        assert_eq!(object["spec"]["advanced"]["scalingModifiers"], expected);
+    }
+}
+
+#[test]
+fn the_base_has_the_patch_for_a_cluster_as_an_example() {
+    let file = documents(&with_examples(&text("kubernetes/kustomization.yaml"))).remove(0);
+    let name = FOR_A_CLUSTER.strip_prefix("kubernetes/").unwrap();
+    assert_eq!(file["patches"], json!([{ "path": name }]));
+    assert!(!file["resources"].as_array().unwrap().contains(&json!(name)));
 }
 
 fn triggers(scaled_object: &Value) -> &Vec<Value> {

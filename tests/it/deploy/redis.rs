@@ -8,6 +8,10 @@ use super::{
 };
 use crate::support::*;
 
+/// All users, and the tests' own.
+const USERS: [&str; 10] =
+    ["admin", "backup", "cluster", "default", "keda", "operator", "producer", "replica", "server", "worker"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_has_nothing_to_say_as_any_of_the_users_that_may_run_it_and_redis_refuses_it_nothing() {
     let deployed = Deployed::start().await;
@@ -65,14 +69,14 @@ async fn redis_starts_with_the_users_of_the_file_and_nobody_else_logs_in() {
         let mut connection = client.get_multiplexed_async_connection().await?;
         ::redis::cmd("PING").query_async::<String>(&mut connection).await
     };
-    for user in ["producer", "server", "keda", "backup"] {
+    for user in ["producer", "server", "keda", "backup", "cluster", "replica"] {
         assert_eq!(ping(&format!("{user}:secret@")).await.unwrap(), "PONG", "{user}");
     }
     for user in ["", ":secret@", "default:secret@", "worker:other@", "nobody:secret@"] {
         assert!(ping(user).await.is_err(), "{user}");
     }
     let all: Vec<String> = ::redis::cmd("ACL").arg("USERS").query_async(&mut redis.connection().await).await.unwrap();
-    assert_eq!(all, ["admin", "backup", "default", "keda", "operator", "producer", "server", "worker"]);
+    assert_eq!(all, USERS);
 }
 
 #[test]

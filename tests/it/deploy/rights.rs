@@ -60,6 +60,8 @@ async fn each_missing_right_is_found_and_only_an_optional_one_is_a_warning() {
         ("-xadd -zadd", "worker", "fail", "needs: +xadd +zadd"),
         ("-client", "worker", "warn", "needs, but not all that help: +client|id +client|unblock +client|tracking"),
         ("-lpushx -xadd -hsetnx", "operator", "pass", "has all permissions"),
+        ("-cluster -asking", "worker", "pass", "has all permissions"),
+        ("-cluster -asking -command", "producer", "pass", "has all permissions"),
         ("-slowlog", "operator", "warn", "not all that help: +slowlog|get"),
         ("-zcard", "operator", "fail", "needs: +zcard"),
         ("-xadd", "producer", "fail", "needs: +xadd"),

@@ -17,7 +17,7 @@ const PROGRAMS: [&str; 11] = ["sh", "base64", "chmod", "cp", "dirname", "head", 
 fn copy() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("redis")).unwrap();
-    for name in ["secrets.sh", "redis/users.acl", "redis/redis.conf"] {
+    for name in ["secrets.sh", "redis/users.acl", "redis/redis.conf", "redis/cluster.conf"] {
         fs::copy(path_of(name), folder.path().join(name)).unwrap();
     }
     folder
@@ -62,18 +62,21 @@ async fn with_the_secrets_that_it_makes_redis_starts_every_role_logs_in_and_secr
         assert!(url.starts_with(&format!("redis://{role}:")) && url.ends_with("@127.0.0.1:6379/"), "{role}");
         urls.push((role, url.replace(":6379/", &format!(":{}/", redis.port()))));
     }
-    for role in ["keda", "backup"] {
+    for role in ["keda", "backup", "cluster"] {
         let lines = text(&format!("{role}.env"));
         let [user, password] =
             ["username=", "password="].map(|name| lines.lines().find_map(|line| line.strip_prefix(name)).unwrap());
         urls.push((role, format!("redis://{user}:{password}@127.0.0.1:{}/", redis.port())));
     }
-    assert_eq!(files(&secrets).len(), 8);
+    let cluster = text("cluster.conf");
+    let password = cluster.lines().find_map(|line| line.strip_prefix("masterauth ")).unwrap();
+    urls.push(("replica", format!("redis://replica:{password}@127.0.0.1:{}/", redis.port())));
+    assert_eq!(files(&secrets).len(), 10);
     for (role, url) in &urls {
         let mut connection = ::redis::Client::open(&**url).unwrap().get_multiplexed_async_connection().await.unwrap();
-        // Each may do this but the backup, and none without the right password.
+        // Some may do this, and none without the right password.
         let answer = ::redis::cmd("XLEN").arg("lynkhook:{0}:queue").query_async::<u64>(&mut connection).await;
-        assert_eq!(answer.is_ok(), !["producer", "backup"].contains(role), "{role}: {answer:?}");
+        assert_eq!(answer.is_ok(), !["producer", "backup", "cluster", "replica"].contains(role), "{role}: {answer:?}");
     }
     let (_, server) = urls.iter().find(|(role, _)| *role == "server").unwrap();
     let program = Program::new(&redis, "lynkhook").env("LYNKHOOK_REDIS__URL", server);

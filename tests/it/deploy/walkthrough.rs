@@ -28,7 +28,7 @@ async fn the_steps_without_a_service_manager_end_with_a_server_and_two_workers_t
     let script = format!("{ends}\n{script}{waits}\n");
 
     let folder = tempfile::tempdir().unwrap();
-    for file in ["secrets.sh", "redis/redis.conf", "redis/users.acl"] {
+    for file in ["secrets.sh", "redis/redis.conf", "redis/users.acl", "redis/cluster.conf"] {
         let copy = folder.path().join("deploy").join(file);
         fs::create_dir_all(copy.parent().unwrap()).unwrap();
         fs::write(copy, fs::read_to_string(path_of(file)).unwrap().replace(":6379/", &format!(":{redis}/"))).unwrap();

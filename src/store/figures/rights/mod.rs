@@ -67,7 +67,9 @@ impl Store {
         }
         // Try all commands with the keys of the first partition. For the others, only try whether their keys may be
         // used.
-        let first = role.commands().into_iter().map(|(line, needed)| (0, line, needed));
+        let on_a_cluster = node.name().is_some().then(|| role.commands_on_a_cluster());
+        let first = role.commands().into_iter().chain(on_a_cluster.into_iter().flatten());
+        let first = first.map(|(line, needed)| (0, line, needed));
         let others =
             (1..self.0.keys.partitions()).flat_map(|partition| role.on_keys().map(move |line| (partition, line, true)));
         let tries: Vec<(u16, &str, bool)> = first.chain(others).collect();
@@ -170,7 +172,7 @@ fn right(command: &str) -> String {
     let mut words = command.split(' ').map(str::to_ascii_lowercase);
     let (name, first) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     match &*name {
-        "client" | "memory" | "script" | "slowlog" | "xgroup" | "xinfo" => format!("+{name}|{first}"),
+        "client" | "cluster" | "memory" | "script" | "slowlog" | "xgroup" | "xinfo" => format!("+{name}|{first}"),
         _ => format!("+{name}"),
     }
 }

@@ -123,6 +123,12 @@ const USEFUL_TO_A_WORKER: &[&str] = &[
     "ZCOUNT {retries} 0 1",
 ];
 
+/// The commands with which every process finds the node of a partition, on a cluster alone.
+const ON_A_CLUSTER: &[&str] = &["CLUSTER INFO", "CLUSTER SLOTS", "ASKING"];
+
+/// A command that no part of Lynkhook sends. Client libraries for clusters learn from it which word of a command is a key.
+const USEFUL_TO_A_PRODUCER_ON_A_CLUSTER: &[&str] = &["COMMAND"];
+
 /// The commands of a producer.
 const PRODUCER: &[&str] = &["XADD {queue} * field value"];
 
@@ -227,7 +233,7 @@ impl UserRole {
         commands.into_iter().flatten().copied().filter(of_a_partition)
     }
 
-    /// The role's commands, and whether the role needs them.
+    /// The role's commands on a single Redis, and whether the role needs them.
     pub(in crate::store) fn commands(self) -> Vec<(&'static str, bool)> {
         let (needed, useful): (&[&[&'static str]], &[&'static str]) = match self {
             Self::Worker => (&[START, BEGIN, SCRIPTS, WORKER], USEFUL_TO_A_WORKER),
@@ -239,10 +245,18 @@ impl UserRole {
         needed.chain(useful.iter().chain(USEFUL_TO_ALL).map(|command| (*command, false))).collect()
     }
 
+    /// The commands that the role runs besides on a cluster, and whether it needs them there.
+    pub(super) fn commands_on_a_cluster(self) -> impl Iterator<Item = (&'static str, bool)> {
+        let useful = if self == Self::Producer { USEFUL_TO_A_PRODUCER_ON_A_CLUSTER } else { &[] };
+        let needed = ON_A_CLUSTER.iter().map(|command| (*command, true));
+        needed.chain(useful.iter().map(|command| (*command, false)))
+    }
+
     /// All rights of the role on an installation, as in an ACL file. `+multi` allows trying them.
     #[cfg(test)]
     pub(super) fn rights(self, prefix: &str) -> Vec<String> {
-        let mut rights: Vec<String> = self.commands().into_iter().map(|(command, _)| right(command)).collect();
+        let commands = self.commands().into_iter().chain(self.commands_on_a_cluster());
+        let mut rights: Vec<String> = commands.map(|(command, _)| right(command)).collect();
         rights.push("+multi".to_owned());
         rights.sort_unstable();
         rights.dedup();

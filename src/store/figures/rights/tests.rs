@@ -32,8 +32,8 @@ const OF_SERVERS: [&str; 14] = [
 /// A command that is sent only if the user may run it. No user of ours may, because it also tells passwords.
 const ASKED_FOR: [&str; 1] = ["+config"];
 
-/// Commands that only people send, with `redis-cli`.
-const BY_HAND: [&str; 4] = ["+client|list", "+script|kill", "+slowlog|get", "+type"];
+/// Commands that only people send, with `redis-cli`, and other producers.
+const BY_HAND: [&str; 5] = ["+client|list", "+command", "+script|kill", "+slowlog|get", "+type"];
 
 fn source(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -108,7 +108,7 @@ fn of_scripts() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 fn rights_of(role: UserRole) -> BTreeSet<String> {
-    role.commands().into_iter().map(|(command, _)| right(command)).collect()
+    role.commands().into_iter().chain(role.commands_on_a_cluster()).map(|(command, _)| right(command)).collect()
 }
 
 #[test]
