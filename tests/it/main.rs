@@ -7,6 +7,7 @@ mod bounded;
 mod claim;
 mod cli;
 mod clock;
+mod cluster;
 mod connections;
 mod debug;
 mod deploy;
