@@ -75,6 +75,8 @@ impl RedisCluster {
         create.extend(cluster.nodes.iter().map(|node| node.server.address_in_cluster()));
         create.extend(["--cluster-replicas".to_owned(), replicas_each.to_string(), "--cluster-yes".to_owned()]);
         redis_cli(&create);
+        let is_complete = |view: &View| view.count_replicas() == masters * replicas_each;
+        cluster.known_by_all("all know who is whose replica", is_complete).await;
         cluster.healthy().await;
         cluster.in_sync().await;
         let view = cluster.view().await;
@@ -188,6 +190,7 @@ impl RedisCluster {
         let new = self.launch().await;
         redis_cli(&["add-node".to_owned(), self.nodes[new].server.address_in_cluster(), member]);
         self.known_by_all("all know the new node", |view| view.is_master(self.port(new))).await;
+        self.healthy().await;
         new
     }
 

@@ -51,6 +51,10 @@ impl View {
         self.at(port).is_some_and(|member| !member.slots.is_empty())
     }
 
+    pub(super) fn count_replicas(&self) -> usize {
+        self.0.iter().filter(|member| member.master != "-").count()
+    }
+
     /// Whether the node is a replica of a master that has slots.
     pub(super) fn has_copy(&self, port: u16) -> bool {
         self.master_of_node(port).is_some_and(|master| self.has_slots(master))
