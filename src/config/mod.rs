@@ -25,6 +25,12 @@ use layers::Layers;
 
 /// `egress.max_connections` is at least this much more than `worker.concurrency`.
 const SPARE_CONNECTIONS: usize = 64;
+/// The most partitions that an installation may have.
+pub const PARTITIONS_MAX: u16 = 1024;
+/// A new installation begins with this many partitions, unless `queue.partitions` says otherwise.
+const PARTITIONS_OF_A_SERVER: u16 = 1;
+/// The same on a cluster: enough for up to four masters.
+const PARTITIONS_OF_A_CLUSTER: u16 = 16;
 
 /// Every setting, checked. The shape mirrors `config/default.toml`, which documents each key.
 #[derive(Debug, Clone)]
@@ -94,8 +100,15 @@ impl Settings {
 
     /// The number of a worker process's connections to Redis: each thread has one for short commands, and one for
     /// reading from each partition.
-    pub fn redis_connections(&self) -> usize {
-        self.threads() * (usize::from(self.queue.partitions) + 1)
+    pub fn redis_connections(&self, partitions: u16) -> usize {
+        self.threads() * (usize::from(partitions) + 1)
+    }
+
+    /// The number of partitions with which a new installation begins. It keeps that number, so everything else asks the
+    /// store for it.
+    pub fn partitions_at_first(&self) -> u16 {
+        let default = if self.redis.is_cluster { PARTITIONS_OF_A_CLUSTER } else { PARTITIONS_OF_A_SERVER };
+        self.queue.partitions.unwrap_or(default)
     }
 
     /// The event types that customers can subscribe to, with the largest envelope.
@@ -157,8 +170,9 @@ pub struct RedisTls {
 /// `[queue]`
 #[derive(Debug, Clone)]
 pub struct Queue {
-    /// Number of partitions, 1 to 1024.
-    pub partitions: u16,
+    /// Number of partitions, 1 to 1024; `None`: the number that Redis has noted, see
+    /// [`Settings::partitions_at_first`].
+    pub partitions: Option<u16>,
 }
 
 /// `[worker]`

@@ -65,7 +65,7 @@ fn every_default_is_the_documented_one() {
     assert_eq!(settings.redis.prefix, "lynkhook");
     assert_eq!(settings.redis.connect_timeout, Duration::from_secs(5));
     assert_eq!(settings.redis.response_timeout, Duration::from_secs(5));
-    assert_eq!(settings.queue.partitions, 1);
+    assert_eq!(settings.queue.partitions, None);
     assert_eq!(settings.worker.concurrency, 256);
     assert_eq!(settings.worker.lease, Duration::from_secs(20));
     assert_eq!(settings.worker.renew_every, Duration::from_secs(3));
@@ -97,6 +97,20 @@ fn every_default_is_the_documented_one() {
     assert_eq!(settings.dns.resolv_conf, Path::new("/etc/resolv.conf"));
     assert_eq!(settings.log.filter, "info");
     assert_eq!(settings.log.format, LogFormat::Auto);
+}
+
+#[test]
+fn a_new_installation_begins_with_one_partition_or_sixteen_on_a_cluster_unless_it_is_told_a_number() {
+    for (url, set, expected) in [
+        ("redis://host", "0", 1),
+        ("redis+cluster://host", "0", 16),
+        ("rediss+cluster://host", "0", 16),
+        ("redis://host", "16", 16),
+        ("redis+cluster://host", "1", 1),
+    ] {
+        let settings = from_env(&[("LYNKHOOK_REDIS__URL", url), ("LYNKHOOK_QUEUE__PARTITIONS", set)]).unwrap();
+        assert_eq!(settings.partitions_at_first(), expected, "{url} with {set}");
+    }
 }
 
 #[test]
@@ -302,7 +316,7 @@ fn values_just_inside_their_range_pass_and_just_outside_are_refused() {
     for (key, inside, outside) in [
         ("worker.concurrency", "1", "0"),
         ("worker.concurrency", "65536", "65537"),
-        ("queue.partitions", "1", "0"),
+        ("queue.partitions", "0", "-1"),
         ("queue.partitions", "1024", "1025"),
         ("worker.max_losses", "1", "0"),
         ("worker.failing_rate", "1", "0"),

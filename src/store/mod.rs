@@ -14,6 +14,7 @@ mod error;
 mod figures;
 pub mod keys;
 mod link;
+mod meta;
 #[cfg(feature = "program")]
 mod records;
 #[cfg(feature = "program")]
@@ -23,6 +24,8 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeZone, Utc};
 
+#[cfg(feature = "program")]
+pub(crate) use self::meta::parse_partitions;
 pub use self::{
     enqueue::Acceptance,
     error::{StoreError, Unanswered},
@@ -78,17 +81,38 @@ impl Store {
     /// [`StoreError::Unreachable`] if there is no connection in time. [`StoreError::Unfit`] if the server is too old or
     /// may evict accepted data, or if its data was written with another schema or another number of partitions.
     pub async fn open(settings: &Settings) -> Result<Self, StoreError> {
-        let store = Self::unchecked(settings)?;
+        let store = Self::new(settings)?;
         store.look_up_masters().await?;
         store.check_nodes(&settings.redis.accept_eviction).await?;
-        store.check_meta().await?;
-        Ok(store)
+        let partitions = store.agreed_partitions(settings.queue.partitions).await?;
+        Ok(store.over(partitions))
     }
 
-    /// A store on a Redis that may not fit, to look at it. The masters of a cluster are not looked up.
-    pub fn unchecked(settings: &Settings) -> Result<Self, StoreError> {
+    /// A store on a Redis that may not fit, to look at it: over the partitions that are noted there, or else over those
+    /// of a new installation.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`] if Redis does not answer; [`StoreError::Unfit`] if it is no cluster although it
+    /// should be. Whatever else it refuses is a fact to look at.
+    #[cfg(feature = "program")]
+    pub async fn unchecked(settings: &Settings) -> Result<Self, StoreError> {
+        let store = Self::new(settings)?;
+        store.look_up_masters().await?;
+        let partitions = match store.noted().await {
+            Ok(noted) => noted.and_then(|(_, partitions)| parse_partitions(&partitions)),
+            Err(error @ StoreError::Unreachable(_)) if error.answer().is_none() => return Err(error),
+            Err(_) => None,
+        };
+        Ok(match partitions {
+            Some(partitions) => store.over(partitions),
+            None => store,
+        })
+    }
+
+    /// A store on a Redis that was not asked for anything yet, over the partitions of a new installation.
+    fn new(settings: &Settings) -> Result<Self, StoreError> {
         let topology = Topology::new(&settings.redis)?;
-        let keys = Keys::new(&settings.redis.prefix, settings.queue.partitions);
+        let keys = Keys::new(&settings.redis.prefix, settings.partitions_at_first());
         Ok(Self(Arc::new(Inner {
             topology,
             keys,
@@ -122,50 +146,6 @@ impl Store {
     /// The clock by which an account's times are written.
     pub async fn now_of(&self, account: &AccountId) -> Result<DateTime<Utc>, StoreError> {
         self.now(self.0.keys.partition(account)).await
-    }
-
-    /// The schema version and the number of partitions with which this installation began; `None` if there is none yet.
-    pub(crate) async fn noted(&self) -> Result<Option<(String, String)>, StoreError> {
-        let (schema, partitions): (Option<String>, Option<String>) =
-            self.at_key(&self.0.keys.meta()).run(&self.read_meta()).await?;
-        Ok(schema.zip(partitions))
-    }
-
-    fn read_meta(&self) -> redis::Cmd {
-        let mut read = redis::cmd("HMGET");
-        read.arg(self.0.keys.meta()).arg("schema").arg("partitions");
-        read
-    }
-
-    async fn check_meta(&self) -> Result<(), StoreError> {
-        let meta = self.0.keys.meta();
-        let partitions = self.0.keys.partitions();
-        let mut noted = self.noted().await?;
-        if noted.is_none() {
-            // Write only if nothing is noted: a full Redis refuses every write, and a worker must be able to start and
-            // drain it.
-            let mut pipeline = redis::pipe();
-            pipeline.cmd("HSETNX").arg(&meta).arg("schema").arg(SCHEMA).ignore();
-            pipeline.cmd("HSETNX").arg(&meta).arg("partitions").arg(partitions).ignore();
-            pipeline.add_command(self.read_meta());
-            let ((schema, partitions),): ((Option<String>, Option<String>),) =
-                self.at_key(&self.0.keys.meta()).run_pipeline(&pipeline).await?;
-            noted = schema.zip(partitions);
-        }
-        let (schema, found) = noted.unwrap_or_default();
-        if schema != SCHEMA.to_string() {
-            return Err(StoreError::Unfit(format!(
-                "the data under `{meta}` has schema {schema} and this program writes schema {SCHEMA}; \
-                 use a program of the same schema, or another redis.prefix"
-            )));
-        }
-        if found != partitions.to_string() {
-            return Err(StoreError::Unfit(format!(
-                "`{meta}` says that this queue has {found} partition(s) and queue.partitions is {partitions}; \
-                 set queue.partitions = {found}, or use another redis.prefix"
-            )));
-        }
-        Ok(())
     }
 }
 

@@ -12,11 +12,11 @@ const OTHER_FILES: usize = 64;
 const THREAD_FILES: usize = 4;
 
 /// The settings, with `egress.max_connections` lowered to the number of files that may be open.
-pub(super) fn within_files(settings: &Settings) -> Result<Settings, WorkerError> {
+pub(super) fn within_files(settings: &Settings, partitions: u16) -> Result<Settings, WorkerError> {
     let mut settings = settings.clone();
     let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(settings) };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let besides = OTHER_FILES + settings.redis_connections() + THREAD_FILES * settings.threads();
+    let besides = OTHER_FILES + settings.redis_connections(partitions) + THREAD_FILES * settings.threads();
     let (connections, needed) = (limit.saturating_sub(besides), settings.connections_needed());
     if connections < needed {
         let settings = if besides > needed {
@@ -34,12 +34,10 @@ pub(super) fn within_files(settings: &Settings) -> Result<Settings, WorkerError>
 /// Refuses a Redis that does not allow the clients that this process needs and one more to enqueue. A Redis that does
 /// not tell its limit is accepted.
 pub(super) async fn within_clients(settings: &Settings, store: &Store) -> Result<(), WorkerError> {
-    let needed = settings.redis_connections();
+    let (threads, partitions) = (settings.threads(), store.keys().partitions());
+    let needed = settings.redis_connections(partitions);
     match store.max_clients().await? {
-        Some(most) if needed as u64 >= most => {
-            let (threads, partitions) = (settings.threads(), settings.queue.partitions);
-            Err(WorkerError::Clients { most, needed, threads, partitions })
-        }
+        Some(most) if needed as u64 >= most => Err(WorkerError::Clients { most, needed, threads, partitions }),
         _ => Ok(()),
     }
 }

@@ -77,7 +77,7 @@ struct Worker {
 /// anything that Redis does. Later there is an error only after a fault of this program: a worker that lost one of its
 /// loops stops as if told to. Without the loop that settles, for example, it would repeat deliveries endlessly.
 pub async fn run(settings: &Settings, store: Store, vault: Vault, stop: CancellationToken) -> Result<(), WorkerError> {
-    let settings = &limits::within_files(settings)?;
+    let settings = &limits::within_files(settings, store.keys().partitions())?;
     limits::within_clients(settings, &store).await?;
     let (metrics, counted) = OfWorker::new(&settings.catalogue());
     let workers = Arc::new(Workers::new(settings.threads(), counted));

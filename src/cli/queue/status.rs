@@ -124,6 +124,7 @@ fn summary(status: &Status, width: Option<u16>) -> String {
         ("Failed", kept(status.failed, "failed", "webhook")),
         ("Rejected", kept(*rejected, "rejected", "partition")),
         ("Idempotency keys", known_keys(idempotency)),
+        ("Partitions", status.partitions.len().to_string()),
     ];
     let rows = rows.map(|(name, value)| [name.to_owned(), value]);
     render(flexible(table(["", ""], rows), [1]), width)

@@ -18,7 +18,7 @@ use toml::Value;
 
 use self::duration::{a_duration, duration};
 use super::{
-    Idempotency, Log, LogFormat, Queue, Retention, Settings, Webhooks,
+    Idempotency, Log, LogFormat, PARTITIONS_MAX, Queue, Retention, Settings, Webhooks,
     error::ConfigError,
     layers::{Entry, Layers, kind},
 };
@@ -40,7 +40,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
     read.no_placeholder()?;
     let mut settings = Settings {
         redis: read.redis()?,
-        queue: Queue { partitions: read.integer("queue.partitions", 1, 1024)? },
+        queue: read.queue()?,
         worker: read.worker()?,
         server: read.server()?,
         delivery: read.delivery()?,
@@ -136,6 +136,12 @@ impl Read<'_> {
         }
         let expected = "an IP address with a port, such as \"0.0.0.0:8081\", or nothing";
         text.parse().map(Some).map_err(|_| self.refuse(key, expected))
+    }
+
+    /// `[queue]`
+    fn queue(&self) -> Result<Queue, ConfigError> {
+        let partitions = self.integer("queue.partitions", 0, i64::from(PARTITIONS_MAX))?;
+        Ok(Queue { partitions: Some(partitions).filter(|partitions| *partitions > 0) })
     }
 
     fn log_format(&self) -> Result<LogFormat, ConfigError> {

@@ -23,7 +23,7 @@ use crate::{
 /// Examines the Redis of these settings, and checks that its user has the permissions that the role needs.
 pub async fn examine(settings: &Settings, role: UserRole) -> Vec<Finding> {
     let examined = async {
-        let store = Store::unchecked(settings)?;
+        let store = Store::unchecked(settings).await?;
         Ok((store.examine(stuck_after(settings), role).await?, store.missing_rights(role).await))
     };
     match examined.await {
@@ -46,20 +46,21 @@ fn stuck_after(settings: &Settings) -> Duration {
 
 /// All checks, from the server to its content.
 fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<Finding> {
-    let Examination { server, time, append_fsync, noted, status, groups, settings: accounts } = facts;
+    let Examination { server, time, append_fsync, partitions, noted, status, groups, settings: accounts } = facts;
     let mut findings = vec![
         server::version(server),
         server::role(server),
         server::persistence(server, append_fsync.as_deref()),
         server::eviction(server, &settings.redis.accept_eviction),
         server::memory(server),
-        server::clients(server, settings.redis_connections() as u64),
+        server::clients(server, settings.redis_connections(*partitions) as u64),
         server::replication(server),
     ];
-    let partitions = settings.queue.partitions;
     let figures = status.as_ref().and_then(|status| status.as_ref().ok());
     findings.extend(asked("clock", time.as_ref(), |time| vec![server::clock(*time, here)]));
-    findings.extend(each("schema", noted, |noted| vec![state::schema(noted.as_ref(), partitions)]));
+    findings.extend(each("schema", noted, |noted| {
+        vec![state::schema(noted.as_ref(), *partitions, settings.queue.partitions)]
+    }));
     findings.extend(asked("group", groups.as_ref(), |groups| {
         let mut judged = vec![state::group(groups, figures), state::stuck(groups, figures, stuck_after(settings))];
         judged.extend(entries::judge(groups, figures));

@@ -7,28 +7,38 @@ use super::{
     finding::{Finding, MANY_PARTITIONS, fail, pass, warn},
 };
 use crate::{
+    config::PARTITIONS_MAX,
     domain::{lateness, text::seconds},
-    store::{Group, SCHEMA, SettingsLooked, Status},
+    store::{Group, SCHEMA, SettingsLooked, Status, parse_partitions},
 };
 
 /// At most this many settings that cannot be read are named.
 const NAMED_MAX: usize = 3;
 
-pub(super) fn schema(noted: Option<&(String, String)>, partitions: u16) -> Finding {
+/// The check of what is noted. `partitions` are those that were looked at, `wanted` those that the settings ask for.
+pub(super) fn schema(noted: Option<&(String, String)>, partitions: u16, wanted: Option<u16>) -> Finding {
     const CHECK: &str = "schema";
-    match noted {
-        None => pass(CHECK, "nothing is stored under this prefix yet"),
-        Some((schema, _)) if *schema != SCHEMA.to_string() => fail(
+    let Some((schema, noted)) = noted else {
+        let found = format!("nothing is stored under this prefix yet; it begins with partitions: {partitions}");
+        return pass(CHECK, found);
+    };
+    match (parse_partitions(noted), wanted) {
+        _ if *schema != SCHEMA.to_string() => fail(
             CHECK,
             format!("version {schema}, but this program uses version {SCHEMA}"),
             "use a Lynkhook of that schema, or another redis.prefix",
         ),
-        Some((_, noted)) if *noted != partitions.to_string() => fail(
+        (None, _) => fail(
             CHECK,
-            format!("{noted} partitions in Redis, but queue.partitions is {partitions}"),
+            format!("{noted:?} partitions in Redis, which is not a number from 1 to {PARTITIONS_MAX}"),
+            "write the right number there, or use another redis.prefix",
+        ),
+        (Some(noted), Some(wanted)) if noted != wanted => fail(
+            CHECK,
+            format!("{noted} partitions in Redis, but queue.partitions is {wanted}"),
             &format!("set queue.partitions = {noted}"),
         ),
-        Some(_) => pass(CHECK, format!("version {SCHEMA}, partitions: {partitions}")),
+        (Some(noted), _) => pass(CHECK, format!("version {SCHEMA}, partitions: {noted}")),
     }
 }
 

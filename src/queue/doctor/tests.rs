@@ -86,10 +86,15 @@ fn replicas_that_lag_and_clocks_that_differ_are_warnings() {
 #[test]
 fn a_schema_that_differs_fails_with_the_value_to_set() {
     let noted = |schema: &str, partitions: &str| Some((schema.to_owned(), partitions.to_owned()));
-    assert_says(&schema(None, 4), Verdict::Pass, "yet");
-    assert_says(&schema(noted("1", "4").as_ref(), 4), Verdict::Pass, "partitions: 4");
-    assert_says(&schema(noted("2", "4").as_ref(), 4), Verdict::Fail, "schema");
-    assert_says(&schema(noted("1", "4").as_ref(), 1), Verdict::Fail, "queue.partitions = 4");
+    assert_says(&schema(None, 16, None), Verdict::Pass, "yet; it begins with partitions: 16");
+    for wanted in [None, Some(4)] {
+        assert_says(&schema(noted("1", "4").as_ref(), 4, wanted), Verdict::Pass, "partitions: 4");
+        assert_says(&schema(noted("2", "4").as_ref(), 4, wanted), Verdict::Fail, "schema");
+        for wrong in ["", "four", "0", "1025"] {
+            assert_says(&schema(noted("1", wrong).as_ref(), 4, wanted), Verdict::Fail, "1 to 1024");
+        }
+    }
+    assert_says(&schema(noted("1", "4").as_ref(), 4, Some(1)), Verdict::Fail, "queue.partitions = 4");
 }
 
 #[test]

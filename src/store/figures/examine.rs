@@ -27,6 +27,8 @@ pub struct Examination {
     pub time: Fact<DateTime<Utc>>,
     /// `appendfsync`; `None` if the user may not ask for settings.
     pub append_fsync: Option<String>,
+    /// The number of partitions that was looked at.
+    pub partitions: u16,
     /// The noted schema version and number of partitions; `None` if there is nothing under this prefix yet.
     pub noted: Result<Option<(String, String)>, StoreError>,
     /// The queue's figures.
@@ -72,6 +74,7 @@ impl Store {
             server,
             time: if runs_scripts { Some(self.now(0).await) } else { None },
             append_fsync: if runs_scripts { self.append_fsync().await } else { None },
+            partitions: self.0.keys.partitions(),
             noted: self.noted().await,
             status: if sees_all { Some(self.status().await) } else { None },
             groups: if runs_scripts { Some(self.groups(stuck_after).await) } else { None },

@@ -82,6 +82,7 @@ async fn distant(port: u16, round_trip: Duration) -> u16 {
 async fn the_rights_on_1024_partitions_of_a_distant_redis_are_tried_in_a_few_round_trips() {
     const ROUND_TRIP: Duration = Duration::from_millis(100);
     let deployed = Deployed::start().await;
+    let _: () = deployed.here.redis.clone().del(deployed.here.store.keys().meta()).await.unwrap();
     let port = distant(deployed.redis.port(), ROUND_TRIP).await;
     for (user, role) in [("worker", UserRole::Worker), ("server", UserRole::Server)] {
         let variables = [
@@ -89,7 +90,7 @@ async fn the_rights_on_1024_partitions_of_a_distant_redis_are_tried_in_a_few_rou
             ("LYNKHOOK_REDIS__PREFIX", deployed.here.prefix.clone()),
             ("LYNKHOOK_QUEUE__PARTITIONS", "1024".to_owned()),
         ];
-        let store = Store::unchecked(&Settings::load(None, variables).unwrap()).unwrap();
+        let store = Store::unchecked(&Settings::load(None, variables).unwrap()).await.unwrap();
         let started = Instant::now();
         store.require_rights(role).await.unwrap();
         let took = started.elapsed();
