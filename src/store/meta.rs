@@ -1,6 +1,6 @@
-//! What an installation keeps from its first start on: the schema version and the number of partitions, in `meta`.
+//! The schema version and the number of partitions: an installation keeps both from its first start on, in `meta`.
 //!
-//! Every process reads them there, so that all agree on the number, whatever their settings leave open.
+//! Every process reads them there, so that all use the same number although their settings leave it open.
 
 use std::sync::Arc;
 

@@ -19,7 +19,7 @@ const NAMED_MAX: usize = 3;
 pub(super) fn schema(noted: Option<&(String, String)>, partitions: u16, wanted: Option<u16>) -> Finding {
     const CHECK: &str = "schema";
     let Some((schema, noted)) = noted else {
-        let found = format!("nothing is stored under this prefix yet; it begins with partitions: {partitions}");
+        let found = format!("nothing is stored under this prefix yet; partitions at the start: {partitions}");
         return pass(CHECK, found);
     };
     match (parse_partitions(noted), wanted) {

@@ -86,7 +86,7 @@ fn replicas_that_lag_and_clocks_that_differ_are_warnings() {
 #[test]
 fn a_schema_that_differs_fails_with_the_value_to_set() {
     let noted = |schema: &str, partitions: &str| Some((schema.to_owned(), partitions.to_owned()));
-    assert_says(&schema(None, 16, None), Verdict::Pass, "yet; it begins with partitions: 16");
+    assert_says(&schema(None, 16, None), Verdict::Pass, "yet; partitions at the start: 16");
     for wanted in [None, Some(4)] {
         assert_says(&schema(noted("1", "4").as_ref(), 4, wanted), Verdict::Pass, "partitions: 4");
         assert_says(&schema(noted("2", "4").as_ref(), 4, wanted), Verdict::Fail, "schema");

@@ -6,6 +6,7 @@ use lynkhook::{
     config::Settings,
     store::{Store, UserRole},
 };
+use redis::AsyncCommands;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},

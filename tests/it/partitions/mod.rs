@@ -1,6 +1,7 @@
 //! Partitions: every producer puts an account's events into the partition that CRC-32 gives.
 
 mod idle;
+mod noted;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -105,13 +106,16 @@ async fn a_process_with_another_number_of_partitions_refuses_to_start_and_says_w
     let receiver = Receiver::start().await;
     let here = Installation::new(&receiver).await.with("LYNKHOOK_QUEUE__PARTITIONS", "2").await;
     let other = here.program.clone().env("LYNKHOOK_QUEUE__PARTITIONS", "4");
-    for args in [&["worker"][..], &["webhook", "list", "--account", "acme"]] {
+    for args in [&["worker"][..], &["server"], &["webhook", "list", "--account", "acme"]] {
         let output = other.run(args).await;
         assert_eq!(output.code, Some(5), "{output:?}");
         for part in ["has 2 partition(s)", "queue.partitions is 4", "set queue.partitions = 2"] {
             assert!(output.stderr.contains(part), "{part:?} is missing: {output:?}");
         }
     }
+    let doctor = other.run(["doctor"]).await;
+    let says = "2 partitions in Redis, but queue.partitions is 4; set queue.partitions = 2";
+    assert!(doctor.stdout.lines().any(|line| line.starts_with("FAIL") && line.ends_with(says)), "{doctor:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
