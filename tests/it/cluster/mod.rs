@@ -3,4 +3,5 @@
 //! Each test starts a cluster of its own, so these tests run one at a time (`serial_`).
 
 mod faults;
+mod outages;
 mod scene;

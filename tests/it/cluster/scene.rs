@@ -27,13 +27,10 @@ const EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Scene {
     pub cluster: RedisCluster,
     pub receiver: Receiver,
-    pub program: Program,
     pub prefix: String,
-    pub store: Store,
+    pub producer: Producer,
     pub webhooks: Webhooks,
-    /// An account of each partition.
-    pub accounts: Vec<AccountId>,
-    workers: Vec<Process>,
+    pub workers: Vec<Process>,
     books: Arc<Mutex<Books>>,
     feeding: JoinSet<()>,
 }
@@ -64,12 +61,12 @@ pub(super) struct Gaps {
 
 impl Scene {
     /// A cluster with these arguments besides, two workers, and a flow of events that has begun to arrive everywhere.
-    pub async fn start(replicas_each: usize, arguments: &[&str]) -> Self {
+    pub(super) async fn start(replicas_each: usize, arguments: &[&str]) -> Self {
         Self::start_with(RedisCluster::start_with(3, replicas_each, arguments).await, &[]).await
     }
 
     /// The same on this cluster, with these settings besides.
-    pub async fn start_with(cluster: RedisCluster, settings: &[(&'static str, &str)]) -> Self {
+    pub(super) async fn start_with(cluster: RedisCluster, settings: &[(&'static str, &str)]) -> Self {
         let receiver = Receiver::start().await;
         receiver.plan("/hook", [Answer::Status(200)]);
         let prefix = cluster.unique_prefix();
@@ -88,16 +85,9 @@ impl Scene {
         let store = Store::open(&settings).await.unwrap();
         let webhooks =
             Webhooks::new(&settings, store.clone(), Vault::new(settings.secrets.key.as_ref()).unwrap()).unwrap();
-        let accounts: Vec<AccountId> = (0..PARTITIONS).map(account_of).collect();
+        let accounts: Vec<AccountId> = (0..PARTITIONS).map(|partition| account_of(partition, "account")).collect();
         for account in &accounts {
-            let new = NewWebhook {
-                url: receiver.url("/hook"),
-                events: None,
-                authentication: NewAuthentication::None,
-                description: String::new(),
-                active: true,
-            };
-            webhooks.add(account, new).await.unwrap();
+            webhooks.add(account, webhook_to(receiver.url("/hook"))).await.unwrap();
         }
         let workers = vec![program.worker([]), program.worker([])];
         for worker in &workers {
@@ -109,18 +99,18 @@ impl Scene {
         for (partition, account) in (0..).zip(&accounts) {
             feeding.spawn(feed(producer.clone(), partition, account.clone(), Arc::clone(&books)));
         }
-        let scene = Self { cluster, receiver, program, prefix, store, webhooks, accounts, workers, books, feeding };
+        let scene = Self { cluster, receiver, prefix, producer, webhooks, workers, books, feeding };
         scene.flows_everywhere().await;
         scene
     }
 
     /// The key of a partition.
-    pub fn key(&self, partition: u16, rest: &str) -> String {
+    pub(super) fn key(&self, partition: u16, rest: &str) -> String {
         format!("{}:{{{partition}}}:{rest}", self.prefix)
     }
 
     /// Waits until an event that is accepted from now on has arrived in each partition.
-    pub async fn flows_everywhere(&self) {
+    pub(super) async fn flows_everywhere(&self) {
         let before = self.books.lock().unwrap().accepted.keys().cloned().collect::<BTreeSet<_>>();
         eventually(SOON * 2, "a new event arrives in each partition", async || {
             let arrived = self.receiver.arrivals("/hook");
@@ -133,7 +123,7 @@ impl Scene {
     }
 
     /// The partitions whose master is this node now.
-    pub async fn partitions_at(&self, node: usize) -> Vec<u16> {
+    pub(super) async fn partitions_at(&self, node: usize) -> Vec<u16> {
         let mut at = Vec::new();
         for partition in 0..PARTITIONS {
             if self.cluster.master_of(slot_of(&self.key(partition, "queue"))).await == node {
@@ -144,13 +134,13 @@ impl Scene {
     }
 
     /// A master that has partitions, and its partitions.
-    pub async fn a_master(&self) -> (usize, Vec<u16>) {
+    pub(super) async fn a_master(&self) -> (usize, Vec<u16>) {
         let master = self.cluster.master_of(slot_of(&self.key(0, "queue"))).await;
         (master, self.partitions_at(master).await)
     }
 
     /// The longest time without a delivery since `from`, of these partitions and of the others.
-    pub fn gaps(&self, from: Instant, lost: &[u16]) -> Gaps {
+    pub(super) fn gaps(&self, from: Instant, lost: &[u16]) -> Gaps {
         let now = Instant::now();
         let mut last = [from; PARTITIONS as usize];
         let mut longest = [Duration::ZERO; PARTITIONS as usize];
@@ -169,7 +159,7 @@ impl Scene {
     }
 
     /// The last entry of each of these partitions that a node knows, which may be a replica.
-    pub async fn last_known_at(&self, node: usize, partitions: &[u16]) -> BTreeMap<u16, String> {
+    pub(super) async fn last_known_at(&self, node: usize, partitions: &[u16]) -> BTreeMap<u16, String> {
         let mut redis = self.cluster.connection(node).await;
         let () = redis::cmd("READONLY").query_async(&mut redis).await.unwrap();
         let mut last = BTreeMap::new();
@@ -184,7 +174,7 @@ impl Scene {
 
     /// Ends the flow, and waits until everything that was accepted has arrived, but for entries after `last_known`: those
     /// that a promoted replica never had. Answers their number.
-    pub async fn balance(&mut self, last_known: &BTreeMap<u16, String>) -> usize {
+    pub(super) async fn balance(&mut self, last_known: &BTreeMap<u16, String>) -> usize {
         self.feeding.shutdown().await;
         let was_lost = |accepted: &Accepted| {
             last_known.get(&accepted.partition).is_some_and(|last| order(&accepted.entry) > order(last))
@@ -200,7 +190,7 @@ impl Scene {
     }
 
     /// The attempts after the first, by partition.
-    pub fn repeated(&self) -> BTreeMap<u16, usize> {
+    pub(super) fn repeated(&self) -> BTreeMap<u16, usize> {
         let mut repeated = BTreeMap::new();
         for (id, times) in self.receiver.arrivals("/hook").into_iter().filter(|(_, times)| *times > 1) {
             *repeated.entry(partition_of(&id)).or_default() += times - 1;
@@ -209,12 +199,8 @@ impl Scene {
     }
 
     /// What the producers were told so far.
-    pub fn told<T>(&self, look: impl FnOnce(&Books) -> T) -> T {
+    pub(super) fn told<T>(&self, look: impl FnOnce(&Books) -> T) -> T {
         look(&self.books.lock().unwrap())
-    }
-
-    pub fn workers(&mut self) -> &mut Vec<Process> {
-        &mut self.workers
     }
 }
 
@@ -239,9 +225,14 @@ async fn feed(producer: Producer, partition: u16, account: AccountId, books: Arc
     }
 }
 
-/// An account of a partition.
-pub(super) fn account_of(partition: u16) -> AccountId {
-    let mut names = (0..).map(|number| account_id(&format!("account-{number}")));
+/// A webhook for all events, without authentication.
+pub(super) fn webhook_to(url: String) -> NewWebhook {
+    NewWebhook { url, events: None, authentication: NewAuthentication::None, description: String::new(), active: true }
+}
+
+/// An account of a partition, with a name that begins so.
+pub(super) fn account_of(partition: u16, name: &str) -> AccountId {
+    let mut names = (0..).map(|number| account_id(&format!("{name}-{number}")));
     names.find(|account| account.partition(PARTITIONS) == partition).expect("each partition has accounts")
 }
 
