@@ -43,8 +43,8 @@ pub use self::{
         Redelivered, RejectedEntry, SettingsLooked, Stock, WebhookEntry,
     },
     steps::{
-        Attempted, Audit, BATCH_MAX, BATCH_MAX_BYTES, Claimed, ClientId, Entry, EntryId, Fence, Known, KnownClock,
-        Leap, Longest, MayTake, Mended, Promoted, Reader, Reason, Released, StepAnswer, Times, ToHold, Untold, Visited,
+        Attempted, Audit, BATCH_MAX, BATCH_MAX_BYTES, Claimed, Entry, EntryId, Fence, Known, KnownClock, Leap, Longest,
+        MayTake, Mended, Promoted, Reader, ReaderId, Reason, Released, StepAnswer, Times, ToHold, Untold, Visited,
         fan_out_max,
     },
 };

@@ -311,3 +311,117 @@ fn range_of(range: Value, host: &str) -> Option<(u16, u16, Address, Vec<Address>
     });
     Some((number(&parts[0])?, number(&parts[1])?, nodes.next()?, nodes.collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::*;
+    use crate::config::Settings;
+
+    fn way() -> (Way, Vec<Address>) {
+        let url = [("LYNKHOOK_REDIS__URL", "redis+cluster://:secret@10.0.0.1:7001,10.0.0.9:7009")];
+        Way::new(&Settings::load(None, url).unwrap().redis).unwrap()
+    }
+
+    fn at(port: u16) -> Address {
+        Address { host: "10.0.0.1".to_owned(), port }
+    }
+
+    /// A view in which each of these ports has the slots up to the given one, after those of the port before.
+    fn view(epoch: u64, ports: &[(u16, u16)]) -> View {
+        let mut first = 0;
+        let range = |&(port, last): &(u16, u16)| {
+            let range = (first, last, at(port), vec![at(port + 100)]);
+            first = last + 1;
+            range
+        };
+        View { epoch, ranges: ports.iter().map(range).collect() }
+    }
+
+    fn names(nodes: &[Arc<Node>]) -> Vec<&str> {
+        nodes.iter().filter_map(|node| node.name()).collect()
+    }
+
+    fn moved(line: &str) -> StoreError {
+        StoreError::answered(line)
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_at_the_master_that_the_newest_view_names_and_masters_that_stay_keep_their_connections() {
+        let (way, seeds) = way();
+        let cluster = Cluster::new(way, seeds).unwrap();
+        assert_eq!(names(&cluster.masters()), ["10.0.0.1:7001", "10.0.0.9:7009"], "at first, those of the settings");
+        cluster.take(&view(1, &[(7001, 5000), (7002, 16_383)])).unwrap();
+        let (first, second) = (cluster.of(5000), cluster.of(5001));
+        assert_eq!((first.name(), second.name()), (Some("10.0.0.1:7001"), Some("10.0.0.1:7002")));
+        cluster.take(&view(2, &[(7001, 5000), (7102, 16_383)])).unwrap();
+        assert!(Arc::ptr_eq(&first, &cluster.of(0)), "the first master is the same node");
+        assert_eq!(names(&cluster.masters()), ["10.0.0.1:7001", "10.0.0.1:7102"]);
+        assert!(names(&cluster.map().others).contains(&"10.0.0.1:7002"), "a node that was met is remembered");
+        let waits = second.answered(Duration::from_secs(60), std::future::pending::<redis::RedisResult<()>>()).await;
+        assert!(waits.unwrap_err().to_string().contains("no longer the master"), "a deposed master is waited for");
+        let waits = first.answered(Duration::from_millis(10), std::future::pending::<redis::RedisResult<()>>()).await;
+        assert!(waits.unwrap_err().to_string().contains("timed out"));
+    }
+
+    #[tokio::test]
+    async fn a_redirection_counts_at_once_and_for_longer_than_views_of_nodes_that_have_not_heard() {
+        let (way, seeds) = way();
+        let cluster = Cluster::new(way, seeds).unwrap();
+        let old = view(1, &[(7001, 5000), (7002, 16_383)]);
+        cluster.take(&old).unwrap();
+        let asked = cluster.of(7);
+        let elsewhere = cluster.elsewhere(&asked, &moved("-MOVED 7 10.0.0.1:7002\r\n")).unwrap();
+        assert!(elsewhere.is_for_good && Arc::ptr_eq(&elsewhere.node, &cluster.of(7)));
+        cluster.take(&old).unwrap();
+        assert_eq!((cluster.of(7).name(), cluster.of(8).name()), (Some("10.0.0.1:7002"), Some("10.0.0.1:7001")));
+        // Without a host, it is the node that answered.
+        for line in ["-MOVED 8 :7005\r\n", "-MOVED 8 ?:7005\r\n"] {
+            let elsewhere = cluster.elsewhere(&asked, &moved(line)).unwrap();
+            assert_eq!(elsewhere.node.name(), Some("10.0.0.1:7005"), "{line}");
+        }
+        let asking = cluster.elsewhere(&asked, &moved("-ASK 9 10.0.0.1:7002\r\n")).unwrap();
+        assert!(!asking.is_for_good);
+        assert_eq!(cluster.of(9).name(), Some("10.0.0.1:7001"), "only some keys have moved");
+        for line in ["-TRYAGAIN Multiple keys\r\n", "-CLUSTERDOWN The cluster is down\r\n", "-ERR MOVED 1 a:1\r\n"] {
+            assert!(cluster.elsewhere(&asked, &moved(line)).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_read_whatever_a_node_knows_of_its_host() {
+        let node = |host: Value, port| Value::Array(vec![host, Value::Int(port), Value::BulkString(b"id".to_vec())]);
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        for (host, read) in [(text("10.0.0.3"), "10.0.0.3"), (text(""), "own"), (text("?"), "own"), (Value::Nil, "own")]
+        {
+            let range = vec![Value::Int(1), Value::Int(9), node(host, 7001), node(text("replica"), 7101)];
+            let (first, last, master, replicas) = range_of(Value::Array(range), "own").unwrap();
+            assert_eq!((first, last, master.to_string()), (1, 9, format!("{read}:7001")));
+            assert_eq!(replicas, [Address { host: "replica".to_owned(), port: 7101 }]);
+        }
+        assert!(range_of(Value::Array(vec![Value::Int(1), Value::Int(9)]), "own").is_none());
+    }
+
+    #[tokio::test]
+    async fn errors_that_tell_of_a_change_make_the_cluster_look_at_once() {
+        let (way, seeds) = way();
+        let cluster = Cluster::new(way, seeds).unwrap();
+        let asked = cluster.of(7);
+        for (line, tells) in [
+            ("-CLUSTERDOWN The cluster is down\r\n", true),
+            ("-READONLY You can't write against a read only replica.\r\n", true),
+            ("-TRYAGAIN Multiple keys request during rehashing of slot\r\n", true),
+            ("-UNBLOCKED force unblock from blocking operation\r\n", true),
+            ("-NOREPLICAS Not enough good replicas to write.\r\n", true),
+            ("-LOADING Redis is loading the dataset in memory\r\n", true),
+            ("-ERR unknown command\r\n", false),
+            ("-OOM command not allowed\r\n", false),
+            ("-CROSSSLOT Keys in request don't hash to the same slot\r\n", false),
+        ] {
+            cluster.elsewhere(&asked, &moved(line));
+            let wanted = timeout(Duration::from_millis(1), cluster.wanted.notified()).await.is_ok();
+            assert_eq!(wanted, tells, "{line}");
+        }
+    }
+}

@@ -19,7 +19,7 @@ pub use self::{
     held::{Reason, Released, ToHold},
     known::Known,
     lease::{Claimed, MayTake, Untold},
-    reader::{ClientId, Reader},
+    reader::{Reader, ReaderId},
     settle::Attempted,
     upkeep::{Longest, Mended, Visited},
 };

@@ -26,19 +26,30 @@ pub struct Reader {
     node: Arc<Node>,
     partition: u16,
     connection: MultiplexedConnection,
-    client_id: ClientId,
+    /// The id of the connection; 0 if Redis does not tell it.
+    client_id: i64,
     queue: String,
     consumer: String,
     blocking: Duration,
     known: Arc<Known>,
 }
 
-/// The id of a reader's connection at the node of its partition.
-#[derive(Debug, Clone, Copy)]
-pub struct ClientId {
-    partition: u16,
-    /// 0 if Redis does not tell it.
+/// A reader's connection, for [`ReaderId::unblock`].
+#[derive(Clone)]
+pub struct ReaderId {
+    node: Arc<Node>,
     id: i64,
+}
+
+impl ReaderId {
+    /// Ends the reader's blocking read early. The read then returns nothing, or the entries that it has just taken. If
+    /// the id of the connection is unknown, the read ends by itself.
+    pub async fn unblock(&self) -> Result<(), StoreError> {
+        if self.id == 0 {
+            return Ok(());
+        }
+        self.node.run::<i64>(redis::cmd("CLIENT").arg("UNBLOCK").arg(self.id)).await.map(drop)
+    }
 }
 
 impl Drop for Reader {
@@ -48,9 +59,14 @@ impl Drop for Reader {
 }
 
 impl Reader {
-    /// The id of its connection, for [`Store::unblock`].
-    pub fn client_id(&self) -> ClientId {
-        self.client_id
+    /// The address of the master at which it reads; `None` for a single Redis.
+    pub fn master(&self) -> Option<&str> {
+        self.node.name()
+    }
+
+    /// Its connection, to end a read early.
+    pub fn id(&self) -> ReaderId {
+        ReaderId { node: self.node.clone(), id: self.client_id }
     }
 
     /// Takes up to `most` new entries, waiting for the first.
@@ -132,7 +148,7 @@ impl Store {
             node,
             partition,
             connection,
-            client_id: ClientId { partition, id },
+            client_id: id,
             queue: self.0.keys.queue(partition),
             consumer: consumer.to_owned(),
             blocking,
@@ -165,14 +181,5 @@ impl Store {
             "Redis does not report changes to webhooks, so each delivery asks for its webhooks"
         );
         Ok(false)
-    }
-
-    /// Ends a reader's blocking read early. The read then returns nothing, or the entries that it has just taken. If
-    /// the id of the connection is unknown, the read ends by itself.
-    pub async fn unblock(&self, ClientId { partition, id }: ClientId) -> Result<(), StoreError> {
-        if id == 0 {
-            return Ok(());
-        }
-        self.at(partition).run::<i64>(redis::cmd("CLIENT").arg("UNBLOCK").arg(id)).await.map(drop)
     }
 }

@@ -19,7 +19,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use super::{READ_MAX, audit::audit_once};
 use crate::{
     domain::entry::Work,
-    store::{BATCH_MAX, ClientId, Entry, EntryId, Reader, StoreError, Untold},
+    store::{BATCH_MAX, Entry, EntryId, Reader, ReaderId, StoreError, Untold},
     worker::{
         Worker,
         parts::{
@@ -45,13 +45,17 @@ const READ_PART: usize = 4;
 pub(crate) async fn read(worker: Arc<Worker>, partition: u16) {
     let mut backoff = Backoff::new();
     let mut reader: Option<Reader> = None;
-    let (mut more, mut last) = (false, None);
+    let (mut more, mut last, mut master) = (false, None, None);
     while !worker.stop.has_begun() {
         worker.beat(Role::Read, partition).await;
         let answer = match &mut reader {
             Some(reader) => read_once(&worker, partition, reader, more, &mut last).await,
             None => match open(&worker, partition, &mut last).await {
                 Ok(opened) => {
+                    let before = std::mem::replace(&mut master, opened.master().map(str::to_owned));
+                    if before.is_some() && before != master {
+                        tracing::info!(partition, before, master, "the partition has another master now");
+                    }
                     reader = Some(opened);
                     take_back(&worker, partition, &mut last).await.map(|()| false)
                 }
@@ -117,7 +121,7 @@ async fn read_once(
     more: bool,
     last: &mut Option<EntryId>,
 ) -> Result<bool, StoreError> {
-    let (client_id, is_only) = (reader.client_id(), worker.store.keys().partitions() == 1);
+    let (id, is_only) = (reader.id(), worker.store.keys().partitions() == 1);
     let share = match () {
         () if more && is_only => Share::UpTo(READ_MAX),
         () if more => Share::UpTo((worker.rules.concurrency / READ_PART).clamp(1, READ_MAX)),
@@ -129,7 +133,7 @@ async fn read_once(
     let (sent, most) = (Instant::now(), slots.num_permits());
     if more || most > 1 {
         let reading = async { if more { reader.read_at_once(most).await } else { reader.read(most).await } };
-        let entries = finish(worker, client_id, reading).await?;
+        let entries = finish(worker, &id, reading).await?;
         if let Some(newest) = entries.last() {
             *last = Some(newest.id.clone());
         }
@@ -138,7 +142,7 @@ async fn read_once(
         Ok(more)
     } else {
         drop(slots);
-        let entry = finish(worker, client_id, reader.read(1)).await?.pop();
+        let entry = finish(worker, &id, reader.read(1)).await?.pop();
         if let Some(entry) = &entry {
             *last = Some(entry.id.clone());
         }
@@ -154,7 +158,7 @@ async fn read_once(
 /// takes. When the worker stops, the read is ended early.
 async fn finish(
     worker: &Worker,
-    client_id: ClientId,
+    id: &ReaderId,
     reading: impl Future<Output = Result<Vec<Entry>, StoreError>>,
 ) -> Result<Vec<Entry>, StoreError> {
     let mut reading = std::pin::pin!(reading);
@@ -166,7 +170,7 @@ async fn finish(
     loop {
         // Repeated, because the first may reach Redis before the read does. If Redis refuses, the read soon ends by
         // itself.
-        let _ = worker.store.unblock(client_id).await;
+        let _ = id.unblock().await;
         tokio::select! {
             entries = &mut reading => return entries,
             () = tokio::time::sleep(UNBLOCK_AGAIN) => {}
