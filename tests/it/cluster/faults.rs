@@ -69,6 +69,40 @@ async fn serial_after_a_kill_the_replica_serves_and_nothing_that_it_has_is_lost(
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "runs apart: make test"]
+async fn serial_a_replica_that_lags_loses_what_it_never_had_and_attempts_are_repeated_after_a_lease() {
+    const SHORT_LEASE: [(&str, &str); 5] = [
+        ("LYNKHOOK_WORKER__LEASE", "4s"),
+        ("LYNKHOOK_WORKER__RENEW_EVERY", "400ms"),
+        ("LYNKHOOK_WORKER__START_WITHIN", "1s"),
+        ("LYNKHOOK_WORKER__CLAIM_EVERY", "1s"),
+        ("LYNKHOOK_DELIVERY__TIMEOUT", "1s"),
+    ];
+    let mut scene = Scene::start_with(RedisCluster::start().await, &SHORT_LEASE).await;
+    let (master, lost) = scene.a_master().await;
+    let replica = scene.cluster.replicas_of(master).await[0];
+    // Entries that are in flight now are settled while the replica does not listen.
+    scene.receiver.plan("/hook", [Answer::Delay(Duration::from_millis(300), Box::new(Answer::Status(200)))]);
+    scene.flows_everywhere().await;
+    scene.cluster.pause(replica);
+    scene.flows_everywhere().await;
+    scene.cluster.kill9(master);
+    scene.cluster.resume(replica);
+    let last_known = scene.last_known_at(replica, &lost).await;
+    scene.cluster.promoted_after(master).await;
+    scene.flows_everywhere().await;
+    let never_there = scene.balance(&last_known).await;
+    // They are pending again under workers that have finished them, so nobody renews them.
+    let repeated = eventually(SOON, "attempts whose end was not replicated are repeated", async || {
+        let repeated = scene.repeated();
+        (!repeated.is_empty()).then_some(repeated)
+    })
+    .await;
+    println!("a lagging replica: {never_there} accepted events were not replicated, attempts repeated: {repeated:?}");
+    assert!(repeated.keys().all(|partition| lost.contains(partition)), "{repeated:?}, lost {lost:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "runs apart: make test"]
 async fn serial_without_full_coverage_other_masters_do_not_notice_a_kill() {
     kill("SIGKILL of a master, without full coverage", &PARTIAL, seconds(0.5)).await;
 }
