@@ -30,6 +30,24 @@ pub fn seconds(duration: Duration) -> String {
     }
 }
 
+/// Numbers in rising order, neighbours as one range; `none` if there are none.
+///
+/// ```
+/// # use lynkhook::domain::text::numbers;
+/// assert_eq!(numbers(&[0, 2, 3, 4, 7, 8]), "0, 2 to 4, 7, 8");
+/// assert_eq!(numbers(&[]), "none");
+/// ```
+pub fn numbers(numbers: &[u16]) -> String {
+    let ranges: Vec<String> = numbers
+        .chunk_by(|number, next| number + 1 == *next)
+        .flat_map(|range| match range {
+            [first, _, .., last] => vec![format!("{first} to {last}")],
+            few => few.iter().map(u16::to_string).collect(),
+        })
+        .collect();
+    if ranges.is_empty() { "none".to_owned() } else { ranges.join(", ") }
+}
+
 /// The known name nearest to `name`, with at most one typing mistake for every three letters.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let slips_max = |known: &str| (known.chars().count() / 3).max(1);

@@ -10,7 +10,7 @@ pub use self::{
     rejected::{Disposed, DisposedSome, RejectedError, WhichRejected},
 };
 pub use crate::store::{
-    EntryId, Fate, Holding, Kept, KnownKeys, Limited, LiveWorker, PartitionFigures, Planned, QueueFigures,
+    AwayMaster, EntryId, Fate, Holding, Kept, KnownKeys, Limited, LiveWorker, PartitionFigures, Planned, QueueFigures,
     RejectedEntry, Retries, Status, UserRole, WEBHOOKS_MAX,
 };
 use crate::store::{Store, StoreError};

@@ -34,8 +34,8 @@ pub use self::{
 #[cfg(feature = "program")]
 pub use self::{
     figures::{
-        Examination, Fact, Group, Holding, Kept, KnownKeys, Limited, LiveWorker, Missing, PartitionFigures, Planned,
-        QueueFigures, Retries, Status, UserRole, WEBHOOKS_MAX, WorkerFigures, for_shell,
+        AwayMaster, Examination, Fact, Group, Holding, Kept, KnownKeys, Limited, LiveWorker, Missing, PartitionFigures,
+        Planned, QueueFigures, Retries, Status, UserRole, WEBHOOKS_MAX, WorkerFigures, for_shell,
     },
     records::{
         API_KEYS_MAX, AccountPage, Activity, ApiKeyRecord, ApiKeyRecords, ApiKeyTable, Batch, Deletion, Dropped,
@@ -75,7 +75,8 @@ struct Inner {
 }
 
 impl Store {
-    /// Connects, and checks that this Redis and the data in it fit these settings.
+    /// Connects, and checks that this Redis and the data in it fit these settings. Masters of a cluster may be away, except
+    /// the one that has the installation's number of partitions.
     ///
     /// # Errors
     /// [`StoreError::Unreachable`] if there is no connection in time. [`StoreError::Unfit`] if the server is too old or

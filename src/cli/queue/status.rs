@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::text::seconds,
-    queue::{Kept, KnownKeys, Limited, LiveWorker, Queue, QueueFigures, Status, WEBHOOKS_MAX},
+    queue::{AwayMaster, Kept, KnownKeys, Limited, LiveWorker, Queue, QueueFigures, Status, WEBHOOKS_MAX},
 };
 
 /// The interval between two displays of the figures.
@@ -73,6 +73,9 @@ pub(super) async fn watch(queue: &Queue, stop: &CancellationToken, json: bool) -
 /// The figures as people read them.
 fn text(status: &Status, width: Option<u16>) -> String {
     let mut parts = vec![format!("Queue at {} UTC\n", time(&status.time)), summary(status, width)];
+    if !status.away.is_empty() {
+        parts.push(away(&status.away));
+    }
     if status.partitions.len() > 1 {
         parts.extend(partitions(status, width));
     }
@@ -158,6 +161,12 @@ fn known_keys(known: &KnownKeys) -> String {
     format!("{}{}{}", known.keys, since.unwrap_or_default(), shortened.unwrap_or_default())
 }
 
+/// A line for each master that is away.
+fn away(masters: &[AwayMaster]) -> String {
+    let line = |master: &AwayMaster| format!("AWAY: {}; nothing here counts what it has\n", clean(&master.to_string()));
+    masters.iter().map(line).collect()
+}
+
 /// The partitions that are not empty.
 fn partitions(status: &Status, width: Option<u16>) -> Option<String> {
     let header =
@@ -192,6 +201,9 @@ fn counts(counts: &BTreeMap<String, u64>, width: Option<u16>) -> String {
 
 /// The workers that are alive. If the table is wider than the terminal, the less important columns are left out.
 fn workers(status: &Status, width: Option<u16>) -> String {
+    if status.workers.is_empty() && !status.away.is_empty() {
+        return "No worker is known to be alive; the figures of some may be at a master that is away.\n".to_owned();
+    }
     if status.workers.is_empty() {
         return "No worker is alive, so nothing is delivered. Start one: lynkhook worker\n".to_owned();
     }
@@ -316,6 +328,19 @@ mod tests {
         let short = KnownKeys { shortened_to_ms: Some(12_000_000), ..some };
         let said = "12 since 2026-03-26 14:32:00, WINDOW SHORTENED to 3h 20m: idempotency.max_bytes = 64.0 MiB is too small for 24h";
         assert_eq!(known_keys(&short), said);
+    }
+
+    #[test]
+    fn a_master_that_is_away_has_a_line_with_its_partitions() {
+        let master = |partitions| AwayMaster {
+            master: "127.0.0.1:7001".to_owned(),
+            partitions,
+            error: "Redis at 127.0.0.1:7001 is unreachable: timed out".to_owned(),
+        };
+        let said = "AWAY: Redis at 127.0.0.1:7001 is unreachable: timed out (its partitions: 0, 3 to 5); nothing here \
+                    counts what it has\n";
+        assert_eq!(away(&[master(vec![0, 3, 4, 5])]), said);
+        assert_eq!(away(&[master(vec![]), master(vec![0, 3, 4, 5])]).lines().count(), 2);
     }
 
     #[test]

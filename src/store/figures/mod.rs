@@ -1,5 +1,6 @@
 //! Facts for operators: the queue's figures, those of live workers, and whether a Redis and its user can serve.
 
+mod away;
 mod examine;
 mod known_keys;
 mod rights;
@@ -7,6 +8,7 @@ mod status;
 mod workers;
 
 pub use self::{
+    away::AwayMaster,
     examine::{Examination, Fact, Group},
     known_keys::KnownKeys,
     rights::{Missing, UserRole, for_shell},

@@ -3,17 +3,20 @@
 //! Each partition takes one script. Each webhook that a worker looks after (its name is in `visits`) takes an `XLEN`
 //! and a `MEMORY USAGE` for its held deliveries and for its failed ones, for up to [`WEBHOOKS_MAX`] webhooks.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{known_keys::KnownKeys, workers::LiveWorker};
+use super::{away::AwayMaster, known_keys::KnownKeys, workers::LiveWorker};
 use crate::{
     config::Retention,
     domain::{account::AccountId, lateness, log_entry::timestamp, webhook::WebhookId},
-    store::{Store, StoreError, keys::Keys, ms},
+    store::{Master, Store, StoreError, keys::Keys, link::Node, ms},
 };
 
 /// The most webhooks whose held and failed deliveries are counted. If there are more, [`Status::complete`] is false.
@@ -40,14 +43,18 @@ pub struct Status {
     /// The webhooks with the most held deliveries, the fullest first.
     pub most_held: Vec<Holding>,
     /// Whether all webhooks and all keys were looked at. `false` if the bounds were reached: [`WEBHOOKS_MAX`], or a
-    /// million keys in the search for workers that are not among the queue's consumers.
+    /// million keys in the search for workers that are not among the queue's consumers. Also `false` while a master is
+    /// away.
     pub complete: bool,
     /// The settings whose bound is reached somewhere, such as `held.limit` or `failed.max_bytes`.
     pub limits_reached: Vec<String>,
-    /// Each partition.
+    /// Each partition whose master answers.
     pub partitions: Vec<PartitionFigures>,
     /// The workers that are alive.
     pub workers: Vec<LiveWorker>,
+    /// The masters of a cluster that do not answer; absent if all answer. Nothing in this answer counts what they have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub away: Vec<AwayMaster>,
 }
 
 /// One partition.
@@ -162,18 +169,31 @@ type Answer = (
 );
 
 impl Store {
-    /// Reads the queue's figures.
+    /// Reads the queue's figures. Of a cluster's masters, those that are away are named, and the others are asked.
+    ///
+    /// # Errors
+    /// That of a master, if none answers.
     pub async fn status(&self) -> Result<Status, StoreError> {
-        let (mut partitions, mut consumers, mut now_ms) = (Vec::new(), BTreeSet::new(), 0);
-        for partition in 0..self.0.keys.partitions() {
-            let (figures, names, at_ms) = self.figures(partition, true).await?;
-            partitions.push(PartitionFigures { partition, figures });
-            consumers.extend(names);
-            now_ms = at_ms;
+        let mut read = Reading::new(self);
+        let mut nodes = Vec::new();
+        let there = |node: Arc<Node>, _| async move { node.run::<()>(&redis::cmd("TIME")).await.map(|()| node) };
+        for (master, there) in self.each_node(there).await {
+            match there {
+                Ok(node) => {
+                    nodes.push(node);
+                    self.read_partitions(master, &mut read).await?;
+                }
+                Err(error) => read.is_away(&master, error)?,
+            }
         }
-        let Holdings { held, failed, most_held, complete } = self.holdings().await?;
+        let Reading { partitions, mut consumers, now_ms, holdings, away, fault } = read;
+        if let Some(error) = fault.filter(|_| partitions.is_empty()) {
+            return Err(error);
+        }
+        let Holdings { held, failed, most_held, complete, .. } = holdings;
         let all = QueueFigures::sum(partitions.iter().map(|partition| &partition.figures), consumers.len());
-        let scanned = self.scan_workers(&mut consumers).await?;
+        let scanned = self.scan_workers(&nodes, &mut consumers).await?;
+        let (workers, all_told) = self.live_workers(&nodes, consumers.into_iter().collect()).await?;
         let kept = [("held", held), ("failed", failed), ("rejected", all.rejected)];
         let reached = kept
             .into_iter()
@@ -182,14 +202,44 @@ impl Store {
         Ok(Status {
             time: timestamp(DateTime::<Utc>::from_timestamp_millis(now_ms).unwrap_or_default()),
             limits_reached: reached.collect(),
-            workers: self.live_workers(consumers.into_iter().collect()).await?,
+            workers,
             all,
             held,
             failed,
             most_held,
-            complete: complete && scanned,
+            complete: complete && scanned && all_told && away.is_empty(),
             partitions,
+            away,
         })
+    }
+
+    /// Reads the figures of a master's partitions. Those that are not to be had are noted as away.
+    async fn read_partitions(&self, master: Master, read: &mut Reading) -> Result<(), StoreError> {
+        let (mut missing, mut fault) = (Master { partitions: Vec::new(), ..master }, None);
+        let mut left = master.partitions.into_iter();
+        while let Some(partition) = left.next() {
+            match self.read_partition(partition, read).await {
+                Ok(()) => {}
+                Err(error) if error.is_passing() => {
+                    missing.partitions.push(partition);
+                    if error.answer().is_none() {
+                        missing.partitions.extend(left.by_ref());
+                    }
+                    fault = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        fault.map_or(Ok(()), |error| read.is_away(&missing, error))
+    }
+
+    async fn read_partition(&self, partition: u16, read: &mut Reading) -> Result<(), StoreError> {
+        let (figures, names, now_ms) = self.figures(partition, true).await?;
+        self.add_holdings(partition, &mut read.holdings).await?;
+        read.partitions.push(PartitionFigures { partition, figures });
+        read.consumers.extend(names);
+        read.now_ms = now_ms;
+        Ok(())
     }
 
     /// One partition's figures, the names of its consumers, and the time in Unix ms. Without the idempotency keys the
@@ -240,36 +290,24 @@ impl Store {
         Ok((figures, consumers, now_ms))
     }
 
-    /// The webhooks' held and failed deliveries.
-    async fn holdings(&self) -> Result<Holdings, StoreError> {
-        let mut holdings = Holdings {
-            held: Kept::new(&self.0.held),
-            failed: Kept::new(&self.0.failed),
-            most_held: Vec::new(),
-            complete: true,
-        };
-        let mut seen = HashSet::new();
-        for partition in 0..self.0.keys.partitions() {
-            let mut cursor = 0_u64;
-            loop {
-                let mut scan = redis::cmd("ZSCAN");
-                scan.arg(self.0.keys.visits(partition)).arg(cursor).arg("COUNT").arg(PAGE);
-                let (next, found): (u64, Vec<(String, String)>) = self.at(partition).run(&scan).await?;
-                let visits = found.iter().filter_map(|(member, _)| Keys::parse_member(member));
-                // A scan may show the same webhook twice.
-                let page: Vec<_> = visits.filter(|(_, webhook)| seen.insert(*webhook)).collect();
-                holdings.add(self.lengths(partition, page).await?);
-                cursor = next;
-                if cursor == 0 {
-                    break;
-                }
-                if seen.len() >= WEBHOOKS_MAX {
-                    holdings.complete = false;
-                    return Ok(holdings);
-                }
+    /// Adds the held and failed deliveries of a partition's webhooks, unless enough webhooks were looked at.
+    async fn add_holdings(&self, partition: u16, holdings: &mut Holdings) -> Result<(), StoreError> {
+        let mut cursor = 0_u64;
+        while holdings.complete {
+            let mut scan = redis::cmd("ZSCAN");
+            scan.arg(self.0.keys.visits(partition)).arg(cursor).arg("COUNT").arg(PAGE);
+            let (next, found): (u64, Vec<(String, String)>) = self.at(partition).run(&scan).await?;
+            let visits = found.iter().filter_map(|(member, _)| Keys::parse_member(member));
+            // A scan may show the same webhook twice.
+            let page: Vec<_> = visits.filter(|(_, webhook)| holdings.seen.insert(*webhook)).collect();
+            holdings.add(self.lengths(partition, page).await?);
+            cursor = next;
+            if cursor == 0 {
+                break;
             }
+            holdings.complete = holdings.seen.len() < WEBHOOKS_MAX;
         }
-        Ok(holdings)
+        Ok(())
     }
 
     async fn lengths(&self, partition: u16, webhooks: Vec<(AccountId, WebhookId)>) -> Result<Vec<Holding>, StoreError> {
@@ -292,11 +330,54 @@ impl Store {
     }
 }
 
-/// The findings of [`Store::holdings`].
+/// The figures that [`Store::status`] has read so far.
+struct Reading {
+    partitions: Vec<PartitionFigures>,
+    consumers: BTreeSet<String>,
+    now_ms: i64,
+    holdings: Holdings,
+    away: Vec<AwayMaster>,
+    /// The first error of a master that is away.
+    fault: Option<StoreError>,
+}
+
+impl Reading {
+    fn new(store: &Store) -> Self {
+        Self {
+            partitions: Vec::new(),
+            consumers: BTreeSet::new(),
+            now_ms: 0,
+            holdings: Holdings {
+                held: Kept::new(&store.0.held),
+                failed: Kept::new(&store.0.failed),
+                most_held: Vec::new(),
+                seen: HashSet::new(),
+                complete: true,
+            },
+            away: Vec::new(),
+            fault: None,
+        }
+    }
+
+    /// Notes that a master is away.
+    ///
+    /// # Errors
+    /// The same error, if it does not show that a master is away.
+    fn is_away(&mut self, master: &Master, error: StoreError) -> Result<(), StoreError> {
+        let Some(away) = AwayMaster::of(master, &error).filter(|_| error.is_passing()) else { return Err(error) };
+        self.away.push(away);
+        self.fault.get_or_insert(error);
+        Ok(())
+    }
+}
+
+/// The held and failed deliveries of the webhooks that were looked at.
 struct Holdings {
     held: Kept,
     failed: Kept,
     most_held: Vec<Holding>,
+    seen: HashSet<WebhookId>,
+    /// Whether all webhooks were looked at.
     complete: bool,
 }
 

@@ -4,12 +4,12 @@
 //! consumer before it has read an entry. The scan goes through all keys of a Redis that may be shared with others, so
 //! it has a bound ([`SCANS_MAX`]).
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::store::{Store, StoreError, Unanswered};
+use crate::store::{Store, StoreError, Unanswered, link::Node};
 
 /// The most pages of keys that are searched for workers: about a million keys.
 const SCANS_MAX: usize = 1000;
@@ -115,10 +115,14 @@ impl Store {
         self.at_key(&key).run::<()>(redis::cmd("DEL").arg(&key)).await
     }
 
-    /// Adds the names of live workers; returns whether all keys were looked at.
-    pub(super) async fn scan_workers(&self, names: &mut BTreeSet<String>) -> Result<bool, StoreError> {
+    /// Adds the names of live workers whose figures are at these nodes; returns whether all keys were looked at.
+    pub(super) async fn scan_workers(
+        &self,
+        nodes: &[Arc<Node>],
+        names: &mut BTreeSet<String>,
+    ) -> Result<bool, StoreError> {
         let prefix = self.0.keys.worker("");
-        let (mut nodes, mut cursor) = (self.nodes().into_iter(), 0_u64);
+        let (mut nodes, mut cursor) = (nodes.iter(), 0_u64);
         let Some(mut node) = nodes.next() else { return Ok(true) };
         for _ in 0..SCANS_MAX {
             let mut scan = redis::cmd("SCAN");
@@ -136,9 +140,19 @@ impl Store {
         Ok(false)
     }
 
-    /// The workers of these names that have published figures in the last half minute, in order.
-    pub(super) async fn live_workers(&self, names: Vec<String>) -> Result<Vec<LiveWorker>, StoreError> {
-        let mut workers = Vec::new();
+    /// The workers of these names that have published figures in the last half minute, in order, as far as their
+    /// figures are at these nodes; and whether they are to be had now.
+    pub(super) async fn live_workers(
+        &self,
+        nodes: &[Arc<Node>],
+        names: Vec<String>,
+    ) -> Result<(Vec<LiveWorker>, bool), StoreError> {
+        let is_there = |name: &String| {
+            let place = self.at_key(&self.0.keys.worker(name));
+            nodes.iter().any(|node| place.is(node))
+        };
+        let names: Vec<String> = names.into_iter().filter(is_there).collect();
+        let (mut workers, mut all_told) = (Vec::new(), true);
         for names in names.chunks(PAGE) {
             let get = |name: &String| {
                 let key = self.0.keys.worker(name);
@@ -146,12 +160,17 @@ impl Store {
             };
             let figures = self.run_each::<Option<String>>(names.iter().map(get).collect()).await;
             for (name, figures) in names.iter().zip(figures) {
-                if let Some(figures) = figures.map_err(Unanswered::into_cause)? {
-                    workers.push(LiveWorker { name: name.clone(), figures: WorkerFigures::parse(&figures) });
+                match figures.map_err(Unanswered::into_cause) {
+                    Ok(Some(figures)) => {
+                        workers.push(LiveWorker { name: name.clone(), figures: WorkerFigures::parse(&figures) });
+                    }
+                    Ok(None) => {}
+                    Err(error) if error.is_passing() => all_told = false,
+                    Err(error) => return Err(error),
                 }
             }
         }
-        Ok(workers)
+        Ok((workers, all_told))
     }
 }
 

@@ -11,7 +11,9 @@ mod scripts;
 mod slot;
 mod topology;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinHandle;
 
 pub use self::{
     info::{MAX_CLIENTS, MemoryLimit, NO_EVICTION, ServerInfo},
@@ -25,6 +27,9 @@ pub(in crate::store) use self::{
 };
 use super::{Store, StoreError};
 use crate::domain::account::AccountId;
+
+/// The time that each of several masters has to answer.
+const EACH_WITHIN: Duration = Duration::from_secs(1);
 
 /// A server that is the master of partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +68,12 @@ impl Store {
 
     /// The masters, and their partitions.
     pub fn masters(&self) -> Vec<Master> {
+        let named = |(node, partitions): (Arc<Node>, _)| Master { address: node.name().map(str::to_owned), partitions };
+        self.nodes_with_partitions().into_iter().map(named).collect()
+    }
+
+    /// The masters' nodes, and the partitions of each.
+    pub(in crate::store) fn nodes_with_partitions(&self) -> Vec<(Arc<Node>, Vec<u16>)> {
         let mut masters: Vec<(Arc<Node>, Vec<u16>)> = self.nodes().into_iter().map(|node| (node, Vec::new())).collect();
         for partition in 0..self.0.keys.partitions() {
             let node = self.at(partition).node();
@@ -71,8 +82,57 @@ impl Store {
                 None => masters.push((node, vec![partition])),
             }
         }
-        let named = |(node, partitions): (Arc<Node>, _)| Master { address: node.name().map(str::to_owned), partitions };
-        masters.into_iter().map(named).collect()
+        masters
+    }
+
+    /// Asks all masters side by side. If there are several, each has a second to answer, so that nothing that one of
+    /// them says waits for another that hangs.
+    pub(in crate::store) async fn each_node<T: Send + 'static, A>(
+        &self,
+        ask: impl Fn(Arc<Node>, Vec<u16>) -> A,
+    ) -> Vec<(Master, Result<T, StoreError>)>
+    where
+        A: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let nodes = self.nodes_with_partitions();
+        let limit = (nodes.len() > 1).then_some(EACH_WITHIN);
+        let asking: Vec<(Master, JoinHandle<_>)> = nodes
+            .into_iter()
+            .map(|(node, partitions)| {
+                let master = Master { address: node.name().map(str::to_owned), partitions: partitions.clone() };
+                let answer = ask(node.clone(), partitions);
+                let in_time = async move {
+                    match limit {
+                        Some(limit) => node.within(limit, answer).await,
+                        None => answer.await,
+                    }
+                };
+                (master, tokio::spawn(in_time))
+            })
+            .collect();
+        let mut answers = Vec::new();
+        for (master, answer) in asking {
+            answers.push((master, answer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))));
+        }
+        answers
+    }
+
+    /// Asks all masters side by side about their partitions, as [`Store::each_node`] does.
+    #[cfg(feature = "program")]
+    pub(crate) async fn each_master<T: Send + 'static, A>(
+        &self,
+        ask: impl Fn(Vec<u16>) -> A,
+    ) -> Vec<(Master, Result<T, StoreError>)>
+    where
+        A: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        self.each_node(|_, partitions| ask(partitions)).await
+    }
+
+    /// Asks all masters whether they answer.
+    #[cfg(feature = "program")]
+    pub(crate) async fn reached(&self) -> Vec<(Master, Result<(), StoreError>)> {
+        self.each_node(|node, _| async move { node.run(&redis::cmd("TIME")).await }).await
     }
 
     /// The number of a cluster's changes; `None` for a single Redis.

@@ -300,6 +300,16 @@ impl Node {
         answer.map_err(|error| self.named(error.into()))
     }
 
+    /// Awaits the end of several questions to this server, for up to `limit`.
+    pub(in crate::store) async fn within<T>(
+        &self,
+        limit: Duration,
+        asking: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let in_time = tokio::time::timeout(limit, asking).await;
+        in_time.unwrap_or_else(|late| too_late(late).map_err(|error| self.named(error.into())))
+    }
+
     /// The longest time that the answer to a command may take if it does not block.
     pub(in crate::store) fn response_timeout(&self) -> Duration {
         self.response_timeout
