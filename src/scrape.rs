@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    store::{QueueFigures, Store, StoreError},
+    store::{Master, QueueFigures, Store, StoreError},
     telemetry::metrics::{Look, Memory, Metrics, OfPartition, OfRedis},
 };
 
@@ -19,6 +19,9 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Scripts that are under way at the same time.
 const AT_ONCE: usize = 32;
+
+/// A master, and its memory: the bytes in use and the most bytes, if it shows its limit.
+type OfMaster = (Master, Result<Option<(u64, u64)>, StoreError>);
 
 /// Answers scrapes.
 pub struct Scrape {
@@ -42,7 +45,8 @@ impl Scrape {
     }
 
     /// All metrics in Prometheus's text format. This takes at most three seconds: while Redis does not answer, the answer is
-    /// that it does not, and what the process counts itself.
+    /// that it does not, and what the process counts itself. A master of a cluster that is away costs only the figures of
+    /// its own partitions.
     pub async fn text(&self) -> String {
         // While one scrape asks Redis, others wait for the same answer.
         let last = self.last.clone().lock_owned().await;
@@ -60,19 +64,40 @@ async fn ask(store: Store, metrics: OfRedis, mut last: OwnedMutexGuard<Last>) {
     last.asked = Some(began);
     let (look, fault) = match timeout_at(began + ANSWER_WITHIN, store.memory()).await {
         Err(_) => (None, Some(too_late())),
-        Ok(Err(error)) if !is_answer(&error) => (None, Some(error.to_string())),
-        Ok(answer) => {
-            let mut look = Look { memory: fullest(answer.as_ref().map_or(&[], Vec::as_slice)), ..Look::default() };
-            let fault = look_at_partitions(&store, &mut look, began + ANSWER_WITHIN).await;
-            look.took = began.elapsed();
-            (Some(look), answer.err().map(|error| error.to_string()).or(fault))
-        }
+        Ok(masters) => look_at(&store, masters, began).await,
     };
     metrics.note(look);
     if let Some(error) = fault.as_ref().filter(|fault| last.fault.as_ref() != Some(fault)) {
         tracing::warn!(error, "scrapes lack figures of Redis");
     }
     last.fault = fault;
+}
+
+/// Looks at the partitions of the masters that told their memory. Answers nothing if none did, and why one did not.
+async fn look_at(store: &Store, masters: Vec<OfMaster>, began: Instant) -> (Option<Look>, Option<String>) {
+    let (mut look, mut told, mut fault) = (Look::default(), Vec::new(), None);
+    let (mut partitions, mut any_is_up) = (Vec::new(), false);
+    for (master, memory) in masters {
+        let is_up = memory.as_ref().map_or_else(is_answer, |_| true);
+        any_is_up |= is_up;
+        look.masters.extend(master.address.map(|address| (address, is_up)));
+        if is_up {
+            partitions.extend(master.partitions);
+        } else {
+            look.partitions.extend(master.partitions.into_iter().map(|partition| (partition, None)));
+        }
+        match memory {
+            Ok(memory) => told.extend(memory),
+            Err(error) => fault = fault.or(Some(error.to_string())),
+        }
+    }
+    if !any_is_up {
+        return (None, fault);
+    }
+    look.memory = fullest(&told);
+    let of_partitions = look_at_partitions(store, partitions, &mut look, began + ANSWER_WITHIN).await;
+    look.took = began.elapsed();
+    (Some(look), fault.or(of_partitions))
 }
 
 fn too_late() -> String {
@@ -90,10 +115,10 @@ fn fullest(nodes: &[(u64, u64)]) -> Option<Memory> {
     nodes.iter().max_by_key(fullness).map(|&(used, most)| Memory { used, most })
 }
 
-/// Runs one script for each partition. A partition whose figures cannot be had is noted as such; answers why the last one
+/// Runs one script for each of these partitions. A partition whose figures cannot be had is noted as such; answers why the last one
 /// was.
-async fn look_at_partitions(store: &Store, look: &mut Look, ends: Instant) -> Option<String> {
-    let (mut left, mut asking, mut fault) = (0..store.keys().partitions(), JoinSet::new(), None);
+async fn look_at_partitions(store: &Store, partitions: Vec<u16>, look: &mut Look, ends: Instant) -> Option<String> {
+    let (mut left, mut asking, mut fault) = (partitions.into_iter(), JoinSet::new(), None);
     loop {
         while asking.len() < AT_ONCE
             && let Some(partition) = left.next()
@@ -154,11 +179,15 @@ mod tests {
         };
         let (all, _) = OfServer::new();
         let partitions = [(0, None), (3, Some(of_partition(figures)))].into();
-        all.redis.note(Some(Look { took: Duration::from_millis(1500), memory: fullest(&[(15, 16)]), partitions }));
+        let masters = [("10.0.0.1:6379".to_owned(), true), ("10.0.0.2:6379".to_owned(), false)].into();
+        let (took, memory) = (Duration::from_millis(1500), fullest(&[(15, 16)]));
+        all.redis.note(Some(Look { took, masters, memory, partitions }));
         let text = all.text();
         for (series, value) in [
             ("redis_up", "1.0"),
             ("redis_answer_seconds", "1.5"),
+            ("redis_master_up{master=\"10.0.0.1:6379\"}", "1"),
+            ("redis_master_up{master=\"10.0.0.2:6379\"}", "0"),
             ("redis_memory_used_bytes", "15.0"),
             ("redis_memory_max_bytes", "16.0"),
             ("queue_readable{partition=\"0\"}", "0"),

@@ -1,8 +1,10 @@
 //! A server's own facts, and whether it can serve. A server on which an accepted event could vanish by itself is
 //! refused.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
+#[cfg(feature = "program")]
+use super::Master;
 use super::node::Node;
 use crate::store::{Store, StoreError};
 
@@ -160,23 +162,35 @@ impl Store {
         Ok(least)
     }
 
-    /// The bytes in use at each node that shows its limit, and that limit.
+    /// The bytes in use at each master and its limit, if it shows its limit.
     #[cfg(feature = "program")]
-    pub(crate) async fn memory(&self) -> Result<Vec<(u64, u64)>, StoreError> {
-        let mut shown = Vec::new();
-        for node in self.nodes() {
+    pub(crate) async fn memory(&self) -> Vec<(Master, Result<Option<(u64, u64)>, StoreError>)> {
+        let memory = |node: Arc<Node>, _| async move {
             let (used, limit) = node.memory().await?;
-            shown.extend(limit.map(|limit| (used, limit.bytes())));
-        }
-        Ok(shown)
+            Ok(limit.map(|limit| (used, limit.bytes())))
+        };
+        self.each_node(memory).await
     }
 
-    /// Refuses nodes that cannot serve.
+    /// Refuses nodes that cannot serve. Of several, some may be away: the others are checked.
+    ///
+    /// # Errors
+    /// That of a node, if none answers.
     pub(in crate::store) async fn check_nodes(&self, accepted_eviction: &str) -> Result<(), StoreError> {
-        for node in self.nodes() {
-            node.check(accepted_eviction, self.epoch().is_some()).await?;
+        let in_a_cluster = self.epoch().is_some();
+        let check = |node: Arc<Node>, _| {
+            let accepted_eviction = accepted_eviction.to_owned();
+            async move { node.check(&accepted_eviction, in_a_cluster).await }
+        };
+        let (mut any_answers, mut silence) = (false, None);
+        for (_, checked) in self.each_node(check).await {
+            match checked {
+                Ok(()) => any_answers = true,
+                Err(error) if error.is_passing() => silence = silence.or(Some(error)),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        silence.filter(|_| !any_answers).map_or(Ok(()), Err)
     }
 }
 

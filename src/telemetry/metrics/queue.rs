@@ -63,6 +63,8 @@ pub struct OfRedis(Arc<Mutex<Option<Look>>>);
 pub struct Look {
     /// The time that all answers took together.
     pub took: Duration,
+    /// Whether each master of a cluster answered, by its host and port. Empty for a single Redis.
+    pub masters: BTreeMap<String, bool>,
     /// The memory of the fullest node; `None` if no node shows its limit.
     pub memory: Option<Memory>,
     /// The figures of each partition; `None` if they could not be had.
@@ -112,7 +114,7 @@ impl OfRedis {
         redis
     }
 
-    /// Takes note of a look; `None` if Redis did not answer. Then only that is told, because old figures would pass for
+    /// Takes note of a look; `None` if no master answered. Then only that is told, because old figures would pass for
     /// present ones.
     pub fn note(&self, look: Option<Look>) {
         *self.0.lock() = look;
@@ -131,7 +133,7 @@ impl Collector for OfRedis {
             "Whether Redis answered this process when it was last asked",
             f64::from(u8::from(look.is_some())),
         )?;
-        let Some(Look { took, memory, partitions }) = &*look else { return Ok(()) };
+        let Some(Look { took, masters, memory, partitions }) = &*look else { return Ok(()) };
         gauge(
             "redis_answer_seconds",
             "Time that Redis took to answer all questions of the last look",
@@ -144,6 +146,14 @@ impl Collector for OfRedis {
                 "Memory that Redis may use: maxmemory, or else the machine's",
                 float(most),
             )?;
+        }
+        if !masters.is_empty() {
+            let help = "Whether a master of the cluster answered this process when it was last asked.";
+            let mut metric = encoder.encode_descriptor("redis_master_up", help, None, MetricType::Gauge)?;
+            for (master, is_up) in masters {
+                let up = ConstGauge::new(i64::from(*is_up));
+                up.encode(metric.encode_family(&[("master", master.as_str())])?)?;
+            }
         }
         let help = "Whether this process got the figures of a partition.";
         let mut metric = encoder.encode_descriptor("queue_readable", help, None, MetricType::Gauge)?;
