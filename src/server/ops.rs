@@ -1,6 +1,6 @@
 //! The server itself: health, the document, and pages. None of it needs a key, and none of it has customers' data.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -29,7 +29,7 @@ use super::{
     door::parameter,
     problem::{Problem, ProblemJson},
 };
-use crate::telemetry::metrics;
+use crate::{store::AwayMaster, telemetry::metrics};
 
 /// Redis is asked at most once in this time, however many probes come.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -58,11 +58,24 @@ pub(super) struct HealthCheck {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<&'static str>,
+    /// What an operator should know although it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    warning: Option<String>,
 }
 
 /// The last answer of Redis, and its time.
 #[derive(Default)]
-pub(super) struct RedisHealth(Mutex<Option<(Instant, bool)>>);
+pub(super) struct RedisHealth(Mutex<Option<(Instant, Arc<Reached>)>>);
+
+/// The masters that were asked.
+#[derive(Default)]
+struct Reached {
+    /// The number of those that answered.
+    there: usize,
+    /// Those of a cluster that did not.
+    away: Vec<AwayMaster>,
+}
 
 /// The document, and its page.
 pub(super) struct Pages {
@@ -92,7 +105,10 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 
 /// The routes of the port for probes and scrapes.
 pub(super) fn probes() -> Router<Shared> {
-    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).route("/metrics", get(scraped))
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz_in_detail))
+        .route("/metrics", get(scraped))
 }
 
 async fn scraped(State(app): State<Shared>) -> Response {
@@ -107,7 +123,7 @@ pub(super) fn fault(app: &Shared) -> Option<&'static str> {
 
 fn accepting(app: &Shared) -> HealthCheck {
     let error = fault(app);
-    HealthCheck { name: "accepting", ok: error.is_none(), error }
+    HealthCheck { name: "accepting", ok: error.is_none(), error, warning: None }
 }
 
 /// Whether the server works. If not, restart it.
@@ -119,16 +135,38 @@ pub(super) async fn healthz(State(app): State<Shared>) -> Response {
     answer(vec![accepting(&app)])
 }
 
-/// Whether the server can serve: it is not stopping, and Redis answers.
+/// Whether the server can serve: it is not stopping, and Redis answers; of a cluster, at least one master.
 #[utoipa::path(
     get, operation_id = "getReadiness", path = "/readyz", tag = "server", security(()),
     responses((status = 200, body = Health), (status = 503, description = "A check fails", body = Health)),
 )]
 pub(super) async fn readyz(State(app): State<Shared>) -> Response {
-    let check = |name, ok: bool, error| HealthCheck { name, ok, error: (!ok).then_some(error) };
+    // Anybody may ask here, so no address is told.
+    let warning = |Reached { there, away }: &Reached| {
+        let (away, all) = (away.len(), there + away.len());
+        (away > 0).then(|| format!("of the {all} masters of Redis, {away} do not answer"))
+    };
+    readiness(&app, warning).await
+}
+
+/// The same for operators, who are told which masters do not answer.
+async fn readyz_in_detail(State(app): State<Shared>) -> Response {
+    let warning = |Reached { away, .. }: &Reached| {
+        let away: Vec<String> = away.iter().map(AwayMaster::to_string).collect();
+        (!away.is_empty()).then(|| away.join("; "))
+    };
+    readiness(&app, warning).await
+}
+
+async fn readiness(app: &Shared, warning: impl Fn(&Reached) -> Option<String>) -> Response {
+    let check = |name, ok: bool, error| HealthCheck { name, ok, error: (!ok).then_some(error), warning: None };
     let serving = check("serving", !app.stop.is_cancelled(), "the server is stopping");
-    let redis = check("redis", redis_answers(&app).await, "Redis does not answer");
-    answer(vec![accepting(&app), serving, redis])
+    let reached = reached(app).await;
+    let redis = HealthCheck {
+        warning: warning(&reached).filter(|_| reached.there > 0),
+        ..check("redis", reached.there > 0, "Redis does not answer")
+    };
+    answer(vec![accepting(app), serving, redis])
 }
 
 fn answer(checks: Vec<HealthCheck>) -> Response {
@@ -137,14 +175,21 @@ fn answer(checks: Vec<HealthCheck>) -> Response {
     json(status, &Health { ok, checks })
 }
 
-async fn redis_answers(app: &Shared) -> bool {
+async fn reached(app: &Shared) -> Arc<Reached> {
     let mut known = app.redis_health.0.lock().await;
-    if let Some((_, answered)) = known.filter(|(asked, _)| asked.elapsed() < ASK_EVERY) {
-        return answered;
+    if let Some((_, reached)) = known.as_ref().filter(|(asked, _)| asked.elapsed() < ASK_EVERY) {
+        return reached.clone();
     }
-    let answered = timeout(ANSWER_WITHIN, app.store.now(0)).await.is_ok_and(|now| now.is_ok());
-    *known = Some((Instant::now(), answered));
-    answered
+    let mut reached = Reached::default();
+    for (master, answer) in timeout(ANSWER_WITHIN, app.store.reached()).await.unwrap_or_default() {
+        match answer {
+            Ok(()) => reached.there += 1,
+            Err(error) => reached.away.extend(AwayMaster::of(&master, &error)),
+        }
+    }
+    let reached = Arc::new(reached);
+    *known = Some((Instant::now(), reached.clone()));
+    reached
 }
 
 /// This document.

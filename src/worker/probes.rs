@@ -114,7 +114,7 @@ async fn answer(workers: &Workers, scrape: &Scrape, request: &Request<Incoming>)
     respond(status, JSON, serde_json::to_string(&Answer { ok, checks }).expect("plain JSON"))
 }
 
-/// Each check of all workers; where several fail it, the first one's.
+/// Each check of all workers; where several fail it or warn, the first one's.
 fn checks(workers: &Workers, ready: bool) -> Vec<Check> {
     let mut all: Vec<Check> = Vec::new();
     for slot in &workers.each {
@@ -131,7 +131,7 @@ fn checks(workers: &Workers, ready: bool) -> Vec<Check> {
         }
         for check in own {
             match all.iter_mut().find(|known| known.name == check.name) {
-                Some(known) if known.ok => *known = check,
+                Some(known) if known.ok && (!check.ok || known.warning.is_none()) => *known = check,
                 Some(_) => {}
                 None => all.push(check),
             }

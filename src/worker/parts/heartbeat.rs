@@ -149,10 +149,18 @@ pub(crate) struct Check {
     pub(crate) ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
+    /// What an operator should know although the check holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) warning: Option<String>,
 }
 
 impl Check {
     pub(crate) fn new(name: &'static str, ok: bool, error: impl FnOnce() -> String) -> Self {
-        Self { name, ok, error: (!ok).then(error) }
+        Self { name, ok, error: (!ok).then(error), warning: None }
+    }
+
+    /// With a warning, unless it is empty.
+    pub(crate) fn with_warning(self, warning: String) -> Self {
+        Self { warning: Some(warning).filter(|warning| !warning.is_empty()), ..self }
     }
 }

@@ -15,9 +15,14 @@ use super::{
     endpoints::Endpoints,
     heartbeat::{Check, Heartbeats},
     local_exhaustion::LocalExhaustion,
-    redis_health::RedisHealth,
+    redis_health::{Heard, RedisHealth},
 };
-use crate::{config::Settings, domain::lateness, store::WorkerFigures, telemetry::metrics::OfWorker};
+use crate::{
+    config::Settings,
+    domain::lateness,
+    store::{AwayMaster, WorkerFigures},
+    telemetry::metrics::OfWorker,
+};
 
 /// All partitions notice a step of Redis's clock within this time.
 const STEP_TOLD_EVERY: Duration = Duration::from_secs(2);
@@ -66,7 +71,7 @@ impl Vitals {
     /// that is `stopping` only serves the entries in hand.
     pub(crate) fn alive(&self, stopping: bool) -> Vec<Check> {
         let mut checks = self.heartbeats.checks(stopping);
-        if let Some(Ok(late)) = self.redis.last().filter(|_| !stopping) {
+        if let Some(Heard { late: Ok(late), .. }) = self.redis.last().filter(|_| !stopping) {
             // While retries are promoted, the worker catches up after an outage, and a restart would only delay that.
             let forgotten =
                 late > lateness::RETRY_FAILS_HEALTH && self.heartbeats.since_promoted() > lateness::RETRY_FAILS_HEALTH;
@@ -78,15 +83,17 @@ impl Vitals {
     }
 
     /// The further checks of `/readyz`: Redis answers, the machine has the resources for requests, and the worker is
-    /// not stopping. So an outage of Redis makes workers unready but restarts none.
+    /// not stopping. So an outage of Redis makes workers unready but restarts none. A worker is ready while any master of
+    /// a cluster answers: it is not at fault if another is away, and a rollout must go on.
     pub(crate) fn ready(&self, stopping: bool) -> [Check; 3] {
         let (heard, lacking) = (self.redis.last(), self.exhaustion.lacking());
         let why = || match &heard {
-            Some(Err(error)) => error.clone(),
+            Some(Heard { late: Err(error), .. }) => error.clone(),
             _ => "Redis was not asked yet".to_owned(),
         };
+        let away = heard.iter().flat_map(|heard| &heard.away).map(AwayMaster::to_string).collect::<Vec<_>>().join("; ");
         [
-            Check::new("redis", matches!(heard, Some(Ok(_))), why),
+            Check::new("redis", matches!(heard, Some(Heard { late: Ok(_), .. })), why).with_warning(away),
             Check::new("resources", lacking.is_none(), || format!("{}; deliveries wait", lacking.unwrap_or_default())),
             Check::new("running", !stopping, || "the worker is stopping".to_owned()),
         ]
