@@ -2,7 +2,7 @@
 //!
 //! A key is good if its checksum is right, Redis has its id, the hash of its secret is the stored one (compared in
 //! constant time), and it has not ended. Redis's table of all keys holds for 5 s (`known.rs`), so a revocation is felt
-//! within 5 s, and a key that Redis had less than 5 s ago also passes while Redis is away. Any other key is refused then.
+//! within 5 s. While Redis does not answer, a key that Redis had at most 60 s ago passes; any other key is refused then.
 
 use std::sync::Arc;
 

@@ -5,6 +5,11 @@
 //! Looks come one after another and begin at least 50 ms apart. So a flood of made-up ids costs Redis 20 looks a second,
 //! and makes a new key wait for about 50 ms. It keeps no key out.
 //!
+//! A look that ends with a passing error, or takes longer than a second, leaves the table in force until it is 60 s old.
+//! All keys lie at one master, and while that is away, nobody can revoke a key there either. After a failover, the new
+//! master is asked. So the accounts whose masters answer are served. Only if this process alone does not reach that
+//! master may it take a key for up to 60 s that was revoked meanwhile.
+//!
 //! A look is a task of its own: clients that hang up stop it for nobody. The server's connections bound the number of
 //! requests that wait.
 
@@ -12,7 +17,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{Caller, Denied, keys::time};
 use crate::{
@@ -22,6 +30,10 @@ use crate::{
 
 /// The time for which a table holds.
 const HOLDS: Duration = Duration::from_secs(5);
+/// The time for which a table holds while Redis does not answer.
+const HOLDS_IN_OUTAGE: Duration = Duration::from_secs(60);
+/// The time after which a look that is under way counts as one that gets no answer.
+const LATE_AFTER: Duration = Duration::from_secs(1);
 /// The least time between the beginnings of two looks.
 const APART: Duration = Duration::from_millis(50);
 /// The time between two notes of a key's use.
@@ -67,6 +79,8 @@ struct Known {
     ended: u64,
     /// The error of that look, if it failed.
     failure: Option<StoreError>,
+    /// The last time at which Redis did not answer: a look failed with an error that passes, or was late.
+    no_answer: Option<Instant>,
     /// The time of the last change to a key by this process. A table that was asked for before it no longer holds.
     changed: Option<Instant>,
 }
@@ -78,7 +92,8 @@ struct Table {
 }
 
 impl KnownKeys {
-    /// The key with this id as Redis had it at most 5 s ago, or has it now. `look` reads all keys; it is polled only if
+    /// The key with this id as Redis had it at most 5 s ago, or has it now; while Redis does not answer, as Redis had it at
+    /// most 60 s ago. `look` reads all keys; it is polled only if
     /// this request plans the next look.
     ///
     /// # Errors
@@ -89,7 +104,7 @@ impl KnownKeys {
         look: impl Future<Output = Looked> + Send + 'static,
     ) -> Result<Arc<KnownKey>, Denied> {
         let mut known = self.known.subscribe();
-        if let Some(held) = known.borrow().held(id) {
+        if let Some(held) = known.borrow().held_for(HOLDS, id) {
             return Ok(held?);
         }
         let number = self.next_look(look);
@@ -133,7 +148,14 @@ impl KnownKeys {
         let number = self.plan.lock().begin();
         let asked = Instant::now();
         *began = Some(asked);
-        let looked = look.await.map(|all| Table::new(all, asked));
+        let mut look = std::pin::pin!(look);
+        let looked = loop {
+            match timeout(LATE_AFTER, &mut look).await {
+                Ok(looked) => break looked,
+                Err(_) => self.known.send_modify(|known| known.no_answer = Some(Instant::now())),
+            }
+        };
+        let looked = looked.map(|all| Table::new(all, asked));
         self.known.send_modify(|known| known.learn(number, looked));
     }
 }
@@ -150,8 +172,15 @@ impl Plan {
 impl Known {
     /// The key, if the table has it and holds.
     fn held(&self, id: &KeyId) -> Option<Result<Arc<KnownKey>, StoreError>> {
+        // An older sign of an outage may be out of date: then a look has to tell.
+        let in_outage = self.no_answer.is_some_and(|when| when.elapsed() < HOLDS);
+        self.held_for(if in_outage { HOLDS_IN_OUTAGE } else { HOLDS }, id)
+    }
+
+    /// The key, if the table has it and is younger than this.
+    fn held_for(&self, holds: Duration, id: &KeyId) -> Option<Result<Arc<KnownKey>, StoreError>> {
         let table = self.table.as_ref()?;
-        let holds = table.asked.elapsed() < HOLDS && self.changed.is_none_or(|changed| table.asked >= changed);
+        let holds = table.asked.elapsed() < holds && self.changed.is_none_or(|changed| table.asked >= changed);
         if holds { table.keys.get(id).cloned() } else { None }
     }
 
@@ -167,6 +196,7 @@ impl Known {
     /// A look that fails leaves the table as it is.
     fn learn(&mut self, number: u64, looked: Result<Table, StoreError>) {
         self.ended = number;
+        self.no_answer = looked.as_ref().is_err_and(StoreError::is_passing).then(Instant::now);
         self.failure = match looked {
             Ok(table) => {
                 self.table = Some(table);
@@ -208,7 +238,10 @@ mod tests {
     #[derive(Default)]
     struct Keys {
         numbers: Mutex<Vec<usize>>,
-        is_away: Mutex<bool>,
+        /// The error of its answers, if they are errors.
+        fault: Mutex<Option<StoreError>>,
+        /// Whether it takes five seconds for an error instead of 10 ms.
+        hangs: Mutex<bool>,
         /// The times at which it was asked.
         asked: Mutex<Vec<Instant>>,
     }
@@ -217,12 +250,9 @@ mod tests {
         async fn look(self: Arc<Self>) -> Looked {
             self.asked.lock().push(Instant::now());
             let found = self.numbers.lock().iter().map(|number| (id(*number), Ok(record(*number)))).collect();
-            let is_away = *self.is_away.lock();
-            sleep(Duration::from_millis(10)).await;
-            if is_away {
-                return Err(StoreError::Unfit("it is away".to_owned()));
-            }
-            Ok(ApiKeyTable { keys: found, now: Utc::now() })
+            let (fault, hangs) = (self.fault.lock().clone(), *self.hangs.lock());
+            sleep(if hangs { Duration::from_secs(5) } else { Duration::from_millis(10) }).await;
+            fault.map_or(Ok(ApiKeyTable { keys: found, now: Utc::now() }), Err)
         }
 
         fn looks(&self) -> usize {
@@ -334,7 +364,7 @@ mod tests {
         let (known, keys) = set();
         keys.numbers.lock().push(1);
         find(&known, &keys, 1).await.unwrap();
-        *keys.is_away.lock() = true;
+        *keys.fault.lock() = Some(StoreError::answered("-NOPERM no\r\n"));
         let mut requests = JoinSet::new();
         for number in 2..102 {
             let (known, keys) = (known.clone(), keys.clone());
@@ -347,8 +377,69 @@ mod tests {
         find(&known, &keys, 1).await.unwrap();
         sleep(HOLDS).await;
         assert!(matches!(find(&known, &keys, 1).await, Err(Denied::Store(_))));
-        *keys.is_away.lock() = false;
+        *keys.fault.lock() = None;
         find(&known, &keys, 1).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_redis_does_not_answer_a_table_holds_for_60_seconds_and_new_keys_wait_for_redis() {
+        for hangs in [false, true] {
+            let (known, keys) = set();
+            keys.numbers.lock().push(1);
+            find(&known, &keys, 1).await.unwrap();
+            let looked = keys.asked.lock()[0];
+            *keys.fault.lock() = Some(StoreError::gone());
+            *keys.hangs.lock() = hangs;
+            sleep(HOLDS).await;
+            let mut longest = Duration::ZERO;
+            while looked.elapsed() < HOLDS_IN_OUTAGE - Duration::from_millis(1) {
+                let came = Instant::now();
+                find(&known, &keys, 1).await.unwrap();
+                // Only the first request after the table is old waits, for a second at most.
+                assert!(came.elapsed() <= if longest.is_zero() { LATE_AFTER } else { Duration::ZERO }, "{longest:?}");
+                longest = longest.max(came.elapsed());
+                let left = HOLDS_IN_OUTAGE.saturating_sub(looked.elapsed() + Duration::from_millis(1));
+                sleep(Duration::from_millis(700).min(left)).await;
+            }
+            assert!(matches!(find(&known, &keys, 2).await, Err(Denied::Store(_))), "nobody knows it");
+            sleep(Duration::from_millis(1)).await;
+            assert!(matches!(find(&known, &keys, 1).await, Err(Denied::Store(_))));
+            assert!(keys.looks() > 10, "Redis is asked again and again: {}", keys.looks());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_an_outage_the_keys_are_as_redis_has_them_then() {
+        let (known, keys) = set();
+        keys.numbers.lock().push(1);
+        find(&known, &keys, 1).await.unwrap();
+        *keys.fault.lock() = Some(StoreError::gone());
+        sleep(HOLDS).await;
+        find(&known, &keys, 1).await.unwrap();
+        *keys.fault.lock() = None;
+        keys.numbers.lock().clear();
+        // This request still has the old table, and causes the look that ends it.
+        find(&known, &keys, 1).await.unwrap();
+        sleep(APART + Duration::from_millis(20)).await;
+        assert!(matches!(find(&known, &keys, 1).await, Err(Denied::Unknown)));
+        // The outage ends and the key is revoked while nobody asks.
+        keys.numbers.lock().push(1);
+        sleep(HOLDS).await;
+        find(&known, &keys, 1).await.unwrap();
+        *keys.fault.lock() = Some(StoreError::gone());
+        sleep(HOLDS).await;
+        find(&known, &keys, 1).await.unwrap();
+        *keys.fault.lock() = None;
+        keys.numbers.lock().clear();
+        sleep(HOLDS).await;
+        assert!(matches!(find(&known, &keys, 1).await, Err(Denied::Unknown)));
+        // A change by this process counts in an outage, too.
+        keys.numbers.lock().push(1);
+        sleep(HOLDS).await;
+        find(&known, &keys, 1).await.unwrap();
+        *keys.fault.lock() = Some(StoreError::gone());
+        known.forget();
+        assert!(matches!(find(&known, &keys, 1).await, Err(Denied::Store(_))));
     }
 
     #[tokio::test(start_paused = true)]
