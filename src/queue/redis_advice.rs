@@ -11,6 +11,11 @@ const BEGIN: &str = "start a worker or a server first: nothing is stored under r
 const KEYS: &str = "grant the user in redis.url access to all keys that begin with redis.prefix (ACL SETUSER)";
 const SELECT: &str =
     "grant the user in redis.url this permission (ACL SETUSER, +select), or name no database in redis.url";
+const ANNOUNCED: &str = "let each server of the cluster announce a name that its certificate has \
+                         (cluster-announce-hostname, and cluster-preferred-endpoint-type hostname), and use such names \
+                         in redis.url";
+const FIND_MASTERS: &str = "grant the user in redis.url the permissions to find the masters of a cluster (ACL SETUSER, \
+                            '+cluster|slots' '+cluster|info')";
 pub(super) const FOREIGN: &str = "a key under redis.prefix was not written by Lynkhook: find it (redis-cli --scan, \
                                   TYPE) and move it away, or use another redis.prefix";
 const PRIMARY: &str = "name the primary in redis.url: a replica accepts no writes";
@@ -53,6 +58,7 @@ pub fn of(error: &StoreError) -> Option<&'static str> {
 fn of_right(detail: &str) -> &'static str {
     match () {
         () if detail.contains("'select'") => SELECT,
+        () if detail.contains("'cluster|") => FIND_MASTERS,
         () if detail.contains("'hsetnx'") => BEGIN,
         () if detail.contains(" access ") => KEYS,
         () => RIGHTS,
@@ -61,7 +67,10 @@ fn of_right(detail: &str) -> &'static str {
 
 fn of_silence(error: &StoreError) -> Option<&'static str> {
     if let Some(fault) = error.tls_fault() {
-        return Some(of_tls(&fault));
+        return Some(match &fault {
+            Error::InvalidCertificate(name) if is_of_a_name(name) && error.is_of_a_node() => ANNOUNCED,
+            _ => of_tls(&fault),
+        });
     }
     match error {
         _ if error.is_of_late_tls() => Some(
@@ -81,14 +90,18 @@ fn of_silence(error: &StoreError) -> Option<&'static str> {
     }
 }
 
+fn is_of_a_name(fault: &CertificateError) -> bool {
+    matches!(fault, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })
+}
+
 fn of_tls(fault: &Error) -> &'static str {
     match fault {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "set redis.ca (LYNKHOOK_REDIS__CA) to the file of the authority that signed the certificate of Redis"
         }
-        Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "use a name in redis.url that the certificate of Redis has, or give Redis a certificate for this name",
+        Error::InvalidCertificate(fault) if is_of_a_name(fault) => {
+            "use a name in redis.url that the certificate of Redis has, or give Redis a certificate for this name"
+        }
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "give Redis a certificate that is still valid"
         }

@@ -173,6 +173,11 @@ impl StoreError {
         source.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>().cloned()
     }
 
+    /// Whether it is the silence of one of several servers.
+    pub(crate) fn is_of_a_node(&self) -> bool {
+        matches!(self, Self::Unreachable(silence) if silence.at.is_some())
+    }
+
     /// Whether the TLS handshake did not end in time. The address or the scheme may be wrong.
     pub(crate) fn is_of_late_tls(&self) -> bool {
         matches!(self, Self::Unreachable(silence) if silence.cause.to_string().contains(NO_TLS_IN_TIME))

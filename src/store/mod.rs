@@ -25,6 +25,8 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, TimeZone, Utc};
 
 #[cfg(feature = "program")]
+use self::link::EACH_WITHIN;
+#[cfg(feature = "program")]
 pub(crate) use self::meta::parse_partitions;
 pub use self::{
     enqueue::Acceptance,
@@ -34,9 +36,11 @@ pub use self::{
 #[cfg(feature = "program")]
 pub use self::{
     figures::{
-        AwayMaster, Examination, Fact, Group, Holding, Kept, KnownKeys, Limited, LiveWorker, Missing, PartitionFigures,
-        Planned, QueueFigures, Retries, Status, UserRole, WEBHOOKS_MAX, WorkerFigures, for_shell,
+        AwayMaster, Clock, Examination, Fact, Group, Holding, Kept, KnownKeys, Limited, LiveWorker, Missing,
+        PartitionFigures, Planned, QueueFigures, Retries, Server, ServerFacts, Status, UserRole, WEBHOOKS_MAX,
+        WorkerFigures, for_shell,
     },
+    link::partitions_for,
     records::{
         API_KEYS_MAX, AccountPage, Activity, ApiKeyRecord, ApiKeyRecords, ApiKeyTable, Batch, Deletion, Dropped,
         EntryRange, Fate, KeptEntries, KeptEntry, KeyPut, PORTAL_MAX, PageStart, PortalLink, PortalRecord, Put,
@@ -93,15 +97,22 @@ impl Store {
     /// of a new installation.
     ///
     /// # Errors
-    /// [`StoreError::Unreachable`] if Redis does not answer; [`StoreError::Unfit`] if it is no cluster although it
-    /// should be. Whatever else it refuses is a fact to look at.
+    /// [`StoreError::Unreachable`] if a single Redis, or no node of a cluster, answers; [`StoreError::Unfit`] if it is no
+    /// cluster although it should be. Whatever else it refuses is a fact to look at, and so is a master that is away.
     #[cfg(feature = "program")]
     pub async fn unchecked(settings: &Settings) -> Result<Self, StoreError> {
         let store = Self::new(settings)?;
         store.look_up_masters().await?;
-        let partitions = match store.noted().await {
+        let noted = if store.is_cluster() {
+            store.at_key(&store.0.keys.meta()).node().within(EACH_WITHIN, store.noted()).await
+        } else {
+            store.noted().await
+        };
+        let partitions = match noted {
             Ok(noted) => noted.and_then(|(_, partitions)| parse_partitions(&partitions)),
-            Err(error @ StoreError::Unreachable(_)) if error.answer().is_none() => return Err(error),
+            Err(error @ StoreError::Unreachable(_)) if error.answer().is_none() && !store.is_cluster() => {
+                return Err(error);
+            }
             Err(_) => None,
         };
         Ok(match partitions {
@@ -140,14 +151,18 @@ impl Store {
 
     /// The clock of a partition's node.
     pub async fn now(&self, partition: u16) -> Result<DateTime<Utc>, StoreError> {
-        let (seconds, micros): (i64, i64) = self.at(partition).run(&redis::cmd("TIME")).await?;
-        Ok(Utc.timestamp_millis_opt(seconds * 1000 + micros / 1000).single().unwrap_or_default())
+        Ok(time_of(self.at(partition).run(&redis::cmd("TIME")).await?))
     }
 
     /// The clock by which an account's times are written.
     pub async fn now_of(&self, account: &AccountId) -> Result<DateTime<Utc>, StoreError> {
         self.now(self.0.keys.partition(account)).await
     }
+}
+
+/// The time in an answer to `TIME`: seconds and microseconds.
+fn time_of((seconds, micros): (i64, i64)) -> DateTime<Utc> {
+    Utc.timestamp_millis_opt(seconds * 1000 + micros / 1000).single().unwrap_or_default()
 }
 
 /// A duration in whole milliseconds, as the scripts take it.

@@ -20,7 +20,7 @@ pub enum Verdict {
 }
 
 /// The result of one check.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The check's name.
     pub check: &'static str,

@@ -1,9 +1,12 @@
 //! Checks whether Redis is safe for events and whether the queue makes progress. Each check has one finding, with
 //! advice. No check changes anything.
 //!
-//! The store gathers the facts. This module judges them, in functions that depend on the facts alone: the server
-//! (`server.rs`), its content (`state.rs`), the queue's entries (`entries.rs`), and refused questions (`refusal.rs`).
+//! The store gathers the facts. This module judges them, in functions that depend on the facts alone: a server
+//! (`server.rs`), all servers (`each.rs`, `cluster.rs`), their content (`state.rs`), the queue's entries (`entries.rs`), and
+//! refused questions (`refusal.rs`).
 
+mod cluster;
+mod each;
 mod entries;
 mod finding;
 mod refusal;
@@ -12,27 +15,21 @@ mod state;
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-
+use self::each::{Known, of_each, of_largest};
 pub use self::finding::{Finding, Verdict};
 use crate::{
     config::Settings,
-    store::{Examination, Store, StoreError, UserRole},
+    store::{Examination, Server, Store, StoreError, UserRole},
 };
 
 /// Examines the Redis of these settings, and checks that its user has the permissions that the role needs.
 pub async fn examine(settings: &Settings, role: UserRole) -> Vec<Finding> {
     let examined = async {
         let store = Store::unchecked(settings).await?;
-        Ok((store.examine(stuck_after(settings), role).await?, store.missing_rights(role).await))
+        store.examine(stuck_after(settings), role).await
     };
     match examined.await {
-        Ok((examination, missing)) => {
-            let mut findings = judge(settings, &examination, Utc::now());
-            findings.extend(refusal::of_unasked(&examination, role));
-            findings.extend(each("rights", &missing, |missing| vec![refusal::of_rights(missing, role)]));
-            findings
-        }
+        Ok(examination) => judge(settings, &examination, role),
         Err(error) => vec![refusal::of_connection(&error)],
     }
 }
@@ -44,20 +41,11 @@ fn stuck_after(settings: &Settings) -> Duration {
     settings.worker.lease + settings.worker.claim_every * 3 + settings.delivery.timeout
 }
 
-/// All checks, from the server to its content.
-fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<Finding> {
-    let Examination { server, time, append_fsync, partitions, noted, status, groups, settings: accounts } = facts;
-    let mut findings = vec![
-        server::version(server),
-        server::role(server),
-        server::persistence(server, append_fsync.as_deref()),
-        server::eviction(server, &settings.redis.accept_eviction),
-        server::memory(server),
-        server::clients(server, settings.redis_connections(*partitions) as u64),
-        server::replication(server),
-    ];
+/// All checks, from the servers to their content.
+fn judge(settings: &Settings, facts: &Examination, role: UserRole) -> Vec<Finding> {
+    let Examination { servers, partitions, noted, status, groups, settings: accounts, rights } = facts;
     let figures = status.as_ref().and_then(|status| status.as_ref().ok());
-    findings.extend(asked("clock", time.as_ref(), |time| vec![server::clock(*time, here)]));
+    let mut findings = of_servers(settings, servers, *partitions);
     findings.extend(each("schema", noted, |noted| {
         vec![state::schema(noted.as_ref(), *partitions, settings.queue.partitions)]
     }));
@@ -76,6 +64,44 @@ fn judge(settings: &Settings, facts: &Examination, here: DateTime<Utc>) -> Vec<F
             state::limits(status),
         ]
     }));
+    findings.extend(refusal::of_unasked(facts, role));
+    findings.extend(each("rights", rights, |missing| vec![refusal::of_rights(missing, role)]));
+    findings
+}
+
+/// The checks of the servers. Replicas are looked at like masters, for they will be masters.
+fn of_servers(settings: &Settings, servers: &[Server], partitions: u16) -> Vec<Finding> {
+    let known = Known::of(servers);
+    let masters: Vec<Known<'_>> = known.iter().filter(|server| server.partitions.is_some()).copied().collect();
+    let is_cluster = known.iter().any(|server| server.facts.cluster.is_some());
+    // A worker has a connection for each partition, and one besides.
+    let most = servers.iter().filter_map(|server| Some(server.partitions.as_ref()?.len())).max().unwrap_or(0);
+    let connections = (settings.threads() * (most + 1)) as u64;
+    let mut findings = if is_cluster { cluster::servers(servers) } else { Vec::new() };
+    findings.extend([
+        of_each(&known, |facts| server::version(&facts.info)),
+        of_each(&masters, |facts| server::role(&facts.info)),
+        of_each(&known, |facts| server::persistence(&facts.info, facts.setting("appendfsync"))),
+        of_each(&known, |facts| server::eviction(&facts.info, &settings.redis.accept_eviction)),
+        of_largest(&known, server::filled, |facts| server::memory(&facts.info)),
+        of_largest(&known, server::connected, |facts| server::clients(&facts.info, connections)),
+    ]);
+    if is_cluster {
+        findings.extend([
+            cluster::replication(&masters),
+            cluster::coverage(&known),
+            cluster::node_timeout(&known),
+            cluster::masters(servers, partitions),
+        ]);
+    } else {
+        findings.push(of_each(&known, |facts| server::replication(&facts.info)));
+    }
+    let clocks =
+        known.iter().filter_map(|server| Some(server.facts.clock.clone()?.map(|clock| (server.address, clock))));
+    match clocks.collect::<Result<Vec<_>, StoreError>>() {
+        Ok(clocks) => findings.extend(cluster::clocks(&clocks)),
+        Err(error) => findings.push(refusal::of_fact("clock", &error)),
+    }
     findings
 }
 

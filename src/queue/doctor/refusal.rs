@@ -22,9 +22,10 @@ pub(super) fn of_fact(check: &'static str, error: &StoreError) -> Finding {
 
 /// The line about checks that were not made because users of this role may not ask; `None` if all were made.
 pub(super) fn of_unasked(facts: &Examination, role: UserRole) -> Option<Finding> {
-    let Examination { time, groups, status, settings, .. } = facts;
+    let Examination { servers, groups, status, settings, .. } = facts;
+    let mut known = servers.iter().filter_map(|server| server.facts.as_ref().ok());
     let checks = [
-        ("clock", time.is_none()),
+        ("clock", known.all(|facts| facts.clock.is_none())),
         ("group", groups.is_none()),
         ("queue", status.is_none()),
         ("webhooks", settings.is_none()),

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::finding::{Finding, fail, pass, size, warn};
 use crate::{
     domain::text::seconds,
-    store::{MAX_CLIENTS, MemoryLimit, NO_EVICTION, ServerInfo},
+    store::{MAX_CLIENTS, MemoryLimit, NO_EVICTION, ServerFacts, ServerInfo},
 };
 
 /// A larger difference between the clocks of this machine and of Redis is a warning.
@@ -32,11 +32,11 @@ pub(super) fn version(server: &ServerInfo) -> Finding {
 }
 
 pub(super) fn role(server: &ServerInfo) -> Finding {
-    if server.is_in_a_cluster() {
-        return fail("role", "a node of a cluster", "use a single Redis: clusters are not supported yet");
-    }
     match server.text("role") {
         Some("master") | None => pass("role", "accepts writes"),
+        Some(role) if server.is_in_a_cluster() => {
+            fail("role", role, "a replica may have taken its place just now: check again in a moment")
+        }
         Some(role) => fail("role", role, "it accepts no writes: name the primary in redis.url"),
     }
 }
@@ -86,6 +86,12 @@ pub(super) fn eviction(server: &ServerInfo, accepted: &str) -> Finding {
     }
 }
 
+/// The part of the memory that is in use, to compare servers.
+pub(super) fn filled(facts: &ServerFacts) -> u64 {
+    let (used, limit) = facts.info.memory();
+    limit.map_or(0, |limit| used.saturating_mul(1000) / limit.bytes())
+}
+
 pub(super) fn memory(server: &ServerInfo) -> Finding {
     const CHECK: &str = "memory";
     let (used, limit) = server.memory();
@@ -102,6 +108,11 @@ pub(super) fn memory(server: &ServerInfo) -> Finding {
         MEMORY_WARN.. => warn(CHECK, found, advice),
         _ => pass(CHECK, found),
     }
+}
+
+/// The connected clients, to compare servers.
+pub(super) fn connected(facts: &ServerFacts) -> u64 {
+    facts.info.number("connected_clients").unwrap_or(0)
 }
 
 /// Whether Redis has room for a worker that needs `needed` connections.

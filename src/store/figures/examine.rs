@@ -1,14 +1,18 @@
 //! Facts for `lynkhook doctor`, including the queue's figures. Changes nothing.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
 use redis::Value;
+use tokio::task::JoinSet;
 
-use super::{rights::UserRole, status::Status};
+use super::{
+    rights::{Missing, UserRole},
+    servers::Server,
+    status::Status,
+};
 use crate::{
     domain::lease::SUSPECT_DELIVERIES,
-    store::{Audit, ServerInfo, SettingsLooked, Store, StoreError, ms},
+    store::{Audit, SettingsLooked, Store, StoreError, link::Node, ms},
 };
 
 /// The most stuck entries of a partition that are counted; there may be more.
@@ -18,25 +22,23 @@ const STUCK_MAX: u64 = 1000;
 /// not asked, because users of this role may not know it. A refused question would be an entry in `ACL LOG`.
 pub type Fact<T> = Option<Result<T, StoreError>>;
 
-/// Facts about a Redis and the data in it.
+/// Facts about the servers and the data in them.
 #[derive(Debug, Clone)]
 pub struct Examination {
-    /// The server's own facts.
-    pub server: ServerInfo,
-    /// The server's clock.
-    pub time: Fact<DateTime<Utc>>,
-    /// `appendfsync`; `None` if the user may not ask for settings.
-    pub append_fsync: Option<String>,
+    /// The servers, masters first. A single Redis is the only one.
+    pub servers: Vec<Server>,
     /// The number of partitions that was looked at.
     pub partitions: u16,
     /// The noted schema version and number of partitions; `None` if there is nothing under this prefix yet.
     pub noted: Result<Option<(String, String)>, StoreError>,
     /// The queue's figures.
     pub status: Fact<Status>,
-    /// Each partition's consumer group.
+    /// The consumer group of each partition whose master answers.
     pub groups: Fact<Vec<Group>>,
-    /// The result of a look at all accounts' settings.
+    /// The result of a look at the settings of all accounts whose master answers.
     pub settings: Fact<SettingsLooked>,
+    /// The rights that the user lacks at the masters that answer.
+    pub rights: Result<Missing, StoreError>,
 }
 
 /// A partition's consumer group.
@@ -58,45 +60,65 @@ pub struct Group {
 
 impl Store {
     /// Collects the facts that a user of this role may know, and those that this user may know besides. An entry counts
-    /// as stuck if it was idle for longer than `stuck_after`.
+    /// as stuck if it was idle for longer than `stuck_after`. Servers that do not answer are asked for nothing else.
     ///
     /// # Errors
-    /// Only if the server does not answer `INFO`.
+    /// That of a server, if no master answers; [`StoreError::Unfit`] if the server is a node of a cluster and the settings
+    /// name a single Redis.
     pub async fn examine(&self, stuck_after: Duration, role: UserRole) -> Result<Examination, StoreError> {
-        let server = self.at(0).node().info().await?;
-        let runs_scripts = role.runs_scripts();
+        let servers = self.servers(role).await;
+        let masters: Vec<(Arc<Node>, Vec<u16>)> = servers
+            .iter()
+            .filter(|(_, server)| server.facts.is_ok())
+            .filter_map(|(node, server)| Some((node.clone(), server.partitions.clone()?)))
+            .collect();
+        let nodes: Vec<Arc<Node>> = masters.iter().map(|(node, _)| node.clone()).collect();
+        let Some(first) = nodes.first() else { return Err(silence(servers)) };
+        for facts in servers.iter().filter_map(|(_, server)| server.facts.as_ref().ok()) {
+            facts.info.check_kind(self.is_cluster())?;
+        }
         let sees_all = match role {
             UserRole::Producer => false,
-            UserRole::Worker => self.may(UserRole::Operator.commands().into_iter().map(|(line, _)| line)).await,
+            UserRole::Worker => self.may(first, UserRole::Operator.commands().into_iter().map(|(line, _)| line)).await,
             UserRole::Operator | UserRole::Server => true,
         };
+        let of_meta = self.at_key(&self.0.keys.meta()).node();
+        let of_meta = servers.iter().find(|(node, _)| Arc::ptr_eq(node, &of_meta));
+        let noted = match of_meta {
+            Some((_, Server { facts: Err(silence), .. })) => Err(silence.clone()),
+            _ => self.noted().await,
+        };
         Ok(Examination {
-            server,
-            time: if runs_scripts { Some(self.now(0).await) } else { None },
-            append_fsync: if runs_scripts { self.append_fsync().await } else { None },
             partitions: self.0.keys.partitions(),
-            noted: self.noted().await,
+            noted,
             status: if sees_all { Some(self.status().await) } else { None },
-            groups: if runs_scripts { Some(self.groups(stuck_after).await) } else { None },
-            settings: if sees_all { Some(self.look_at_settings().await) } else { None },
+            groups: if role.runs_scripts() { Some(self.groups(masters, stuck_after).await) } else { None },
+            settings: if sees_all { Some(self.look_at_settings(&nodes).await) } else { None },
+            rights: self.missing_rights_at(&nodes, role).await,
+            servers: servers.into_iter().map(|(_, server)| server).collect(),
         })
     }
 
-    /// The setting `appendfsync`. Most users may not ask: `CONFIG` tells passwords as well, and many hosted servers
-    /// refuse it to all. Any other error also hits the other questions, and is shown there.
-    async fn append_fsync(&self) -> Option<String> {
-        if !self.may(["CONFIG GET appendfsync"]).await {
-            return None;
+    /// The groups of these masters' partitions, in order. No master waits for another.
+    async fn groups(
+        &self,
+        masters: Vec<(Arc<Node>, Vec<u16>)>,
+        stuck_after: Duration,
+    ) -> Result<Vec<Group>, StoreError> {
+        let mut looking = JoinSet::new();
+        for (_, partitions) in masters {
+            let store = self.clone();
+            looking.spawn(async move {
+                let mut groups = Vec::new();
+                for partition in partitions {
+                    groups.push(store.group(partition, stuck_after).await?);
+                }
+                Ok::<_, StoreError>(groups)
+            });
         }
-        let answer = self.at(0).run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await;
-        answer.ok()?.into_iter().nth(1)
-    }
-
-    async fn groups(&self, stuck_after: Duration) -> Result<Vec<Group>, StoreError> {
-        let mut groups = Vec::new();
-        for partition in 0..self.0.keys.partitions() {
-            groups.push(self.group(partition, stuck_after).await?);
-        }
+        let groups: Result<Vec<Vec<Group>>, StoreError> = looking.join_all().await.into_iter().collect();
+        let mut groups: Vec<Group> = groups?.into_iter().flatten().collect();
+        groups.sort_by_key(|group| group.partition);
         Ok(groups)
     }
 
@@ -122,4 +144,10 @@ impl Store {
             touched: idle.min().map(Duration::from_millis),
         })
     }
+}
+
+/// The error of the first server that does not answer, of masters before others.
+fn silence(servers: Vec<(Arc<Node>, Server)>) -> StoreError {
+    let error = servers.into_iter().find_map(|(_, server)| server.facts.err());
+    error.expect("settings name a server, and no master answers")
 }

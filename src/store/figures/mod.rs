@@ -4,6 +4,7 @@ mod away;
 mod examine;
 mod known_keys;
 mod rights;
+mod servers;
 mod status;
 mod workers;
 
@@ -12,6 +13,7 @@ pub use self::{
     examine::{Examination, Fact, Group},
     known_keys::KnownKeys,
     rights::{Missing, UserRole, for_shell},
+    servers::{Clock, Server, ServerFacts},
     status::{Holding, Kept, PartitionFigures, Planned, QueueFigures, Retries, Status, WEBHOOKS_MAX},
     workers::{Limited, LiveWorker, WorkerFigures},
 };

@@ -105,6 +105,11 @@ impl Cluster {
         self.map().epoch
     }
 
+    #[cfg(feature = "program")]
+    pub(super) fn others(&self) -> Vec<Arc<Node>> {
+        self.map().others.clone()
+    }
+
     pub(super) async fn changed(&self) {
         let _ = self.map.subscribe().changed().await;
     }

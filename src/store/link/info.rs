@@ -84,6 +84,16 @@ impl ServerInfo {
         self.number("cluster_enabled") == Some(1) || self.text("redis_mode") == Some("cluster")
     }
 
+    /// Refuses a node of a cluster if the settings name a single Redis.
+    pub(in crate::store) fn check_kind(&self, in_a_cluster: bool) -> Result<(), StoreError> {
+        if !self.is_in_a_cluster() || in_a_cluster {
+            return Ok(());
+        }
+        Err(StoreError::Unfit(
+            "this Redis is a node of a cluster: write redis+cluster:// in redis.url, or rediss+cluster://".to_owned(),
+        ))
+    }
+
     /// The bytes in use, and those that there may be: `maxmemory`, or all memory of the machine if that is not set.
     /// `None` if it does not show a limit.
     pub fn memory(&self) -> (u64, Option<MemoryLimit>) {
@@ -136,12 +146,7 @@ impl Node {
                 "Redis {version} is too old; Lynkhook needs {major}.{minor} or newer"
             )));
         }
-        if info.is_in_a_cluster() && !in_a_cluster {
-            return Err(StoreError::Unfit(
-                "this Redis is a node of a cluster: write redis+cluster:// in redis.url, or rediss+cluster://"
-                    .to_owned(),
-            ));
-        }
+        info.check_kind(in_a_cluster)?;
         match info.eviction_policy() {
             Some(policy) if policy != NO_EVICTION && policy != accepted_eviction => Err(StoreError::Unfit(format!(
                 "this Redis has `maxmemory-policy {policy}`: when it is full, it deletes events that it has accepted; \

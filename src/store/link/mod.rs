@@ -15,6 +15,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
 
+#[cfg(feature = "program")]
+pub use self::slot::partitions_for;
 pub use self::{
     info::{MAX_CLIENTS, MemoryLimit, NO_EVICTION, ServerInfo},
     scripts::script_names,
@@ -23,13 +25,14 @@ pub(in crate::store) use self::{
     node::Node,
     place::Place,
     scripts::{Run, Scripts, Step},
+    slot::SLOTS,
     topology::Topology,
 };
 use super::{Store, StoreError};
 use crate::domain::account::AccountId;
 
-/// The time that each of several masters has to answer.
-const EACH_WITHIN: Duration = Duration::from_secs(1);
+/// The time that each of several servers has to answer.
+pub(in crate::store) const EACH_WITHIN: Duration = Duration::from_secs(1);
 
 /// A server that is the master of partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,8 +88,7 @@ impl Store {
         masters
     }
 
-    /// Asks all masters side by side. If there are several, each has a second to answer, so that nothing that one of
-    /// them says waits for another that hangs.
+    /// Asks all masters side by side, as [`side_by_side`] does.
     pub(in crate::store) async fn each_node<T: Send + 'static, A>(
         &self,
         ask: impl Fn(Arc<Node>, Vec<u16>) -> A,
@@ -95,26 +97,10 @@ impl Store {
         A: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         let nodes = self.nodes_with_partitions();
-        let limit = (nodes.len() > 1).then_some(EACH_WITHIN);
-        let asking: Vec<(Master, JoinHandle<_>)> = nodes
-            .into_iter()
-            .map(|(node, partitions)| {
-                let master = Master { address: node.name().map(str::to_owned), partitions: partitions.clone() };
-                let answer = ask(node.clone(), partitions);
-                let in_time = async move {
-                    match limit {
-                        Some(limit) => node.within(limit, answer).await,
-                        None => answer.await,
-                    }
-                };
-                (master, tokio::spawn(in_time))
-            })
-            .collect();
-        let mut answers = Vec::new();
-        for (master, answer) in asking {
-            answers.push((master, answer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))));
-        }
-        answers
+        let asking = nodes.iter().map(|(node, partitions)| (node.clone(), ask(node.clone(), partitions.clone())));
+        let answers = side_by_side(asking.collect()).await;
+        let named = |(node, partitions): (Arc<Node>, _)| Master { address: node.name().map(str::to_owned), partitions };
+        nodes.into_iter().map(named).zip(answers).collect()
     }
 
     /// Asks all masters side by side about their partitions, as [`Store::each_node`] does.
@@ -135,6 +121,18 @@ impl Store {
         self.each_node(|node, _| async move { node.run(&redis::cmd("TIME")).await }).await
     }
 
+    /// The known nodes that are no masters: replicas, and nodes that only the settings name.
+    #[cfg(feature = "program")]
+    pub(in crate::store) fn other_nodes(&self) -> Vec<Arc<Node>> {
+        self.0.topology.others()
+    }
+
+    /// Whether it is a cluster.
+    #[cfg(feature = "program")]
+    pub(in crate::store) fn is_cluster(&self) -> bool {
+        self.epoch().is_some()
+    }
+
     /// The number of a cluster's changes; `None` for a single Redis.
     pub(crate) fn epoch(&self) -> Option<u64> {
         self.0.topology.epoch()
@@ -149,4 +147,27 @@ impl Store {
     pub async fn masters_changed(&self) {
         self.0.topology.changed().await;
     }
+}
+
+/// Asks servers side by side. If there are several, each has a second to answer, so that nothing that one of them says
+/// waits for another that hangs.
+pub(in crate::store) async fn side_by_side<T: Send + 'static, A>(
+    asking: Vec<(Arc<Node>, A)>,
+) -> Vec<Result<T, StoreError>>
+where
+    A: Future<Output = Result<T, StoreError>> + Send + 'static,
+{
+    let limit = (asking.len() > 1).then_some(EACH_WITHIN);
+    let in_time = |(node, answer): (Arc<Node>, A)| async move {
+        match limit {
+            Some(limit) => node.within(limit, answer).await,
+            None => answer.await,
+        }
+    };
+    let asking: Vec<JoinHandle<_>> = asking.into_iter().map(|asked| tokio::spawn(in_time(asked))).collect();
+    let mut answers = Vec::new();
+    for answer in asking {
+        answers.push(answer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())));
+    }
+    answers
 }

@@ -29,7 +29,14 @@ impl Step {
 
     /// A run with this first key.
     pub(in crate::store) fn key(&self, key: impl Into<String>) -> Run<'_> {
-        Run { name: self.name, text: self.text, script: &self.script, keys: vec![key.into()], arguments: Cmd::new() }
+        let mut run = self.without_keys();
+        run.key(key);
+        run
+    }
+
+    /// A run without keys, which any node of a cluster does.
+    pub(in crate::store) fn without_keys(&self) -> Run<'_> {
+        Run { name: self.name, text: self.text, script: &self.script, keys: Vec::new(), arguments: Cmd::new() }
     }
 }
 

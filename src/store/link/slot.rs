@@ -9,6 +9,14 @@ pub(in crate::store) fn slot_of(key: &str) -> u16 {
     crc16(tag.filter(|tag| !tag.is_empty()).unwrap_or(key).as_bytes()) % SLOTS
 }
 
+/// The number of partitions with which each of these masters has a share, if the slots are spread evenly: neighbours among
+/// partitions lie together, so some masters get fewer than others.
+#[cfg(feature = "program")]
+pub fn partitions_for(masters: usize) -> u16 {
+    let enough = if masters <= 4 { 16 } else { (masters * 8).next_power_of_two().clamp(64, 1024) };
+    u16::try_from(enough).unwrap_or(u16::MAX)
+}
+
 /// CRC-16/XMODEM, as the specification of Redis Cluster demands it.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
@@ -36,5 +44,18 @@ mod tests {
         ] {
             assert_eq!(slot_of(key), slot, "{key}");
         }
+    }
+
+    #[test]
+    fn each_master_has_a_share_of_the_advised_number_of_partitions_if_the_slots_are_spread_evenly() {
+        for masters in 1..=64_usize {
+            let mut shares = vec![0; masters];
+            for partition in 0..partitions_for(masters) {
+                let slot = usize::from(slot_of(&format!("lynkhook:{{{partition}}}:queue")));
+                shares[slot * masters / usize::from(SLOTS)] += 1;
+            }
+            assert!(!shares.contains(&0), "{masters} masters: {shares:?}");
+        }
+        assert_eq!([3, 4, 5, 8].map(partitions_for), [16, 16, 64, 64]);
     }
 }

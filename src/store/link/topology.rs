@@ -61,6 +61,15 @@ impl Topology {
         }
     }
 
+    /// The known nodes that are no masters.
+    #[cfg(feature = "program")]
+    pub(super) fn others(&self) -> Vec<Arc<Node>> {
+        match self {
+            Self::Single(_) => Vec::new(),
+            Self::Cluster(cluster) => cluster.others(),
+        }
+    }
+
     /// Takes an error of a node. Returns the node that should be asked in its place, if the error names it. The masters
     /// are looked up soon, if they may be others.
     pub(super) fn elsewhere(&self, asked: &Node, error: Option<&StoreError>) -> Option<Elsewhere> {

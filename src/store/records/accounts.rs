@@ -5,12 +5,12 @@
 //! may be missing. If the slots of a cluster get other masters meanwhile, the list begins anew. While a slot moves, its
 //! keys are at two nodes, and one that is on the way may be missing: list again until nothing new is found.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use super::webhooks::entries;
 use crate::{
     domain::account::AccountId,
-    store::{Store, StoreError},
+    store::{Store, StoreError, link::Node},
 };
 
 /// The keys that Redis looks at for a page. A thousand take well under a millisecond.
@@ -49,50 +49,67 @@ pub struct SettingsLooked {
 }
 
 impl Store {
-    /// Looks for settings that cannot be read: a key of a wrong type, or a field whose value is not the webhook of its
-    /// name.
-    pub async fn look_at_settings(&self) -> Result<SettingsLooked, StoreError> {
-        let (mut looked, mut page) = (SettingsLooked::default(), Some(PageStart::default()));
-        let mut seen = HashSet::new();
-        for _ in 0..PAGES_MAX {
-            let Some(start) = page else { break };
-            let AccountPage { mut accounts, next } = self.accounts(start).await?;
-            page = next;
-            accounts.retain(|account| seen.insert(account.clone()));
-            looked.accounts += accounts.len();
-            if accounts.is_empty() {
-                continue;
-            }
-            for (account, fields) in accounts.iter().zip(self.fields_of(&accounts).await?) {
-                let key = self.0.keys.webhooks(account);
-                match fields {
-                    Ok(fields) => {
-                        let errors = entries(&key, &fields).filter_map(|(_, webhook)| webhook.err());
-                        looked.unreadable.extend(errors.map(|error| error.to_string()));
-                    }
-                    Err(_) => looked.unreadable.push(format!("`{key}` is no hash")),
+    /// Looks at these nodes for settings that cannot be read: a key of a wrong type, or a field whose value is not the
+    /// webhook of its name.
+    pub(in crate::store) async fn look_at_settings(&self, nodes: &[Arc<Node>]) -> Result<SettingsLooked, StoreError> {
+        let mut looked = SettingsLooked { complete: true, ..SettingsLooked::default() };
+        let (mut seen, mut pages) = (HashSet::new(), 0);
+        for node in nodes {
+            let mut cursor = Some(0);
+            while let Some(start) = cursor {
+                if pages == PAGES_MAX {
+                    looked.complete = false;
+                    return Ok(looked);
                 }
+                pages += 1;
+                let mut accounts;
+                (accounts, cursor) = self.accounts_at(node, start).await?;
+                accounts.retain(|account| seen.insert(account.clone()));
+                self.look_at_settings_of(&accounts, &mut looked).await?;
             }
         }
-        looked.complete = page.is_none();
         Ok(looked)
+    }
+
+    async fn look_at_settings_of(&self, accounts: &[AccountId], looked: &mut SettingsLooked) -> Result<(), StoreError> {
+        looked.accounts += accounts.len();
+        if accounts.is_empty() {
+            return Ok(());
+        }
+        for (account, fields) in accounts.iter().zip(self.fields_of(accounts).await?) {
+            let key = self.0.keys.webhooks(account);
+            match fields {
+                Ok(fields) => {
+                    let errors = entries(&key, &fields).filter_map(|(_, webhook)| webhook.err());
+                    looked.unreadable.extend(errors.map(|error| error.to_string()));
+                }
+                Err(_) => looked.unreadable.push(format!("`{key}` is no hash")),
+            }
+        }
+        Ok(())
     }
 
     /// A page of the accounts that have webhooks, in no order. `start` is `PageStart::default()`, or the `next` of the
     /// page before.
     pub async fn accounts(&self, start: PageStart) -> Result<AccountPage, StoreError> {
-        let keys = &self.0.keys;
         let (nodes, now) = (self.nodes(), self.epoch());
         let PageStart { epoch, node, cursor } = PageStart { epoch: start.epoch.or(now), ..start };
         let Some(at) = nodes.get(node).filter(|_| epoch == now) else {
             return Ok(AccountPage { accounts: Vec::new(), next: Some(PageStart::default()) });
         };
+        let (accounts, next) = self.accounts_at(at, cursor).await?;
+        let (node, cursor) = next.map_or((node + 1, 0), |cursor| (node, cursor));
+        Ok(AccountPage { accounts, next: (node < nodes.len()).then_some(PageStart { epoch, node, cursor }) })
+    }
+
+    /// A page of a node's accounts, and the beginning of its next page.
+    async fn accounts_at(&self, node: &Node, cursor: u64) -> Result<(Vec<AccountId>, Option<u64>), StoreError> {
+        let keys = &self.0.keys;
         let mut scan = redis::cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(keys.all_webhooks()).arg("COUNT").arg(PAGE_KEYS);
-        let (cursor, found): (u64, Vec<Vec<u8>>) = at.run(&scan).await?;
+        let (cursor, found): (u64, Vec<Vec<u8>>) = node.run(&scan).await?;
         let found = found.iter().filter_map(|key| std::str::from_utf8(key).ok());
         let accounts = found.filter_map(|key| keys.parse_webhooks(key)).collect();
-        let node = if cursor == 0 { node + 1 } else { node };
-        Ok(AccountPage { accounts, next: (node < nodes.len()).then_some(PageStart { epoch, node, cursor }) })
+        Ok((accounts, Some(cursor).filter(|cursor| *cursor != 0)))
     }
 }

@@ -5,6 +5,8 @@
 
 mod roles;
 
+use std::sync::Arc;
+
 use redis::{RedisResult, Value};
 
 pub use self::roles::UserRole;
@@ -37,11 +39,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unreachable`] if Redis is out of reach.
     pub async fn missing_rights(&self, role: UserRole) -> Result<Missing, StoreError> {
+        self.missing_rights_at(&self.nodes(), role).await
+    }
+
+    /// The same at some nodes, for each has users of its own.
+    pub(super) async fn missing_rights_at(&self, nodes: &[Arc<Node>], role: UserRole) -> Result<Missing, StoreError> {
         let user = self.at(0).node().user();
         let mut missing = Missing { user, needed: Vec::new(), useful: Vec::new(), partitions: Vec::new(), tried: true };
-        // Each node has users of its own.
-        for node in self.nodes() {
-            self.try_rights(&node, role, &mut missing).await?;
+        for node in nodes {
+            self.try_rights(node, role, &mut missing).await?;
         }
         missing.partitions.sort_unstable();
         missing.partitions.dedup();
@@ -121,13 +127,13 @@ impl Store {
         Err(StoreError::Forbidden(redis::make_extension_error("NOPERM".to_owned(), Some(detail))))
     }
 
-    /// Whether the user in `redis.url` may run all these commands. Unlike a command that Redis refuses, the question
-    /// leaves no entry in `ACL LOG`, if the user may run scripts.
-    pub(in crate::store) async fn may(&self, lines: impl IntoIterator<Item = &str>) -> bool {
+    /// Whether the user in `redis.url` may run all these commands at a node. Unlike a command that Redis refuses, the
+    /// question leaves no entry in `ACL LOG`, if the user may run scripts.
+    pub(super) async fn may(&self, node: &Node, lines: impl IntoIterator<Item = &str>) -> bool {
         let commands: Vec<Vec<String>> = lines.into_iter().map(|line| self.words(line, 0)).collect();
-        let mut script = self.0.scripts.may.key(self.0.keys.queue(0));
+        let mut script = self.0.scripts.may.without_keys();
         script.arg(serde_json::to_string(&commands).expect("words are text"));
-        self.at(0).run_script(&script).await.unwrap_or(false)
+        node.run_script(&script).await.unwrap_or(false)
     }
 
     /// The words of a command of the roles' lists, with keys of this installation: those of a partition, and of an
