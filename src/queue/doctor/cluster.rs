@@ -52,7 +52,7 @@ pub(super) fn servers(servers: &[Server]) -> Vec<Finding> {
     }
     if findings.is_empty() {
         let masters = servers.iter().filter(|server| server.partitions.is_some()).count();
-        findings.push(pass(CHECK, format!("all answer: {masters} masters, {} others", servers.len() - masters)));
+        findings.push(pass(CHECK, format!("all {} answer, of which {masters} are masters", servers.len())));
     }
     findings
 }
@@ -79,7 +79,8 @@ pub(super) fn coverage(known: &[Known<'_>]) -> Finding {
     let down: Vec<&str> = down.filter_map(|server| server.address).collect();
     match () {
         () if !down.is_empty() => {
-            let found = format!("{} refuse all keys (cluster_state:fail): {}", named(&down), slots_lost(unserved));
+            let found =
+                format!("{} refuse all keys (cluster_state:fail): {}", named(&down, known.len()), slots_lost(unserved));
             fail(CHECK, found, &mend)
         }
         () if unserved > 0 => fail(CHECK, slots_lost(unserved), &mend),
@@ -87,7 +88,7 @@ pub(super) fn coverage(known: &[Known<'_>]) -> Finding {
             let found = format!(
                 "all slots have a master; cluster-require-full-coverage is yes at {}: if a master is lost, all \
                  partitions stop",
-                named(&demanding)
+                named(&demanding, known.len())
             );
             warn(CHECK, found, PARTIAL)
         }
@@ -117,7 +118,7 @@ pub(super) fn masters(servers: &[Server], partitions: u16) -> Finding {
             of_masters().map(|(address, its)| format!("{address} has partitions {}", numbers(its))).collect();
         return pass(CHECK, spread.join("; "));
     }
-    let found = format!("no partition lies at {}: {partitions} for {masters} masters", named(&idle));
+    let found = format!("no partition lies at {}: {partitions} for {masters} masters", named(&idle, masters));
     if partitions < enough {
         let advice = format!(
             "give this installation fewer masters, or begin a new one with queue.partitions = {enough}: the number \

@@ -1,5 +1,7 @@
 //! A check of each server. It is one line if all servers are alike; else the line names the servers that it is about.
 
+use std::cmp::Reverse;
+
 use super::finding::{Finding, Verdict};
 use crate::store::{Server, ServerFacts};
 
@@ -51,24 +53,23 @@ pub(super) fn of_largest(
 /// One finding of those of several servers: the faults, if there are any, else all.
 fn merged(judged: Vec<(Option<&str>, Finding)>) -> Finding {
     let verdict = judged.iter().map(|(_, finding)| finding.verdict).max().expect("there is a server");
-    let is_named = judged.iter().all(|(address, _)| address.is_some());
-    let first = judged[0].1.clone();
-    if !is_named || verdict == Verdict::Pass && judged.iter().all(|(_, finding)| *finding == first) {
-        return first;
-    }
+    let (all, first) = (judged.len(), judged[0].1.clone());
     let mut groups: Vec<(Vec<&str>, Finding)> = Vec::new();
     for (address, finding) in judged {
+        let Some(address) = address else { return first };
         if verdict != Verdict::Pass && finding.verdict == Verdict::Pass {
             continue;
         }
-        let address = address.unwrap_or_default();
         match groups.iter_mut().find(|(_, known)| *known == finding) {
             Some((addresses, _)) => addresses.push(address),
             None => groups.push((vec![address], finding)),
         }
     }
-    groups.sort_by_key(|(_, finding)| std::cmp::Reverse(finding.verdict));
-    let found = groups.iter().map(|(addresses, finding)| format!("{}: {}", named(addresses), finding.found));
+    if verdict == Verdict::Pass && groups.len() == 1 {
+        return first;
+    }
+    groups.sort_by_key(|(_, finding)| Reverse(finding.verdict));
+    let found = groups.iter().map(|(addresses, finding)| format!("{}: {}", named(addresses, all), finding.found));
     let mut advice: Vec<&str> = groups.iter().filter_map(|(_, finding)| finding.advice.as_deref()).collect();
     advice.dedup();
     Finding {
@@ -79,9 +80,10 @@ fn merged(judged: Vec<(Option<&str>, Finding)>) -> Finding {
     }
 }
 
-/// The addresses, or the first of them and the number of the others.
-pub(super) fn named(addresses: &[&str]) -> String {
+/// These servers of so many: their addresses, or the first of them and the number of the others.
+pub(super) fn named(addresses: &[&str], all: usize) -> String {
     match addresses.len().checked_sub(NAMED_MAX) {
+        _ if all > 1 && addresses.len() == all => format!("all {all}"),
         None | Some(0) => addresses.join(", "),
         Some(more) => format!("{} and {more} more", addresses[..NAMED_MAX].join(", ")),
     }

@@ -1,5 +1,7 @@
-use super::{server::*, state::*, *};
-use crate::store::{Audit, Group, ServerInfo};
+use chrono::Utc;
+
+use super::{finding::pass, server::*, state::*, *};
+use crate::store::{Audit, Clock, Group, ServerFacts, ServerInfo};
 
 fn server(lines: &str) -> ServerInfo {
     ServerInfo::parse(&lines.replace(' ', "\n"))
@@ -225,4 +227,148 @@ fn entries_that_no_worker_holds_trims_and_blocked_ids_are_reported_with_advice()
         assert_says(findings.iter().find(|finding| finding.check == check).unwrap(), verdict, words);
     }
     assert_eq!(entries::judge(&[no_group()], None), [], "there is nothing to compare");
+}
+
+/// A server of a cluster, with these settings, answers to `INFO` and to `CLUSTER INFO`.
+fn of_cluster(port: u16, partitions: Option<&[u16]>, settings: &str, info: &str, cluster: &str) -> Server {
+    let settings = server(settings);
+    let names = ["appendfsync", "cluster-require-full-coverage", "cluster-node-timeout", "min-replicas-to-write"];
+    let seen = names.iter().filter_map(|name| Some(((*name).to_owned(), settings.text(name)?.to_owned())));
+    let facts = ServerFacts {
+        info: server(info),
+        clock: None,
+        settings: Some(seen.collect()),
+        cluster: Some(Ok(server(&format!("cluster_state:ok cluster_slots_ok:16384 cluster_known_nodes:2 {cluster}")))),
+    };
+    let address = Some(format!("h:{port}"));
+    Server { address, partitions: partitions.map(<[u16]>::to_vec), facts: Ok(facts) }
+}
+
+#[test]
+fn a_check_of_several_servers_is_one_line_if_they_are_alike_and_else_names_those_at_fault() {
+    let of = |policies: &[&str]| {
+        let servers: Vec<Server> = (1..)
+            .zip(policies)
+            .map(|(port, policy)| of_cluster(port, None, "", &format!("maxmemory_policy:{policy}"), ""))
+            .collect();
+        of_each(&Known::of(&servers), |facts| eviction(&facts.info, "volatile-lru"))
+    };
+    let none = "noeviction";
+    assert_eq!(of(&[none, none]), eviction(&server("maxmemory_policy:noeviction"), ""));
+    assert_says(&of(&[none, "allkeys-lru", "allkeys-lru"]), Verdict::Fail, "h:2, h:3: allkeys-lru: a full");
+    assert_says(&of(&["allkeys-lru", "allkeys-lru"]), Verdict::Fail, "all 2: allkeys-lru: a full");
+    let both = of(&["volatile-lru", none, "allkeys-lru"]);
+    assert_says(&both, Verdict::Fail, "h:3: allkeys-lru: a full");
+    assert_says(&both, Verdict::Fail, "; h:1: volatile-lru, accepted");
+    let many = of(&[
+        "allkeys-lru",
+        none,
+        "allkeys-lru",
+        "allkeys-lru",
+        "allkeys-lru",
+        "allkeys-lru",
+        "allkeys-lru",
+        "allkeys-lru",
+    ]);
+    assert_says(&many, Verdict::Fail, "h:1, h:3, h:4, h:5, h:6, h:7 and 1 more: allkeys-lru");
+    let filled = |used: &[u64]| {
+        let info = |used| format!("used_memory:{used} maxmemory:100");
+        let servers: Vec<Server> =
+            (1..).zip(used).map(|(port, used)| of_cluster(port, None, "", &info(used), "")).collect();
+        of_largest(&Known::of(&servers), server::filled, |facts| memory(&facts.info))
+    };
+    assert_says(&filled(&[10, 30, 20]), Verdict::Pass, "most at h:2: 30 B in use");
+    assert_says(&filled(&[10, 80, 76]), Verdict::Warn, "h:2: 80 B in use, 80 % of 100 B (maxmemory); h:3: 76 B in use");
+}
+
+#[test]
+fn servers_that_do_not_answer_are_named_with_their_partitions() {
+    let away = |port: u16, partitions: Option<&[u16]>| {
+        let facts = Err(StoreError::gone());
+        Server { address: Some(format!("h:{port}")), partitions: partitions.map(<[u16]>::to_vec), facts }
+    };
+    let here = of_cluster(1, Some(&[0, 1]), "", "", "");
+    let all = cluster::servers(&[here.clone(), of_cluster(2, None, "", "", "")]);
+    assert_eq!(all, [pass("servers", "all 2 answer, of which 1 are masters")]);
+    let [one] = &cluster::servers(&[here.clone(), away(2, Some(&[2, 3, 4, 7]))])[..] else { panic!() };
+    assert_says(one, Verdict::Fail, "connection refused; its partitions: 2 to 4, 7");
+    let [replica] = &cluster::servers(&[here.clone(), away(2, None)])[..] else { panic!() };
+    assert_says(replica, Verdict::Warn, "no master");
+    let [unseen] = &cluster::servers(&[here])[..] else { panic!() };
+    assert_says(unseen, Verdict::Warn, "1 servers of the cluster are down");
+}
+
+#[test]
+fn slots_without_a_master_fail_and_a_cluster_that_stops_as_a_whole_is_a_warning() {
+    let of = |settings: &str, told: &str| {
+        let servers =
+            [of_cluster(1, None, "cluster-require-full-coverage:no", "", ""), of_cluster(2, None, settings, "", told)];
+        cluster::coverage(&Known::of(&servers))
+    };
+    let (full, partial) = ("cluster-require-full-coverage:yes", "cluster-require-full-coverage:no");
+    assert_says(&of(partial, ""), Verdict::Pass, "the partitions of the others go on");
+    assert_says(&of("", ""), Verdict::Pass, "is not seen");
+    assert_says(&of(full, ""), Verdict::Warn, "yes at h:2: if a master is lost, all");
+    assert_says(&of(partial, "cluster_slots_ok:16380"), Verdict::Fail, "4 slots have no master");
+    assert_says(&of(full, "cluster_state:fail"), Verdict::Fail, "h:2 refuse all keys");
+    assert_says(&of(full, "cluster_state:fail"), Verdict::Fail, "cluster-require-full-coverage no");
+    let (_, text) = said(&of(partial, "cluster_slots_ok:16380"));
+    assert!(!text.contains("full-coverage"), "{text}");
+}
+
+#[test]
+fn masters_without_partitions_are_a_warning_with_the_number_to_choose() {
+    let of = |shares: &[&[u16]], partitions| {
+        let servers: Vec<Server> =
+            (1..).zip(shares).map(|(port, its)| of_cluster(port, Some(its), "", "", "")).collect();
+        cluster::masters(&servers, partitions)
+    };
+    assert_says(&of(&[&[0, 2], &[1]], 3), Verdict::Pass, "h:1 has partitions 0, 2; h:2 has partitions 1");
+    assert_says(&of(&[&[0], &[]], 1), Verdict::Warn, "no partition lies at h:2: 1 for 2 masters");
+    assert_says(&of(&[&[0], &[]], 1), Verdict::Warn, "queue.partitions = 16");
+    assert_says(&of(&[&[0], &[1], &[2], &[3], &[]], 4), Verdict::Warn, "queue.partitions = 64");
+    assert_says(&of(&[&[0], &[]], 16), Verdict::Warn, "rebalance");
+}
+
+#[test]
+fn a_master_without_a_replica_or_whose_successor_would_refuse_writes_is_a_warning() {
+    let of = |info: &str, settings: &str| {
+        let sound = of_cluster(1, Some(&[0]), "", "connected_slaves:2 slave0:state=online slave1:state=online", "");
+        cluster::replication(&Known::of(&[sound, of_cluster(2, Some(&[1]), settings, info, "")]))
+    };
+    let one = "connected_slaves:1 slave0:state=online,lag=0";
+    assert_says(
+        &of(one, ""),
+        Verdict::Pass,
+        "h:1: 2 in sync; a failover may lose writes that are not yet replicated; h:2: 1",
+    );
+    assert_says(&of("connected_slaves:0", ""), Verdict::Warn, "h:2: no replica");
+    assert_says(&of(one, "min-replicas-to-write:1"), Verdict::Warn, "h:2: min-replicas-to-write is 1 and there are 1");
+    assert_says(&of(&format!("{one} min_slaves_good_slaves:1"), ""), Verdict::Warn, "give each master 2 replicas");
+    assert_says(&of(one, "min-replicas-to-write:0"), Verdict::Pass, "h:2: 1 in sync");
+    let two = "connected_slaves:2 slave0:state=online,lag=0 slave1:state=wait_bgsave,lag=0";
+    assert_says(&of(two, "min-replicas-to-write:1"), Verdict::Warn, "h:2: a replica lags");
+}
+
+#[test]
+fn a_long_node_timeout_and_clocks_that_are_apart_are_warnings() {
+    let of = |settings: &str| {
+        let servers = [of_cluster(1, None, "cluster-node-timeout:5000", "", ""), of_cluster(2, None, settings, "", "")];
+        cluster::node_timeout(&Known::of(&servers))
+    };
+    assert_says(&of("cluster-node-timeout:5000"), Verdict::Pass, "after 5s");
+    assert_says(&of("cluster-node-timeout:5001"), Verdict::Warn, "h:2: 5s: the partitions of a lost master wait");
+    assert_says(&of(""), Verdict::Pass, "not seen");
+
+    let (here, ms) = (Utc::now(), chrono::TimeDelta::milliseconds);
+    let clocks = |ahead_ms: &[i64]| {
+        let clocks = ahead_ms.iter().map(|ahead| Clock { there: here + ms(*ahead), here });
+        let clocks: Vec<(Option<&str>, Clock)> =
+            [Some("h:1"), Some("h:2"), Some("h:3")].into_iter().zip(clocks).collect();
+        cluster::clocks(&clocks)
+    };
+    assert_eq!(clocks(&[]), None);
+    assert_says(&clocks(&[-400, 500, 600]).unwrap(), Verdict::Pass, "less than 1s between Redis and this machine");
+    assert_says(&clocks(&[7000, 6500, 7400]).unwrap(), Verdict::Warn, "7s between Redis and this machine");
+    assert_says(&clocks(&[0, -900, 101]).unwrap(), Verdict::Warn, "1s between h:2 and h:3, which is ahead");
 }
