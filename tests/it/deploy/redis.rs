@@ -79,6 +79,22 @@ async fn redis_starts_with_the_users_of_the_file_and_nobody_else_logs_in() {
     assert_eq!(all, USERS);
 }
 
+/// The append-only file has a script's writes as a transaction. Redis 7.0 loads it as the user `default`, and passes over
+/// each transaction with a command that this user may not run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_what_scripts_wrote_although_nobody_logs_in_as_the_user_default() {
+    let mut redis = RedisServer::start_configured(&path_of("redis/redis.conf"), &users("lynkhook"));
+    let script = "redis.call('LPUSH', KEYS[1], 'entry') redis.call('ZADD', KEYS[2], 1, 'member')
+                  redis.call('XADD', KEYS[3], '*', 'field', 'value') redis.call('EXPIRE', KEYS[1], 1000)";
+    let keys = ["lynkhook:{0}:logs:wh_1", "lynkhook:{0}:retries", "lynkhook:{0}:held:wh_1"];
+    let mut write = ::redis::cmd("EVAL");
+    let () = write.arg(script).arg(3).arg(&keys).query_async(&mut redis.connection().await).await.unwrap();
+    redis.stop();
+    redis.restart();
+    let kept: u64 = ::redis::cmd("EXISTS").arg(&keys).query_async(&mut redis.connection().await).await.unwrap();
+    assert_eq!(kept, 3, "{}", redis.log());
+}
+
 #[test]
 fn redis_does_not_start_while_a_placeholder_of_a_password_is_left() {
     let directory = tempfile::tempdir().unwrap();

@@ -115,13 +115,19 @@ impl RedisServer {
 
     /// A server with this configuration and these users, and one more, `admin`, whom its URL names.
     pub fn start_configured(configuration: &Path, users: &str) -> Self {
+        Self::start_configured_with(configuration, users, &[])
+    }
+
+    /// The same, with more arguments.
+    pub fn start_configured_with(configuration: &Path, users: &str, more: &[&str]) -> Self {
         let directory = new_directory();
         let file = directory.join("users.acl");
         std::fs::write(&file, format!("{users}user admin on >admin ~* &* +@all\n")).expect("its directory is there");
         let [configuration, folder, file] =
             [configuration, &directory, &file].map(|path| path.to_str().expect("a plain path").to_owned());
         let mut arguments = vec![configuration];
-        arguments.extend(["--bind", "127.0.0.1", "--dir", &folder, "--aclfile", &file].map(str::to_owned));
+        let own = ["--bind", "127.0.0.1", "--dir", &folder, "--aclfile", &file];
+        arguments.extend(own.iter().chain(more).map(|&argument| argument.to_owned()));
         Self::launched(directory, "admin:admin@", None, arguments, Vec::new())
     }
 
@@ -211,6 +217,18 @@ impl RedisServer {
         self.guarded.take().expect("Redis is running").end("keep");
     }
 
+    /// Stops the server with SIGTERM, as an operator does, and returns when it is gone. Its data stays.
+    pub fn stop(&mut self) {
+        let guarded = self.guarded.take().expect("Redis is running");
+        send_signal(guarded.process_id, "TERM");
+        let started = Instant::now();
+        while !self.log().contains("Redis is now ready to exit") {
+            assert!(started.elapsed() < START_LIMIT, "Redis did not stop: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        guarded.end("keep");
+    }
+
     /// Starts the killed server again with the same port and data. Returns when the data is loaded and it answers.
     pub fn restart(&mut self) {
         assert!(self.guarded.is_none(), "Redis still runs; kill it first");
@@ -218,6 +236,12 @@ impl RedisServer {
         while !self.launch() {
             assert!(started.elapsed() < START_LIMIT, "port {} was taken meanwhile: {}", self.port, self.log());
         }
+    }
+
+    /// The same with more arguments, from now on.
+    pub fn restart_with(&mut self, more: &[&str]) {
+        self.arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+        self.restart();
     }
 
     /// Freezes the server (SIGSTOP): connections stay open and get no answers until [`resume`](Self::resume).
