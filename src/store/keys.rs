@@ -140,9 +140,10 @@ impl Keys {
         format!("{}:apikeys", self.prefix)
     }
 
-    /// Hash: the day on which each API key was last used.
+    /// Hash: the day on which each API key was last used. The braces put it into the slot of the API keys, because scripts
+    /// use both.
     pub fn api_keys_used(&self) -> String {
-        format!("{}:apikeys:used", self.prefix)
+        format!("{}:{{{}}}:used", self.prefix, self.api_keys())
     }
 
     /// Hash: schema version and number of partitions.
@@ -181,7 +182,7 @@ mod tests {
         assert_eq!(keys.worker("w1"), "lynkhook:workers:w1");
         assert_eq!(keys.portal(&acme), "lynkhook:{14}:portal:acme");
         assert_eq!(keys.api_keys(), "lynkhook:apikeys");
-        assert_eq!(keys.api_keys_used(), "lynkhook:apikeys:used");
+        assert_eq!(keys.api_keys_used(), "lynkhook:{lynkhook:apikeys}:used");
         assert_eq!(keys.meta(), "lynkhook:meta");
         assert_eq!(Keys::member(&acme, webhook), "acme/wh_019a1b2c-3d4e-7f00-8000-0123456789ab");
     }

@@ -48,7 +48,7 @@ const TO_ONE: [(&str, &[&str]); 6] = [
             "HGETALL KEY:apikeys",
             "HSET KEY:apikeys a b",
             "EVALSHA 0 1 KEY:apikeys",
-            "HSET KEY:apikeys:used a b",
+            "HSET KEY:{KEY:apikeys}:used a b",
             "HGETALL KEY:{0}:portal:acme",
             "HSET KEY:{0}:portal:acme a b",
             "EVALSHA 0 1 KEY:{0}:portal:acme",

@@ -88,7 +88,7 @@ async fn a_user_who_may_use_the_keys_of_some_partitions_alone_fails_and_is_told_
     for (keys, role, of) in [
         (format!("~{prefix}:meta ~{prefix}:workers:* ~{prefix}:{{0}}:*"), "worker", " (keys of partition 1, 2)"),
         (
-            format!("~{prefix}:meta ~{prefix}:apikeys* ~{prefix}:workers:* ~{prefix}:{{0}}:*"),
+            format!("~{prefix}:meta ~{prefix}:*apikeys* ~{prefix}:workers:* ~{prefix}:{{0}}:*"),
             "operator",
             " (keys of partition 1, 2)",
         ),
@@ -125,7 +125,7 @@ async fn keys_that_are_refused_fail_a_check_for_a_role_that_needs_them_and_are_n
     }
     deployed
         .allow(&format!(
-            "someone reset on >secret +@all ~{prefix}:meta ~{prefix}:apikeys* ~{prefix}:workers:* {}",
+            "someone reset on >secret +@all ~{prefix}:meta ~{prefix}:*apikeys* ~{prefix}:workers:* {}",
             keys.join(" ")
         ))
         .await;

@@ -29,7 +29,7 @@ fn is_replay(reply: &Reply) -> bool {
 /// The installation's data with each content; without the day of a key's last use, which is written at its own time.
 async fn dump(here: &Installation) -> Vec<(String, Option<Vec<u8>>)> {
     let mut keys: Vec<String> = here.cli(&format!("KEYS {}:*", here.prefix)).await;
-    keys.retain(|key| !key.ends_with("apikeys:used"));
+    keys.retain(|key| !key.ends_with("apikeys}:used"));
     keys.sort();
     let mut dump = Vec::new();
     for key in keys {

@@ -63,7 +63,7 @@ impl World {
         let mut redis = self.api.here.redis.clone();
         let names: Vec<String> = redis.keys(format!("{}:*", self.api.here.prefix)).await.unwrap();
         let mut all = BTreeMap::new();
-        for name in names.into_iter().filter(|name| !name.ends_with(":apikeys:used")) {
+        for name in names.into_iter().filter(|name| !name.ends_with(":apikeys}:used")) {
             let value = redis::cmd("DUMP").arg(&name).query_async(&mut redis).await.unwrap();
             all.insert(name, value);
         }
