@@ -1,7 +1,9 @@
 //! One installation for a test: a key prefix of its own, a receiver, webhooks added through the library, events pushed
 //! like any producer's, and logs read as with `redis-cli`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use lynkhook::{
     config::Settings,
@@ -10,16 +12,20 @@ use lynkhook::{
     store::{Reader, Store},
     webhooks::{NewAuthentication, NewWebhook, Webhooks},
 };
-use redis::{AsyncCommands, FromRedisValue, aio::MultiplexedConnection};
+use redis::{AsyncCommands, FromRedisValue, RedisResult, aio::MultiplexedConnection};
 use serde_json::Value;
 
-use super::{Program, Receiver, RedisServer, eventually, program::SECRETS_KEY};
+use super::{Program, Receiver, RedisCluster, RedisServer, connect, eventually, program::SECRETS_KEY};
 
 /// The example event of the requirements.
 pub const TRANSCRIPT: &str = include_str!("../../../config/transcript.created.example.json");
 
 /// The longest time that a test waits for an expected event.
 pub const SOON: Duration = Duration::from_secs(30);
+
+/// The variable with the URL of a running cluster. If it is set, tests use that cluster instead of the shared server.
+pub const CLUSTER: &str = "LYNKHOOK_TEST_CLUSTER";
+const PARTITIONS: &str = "LYNKHOOK_QUEUE__PARTITIONS";
 
 /// An envelope of about this many bytes.
 pub fn envelope_of(bytes: usize) -> String {
@@ -39,25 +45,50 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// On the server that all tests share.
+    /// On the server that all tests share, or on the cluster that [`CLUSTER`] names.
     pub async fn new(receiver: &Receiver) -> Self {
-        Self::on(RedisServer::shared(), receiver).await
+        static PREFIXES: AtomicU32 = AtomicU32::new(0);
+        let Ok(url) = std::env::var(CLUSTER) else { return Self::on(RedisServer::shared(), receiver).await };
+        let prefix = format!("t{}-{}", std::process::id(), PREFIXES.fetch_add(1, Ordering::Relaxed));
+        let first = url.replace("redis+cluster:", "redis:");
+        let redis = connect(first.split(',').next().expect("a node")).await;
+        let redis = at_master(redis, "{0}").await;
+        Self::at(url, prefix, redis, Some(1), receiver).await
     }
 
     /// On a server of its own.
     pub async fn on(redis: &RedisServer, receiver: &Receiver) -> Self {
-        let prefix = redis.unique_prefix();
-        let program = Program::new(redis, &prefix).trusting(receiver);
-        let variables = vec![
-            ("LYNKHOOK_REDIS__URL", redis.url()),
+        Self::at(redis.url(), redis.unique_prefix(), redis.connection().await, None, receiver).await
+    }
+
+    /// On a cluster. Its direct connection is to the master of partition 0.
+    pub async fn on_cluster(cluster: &RedisCluster, receiver: &Receiver, partitions: u16) -> Self {
+        let redis = cluster.connection_of("{0}").await;
+        Self::at(cluster.url(), cluster.unique_prefix(), redis, Some(partitions), receiver).await
+    }
+
+    async fn at(
+        url: String,
+        prefix: String,
+        redis: MultiplexedConnection,
+        partitions: Option<u16>,
+        receiver: &Receiver,
+    ) -> Self {
+        let mut program = Program::at(&url, &prefix).trusting(receiver);
+        let mut variables = vec![
+            ("LYNKHOOK_REDIS__URL", url),
             ("LYNKHOOK_REDIS__PREFIX", prefix.clone()),
             ("LYNKHOOK_EGRESS__ALLOW", "localhost,hooks.test".to_owned()),
             ("LYNKHOOK_SECRETS__KEY", SECRETS_KEY.to_owned()),
         ];
+        if let Some(partitions) = partitions {
+            program = program.env(PARTITIONS, partitions.to_string());
+            variables.push((PARTITIONS, partitions.to_string()));
+        }
         let settings = Settings::load(None, variables.clone()).unwrap();
         let store = Store::open(&settings).await.unwrap();
         let webhooks = webhooks(&settings, store.clone());
-        Self { prefix, program, variables, store, webhooks, redis: redis.connection().await }
+        Self { prefix, program, variables, store, webhooks, redis }
     }
 
     /// The same with one more setting, for both the program and the library.
@@ -66,7 +97,7 @@ impl Installation {
         self.program = self.program.env(name, value);
         let settings = Settings::load(None, self.variables.clone()).unwrap();
         // The number of partitions was recorded with the first settings; there is no other data yet.
-        let _: () = self.redis.clone().del(format!("{}:meta", self.prefix)).await.unwrap();
+        let _: () = self.redis_of("meta").await.del(format!("{}:meta", self.prefix)).await.unwrap();
         self.store = Store::open(&settings).await.unwrap();
         self.webhooks = webhooks(&settings, self.store.clone());
         self
@@ -97,6 +128,11 @@ impl Installation {
     /// A key of partition 0.
     pub fn key(&self, rest: &str) -> String {
         format!("{}:{{0}}:{rest}", self.prefix)
+    }
+
+    /// A connection for a key of no partition, which a cluster may have at another node than partition 0.
+    pub async fn redis_of(&self, rest: &str) -> MultiplexedConnection {
+        at_master(self.redis.clone(), &format!("{}:{rest}", self.prefix)).await
     }
 
     /// Adds a webhook without authentication.
@@ -213,6 +249,14 @@ pub fn first(account: &str, webhook: WebhookId, event: &str) -> Delivery {
 /// A delivery as stored in Redis.
 pub fn text(delivery: &Delivery, envelope: &str) -> String {
     format!("{}\n{envelope}", delivery.line())
+}
+
+/// This connection, or one to the node that it names as the key's master.
+async fn at_master(mut redis: MultiplexedConnection, key: &str) -> MultiplexedConnection {
+    let kind: RedisResult<String> = redis::cmd("TYPE").arg(key).query_async(&mut redis).await;
+    let Err(error) = kind else { return redis };
+    let (address, _) = error.redirect_node().unwrap_or_else(|| panic!("TYPE {key}: {error}"));
+    connect(&format!("redis://{address}/")).await
 }
 
 fn webhooks(settings: &Settings, store: Store) -> Webhooks {

@@ -32,11 +32,11 @@ pub use cluster::{Moving, RedisCluster, slot_of};
 pub use connection::{Connection, Head};
 pub use dns::{DnsServer, Reply};
 pub use endpoint::{Endpoint, Front};
-pub use installation::{Installation, SOON, TRANSCRIPT, account_id, envelope_of, first, text};
+pub use installation::{CLUSTER, Installation, SOON, TRANSCRIPT, account_id, envelope_of, first, text};
 pub use ports::{refused_port, unused_port};
 pub use program::{Output, Process, Program, SECRETS_KEY};
 pub use receiver::{Answer, Gate, Received, Receiver};
-pub use redis::{AppendFsync, RedisServer, faketime_library};
+pub use redis::{AppendFsync, RedisServer, connect, faketime_library};
 pub use timetable::{Record, TELLING, Timed, Timetable, now_ms, quantile};
 pub use tripwire::Tripwire;
 

@@ -20,7 +20,7 @@ use super::{send_signal, unused_port};
 const CLOCK: &str = "clock";
 /// The longest time until a server answers and has loaded its data.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// The response timeout of [`RedisServer::connection`]. The client's own default, 500 ms, is too short for a busy
+/// The response timeout of [`connect`]. The client's own default, 500 ms, is too short for a busy
 /// machine.
 const RESPONSE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -199,12 +199,7 @@ impl RedisServer {
 
     /// A new connection. It belongs to the runtime of the test that asked for it.
     pub async fn connection(&self) -> MultiplexedConnection {
-        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_LIMIT));
-        redis::Client::open(self.url())
-            .expect("the URL is well formed")
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .expect("Redis is up")
+        connect(&self.url()).await
     }
 
     /// A key prefix that no other test on this server uses.
@@ -325,6 +320,16 @@ fn with_defaults(directory: &Path, append_fsync: AppendFsync, more: impl IntoIte
     let folder = directory.to_str().expect("a plain path");
     let own = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", fsync, "--dir", folder];
     own.iter().map(|&argument| argument.to_owned()).chain(more).collect()
+}
+
+/// A new connection to the server at this URL.
+pub async fn connect(url: &str) -> MultiplexedConnection {
+    let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_LIMIT));
+    redis::Client::open(url)
+        .expect("the URL is well formed")
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .expect("Redis is up")
 }
 
 fn new_directory() -> PathBuf {

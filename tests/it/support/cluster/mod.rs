@@ -137,7 +137,9 @@ impl RedisCluster {
         self.running().filter(|&node| view.is_master(self.port(node))).collect()
     }
 
-    /// A planned failover: makes the replica a master, without loss. Returns when all other nodes know it.
+    /// A planned failover: makes the replica a master, without loss. Returns when all nodes know it.
+    ///
+    /// Do not make the same node step down twice within 4 s: Redis refuses at first, and clients cannot write for 5 s.
     pub async fn failover(&self, replica: usize) {
         let started = Instant::now();
         while started.elapsed() < PROMOTION_LIMIT {

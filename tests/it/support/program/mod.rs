@@ -28,8 +28,13 @@ pub struct Program {
 impl Program {
     /// Settings for tests: local networks, `localhost` and `hooks.test` are allowed as targets, and secrets have a key.
     pub fn new(redis: &RedisServer, prefix: &str) -> Self {
+        Self::at(&redis.url(), prefix)
+    }
+
+    /// The same for this `redis.url`.
+    pub fn at(url: &str, prefix: &str) -> Self {
         Self { environment: Vec::new(), allowed: ALLOWED.to_owned() }
-            .env("LYNKHOOK_REDIS__URL", redis.url())
+            .env("LYNKHOOK_REDIS__URL", url)
             .env("LYNKHOOK_REDIS__PREFIX", prefix)
             .env("LYNKHOOK_SECRETS__KEY", SECRETS_KEY)
             .env("LYNKHOOK_EGRESS__ALLOW", ALLOWED)
