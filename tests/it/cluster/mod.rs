@@ -5,4 +5,5 @@
 mod doctor;
 mod faults;
 mod outages;
+mod same_tests;
 mod scene;

@@ -76,6 +76,8 @@ async fn use_well(here: &Installation, receiver: &Receiver, partition: u16) -> U
     here.add(&other, &receiver.url("/down")).await;
     here.add(&purged, &receiver.url("/gone")).await;
     here.add_with(&purged, &receiver.url("/good"), NewAuthentication::None, false).await;
+    let queue = here.store.keys().queue(partition);
+    let mut redis = here.redis_of(&queue).await;
     for (account, envelope) in [
         (&acme, TRANSCRIPT),
         (&other, TRANSCRIPT),
@@ -84,12 +86,12 @@ async fn use_well(here: &Installation, receiver: &Receiver, partition: u16) -> U
         (&acme, "no envelope"),
     ] {
         let fields = [("account", account.as_str()), ("envelope", envelope)];
-        let _: String = here.redis.clone().xadd(here.store.keys().queue(partition), "*", &fields).await.unwrap();
+        let _: String = redis.xadd(&queue, "*", &fields).await.unwrap();
     }
     here.program.run(["webhook", "test", "--account", &acme, &good.to_string()]).await;
     // As if an endpoint had no room. Releases planned for other reasons are soon done, and the key disappears.
     let releases = here.store.keys().releases(partition);
-    let _: () = here.redis.clone().zadd(releases, format!("{acme}/{good}"), i64::MAX >> 12).await.unwrap();
+    let _: () = redis.zadd(releases, format!("{acme}/{good}"), i64::MAX >> 12).await.unwrap();
     use_keys(here, &nobody, partition).await;
     Used { account: other, failed: gone, purged }
 }
@@ -104,7 +106,8 @@ async fn use_keys(here: &Installation, account: &str, partition: u16) {
         producer.accept(&account_id(account), &[event], Some(keyed)).await.unwrap();
         let a_day_ago = here.store.now(partition).await.unwrap().timestamp_millis() - 86_400_000;
         let notes = format!("{a_day_ago} 500");
-        let _: u64 = here.redis.clone().hset(here.store.keys().idempotency(partition), "", notes).await.unwrap();
+        let keys = here.store.keys().idempotency(partition);
+        let _: u64 = here.redis_of(&keys).await.hset(&keys, "", notes).await.unwrap();
     }
 }
 
@@ -133,8 +136,7 @@ async fn use_access(here: &Installation, used: &[Used]) {
 /// missing.
 async fn keys_of_all(here: &Installation, rows: &[Row]) -> Vec<String> {
     eventually(SOON, "a key for each row", async || {
-        let mut keys: Vec<String> = here.redis.clone().keys(format!("{}:*", here.prefix)).await.unwrap();
-        keys.sort();
+        let keys = here.keys().await;
         rows.iter().all(|row| keys.iter().any(|key| row.describes(key))).then_some(keys)
     })
     .await
@@ -143,10 +145,9 @@ async fn keys_of_all(here: &Installation, rows: &[Row]) -> Vec<String> {
 async fn until_queues_are_empty(here: &Installation) {
     for partition in 0..here.store.keys().partitions() {
         let queue = here.store.keys().queue(partition);
-        eventually(SOON, "an empty queue", async || {
-            (here.redis.clone().xlen::<_, u64>(&queue).await.unwrap() == 0).then_some(())
-        })
-        .await;
+        let mut redis = here.redis_of(&queue).await;
+        eventually(SOON, "an empty queue", async || (redis.xlen::<_, u64>(&queue).await.unwrap() == 0).then_some(()))
+            .await;
     }
 }
 
@@ -182,7 +183,8 @@ async fn a_well_used_installation_has_the_keys_of_the_readme_and_no_other() {
     for key in keys_of_all(&here, &rows).await {
         let described: Vec<&Row> = rows.iter().filter(|row| row.describes(&key)).collect();
         let [row] = described[..] else { panic!("README has {} rows for the key {key}", described.len()) };
-        let redis_type: String = redis::cmd("TYPE").arg(&key).query_async(&mut here.redis.clone()).await.unwrap();
+        let redis_type: String =
+            redis::cmd("TYPE").arg(&key).query_async(&mut here.redis_of(&key).await).await.unwrap();
         assert_eq!(redis_type, row.redis_type, "{key}");
         assert!(!key.contains("purged"), "{key} outlived its account");
     }

@@ -202,7 +202,7 @@ async fn purging_leaves_no_key_of_the_account_and_queued_events_are_dropped_and_
     receiver.wait_for("/hook", 1, SOON).await;
     here.drained().await;
     assert_eq!(receiver.requests("/hook").len(), 1, "only the other account's");
-    let left: Vec<String> = redis.keys(format!("{}:*", here.prefix)).await.unwrap();
+    let left = here.keys().await;
     for name in [first.to_string(), second.to_string(), "acme".to_owned()] {
         assert!(!left.iter().any(|key| key.contains(&name)), "{name} in {left:?}");
     }

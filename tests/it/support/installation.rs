@@ -15,7 +15,9 @@ use lynkhook::{
 use redis::{AsyncCommands, FromRedisValue, RedisResult, aio::MultiplexedConnection};
 use serde_json::Value;
 
-use super::{Program, Receiver, RedisCluster, RedisServer, connect, eventually, program::SECRETS_KEY};
+use super::{
+    Program, Receiver, RedisCluster, RedisServer, cluster::masters, connect, eventually, program::SECRETS_KEY,
+};
 
 /// The example event of the requirements.
 pub const TRANSCRIPT: &str = include_str!("../../../config/transcript.created.example.json");
@@ -96,8 +98,9 @@ impl Installation {
         self.variables.push((name, value.to_owned()));
         self.program = self.program.env(name, value);
         let settings = Settings::load(None, self.variables.clone()).unwrap();
+        let meta = format!("{}:meta", self.prefix);
         // The number of partitions was recorded with the first settings; there is no other data yet.
-        let _: () = self.redis_of("meta").await.del(format!("{}:meta", self.prefix)).await.unwrap();
+        let _: () = self.redis_of(&meta).await.del(&meta).await.unwrap();
         self.store = Store::open(&settings).await.unwrap();
         self.webhooks = webhooks(&settings, self.store.clone());
         self
@@ -130,9 +133,19 @@ impl Installation {
         format!("{}:{{0}}:{rest}", self.prefix)
     }
 
-    /// A connection for a key of no partition, which a cluster may have at another node than partition 0.
-    pub async fn redis_of(&self, rest: &str) -> MultiplexedConnection {
-        at_master(self.redis.clone(), &format!("{}:{rest}", self.prefix)).await
+    /// A connection to the server that has this key: in a cluster, its slot's master.
+    pub async fn redis_of(&self, key: &str) -> MultiplexedConnection {
+        at_master(self.redis.clone(), key).await
+    }
+
+    /// All keys of the installation, in order.
+    pub async fn keys(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for mut redis in masters(self.redis.clone()).await {
+            all.extend(redis.keys::<_, Vec<String>>(format!("{}:*", self.prefix)).await.unwrap());
+        }
+        all.sort();
+        all
     }
 
     /// Adds a webhook without authentication.

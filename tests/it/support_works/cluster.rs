@@ -35,8 +35,8 @@ async fn master_and_replica(cluster: &RedisCluster) -> (usize, usize) {
 
 #[tokio::test]
 #[ignore = "starts a whole cluster: run alone, by `make test`"]
-async fn serial_a_cluster_has_three_masters_with_a_replica_each_and_slots_as_redis_computes_them() {
-    let cluster = RedisCluster::start().await;
+async fn serial_a_cluster_has_three_masters_with_a_replica_each_and_leaves_nothing_behind() {
+    let mut cluster = RedisCluster::start().await;
     assert_eq!((cluster.nodes(), cluster.masters().await), (6, vec![0, 1, 2]));
     let mut replicas = Vec::new();
     for master in 0..3 {
@@ -50,6 +50,14 @@ async fn serial_a_cluster_has_three_masters_with_a_replica_each_and_slots_as_red
         assert_eq!(slot_of(key), slot, "{key}");
         set(&mut cluster.connection_of(key).await, key).await.unwrap();
     }
+
+    cluster.pause(0);
+    cluster.kill9(1);
+    let left: Vec<_> = (0..6).map(|node| (cluster.port(node), cluster.server(node).directory().to_owned())).collect();
+    drop(cluster);
+    for (port, directory) in left {
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err() && !directory.exists());
+    }
 }
 
 #[tokio::test]
@@ -57,8 +65,8 @@ async fn serial_a_cluster_has_three_masters_with_a_replica_each_and_slots_as_red
 async fn serial_planned_failovers_exchange_master_and_replica_without_loss() {
     let cluster = RedisCluster::start().await;
     let (old, new) = master_and_replica(&cluster).await;
-    // Right after one another: Redis refuses some of these at first.
-    for (new, old) in [(new, old), (old, new), (new, old), (old, new)] {
+    // Redis refuses the third at first, because the same node was to step down shortly before.
+    for (new, old) in [(new, old), (old, new), (new, old)] {
         cluster.failover(new).await;
         assert_eq!((role(&cluster, new).await, cluster.master_of(slot_of(KEY)).await), ("master".to_owned(), new));
         assert_eq!(cluster.replicas_of(new).await, [old]);
@@ -135,17 +143,4 @@ async fn serial_a_slot_moves_with_its_keys_and_scripts_with_a_missing_key_rest_m
     cluster.move_slot(slot_of(KEY), from, Duration::from_secs(1)).await;
     assert!(started.elapsed() >= Duration::from_secs(1));
     assert_eq!(cluster.master_of(slot_of(KEY)).await, from);
-}
-
-#[tokio::test]
-#[ignore = "kills and stops servers: run alone, by `make test`"]
-async fn serial_a_dropped_cluster_leaves_no_server_and_no_directory_behind() {
-    let mut cluster = RedisCluster::start().await;
-    cluster.pause(0);
-    cluster.kill9(1);
-    let left: Vec<_> = (0..6).map(|node| (cluster.port(node), cluster.server(node).directory().to_owned())).collect();
-    drop(cluster);
-    for (port, directory) in left {
-        assert!(TcpStream::connect(("127.0.0.1", port)).is_err() && !directory.exists());
-    }
 }

@@ -51,7 +51,8 @@ async fn every_malformed_entry_is_set_aside_whole_with_its_fault_named_and_the_w
     receiver.plan("/hook", [Answer::Status(200)]);
     let here = Installation::new(&receiver).await;
     // The worker has noted one partition; nothing is in it yet.
-    let _: () = here.redis.clone().del(format!("{}:meta", here.prefix)).await.unwrap();
+    let meta = format!("{}:meta", here.prefix);
+    let _: () = here.redis_of(&meta).await.del(&meta).await.unwrap();
     let here = here.with("LYNKHOOK_QUEUE__PARTITIONS", "2").await.with("LYNKHOOK_EVENT__MAX_BYTES", "2000").await;
     let webhook = here.add("acme", &receiver.url("/hook")).await;
     let faults = faults::all(&here.prefix);

@@ -35,11 +35,12 @@ async fn a_webhook_of_another_partition_is_removed_from_the_visits() {
     let visit = (account_id("acme"), WebhookId::new(uuid::Uuid::now_v7()));
     for partition in [0, 1] {
         let visits = bench.store.keys().visits(partition);
-        bench.cli::<()>(&format!("ZADD {visits} 0 acme/{}", visit.1)).await;
+        let mut redis = bench.redis_of(&visits).await;
+        let _: () = redis.zadd(&visits, format!("acme/{}", visit.1), 0).await.unwrap();
         let own = bench.store.keys().partition(&visit.0) == partition;
         let due = bench.store.due(Times::Visits, partition, 3, 64).await.unwrap().0;
         assert_eq!(due, if own { vec![visit.clone()] } else { vec![] }, "{partition}");
-        assert_eq!(bench.cli::<usize>(&format!("ZCARD {visits}")).await, usize::from(own), "{partition}");
+        assert_eq!(redis.zcard::<_, usize>(&visits).await.unwrap(), usize::from(own), "{partition}");
     }
 }
 

@@ -9,9 +9,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
+use redis::{RedisResult, aio::MultiplexedConnection};
 
-use super::{RedisServer, eventually};
+use super::{RedisServer, connect, eventually};
 pub use moving::Moving;
 use view::View;
 
@@ -133,8 +133,8 @@ impl RedisCluster {
 
     /// The present masters that run.
     pub async fn masters(&self) -> Vec<usize> {
-        let view = self.view().await;
-        self.running().filter(|&node| view.is_master(self.port(node))).collect()
+        let masters = self.view().await.masters();
+        self.running().filter(|&node| masters.contains(&self.port(node))).collect()
     }
 
     /// A planned failover: makes the replica a master, without loss. Returns when all nodes know it.
@@ -264,6 +264,18 @@ impl RedisCluster {
     async fn known_by_all(&self, what: &str, is_known: impl Fn(&View) -> bool) {
         eventually(PROMOTION_LIMIT, what, async || self.views().await.iter().all(&is_known).then_some(())).await;
     }
+}
+
+/// The masters of the cluster to which a server belongs, or the server itself if it is a single one.
+pub async fn masters(mut redis: MultiplexedConnection) -> Vec<MultiplexedConnection> {
+    let nodes: RedisResult<String> = redis::cmd("CLUSTER").arg("NODES").query_async(&mut redis).await;
+    // A single server refuses the question.
+    let Ok(nodes) = nodes else { return vec![redis] };
+    let mut masters = Vec::new();
+    for port in View::parse(&nodes).masters() {
+        masters.push(connect(&format!("redis://127.0.0.1:{port}/")).await);
+    }
+    masters
 }
 
 /// The slot of a key: the CRC-16/XMODEM of the part in its first braces, or of all of it.

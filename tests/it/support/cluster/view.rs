@@ -43,6 +43,10 @@ impl View {
         self.0.iter().filter(|member| member.master == master.id).map(|member| member.port).collect()
     }
 
+    pub(super) fn masters(&self) -> Vec<u16> {
+        self.0.iter().filter(|member| member.is_master).map(|member| member.port).collect()
+    }
+
     pub(super) fn is_master(&self, port: u16) -> bool {
         self.at(port).is_some_and(|member| member.is_master)
     }
