@@ -104,7 +104,8 @@ async fn serial_a_replica_is_promoted_after_its_master_was_killed_or_stopped() {
         })
         .await;
         cluster.in_sync().await;
-        assert_eq!(cluster.replicas_of(new).await, [old]);
+        let logs = [old, new].map(|node| cluster.server(node).log());
+        assert_eq!(cluster.replicas_of(new).await, [old], "{}\n{}", logs[0], logs[1]);
     }
 }
 
