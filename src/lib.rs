@@ -113,6 +113,16 @@
 //! **Partitions.** Each has a reader, for each lies in a hash slot of its own. If there are several, a waiting reader reserves no
 //! slot, so that idle partitions take nothing from busy ones (`roles/read.rs`).
 //!
+//! **Redis Cluster** (`store/link`). A step's keys are in one slot, and it runs at the node that is the slot's master now
+//! ([`store::Store::masters`]). All masters are asked for the slots once a second, and at once after an answer that tells of a
+//! change; a node that hangs is not waited for. A call that was redirected is sent once more, where the answer says; nothing
+//! is sent again after an I/O error or a timeout. When a node is no longer a master, everything that waits for it ends, for
+//! what it would still take is lost; so a worker's reader, and with it the cache of settings, begins anew at the new master.
+//! What is several masters' (renewing, enqueueing, figures, leaving) is done side by side, so that one that is away costs its
+//! own partitions alone: the entries in hand at it keep their slots, and others have what is left. A promoted replica lacks
+//! what had not reached it. Leases then are those that it knows: a step of a lease that it does not know answers `LOST`, and
+//! an entry that was settled may be pending again, until its lease ends and somebody claims it.
+//!
 //! **A busy worker** (`domain::busy`). Places are not all: attempts take time as well, and those that fail are repeated. While its
 //! thread has little time left, a worker starts fewer attempts at endpoints that always fail, and brings held deliveries back
 //! more slowly.
