@@ -144,7 +144,7 @@ pub(super) async fn readyz(State(app): State<Shared>) -> Response {
     // Anybody may ask here, so no address is told.
     let warning = |Reached { there, away }: &Reached| {
         let (away, all) = (away.len(), there + away.len());
-        (away > 0).then(|| format!("of the {all} masters of Redis, {away} do not answer"))
+        (away > 0).then(|| format!("{away} of the {all} masters of Redis do not answer"))
     };
     readiness(&app, warning).await
 }

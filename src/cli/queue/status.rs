@@ -114,6 +114,8 @@ fn summary(status: &Status, width: Option<u16>) -> String {
         0 => String::new(),
         late => format!(", LATE: {late}, by up to {}", duration(retries.late_by_ms)),
     };
+    let away: usize = status.away.iter().map(|master| master.partitions.len()).sum();
+    let partitions = status.partitions.len() + away;
     let rows = [
         ("Depth", format!("{depth}{oldest}")),
         ("In flight", format!("{in_flight}, of {}", plural(*consumers as u64, "consumer"))),
@@ -127,7 +129,7 @@ fn summary(status: &Status, width: Option<u16>) -> String {
         ("Failed", kept(status.failed, "failed", "webhook")),
         ("Rejected", kept(*rejected, "rejected", "partition")),
         ("Idempotency keys", known_keys(idempotency)),
-        ("Partitions", status.partitions.len().to_string()),
+        ("Partitions", partitions.to_string()),
     ];
     let rows = rows.map(|(name, value)| [name.to_owned(), value]);
     render(flexible(table(["", ""], rows), [1]), width)
