@@ -2,6 +2,7 @@
 //!
 //! Each test starts a cluster of its own, so these tests run one at a time (`serial_`).
 
+mod away;
 mod doctor;
 mod faults;
 mod outages;

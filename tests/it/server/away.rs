@@ -42,8 +42,8 @@ async fn without_redis_every_route_answers_503_and_serves_again_when_it_is_back(
         }
         let reply = api.send(request).await;
         if path.starts_with("/v1/event-types") || path == "/v1/key" {
-            // They need Redis for the key alone, and what Redis said about a key holds for 5 s.
-            assert!([200, 503].contains(&reply.status), "{reply:?}");
+            // They need Redis for the key alone, and without Redis, what it said about a key holds for 60 s.
+            assert_eq!(reply.status, 200, "{reply:?}");
             continue;
         }
         assert_eq!(reply.status, 503, "{method} {path}: {reply:?}");
@@ -69,7 +69,7 @@ async fn without_redis_every_route_answers_503_and_serves_again_when_it_is_back(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_was_looked_up_is_known_for_5_seconds_without_redis_and_a_mistyped_one_is_told_at_once() {
+async fn a_key_that_was_looked_up_stays_known_without_redis_and_a_mistyped_one_is_told_at_once() {
     let receiver = Receiver::start().await;
     let mut redis = RedisServer::start(AppendFsync::No);
     let api = Api::of(Installation::on(&redis, &receiver).await, []).await;
@@ -78,8 +78,6 @@ async fn a_key_that_was_looked_up_is_known_for_5_seconds_without_redis_and_a_mis
     let unknown = api.key(&["--scope", "webhooks:read"]).await;
     redis.kill9();
     let with = |key: &str| api.send(api.bare(Method::GET, "/v1/key").bearer_auth(key));
-    let known = with(&api.admin).await;
-    assert!(known.status == 200 || looked_up.elapsed() >= Duration::from_secs(5), "{known:?}");
     let last = if unknown.ends_with('0') { "1" } else { "0" };
     let mistyped = format!("{}{last}", &unknown[..unknown.len() - 1]);
     let reply = with(&mistyped).await;
@@ -87,13 +85,11 @@ async fn a_key_that_was_looked_up_is_known_for_5_seconds_without_redis_and_a_mis
     assert!(reply.json["detail"].as_str().unwrap().contains("this is not an API key"), "{reply:?}");
     let reply = with(&unknown).await;
     reply.problem(503, "store-unreachable");
-    let reply = eventually(SOON, "a refusal", async || {
-        let reply = with(&api.admin).await;
-        (reply.status != 200).then_some(reply)
-    })
-    .await;
-    reply.problem(503, "store-unreachable");
-    assert!(looked_up.elapsed() >= Duration::from_secs(5), "{:?}", looked_up.elapsed());
+    // With Redis, a key is looked up anew after 5 s. A unit test knows when it is refused without.
+    while looked_up.elapsed() < Duration::from_secs(7) {
+        assert_eq!(with(&api.admin).await.status, 200, "after {:?}", looked_up.elapsed());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     redis.restart();
     eventually(SOON, "Redis is back", async || (with(&unknown).await.status != 503).then_some(())).await;
 }
