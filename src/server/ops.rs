@@ -58,7 +58,7 @@ pub(super) struct HealthCheck {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<&'static str>,
-    /// What an operator should know although it holds.
+    /// A note for operators, although it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     warning: Option<String>,

@@ -149,7 +149,7 @@ pub(crate) struct Check {
     pub(crate) ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
-    /// What an operator should know although the check holds.
+    /// A note for operators, although the check holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) warning: Option<String>,
 }

@@ -12,7 +12,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// The time that Redis has to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// What the masters answered when they were last asked.
+/// The masters' last answers.
 #[derive(Default)]
 pub(crate) struct RedisHealth(Mutex<Option<Heard>>);
 

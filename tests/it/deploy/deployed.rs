@@ -66,18 +66,18 @@ impl Deployed {
 
     /// Each refusal that Redis has noted: the user, the reason, and what was refused.
     pub(crate) async fn refusals(&self) -> Vec<String> {
-        Self::refusals_of(&self.here).await
+        refusals_of(&mut self.here.redis.clone()).await
     }
+}
 
-    /// The same on the server of an installation.
-    pub(crate) async fn refusals_of(here: &Installation) -> Vec<String> {
-        let log: Vec<std::collections::HashMap<String, Value>> =
-            redis::cmd("ACL").arg("LOG").query_async(&mut here.redis.clone()).await.unwrap();
-        let word = |value: &Value| redis::from_redis_value_ref::<String>(value).unwrap();
-        let line = |entry: &std::collections::HashMap<String, Value>| {
-            ["username", "context", "reason", "object"].map(|field| word(&entry[field])).join(" ")
-        };
-        // From Redis 7.2 on, the client library names itself, which 7.0 has no right for. It bears the refusal.
-        log.iter().map(line).filter(|line| !line.ends_with(" client|setinfo")).collect()
-    }
+/// The same on any server.
+pub(crate) async fn refusals_of(redis: &mut MultiplexedConnection) -> Vec<String> {
+    let log: Vec<std::collections::HashMap<String, Value>> =
+        redis::cmd("ACL").arg("LOG").query_async(redis).await.unwrap();
+    let word = |value: &Value| redis::from_redis_value_ref::<String>(value).unwrap();
+    let line = |entry: &std::collections::HashMap<String, Value>| {
+        ["username", "context", "reason", "object"].map(|field| word(&entry[field])).join(" ")
+    };
+    // From Redis 7.2 on, the client library names itself, which 7.0 has no right for. It bears the refusal.
+    log.iter().map(line).filter(|line| !line.ends_with(" client|setinfo")).collect()
 }

@@ -1,5 +1,7 @@
 //! KEDA adds and removes workers by the length of the queue: the names that it knows, and the number that comes out.
 
+use std::collections::BTreeSet;
+
 use lynkhook::{config::Settings, store::keys::Keys};
 use redis::{
     AsyncCommands, IntoConnectionInfo, RedisConnectionInfo, aio::MultiplexedConnection, streams::StreamMaxlen,
@@ -7,7 +9,7 @@ use redis::{
 use serde_json::{Value, json};
 
 use super::files::{FOR_A_CLUSTER, documents, manifest, text, with_examples};
-use crate::support::*;
+use crate::{cluster::deployed::DeployedCluster, support::*};
 
 /// The names that may stand at each place of a `ScaledObject` and a `TriggerAuthentication`: those that KEDA defines
 /// (2.17 and newer), and for `metadata` those of its scalers `redis-streams` and `redis-cluster-streams`, which ignore
@@ -258,6 +260,46 @@ async fn the_user_keda_sees_the_length_of_a_real_queue_and_two_to_ten_workers_fo
     assert_eq!(wanted(keda.xlen(stream).await.unwrap(), 10, spec), 2);
     let refused: Value = acl_log(&mut producer).await;
     assert_eq!(refused, json!([]), "KEDA asked for something that it may not");
+}
+
+/// As KEDA's client for clusters does: it asks a node for the masters, and each master for its queues.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a whole cluster: run alone, by `make test`"]
+async fn serial_the_user_keda_sees_the_length_of_each_queue_at_its_master_and_workers_follow_from_the_sum() {
+    let cluster = DeployedCluster::start(0).await;
+    let [.., documents] = all();
+    let spec = &documents[0]["spec"];
+    let password = cluster.password_of("keda");
+    let client = async |port: u16| {
+        let client = redis::Client::open(format!("redis://keda:{password}@127.0.0.1:{port}/")).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    };
+    let (mut sum, mut masters) = (0, BTreeSet::new());
+    for trigger in triggers(&documents[0]) {
+        let stream = field(trigger, "stream");
+        let (master, _): (usize, u64) = cluster.ask_master(&format!("XLEN {stream}")).await;
+        let mut batch = redis::pipe();
+        for _ in 0..300 {
+            batch.xadd(stream, "*", &[("account", "acme"), ("event", "{}")]).ignore();
+        }
+        batch.query_async::<()>(&mut cluster.nodes[master].connection().await).await.unwrap();
+
+        let mut slots = redis::cmd("CLUSTER");
+        slots.arg("SLOTS");
+        let mut seed = client(cluster.nodes[0].port()).await;
+        let slots: Vec<(u16, u16, (String, u16, String, Vec<String>))> = slots.query_async(&mut seed).await.unwrap();
+        let slot = slot_of(stream);
+        let (.., (_, port, ..)) = slots.iter().find(|(first, last, _)| (first..=last).contains(&&slot)).unwrap();
+        let mut keda = client(*port).await;
+        for may in ["PING", "COMMAND", "ASKING"] {
+            redis::cmd(may).query_async::<redis::Value>(&mut keda).await.unwrap();
+        }
+        sum += keda.xlen::<_, u64>(stream).await.unwrap();
+        masters.insert(*port);
+    }
+    // The longest queue alone would be content with two workers.
+    assert_eq!((sum, wanted(sum, 2, spec), masters.len()), (16 * 300, 5, 3));
+    assert_eq!(cluster.refusals().await, [""; 0]);
 }
 
 /// The refused commands and keys, by name.

@@ -115,11 +115,15 @@ impl RedisServer {
 
     /// A server with this configuration and these users, and one more, `admin`, whom its URL names.
     pub fn start_configured(configuration: &Path, users: &str) -> Self {
-        Self::start_configured_with(configuration, users, &[])
+        Self::configured(configuration, users, None, &[])
     }
 
-    /// The same, with more arguments.
-    pub fn start_configured_with(configuration: &Path, users: &str, more: &[&str]) -> Self {
+    /// The same as a server that can join a cluster, with these additional arguments.
+    pub fn start_configured_node(configuration: &Path, users: &str, arguments: &[&str]) -> Self {
+        Self::configured(configuration, users, Some(unused_port()), arguments)
+    }
+
+    fn configured(configuration: &Path, users: &str, bus_port: Option<u16>, more: &[&str]) -> Self {
         let directory = new_directory();
         let file = directory.join("users.acl");
         std::fs::write(&file, format!("{users}user admin on >admin ~* &* +@all\n")).expect("its directory is there");
@@ -128,7 +132,7 @@ impl RedisServer {
         let mut arguments = vec![configuration];
         let own = ["--bind", "127.0.0.1", "--dir", &folder, "--aclfile", &file];
         arguments.extend(own.iter().chain(more).map(|&argument| argument.to_owned()));
-        Self::launched(directory, "admin:admin@", None, arguments, Vec::new())
+        Self::launched(directory, "admin:admin@", bus_port, arguments, Vec::new())
     }
 
     /// A server that can join a cluster, with these additional arguments.
@@ -178,7 +182,7 @@ impl RedisServer {
     }
 
     /// Its address as `redis-cli --cluster` wants it.
-    pub(super) fn address_in_cluster(&self) -> String {
+    pub fn address_in_cluster(&self) -> String {
         format!("127.0.0.1:{}@{}", self.port, self.bus_port.expect("it can join a cluster"))
     }
 
@@ -233,9 +237,10 @@ impl RedisServer {
         }
     }
 
-    /// The same with more arguments, from now on.
-    pub fn restart_with(&mut self, more: &[&str]) {
-        self.arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+    /// The same as a server that can join a cluster, with these additional arguments from now on.
+    pub fn restart_as_a_node(&mut self, arguments: &[&str]) {
+        self.bus_port = Some(unused_port());
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
         self.restart();
     }
 

@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_secs(10);
 const KEY: &str = "{0}:key";
 const OTHER: &str = "{0}:other";
 
-/// What the server says that it is: `master` or `slave`.
+/// The role that the server names: `master` or `slave`.
 async fn role(cluster: &RedisCluster, node: usize) -> String {
     let info: redis::InfoDict = redis::cmd("INFO").query_async(&mut cluster.connection(node).await).await.unwrap();
     info.get("role").unwrap()

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::support::{PUBLIC, Visit};
 use crate::{
-    deploy::deployed::Deployed,
+    deploy::deployed::{Deployed, refusals_of},
     server::support::{Api, with_json},
     support::*,
 };
@@ -82,5 +82,5 @@ async fn no_route_of_the_api_and_no_page_of_the_screen_needs_a_permission_that_t
             assert!(reply.status < 300 || reply.status == 404, "{method} {path}: {reply:?}");
         }
     }
-    assert_eq!(Deployed::refusals_of(&api.here).await, [""; 0]);
+    assert_eq!(refusals_of(&mut api.here.redis.clone()).await, [""; 0]);
 }
