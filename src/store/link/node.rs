@@ -77,8 +77,10 @@ pub(in crate::store) struct Node {
     opened: AtomicU64,
     /// The time at which commands that are not safe to repeat last had an answer.
     answered: Mutex<Option<Instant>>,
-    /// Held while one caller connects for all. The value is the time of the last failure, and its error.
-    connecting: tokio::sync::Mutex<Option<(Instant, StoreError)>>,
+    /// Held while one caller connects for all.
+    connecting: tokio::sync::Mutex<()>,
+    /// The end of the last attempt to connect, and its error, if it failed.
+    failed: Mutex<Option<(Instant, StoreError)>>,
 }
 
 /// The connection that short commands share, with a number that tells it from its successors.
@@ -143,7 +145,8 @@ impl Way {
             shared: Mutex::new(None),
             opened: AtomicU64::new(0),
             answered: Mutex::new(None),
-            connecting: tokio::sync::Mutex::new(None),
+            connecting: tokio::sync::Mutex::default(),
+            failed: Mutex::default(),
         })
     }
 }
@@ -341,25 +344,29 @@ impl Node {
             return Ok(shared);
         }
         let asked = Instant::now();
-        let mut last_failure = self.connecting.lock().await;
+        let failed = || locked(&self.failed).clone();
+        let connecting = match (self.connecting.try_lock(), failed()) {
+            (Ok(connecting), _) => connecting,
+            // One of several servers hangs, and a caller tries it again. The others need not wait to hear the same.
+            (Err(_), Some((_, error))) if self.name.is_some() => return Err(error),
+            (Err(_), _) => self.connecting.lock().await,
+        };
         if let Some(shared) = self.present() {
             return Ok(shared);
         }
         // A caller that waited while connecting failed gets that error. If each tried again, one after the other, many
         // would wait for minutes.
-        if let Some((failed, error)) = &*last_failure
-            && *failed >= asked
-        {
-            return Err(error.clone());
+        if let Some((_, error)) = failed().filter(|(failed, _)| *failed >= asked) {
+            return Err(error);
         }
         // Boxed: connecting is rare, and without the box the future of every call, thus of every delivery, would be as
         // large.
         let opened = self.unless_deposed(async { Ok(self.open_shared().await) });
         let opened = Box::pin(opened).await.map_err(StoreError::from).flatten().map_err(|error| self.named(error));
-        *last_failure = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
-        let connection = opened?;
-        let shared = Shared { number: self.opened.fetch_add(1, Relaxed), connection };
+        *locked(&self.failed) = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        let shared = Shared { number: self.opened.fetch_add(1, Relaxed), connection: opened? };
         *locked(&self.shared) = Some(shared.clone());
+        drop(connecting);
         Ok(shared)
     }
 
