@@ -187,7 +187,9 @@ impl Cluster {
                 false
             }
         });
-        deposed.iter().for_each(|node| node.depose());
+        for node in deposed {
+            node.depose();
+        }
         taken
     }
 }
@@ -212,8 +214,8 @@ fn in_no_cluster(fault: StoreError) -> StoreError {
 /// Looks the masters up at intervals, until the cluster is dropped.
 async fn watch(cluster: Weak<Cluster>, wanted: Arc<Notify>) {
     loop {
-        let jitter = (RandomState::new().hash_one(0) % 400) as f64 / 1000.0;
-        let _ = timeout(LOOK_EVERY.mul_f64(0.8 + jitter), wanted.notified()).await;
+        let jitter = Duration::from_millis(RandomState::new().hash_one(0) % 400);
+        let _ = timeout(LOOK_EVERY.mul_f64(0.8) + jitter, wanted.notified()).await;
         let Some(cluster) = cluster.upgrade() else { return };
         if let Err(error) = cluster.look().await {
             tracing::debug!(%error, "no node of the cluster names its masters");

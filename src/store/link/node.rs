@@ -94,8 +94,11 @@ impl Way {
     /// The way of these settings, and the addresses that they name.
     pub(in crate::store) fn new(settings: &config::Redis) -> Result<(Self, Vec<Address>), StoreError> {
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(DEAD_PEER);
-        let infos: Result<Vec<_>, _> =
-            settings.servers.iter().map(|url| url.expose_secret().into_connection_info().map_err(unfit)).collect();
+        let infos: Result<Vec<_>, _> = settings
+            .servers
+            .iter()
+            .map(|url| url.expose_secret().into_connection_info().map_err(|error| unfit(&error)))
+            .collect();
         let infos = infos?;
         let addresses = infos.iter().filter_map(|info| Address::of(info.addr())).collect();
         let info = infos.into_iter().next().expect("settings name a server").set_tcp_settings(tcp);
@@ -111,7 +114,7 @@ impl Way {
 
     /// The first server that the settings name.
     pub(in crate::store) fn first(&self) -> Result<Node, StoreError> {
-        self.node(self.info.clone(), None)
+        self.node(&self.info, None)
     }
 
     /// The server at an address, one of several.
@@ -123,10 +126,10 @@ impl Way {
             }
             _ => ConnectionAddr::Tcp(host, port),
         };
-        self.node(self.info.clone().set_addr(is_at), Some(address.to_string().into()))
+        self.node(&self.info.clone().set_addr(is_at), Some(address.to_string().into()))
     }
 
-    fn node(&self, info: redis::ConnectionInfo, name: Option<Arc<str>>) -> Result<Node, StoreError> {
+    fn node(&self, info: &redis::ConnectionInfo, name: Option<Arc<str>>) -> Result<Node, StoreError> {
         let client = |settings: RedisConnectionInfo| {
             let info = info.clone().set_redis_settings(settings);
             match self.certificates.clone() {
@@ -138,8 +141,8 @@ impl Way {
         Ok(Node {
             deposed: name.is_some().then(|| watch::Sender::new(false)),
             name,
-            client: client(RedisConnectionInfo::default()).map_err(unfit)?,
-            listening: client(resp3).map_err(unfit)?,
+            client: client(RedisConnectionInfo::default()).map_err(|error| unfit(&error))?,
+            listening: client(resp3).map_err(|error| unfit(&error))?,
             connect_timeout: self.connect_timeout,
             response_timeout: self.response_timeout,
             shared: Mutex::new(None),
@@ -151,7 +154,7 @@ impl Way {
     }
 }
 
-fn unfit(error: redis::RedisError) -> StoreError {
+fn unfit(error: &redis::RedisError) -> StoreError {
     StoreError::Unfit(format!("redis.url cannot be used: {}", error.category()))
 }
 
@@ -388,7 +391,7 @@ impl Node {
     fn named(&self, error: StoreError) -> StoreError {
         match error {
             StoreError::Unreachable(mut silence) if self.name.is_some() => {
-                silence.at = self.name.clone();
+                silence.at.clone_from(&self.name);
                 StoreError::Unreachable(silence)
             }
             other => other,

@@ -109,23 +109,12 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
     let bytes: usize = entries.iter().map(Entry::size_bytes).sum();
     let is_full = entries.len() == room || bytes >= BATCH_MAX_BYTES;
     let was_untold = claims.untold.is_some();
-    if was_untold {
-        claims.not_before = Some(Instant::now() + worker.rules.leases.two_renewals());
-    }
     claims.more = !entries.is_empty();
     claims.untold = claims.untold.filter(|_| is_full);
-    match entries.len() {
-        0 => {}
-        count if was_untold => {
-            tracing::info!(partition, entries = count, "took back entries of a claim whose answer was lost");
-        }
-        count => {
-            // An entry that nobody held is claimed for the first time.
-            let of_dead = entries.iter().filter(|entry| entry.deliveries > 1).count();
-            worker.vitals.counters.metrics.leases_lost(of_dead);
-            tracing::info!(partition, entries = count, "took over entries whose worker did not renew their leases");
-        }
+    if was_untold && claims.untold.is_none() {
+        claims.not_before = Some(Instant::now() + worker.rules.leases.two_renewals());
     }
+    tell_of(worker, partition, &entries, was_untold);
     for entry in entries {
         let slot = slots.split(1).expect("never more entries than slots");
         let suspect = entry.deliveries >= SUSPECT_DELIVERIES;
@@ -137,6 +126,22 @@ async fn claim_once(worker: &Arc<Worker>, partition: u16, claims: &mut Claims) -
         worker.begin(taken, move || drop((slot, watched)));
     }
     is_full || was_untold || claims.next.is_some() && alone.is_some()
+}
+
+/// Says in the log and in the metrics that entries were claimed, or taken back.
+fn tell_of(worker: &Worker, partition: u16, entries: &[Entry], were_untold: bool) {
+    match entries.len() {
+        0 => {}
+        count if were_untold => {
+            tracing::info!(partition, entries = count, "took back entries of a claim whose answer was lost");
+        }
+        count => {
+            // An entry that nobody held is claimed for the first time.
+            let of_dead = entries.iter().filter(|entry| entry.deliveries > 1).count();
+            worker.vitals.counters.metrics.leases_lost(of_dead);
+            tracing::info!(partition, entries = count, "took over entries whose worker did not renew their leases");
+        }
+    }
 }
 
 impl Worker {

@@ -3,7 +3,7 @@
 //! Each test starts a cluster of its own, so these tests run one at a time (`serial_`).
 
 mod away;
-mod deployed;
+pub(crate) mod deployed;
 mod doctor;
 mod faults;
 mod made;

@@ -287,8 +287,8 @@ pub fn slot_of(key: &str) -> u16 {
 }
 
 /// Whether a part of the answer to `CLUSTER SLOTS` is the node with this port: address, port, id, …
-fn names(part: &redis::Value, port: u16) -> bool {
-    matches!(part, redis::Value::Array(node) if node.get(1) == Some(&redis::Value::Int(port.into())))
+fn names(member: &redis::Value, port: u16) -> bool {
+    matches!(member, redis::Value::Array(node) if node.get(1) == Some(&redis::Value::Int(port.into())))
 }
 
 /// Sends a command as typed into `redis-cli`.
