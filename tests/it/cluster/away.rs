@@ -65,7 +65,7 @@ impl Surfaces {
             .env("LYNKHOOK_SERVER__BIND", "127.0.0.1:0")
             .env("LYNKHOOK_SERVER__PUBLIC_URL", PUBLIC);
         for partition in 0..PARTITIONS {
-            let (account, url) = (account_of(partition).to_string(), receiver.url("/hook"));
+            let (account, url) = (account_of(partition, "account").to_string(), receiver.url("/hook"));
             program.json(["webhook", "add", "--account", &account, "--url", &url]).await;
         }
         let worker = Probed::on(&program).await;
@@ -98,7 +98,7 @@ impl Surfaces {
     /// An account whose master stays, and one whose master goes away.
     fn accounts(&self) -> [String; 2] {
         let healthy = (0..PARTITIONS).find(|partition| !self.lost_partitions.contains(partition)).unwrap();
-        [healthy, self.lost_partitions[0]].map(|partition| account_of(partition).to_string())
+        [healthy, self.lost_partitions[0]].map(|partition| account_of(partition, "account").to_string())
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

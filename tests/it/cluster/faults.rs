@@ -35,7 +35,7 @@ async fn serial_a_planned_failover_loses_nothing_and_no_producer_sees_it() {
     assert_within("CLUSTER FAILOVER", scene.gaps(from, &lost), seconds(1.0), seconds(0.5));
     assert_eq!(scene.partitions_at(replica).await, lost);
     scene.told(|books| {
-        assert!(books.unknown.is_empty() && books.refused.is_empty(), "{:?} {:?}", books.unknown, books.refused)
+        assert!(books.unknown.is_empty() && books.refused.is_empty(), "{:?} {:?}", books.unknown, books.refused);
     });
     assert_eq!(scene.balance(&NO_LOSS).await, 0);
     assert_eq!(scene.repeated(), BTreeMap::new());
@@ -150,7 +150,7 @@ async fn serial_while_a_slot_moves_events_are_accepted_and_are_delivered_after_i
     println!("a slot with 10,000 keys moved in {:.2} s", (moved - began).as_secs_f64());
     assert_within("after a slot has moved", Gaps { lost: after.lost, others: gaps.others }, seconds(3.0), seconds(0.5));
     scene.told(|books| {
-        assert!(books.unknown.is_empty() && books.refused.is_empty(), "{:?} {:?}", books.unknown, books.refused)
+        assert!(books.unknown.is_empty() && books.refused.is_empty(), "{:?} {:?}", books.unknown, books.refused);
     });
     assert_eq!(scene.balance(&NO_LOSS).await, 0);
     assert_eq!(scene.repeated(), BTreeMap::new());

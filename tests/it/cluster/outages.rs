@@ -7,7 +7,7 @@ use std::{
 
 use lynkhook::{domain::new_event::NewEvent, webhooks::Edit};
 
-use super::scene::{Scene, account_of, webhook_to};
+use super::scene::{PARTITIONS, Scene, account_of, webhook_to};
 use crate::support::*;
 
 /// Longer than two leases.
@@ -23,7 +23,7 @@ async fn serial_an_outage_of_one_master_costs_its_partitions_alone_and_workers_g
     let grace = format!("{}s", GRACE.as_secs());
     let mut scene = Scene::start_with(cluster, &[("LYNKHOOK_WORKER__SHUTDOWN_GRACE", &grace)]).await;
     let (master, lost) = scene.a_master().await;
-    let healthy = (0..).find(|partition| !lost.contains(partition)).unwrap();
+    let healthy = (0..PARTITIONS).find(|partition| !lost.contains(partition)).unwrap();
     // Attempts of another master's partition that take long, so that there are leases to renew.
     let slow = account_of(healthy, "slow");
     scene.receiver.plan("/slow", [Answer::Delay(Duration::from_secs(9), Box::new(Answer::Status(200)))]);
@@ -43,7 +43,7 @@ async fn serial_an_outage_of_one_master_costs_its_partitions_alone_and_workers_g
     let gaps = scene.gaps(from, &lost);
     println!("41 s without a master: other partitions {:.2} s", gaps.others.as_secs_f64());
     assert!(gaps.others <= Duration::from_millis(500), "{gaps:?}");
-    assert!(gaps.lost >= OUTAGE - Duration::from_secs(1), "nothing was lost to begin with: {gaps:?}");
+    assert!(gaps.lost + Duration::from_secs(1) >= OUTAGE, "nothing was lost to begin with: {gaps:?}");
 
     // One worker is to stop meanwhile.
     let told = Instant::now();
@@ -92,11 +92,10 @@ async fn serial_no_delivery_passes_over_an_edit_while_masters_change_and_slots_m
         scene.cluster.move_slot(slot, other, Duration::from_secs(2)).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     };
-    let made = tokio::select! {
+    tokio::select! {
         () = changes => (),
         () = edits => unreachable!("the edits have no end"),
-    };
-    let () = made;
+    }
     scene.flows_everywhere().await;
     scene.balance(&BTreeMap::new()).await;
     let mut edits = 0;

@@ -142,18 +142,18 @@ impl Scene {
     /// The longest time without a delivery since `from`, of these partitions and of the others.
     pub(super) fn gaps(&self, from: Instant, lost: &[u16]) -> Gaps {
         let now = Instant::now();
-        let mut last = [from; PARTITIONS as usize];
+        let mut before = [from; PARTITIONS as usize];
         let mut longest = [Duration::ZERO; PARTITIONS as usize];
         let arrivals = self.receiver.requests("/hook");
         let arrivals = arrivals.iter().filter(|request| request.arrived >= from);
         for request in arrivals {
             let partition = usize::from(partition_of(request.header("webhook-id").unwrap()));
-            longest[partition] = longest[partition].max(request.arrived.saturating_duration_since(last[partition]));
-            last[partition] = last[partition].max(request.arrived);
+            longest[partition] = longest[partition].max(request.arrived.saturating_duration_since(before[partition]));
+            before[partition] = before[partition].max(request.arrived);
         }
         let of = |is_lost: bool| {
             let all = (0..PARTITIONS).filter(|partition| lost.contains(partition) == is_lost).map(usize::from);
-            all.map(|partition| longest[partition].max(now - last[partition])).max().unwrap_or_default()
+            all.map(|partition| longest[partition].max(now - before[partition])).max().unwrap_or_default()
         };
         Gaps { lost: of(true), others: of(false) }
     }

@@ -54,9 +54,9 @@ async fn a_worker_a_server_a_producer_and_commands_use_the_number_that_is_noted(
 
     // By HTTP, by the library and by the command line.
     let server = here.program.clone().env("LYNKHOOK_SERVER__BIND", "127.0.0.1:0").start(["server"]);
-    let served: serde_json::Value = serde_json::from_str(&server.wait_for_line("the API is served").await).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&server.wait_for_line("the API is served").await).unwrap();
     let key = here.program.json(["apikey", "add", "--name", "test", "--scope", "admin"]).await;
-    let events = format!("http://{}/v1/accounts/{ACCOUNT}/events", served["address"].as_str().unwrap());
+    let events = format!("http://{}/v1/accounts/{ACCOUNT}/events", line["address"].as_str().unwrap());
     // Only the first test of this process installs it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
