@@ -1,4 +1,4 @@
-//! What holds on one Redis holds on a cluster: the same tests of the queue, the steps and the outcomes run on both.
+//! The tests of the queue, the steps and the outcomes hold on one Redis and on a cluster.
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_secs(10);
 const KEY: &str = "{0}:key";
 const OTHER: &str = "{0}:other";
 
-/// The role that the server names: `master` or `slave`.
+/// The server's own word for its role: `master` or `slave`.
 async fn role(cluster: &RedisCluster, node: usize) -> String {
     let info: redis::InfoDict = redis::cmd("INFO").query_async(&mut cluster.connection(node).await).await.unwrap();
     info.get("role").unwrap()
@@ -95,10 +95,10 @@ async fn serial_a_replica_is_promoted_after_its_master_was_killed_or_stopped() {
         assert_eq!((value.as_str(), role(&cluster, new).await.as_str()), ("value", "master"));
 
         if is_killed {
-            cluster.restart(old)
+            cluster.restart(old);
         } else {
-            cluster.resume(old)
-        };
+            cluster.resume(old);
+        }
         eventually(SOON, "the former master is a replica", async || {
             (role(&cluster, old).await == "slave").then_some(())
         })

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-/// What one node knows of all.
+/// All nodes as one of them knows them.
 pub(super) struct View(Vec<Member>);
 
 struct Member {
