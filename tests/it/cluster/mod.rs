@@ -12,3 +12,4 @@ mod outgrown;
 mod producers;
 mod same_tests;
 mod scene;
+mod storm;

@@ -29,6 +29,7 @@ pub(super) struct Scene {
     pub receiver: Receiver,
     pub prefix: String,
     pub producer: Producer,
+    pub program: Program,
     pub webhooks: Webhooks,
     pub workers: Vec<Process>,
     books: Arc<Mutex<Books>>,
@@ -39,7 +40,7 @@ pub(super) struct Scene {
 #[derive(Default)]
 pub(super) struct Books {
     /// Events whose entry Redis named, by event id.
-    accepted: BTreeMap<String, Accepted>,
+    pub accepted: BTreeMap<String, Accepted>,
     /// Events without an answer: each may be in the queue or not.
     pub unknown: BTreeSet<String>,
     /// The partitions of events that were refused, and why.
@@ -47,9 +48,10 @@ pub(super) struct Books {
 }
 
 #[derive(Clone)]
-struct Accepted {
-    partition: u16,
-    entry: String,
+pub(super) struct Accepted {
+    pub partition: u16,
+    pub entry: String,
+    pub at: Instant,
 }
 
 /// The longest time without a delivery, in partitions of a master that had a fault, and in all others.
@@ -99,7 +101,7 @@ impl Scene {
         for (partition, account) in (0..).zip(&accounts) {
             feeding.spawn(feed(producer.clone(), partition, account.clone(), Arc::clone(&books)));
         }
-        let scene = Self { cluster, receiver, prefix, producer, webhooks, workers, books, feeding };
+        let scene = Self { cluster, receiver, prefix, producer, program, webhooks, workers, books, feeding };
         scene.flows_everywhere().await;
         scene
     }
@@ -158,8 +160,10 @@ impl Scene {
         Gaps { lost: of(true), others: of(false) }
     }
 
-    /// The last entry of each of these partitions that a node knows, which may be a replica.
+    /// The last entry of each of these partitions that a replica knows, whose master has just gone.
     pub(super) async fn last_known_at(&self, node: usize, partitions: &[u16]) -> BTreeMap<u16, String> {
+        // It still takes what is on the way to it, and is not promoted before seconds have passed.
+        tokio::time::sleep(Duration::from_millis(500)).await;
         let mut redis = self.cluster.connection(node).await;
         let () = redis::cmd("READONLY").query_async(&mut redis).await.unwrap();
         let mut last = BTreeMap::new();
@@ -175,7 +179,7 @@ impl Scene {
     /// Ends the flow, and waits until everything that was accepted has arrived, but for entries after `last_known`: those
     /// that a promoted replica never had. Answers their number.
     pub(super) async fn balance(&mut self, last_known: &BTreeMap<u16, String>) -> usize {
-        self.feeding.shutdown().await;
+        self.stop_feeding().await;
         let was_lost = |accepted: &Accepted| {
             last_known.get(&accepted.partition).is_some_and(|last| order(&accepted.entry) > order(last))
         };
@@ -187,6 +191,11 @@ impl Scene {
             missing.iter().all(|(_, accepted)| was_lost(accepted)).then_some(missing.len())
         })
         .await
+    }
+
+    /// Ends the flow.
+    pub(super) async fn stop_feeding(&mut self) {
+        self.feeding.shutdown().await;
     }
 
     /// The attempts after the first, by partition.
@@ -216,7 +225,7 @@ async fn feed(producer: Producer, partition: u16, account: AccountId, books: Arc
         let mut books = books.lock().unwrap();
         match answer {
             Ok(enqueued) => {
-                books.accepted.insert(id, Accepted { partition, entry: enqueued.stream_id });
+                books.accepted.insert(id, Accepted { partition, entry: enqueued.stream_id, at: Instant::now() });
             }
             Err(EnqueueError::Unknown(_)) => drop(books.unknown.insert(id)),
             Err(EnqueueError::NotAccepted(why)) => books.refused.push((partition, why.to_string())),
@@ -237,12 +246,12 @@ pub(super) fn account_of(partition: u16, name: &str) -> AccountId {
 }
 
 /// The partition of an event of [`feed`].
-fn partition_of(id: &str) -> u16 {
+pub(super) fn partition_of(id: &str) -> u16 {
     id.trim_start_matches('p').split('-').next().and_then(|number| number.parse().ok()).expect("an event of this scene")
 }
 
 /// An entry's id as numbers, which have its order.
-fn order(entry: &str) -> (u64, u64) {
+pub(super) fn order(entry: &str) -> (u64, u64) {
     let (ms, sequence) = entry.split_once('-').expect("an entry's id");
     (ms.parse().unwrap(), sequence.parse().unwrap())
 }
