@@ -137,3 +137,21 @@ async fn a_note_that_is_not_a_number_of_partitions_is_refused_and_doctor_says_so
         assert!(said.starts_with("FAIL") && said.contains("not a number from 1 to 1024"), "{said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "runs apart: make test"]
+async fn serial_a_new_installation_on_a_cluster_begins_with_16_partitions_and_doctor_says_so_before() {
+    let cluster = RedisCluster::start_with(3, 0, &[]).await;
+    let prefix = cluster.unique_prefix();
+    let program = Program::new(cluster.server(0), &prefix).env("LYNKHOOK_REDIS__URL", cluster.url());
+    let said = finding(&program, "schema").await;
+    assert!(said.ends_with("partitions at the start: 16"), "{said}");
+    let worker = program.worker([]);
+    let started: serde_json::Value = serde_json::from_str(&worker.wait_for_line("worker started").await).unwrap();
+    assert_eq!(started["partitions"], 16);
+    let meta = format!("{prefix}:meta");
+    let noted: Option<u16> = cluster.connection_of(&meta).await.hget(&meta, "partitions").await.unwrap();
+    assert_eq!(noted, Some(16));
+    let said = finding(&program, "schema").await;
+    assert!(said.ends_with("partitions: 16"), "{said}");
+}
