@@ -262,6 +262,9 @@ async fn the_user_keda_sees_the_length_of_a_real_queue_and_two_to_ten_workers_fo
     assert_eq!(refused, json!([]), "KEDA asked for something that it may not");
 }
 
+/// The first and the last slot of a range, and its master: host, port, id, more.
+type Slots = (u16, u16, (String, u16, String, Vec<String>));
+
 /// As KEDA's client for clusters does: it asks a node for the masters, and each master for its queues.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "starts a whole cluster: run alone, by `make test`"]
@@ -287,7 +290,7 @@ async fn serial_the_user_keda_sees_the_length_of_each_queue_at_its_master_and_wo
         let mut slots = redis::cmd("CLUSTER");
         slots.arg("SLOTS");
         let mut seed = client(cluster.nodes[0].port()).await;
-        let slots: Vec<(u16, u16, (String, u16, String, Vec<String>))> = slots.query_async(&mut seed).await.unwrap();
+        let slots: Vec<Slots> = slots.query_async(&mut seed).await.unwrap();
         let slot = slot_of(stream);
         let (.., (_, port, ..)) = slots.iter().find(|(first, last, _)| (first..=last).contains(&&slot)).unwrap();
         let mut keda = client(*port).await;
