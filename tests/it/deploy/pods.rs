@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::files::{documents, folder, manifest, manifests, text, with_examples};
+use super::files::{FOR_A_CLUSTER, documents, folder, manifest, manifests, text, with_examples};
 use crate::support::*;
 
 const COMPONENTS: [&str; 2] = ["server", "worker"];
@@ -190,7 +190,8 @@ fn everything_that_chooses_pods_chooses_those_of_its_component() {
 fn the_base_lists_each_of_its_files_and_the_pods_mount_what_it_makes() {
     let kustomization = documents(&text("kubernetes/kustomization.yaml")).remove(0);
     let config = &kustomization["configMapGenerator"][0];
-    let listed = [&kustomization["resources"], &config["files"], &json!(["kustomization.yaml"])];
+    let others = json!(["kustomization.yaml", FOR_A_CLUSTER.strip_prefix("kubernetes/")]);
+    let listed = [&kustomization["resources"], &config["files"], &others];
     let mut listed: Vec<String> = listed
         .into_iter()
         .flat_map(|list| list.as_array().unwrap())

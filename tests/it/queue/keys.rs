@@ -35,6 +35,7 @@ fn rows(prefix: &str, partitions: u16) -> Vec<Row> {
     for line in README.lines().filter_map(|line| line.strip_prefix("| `lynkhook:")) {
         let mut cells = line.split('|').map(str::trim);
         let key = format!("{prefix}:{}", cells.next().unwrap().trim_end_matches('`'));
+        let key = key.replace("{lynkhook:", &format!("{{{prefix}:"));
         let redis_type = match cells.next().unwrap().split(',').next().unwrap() {
             "stream" => "stream",
             "sorted set" => "zset",
