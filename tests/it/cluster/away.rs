@@ -13,6 +13,10 @@ const PUBLIC: &str = "https://hooks.example.test";
 const FORM: &str = "application/x-www-form-urlencoded";
 /// A surface that looks at all masters waits no longer for one that hangs.
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
+/// For longer than a table of API keys holds.
+const TABLE_HOLDS: Duration = Duration::from_secs(7);
+/// For longer than a question takes to which no answer comes, and an attempt to connect after it.
+const QUESTION_LIMIT: Duration = Duration::from_secs(12);
 /// A command also starts, finds the masters and checks them.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
@@ -69,6 +73,8 @@ impl Surfaces {
             program.json(["webhook", "add", "--account", &account, "--url", &url]).await;
         }
         let worker = Probed::on(&program).await;
+        let healthy = (0..PARTITIONS).find(|partition| !lost_partitions.contains(partition)).unwrap();
+        consumer_of(&cluster, &prefix, healthy, lost).await;
         let server = program.clone().env("LYNKHOOK_SERVER__HEALTH_BIND", &operators).start(["server"]);
         let line: Value = serde_json::from_str(&server.wait_for_line("the API is served").await).unwrap();
         let key = program.json(["apikey", "add", "--name", "test", "--scope", "admin"]).await;
@@ -163,6 +169,24 @@ impl Surfaces {
     }
 }
 
+/// Adds a consumer of a partition's queue whose figures, as those of a worker, would be at this master.
+async fn consumer_of(cluster: &RedisCluster, prefix: &str, partition: u16, master: usize) {
+    let mut numbers = 0..;
+    let name = loop {
+        let name = format!("w-{}", numbers.next().unwrap());
+        if cluster.master_of(slot_of(&format!("{prefix}:workers:{name}"))).await == master {
+            break name;
+        }
+    };
+    let queue = format!("{prefix}:{{{partition}}}:queue");
+    let mut join = redis::cmd("XGROUP");
+    join.arg("CREATECONSUMER").arg(&queue).arg("workers").arg(name);
+    eventually(SOON, "the group of the queue", async || {
+        join.query_async::<()>(&mut cluster.connection_of(&queue).await).await.ok()
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "starts a whole cluster: run alone, by `make test`"]
 async fn serial_one_master_away_every_surface_goes_on_for_the_others_and_names_it() {
@@ -178,7 +202,8 @@ async fn serial_one_master_away_every_surface_goes_on_for_the_others_and_names_i
         }
         let away = Instant::now();
         status_names_it(&surfaces).await;
-        requests_of_others_go_on(&surfaces, &healthy, &cookie, away).await;
+        let until = away + if hangs { QUESTION_LIMIT } else { TABLE_HOLDS };
+        requests_of_others_go_on(&surfaces, &healthy, &cookie, until).await;
         requests_of_its_accounts_are_refused(&surfaces, &lost).await;
         probes_name_it(&surfaces).await;
         scrapes_lack_its_partitions(&surfaces).await;
@@ -226,11 +251,10 @@ async fn status_names_it(surfaces: &Surfaces) {
     assert!(line.contains(&surfaces.address()), "{line}");
 }
 
-/// For longer than a table of API keys holds, and than a question without an answer takes.
-async fn requests_of_others_go_on(surfaces: &Surfaces, account: &str, cookie: &str, away: Instant) {
+async fn requests_of_others_go_on(surfaces: &Surfaces, account: &str, cookie: &str, until: Instant) {
     let arrived = surfaces.receiver.requests("/hook").len();
     let mut accepted = 0;
-    while away.elapsed() < Duration::from_secs(13) {
+    while Instant::now() < until {
         let (status, list, took) = surfaces.get(&format!("/v1/accounts/{account}/webhooks")).await;
         assert!(status == 200 && took < LOOK_LIMIT, "{status} after {took:?}: {list}");
         let event = surfaces.request(Method::POST, &format!("/v1/accounts/{account}/events"));
