@@ -5,7 +5,7 @@ SHELL := /bin/sh
 CARGO ?= cargo
 PROFILE_DIR := target/release
 
-.PHONY: help run test test-ui test-receivers model soak chaos bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq bench-static fuzz lint deny check check-deploy check-image incident fmt doc build build-static test-servers needs-redis needs-clients needs-pip needs-venv needs-node needs-chromium needs-axe needs-producers needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny needs-buildah needs-deploy
+.PHONY: help run test test-ui test-receivers model soak chaos faults bounds bench bench-schedule bench-isolation bench-growth bench-profile bench-bullmq bench-static fuzz lint deny check check-deploy check-image incident fmt doc build build-static test-servers needs-redis needs-clients needs-pip needs-venv needs-node needs-chromium needs-axe needs-producers needs-clock needs-servers needs-cc needs-perf needs-fuzz needs-deny needs-buildah needs-deploy
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ soak: needs-cc needs-redis ## Run the randomised tests for SECONDS (120) each, w
 CHAOS := $(if $(filter cluster,$(TOPOLOGY)),--test it -- --ignored chaos_,--test chaos --)
 chaos: needs-cc needs-redis ## Crash everything for SECONDS (600), with seeds from SEED (1) on, and balance the books; TOPOLOGY=cluster: a Redis Cluster
 	LYNKHOOK_CHAOS_SECONDS=$(or $(SECONDS),600) LYNKHOOK_CHAOS_SEED=$(or $(SEED),1) $(CARGO) test --locked $(CHAOS) --nocapture --test-threads=1
+
+faults: needs-cc needs-redis ## Measure how long each fault of a Redis Cluster keeps deliveries waiting
+	$(CARGO) test --locked --test it -- --ignored --nocapture --test-threads=1 cluster::faults cluster::outages
 
 bounds: needs-cc needs-redis ## Measure a worker's memory while a million events, large events or many webhooks wait
 	$(CARGO) test --locked --test it -- --ignored --nocapture long_

@@ -128,7 +128,7 @@ impl ApiKeys {
         Ok(all.keys.into_iter().map(|(record, day)| KeyView::new(record, day, all.now)).collect())
     }
 
-    /// Revokes a key. Every process refuses it within 5 s.
+    /// Revokes a key. Every process refuses it within 5 s; one that Redis does not answer, within 60 s.
     ///
     /// # Errors
     /// [`AccessError::NotFound`].

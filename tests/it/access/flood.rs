@@ -88,7 +88,7 @@ async fn hostile_texts_are_refused_without_a_panic_and_without_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_redis_is_away_a_key_passes_only_if_it_was_looked_up_in_the_last_5_seconds() {
+async fn while_redis_is_away_a_key_passes_only_if_it_was_looked_up_before() {
     let mut redis = RedisServer::start(AppendFsync::Always);
     let scene = Scene::on(&redis, &[("LYNKHOOK_REDIS__CONNECT_TIMEOUT", "500ms")]).await;
     let keys = scene.keys();
@@ -99,11 +99,11 @@ async fn while_redis_is_away_a_key_passes_only_if_it_was_looked_up_in_the_last_5
     redis.kill9();
     let denied = keys.authenticate(text(&other)).await.unwrap_err();
     assert!(matches!(denied, Denied::Store(_)), "{denied}");
-    let still = keys.authenticate(text(&known)).await;
-    assert!(still.is_ok() || looked_up.elapsed() >= Duration::from_secs(5), "{still:?}");
-    let denied = eventually(SOON, "a refusal", async || keys.authenticate(text(&known)).await.err()).await;
-    assert!(matches!(denied, Denied::Store(_)), "{denied}");
-    assert!(looked_up.elapsed() >= Duration::from_secs(5), "{:?}", looked_up.elapsed());
+    // Longer than the table holds while Redis answers. `known.rs` tests when it ends.
+    while looked_up.elapsed() < Duration::from_secs(6) {
+        keys.authenticate(text(&known)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     redis.restart();
     for key in [&known, &other] {
         eventually(SOON, "Redis is back", async || keys.authenticate(text(key)).await.ok()).await;

@@ -152,7 +152,7 @@ async fn run(cluster: &DeployedCluster, role: &str, words: &str) {
     assert_eq!(output.code, Some(0), "{role} {words:?}: {output:#?}");
 }
 
-/// What `doctor` finds as a role at a check.
+/// The finding of `doctor` at a check, as a role.
 async fn finding(cluster: &DeployedCluster, role: &str, check: &str) -> Value {
     let output = cluster.program_of(role).run(["doctor", "--json", "--role", role]).await;
     let findings: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{output:#?}"));

@@ -36,7 +36,7 @@ pub(super) struct Scene {
     feeding: JoinSet<()>,
 }
 
-/// What the producers were told.
+/// The answers to the producers.
 #[derive(Default)]
 pub(super) struct Books {
     /// Events whose entry Redis named, by event id.
@@ -207,7 +207,7 @@ impl Scene {
         repeated
     }
 
-    /// What the producers were told so far.
+    /// Looks at the books so far.
     pub(super) fn told<T>(&self, look: impl FnOnce(&Books) -> T) -> T {
         look(&self.books.lock().unwrap())
     }
