@@ -88,7 +88,8 @@ async fn the_password_of_redis_is_never_printed() {
         (at(&server).replace("redis://", "postgres://"), 2),
         (at(&server).replace("redis://", ""), 2),
         (at("host:port"), 2),
-        (at(&server).replace("redis://", "redis+cluster://"), 2),
+        (at(&server).replace("redis://", "redis+cluster://"), 5),
+        (at(&server).replace("redis://", "redis+cluster://") + ",", 2),
     ] {
         let shown = |output: &Output| {
             let all = format!("{}{}", output.stdout, output.stderr);

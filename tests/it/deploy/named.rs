@@ -26,7 +26,7 @@ async fn whatever_the_role_and_the_command_the_error_names_what_redis_refused() 
         ("producer", "-xadd", "enqueue --account acme -", "xadd"),
         ("keda", "", "queue status", "info"),
         ("producer", "", "webhook list --account acme", "hgetall"),
-        ("producer", "", "queue status", "evalsha"),
+        ("producer", "", "queue status", "time"),
         ("worker", "", "queue status", "key"),
         ("worker", "", "apikey list", "key"),
         // In a script. Redis 7.0 does not name these itself.

@@ -1,5 +1,6 @@
 //! `lynkhook doctor --role` finds the rights that a Redis user lacks.
 
+use redis::AsyncCommands;
 use serde_json::Value;
 
 use super::deployed::{Deployed, users};
@@ -85,6 +86,7 @@ async fn each_missing_right_is_found_and_only_an_optional_one_is_a_warning() {
 async fn a_user_who_may_use_the_keys_of_some_partitions_alone_fails_and_is_told_of_the_others() {
     let deployed = Deployed::start().await;
     let prefix = &deployed.here.prefix;
+    let () = deployed.here.redis.clone().hset(format!("{prefix}:meta"), "partitions", 3).await.unwrap();
     for (keys, role, of) in [
         (format!("~{prefix}:meta ~{prefix}:workers:* ~{prefix}:{{0}}:*"), "worker", " (keys of partition 1, 2)"),
         (

@@ -140,7 +140,10 @@ async fn no_error_about_settings_or_the_connection_shows_a_key_or_the_password_o
         (2, format!("redis+unix:///no/such/socket?pass={PASSWORD}")),
         (2, format!("redis://127.0.0.1/?password={PASSWORD}")),
         (2, format!("redis://:{PASSWORD}#@127.0.0.1/")),
-        (2, format!("redis+cluster://:{PASSWORD}@127.0.0.1/")),
+        (5, format!("redis+cluster://:{PASSWORD}@127.0.0.1:{refused},127.0.0.1:{port}")),
+        (2, format!("redis+cluster://:{PASSWORD}@127.0.0.1:{port},/")),
+        (2, format!("redis+cluster://:{PASSWORD}@127.0.0.1:{port}/7")),
+        (2, format!("redis+sentinel://:{PASSWORD}@127.0.0.1/")),
         (2, format!("http://:{PASSWORD}@127.0.0.1/")),
         (2, PASSWORD.to_owned()),
     ] {
