@@ -159,6 +159,16 @@ impl Storm {
             }
         }
         self.scene.cluster.healthy().await;
+        // A master that comes back takes a moment until it follows the promoted one.
+        eventually(SOON, "each master has its replica again", async || {
+            for partition in 0..PARTITIONS {
+                let slot = slot_of(&self.scene.key(partition, "queue"));
+                let master = self.scene.cluster.master_of(slot).await;
+                self.scene.cluster.replicas_of(master).await.first()?;
+            }
+            Some(())
+        })
+        .await;
         self.scene.cluster.in_sync().await;
         self.scene.flows_everywhere().await;
         println!("{fault:?}: everything flows again after {:.1} s", from.elapsed().as_secs_f64());
