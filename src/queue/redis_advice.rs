@@ -15,7 +15,7 @@ const ANNOUNCED: &str = "let each server of the cluster announce a name that its
                          (cluster-announce-hostname, and cluster-preferred-endpoint-type hostname), and use such names \
                          in redis.url";
 const FIND_MASTERS: &str = "grant the user in redis.url the permissions to find the masters of a cluster (ACL SETUSER, \
-                            '+cluster|slots' '+cluster|info')";
+                            '+cluster|info' '+cluster|slots' +asking)";
 pub(super) const FOREIGN: &str = "a key under redis.prefix was not written by Lynkhook: find it (redis-cli --scan, \
                                   TYPE) and move it away, or use another redis.prefix";
 const PRIMARY: &str = "name the primary in redis.url: a replica accepts no writes";

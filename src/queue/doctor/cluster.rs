@@ -24,18 +24,21 @@ const NODE_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 /// A finding for each server that does not answer; if all answer, one for all.
 pub(super) fn servers(servers: &[Server]) -> Vec<Finding> {
     const CHECK: &str = "servers";
-    let silent = servers.iter().filter_map(|server| {
-        let error = server.facts.as_ref().err()?;
-        let advice = if error.tls_fault().is_some() { redis_advice::of(error) } else { None };
-        Some(match server.partitions.as_deref() {
+    let silent = servers.iter().filter_map(|Server { address, partitions, facts }| {
+        let error = facts.as_ref().err()?;
+        // An error without an answer says itself which server gave none.
+        let at = if error.is_of_a_node() { String::new() } else { format!("{}: ", address.as_deref()?) };
+        let is_away = error.is_of_a_node() && error.answer().is_none() && error.tls_fault().is_none();
+        let advice = redis_advice::of(error).filter(|_| !is_away);
+        Some(match partitions.as_deref() {
             Some(partitions) => fail(
                 CHECK,
-                format!("{error}; its partitions: {}", numbers(partitions)),
+                format!("{at}{error}; its partitions: {}", numbers(partitions)),
                 advice.unwrap_or("start it again: its partitions wait, unless a replica takes its place"),
             ),
             None => warn(
                 CHECK,
-                format!("{error}; it is no master"),
+                format!("{at}{error}; it is no master"),
                 advice.unwrap_or("start it again, or name other servers in redis.url if it is gone for good"),
             ),
         })
@@ -45,7 +48,7 @@ pub(super) fn servers(servers: &[Server]) -> Vec<Finding> {
     let nodes = known.iter().filter_map(|server| cluster(server)?.number("cluster_known_nodes")).min();
     let unseen = nodes.unwrap_or(0).saturating_sub(servers.len() as u64);
     if unseen > 0 {
-        let found = format!("{unseen} servers of the cluster are down, have no slots, or do not follow a master yet");
+        let found = format!("servers of the cluster that are down, have no slots, or follow no master yet: {unseen}");
         let advice = "see redis-cli cluster nodes; remove a server that is gone for good with redis-cli --cluster \
                       del-node";
         findings.push(warn(CHECK, found, advice));

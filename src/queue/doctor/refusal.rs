@@ -43,8 +43,9 @@ pub(super) fn of_unasked(facts: &Examination, role: UserRole) -> Option<Finding>
 /// The line about the permissions of a role.
 pub(super) fn of_rights(missing: &Missing, role: UserRole) -> Finding {
     const CHECK: &str = "rights";
-    let Missing { user, needed, useful, partitions, tried } = missing;
+    let Missing { user, needed, useful, partitions, servers, tried } = missing;
     let (role, give) = (role.one(), |rights: &[String]| format!("ACL SETUSER {user} {}", for_shell(rights)));
+    let at = if servers.is_empty() { String::new() } else { format!(" at {}", servers.join(", ")) };
     match () {
         () if !tried => {
             let found = format!("could not try the permissions of {user} as {role}: MULTI was refused");
@@ -62,11 +63,13 @@ pub(super) fn of_rights(missing: &Missing, role: UserRole) -> Finding {
                 }
                 _ => format!(" (keys of {} partitions)", partitions.len()),
             };
-            fail(CHECK, format!("{user} lacks permissions that {role} needs: {}{of}", needed.join(" ")), &give(&all))
+            let found = format!("{user} lacks permissions that {role} needs{at}: {}{of}", needed.join(" "));
+            fail(CHECK, found, &give(&all))
         }
         () if !useful.is_empty() => {
+            let useful_ones = useful.join(" ");
             let found =
-                format!("{user} has all permissions that {role} needs, but not all that help: {}", useful.join(" "));
+                format!("{user} has all permissions that {role} needs, but not all that help{at}: {useful_ones}");
             warn(CHECK, found, &give(useful))
         }
         () => pass(CHECK, format!("{user} has all permissions that {role} uses")),

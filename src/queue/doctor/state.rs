@@ -99,6 +99,10 @@ pub(super) fn webhooks(SettingsLooked { accounts, complete, unreadable }: &Setti
 pub(super) fn workers(status: &Status) -> Finding {
     let lacking = status.workers.iter().find_map(|worker| Some((&worker.name, worker.figures.lacking.as_ref()?)));
     match (status.workers.len(), lacking) {
+        (0, _) if !status.away.is_empty() => {
+            let found = "none is seen, but the figures of some may lie at a master that is away";
+            warn("workers", found, "check again when all masters answer")
+        }
         (0, _) => warn("workers", "none is alive, so nothing is delivered", "start one: lynkhook worker"),
         (count, None) => pass("workers", format!("{count} alive")),
         (_, Some((name, lacking))) => {

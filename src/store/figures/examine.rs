@@ -37,7 +37,7 @@ pub struct Examination {
     pub groups: Fact<Vec<Group>>,
     /// The result of a look at the settings of all accounts whose master answers.
     pub settings: Fact<SettingsLooked>,
-    /// The rights that the user lacks at the masters that answer.
+    /// The rights that the user lacks at the servers that answer.
     pub rights: Result<Missing, StoreError>,
 }
 
@@ -67,11 +67,10 @@ impl Store {
     /// name a single Redis.
     pub async fn examine(&self, stuck_after: Duration, role: UserRole) -> Result<Examination, StoreError> {
         let servers = self.servers(role).await;
-        let masters: Vec<(Arc<Node>, Vec<u16>)> = servers
-            .iter()
-            .filter(|(_, server)| server.facts.is_ok())
-            .filter_map(|(node, server)| Some((node.clone(), server.partitions.clone()?)))
-            .collect();
+        let answering: Vec<&(Arc<Node>, Server)> = servers.iter().filter(|(_, server)| server.facts.is_ok()).collect();
+        let masters: Vec<(Arc<Node>, Vec<u16>)> =
+            answering.iter().filter_map(|(node, server)| Some((node.clone(), server.partitions.clone()?))).collect();
+        let answering: Vec<Arc<Node>> = answering.into_iter().map(|(node, _)| node.clone()).collect();
         let nodes: Vec<Arc<Node>> = masters.iter().map(|(node, _)| node.clone()).collect();
         let Some(first) = nodes.first() else { return Err(silence(servers)) };
         for facts in servers.iter().filter_map(|(_, server)| server.facts.as_ref().ok()) {
@@ -94,7 +93,7 @@ impl Store {
             status: if sees_all { Some(self.status().await) } else { None },
             groups: if role.runs_scripts() { Some(self.groups(masters, stuck_after).await) } else { None },
             settings: if sees_all { Some(self.look_at_settings(&nodes).await) } else { None },
-            rights: self.missing_rights_at(&nodes, role).await,
+            rights: self.missing_rights_at(&answering, role).await,
             servers: servers.into_iter().map(|(_, server)| server).collect(),
         })
     }

@@ -134,6 +134,21 @@ async fn a_redis_out_of_reach_is_one_failed_check() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_in_the_url_that_is_none_or_none_of_whose_nodes_answers_is_one_failed_check() {
+    let redis = RedisServer::shared();
+    for (nodes, words) in [
+        (format!("127.0.0.1:{}", redis.port()), "this Redis is no node of a cluster"),
+        ("127.0.0.1:1,127.0.0.1:2".to_owned(), "start Redis, or correct redis.url"),
+    ] {
+        let url = format!("redis+cluster://{nodes}");
+        let (code, findings) = examine(&Program::new(redis, "unused").env("LYNKHOOK_REDIS__URL", url)).await;
+        let (verdict, text) = finding(&findings, "connection");
+        assert!(verdict == "fail" && text.contains(words), "{text}");
+        assert_eq!((code, findings.as_array().unwrap().len()), (Some(5), 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_is_reported_as_one_and_all_other_checks_run_there() {
     let (primary, replica) =
         (RedisServer::start(AppendFsync::EverySecond), RedisServer::start(AppendFsync::EverySecond));

@@ -13,10 +13,14 @@ struct Secure {
 }
 
 impl Secure {
-    fn start((certificate, key): (String, String), wants_certificates: bool) -> Self {
+    fn start(pem: (String, String), wants_certificates: bool) -> Self {
+        Self::start_with(pem, wants_certificates, &[])
+    }
+
+    fn start_with((certificate, key): (String, String), wants_certificates: bool, more: &[&str]) -> Self {
         let (certificate, key, ca) = (file(&certificate), file(&key), file(&Authority::shared().pem()));
         let (port, wants) = (unused_port(), if wants_certificates { "yes" } else { "no" });
-        let redis = RedisServer::start_with_arguments(&[
+        let arguments = [
             "--tls-port",
             &port.to_string(),
             "--tls-cert-file",
@@ -27,7 +31,8 @@ impl Secure {
             path(&ca),
             "--tls-auth-clients",
             wants,
-        ]);
+        ];
+        let redis = RedisServer::start_with_arguments(&[&arguments, more].concat());
         Self { redis, port, ca, certificate }
     }
 
@@ -173,4 +178,27 @@ async fn a_redis_without_tls_is_5_and_the_scheme_is_named() {
     let program = Program::new(RedisServer::shared(), "tls").env("LYNKHOOK_REDIS__URL", url);
     let hasty = program.env("LYNKHOOK_REDIS__CONNECT_TIMEOUT", "300ms");
     assert_refused_with(&hasty, 5, &["timed out while connecting with TLS", "needs redis://"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_whose_certificates_have_names_is_advised_to_announce_names_and_then_serves() {
+    let bus_port = unused_port().to_string();
+    // Redis names its TLS port to clients only if its nodes, too, speak TLS with each other.
+    let bus = ["--tls-cluster", "yes", "--cluster-port", &bus_port];
+    let cluster = [&["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"], &bus[..]].concat();
+    let looked = async |announced: &[&str]| {
+        let secure = Secure::start_with(pem_for(&["localhost"], true), false, &[&cluster[..], announced].concat());
+        let mut own = redis::cmd("CLUSTER");
+        own.arg("ADDSLOTSRANGE").arg(0).arg(16_383);
+        let () = own.query_async(&mut secure.redis.connection().await).await.unwrap();
+        let url = format!("rediss+cluster://localhost:{}", secure.port);
+        secure.believed().env("LYNKHOOK_REDIS__URL", url).run(["doctor"]).await
+    };
+    let output = looked(&[]).await;
+    let says = ["127.0.0.1", "cluster-announce-hostname", "cluster-preferred-endpoint-type hostname"];
+    assert_eq!(output.code, Some(5), "{output:#?}");
+    assert!(says.iter().all(|words| output.stdout.contains(words)), "{output:#?}");
+    let names = ["--cluster-announce-hostname", "localhost", "--cluster-preferred-endpoint-type", "hostname"];
+    let output = looked(&names).await;
+    assert!(output.stdout.contains("all 1 answer"), "{output:#?}");
 }

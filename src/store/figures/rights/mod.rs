@@ -12,14 +12,17 @@ use redis::{RedisResult, Value};
 pub use self::roles::UserRole;
 use crate::{
     domain::webhook::WebhookId,
-    store::{Store, StoreError, link::Node},
+    store::{
+        Store, StoreError,
+        link::{Node, side_by_side},
+    },
 };
 
 /// The most commands that are sent together: few round trips for 1,024 partitions, in messages of some 300 KB.
 const TRIES_AT_ONCE: usize = 4096;
 
 /// The rights that a user lacks for a role, as `ACL SETUSER` takes them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Missing {
     /// The user in `redis.url`.
     pub user: String,
@@ -29,12 +32,36 @@ pub struct Missing {
     pub useful: Vec<String>,
     /// The partitions in which keys are refused, if they are not refused in all.
     pub partitions: Vec<u16>,
+    /// The servers of a cluster at which rights are missing, if they are not missing at all.
+    pub servers: Vec<String>,
     /// Whether the rights could be tried at all, which takes `MULTI`.
     pub tried: bool,
 }
 
+impl Missing {
+    /// Adds what the user lacks at another server.
+    fn add(&mut self, Self { user, needed, useful, partitions, servers, tried }: Self) {
+        self.user = user;
+        add_new(&mut self.needed, needed);
+        add_new(&mut self.useful, useful);
+        add_new(&mut self.partitions, partitions);
+        self.servers.extend(servers);
+        self.tried &= tried;
+    }
+}
+
+/// Adds those that are not there yet.
+fn add_new<T: PartialEq>(all: &mut Vec<T>, more: Vec<T>) {
+    for one in more {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+}
+
 impl Store {
-    /// Tries each right of a role, and returns those that the user in `redis.url` lacks. Changes nothing.
+    /// Tries each right of a role, and returns those that the user in `redis.url` lacks. Changes nothing. Of several
+    /// masters, those that are away are left out.
     ///
     /// # Errors
     /// [`StoreError::Unreachable`] if Redis is out of reach.
@@ -44,22 +71,39 @@ impl Store {
 
     /// The same at some nodes, for each has users of its own.
     pub(super) async fn missing_rights_at(&self, nodes: &[Arc<Node>], role: UserRole) -> Result<Missing, StoreError> {
-        let user = self.at(0).node().user();
-        let mut missing = Missing { user, needed: Vec::new(), useful: Vec::new(), partitions: Vec::new(), tried: true };
-        for node in nodes {
-            self.try_rights(node, role, &mut missing).await?;
+        let ask = |node: &Arc<Node>| {
+            let (store, asked) = (self.clone(), node.clone());
+            (node.clone(), async move { store.try_rights(&asked, role).await })
+        };
+        let (mut missing, mut tried, mut silence) = (Missing { tried: true, ..Missing::default() }, 0, None);
+        for lacking in side_by_side(nodes.iter().map(ask).collect()).await {
+            match lacking {
+                Ok(lacking) => {
+                    missing.add(lacking);
+                    tried += 1;
+                }
+                Err(error @ StoreError::Unreachable(_)) => silence = Some(error),
+                Err(error) => return Err(error),
+            }
         }
+        if let Some(error) = silence.filter(|_| tried == 0) {
+            return Err(error);
+        }
+        missing.useful.retain(|right| !missing.needed.contains(right));
         missing.partitions.sort_unstable();
-        missing.partitions.dedup();
         if missing.partitions.len() == usize::from(self.0.keys.partitions()) {
             missing.partitions.clear();
+        }
+        if missing.servers.len() == tried {
+            missing.servers.clear();
         }
         Ok(missing)
     }
 
     /// Tries each right of a role at one node, with keys of all partitions: a node says whether the user may use a key
     /// before it says that another node has it.
-    async fn try_rights(&self, node: &Node, role: UserRole, missing: &mut Missing) -> Result<(), StoreError> {
+    async fn try_rights(&self, node: &Node, role: UserRole) -> Result<Missing, StoreError> {
+        let mut missing = Missing { user: node.user(), tried: true, ..Missing::default() };
         // A connection of its own. It ends with this function, and Redis then forgets the queued commands.
         let mut connection = node.dedicated(|_| ()).await?;
         match redis::cmd("MULTI").query_async::<()>(&mut connection).await.map_err(StoreError::from) {
@@ -68,7 +112,7 @@ impl Store {
             // The user may not, or this Redis or a proxy before it has no MULTI.
             Err(_) => {
                 missing.tried = false;
-                return Ok(());
+                return Ok(missing);
             }
         }
         // Try all commands with the keys of the first partition. For the others, only try whether their keys may be
@@ -103,15 +147,11 @@ impl Store {
                     // The command may be run, even if another error hinders it now.
                     _ => continue,
                 };
-                let Missing { needed: all_needed, useful, .. } = &mut *missing;
-                for right in lacking {
-                    if !all_needed.contains(&right) && !useful.contains(&right) {
-                        if needed { &mut *all_needed } else { &mut *useful }.push(right);
-                    }
-                }
+                missing.servers = node.name().map(str::to_owned).into_iter().collect();
+                add_new(if needed { &mut missing.needed } else { &mut missing.useful }, lacking);
             }
         }
-        Ok(())
+        Ok(missing)
     }
 
     /// Refuses to go on without a right that the role needs. If they cannot be tried (no `MULTI`), the user is trusted.
