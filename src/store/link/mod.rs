@@ -46,7 +46,7 @@ pub struct Master {
 impl Store {
     /// The place of a partition's keys.
     pub(in crate::store) fn at(&self, partition: u16) -> Place<'_> {
-        Place::new(&self.0.topology, slot::slot_of(&self.0.keys.queue(partition)))
+        self.place(|| self.0.keys.queue(partition))
     }
 
     /// The place of an account's keys.
@@ -56,7 +56,13 @@ impl Store {
 
     /// The place of a key that belongs to no partition.
     pub(in crate::store) fn at_key(&self, key: &str) -> Place<'_> {
-        Place::new(&self.0.topology, slot::slot_of(key))
+        self.place(|| key.to_owned())
+    }
+
+    /// The place of a key. A single Redis has all slots, so that the key is not needed there.
+    fn place(&self, key: impl FnOnce() -> String) -> Place<'_> {
+        let slot = if self.epoch().is_some() { slot::slot_of(&key()) } else { 0 };
+        Place::new(&self.0.topology, slot)
     }
 
     /// All masters, for questions that each of them has to answer.
