@@ -47,6 +47,22 @@ impl Store {
         }
     }
 
+    /// The number of partitions in the settings, while the master that has the noted one is away and others are there.
+    ///
+    /// # Errors
+    /// [`StoreError::Unfit`] if the settings leave it open.
+    pub(super) fn partitions_unseen(&self, wanted: Option<u16>, error: &StoreError) -> Result<u16, StoreError> {
+        let meta = self.0.keys.meta();
+        let Some(wanted) = wanted else {
+            return Err(StoreError::Unfit(format!(
+                "the number of partitions in `{meta}` cannot be read ({error}); set queue.partitions to this \
+                 installation's number to go on without it"
+            )));
+        };
+        tracing::warn!(%error, partitions = wanted, "the number of partitions is that of the settings, not compared");
+        Ok(wanted)
+    }
+
     /// Notes this store's schema version and number of partitions, unless another process did so first. Returns what is
     /// noted then: processes that begin at the same moment all get the same answer.
     async fn note(&self) -> Result<Option<(String, String)>, StoreError> {

@@ -89,7 +89,12 @@ impl Store {
         let store = Self::new(settings)?;
         store.look_up_masters().await?;
         store.check_nodes(&settings.redis.accept_eviction).await?;
-        let partitions = store.agreed_partitions(settings.queue.partitions).await?;
+        let partitions = match store.agreed_partitions(settings.queue.partitions).await {
+            Err(error) if error.is_passing() && error.answer().is_none() && store.epoch().is_some() => {
+                store.partitions_unseen(settings.queue.partitions, &error)?
+            }
+            agreed => agreed?,
+        };
         Ok(store.over(partitions))
     }
 

@@ -108,3 +108,21 @@ async fn serial_no_delivery_passes_over_an_edit_while_masters_change_and_slots_m
     println!("{edits} edits, each before an event");
     assert!(edits > 100, "{edits}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "runs apart: make test"]
+async fn serial_while_the_master_of_meta_is_away_a_command_needs_the_number_of_partitions_in_its_settings() {
+    let mut cluster = RedisCluster::start_with(3, 0, &["--cluster-require-full-coverage", "no"]).await;
+    let receiver = Receiver::start().await;
+    let here = Installation::on_cluster(&cluster, &receiver, 16).await;
+    let master = cluster.master_of(slot_of(&format!("{}:meta", here.prefix))).await;
+    let address = format!("127.0.0.1:{}", cluster.port(master));
+    cluster.kill9(master);
+    let status = here.program.json(["queue", "status"]).await;
+    assert_eq!(status["away"][0]["master"], address, "{status}");
+    let refused = here.program.clone().env("LYNKHOOK_QUEUE__PARTITIONS", "0").run(["queue", "status"]).await;
+    assert_eq!(refused.code, Some(5), "{refused:#?}");
+    for words in ["set queue.partitions", &address] {
+        assert!(refused.stderr.contains(words), "{words}: {refused:#?}");
+    }
+}
